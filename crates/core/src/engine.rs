@@ -1,0 +1,113 @@
+//! The seam behind which pictures are made.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::picture::Picture;
+use crate::request::GenerateRequest;
+
+/// What a model is called and what it does when it is not told otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The name that the API shows, for example `emoji` or `stabilityai/stable-diffusion-2-1-base`.
+    pub name: String,
+    /// The width it was trained for, in pixels.
+    pub width: u32,
+    /// The height it was trained for, in pixels.
+    pub height: u32,
+    /// Denoising steps by default.
+    pub steps: u32,
+    /// Guidance scale by default.
+    pub guidance: f64,
+}
+
+/// How far an engine has come with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The engine took the request up; until here it waited.
+    Started,
+    /// So many of the request's denoising steps are done, over all its pictures.
+    Step {
+        /// Steps done, from 1.
+        done: u32,
+        /// Steps in all.
+        of: u32,
+    },
+    /// Latents are being turned into pixels.
+    Decoding,
+}
+
+/// Whoever follows a request while an engine works on it.
+pub trait Observer: Send + Sync {
+    /// Called from the engine's own thread, in order; must return quickly.
+    fn progress(&self, progress: Progress);
+
+    /// True once nobody waits for the result any more. A local engine asks between two denoising steps and then
+    /// stops with [`EngineError::Abandoned`]; a paid remote call is finished all the same.
+    fn is_abandoned(&self) -> bool;
+}
+
+/// Something the client should know about a picture that was made all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The text was longer than the encoder reads.
+    PromptCut {
+        /// `prompt` or `negative_prompt`.
+        parameter: &'static str,
+        /// How many tokens the encoder reads, its start and end tokens included.
+        limit: usize,
+        /// The part that was left out, from the first character that no longer counted.
+        left_out: String,
+    },
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// As many as were asked for, in the order of their seeds.
+    pub pictures: Vec<Picture>,
+    /// Seconds that the engine was busy with it: what a customer pays for.
+    pub engine_seconds: f64,
+    /// What the client should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Stopped between two steps because nobody waits for it.
+    #[error("stopped: nobody waits for the result any more")]
+    Abandoned,
+    /// The engine broke, or the model did.
+    #[error("the engine failed: {0}")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Makes pictures. One request at a time is handed in per slot; the queue is the caller's.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// The model it runs.
+    fn model(&self) -> &Model;
+
+    /// How many requests it can work on at the same time.
+    fn slots(&self) -> usize {
+        1
+    }
+
+    /// An estimate of the memory it will use for this request beyond the model's weights, in bytes; `0` if the
+    /// memory is somebody else's.
+    fn memory_needed(&self, request: &GenerateRequest) -> u64;
+
+    /// Makes the pictures. The future may be dropped: the work then stops at the next step if the observer says that
+    /// it is abandoned, and is finished otherwise.
+    ///
+    /// # Errors
+    /// [`EngineError::Abandoned`] if the observer said so; [`EngineError::Failed`] for anything that broke.
+    async fn generate(
+        &self,
+        request: Arc<GenerateRequest>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Generated, EngineError>;
+}

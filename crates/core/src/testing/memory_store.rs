@@ -1,0 +1,101 @@
+//! A store in memory: the contract's simplest implementation.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::store::{
+    Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
+    StoreError,
+};
+
+/// Objects in a map. Its links begin with `memory:` and lead nowhere.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    objects: Mutex<BTreeMap<Key, Object>>,
+    writes: Mutex<u64>,
+}
+
+impl MemoryStore {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A version that no earlier write had.
+    fn next_etag(&self) -> ETag {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        *writes += 1;
+        ETag(format!("\"{writes}\""))
+    }
+}
+
+#[async_trait]
+impl ObjectStore for MemoryStore {
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
+        let Object { meta, bytes } = self.objects().get(key).cloned().ok_or(StoreError::NotFound)?;
+        let bytes = match range {
+            None => bytes,
+            Some(range) if range.start >= meta.size => return Err(StoreError::RangeNotSatisfiable),
+            Some(range) => bytes.slice(range.start as usize..range.end.min(meta.size) as usize),
+        };
+        Ok(Object { meta, bytes })
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        self.objects().get(key).map(|object| object.meta.clone()).ok_or(StoreError::NotFound)
+    }
+
+    async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
+        let etag = self.next_etag();
+        let mut objects = self.objects();
+        let current = objects.get(key).map(|object| &object.meta.etag);
+        match (&condition, current) {
+            (Condition::Always, _) | (Condition::Absent, None) => {}
+            (Condition::Unchanged(expected), Some(current)) if expected == current => {}
+            (Condition::Unchanged(_), None) => return Err(StoreError::NotFound),
+            _ => return Err(StoreError::ConditionFailed),
+        }
+        let modified = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let size = object.bytes.len() as u64;
+        let meta = ObjectMeta { size, content_type: object.content_type, etag: etag.clone(), modified };
+        objects.insert(key.clone(), Object { meta, bytes: object.bytes });
+        Ok(etag)
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError> {
+        let objects = self.objects();
+        let mut matching = objects
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with(prefix) && after.is_none_or(|after| *key > after))
+            .map(|(key, object)| Listed {
+                key: key.clone(),
+                size: object.meta.size,
+                modified: object.meta.modified,
+            });
+        let objects = matching.by_ref().take(limit).collect();
+        Ok(Listing { objects, more: matching.next().is_some() })
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.objects().remove(key);
+        Ok(())
+    }
+
+    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+        let url = format!("memory:{key}?expires_in={}", how.expires_in.as_secs());
+        Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + how.expires_in })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        crate::testing::store_contract(&MemoryStore::default()).await;
+    }
+}

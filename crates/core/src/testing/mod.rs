@@ -1,0 +1,9 @@
+//! Doubles and contract suites, for tests and benches only.
+
+mod memory_store;
+mod null_engine;
+mod store_contract;
+
+pub use memory_store::MemoryStore;
+pub use null_engine::NullEngine;
+pub use store_contract::store_contract;

@@ -1,0 +1,126 @@
+//! What every [`ObjectStore`] must do, as a suite that is run on each of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::store::{Condition, Key, NewObject, ObjectStore, Presign, StoreError};
+
+/// Runs the whole contract on an empty store. Panics, as a test does, at the first promise that is not kept.
+pub async fn store_contract(store: &dyn ObjectStore) {
+    round_trip(store).await;
+    ranges(store).await;
+    conditional_writes(store).await;
+    strange_keys(store).await;
+    listing(store).await;
+    signing(store).await;
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).expect("a valid key")
+}
+
+fn text(content: &str) -> NewObject {
+    NewObject { bytes: Bytes::copy_from_slice(content.as_bytes()), content_type: "text/plain".into() }
+}
+
+async fn round_trip(store: &dyn ObjectStore) {
+    let key = key("contract/round-trip");
+    assert!(matches!(store.get(&key, None).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.head(&key).await, Err(StoreError::NotFound)));
+    store.delete(&key).await.expect("deleting what is not there is no error");
+
+    let etag = store.put(&key, text("one")).await.expect("put");
+    let object = store.get(&key, None).await.expect("get");
+    assert_eq!(&object.bytes[..], b"one");
+    assert_eq!((object.meta.size, object.meta.content_type.as_str()), (3, "text/plain"));
+    assert_eq!(object.meta.etag, etag);
+    assert_eq!(store.head(&key).await.expect("head"), object.meta);
+
+    store.put(&key, text("four")).await.expect("overwrite");
+    assert_eq!(&store.get(&key, None).await.expect("get").bytes[..], b"four");
+    store.put(&key, text("")).await.expect("an empty object");
+    assert_eq!(store.head(&key).await.expect("head").size, 0);
+    store.delete(&key).await.expect("delete");
+    assert!(matches!(store.get(&key, None).await, Err(StoreError::NotFound)));
+}
+
+async fn ranges(store: &dyn ObjectStore) {
+    let key = key("contract/ranges");
+    store.put(&key, text("0123456789")).await.expect("put");
+    let part = store.get(&key, Some(2..5)).await.expect("range");
+    assert_eq!((&part.bytes[..], part.meta.size), (&b"234"[..], 10));
+    assert_eq!(&store.get(&key, Some(8..99)).await.expect("cut at the end").bytes[..], b"89");
+    assert!(matches!(store.get(&key, Some(10..12)).await, Err(StoreError::RangeNotSatisfiable)));
+    store.delete(&key).await.expect("delete");
+}
+
+async fn conditional_writes(store: &dyn ObjectStore) {
+    let key = key("contract/conditional");
+    let first = store.put_if(&key, text("1"), Condition::Absent).await.expect("the first claim wins");
+    let second = store.put_if(&key, text("2"), Condition::Absent).await;
+    assert!(matches!(second, Err(StoreError::ConditionFailed)), "{second:?}");
+
+    let unchanged = Condition::Unchanged(first.clone());
+    let newer = store.put_if(&key, text("3"), unchanged.clone()).await.expect("unchanged so far");
+    assert_ne!(newer, first);
+    let stale = store.put_if(&key, text("4"), unchanged.clone()).await;
+    assert!(matches!(stale, Err(StoreError::ConditionFailed)), "{stale:?}");
+    assert_eq!(&store.get(&key, None).await.expect("get").bytes[..], b"3");
+
+    store.delete(&key).await.expect("delete");
+    let gone = store.put_if(&key, text("5"), unchanged).await;
+    assert!(matches!(gone, Err(StoreError::NotFound | StoreError::ConditionFailed)), "{gone:?}");
+}
+
+async fn strange_keys(store: &dyn ObjectStore) {
+    let long = "虎".repeat(Key::MAX_BYTES / "虎".len());
+    let keys = [
+        "contract/strange/a//b",
+        "contract/strange/a/b/",
+        "contract/strange/a/b",
+        "contract/strange/Case",
+        "contract/strange/case",
+        "contract/strange/with space+plus%25&amp;?#",
+        "contract/strange/机器人.jpg",
+        long.as_str(),
+    ];
+    for name in keys {
+        store.put(&key(name), text(name)).await.unwrap_or_else(|error| panic!("put {name:?}: {error}"));
+    }
+    for name in keys {
+        let object = store.get(&key(name), None).await.unwrap_or_else(|error| panic!("get {name:?}: {error}"));
+        assert_eq!(object.bytes, name.as_bytes(), "{name:?}");
+    }
+    for name in keys {
+        store.delete(&key(name)).await.expect("delete");
+    }
+}
+
+async fn listing(store: &dyn ObjectStore) {
+    let names = ["contract/list/a", "contract/list/b/1", "contract/list/b/2", "contract/list2"];
+    for name in names {
+        store.put(&key(name), text("x")).await.expect("put");
+    }
+    let all = store.list("contract/list/", None, 1_000).await.expect("list");
+    let found: Vec<_> = all.objects.iter().map(|listed| listed.key.as_str()).collect();
+    assert_eq!((found.as_slice(), all.more), (&names[..3], false));
+
+    let page = store.list("contract/list/", None, 2).await.expect("first page");
+    assert_eq!((page.objects.len(), page.more), (2, true));
+    let rest = store.list("contract/list/", Some(&page.objects[1].key), 2).await.expect("second page");
+    assert_eq!((rest.objects.len(), rest.more), (1, false));
+    assert_eq!(rest.objects[0].key.as_str(), names[2]);
+    for name in names {
+        store.delete(&key(name)).await.expect("delete");
+    }
+}
+
+async fn signing(store: &dyn ObjectStore) {
+    let how = Presign { expires_in: Duration::from_secs(60), content_disposition: None };
+    let before = time::OffsetDateTime::now_utc();
+    let signed = store.presign(&key("contract/signed.jpg"), &how).await.expect("presign");
+    assert!(signed.url.contains("contract/signed.jpg"), "{}", signed.url);
+    let life = signed.expires_at - before;
+    assert!((life - time::Duration::seconds(60)).abs() <= time::Duration::seconds(2), "{life}");
+}

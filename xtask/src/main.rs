@@ -1,0 +1,3 @@
+//! The project's own toolbox: `cargo xtask test | lint | bench | …`.
+
+fn main() {}
