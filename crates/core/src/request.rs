@@ -137,7 +137,8 @@ impl Draft {
             None => Seed::Drawn(fresh_seed.into()),
         };
         let expiry = (DEFAULT_EXPIRY.as_secs(), MAX_EXPIRY.as_secs());
-        let expires_in = Duration::from_secs(found.whole("expires_in", self.expires_in, expiry.0, 1, expiry.1));
+        let expires_in =
+            Duration::from_secs(found.whole("expires_in", self.expires_in, expiry.0, 1, expiry.1));
 
         let pixels = u64::from(width) * u64::from(height);
         if pixels > limits.max_pixels {

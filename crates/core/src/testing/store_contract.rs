@@ -89,7 +89,8 @@ async fn strange_keys(store: &dyn ObjectStore) {
         store.put(&key(name), text(name)).await.unwrap_or_else(|error| panic!("put {name:?}: {error}"));
     }
     for name in keys {
-        let object = store.get(&key(name), None).await.unwrap_or_else(|error| panic!("get {name:?}: {error}"));
+        let object =
+            store.get(&key(name), None).await.unwrap_or_else(|error| panic!("get {name:?}: {error}"));
         assert_eq!(object.bytes, name.as_bytes(), "{name:?}");
     }
     for name in keys {
