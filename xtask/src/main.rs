@@ -1,3 +1,51 @@
-//! The project's own toolbox: `cargo xtask test | lint | bench | …`.
+//! The project's own toolbox. `cargo xtask` alone lists what it can do.
+//!
+//! It depends on next to nothing so that it starts at once on a fresh clone: whatever is heavy, it runs as another
+//! process.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+mod bench;
+mod edges;
+mod python;
+mod shell;
+mod stages;
+
+const USAGE: &str = "\
+cargo xtask <command>
+
+  test            everything that must pass before a change lands (what CI runs)
+  lint            the quick part of it: format, clippy, docs, dependency rules
+  e2e [ARGS]      the end-to-end tests alone; ARGS go to pytest
+  bench engine [FOLDER]
+                  seconds per denoising step, decode and text encode, beside diffusers' on the same weights;
+                  without FOLDER, Stable Diffusion 2.1-base's architecture with random weights
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test"] => stages::test(),
+        ["lint"] => stages::lint(),
+        ["e2e", rest @ ..] => stages::end_to_end(rest),
+        ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
+        [] | ["help" | "--help" | "-h"] => {
+            shell::say(USAGE);
+            Ok(())
+        }
+        _ => bail!("no such command: {}\n\n{USAGE}", args.join(" ")),
+    }
+}

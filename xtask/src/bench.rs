@@ -1,0 +1,22 @@
+//! Side-by-side benches: our program and what a user would run instead, on the same work in the same run.
+
+use anyhow::Result;
+
+use crate::python::Venv;
+use crate::shell::{cargo, program, root, run, say};
+
+/// The engine beside diffusers, on one model folder.
+pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
+    let venv = Venv::ensure("bench-engine-venv", "crates/diffusion/goldens/requirements.txt")?;
+    let folder = match folder {
+        Some(folder) => folder.into(),
+        None => root().join("target/sd21-random"),
+    };
+    if !folder.join("model_index.json").exists() {
+        say("writing a model folder with Stable Diffusion 2.1-base's architecture and random weights …");
+        run(program(venv.program("python")).arg("bench/engine/random_sd21.py").arg(&folder))?;
+    }
+    let words = ["run", "--release", "--package", "tintype-diffusion", "--example", "bench_engine", "--"];
+    run(cargo(&words).arg(&folder))?;
+    run(program(venv.program("python")).arg("bench/engine/diffusers_bench.py").arg(&folder))
+}

