@@ -1,0 +1,35 @@
+//! JPEG.
+
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use tintype_core::picture::{Format, Pixels};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::{PictureError, checked_size, exif};
+
+/// No artefacts to be seen at normal size; above this, files grow much faster than they get better.
+const QUALITY: u8 = 90;
+
+pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
+    let fail = |error| PictureError::encode(Format::Jpeg, error);
+    let (width, height) = checked_size(pixels, Format::Jpeg, u16::MAX)?;
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, QUALITY);
+    // Colour at full resolution: models like saturated colours with hard edges, which bleed when it is halved.
+    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+    encoder.set_optimized_huffman_tables(true);
+    encoder.add_exif_metadata(&exif::with_user_comment(parameters)).map_err(fail)?;
+    encoder.encode(pixels.rgb(), width, height, ColorType::Rgb).map_err(fail)?;
+    Ok(file)
+}
+
+pub(crate) fn decode(file: &[u8]) -> Result<Pixels, PictureError> {
+    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
+    let rgb = decoder.decode().map_err(|error| PictureError::decode(Format::Jpeg, error))?;
+    let info = decoder.info().ok_or_else(|| PictureError::decode(Format::Jpeg, "no frame header"))?;
+    Pixels::new(info.width.into(), info.height.into(), rgb)
+        .ok_or_else(|| PictureError::decode(Format::Jpeg, "not as many samples as its header says"))
+}
