@@ -18,6 +18,7 @@ pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, Pictu
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, QUALITY);
     // Colour at full resolution: models like saturated colours with hard edges, which bleed when it is halved.
+    // Costs two fifths more bytes.
     encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
     encoder.set_optimized_huffman_tables(true);
     encoder.add_exif_metadata(&exif::with_user_comment(parameters)).map_err(fail)?;

@@ -16,7 +16,8 @@ pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, Pictu
     let mut encoder = Encoder::new(&mut file, pixels.width(), pixels.height());
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
-    encoder.set_compression(Compression::Balanced);
+    // 33 times faster than `Balanced` for files 3 to 4 percent larger.
+    encoder.set_compression(Compression::Fast);
     encoder.set_source_srgb(SrgbRenderingIntent::Perceptual);
     // A tEXt chunk is Latin-1 by definition; everything else needs iTXt. Old readers know only the first.
     let text = parameters.to_owned();

@@ -1,12 +1,13 @@
-//! WebP, by libwebp: lossy, which is what people ask for WebP for. (The encoders in Rust are lossless only, or under
-//! licences that do not fit.) The container with the EXIF chunk is ours, since libwebp's own lives in a second library.
+//! WebP, by libwebp: lossy, an eighth of the lossless size, which is what people ask for WebP for. (The encoders in Rust
+//! are lossless only, or under licences that do not fit.) The container with the EXIF chunk is ours, since libwebp's own
+//! lives in a second library.
 
 use tintype_core::picture::{Format, Pixels};
 use webp::{BitstreamFeatures, Decoder, Encoder, WebPConfig};
 
 use crate::{PictureError, checked_size, exif};
 
-/// Looks like JPEG's 90 at two thirds of its size.
+/// Looks like JPEG's 90 at less than half of its size.
 const QUALITY: f32 = 90.0;
 /// The format keeps a side in 14 bits.
 const MAX_SIDE: u16 = 16_383;
