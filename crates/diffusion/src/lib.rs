@@ -1,1 +1,18 @@
-//! See ARCHITECTURE.md.
+//! The local engine: Stable Diffusion in Rust on candle tensors.
+//!
+//! Everything is read from a model folder in the layout that diffusers publishes ([`ModelFiles`]): what the networks look like,
+//! how the noise is taken away, how text becomes tokens. Nothing about a model is written in the code, and an option
+//! that a folder sets but this code does not know is an error that names it, never ignored.
+
+mod error;
+mod files;
+pub mod hub;
+pub mod kernels;
+pub mod noise;
+pub mod schedule;
+pub mod text;
+mod weights;
+
+pub use error::ModelError;
+pub use files::ModelFiles;
+pub use weights::Weights;

@@ -1,0 +1,113 @@
+//! What can be wrong with a model's files, or go wrong while it computes.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a model cannot be loaded or run. Every message about a file names it and says what was expected of it.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file that the model needs is not there.
+    #[error("{} is missing; expected {expected}", path.display())]
+    MissingFile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it should hold, in words.
+        expected: String,
+    },
+    /// A file is there and cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file's content is not what it should be.
+    #[error("{} is malformed; expected {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold, in words.
+        expected: String,
+        /// What the parser says, if one was involved.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// A weights file lacks a tensor that the configuration calls for.
+    #[error("{} has no tensor `{name}`; expected one of shape {expected:?}", file.display())]
+    MissingTensor {
+        /// The weights file.
+        file: PathBuf,
+        /// The tensor's full name.
+        name: String,
+        /// The shape that the configuration calls for.
+        expected: Vec<usize>,
+    },
+    /// A tensor is there with another shape than the configuration calls for.
+    #[error("tensor `{name}` in {} has the shape {found:?}; expected {expected:?}", file.display())]
+    WrongShape {
+        /// The weights file.
+        file: PathBuf,
+        /// The tensor's full name.
+        name: String,
+        /// The shape that the configuration calls for.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A configuration asks for something that this engine does not do.
+    #[error("{}: `{option}` is {value}; supported: {supported}", file.display())]
+    Unsupported {
+        /// The configuration file.
+        file: PathBuf,
+        /// The option's name in it.
+        option: String,
+        /// The value it has.
+        value: String,
+        /// The values that work, in words.
+        supported: String,
+    },
+    /// A model named `ORG/NAME` is not in the hub's cache.
+    #[error("the model {name} is not in {}; to download it: {command}", cache.display())]
+    NotInHubCache {
+        /// The model's name.
+        name: String,
+        /// The cache that was looked in.
+        cache: PathBuf,
+        /// The one command that downloads it there.
+        command: String,
+    },
+    /// Something that should be a model's name on the hub is not one.
+    #[error("`{name}` is not the name of a model; expected ORG/NAME, or a folder that exists")]
+    NotAModelName {
+        /// What was given.
+        name: String,
+    },
+    /// The tensor library refused an operation.
+    #[error("a tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl ModelError {
+    /// [`ModelError::Unsupported`] from anything that can be shown.
+    pub fn unsupported(
+        file: impl Into<PathBuf>,
+        option: &str,
+        value: impl ToString,
+        supported: impl ToString,
+    ) -> Self {
+        Self::Unsupported {
+            file: file.into(),
+            option: option.to_owned(),
+            value: value.to_string(),
+            supported: supported.to_string(),
+        }
+    }
+
+    /// [`ModelError::Malformed`] without a parser's error behind it.
+    pub fn malformed(path: impl Into<PathBuf>, expected: impl ToString) -> Self {
+        Self::Malformed { path: path.into(), expected: expected.to_string(), source: None }
+    }
+}

@@ -1,0 +1,215 @@
+//! A model folder, on disk or inside the binary.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::ModelError;
+
+/// Files that are part of the program: path inside the model folder, with `/`, and content.
+pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
+
+/// A model in the layout that diffusers publishes: `model_index.json`, `unet/config.json`,
+/// `unet/diffusion_pytorch_model.safetensors` and so on.
+///
+/// Files are named by their path inside the folder, with `/`.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Folder(PathBuf),
+    Embedded(EmbeddedFiles),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Folder(path) => write!(f, "Folder({})", path.display()),
+            Source::Embedded(files) => write!(f, "Embedded({} files)", files.len()),
+        }
+    }
+}
+
+impl ModelFiles {
+    /// The model in this folder.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`] if there is no `model_index.json` in it.
+    pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
+        let files = Self { source: Source::Folder(path.into()) };
+        if !files.exists("model_index.json") {
+            return Err(files.missing("model_index.json"));
+        }
+        Ok(files)
+    }
+
+    /// The model that is embedded in the binary.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`] if there is no `model_index.json` among the files.
+    pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
+        let files = Self { source: Source::Embedded(files) };
+        if !files.exists("model_index.json") {
+            return Err(files.missing("model_index.json"));
+        }
+        Ok(files)
+    }
+
+    /// What error messages call this file: its whole path, or its path inside `(built-in model)`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        match &self.source {
+            Source::Folder(folder) => folder.join(name),
+            Source::Embedded(_) => Path::new("(built-in model)").join(name),
+        }
+    }
+
+    /// Whether the model has this file.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        match &self.source {
+            Source::Folder(folder) => is_inside(name) && folder.join(name).is_file(),
+            Source::Embedded(files) => files.iter().any(|(path, _)| *path == name),
+        }
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`] or [`ModelError::Unreadable`].
+    pub fn read_bytes(&self, name: &str) -> Result<Cow<'static, [u8]>, ModelError> {
+        match &self.source {
+            Source::Folder(folder) if is_inside(name) => {
+                let path = folder.join(name);
+                fs::read(&path).map(Cow::Owned).map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound => self.missing(name),
+                    _ => ModelError::Unreadable { path, source },
+                })
+            }
+            Source::Folder(_) => Err(self.missing(name)),
+            Source::Embedded(_) => {
+                self.embedded_bytes(name).map(Cow::Borrowed).ok_or_else(|| self.missing(name))
+            }
+        }
+    }
+
+    /// The file's content as text.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::read_bytes`], and [`ModelError::Malformed`] if it is not UTF-8.
+    pub fn read_text(&self, name: &str) -> Result<String, ModelError> {
+        String::from_utf8(self.read_bytes(name)?.into_owned()).map_err(|source| ModelError::Malformed {
+            path: self.path(name),
+            expected: "text in UTF-8".to_owned(),
+            source: Some(Box::new(source)),
+        })
+    }
+
+    /// The file's content, parsed as JSON.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::read_bytes`], and [`ModelError::Malformed`] with the parser's complaint.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
+        let bytes = self.read_bytes(name)?;
+        serde_json::from_slice(&bytes).map_err(|source| ModelError::Malformed {
+            path: self.path(name),
+            expected: format!("JSON with {}", expectation(name)),
+            source: Some(Box::new(source)),
+        })
+    }
+
+    /// [`ModelError::MissingFile`] for this file.
+    #[must_use]
+    pub fn missing(&self, name: &str) -> ModelError {
+        ModelError::MissingFile { path: self.path(name), expected: expectation(name).to_owned() }
+    }
+
+    /// The content of an embedded file, or `None` if it is not there or the model is a folder.
+    pub(crate) fn embedded_bytes(&self, name: &str) -> Option<&'static [u8]> {
+        match &self.source {
+            Source::Folder(_) => None,
+            Source::Embedded(files) => {
+                files.iter().find(|(path, _)| *path == name).map(|(_, content)| *content)
+            }
+        }
+    }
+}
+
+/// A name that stays inside the folder: model files are other people's, and an index file names further files.
+fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// What the layout puts into a file of this name.
+fn expectation(name: &str) -> &'static str {
+    match name {
+        "model_index.json" => "the model's list of components, in the folder layout that diffusers publishes",
+        _ if name.ends_with("scheduler_config.json") => "the scheduler's configuration",
+        _ if name.ends_with("vocab.json") => "the tokenizer's vocabulary: an object from token to number",
+        _ if name.ends_with("merges.txt") => "the tokenizer's merges, one pair a line",
+        _ if name.ends_with("config.json") => "the component's configuration",
+        _ if name.ends_with(".index.json") => "a `weight_map` from tensors to the files that hold them",
+        _ if name.ends_with(".safetensors") => "the component's weights as safetensors",
+        _ => "a file of the folder layout that diffusers publishes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static EMBEDDED: EmbeddedFiles =
+        &[("model_index.json", b"{}"), ("unet/config.json", br#"{"in_channels":4}"#)];
+
+    #[derive(serde::Deserialize)]
+    struct Config {
+        in_channels: usize,
+    }
+
+    #[test]
+    fn folder_and_embedded_read_the_same() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("unet")).expect("a folder");
+        for (name, content) in EMBEDDED {
+            fs::write(folder.path().join(name), content).expect("a file");
+        }
+        for files in [ModelFiles::folder(folder.path()), ModelFiles::embedded(EMBEDDED)] {
+            let files = files.expect("a model");
+            let config: Config = files.read_json("unet/config.json").expect("a configuration");
+            assert_eq!(config.in_channels, 4);
+            assert!(files.exists("unet/config.json") && !files.exists("vae/config.json"));
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_expectation() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = ModelFiles::folder(folder.path()).expect_err("no index").to_string();
+        assert!(error.contains("model_index.json") && error.contains("list of components"), "{error}");
+
+        fs::write(folder.path().join("model_index.json"), "{").expect("a file");
+        let files = ModelFiles::folder(folder.path()).expect("a model");
+        let error = files.read_json::<Config>("model_index.json").err().expect("broken JSON");
+        assert!(matches!(error, ModelError::Malformed { source: Some(_), .. }), "{error}");
+        let error = files.read_json::<Config>("vae/config.json").err().expect("no file").to_string();
+        assert!(error.contains("vae/config.json") && error.contains("configuration"), "{error}");
+    }
+
+    #[test]
+    fn names_stay_inside_the_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("model")).expect("a folder");
+        fs::write(folder.path().join("model/model_index.json"), "{}").expect("a file");
+        fs::write(folder.path().join("secret"), "x").expect("a file");
+        let files = ModelFiles::folder(folder.path().join("model")).expect("a model");
+        for name in ["../secret", "/etc/hostname", "a/../../secret", ""] {
+            assert!(!files.exists(name) && files.read_bytes(name).is_err(), "{name}");
+        }
+    }
+}

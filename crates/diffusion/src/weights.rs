@@ -1,0 +1,265 @@
+//! The tensors of one component of a model.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Shape, Tensor};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorView};
+use serde::Deserialize;
+
+use crate::{ModelError, ModelFiles};
+
+/// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers', transformers'.
+const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+
+/// A component's weights, seen from some level of its module tree. Cheap to clone.
+///
+/// Tensors are copied out of the file when asked for, to the device and in the type given at the start; those that
+/// nobody asks for cost nothing.
+#[derive(Clone)]
+pub struct Weights {
+    files: Arc<Vec<WeightsFile>>,
+    prefix: String,
+    device: Device,
+    dtype: DType,
+}
+
+impl Weights {
+    /// The weights of `component`, for example `unet`: the first of `diffusion_pytorch_model` and `model` that is
+    /// there, as one `.safetensors` file, its `.fp16` variant, or several with an index. For a 16-bit `dtype` the variant is preferred.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`] if it cannot be opened.
+    pub fn load(
+        files: &ModelFiles,
+        component: &str,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self, ModelError> {
+        let opened = find(files, component, dtype)?
+            .iter()
+            .map(|name| WeightsFile::open(files, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::new(opened, device, dtype))
+    }
+
+    /// The weights in one file that is no part of a model folder.
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn open(path: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        Ok(Self::new(vec![WeightsFile::map(path.to_owned())?], device, dtype))
+    }
+
+    fn new(files: Vec<WeightsFile>, device: &Device, dtype: DType) -> Self {
+        Self { files: Arc::new(files), prefix: String::new(), device: device.clone(), dtype }
+    }
+
+    /// The same weights one level further in: names are looked up below `name`.
+    #[must_use]
+    pub fn pp(&self, name: impl Display) -> Self {
+        Self { prefix: self.full_name(&name.to_string()), ..self.clone() }
+    }
+
+    /// The tensor of this name below the current level, which must have this shape.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type cannot be converted.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor, ModelError> {
+        let (expected, full) = (shape.into(), self.full_name(name));
+        let Some(file) = self.holder(&full) else {
+            let file = self.files.first().map(|file| file.path.clone()).unwrap_or_default();
+            return Err(ModelError::MissingTensor { file, name: full, expected: expected.into_dims() });
+        };
+        let found = file.shape(&full).unwrap_or_default();
+        if found != expected.dims() {
+            return Err(ModelError::WrongShape {
+                file: file.path.clone(),
+                name: full,
+                expected: expected.into_dims(),
+                found,
+            });
+        }
+        Ok(file.tensor(&full, &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    /// Whether there is a tensor of this name below the current level. For names that changed between versions of
+    /// the layout.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.holder(&self.full_name(name)).is_some()
+    }
+
+    /// The shape of the tensor of this name below the current level.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let full = self.full_name(name);
+        self.holder(&full)?.shape(&full)
+    }
+
+    /// The file that the weights came from, or the first of them.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), |file| &file.path)
+    }
+
+    /// Where tensors are copied to.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type that tensors are converted to.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    fn holder(&self, full: &str) -> Option<&WeightsFile> {
+        self.files.iter().find(|file| file.metadata.info(full).is_some())
+    }
+}
+
+/// The names of the files that hold a component's weights.
+fn find(files: &ModelFiles, component: &str, dtype: DType) -> Result<Vec<String>, ModelError> {
+    let half = matches!(dtype, DType::F16 | DType::BF16);
+    for stem in STEMS {
+        let (full, variant) = ("safetensors", "fp16.safetensors");
+        for extension in if half { [variant, full] } else { [full, variant] } {
+            let name = format!("{component}/{stem}.{extension}");
+            if files.exists(&name) {
+                return Ok(vec![name]);
+            }
+        }
+        let index = format!("{component}/{stem}.safetensors.index.json");
+        if files.exists(&index) {
+            let index: ShardIndex = files.read_json(&index)?;
+            let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+            return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
+        }
+    }
+    Err(files.missing(&format!(
+        "{component}/{}.safetensors",
+        if component.contains("text") { "model" } else { STEMS[0] }
+    )))
+}
+
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: HashMap<String, String>,
+}
+
+/// One `.safetensors` file, opened: its table of contents and its bytes.
+struct WeightsFile {
+    path: PathBuf,
+    metadata: Metadata,
+    /// Where the tensors' bytes begin.
+    start: usize,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+impl WeightsFile {
+    fn open(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
+        match files.embedded_bytes(name) {
+            Some(bytes) => Self::parse(files.path(name), Bytes::Embedded(bytes)),
+            None if files.exists(name) => Self::map(files.path(name)),
+            None => Err(files.missing(name)),
+        }
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "a memory map: weights are gigabytes, and most of a file may never be asked for"
+    )]
+    fn map(path: PathBuf) -> Result<Self, ModelError> {
+        let opened = File::open(&path).and_then(|file| {
+            // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if another process
+            // changes or truncates the file while it is loaded, which the documentation forbids for a model folder (and
+            // every program that maps weights relies on). All bytes are read as plain numbers, of which every pattern is valid.
+            unsafe { Mmap::map(&file) }
+        });
+        match opened {
+            Ok(map) => Self::parse(path, Bytes::Mapped(map)),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ModelError::MissingFile {
+                path,
+                expected: "the component's weights as safetensors".to_owned(),
+            }),
+            Err(source) => Err(ModelError::Unreadable { path, source }),
+        }
+    }
+
+    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, ModelError> {
+        match SafeTensors::read_metadata(&bytes) {
+            Ok((header, metadata)) => Ok(Self { path, metadata, start: size_of::<u64>() + header, bytes }),
+            Err(source) => Err(ModelError::Malformed {
+                path,
+                expected: "weights as safetensors, whole".to_owned(),
+                source: Some(Box::new(source)),
+            }),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.metadata.info(name).map(|info| info.shape.clone())
+    }
+
+    fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, ModelError> {
+        let malformed = |source: Option<Box<dyn std::error::Error + Send + Sync>>| ModelError::Malformed {
+            path: self.path.clone(),
+            expected: format!("tensor `{name}` inside the file"),
+            source,
+        };
+        let info = self.metadata.info(name).ok_or_else(|| malformed(None))?;
+        let range = self.start + info.data_offsets.0..self.start + info.data_offsets.1;
+        let bytes = self.bytes.get(range.clone()).ok_or_else(|| malformed(None))?;
+        let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
+            .map_err(|e| malformed(Some(Box::new(e))))?;
+        let tensor = view.load(device)?;
+        self.release(range.start, range.len());
+        Ok(tensor)
+    }
+
+    /// Tells the system that these bytes were copied and need not stay in memory, or loading a model would take twice
+    /// its size. A refusal changes nothing that matters.
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "advice on a memory map")]
+    fn release(&self, offset: usize, length: usize) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            // SAFETY: the map is read-only and backed by its file, so dropped pages are read from the file again when
+            // they are touched: no reference into the map sees other bytes than before.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _offset: usize, _length: usize) {}
+}
