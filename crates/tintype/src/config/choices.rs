@@ -1,0 +1,181 @@
+//! Settings that choose between a few things.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use tracing_subscriber::filter::Targets;
+
+/// Where the model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ModelChoice {
+    /// The one in the binary.
+    Builtin,
+    /// A folder.
+    Folder(PathBuf),
+    /// A model of the Hugging Face hub, found in its cache.
+    Hub(String),
+}
+
+/// Where the pictures go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreChoice {
+    /// A folder, served by ourselves.
+    Embedded,
+    /// A bucket of an S3 service.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What keys begin with, without slashes at either end.
+        prefix: String,
+    },
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The fastest that this binary was built for and this machine has.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// An NVIDIA accelerator.
+    Cuda,
+    /// An Apple accelerator.
+    Metal,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `builtin`, a folder (anything that is one, or that looks like a path), or `ORG/NAME`.
+pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
+    let path = Path::new(text);
+    if text == "builtin" {
+        Ok(ModelChoice::Builtin)
+    } else if path.is_dir() || path.is_absolute() || text.starts_with('.') {
+        Ok(ModelChoice::Folder(path.to_owned()))
+    } else if tintype_diffusion::hub::is_name(text) {
+        Ok(ModelChoice::Hub(text.to_owned()))
+    } else {
+        Err("`builtin`, a folder that exists, or ORG/NAME".to_owned())
+    }
+}
+
+/// `embedded` or `s3://BUCKET/PREFIX`.
+pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
+    if text == "embedded" {
+        return Ok(StoreChoice::Embedded);
+    }
+    let rest = text.strip_prefix("s3://").unwrap_or_default();
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err("`embedded` or s3://BUCKET/PREFIX".to_owned());
+    }
+    Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
+}
+
+/// `auto`, `cpu`, `cuda` or `metal`.
+pub(crate) fn device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda),
+        "metal" => Ok(Device::Metal),
+        _ => Err("auto, cpu, cuda or metal".to_owned()),
+    }
+}
+
+/// A folder's name.
+pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("the name of a folder".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// A level, or levels by part: `info,tintype_http=debug`.
+pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
+    text.parse().map_err(|_| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
+}
+
+/// `text` or `json`.
+pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json".to_owned()),
+    }
+}
+
+/// An address and a port; `localhost` is the IPv4 loopback.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = || "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
+    match text.strip_prefix("localhost:") {
+        Some(port) => Ok((Ipv4Addr::LOCALHOST, port.parse().map_err(|_| expected())?).into()),
+        None => text.parse().map_err(|_| expected()),
+    }
+}
+
+/// An origin: `https://host:port`, with nothing behind it.
+pub(crate) fn origin(text: &str) -> Result<String, String> {
+    let parts = text.parse::<Uri>().ok().filter(|uri| {
+        let plain_host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        plain_host
+            && matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.path_and_query().is_none_or(|path| path.as_str() == "/")
+    });
+    match parts {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err("http:// or https://, a host, and a port if it is not the usual one; no path".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().to_str().expect("UTF-8");
+        assert_eq!(model("builtin"), Ok(ModelChoice::Builtin));
+        assert_eq!(model(path), Ok(ModelChoice::Folder(path.into())));
+        assert_eq!(model("./absent"), Ok(ModelChoice::Folder("./absent".into())));
+        assert_eq!(model("stabilityai/sd-turbo"), Ok(ModelChoice::Hub("stabilityai/sd-turbo".into())));
+        for text in ["", "sd-turbo", "a/b/c"] {
+            assert!(model(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn stores() {
+        let s3 = |bucket: &str, prefix: &str| StoreChoice::S3 { bucket: bucket.into(), prefix: prefix.into() };
+        assert_eq!(store("embedded"), Ok(StoreChoice::Embedded));
+        assert_eq!(store("s3://pictures"), Ok(s3("pictures", "")));
+        assert_eq!(store("s3://pictures/a/b/"), Ok(s3("pictures", "a/b")));
+        for text in ["", "s3://", "s3:///x", "pictures", "https://x/y"] {
+            assert!(store(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address("localhost:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert!(address("[::1]:80").is_ok());
+        for text in ["", "8080", "localhost", "example.com:80", "127.0.0.1:99999"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        assert_eq!(origin("https://a.example/"), Ok("https://a.example".into()));
+        assert_eq!(origin("http://127.0.0.1:9000"), Ok("http://127.0.0.1:9000".into()));
+        for text in ["", "a.example", "ftp://a", "https://a/b", "https://a?b", "https://u:p@a", "https://"] {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The environment, read once. No other module may (`clippy.toml` sees to it).
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+/// What the process was started with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    /// Every variable whose name begins with `TINTYPE_`.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Where the Hugging Face tools keep what they download.
+    pub(crate) hub_cache: Option<PathBuf>,
+    /// The folder that relative paths begin in.
+    pub(crate) working_folder: PathBuf,
+}
+
+impl Environment {
+    /// Reads this process's environment.
+    ///
+    /// # Errors
+    /// If a variable that is ours is not UTF-8, or there is no working folder.
+    #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+    pub(crate) fn read() -> Result<Self> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("TINTYPE_")) else { continue };
+            let value = value.into_string().map_err(|_| anyhow!("{name} is not valid UTF-8"))?;
+            variables.insert(name.to_owned(), value);
+        }
+        let hub_cache =
+            hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
+        Ok(Self { variables, hub_cache, working_folder: env::current_dir()? })
+    }
+}
+
+/// The order in which the hub's own library looks (`huggingface_hub/constants.py`).
+fn hub_cache(cache: Option<OsString>, home: Option<OsString>, user: Option<&Path>) -> Option<PathBuf> {
+    let given = |value: Option<OsString>| value.filter(|value| !value.is_empty()).map(PathBuf::from);
+    given(cache)
+        .or_else(|| given(home).map(|home| home.join("hub")))
+        .or_else(|| user.map(|user| user.join(".cache/huggingface/hub")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hubs_cache_is_found_as_its_own_tools_find_it() {
+        let user = Some(Path::new("/home/u"));
+        assert_eq!(hub_cache(Some("/c".into()), Some("/h".into()), user), Some("/c".into()));
+        assert_eq!(hub_cache(Some("".into()), Some("/h".into()), user), Some("/h/hub".into()));
+        assert_eq!(hub_cache(None, None, user), Some("/home/u/.cache/huggingface/hub".into()));
+        assert_eq!(hub_cache(None, None, None), None);
+    }
+}

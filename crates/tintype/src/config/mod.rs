@@ -1,0 +1,190 @@
+//! Settings: defaults file, `tintype.toml`, environment, flags; each value knows where it came from.
+
+mod choices;
+mod environment;
+mod flags;
+mod layers;
+mod schema;
+mod show;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tintype_core::secret::Secret;
+use tracing_subscriber::filter::Targets;
+
+pub(crate) use choices::{Device, LogFormat, ModelChoice, StoreChoice};
+pub(crate) use environment::Environment;
+pub(crate) use flags::{AllFlags, ModelFlags};
+pub(crate) use layers::{Flags, Layers};
+pub(crate) use show::{as_json, as_toml};
+
+/// Every setting, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// How clients are served.
+    pub(crate) serving: Serving,
+    /// Which model computes, and on what.
+    pub(crate) model: Model,
+    /// Where pictures are kept.
+    pub(crate) store: Store,
+    /// What may be asked for.
+    pub(crate) limits: Limits,
+    /// What is logged.
+    pub(crate) log: Log,
+}
+
+/// How clients are served.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// The origin under which clients reach this server, if it is not `listen`.
+    pub(crate) public_url: Option<String>,
+    /// Serve anyone, also beyond loopback.
+    pub(crate) allow_anonymous: bool,
+    /// Refuse pictures by GET.
+    pub(crate) no_get: bool,
+    /// How long work goes on that nobody waits for.
+    pub(crate) abandon_after: Duration,
+    /// How long running work may take after SIGTERM.
+    pub(crate) grace: Duration,
+}
+
+/// Which model computes, and on what.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    /// The model.
+    pub(crate) choice: ModelChoice,
+    /// The device.
+    pub(crate) device: Device,
+    /// Threads; none means one per core.
+    pub(crate) threads: Option<usize>,
+    /// The hub's cache folder.
+    pub(crate) hub_cache: Option<PathBuf>,
+}
+
+/// Where pictures are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    /// Our own folder.
+    pub(crate) data_dir: PathBuf,
+    /// Which store.
+    pub(crate) choice: StoreChoice,
+    /// How to reach an S3 service.
+    pub(crate) s3: S3,
+    /// How long the embedded store keeps pictures; none means for ever.
+    pub(crate) keep: Option<Duration>,
+    /// Bytes above which the embedded store deletes the oldest pictures; none means no limit.
+    pub(crate) keep_bytes: Option<u64>,
+}
+
+/// How to reach an S3 service.
+#[derive(Clone, Debug)]
+pub(crate) struct S3 {
+    /// Its origin; none means AWS.
+    pub(crate) endpoint: Option<String>,
+    /// Its origin as those see it who follow the links.
+    pub(crate) public_endpoint: Option<String>,
+    /// The bucket's region.
+    pub(crate) region: Option<String>,
+    /// Access key and secret; none means AWS's own chain.
+    pub(crate) credentials: Option<(String, Secret)>,
+}
+
+/// What may be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Requests that may wait.
+    pub(crate) queue: usize,
+    /// Most pixels; none means by the model.
+    pub(crate) max_pixels: Option<u64>,
+    /// Most pixel-steps; none means by the model.
+    pub(crate) max_work: Option<u64>,
+    /// Most bytes for one request; none means by what is free.
+    pub(crate) max_memory: Option<u64>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    /// Which lines.
+    pub(crate) filter: Targets,
+    /// How they look.
+    pub(crate) format: LogFormat,
+}
+
+impl Config {
+    /// Gathers the layers and checks every value.
+    ///
+    /// # Errors
+    /// One sentence that names the setting, where its value came from, and what it must be.
+    pub(crate) fn load(environment: &Environment, flags: &Flags) -> Result<Self> {
+        Self::check(&Layers::gather(environment, flags)?, environment)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn check(layers: &Layers, environment: &Environment) -> Result<Self> {
+        let text = |text: &str| Ok(text.to_owned());
+        let auto_count = units::or_word("auto", units::count);
+        let serving = Serving {
+            listen: layers.read("listen", choices::address)?,
+            public_url: layers.read_optional("public_url", choices::origin)?,
+            allow_anonymous: layers.read("allow_anonymous", units::switch)?,
+            no_get: layers.read("no_get", units::switch)?,
+            abandon_after: layers.read("abandon_after", units::duration)?,
+            grace: layers.read("grace", units::duration)?,
+        };
+        let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
+        let model = Model {
+            choice: layers.read("model", choices::model)?,
+            device: layers.read("device", choices::device)?,
+            threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),
+            hub_cache: hub_cache.or_else(|| environment.hub_cache.clone()),
+        };
+        let store = Store {
+            data_dir: layers.read("data_dir", choices::folder)?,
+            choice: layers.read("store", choices::store)?,
+            s3: S3 {
+                endpoint: layers.read_optional("s3_endpoint", choices::origin)?,
+                public_endpoint: layers.read_optional("s3_public_endpoint", choices::origin)?,
+                region: layers.read_optional("s3_region", text)?,
+                credentials: credentials(layers)?,
+            },
+            keep: layers.read("keep", units::or_word("forever", units::duration))?,
+            keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,
+        };
+        let limits = Limits {
+            queue: layers.read("queue", units::count)? as usize,
+            max_pixels: layers.read("max_pixels", &auto_count)?,
+            max_work: layers.read("max_work", &auto_count)?,
+            max_memory: layers.read("max_memory", units::or_word("auto", units::size))?,
+        };
+        let log = Log {
+            filter: layers.read("log", choices::log_filter)?,
+            format: layers.read("log_format", choices::log_format)?,
+        };
+        Ok(Self { serving, model, store, limits, log })
+    }
+}
+
+fn credentials(layers: &Layers) -> Result<Option<(String, Secret)>> {
+    let id = layers.read_optional("s3_access_key_id", |text| Ok(text.to_owned()))?;
+    let secret = layers.read_optional("s3_secret_access_key", |text| Ok(Secret::new(text)))?;
+    match (id, secret) {
+        (None, None) => Ok(None),
+        (id, secret) => id
+            .zip(secret)
+            .map(Some)
+            .context("`s3_access_key_id` and `s3_secret_access_key` belong together: set both or neither"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
