@@ -69,6 +69,16 @@ pub enum ModelError {
         /// The values that work, in words.
         supported: String,
     },
+    /// More steps were asked for than the model's schedule has levels of noise, or none.
+    #[error("{}: this schedule can be taken in 1 to {most} steps, not in {steps}", file.display())]
+    Steps {
+        /// The scheduler's configuration.
+        file: PathBuf,
+        /// The steps that were asked for.
+        steps: usize,
+        /// The most that there is room for.
+        most: usize,
+    },
     /// A model named `ORG/NAME` is not in the hub's cache.
     #[error("the model {name} is not in {}; to download it: {command}", cache.display())]
     NotInHubCache {
@@ -104,6 +114,11 @@ impl ModelError {
             value: value.to_string(),
             supported: supported.to_string(),
         }
+    }
+
+    /// [`ModelError::Steps`].
+    pub(crate) fn steps(file: impl Into<PathBuf>, steps: usize, most: usize) -> Self {
+        Self::Steps { file: file.into(), steps, most }
     }
 
     /// [`ModelError::Malformed`] without a parser's error behind it.

@@ -116,8 +116,8 @@ impl ModelFiles {
     /// # Errors
     /// As [`ModelFiles::read_bytes`], and [`ModelError::Malformed`] with the parser's complaint.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
-        let bytes = self.read_bytes(name)?;
-        serde_json::from_slice(&bytes).map_err(|source| ModelError::Malformed {
+        let text = self.read_text(name)?;
+        serde_json::from_str(&without_infinity(&text)).map_err(|source| ModelError::Malformed {
             path: self.path(name),
             expected: format!("JSON with {}", expectation(name)),
             source: Some(Box::new(source)),
@@ -138,6 +138,17 @@ impl ModelFiles {
                 files.iter().find(|(path, _)| *path == name).map(|(_, content)| *content)
             }
         }
+    }
+}
+
+/// JSON as Python writes it, where a number may be infinite: a schedule's bound that is off. Here it becomes the
+/// largest number there is.
+fn without_infinity(text: &str) -> Cow<'_, str> {
+    if text.contains(": Infinity") || text.contains(": -Infinity") {
+        let text = text.replace(": Infinity", &format!(": {:e}", f64::MAX));
+        Cow::Owned(text.replace(": -Infinity", &format!(": {:e}", f64::MIN)))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -199,6 +210,19 @@ mod tests {
         assert!(matches!(error, ModelError::Malformed { source: Some(_), .. }), "{error}");
         let error = files.read_json::<Config>("vae/config.json").err().expect("no file").to_string();
         assert!(error.contains("vae/config.json") && error.contains("configuration"), "{error}");
+    }
+
+    #[test]
+    fn infinite_numbers_are_read() {
+        static FILES: EmbeddedFiles = &[("model_index.json", br#"{"low": -Infinity, "high": Infinity}"#)];
+        #[derive(serde::Deserialize)]
+        struct Bounds {
+            low: f64,
+            high: f64,
+        }
+        let files = ModelFiles::embedded(FILES).expect("a model");
+        let bounds: Bounds = files.read_json("model_index.json").expect("numbers");
+        assert_eq!((bounds.low, bounds.high), (f64::MIN, f64::MAX));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The tensors of one component of a model.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;

@@ -1,1 +1,93 @@
-//! Text to conditioning.
+//! Text to conditioning: CLIP's tokenizer and its text encoder.
+
+mod config;
+mod network;
+mod ops;
+mod special;
+mod tokenizer;
+mod words;
+
+use candle_core::{DType, Device, Tensor};
+use tintype_core::engine::Warning;
+
+pub use tokenizer::Tokenizer;
+
+use crate::{ModelError, ModelFiles, Weights};
+use config::TextConfig;
+use network::Network;
+
+/// A prompt as the encoder reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// As many numbers as the encoder reads: start, text, end, padding.
+    pub ids: Vec<u32>,
+    /// What did not fit.
+    pub cut: Option<Cut>,
+}
+
+/// Where a prompt was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// How many tokens the encoder reads, its start and end tokens included.
+    pub limit: usize,
+    /// The part that was left out, from the first character that no longer counted.
+    pub left_out: String,
+}
+
+impl Cut {
+    /// The same as a warning about `parameter`, which is `prompt` or `negative_prompt`.
+    #[must_use]
+    pub fn into_warning(self, parameter: &'static str) -> Warning {
+        Warning::PromptCut { parameter, limit: self.limit, left_out: self.left_out }
+    }
+}
+
+/// Turns text into what the denoiser is conditioned on: `tokenizer/` and `text_encoder/` of a model folder.
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    network: Network,
+    width: usize,
+}
+
+impl TextEncoder {
+    /// Loads both parts, the weights onto `device` in type `dtype`.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a file that is missing, malformed, or asks for something that this encoder does not do.
+    pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        let config = TextConfig::load(files)?;
+        let tokenizer = Tokenizer::load(files, config.max_position_embeddings)?;
+        tokenizer.check_fits(files, config.vocab_size)?;
+        let weights = Weights::load(files, "text_encoder", device, dtype)?;
+        let network = Network::load(&config, &weights.pp("text_model"))?;
+        Ok(Self { tokenizer, network, width: config.hidden_size })
+    }
+
+    /// The prompt in tokens, cut and padded to the length that the encoder reads.
+    #[must_use]
+    pub fn tokenize(&self, prompt: &str) -> Tokens {
+        self.tokenizer.tokenize(prompt)
+    }
+
+    /// The last hidden states, after the final norm: `[prompts, tokens, width]`. All prompts must come from this encoder's
+    /// [`tokenize`](TextEncoder::tokenize).
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`], also for no prompts or prompts of different lengths.
+    pub fn encode(&self, prompts: &[Tokens]) -> Result<Tensor, ModelError> {
+        let ids: Vec<&[u32]> = prompts.iter().map(|tokens| tokens.ids.as_slice()).collect();
+        Ok(self.network.forward(&ids)?)
+    }
+
+    /// Features per token.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Tokens per prompt.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.tokenizer.length()
+    }
+}

@@ -1,0 +1,324 @@
+//! The options in a scheduler's configuration: read one by one, so that none is passed over.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::Prediction;
+use crate::{ModelError, ModelFiles};
+
+/// Which formula runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Ddim,
+    Euler,
+    EulerAncestral,
+    DpmSolver,
+}
+
+/// How the steps are spread over the timesteps of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spacing {
+    Leading,
+    Trailing,
+    Linspace,
+}
+
+/// How the betas of training grow.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Betas {
+    Linear { start: f64, end: f64 },
+    ScaledLinear { start: f64, end: f64 },
+    SquaredCos,
+    Listed(Vec<f32>),
+}
+
+/// What is at the end of the levels of noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FinalSigma {
+    Zero,
+    /// The lowest level of training.
+    Least,
+}
+
+/// A scheduler's options, checked. Those that a method does not have are at a value that changes nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    /// The file's whole path, for messages.
+    pub(super) file: PathBuf,
+    pub(super) method: Method,
+    pub(super) train_timesteps: usize,
+    pub(super) betas: Betas,
+    pub(super) rescale_zero_snr: bool,
+    pub(super) prediction: Prediction,
+    pub(super) spacing: Spacing,
+    pub(super) steps_offset: usize,
+    /// DDIM: predicted samples are cut off at ± this.
+    pub(super) clip: Option<f64>,
+    /// DDIM: whether the last step ends without any noise.
+    pub(super) set_alpha_to_one: bool,
+    pub(super) karras: bool,
+    /// Karras' lowest and highest level, if not those of the schedule.
+    pub(super) sigma_range: (Option<f64>, Option<f64>),
+    pub(super) final_sigma: FinalSigma,
+    /// DPM-Solver++: 1 or 2.
+    pub(super) order: usize,
+    pub(super) lower_order_final: bool,
+    pub(super) euler_at_final: bool,
+    /// DPM-Solver++: log signal-to-noise ratios below this are left out.
+    pub(super) lambda_min_clipped: f64,
+}
+
+impl Config {
+    pub(super) fn load(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
+        let mut options = Options { file: files.path(name), values: files.read_json(name)? };
+        let class: String = options.take("_class_name", String::new())?;
+        let method = match class.as_str() {
+            "DDIMScheduler" => Method::Ddim,
+            "EulerDiscreteScheduler" => Method::Euler,
+            "EulerAncestralDiscreteScheduler" => Method::EulerAncestral,
+            "DPMSolverMultistepScheduler" | "PNDMScheduler" => Method::DpmSolver,
+            _ => {
+                let supported = "DDIMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, \
+                                 DPMSolverMultistepScheduler, PNDMScheduler";
+                return Err(options.unsupported("_class_name", &class, supported));
+            }
+        };
+        let config = Self::read(&mut options, method, class == "PNDMScheduler")?;
+        options.finish()?;
+        Ok(config)
+    }
+
+    fn read(options: &mut Options, method: Method, pndm: bool) -> Result<Self, ModelError> {
+        let leads = method == Method::Ddim || pndm;
+        let ddim = method == Method::Ddim;
+        let solver = method == Method::DpmSolver && !pndm;
+        let config = Self {
+            file: options.file.clone(),
+            method,
+            train_timesteps: options.take("num_train_timesteps", 1000)?,
+            betas: betas(options)?,
+            rescale_zero_snr: options.take("rescale_betas_zero_snr", false)?,
+            prediction: prediction(options, method)?,
+            spacing: spacing(options, if leads { "leading" } else { "linspace" })?,
+            steps_offset: options.take("steps_offset", 0)?,
+            clip: if ddim { clip(options)? } else { None },
+            set_alpha_to_one: !ddim || options.take("set_alpha_to_one", true)?,
+            karras: (method == Method::Euler || solver) && options.take("use_karras_sigmas", false)?,
+            sigma_range: match method {
+                Method::Euler => (options.take("sigma_min", None)?, options.take("sigma_max", None)?),
+                _ => (None, None),
+            },
+            final_sigma: if method == Method::Euler || solver {
+                final_sigma(options)?
+            } else {
+                FinalSigma::Zero
+            },
+            order: if solver { options.take("solver_order", 2)? } else { 2 },
+            lower_order_final: !solver || options.take("lower_order_final", true)?,
+            euler_at_final: solver && options.take("euler_at_final", false)?,
+            lambda_min_clipped: if solver { options.take("lambda_min_clipped", f64::MIN)? } else { f64::MIN },
+        };
+        if !(1..=2).contains(&config.order) {
+            return Err(options.unsupported("solver_order", &config.order.to_string(), "1, 2"));
+        }
+        if !(2..=1_000_000).contains(&config.train_timesteps) {
+            let given = config.train_timesteps.to_string();
+            return Err(options.unsupported("num_train_timesteps", &given, "2 to 1000000"));
+        }
+        for (name, sigma) in [("sigma_min", config.sigma_range.0), ("sigma_max", config.sigma_range.1)] {
+            if let Some(sigma) = sigma.filter(|sigma| !(*sigma > 0.0)) {
+                return Err(options.unsupported(name, &sigma.to_string(), "numbers above 0"));
+            }
+        }
+        options.refuse(method, pndm)?;
+        // Where nothing but noise is left, the noise says nothing about the sample, and DDIM would divide by zero.
+        if ddim && config.rescale_zero_snr && config.prediction == Prediction::Epsilon {
+            return Err(options.unsupported(
+                "rescale_betas_zero_snr",
+                "true",
+                "false with `prediction_type` epsilon",
+            ));
+        }
+        Ok(config)
+    }
+}
+
+fn betas(options: &mut Options) -> Result<Betas, ModelError> {
+    let (start, end) = (options.take("beta_start", 0.0001)?, options.take("beta_end", 0.02)?);
+    let schedule: String = options.take("beta_schedule", "linear".to_owned())?;
+    let listed: Option<Vec<f32>> = options.take("trained_betas", None)?;
+    if let Some(listed) = listed {
+        return Ok(Betas::Listed(listed));
+    }
+    match schedule.as_str() {
+        "linear" => Ok(Betas::Linear { start, end }),
+        "scaled_linear" => Ok(Betas::ScaledLinear { start, end }),
+        "squaredcos_cap_v2" => Ok(Betas::SquaredCos),
+        _ => Err(options.unsupported("beta_schedule", &schedule, "linear, scaled_linear, squaredcos_cap_v2")),
+    }
+}
+
+fn prediction(options: &mut Options, method: Method) -> Result<Prediction, ModelError> {
+    let name: String = options.take("prediction_type", "epsilon".to_owned())?;
+    match name.as_str() {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v_prediction" => Ok(Prediction::Velocity),
+        "sample" if method != Method::EulerAncestral => Ok(Prediction::Sample),
+        _ if method == Method::EulerAncestral => {
+            Err(options.unsupported("prediction_type", &name, "epsilon, v_prediction"))
+        }
+        _ => Err(options.unsupported("prediction_type", &name, "epsilon, v_prediction, sample")),
+    }
+}
+
+fn spacing(options: &mut Options, default: &str) -> Result<Spacing, ModelError> {
+    let name: String = options.take("timestep_spacing", default.to_owned())?;
+    match name.as_str() {
+        "leading" => Ok(Spacing::Leading),
+        "trailing" => Ok(Spacing::Trailing),
+        "linspace" => Ok(Spacing::Linspace),
+        _ => Err(options.unsupported("timestep_spacing", &name, "leading, trailing, linspace")),
+    }
+}
+
+fn clip(options: &mut Options) -> Result<Option<f64>, ModelError> {
+    let (clip, range): (bool, f64) =
+        (options.take("clip_sample", true)?, options.take("clip_sample_range", 1.0)?);
+    if clip && !(range > 0.0) {
+        return Err(options.unsupported("clip_sample_range", &range.to_string(), "numbers above 0"));
+    }
+    Ok(clip.then_some(range))
+}
+
+fn final_sigma(options: &mut Options) -> Result<FinalSigma, ModelError> {
+    let name: String = options.take("final_sigmas_type", "zero".to_owned())?;
+    match name.as_str() {
+        "zero" => Ok(FinalSigma::Zero),
+        "sigma_min" => Ok(FinalSigma::Least),
+        _ => Err(options.unsupported("final_sigmas_type", &name, "zero, sigma_min")),
+    }
+}
+
+/// The options of all schedulers here. Configurations are handed from one scheduler to another and keep what the
+/// former one had, so an option that the class at hand does not have counts for nothing, as in the reference.
+const OPTIONS: [&str; 43] = [
+    "algorithm_type",
+    "beta_end",
+    "beta_schedule",
+    "beta_start",
+    "clip_sample",
+    "clip_sample_range",
+    "dynamic_thresholding_ratio",
+    "euler_at_final",
+    "final_sigmas_type",
+    "flow_shift",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "num_train_timesteps",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "sample_max_value",
+    "set_alpha_to_one",
+    "sigma_max",
+    "sigma_min",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_type",
+    "steps_offset",
+    "thresholding",
+    "time_shift_type",
+    "timestep_spacing",
+    "timestep_type",
+    "trained_betas",
+    "use_beta_sigmas",
+    "use_dynamic_shifting",
+    "use_exponential_sigmas",
+    "use_flow_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+    "variance_type",
+    // Of schedulers that these are often made from: DDPM, UniPC, DEIS, LMS, Heun, LCM.
+    "disable_corrector",
+    "original_inference_steps",
+    "predict_x0",
+    "rescale_factor",
+    "solver_p",
+    "timestep_scaling",
+    "use_exponential_decay",
+];
+
+/// What is left to read of a configuration.
+struct Options {
+    file: PathBuf,
+    values: Map<String, Value>,
+}
+
+impl Options {
+    /// Takes an option out; `null` is the default, except for a default of `None`.
+    fn take<T: DeserializeOwned>(&mut self, name: &str, default: T) -> Result<T, ModelError> {
+        match self.values.remove(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => serde_json::from_value(value).map_err(|source| ModelError::Malformed {
+                path: self.file.clone(),
+                expected: format!("another type of value for `{name}`"),
+                source: Some(Box::new(source)),
+            }),
+        }
+    }
+
+    /// Refuses the options of this method that would change the result and are not supported.
+    fn refuse(&mut self, method: Method, pndm: bool) -> Result<(), ModelError> {
+        let switches: &[&str] = match method {
+            Method::Ddim => &["thresholding"],
+            Method::Euler => &["use_exponential_sigmas", "use_beta_sigmas"],
+            Method::EulerAncestral => &[],
+            Method::DpmSolver if pndm => &[],
+            Method::DpmSolver => &[
+                "thresholding",
+                "use_exponential_sigmas",
+                "use_beta_sigmas",
+                "use_lu_lambdas",
+                "use_flow_sigmas",
+                "use_dynamic_shifting",
+            ],
+        };
+        for name in switches {
+            if self.take(name, false)? {
+                return Err(self.unsupported(name, "true", "false"));
+            }
+        }
+        let words: &[(&str, &str)] = match method {
+            Method::Euler => &[("interpolation_type", "linear"), ("timestep_type", "discrete")],
+            Method::DpmSolver if !pndm => &[("algorithm_type", "dpmsolver++"), ("solver_type", "midpoint")],
+            _ => &[],
+        };
+        for (name, only) in words {
+            let value: String = self.take(name, (*only).to_owned())?;
+            if value != *only {
+                return Err(self.unsupported(name, &value, only));
+            }
+        }
+        if method == Method::DpmSolver
+            && let Some(variance) = self.take::<Option<String>>("variance_type", None)?
+        {
+            return Err(self.unsupported("variance_type", &variance, "null"));
+        }
+        Ok(())
+    }
+
+    /// What is left must be another scheduler's.
+    fn finish(self) -> Result<(), ModelError> {
+        match self.values.iter().find(|(name, _)| !name.starts_with('_') && !OPTIONS.contains(&name.as_str()))
+        {
+            Some((name, value)) => Err(self.unsupported(name, &value.to_string(), "no such option")),
+            None => Ok(()),
+        }
+    }
+
+    fn unsupported(&self, option: &str, value: &str, supported: &str) -> ModelError {
+        ModelError::unsupported(&self.file, option, value, supported)
+    }
+}

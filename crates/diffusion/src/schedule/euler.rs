@@ -1,0 +1,78 @@
+//! Euler's method on the probability flow, plain and ancestral (Karras et al. 2022).
+
+use super::Prediction;
+use super::config::{Config, FinalSigma, Spacing};
+use super::sampler::{Linear, Sampler, Step};
+use super::spacing::{karras, logarithms, sigma_at, timestep_of, timesteps};
+use super::training::Training;
+use crate::ModelError;
+
+/// Whether noise comes in again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain,
+    Ancestral,
+}
+
+pub(super) fn plan(
+    config: &Config,
+    training: &Training,
+    steps: usize,
+    kind: Kind,
+) -> Result<Sampler, ModelError> {
+    let total = config.train_timesteps;
+    if steps == 0 || steps > total {
+        return Err(ModelError::steps(&config.file, steps, total));
+    }
+    let trained = training.sigmas();
+    // The reference hands timesteps to the model, and looks levels up, in `f32`.
+    let mut timesteps: Vec<f64> = timesteps(config, steps).into_iter().map(|t| f64::from(t as f32)).collect();
+    let mut sigmas: Vec<f64> = timesteps.iter().map(|timestep| sigma_at(&trained, *timestep)).collect();
+    if config.karras {
+        let logs = logarithms(&trained);
+        let (lowest, highest) = config.sigma_range;
+        sigmas = karras(highest.unwrap_or(sigmas[0]), lowest.unwrap_or(sigmas[sigmas.len() - 1]), steps);
+        timesteps = sigmas.iter().map(|sigma| f64::from(timestep_of(*sigma, &logs) as f32)).collect();
+    }
+    sigmas.push(match config.final_sigma {
+        FinalSigma::Zero => 0.0,
+        FinalSigma::Least => f64::from(trained[0]),
+    });
+    let sigmas: Vec<f64> = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
+    let most = sigmas.iter().copied().fold(0.0, f64::max);
+    let init_noise_sigma = match config.spacing {
+        Spacing::Leading => most.hypot(1.0),
+        Spacing::Trailing | Spacing::Linspace => most,
+    };
+    let steps = sigmas.windows(2).map(|pair| step(config, pair[0], pair[1], kind)).collect();
+    Ok(Sampler { steps, timesteps, init_noise_sigma, clip: None, before: None })
+}
+
+/// The step from one level of noise to another, in samples `x + σ·ε`.
+fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
+    let up = match kind {
+        Kind::Plain => 0.0,
+        Kind::Ancestral => (to * to * (from * from - to * to) / (from * from)).max(0.0).sqrt(),
+    };
+    let down = (to * to - up * up).max(0.0).sqrt();
+    // x' = x + (x − clean) · change, and the clean sample is again made of x and the output.
+    let change = (down - from) / from;
+    let clean = clean(config.prediction, from);
+    Step {
+        input: 1.0 / from.hypot(1.0),
+        next: Linear { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
+        from_noise: up,
+        ..Step::default()
+    }
+}
+
+/// The clean sample at this level of noise.
+fn clean(prediction: Prediction, sigma: f64) -> Linear {
+    match prediction {
+        Prediction::Epsilon => Linear { sample: 1.0, output: -sigma },
+        Prediction::Velocity => {
+            Linear { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / sigma.hypot(1.0) }
+        }
+        Prediction::Sample => Linear { sample: 0.0, output: 1.0 },
+    }
+}

@@ -1,0 +1,121 @@
+//! The steps of a plan, and taking one.
+
+use candle_core::{Result, Tensor};
+
+/// A planned way from noise to a sample. Good for one picture or batch: some formulas remember the step before.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    pub(super) steps: Vec<Step>,
+    pub(super) timesteps: Vec<f64>,
+    pub(super) init_noise_sigma: f64,
+    /// The clean sample is cut off at ± this.
+    pub(super) clip: Option<f64>,
+    /// The clean sample as the step before saw it.
+    pub(super) before: Option<Tensor>,
+}
+
+/// One step: from the noisy sample `x` and the model's output `m`, first the clean sample it hints at, then the sample with
+/// less noise.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Step {
+    /// What the model gets to see is `x` times this.
+    pub(super) input: f64,
+    /// The clean sample is `sample · x + output · m`.
+    pub(super) clean: Linear,
+    /// How much of `x` and `m` goes into the next sample,
+    pub(super) next: Linear,
+    /// how much of the clean sample,
+    pub(super) from_clean: f64,
+    /// of the step before's,
+    pub(super) from_before: f64,
+    /// and of fresh noise.
+    pub(super) from_noise: f64,
+}
+
+/// Shares of the sample and of the model's output.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Linear {
+    pub(super) sample: f64,
+    pub(super) output: f64,
+}
+
+impl Linear {
+    fn of(self, sample: &Tensor, output: &Tensor) -> Result<Tensor> {
+        match (self.sample == 0.0, self.output == 0.0) {
+            (_, true) => sample * self.sample,
+            (true, false) => output * self.output,
+            (false, false) => (sample * self.sample)? + (output * self.output)?,
+        }
+    }
+}
+
+impl Sampler {
+    /// The timestep that the model is told at each step; as many as there are steps.
+    #[must_use]
+    pub fn timesteps(&self) -> &[f64] {
+        &self.timesteps
+    }
+
+    /// What standard normal noise is multiplied with to become the first sample.
+    #[must_use]
+    pub fn init_noise_sigma(&self) -> f64 {
+        self.init_noise_sigma
+    }
+
+    /// Whether step `step` mixes in fresh noise.
+    #[must_use]
+    pub fn needs_noise(&self, step: usize) -> bool {
+        self.steps.get(step).is_some_and(|step| step.from_noise != 0.0)
+    }
+
+    /// The sample as the model gets to see it at step `step`.
+    ///
+    /// # Errors
+    /// If there is no such step, or the tensor library fails.
+    pub fn scale_model_input(&self, sample: &Tensor, step: usize) -> Result<Tensor> {
+        let Step { input, .. } = self.at(step)?;
+        if *input == 1.0 { Ok(sample.clone()) } else { sample * *input }
+    }
+
+    /// Takes step `step`, from 0, each once and in order: from `sample` and what the model said about it to the sample with less
+    /// noise. `noise` is standard normal and of the sample's shape; it is needed if [`needs_noise`](Sampler::needs_noise) says so.
+    ///
+    /// # Errors
+    /// If there is no such step, the noise is missing, or the tensor library fails.
+    pub fn step(
+        &mut self,
+        step: usize,
+        sample: &Tensor,
+        model_output: &Tensor,
+        noise: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let numbers = self.at(step)?.clone();
+        let mut next = numbers.next.of(sample, model_output)?;
+        if numbers.from_clean != 0.0 {
+            let mut clean = numbers.clean.of(sample, model_output)?;
+            if let Some(clip) = self.clip {
+                clean = clean.clamp(-clip, clip)?;
+            }
+            next = (next + (&clean * numbers.from_clean)?)?;
+            if numbers.from_before != 0.0 {
+                let Some(before) = &self.before else {
+                    candle_core::bail!("step {step} was taken before step {}", step.saturating_sub(1));
+                };
+                next = (next + (before * numbers.from_before)?)?;
+            }
+            self.before = Some(clean);
+        }
+        if numbers.from_noise != 0.0 {
+            let Some(noise) = noise else { candle_core::bail!("step {step} needs noise") };
+            next = (next + (noise * numbers.from_noise)?)?;
+        }
+        Ok(next)
+    }
+
+    fn at(&self, step: usize) -> Result<&Step> {
+        match self.steps.get(step) {
+            Some(step) => Ok(step),
+            None => candle_core::bail!("there is no step {step}; the plan has {}", self.steps.len()),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The tokenizer's special tokens, from the four files that may speak of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{ModelError, ModelFiles};
+
+const CONFIG: &str = "tokenizer/tokenizer_config.json";
+const MAP: &str = "tokenizer/special_tokens_map.json";
+const ADDED: &str = "tokenizer/added_tokens.json";
+
+/// Special tokens and what goes with them, as transformers resolves the files.
+pub(super) struct Special {
+    pub(super) start: String,
+    pub(super) end: String,
+    pub(super) unknown: String,
+    pub(super) pad: String,
+    /// Tokens that are found in a prompt as they stand, before it is taken apart, with the numbers they were given if the
+    /// files give any.
+    pub(super) added: Vec<Added>,
+    /// The most tokens that the model reads, if the files say.
+    pub(super) length: Option<usize>,
+}
+
+/// A token that is found in a prompt as it stands.
+pub(super) struct Added {
+    pub(super) content: String,
+    pub(super) id: Option<u32>,
+}
+
+/// A token in one of the files: its text, or an object around it.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Text(String),
+    Object {
+        content: String,
+        #[serde(default)]
+        lstrip: bool,
+        #[serde(default)]
+        rstrip: bool,
+        #[serde(default)]
+        single_word: bool,
+    },
+}
+
+impl Token {
+    fn content(&self) -> &str {
+        match self {
+            Token::Text(content) | Token::Object { content, .. } => content,
+        }
+    }
+
+    /// The first option of this token that would change how a prompt is taken apart, if one is on.
+    fn strange(&self) -> Option<&'static str> {
+        match self {
+            Token::Object { lstrip: true, .. } => Some("lstrip"),
+            Token::Object { rstrip: true, .. } => Some("rstrip"),
+            Token::Object { single_word: true, .. } => Some("single_word"),
+            _ => None,
+        }
+    }
+}
+
+/// The tokens that either file may name, all of which count as special.
+#[derive(Default, Deserialize)]
+struct Named {
+    bos_token: Option<Token>,
+    eos_token: Option<Token>,
+    unk_token: Option<Token>,
+    sep_token: Option<Token>,
+    pad_token: Option<Token>,
+    cls_token: Option<Token>,
+    mask_token: Option<Token>,
+    additional_special_tokens: Option<Vec<Token>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Config {
+    #[serde(flatten)]
+    named: Named,
+    added_tokens_decoder: Option<BTreeMap<u32, Token>>,
+    /// An integer, or a huge float that stands for none.
+    model_max_length: Option<Value>,
+}
+
+impl Special {
+    pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+        let config: Config = read(files, CONFIG)?;
+        let mut named = config.named;
+        let mut numbered: Vec<(Token, Option<u32>)> = Vec::new();
+        if let Some(decoder) = config.added_tokens_decoder {
+            // Written by a newer version: this file alone counts.
+            numbered.extend(decoder.into_iter().map(|(id, token)| (token, Some(id))));
+        } else {
+            named = read::<Named>(files, MAP)?.or(named);
+            let added: HashMap<String, u32> = read(files, ADDED)?;
+            numbered.extend(added.into_iter().map(|(content, id)| (Token::Text(content), Some(id))));
+        }
+        let default =
+            |token: &Option<Token>, default: &str| token.as_ref().map_or(default, Token::content).to_owned();
+        let mut special = Self {
+            start: default(&named.bos_token, "<|startoftext|>"),
+            end: default(&named.eos_token, "<|endoftext|>"),
+            unknown: default(&named.unk_token, "<|endoftext|>"),
+            pad: default(&named.pad_token, "<|endoftext|>"),
+            added: Vec::new(),
+            length: config
+                .model_max_length
+                .as_ref()
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok()),
+        };
+        let implied = [&special.start, &special.end, &special.unknown, &special.pad].map(String::clone);
+        let others = [named.bos_token, named.eos_token, named.unk_token, named.sep_token, named.pad_token]
+            .into_iter()
+            .chain([named.cls_token, named.mask_token])
+            .flatten()
+            .chain(named.additional_special_tokens.into_iter().flatten());
+        let unnumbered = others.chain(implied.into_iter().map(Token::Text)).map(|token| (token, None));
+        for (token, id) in numbered.into_iter().chain(unnumbered) {
+            if let Some(option) = token.strange() {
+                let option = format!("{option} of the token {:?}", token.content());
+                return Err(ModelError::unsupported(files.path(CONFIG), &option, true, "false"));
+            }
+            let content = token.content();
+            if !content.is_empty() && special.added.iter().all(|known| known.content != content) {
+                special.added.push(Added { content: content.to_owned(), id });
+            }
+        }
+        Ok(special)
+    }
+}
+
+impl Named {
+    /// These tokens, and the others' where there is none.
+    fn or(self, others: Self) -> Self {
+        Self {
+            bos_token: self.bos_token.or(others.bos_token),
+            eos_token: self.eos_token.or(others.eos_token),
+            unk_token: self.unk_token.or(others.unk_token),
+            sep_token: self.sep_token.or(others.sep_token),
+            pad_token: self.pad_token.or(others.pad_token),
+            cls_token: self.cls_token.or(others.cls_token),
+            mask_token: self.mask_token.or(others.mask_token),
+            additional_special_tokens: self.additional_special_tokens.or(others.additional_special_tokens),
+        }
+    }
+}
+
+/// A file that need not be there.
+fn read<T: Default + for<'de> Deserialize<'de>>(files: &ModelFiles, name: &str) -> Result<T, ModelError> {
+    if files.exists(name) { files.read_json(name) } else { Ok(T::default()) }
+}

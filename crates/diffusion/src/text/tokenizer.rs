@@ -1,0 +1,210 @@
+//! CLIP's tokenizer: byte pairs over words.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::{Model, Token};
+
+use super::special::{Added, Special};
+use super::words::{Cleaned, Rules, Word};
+use super::{Cut, Tokens};
+use crate::{ModelError, ModelFiles};
+
+const VOCABULARY: &str = "tokenizer/vocab.json";
+const MERGES: &str = "tokenizer/merges.txt";
+/// transformers reads no more merges than CLIP has, however many there are.
+const MOST_MERGES: usize = 49_152 - 256 - 2;
+
+/// Text to numbers, exactly as the transformers class that `model_index.json` names would: `CLIPTokenizer` (as it is without the
+/// package ftfy) or `CLIPTokenizerFast`.
+pub struct Tokenizer {
+    rules: Rules,
+    pairs: BPE,
+    /// Found in a prompt before anything else, the longest first.
+    added: Vec<(String, u32)>,
+    unknown: u32,
+    start: u32,
+    end: u32,
+    pad: u32,
+    length: usize,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer/`. Prompts get as long as `tokenizer_config.json` says, and at most `positions` tokens.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a file that is missing or malformed, or a class or option that is not supported.
+    pub fn load(files: &ModelFiles, positions: usize) -> Result<Self, ModelError> {
+        let rules = rules(files)?;
+        let special = Special::load(files)?;
+        let vocabulary: HashMap<String, u32> = files.read_json(VOCABULARY)?;
+        let merges = merges(files)?;
+        let mut numbers = vocabulary.clone();
+        let mut added = Vec::new();
+        for Added { content, id } in special.added {
+            // Those without a number and outside the vocabulary come after everything that has one.
+            let id = id
+                .or_else(|| numbers.get(&content).copied())
+                .map_or_else(|| u32::try_from(numbers.len()), Ok)
+                .map_err(|_| ModelError::malformed(files.path(VOCABULARY), "numbers that fit 32 bits"))?;
+            numbers.insert(content.clone(), id);
+            added.push((content, id));
+        }
+        added.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
+        let number = |token: &str| {
+            numbers.get(token).copied().ok_or_else(|| {
+                ModelError::malformed(files.path(VOCABULARY), format!("a number for the token {token:?}"))
+            })
+        };
+        let (unknown, start) = (number(&special.unknown)?, number(&special.start)?);
+        let (end, pad) = (number(&special.end)?, number(&special.pad)?);
+        let mut builder = BPE::builder().end_of_word_suffix("</w>".to_owned());
+        if vocabulary.contains_key(&special.unknown) {
+            builder = builder.unk_token(special.unknown);
+        }
+        let pairs = builder
+            .vocab_and_merges(vocabulary.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
+            .build()
+            .map_err(|source| ModelError::Malformed {
+                path: files.path(MERGES),
+                expected: "merges of tokens that the vocabulary has".to_owned(),
+                source: Some(source),
+            })?;
+        let length = special.length.unwrap_or(usize::MAX).min(positions);
+        if length < 3 {
+            return Err(ModelError::unsupported(
+                files.path("tokenizer/tokenizer_config.json"),
+                "model_max_length",
+                length,
+                "3 and more",
+            ));
+        }
+        Ok(Self { rules, pairs, added, unknown, start, end, pad, length })
+    }
+
+    /// Checks that every number is one of the encoder's `embeddings`.
+    pub(super) fn check_fits(&self, files: &ModelFiles, embeddings: usize) -> Result<(), ModelError> {
+        let added = self.added.iter().map(|(_, id)| *id);
+        let most = self.pairs.get_vocab().into_values().chain(added).max().unwrap_or(0);
+        if most as usize >= embeddings {
+            let expected = format!("numbers below the encoder's `vocab_size` of {embeddings}, got {most}");
+            return Err(ModelError::malformed(files.path(VOCABULARY), expected));
+        }
+        Ok(())
+    }
+
+    /// Tokens per prompt, start and end included.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The prompt between the start and the end token, cut or padded to [`length`](Tokenizer::length).
+    #[must_use]
+    pub fn tokenize(&self, prompt: &str) -> Tokens {
+        let mut text = Vec::new();
+        self.split(prompt, &mut text);
+        let room = self.length - 2;
+        let cut =
+            text.get(room).map(|(_, at)| Cut { limit: self.length, left_out: prompt[*at..].to_owned() });
+        let mut ids = vec![self.start];
+        ids.extend(text.iter().take(room).map(|(id, _)| id));
+        ids.push(self.end);
+        ids.resize(self.length, self.pad);
+        Tokens { ids, cut }
+    }
+
+    /// All tokens of the prompt, and where in it each begins.
+    fn split(&self, prompt: &str, tokens: &mut Vec<(u32, usize)>) {
+        let mut plain = 0;
+        let mut at = 0;
+        while let Some(c) = prompt[at..].chars().next() {
+            let found = self.added.iter().find(|(content, _)| prompt[at..].starts_with(content.as_str()));
+            let Some((content, id)) = found else {
+                at += c.len_utf8();
+                continue;
+            };
+            self.split_plain(&prompt[plain..at], plain, tokens);
+            tokens.push((*id, at));
+            at += content.len();
+            plain = at;
+        }
+        self.split_plain(&prompt[plain..], plain, tokens);
+    }
+
+    /// The same for a part without added tokens, which begins at byte `start`.
+    fn split_plain(&self, text: &str, start: usize, tokens: &mut Vec<(u32, usize)>) {
+        let cleaned = Cleaned::new(self.rules, text, start);
+        for word in cleaned.words() {
+            let whole = self.rules == Rules::Slow && matches!(word.text, "<|startoftext|>" | "<|endoftext|>");
+            if whole {
+                tokens.push((self.pairs.token_to_id(word.text).unwrap_or(self.unknown), word.origin[0]));
+            } else {
+                self.split_word(&word, tokens);
+            }
+        }
+    }
+
+    fn split_word(&self, word: &Word<'_>, tokens: &mut Vec<(u32, usize)>) {
+        let encoded: String = word.text.bytes().map(stand_in).collect();
+        // Without an unknown token in the vocabulary, what has no number is left out, and there is no other failure.
+        for Token { id, offsets, .. } in self.pairs.tokenize(&encoded).unwrap_or_default() {
+            let byte = encoded[..offsets.0].chars().count();
+            tokens.push((id, word.origin[byte]));
+        }
+    }
+}
+
+/// The rules of the class that `model_index.json` names.
+fn rules(files: &ModelFiles) -> Result<Rules, ModelError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        tokenizer: (Option<String>, Option<String>),
+    }
+    let index: Index = files.read_json("model_index.json")?;
+    match index.tokenizer.1.as_deref() {
+        Some("CLIPTokenizer") => Ok(Rules::Slow),
+        Some("CLIPTokenizerFast") => Ok(Rules::Fast),
+        other => Err(ModelError::unsupported(
+            files.path("model_index.json"),
+            "tokenizer",
+            other.unwrap_or("null"),
+            "CLIPTokenizer, CLIPTokenizerFast",
+        )),
+    }
+}
+
+/// The pairs, the one that merges first in front. The first line is a version, whatever it says.
+fn merges(files: &ModelFiles) -> Result<Vec<(String, String)>, ModelError> {
+    let text = files.read_text(MERGES)?;
+    let lines = text.trim().split('\n').enumerate().skip(1).take(MOST_MERGES);
+    lines
+        .map(|(i, line)| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [first, second] => Ok((first.to_owned(), second.to_owned())),
+            _ => Err(ModelError::malformed(files.path(MERGES), format!("two tokens in line {}", i + 1))),
+        })
+        .collect()
+}
+
+/// The printable character that stands for a byte in the vocabulary: itself if it is one in Latin-1, or the next free
+/// one from 256.
+fn stand_in(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
+    char::from_u32(256 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stand_ins_are_printable_and_distinct() {
+        let all: std::collections::HashSet<char> = (0..=255).map(stand_in).collect();
+        assert_eq!(all.len(), 256);
+        assert_eq!([stand_in(b' '), stand_in(0), stand_in(b'a'), stand_in(0xAD)], ['Ġ', 'Ā', 'a', 'Ń']);
+    }
+}
