@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -17,9 +18,15 @@ use crate::store::{
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<Key, Object>>,
     writes: Mutex<u64>,
+    full: AtomicBool,
 }
 
 impl MemoryStore {
+    /// From now on every write fails, as on a full disk.
+    pub fn fill_up(&self) {
+        self.full.store(true, Ordering::SeqCst);
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,6 +56,9 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("a secret cause".into()));
+        }
         let etag = self.next_etag();
         let mut objects = self.objects();
         let current = objects.get(key).map(|object| &object.meta.etag);

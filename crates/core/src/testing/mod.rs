@@ -5,5 +5,5 @@ mod null_engine;
 mod store_contract;
 
 pub use memory_store::MemoryStore;
-pub use null_engine::NullEngine;
-pub use store_contract::store_contract;
+pub use null_engine::{Fault, NullEngine};
+pub use store_contract::{store_contract, store_contract_with_keys, strange_keys};

@@ -10,11 +10,24 @@ use crate::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
 use crate::picture::{Picture, Pixels};
 use crate::request::GenerateRequest;
 
+/// How a [`NullEngine`] can be made to break, after its last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It returns an error whose text is `a secret cause`.
+    Error,
+    /// It panics.
+    Panic,
+    /// It returns no picture.
+    NoPicture,
+}
+
 /// Takes a fixed time per step and returns pixels of one colour, which the seed decides.
 #[derive(Debug)]
 pub struct NullEngine {
     model: Model,
     step: Duration,
+    slots: usize,
+    fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
 }
@@ -23,7 +36,19 @@ impl NullEngine {
     /// An engine whose every denoising step takes `step`.
     pub fn new(step: Duration) -> Self {
         let model = Model { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
-        Self { model, step, started: AtomicU64::new(0), finished: AtomicU64::new(0) }
+        Self { model, step, slots: 1, fault: None, started: AtomicU64::new(0), finished: AtomicU64::new(0) }
+    }
+
+    /// The same engine working on so many requests at a time.
+    #[must_use]
+    pub fn with_slots(self, slots: usize) -> Self {
+        Self { slots, ..self }
+    }
+
+    /// The same engine breaking at every request.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     /// How many requests it took up.
@@ -41,6 +66,10 @@ impl NullEngine {
 impl Engine for NullEngine {
     fn model(&self) -> &Model {
         &self.model
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
     }
 
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {
@@ -64,7 +93,13 @@ impl Engine for NullEngine {
             observer.progress(Progress::Step { done, of: request.steps });
         }
         observer.progress(Progress::Decoding);
-        let pictures = (0..u64::from(request.n)).map(|i| plain(&request, request.seed.value() + i)).collect();
+        let n = match self.fault {
+            None => request.n,
+            Some(Fault::Error) => return Err(EngineError::Failed("a secret cause".into())),
+            Some(Fault::Panic) => panic!("a secret cause"),
+            Some(Fault::NoPicture) => 0,
+        };
+        let pictures = (0..u64::from(n)).map(|i| plain(&request, request.seed.value() + i)).collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
         let engine_seconds = self.step.as_secs_f64() * f64::from(request.steps);
         Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })

@@ -1,0 +1,62 @@
+//! What every exchange is wrapped in: an id, a log line, safe headers, and an answer even if a handler panics.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+
+use crate::problem::Problem;
+use crate::request_id::{self, RequestId};
+
+/// Most characters of a path in the log.
+const LOGGED_PATH: usize = 200;
+
+/// The outermost layer.
+pub(crate) async fn envelope(request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    // The highest level, so that the id is there whatever the log's filter lets through.
+    let span = tracing::error_span!("request", id = id.as_str());
+    exchange(id, request, next).instrument(span).await
+}
+
+async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    // Without the query: that is where the prompt is.
+    let path: String = request.uri().path().chars().take(LOGGED_PATH).collect();
+    // Nothing of the request is used after a panic, so nothing half-done can be seen.
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| Problem::Panicked.into_response());
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        if let Some(cause) = problem.cause() {
+            tracing::error!(error = cause, "the request failed");
+        }
+        *response.body_mut() = problem.body(&id);
+    }
+    dress(response.headers_mut(), &id);
+    let (status, milliseconds) = (response.status().as_u16(), began.elapsed().as_millis() as u64);
+    tracing::info!(%method, path, status, milliseconds, "answered");
+    response
+}
+
+/// Headers that every answer of the API has, unless a handler set its own.
+fn dress(headers: &mut HeaderMap, id: &RequestId) {
+    headers.insert(request_id::HEADER, id.header());
+    let defaults = [
+        // Answers carry signed links, and a cached answer would be a picture that was not made.
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,46 @@
+//! Liveness and readiness, for whoever supervises the server.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tintype_service::Readiness;
+
+use crate::App;
+use crate::problem::SOON;
+
+#[derive(Serialize)]
+pub(crate) struct Health {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    state: &'static str,
+}
+
+/// Alive, whatever else: it answers.
+pub(crate) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether requests are taken: 200 or 503.
+pub(crate) async fn readyz(State(app): State<App>) -> Response {
+    let readiness = app.service.readiness();
+    let state = match readiness {
+        Readiness::Loading => "loading",
+        Readiness::Ready => "ready",
+        Readiness::Failed => "failed",
+        Readiness::Draining => "draining",
+    };
+    let body = Json(Ready { state });
+    match readiness {
+        Readiness::Ready => body.into_response(),
+        Readiness::Failed => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
+        Readiness::Loading | Readiness::Draining => {
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SOON.to_string())], body).into_response()
+        }
+    }
+}
