@@ -95,6 +95,9 @@ pub enum ModelError {
         /// What was given.
         name: String,
     },
+    /// The system refused to start a thread.
+    #[error("cannot start the engine's threads")]
+    Threads(#[source] Box<dyn Error + Send + Sync>),
     /// The tensor library refused an operation.
     #[error("a tensor operation failed")]
     Tensor(#[from] candle_core::Error),

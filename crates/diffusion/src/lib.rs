@@ -4,15 +4,23 @@
 //! how the noise is taken away, how text becomes tokens. Nothing about a model is written in the code, and an option
 //! that a folder sets but this code does not know is an error that names it, never ignored.
 
+mod defaults;
+pub mod denoiser;
+mod engine;
 mod error;
 mod files;
 pub mod hub;
 pub mod kernels;
+mod layers;
 pub mod noise;
+mod options;
+pub mod pipeline;
 pub mod schedule;
 pub mod text;
+pub mod vae;
 mod weights;
 
+pub use engine::{DeviceChoice, DiffusionEngine, EngineOptions};
 pub use error::ModelError;
 pub use files::ModelFiles;
 pub use weights::Weights;

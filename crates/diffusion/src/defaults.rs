@@ -1,0 +1,101 @@
+//! How many steps and how much guidance a model gets when a request does not say.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{ModelError, ModelFiles};
+
+/// A model's defaults.
+///
+/// A folder may say them in `model_index.json`, where diffusers passes over names that begin with `_`:
+/// `"_tintype": {"steps": 20, "guidance": 5.0}`. Otherwise they follow from the scheduler that the model was published with:
+///
+/// - `EulerDiscreteScheduler` with `timestep_spacing` `trailing`, noise prediction and no rescaled betas is how models distilled to a
+///   few steps come (SD-Turbo): 2 steps, no guidance;
+/// - `DDIMScheduler`: 50 steps, guidance 7.5;
+/// - all others: 20 steps, guidance 7.5.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Defaults {
+    pub(crate) steps: u32,
+    pub(crate) guidance: f64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    steps: Option<u32>,
+    guidance: Option<f64>,
+}
+
+impl Defaults {
+    pub(crate) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+        let index: Value = files.read_json("model_index.json")?;
+        let malformed = |source: Option<serde_json::Error>| ModelError::Malformed {
+            path: files.path("model_index.json"),
+            expected: "`_tintype` with `steps` (1 to 150) and `guidance` (0 to 30), either or both".to_owned(),
+            source: source.map(Into::into),
+        };
+        let said: Said = match index.get("_tintype") {
+            Some(said) => serde_json::from_value(said.clone()).map_err(|source| malformed(Some(source)))?,
+            None => Said::default(),
+        };
+        let usual = Self::usual(&files.read_json("scheduler/scheduler_config.json")?);
+        let defaults =
+            Self { steps: said.steps.unwrap_or(usual.steps), guidance: said.guidance.unwrap_or(usual.guidance) };
+        if !(1..=150).contains(&defaults.steps) || !(0.0..=30.0).contains(&defaults.guidance) {
+            return Err(malformed(None));
+        }
+        Ok(defaults)
+    }
+
+    fn usual(scheduler: &Value) -> Self {
+        let text = |option: &str| scheduler.get(option).and_then(Value::as_str);
+        let distilled = text("_class_name") == Some("EulerDiscreteScheduler")
+            && text("timestep_spacing") == Some("trailing")
+            && matches!(text("prediction_type"), None | Some("epsilon"))
+            && scheduler.get("rescale_betas_zero_snr").and_then(Value::as_bool) != Some(true);
+        match text("_class_name") {
+            _ if distilled => Self { steps: 2, guidance: 0.0 },
+            Some("DDIMScheduler") => Self { steps: 50, guidance: 7.5 },
+            _ => Self { steps: 20, guidance: 7.5 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn schedulers_have_their_usual_numbers() {
+        let usual = |scheduler: Value| {
+            let Defaults { steps, guidance } = Defaults::usual(&scheduler);
+            (steps, guidance)
+        };
+        let turbo = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"});
+        assert_eq!(usual(turbo), (2, 0.0));
+        let zero_snr = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing",
+            "prediction_type": "v_prediction", "rescale_betas_zero_snr": true});
+        assert_eq!(usual(zero_snr), (20, 7.5));
+        assert_eq!(usual(json!({"_class_name": "DDIMScheduler"})), (50, 7.5));
+        assert_eq!(usual(json!({"_class_name": "PNDMScheduler"})), (20, 7.5));
+    }
+
+    #[test]
+    fn a_folder_may_say_its_own() {
+        let load = |index: &'static [u8]| {
+            let folder = tempfile::tempdir().expect("a folder");
+            std::fs::create_dir(folder.path().join("scheduler")).expect("a folder");
+            std::fs::write(folder.path().join("scheduler/scheduler_config.json"), "{}").expect("a file");
+            std::fs::write(folder.path().join("model_index.json"), index).expect("a file");
+            Defaults::load(&ModelFiles::folder(folder.path()).expect("a model"))
+        };
+        assert_eq!(load(br#"{"_tintype":{"steps":4}}"#).expect("valid"), Defaults { steps: 4, guidance: 7.5 });
+        for bad in [&br#"{"_tintype":{"steps":0}}"#[..], br#"{"_tintype":{"step":1}}"#, br#"{"_tintype":7}"#] {
+            let error = load(bad).expect_err("not valid").to_string();
+            assert!(error.contains("model_index.json") && error.contains("_tintype"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What `unet/config.json` says.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::kernels::Activation;
+use crate::options::Options;
+use crate::{ModelError, ModelFiles};
+
+const FILE: &str = "unet/config.json";
+
+/// One resolution of the network: a block on the way down and one on the way up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// Channels that the blocks work with.
+    pub channels: usize,
+    /// Residual blocks on the way down; the way up has one more.
+    pub layers: usize,
+    /// Attention heads. Configurations call this `attention_head_dim`, by an old mistake that diffusers keeps.
+    pub heads: usize,
+    /// Transformer blocks after each residual block.
+    pub transformers: usize,
+    /// Width of the text features.
+    pub context: usize,
+    /// Whether the first attention of a transformer block also looks at the text.
+    pub only_cross_attention: bool,
+    /// Whether there is attention on the way down.
+    pub attention_down: bool,
+    /// Whether there is attention on the way up.
+    pub attention_up: bool,
+}
+
+/// What lies between the ways down and up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Middle {
+    /// Nothing.
+    Nothing,
+    /// One residual block.
+    Residual,
+    /// A transformer between two residual blocks.
+    CrossAttention,
+}
+
+/// The options that shape the network, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UNetConfig {
+    /// Height and width of the latents that the model was trained on, if the file says so.
+    pub sample_size: Option<[usize; 2]>,
+    /// Latent channels that go in.
+    pub in_channels: usize,
+    /// Latent channels that come out.
+    pub out_channels: usize,
+    /// Whether latents are mapped from 0…1 to −1…1 first.
+    pub center_input_sample: bool,
+    /// Whether the timestep's cosines come before its sines.
+    pub flip_sin_to_cos: bool,
+    /// Shift of the timestep's frequencies.
+    pub freq_shift: f64,
+    /// Width of the timestep's embedding.
+    pub time_embed_dim: usize,
+    /// Width of the guidance scale's embedding, in models distilled to take one.
+    pub time_cond_proj_dim: Option<usize>,
+    /// The resolutions, from the finest.
+    pub levels: Vec<Level>,
+    /// What lies between the ways down and up.
+    pub middle: Middle,
+    /// Groups of every group norm.
+    pub norm_num_groups: usize,
+    /// Added to variances.
+    pub norm_eps: f64,
+    /// The activation function.
+    pub activation: Activation,
+    /// Whether transformers project by linear layers instead of 1×1 convolutions.
+    pub use_linear_projection: bool,
+    /// Whether attention scores are computed in `f32`.
+    pub upcast_attention: bool,
+    /// Kernel size of the first convolution.
+    pub conv_in_kernel: usize,
+    /// Kernel size of the last convolution.
+    pub conv_out_kernel: usize,
+}
+
+/// A size that is one number for a square, or height and width.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Size {
+    Square(usize),
+    Sides([usize; 2]),
+}
+
+impl Size {
+    pub(crate) fn sides(self) -> [usize; 2] {
+        match self {
+            Self::Square(side) => [side, side],
+            Self::Sides(sides) => sides,
+        }
+    }
+}
+
+impl UNetConfig {
+    /// Reads the file. Defaults are those of diffusers 0.35.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file, and the option if it is one that this network does not do.
+    pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+        let mut options = Options::load(files, FILE)?;
+        options.only("_class_name", &[json!("UNet2DConditionModel")])?;
+        refuse_what_is_not_done(&mut options)?;
+        let levels = levels(&mut options)?;
+        let first = levels.first().map_or(0, |level| level.channels);
+        let middle = match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
+            None => Middle::Nothing,
+            Some("UNetMidBlock2D") => Middle::Residual,
+            Some("UNetMidBlock2DCrossAttn") => Middle::CrossAttention,
+            Some(_) => {
+                let supported = "UNetMidBlock2DCrossAttn, UNetMidBlock2D or null";
+                return Err(options.refused("mid_block_type", supported));
+            }
+        };
+        let config = Self {
+            sample_size: options.take::<Option<Size>>("sample_size", None)?.map(Size::sides),
+            in_channels: options.take("in_channels", 4)?,
+            out_channels: options.take("out_channels", 4)?,
+            center_input_sample: options.take("center_input_sample", false)?,
+            flip_sin_to_cos: options.take("flip_sin_to_cos", true)?,
+            freq_shift: options.take("freq_shift", 0.0)?,
+            time_embed_dim: options.take("time_embedding_dim", None)?.unwrap_or(first * 4),
+            time_cond_proj_dim: options.take("time_cond_proj_dim", None)?,
+            levels,
+            middle,
+            norm_num_groups: options.take("norm_num_groups", 32)?,
+            norm_eps: options.take("norm_eps", 1e-5)?,
+            activation: Activation::named(&options.take("act_fn", "silu".to_owned())?)
+                .ok_or_else(|| options.refused("act_fn", "silu, swish, gelu or relu"))?,
+            use_linear_projection: options.take("use_linear_projection", false)?,
+            upcast_attention: options.take("upcast_attention", false)?,
+            conv_in_kernel: options.take("conv_in_kernel", 3)?,
+            conv_out_kernel: options.take("conv_out_kernel", 3)?,
+        };
+        config.check(&options)?;
+        options.finish()?;
+        Ok(config)
+    }
+
+    fn check(&self, options: &Options) -> Result<(), ModelError> {
+        let groups = self.norm_num_groups;
+        if groups == 0 || self.levels.iter().any(|level| level.channels % groups != 0) {
+            return Err(options.refused("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+        }
+        if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
+            return Err(options.refused("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
+        }
+        if self.levels.iter().any(|level| level.layers == 0) {
+            return Err(options.refused("layers_per_block", "1 and more"));
+        }
+        for (option, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
+            if kernel % 2 == 0 {
+                return Err(options.refused(option, "odd numbers"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let cross = "CrossAttnDownBlock2D";
+    let down: Vec<String> = options.take("down_block_types", names(&[cross, cross, cross, "DownBlock2D"]))?;
+    let cross = "CrossAttnUpBlock2D";
+    let up: Vec<String> = options.take("up_block_types", names(&["UpBlock2D", cross, cross, cross]))?;
+    let channels: Vec<usize> = options.take("block_out_channels", vec![320, 640, 1280, 1280])?;
+    let count = channels.len();
+    if count == 0 || channels.contains(&0) {
+        return Err(options.refused("block_out_channels", "a list of positive numbers"));
+    }
+    for (option, types) in [("down_block_types", &down), ("up_block_types", &up)] {
+        if types.len() != count {
+            return Err(options.refused(option, &format!("{count} blocks, as `block_out_channels` has")));
+        }
+    }
+    let attends = |option: &str, name: &str, with: &str, without: &str| match name {
+        _ if name == with => Ok(true),
+        _ if name == without => Ok(false),
+        _ => Err(options.refused(option, &format!("{with} and {without}"))),
+    };
+    let attention_down = down
+        .iter()
+        .map(|name| attends("down_block_types", name, "CrossAttnDownBlock2D", "DownBlock2D"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let attention_up = up
+        .iter()
+        .rev()
+        .map(|name| attends("up_block_types", name, "CrossAttnUpBlock2D", "UpBlock2D"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let layers = options.per_level("layers_per_block", 2, count)?;
+    let heads = options.per_level("attention_head_dim", 8, count)?;
+    let transformers = options.per_level("transformer_layers_per_block", 1, count)?;
+    let context = options.per_level("cross_attention_dim", 1280, count)?;
+    let only_cross_attention = options.per_level("only_cross_attention", false, count)?;
+    Ok((0..count)
+        .map(|i| Level {
+            channels: channels[i],
+            layers: layers[i],
+            heads: heads[i],
+            transformers: transformers[i],
+            context: context[i],
+            only_cross_attention: only_cross_attention[i],
+            attention_down: attention_down[i],
+            attention_up: attention_up[i],
+        })
+        .collect())
+}
+
+fn refuse_what_is_not_done(options: &mut Options) -> Result<(), ModelError> {
+    let null = &[json!(null)];
+    for option in [
+        "addition_embed_type",
+        "class_embed_type",
+        "cross_attention_norm",
+        "encoder_hid_dim",
+        "encoder_hid_dim_type",
+        "num_attention_heads",
+        "num_class_embeds",
+        "reverse_transformer_layers_per_block",
+        "time_embedding_act_fn",
+        "timestep_post_act",
+    ] {
+        options.only(option, null)?;
+    }
+    for (option, supported) in [
+        ("attention_type", json!("default")),
+        ("class_embeddings_concat", json!(false)),
+        ("downsample_padding", json!(1)),
+        ("dual_cross_attention", json!(false)),
+        ("mid_block_scale_factor", json!(1)),
+        ("resnet_out_scale_factor", json!(1.0)),
+        ("resnet_skip_time_act", json!(false)),
+        ("resnet_time_scale_shift", json!("default")),
+        ("time_embedding_type", json!("positional")),
+    ] {
+        options.only(option, &[supported])?;
+    }
+    options.only("mid_block_only_cross_attention", &[json!(null), json!(false)])?;
+    // Of use in training, or to options refused above.
+    options.any(&["addition_embed_type_num_heads", "dropout"]);
+    options.any(&["addition_time_embed_dim", "projection_class_embeddings_input_dim"]);
+    Ok(())
+}

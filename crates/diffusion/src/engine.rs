@@ -1,0 +1,197 @@
+//! The engine: a model on a thread of its own.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use candle_core::{DType, Device};
+use futures::channel::oneshot;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::picture::Picture;
+use tintype_core::request::GenerateRequest;
+
+use crate::defaults::Defaults;
+use crate::noise::Noise;
+use crate::pipeline::{Next, Pipeline};
+use crate::{ModelError, ModelFiles};
+
+/// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per slot.
+const WAITING: usize = 16;
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// On the processor, in `f32`.
+    #[default]
+    Cpu,
+    /// On the NVIDIA accelerator of this number, in `f16`. Needs the feature `cuda`.
+    Cuda(usize),
+    /// On the Apple accelerator of this number, in `f16`. Needs the feature `metal`.
+    Metal(usize),
+}
+
+impl DeviceChoice {
+    fn open(self) -> Result<(Device, DType), ModelError> {
+        Ok(match self {
+            Self::Cpu => (Device::Cpu, DType::F32),
+            Self::Cuda(ordinal) => (Device::new_cuda(ordinal)?, DType::F16),
+            Self::Metal(ordinal) => (Device::new_metal(ordinal)?, DType::F16),
+        })
+    }
+}
+
+/// How an engine runs its model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Where.
+    pub device: DeviceChoice,
+    /// Threads on the processor; as many as it has cores if not given.
+    pub threads: Option<usize>,
+}
+
+/// A Stable Diffusion model that makes pictures here, one request at a time.
+///
+/// Dropping it ends its thread after the request at hand.
+pub struct DiffusionEngine {
+    model: Model,
+    pipeline: Arc<Pipeline>,
+    jobs: SyncSender<Job>,
+}
+
+struct Job {
+    request: Arc<GenerateRequest>,
+    observer: Arc<dyn Observer>,
+    reply: oneshot::Sender<Result<Generated, EngineError>>,
+}
+
+impl DiffusionEngine {
+    /// Loads a model and starts its thread. Takes as long as reading the weights does.
+    ///
+    /// `name` is what the API calls the model.
+    ///
+    /// # Errors
+    /// [`ModelError`] for files that are missing, malformed or not supported, and a device that is not there;
+    /// [`ModelError::Threads`] if the system refuses to start the threads.
+    pub fn load(name: &str, files: ModelFiles, options: EngineOptions) -> Result<Self, ModelError> {
+        let (device, dtype) = options.device.open()?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(options.threads.unwrap_or(0))
+            .thread_name(|index| format!("tintype-kernel-{index}"))
+            .build()
+            .map_err(|source| ModelError::Threads(source.into()))?;
+        let pipeline = Arc::new(pool.install(|| Pipeline::load(&files, &device, dtype))?);
+        let (width, height) = pipeline.native_size();
+        let defaults = Defaults::load(&files)?;
+        let model = Model {
+            name: name.to_owned(),
+            width: width as u32,
+            height: height as u32,
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+        };
+        let (jobs, inbox) = sync_channel(WAITING);
+        let shared = Arc::clone(&pipeline);
+        thread::Builder::new()
+            .name("tintype-engine".to_owned())
+            .spawn(move || work(&shared, &pool, &inbox))
+            .map_err(|source| ModelError::Threads(source.into()))?;
+        Ok(Self { model, pipeline, jobs })
+    }
+}
+
+#[async_trait]
+impl Engine for DiffusionEngine {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn memory_needed(&self, request: &GenerateRequest) -> u64 {
+        let pictures = u64::from(request.width) * u64::from(request.height) * 3 * u64::from(request.n);
+        self.pipeline.memory_needed(request.width as usize, request.height as usize) + pictures
+    }
+
+    async fn generate(
+        &self,
+        request: Arc<GenerateRequest>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Generated, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job { request, observer, reply }).map_err(|refusal| match refusal {
+            TrySendError::Full(_) => failed("more requests at once than the engine has slots"),
+            TrySendError::Disconnected(_) => failed("the engine's thread has ended"),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
+    }
+}
+
+fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Failed(message.into())
+}
+
+/// The thread: one job after the other, until nobody can hand in any more.
+fn work(pipeline: &Pipeline, pool: &ThreadPool, inbox: &Receiver<Job>) {
+    while let Ok(Job { request, observer, reply }) = inbox.recv() {
+        // The pipeline has no state that a panic could leave broken; the observer is given up with its job.
+        let result = catch_unwind(AssertUnwindSafe(|| pool.install(|| make(pipeline, &request, &*observer))));
+        let result = result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", message(&*panic)))));
+        // Whoever asked may be gone; then nobody needs the answer.
+        let _ = reply.send(result);
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+/// Makes a request's pictures, each as if it had been asked for alone with its own seed.
+fn make(
+    pipeline: &Pipeline,
+    request: &GenerateRequest,
+    observer: &dyn Observer,
+) -> Result<Generated, EngineError> {
+    let start = Instant::now();
+    if observer.is_abandoned() {
+        return Err(EngineError::Abandoned);
+    }
+    observer.progress(Progress::Started);
+    let error = |error: ModelError| EngineError::Failed(Box::new(error));
+    let conditioning =
+        pipeline.condition(&request.prompt, &request.negative_prompt, request.guidance).map_err(error)?;
+    let (width, height) = (request.width as usize, request.height as usize);
+    let course = pipeline.course(width, height, request.steps as usize);
+    let mut latents = Vec::new();
+    for picture in 0..request.n {
+        let mut noise = Noise::new(request.seed.value() + u64::from(picture));
+        let noise = |shape: &candle_core::Shape| noise.normal(shape.clone(), &Device::Cpu);
+        let between = |done: usize| {
+            if done > 0 {
+                let done = picture * request.steps + done as u32;
+                observer.progress(Progress::Step { done, of: request.steps * request.n });
+            }
+            if observer.is_abandoned() { Next::Stop } else { Next::Continue }
+        };
+        match pipeline.denoise(&conditioning, course, noise, between).map_err(error)? {
+            Some(sample) => latents.push(sample),
+            None => return Err(EngineError::Abandoned),
+        }
+    }
+    observer.progress(Progress::Decoding);
+    let mut pictures = Vec::new();
+    for latents in latents {
+        if observer.is_abandoned() {
+            return Err(EngineError::Abandoned);
+        }
+        pictures.push(Picture::Pixels(pipeline.decode(&latents, width, height).map_err(error)?));
+    }
+    let warnings = conditioning.warnings;
+    Ok(Generated { pictures, engine_seconds: start.elapsed().as_secs_f64(), warnings })
+}

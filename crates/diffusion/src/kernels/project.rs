@@ -1,0 +1,99 @@
+//! Rows times weights: the one computation behind linear layers and convolutions on the CPU.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::cpu::{rows_per_task, with_scratch};
+use super::gemm::{Matrix, MatrixMut, Product};
+
+/// Rows of input, each `width` long, which need not lie in memory as such.
+pub(super) trait Rows: Sync {
+    /// Elements per row.
+    fn width(&self) -> usize;
+
+    /// The rows as they lie in memory, if they do.
+    fn stored(&self) -> Option<&[f32]>;
+
+    /// Writes some of the rows, one after the other.
+    fn gather(&self, rows: Range<usize>, into: &mut [f32]);
+}
+
+/// What every element of the product starts from.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start<'a> {
+    /// One value per column.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Values per sample and column, and how many rows belong to a sample.
+    pub(super) per_sample: Option<(&'a [f32], usize)>,
+    /// A value per element.
+    pub(super) residual: Option<&'a [f32]>,
+}
+
+impl Start<'_> {
+    fn fill(&self, first: usize, columns: usize, out: &mut [f32]) {
+        match self.residual {
+            Some(residual) => out.copy_from_slice(&residual[first * columns..][..out.len()]),
+            None => out.fill(0.0),
+        }
+        let add = |row: &mut [f32], values: &[f32]| row.iter_mut().zip(values).for_each(|(x, v)| *x += v);
+        if let Some(bias) = self.bias {
+            out.chunks_exact_mut(columns).for_each(|row| add(row, bias));
+        }
+        if let Some((values, rows)) = self.per_sample {
+            for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+                add(row, &values[(first + i) / rows * columns..][..columns]);
+            }
+        }
+    }
+}
+
+/// Gathered rows are kept below this many floats per thread (8 MiB), so that they stay in the cache they were written to.
+const SCRATCH: usize = 2 << 20;
+/// Fewer rows than this per thread, and reading the weights once per thread costs more than splitting one product.
+const FEW_ROWS: usize = 192;
+/// Most rows in one task.
+const MANY_ROWS: usize = 1024;
+
+/// `out[r, c] = start[r, c] + Σ rows[r, i] × weights[i, c]`, with `weights` packed and `columns` wide.
+pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start: Start<'_>) {
+    let width = rows.width();
+    let columns = weights.len() / width;
+    let count = out.len() / columns;
+    let weights = Matrix::packed(weights, width, columns);
+    if count >= FEW_ROWS * rayon::current_num_threads() {
+        let limit = if rows.stored().is_some() { MANY_ROWS } else { (SCRATCH / width).clamp(FEW_ROWS, MANY_ROWS) };
+        let per_task = rows_per_task(count, limit);
+        out.par_chunks_mut(per_task * columns).enumerate().for_each(|(task, out)| {
+            let (first, count) = (task * per_task, out.len() / columns);
+            start.fill(first, columns, out);
+            let out = MatrixMut::packed(out, count, columns);
+            match rows.stored() {
+                Some(stored) => {
+                    let stored = &stored[first * width..][..count * width];
+                    Product::ADD.run(out, Matrix::packed(stored, count, width), weights);
+                }
+                None => with_scratch(count * width, |gathered| {
+                    rows.gather(first..first + count, gathered);
+                    Product::ADD.run(out, Matrix::packed(gathered, count, width), weights);
+                }),
+            }
+        });
+        return;
+    }
+    start.fill(0, columns, out);
+    let product = Product { parallel: true, ..Product::ADD };
+    let out = MatrixMut::packed(out, count, columns);
+    match rows.stored() {
+        Some(stored) => product.run(out, Matrix::packed(stored, count, width), weights),
+        None => {
+            let mut gathered = vec![0.0; count * width];
+            let per_task = rows_per_task(count, FEW_ROWS);
+            gathered.par_chunks_mut(per_task * width).enumerate().for_each(|(task, part)| {
+                let first = task * per_task;
+                rows.gather(first..first + part.len() / width, part);
+            });
+            product.run(out, Matrix::packed(&gathered, count, width), weights);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! From a prompt to a picture: text encoder, denoiser, schedule and decoder of one model.
+
+use candle_core::{DType, Device, Shape, Tensor};
+use serde_json::json;
+use tintype_core::engine::Warning;
+use tintype_core::picture::Pixels;
+
+use crate::denoiser::{UNet, guidance_embedding};
+use crate::options::Options;
+use crate::schedule::Schedule;
+use crate::text::TextEncoder;
+use crate::vae::Vae;
+use crate::{ModelError, ModelFiles};
+
+/// Side of the latents when the denoiser's configuration does not say: Stable Diffusion's.
+const DEFAULT_LATENT_SIDE: usize = 64;
+
+/// A Stable Diffusion model, loaded.
+pub struct Pipeline {
+    text: TextEncoder,
+    unet: UNet,
+    vae: Vae,
+    schedule: Schedule,
+    device: Device,
+}
+
+/// What a picture is to show, as the denoiser takes it.
+pub struct Conditioning {
+    /// `[1, tokens, width]`, or `[2, tokens, width]` with the negative prompt first.
+    context: Tensor,
+    /// The scale, if there are two passes.
+    guidance: Option<f64>,
+    /// The scale's embedding, for models that take one.
+    embedding: Option<Tensor>,
+    /// What was cut off the prompts.
+    pub warnings: Vec<Warning>,
+}
+
+/// The way to a sample: how large, and in how many steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Rows of latents.
+    pub height: usize,
+    /// Latents per row.
+    pub width: usize,
+    /// Denoising steps.
+    pub steps: usize,
+}
+
+/// What a denoising loop is told between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Continue,
+    /// Nobody waits for the result.
+    Stop,
+}
+
+impl Pipeline {
+    /// Loads a model onto a device, its weights in type `dtype`. Latents are `f32` throughout.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that do not fit together.
+    pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        Options::load(files, "model_index.json")?.only("_class_name", &[json!("StableDiffusionPipeline")])?;
+        // The largest part first: memory for its file and for its copy is needed at once.
+        let pipeline = Self {
+            unet: UNet::load(files, device, dtype)?,
+            text: TextEncoder::load(files, device, dtype)?,
+            vae: Vae::load(files, device, dtype)?,
+            schedule: Schedule::load(files)?,
+            device: device.clone(),
+        };
+        pipeline.check_fit(files)?;
+        Ok(pipeline)
+    }
+
+    fn check_fit(&self, files: &ModelFiles) -> Result<(), ModelError> {
+        let config = self.unet.config();
+        let refused = |option: &str, value: usize, supported: String| {
+            Err(ModelError::unsupported(files.path("unet/config.json"), option, value, supported))
+        };
+        let (channels, width) = (self.vae.latent_channels(), self.text.width());
+        for (option, value) in [("in_channels", config.in_channels), ("out_channels", config.out_channels)] {
+            if value != channels {
+                return refused(option, value, format!("{channels}, the autoencoder's `latent_channels`"));
+            }
+        }
+        match config.levels.iter().find(|level| level.context != width) {
+            Some(level) => {
+                let supported = format!("{width}, the text encoder's `hidden_size`");
+                refused("cross_attention_dim", level.context, supported)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Width and height of the pictures that the model was trained on, in pixels.
+    #[must_use]
+    pub fn native_size(&self) -> (usize, usize) {
+        let sides = self.unet.config().sample_size.unwrap_or([DEFAULT_LATENT_SIDE; 2]);
+        (sides[1] * self.vae.scale(), sides[0] * self.vae.scale())
+    }
+
+    /// The course to a picture of at least this size in pixels. Where the autoencoder's grid is coarser, the latents reach beyond the
+    /// picture, and [`Pipeline::decode`] cuts its middle out.
+    #[must_use]
+    pub fn course(&self, width: usize, height: usize, steps: usize) -> Course {
+        let scale = self.vae.scale();
+        Course { height: height.div_ceil(scale), width: width.div_ceil(scale), steps }
+    }
+
+    /// Encodes the prompts. A guidance scale of at most 1 means that the negative prompt has no say.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn condition(
+        &self,
+        prompt: &str,
+        negative_prompt: &str,
+        guidance: f64,
+    ) -> Result<Conditioning, ModelError> {
+        let takes_guidance = self.unet.config().time_cond_proj_dim;
+        let embedding = takes_guidance.map(|width| guidance_embedding(guidance, width, &self.device)).transpose()?;
+        let guidance = (guidance > 1.0 && embedding.is_none()).then_some(guidance);
+        let mut warnings = Vec::new();
+        let mut tokens = Vec::new();
+        let negative = guidance.map(|_| ("negative_prompt", negative_prompt));
+        for (parameter, text) in negative.into_iter().chain([("prompt", prompt)]) {
+            let mut encoded = self.text.tokenize(text);
+            warnings.extend(encoded.cut.take().map(|cut| cut.into_warning(parameter)));
+            tokens.push(encoded);
+        }
+        Ok(Conditioning { context: self.text.encode(&tokens)?, guidance, embedding, warnings })
+    }
+
+    /// Takes the noise away, step by step; returns the latents, `[1, channels, height, width]`, or `None` if told to stop.
+    ///
+    /// `noise` makes standard normal numbers of a shape: first those that the picture is made from, then, for some schedulers,
+    /// those that each step adds. `between` is asked before the first step and told after each how many are done.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails.
+    pub fn denoise(
+        &self,
+        conditioning: &Conditioning,
+        course: Course,
+        mut noise: impl FnMut(&Shape) -> candle_core::Result<Tensor>,
+        mut between: impl FnMut(usize) -> Next,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let mut sampler = self.schedule.plan(course.steps)?;
+        let shape = Shape::from((1, self.unet.config().in_channels, course.height, course.width));
+        let mut latents = (noise(&shape)?.to_device(&self.device)? * sampler.init_noise_sigma())?;
+        let timesteps = sampler.timesteps().to_vec();
+        for (step, timestep) in timesteps.into_iter().enumerate() {
+            if between(step) == Next::Stop {
+                return Ok(None);
+            }
+            let input = sampler.scale_model_input(&latents, step)?;
+            let output = self.predict(&input, timestep, conditioning)?;
+            let fresh = match sampler.needs_noise(step) {
+                true => Some(noise(&shape)?.to_device(&self.device)?),
+                false => None,
+            };
+            latents = sampler.step(step, &latents, &output, fresh.as_ref())?;
+        }
+        match between(course.steps) {
+            Next::Stop => Ok(None),
+            Next::Continue => Ok(Some(latents)),
+        }
+    }
+
+    /// The denoiser's word on latents, guided: `negative + scale × (positive − negative)`.
+    fn predict(&self, latents: &Tensor, timestep: f64, conditioning: &Conditioning) -> Result<Tensor, ModelError> {
+        let Conditioning { context, guidance, embedding, .. } = conditioning;
+        let Some(guidance) = guidance else {
+            return Ok(self.unet.forward(latents, timestep, context, embedding.as_ref())?.to_dtype(DType::F32)?);
+        };
+        let both = latents.repeat((2, 1, 1, 1))?;
+        let output = self.unet.forward(&both, timestep, context, None)?.to_dtype(DType::F32)?;
+        let (negative, positive) = (output.narrow(0, 0, 1)?, output.narrow(0, 1, 1)?);
+        Ok((&negative + ((positive - &negative)? * *guidance)?)?)
+    }
+
+    /// Turns latents into a picture of this size in pixels, the middle of what they show.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] if the latents are of another shape or show less than that.
+    pub fn decode(&self, latents: &Tensor, width: usize, height: usize) -> Result<Pixels, ModelError> {
+        let colours = self.vae.decode(latents)?;
+        let (_, _, full_height, full_width) = colours.dims4()?;
+        let (Some(top), Some(left)) = (full_height.checked_sub(height), full_width.checked_sub(width)) else {
+            let message = format!("latents of {full_width}×{full_height} pixels for a picture of {width}×{height}");
+            return Err(candle_core::Error::Msg(message).into());
+        };
+        let colours = colours.narrow(2, top / 2, height)?.narrow(3, left / 2, width)?.squeeze(0)?;
+        let samples: Vec<f32> =
+            colours.permute((1, 2, 0))?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        // NaN becomes 0, as a cast does it.
+        let rgb = samples.iter().map(|x| ((x * 0.5 + 0.5) * 255.0).round_ties_even() as u8).collect();
+        Pixels::new(width as u32, height as u32, rgb)
+            .ok_or_else(|| candle_core::Error::Msg("the decoder made other than three colours".into()).into())
+    }
+
+    /// An estimate of the bytes that making a picture of this size takes beyond the weights: the larger of the denoiser's
+    /// and the decoder's needs. See their `memory_needed`.
+    #[must_use]
+    pub fn memory_needed(&self, width: usize, height: usize) -> u64 {
+        let Course { height, width, .. } = self.course(width, height, 1);
+        self.unet.memory_needed(height, width).max(self.vae.memory_needed(height, width))
+    }
+}

@@ -1,0 +1,178 @@
+//! What `vae/config.json` says.
+
+use serde_json::json;
+
+use crate::kernels::Activation;
+use crate::options::Options;
+use crate::{ModelError, ModelFiles};
+
+const FILE: &str = "vae/config.json";
+
+/// The configuration of either autoencoder, checked.
+pub(super) enum Config {
+    Kl(KlConfig),
+    Tiny(TinyConfig),
+}
+
+/// The options of `AutoencoderKL` that shape its decoder.
+pub(super) struct KlConfig {
+    pub(super) block_out_channels: Vec<usize>,
+    pub(super) layers_per_block: usize,
+    pub(super) activation: Activation,
+    pub(super) latent_channels: usize,
+    pub(super) norm_num_groups: usize,
+    pub(super) use_post_quant_conv: bool,
+    pub(super) mid_block_add_attention: bool,
+    scaling_factor: f64,
+    shift_factor: f64,
+    force_upcast: bool,
+}
+
+/// The options of `AutoencoderTiny` that shape its decoder.
+pub(super) struct TinyConfig {
+    pub(super) block_out_channels: Vec<usize>,
+    pub(super) num_blocks: Vec<usize>,
+    pub(super) activation: Activation,
+    pub(super) latent_channels: usize,
+    pub(super) upsampling: usize,
+    scaling_factor: f64,
+    shift_factor: f64,
+    force_upcast: bool,
+}
+
+impl Config {
+    /// Reads the file. Defaults are those of diffusers 0.35.
+    pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+        let mut options = Options::load(files, FILE)?;
+        let config = match options.class() {
+            None | Some("AutoencoderKL") => Self::Kl(KlConfig::read(&mut options)?),
+            Some("AutoencoderTiny") => Self::Tiny(TinyConfig::read(&mut options)?),
+            Some(_) => return Err(options.refused("_class_name", "AutoencoderKL and AutoencoderTiny")),
+        };
+        if config.factors().0 == 0.0 {
+            return Err(options.refused("scaling_factor", "numbers other than 0"));
+        }
+        options.finish()?;
+        Ok(config)
+    }
+
+    pub(super) fn force_upcast(&self) -> bool {
+        match self {
+            Self::Kl(config) => config.force_upcast,
+            Self::Tiny(config) => config.force_upcast,
+        }
+    }
+
+    /// What latents are divided by, and what is added to them then.
+    pub(super) fn factors(&self) -> (f64, f64) {
+        match self {
+            Self::Kl(config) => (config.scaling_factor, config.shift_factor),
+            Self::Tiny(config) => (config.scaling_factor, config.shift_factor),
+        }
+    }
+
+    pub(super) fn latent_channels(&self) -> usize {
+        match self {
+            Self::Kl(config) => config.latent_channels,
+            Self::Tiny(config) => config.latent_channels,
+        }
+    }
+
+    /// Floats per pixel in use at once at the finest level.
+    pub(super) fn channels_per_pixel(&self) -> usize {
+        match self {
+            Self::Kl(config) => {
+                let finest = config.block_out_channels[0];
+                2 * config.block_out_channels.get(1).unwrap_or(&finest) + finest
+            }
+            // A block's input, its hidden map and the map that comes of it.
+            Self::Tiny(config) => 3 * config.block_out_channels[0],
+        }
+    }
+
+    /// Pixels per latent, along each side.
+    pub(super) fn scale(&self) -> usize {
+        match self {
+            Self::Kl(config) => 1 << (config.block_out_channels.len() - 1),
+            Self::Tiny(config) => config.upsampling.pow(config.block_out_channels.len() as u32 - 1),
+        }
+    }
+}
+
+impl KlConfig {
+    fn read(options: &mut Options) -> Result<Self, ModelError> {
+        let block_out_channels: Vec<usize> = options.take("block_out_channels", vec![64])?;
+        let norm_num_groups: usize = options.take("norm_num_groups", 32)?;
+        check_levels(options, "block_out_channels", &block_out_channels)?;
+        if norm_num_groups == 0 || block_out_channels.iter().any(|channels| channels % norm_num_groups != 0) {
+            return Err(options.refused("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+        }
+        let types: Vec<String> = options.take("up_block_types", vec!["UpDecoderBlock2D".to_owned()])?;
+        if types.len() != block_out_channels.len() || types.iter().any(|name| name != "UpDecoderBlock2D") {
+            return Err(options.refused("up_block_types", "UpDecoderBlock2D for each of `block_out_channels`"));
+        }
+        options.only("out_channels", &[json!(3)])?;
+        options.only("latents_mean", &[json!(null)])?;
+        options.only("latents_std", &[json!(null)])?;
+        // The encoder's, or about splitting pictures into tiles.
+        options.any(&["in_channels", "down_block_types", "use_quant_conv", "sample_size"]);
+        Ok(Self {
+            block_out_channels,
+            layers_per_block: options.take("layers_per_block", 1)?,
+            activation: activation(options, "silu")?,
+            latent_channels: options.take("latent_channels", 4)?,
+            norm_num_groups,
+            use_post_quant_conv: options.take("use_post_quant_conv", true)?,
+            mid_block_add_attention: options.take("mid_block_add_attention", true)?,
+            scaling_factor: options.take("scaling_factor", 0.18215)?,
+            shift_factor: options.take("shift_factor", None)?.unwrap_or(0.0),
+            force_upcast: options.take("force_upcast", true)?,
+        })
+    }
+}
+
+impl TinyConfig {
+    fn read(options: &mut Options) -> Result<Self, ModelError> {
+        let block_out_channels: Vec<usize> = options.take("decoder_block_out_channels", vec![64; 4])?;
+        check_levels(options, "decoder_block_out_channels", &block_out_channels)?;
+        let num_blocks: Vec<usize> = options.take("num_decoder_blocks", vec![3, 3, 3, 1])?;
+        if num_blocks.len() != block_out_channels.len() {
+            return Err(options.refused("num_decoder_blocks", "one number for each of `decoder_block_out_channels`"));
+        }
+        // The decoder's convolutions pass from level to level without changing the number of channels.
+        if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(options.refused("decoder_block_out_channels", "one and the same number for every level"));
+        }
+        let upsampling: usize = options.take("upsampling_scaling_factor", 2)?;
+        if !(1..=8).contains(&upsampling) {
+            return Err(options.refused("upsampling_scaling_factor", "1 to 8"));
+        }
+        options.only("out_channels", &[json!(3)])?;
+        options.only("upsample_fn", &[json!("nearest")])?;
+        // The encoder's, or the scaling of latents to pictures of their own.
+        options.any(&["in_channels", "encoder_block_out_channels", "num_encoder_blocks", "block_out_channels"]);
+        options.any(&["latent_magnitude", "latent_shift"]);
+        Ok(Self {
+            block_out_channels,
+            num_blocks,
+            activation: activation(options, "relu")?,
+            latent_channels: options.take("latent_channels", 4)?,
+            upsampling,
+            scaling_factor: options.take("scaling_factor", 1.0)?,
+            shift_factor: options.take("shift_factor", 0.0)?,
+            force_upcast: options.take("force_upcast", false)?,
+        })
+    }
+}
+
+fn check_levels(options: &Options, option: &str, channels: &[usize]) -> Result<(), ModelError> {
+    if channels.is_empty() || channels.len() > 8 || channels.contains(&0) {
+        return Err(options.refused(option, "1 to 8 positive numbers"));
+    }
+    Ok(())
+}
+
+fn activation(options: &mut Options, default: &str) -> Result<Activation, ModelError> {
+    Activation::named(&options.take("act_fn", default.to_owned())?)
+        .ok_or_else(|| options.refused("act_fn", "silu, swish, gelu or relu"))
+}
