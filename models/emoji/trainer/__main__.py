@@ -1,0 +1,63 @@
+"""The commands behind `models/emoji/run`."""
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="models/emoji/run", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("fetch", help="fetch, filter and decode the pictures")
+    vae_command = commands.add_parser("train-vae", help="train or resume the autoencoder")
+    vae_command.add_argument("--minutes", type=float, required=True)
+    vae_command.add_argument("--crop", type=int, choices=(64, 128), default=128)
+    commands.add_parser("tokenizer", help="learn the vocabulary")
+    commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
+    denoiser_command = commands.add_parser("train", help="train or resume denoiser and text encoder")
+    denoiser_command.add_argument("--minutes", type=float, required=True)
+    commands.add_parser("export", help="write the averaged weights to weights/")
+    draw_command = commands.add_parser("sheet", help="draw a contact sheet, of the checkpoints or of weights/")
+    draw_command.add_argument("path", type=Path)
+    draw_command.add_argument("--shipped", action="store_true", help="draw with weights/, not the checkpoints")
+    draw_command.add_argument("--guidance", type=float, default=4.0)
+    draw_command.add_argument("--steps", type=int, default=20)
+    draw_command.add_argument("--prompts", nargs="+", help="instead of the usual ones")
+    arguments = parser.parse_args()
+
+    # Imported late: torch takes seconds to load.
+    match arguments.command:
+        case "fetch":
+            from . import fetch
+
+            fetch.fetch()
+        case "train-vae":
+            from . import vae
+
+            vae.train(arguments.minutes, arguments.crop)
+        case "tokenizer":
+            from . import tokenizer
+
+            tokenizer.train()
+        case "latents":
+            from . import export, latents
+
+            latents.cache(export.averaged_vae())
+        case "train":
+            from . import denoiser
+
+            denoiser.train(arguments.minutes)
+        case "export":
+            from . import export
+
+            export.export()
+        case "sheet":
+            from . import export, sheet
+
+            pipe = export.shipped() if arguments.shipped else export.pipeline()
+            pictures = sheet.draw(pipe, arguments.prompts or sheet.PROMPTS, steps=arguments.steps,
+                                  guidance=arguments.guidance)  # fmt: skip
+            sheet.sheet(pictures, arguments.path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Encodes composed pictures once, so that the denoiser trains on latents that only have to be read."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from . import fetch
+from .captions import held_out
+from .compose import COLOURS, Placement, compose, pair, single
+from .fetch import Item
+from .paths import DATA
+from .vae import encode, to_tensor
+
+# Composed pictures per item, besides the plain one on white.
+VARIED, COLOURED, PAIRED = 1, 2, 1
+PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink", "travel-places",
+                 "activities", "objects"}  # fmt: skip
+SIDED = ("left", "right")
+
+
+def _plan(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
+    """What to compose: placements, background, and the kind by which training draws."""
+    rng = np.random.default_rng(seed)
+    items, _ = fetch.load()
+    pairable = [i.index for i in items if i.group in PAIRED_GROUPS]
+    plan: list[tuple[list[Placement], int, str]] = []
+
+    def one(item: Item, background: int, kind: str) -> None:
+        place = single(rng, item.index, plain=False)
+        if any(side in item.en for side in SIDED):  # mirrored, it would be the other one
+            place = [Placement(p.index, p.x, p.y, p.size, False) for p in place]
+        plan.append((place, background, kind))
+
+    for item in items:
+        plan.append((single(rng, item.index, plain=True), 0, "plain"))
+        for _ in range(VARIED):
+            one(item, 0, "varied")
+        for background in rng.permutation(len(COLOURS) - 1)[:COLOURED] + 1:
+            one(item, int(background), "coloured")
+        for _ in range(PAIRED if item.index in set(pairable) else 0):
+            other = item.index
+            while other == item.index or held_out(item.index, other):
+                other = int(rng.choice(pairable))
+            background = 0 if rng.random() < 0.7 else int(rng.integers(1, len(COLOURS)))
+            plan.append((pair(rng, item.index, other), background, "paired"))
+    return plan
+
+
+@torch.no_grad()
+def cache(vae: AutoencoderKL) -> None:
+    """Writes `latents.npz`: N×16×16×16 float16 latents of unit variance, and what each shows."""
+    _, pictures = fetch.load()
+    plan = _plan()
+    chunks = []
+    for start in range(0, len(plan), 32):
+        x = to_tensor([compose(pictures, places, background) for places, background, _ in plan[start : start + 32]])
+        chunks.append(encode(vae, x))
+    latents = torch.cat(chunks)
+    scale = 1 / latents.std().item()
+    np.savez(
+        DATA / "latents.npz",
+        latents=(latents * scale).half().numpy(),
+        scaling_factor=np.float32(scale),
+        items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p, _, _ in plan], np.int32),
+        backgrounds=np.array([b for _, b, _ in plan], np.int32),
+        kinds=np.array([k for _, _, k in plan]),
+    )
+    print(f"{len(plan)} latents, scaling_factor {scale:.4f}, channel deviations", latents.std((0, 2, 3)).mul(scale))
+
+
+class Latents:
+    """The cache, and how training draws from it."""
+
+    SHARES = {"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15}
+
+    def __init__(self) -> None:
+        stored = np.load(DATA / "latents.npz")
+        self.latents = torch.from_numpy(stored["latents"])
+        self.scaling_factor = float(stored["scaling_factor"])
+        self.items, self.backgrounds = stored["items"], stored["backgrounds"]
+        self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in self.SHARES}
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, np.ndarray]:
+        """`count` latents (B×16×16×16, float32) and their rows in the cache."""
+        kinds = rng.choice(list(self.SHARES), count, p=list(self.SHARES.values()))
+        rows = np.array([rng.choice(self.rows[kind]) for kind in kinds])
+        return self.latents[rows].float(), rows
+
+    def of(self, items: list[Item], row: int) -> list[Item]:
+        """The items that this row of the cache shows, left to right."""
+        return [items[i] for i in self.items[row] if i >= 0]

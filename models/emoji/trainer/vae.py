@@ -1,0 +1,155 @@
+"""The autoencoder: 256×256×3 pictures to 16×16×16 latents and back (diffusers' AutoencoderKL)."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from . import fetch
+from .compose import COLOURS, compose, pair, single
+from .loop import Average, Budget, configure, record, restore, save
+from .muon import Optimisers
+from .paths import SHEETS, WEIGHTS
+
+# Half of a step's time goes to the two widest resolutions, where the picture is three colours and
+# smooth; so they are narrow, and the width is at the bottom, where the shapes are.
+CHANNELS = (8, 24, 64, 128, 192)
+LATENT_CHANNELS = 16
+LEARNING_RATE = 1.5e-3
+CHECKPOINT_SECONDS = 240
+
+
+def build() -> AutoencoderKL:
+    model = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
+        up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=256,
+    )
+    # Every residual block starts as nothing: what is left is short and nearly linear, and learns
+    # colours and outlines at once.
+    for name, weight in model.named_parameters():
+        if ".conv2." in name:
+            torch.nn.init.zeros_(weight)
+    return model
+
+
+def to_tensor(pictures: list[np.ndarray]) -> Tensor:
+    """uint8 H×W×3 pictures to a B×3×H×W tensor in −1…1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+
+
+def to_pictures(x: Tensor) -> np.ndarray:
+    """The inverse of `to_tensor`: B×H×W×3 uint8."""
+    return x.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def encode(vae: AutoencoderKL, x: Tensor) -> Tensor:
+    """B×3×H×W to the mean of the posterior, B×16×H/16×W/16. It is trained without sampling."""
+    return vae.encode(x).latent_dist.mean
+
+
+def _sample(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.ndarray:
+    """A composed training picture, size×size×3: mostly single cut-outs, half of them on white."""
+    background = 0 if rng.random() < 0.5 else int(rng.integers(1, len(COLOURS)))
+    if rng.random() < 0.2:
+        left, right = rng.integers(0, len(pictures), 2)
+        return compose(pictures, pair(rng, int(left), int(right)), background, size)
+    places = single(rng, int(rng.integers(len(pictures))), rng.random() < 0.4)
+    return compose(pictures, places, background, size)
+
+
+def _crops(rng: np.random.Generator, pictures: np.ndarray, side: int) -> Tensor:
+    """Crops of side×side, 16 of 64 or 8 of 128, a part of them from pictures drawn smaller."""
+    crops = []
+    while len(crops) < 1024 // side:
+        picture = _sample(rng, pictures, 256 if rng.random() < 0.5 else int(rng.integers(side, 257)))
+        y, x = rng.integers(0, len(picture) - side + 1, 2)
+        crop = picture[y : y + side, x : x + side]
+        if crop.std() > 12:  # nearly all background: nothing to learn from
+            crops.append(crop)
+    return to_tensor(crops)
+
+
+def _loss(x: Tensor, y: Tensor) -> Tensor:
+    """L1 and squared error, and L1 again two and three octaves down, where colour and shape are."""
+    coarse = sum(F.l1_loss(F.avg_pool2d(y, k), F.avg_pool2d(x, k)) for k in (4, 8))
+    return F.l1_loss(y, x) + F.mse_loss(y, x) + 0.5 * coarse
+
+
+def _is_matrix(name: str) -> bool:
+    ends = ("conv_in", "conv_out", "quant_conv")
+    return not any(f"{end}.weight" in name for end in ends)
+
+
+@torch.no_grad()
+def evaluate(vae: AutoencoderKL, pictures: np.ndarray, sheet: str | None = None) -> float:
+    """Mean PSNR in dB over 48 fixed whole pictures on white; draws 16 of them above their copies."""
+    rows = np.random.default_rng(7).choice(len(pictures), 48, replace=False)
+    psnr, drawn = [], []
+    for chunk in np.split(rows, 6):
+        x = to_tensor([compose(pictures, single(np.random.default_rng(0), int(i), True), 0) for i in chunk])
+        y = vae.decode(encode(vae, x)).sample.clamp(-1, 1)
+        psnr += (-10 * torch.log10((y - x).square().mean((1, 2, 3)) / 4)).tolist()
+        if len(drawn) < 2:
+            drawn.append(np.concatenate([np.concatenate(list(to_pictures(v)), 1) for v in (x, y)]))
+    if sheet:
+        SHEETS.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.concatenate(drawn)).save(SHEETS / f"{sheet}.png")
+    return float(np.mean(psnr))
+
+
+def train(minutes: float, crop: int, seed: int = 1) -> None:
+    """Trains on crops of this side from the checkpoint, else the shipped weights, else from nothing."""
+    configure(seed)
+    _, pictures = fetch.load()
+    pictures = np.ascontiguousarray(pictures)
+    vae, step = build(), 0
+    state = restore("vae")
+    if state:
+        vae.load_state_dict(state["model"])
+        step = state["step"]
+    elif (WEIGHTS / "vae").exists():
+        vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32)
+    optimisers = Optimisers(vae.named_parameters(), LEARNING_RATE, _is_matrix)
+    average = Average(vae, 0.998)
+    if state:
+        optimisers.load_state_dict(state["optimisers"])
+        average.module.load_state_dict(state["average"])
+    rng = np.random.default_rng([seed, step])
+    budget = Budget(minutes, warmup_steps=50, decay_share=0.4)
+
+    running, since, saved = 0.0, budget.elapsed, budget.elapsed
+    while not budget.spent:
+        # Whole pictures too: the group norms' statistics are not those of a crop.
+        x = _crops(rng, pictures, crop) if step % 8 else to_tensor([_sample(rng, pictures, 256)])
+        z = encode(vae, x)
+        target = x
+        if rng.random() < 0.25:
+            # Latents that scale as pictures do (EQ-VAE, Kouzelis et al., 2025): smooth, so easier
+            # to generate, and decodable at sizes other than 256.
+            half = [int(s * rng.choice([0.5, 0.75])) for s in z.shape[-2:]]
+            z = F.interpolate(z, size=half, mode="bilinear", antialias=True)
+            target = F.interpolate(x, size=[16 * s for s in half], mode="bilinear", antialias=True)
+        y = vae.decode(z).sample
+        loss = _loss(target, y) + 1e-5 * z.square().mean()
+        loss.backward()
+        optimisers.step(budget.factor())
+        average.update(vae)
+        step += 1
+        running += loss.item() / 100
+        if step % 100 == 0:
+            record("vae", step=step, loss=running, seconds_per_step=(budget.elapsed - since) / 100)
+            running, since = 0.0, budget.elapsed
+        if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
+            psnr = evaluate(average.module, pictures, "vae")
+            record("vae", step=step, psnr=psnr, minutes=budget.elapsed / 60)
+            save("vae", {"model": vae.state_dict(), "average": average.module.state_dict(),
+                         "optimisers": optimisers.state_dict(), "step": step})  # fmt: skip
+            saved = budget.elapsed
