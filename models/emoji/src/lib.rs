@@ -1,0 +1,26 @@
+//! The built-in model, embedded: a folder in the layout of Stable Diffusion 2.x, as pairs of path and content.
+//!
+//! It is a crate of its own so that the weights are linked once and rebuilt only when they change.
+
+/// Names each file once and embeds it.
+macro_rules! embedded {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_bytes!(concat!("../weights/", $path)))),*]
+    };
+}
+
+/// Every file of the model: its path inside the model folder, with `/`, and its content.
+pub static FILES: &[(&str, &[u8])] = embedded![
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+];
