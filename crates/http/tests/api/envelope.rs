@@ -1,0 +1,78 @@
+//! What every answer has, whatever it is.
+
+use std::time::Duration;
+
+use tintype_core::testing::NullEngine;
+use tintype_service::ServiceSettings;
+use uuid::Uuid;
+
+use crate::Bench;
+
+/// One path for each kind of answer.
+const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/generate?prompt=x", "/generate", "/nothing"];
+
+#[tokio::test]
+async fn every_answer_has_a_request_id() {
+    let bench = Bench::new();
+    for path in PATHS {
+        let answer = bench.get(path).await;
+        let own = answer.header("x-request-id").expect("an id");
+        assert!(Uuid::parse_str(own).is_ok(), "{own}");
+        for (sent, kept) in
+            [("req_1-abc", true), (&*"x".repeat(128), true), (&*"x".repeat(129), false), ("a b", false)]
+        {
+            let answer = bench.send("GET", path, &[("x-request-id", sent)]).await;
+            assert_eq!(answer.header("x-request-id") == Some(sent), kept, "{path} {sent}");
+        }
+    }
+    let refused = bench.send("POST", "/healthz", &[("x-request-id", "mine")]).await;
+    assert_eq!(refused.assert_problem(405, "method-not-allowed")["request_id"], "mine");
+}
+
+#[tokio::test]
+async fn no_answer_is_cached_sniffed_or_shared() {
+    let bench = Bench::new();
+    for path in PATHS {
+        let answer = bench.send("GET", path, &[("origin", "https://evil.example")]).await;
+        for (name, value) in [
+            ("cache-control", Some("no-store")),
+            ("x-content-type-options", Some("nosniff")),
+            ("referrer-policy", Some("no-referrer")),
+            ("content-security-policy", Some("default-src 'none'; frame-ancestors 'none'")),
+            ("access-control-allow-origin", None),
+        ] {
+            assert_eq!(answer.header(name), value, "{name} of {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_answered_for() {
+    let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
+    bench.service.engine_ready(std::sync::Arc::new(Trap(NullEngine::new(Duration::ZERO))));
+    let answer = bench.get("/generate?prompt=x").await;
+    answer.assert_problem(500, "internal");
+    assert!(!answer.text.contains("secret"), "{}", answer.text);
+}
+
+/// An engine whose estimate panics: within the handler, not within the work.
+struct Trap(NullEngine);
+
+#[async_trait::async_trait]
+impl tintype_core::engine::Engine for Trap {
+    fn model(&self) -> &tintype_core::engine::Model {
+        panic!("a secret cause")
+    }
+
+    fn memory_needed(&self, request: &tintype_core::request::GenerateRequest) -> u64 {
+        self.0.memory_needed(request)
+    }
+
+    async fn generate(
+        &self,
+        request: std::sync::Arc<tintype_core::request::GenerateRequest>,
+        observer: std::sync::Arc<dyn tintype_core::engine::Observer>,
+    ) -> Result<tintype_core::engine::Generated, tintype_core::engine::EngineError> {
+        self.0.generate(request, observer).await
+    }
+}

@@ -1,0 +1,75 @@
+//! Who may make this server spend.
+
+use tintype_http::{HostPolicy, RESERVED};
+
+use crate::{Bench, settings_for};
+
+#[tokio::test]
+async fn browsers_that_guess_and_other_sites_are_refused() {
+    let bench = Bench::new();
+    for (header, value, kind) in [
+        ("sec-purpose", "prefetch", Some("prefetch")),
+        ("sec-purpose", "prefetch;prerender", Some("prefetch")),
+        ("sec-purpose", "Prefetch; anonymous-client-ip", Some("prefetch")),
+        ("purpose", "prefetch", Some("prefetch")),
+        ("x-purpose", "preview", Some("prefetch")),
+        ("x-moz", "prefetch", Some("prefetch")),
+        ("sec-fetch-site", "cross-site", Some("cross-site")),
+        ("sec-fetch-site", "same-origin", None),
+        ("sec-fetch-site", "same-site", None),
+        ("sec-fetch-site", "none", None),
+        ("purpose", "art", None),
+    ] {
+        for path in ["/generate?prompt=x", "/?prompt=x"] {
+            let answer = bench.send("GET", path, &[(header, value)]).await;
+            match kind {
+                Some(kind) => _ = answer.assert_problem(403, kind),
+                None => assert_eq!(answer.status(), 200, "{header}: {value}"),
+            }
+        }
+    }
+    assert_eq!(bench.engine.started(), 2 * 4);
+    assert_eq!(bench.send("GET", "/", &[("sec-fetch-site", "cross-site")]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn on_loopback_only_our_own_names_are_served() {
+    let public = Some("pictures.example".parse().expect("an authority"));
+    let bench = Bench::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public }));
+    for path in ["/healthz", "/generate?prompt=x", "/nothing"] {
+        for (headers, served) in [
+            (&[("host", "localhost:8080")][..], true),
+            (&[("host", "127.0.0.1:8080")], true),
+            (&[("host", "[::1]:8080")], true),
+            (&[("host", "bucket.localhost:8080")], true),
+            (&[("host", "pictures.example")], true),
+            (&[("host", "evil.example")], false),
+            (&[("host", "evil.example:8080")], false),
+            (&[("host", "localhost:8081")], false),
+            (&[("host", "not a host")], false),
+            (&[("host", "localhost:8080"), ("host", "evil.example")], false),
+            (&[], false),
+        ] {
+            let answer = bench.send("GET", path, headers).await;
+            if served {
+                assert_ne!(answer.status(), 421, "{headers:?}");
+            } else {
+                answer.assert_problem(421, "wrong-host");
+            }
+        }
+    }
+    // HTTP/2 and proxies put it into the request line.
+    assert_eq!(bench.get("http://localhost:8080/healthz").await.status(), 200);
+    bench
+        .send("GET", "http://evil.example/healthz", &[("host", "localhost:8080")])
+        .await
+        .assert_problem(421, "wrong-host");
+}
+
+#[test]
+fn reserved_names_are_in_order_and_hold_every_route() {
+    assert!(RESERVED.is_sorted());
+    for name in ["generate", "v1", "ping", "invocations", "endpoints", "healthz", "readyz", "metrics"] {
+        assert!(RESERVED.contains(&name), "{name}");
+    }
+}

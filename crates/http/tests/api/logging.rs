@@ -1,0 +1,71 @@
+//! The log: every line of a request carries its id, none its prompt.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tintype_core::testing::{Fault, NullEngine};
+use tintype_service::ServiceSettings;
+use tokio::time::timeout;
+
+use crate::Bench;
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("UTF-8")
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs what this thread does; the tests' runtimes have no other.
+fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_line_has_the_id_and_none_the_prompt() {
+    let second = Duration::from_secs(1);
+    for fault in [None, Some(Fault::Error), Some(Fault::NoPicture)] {
+        let (log, _guard) = listen();
+        let engine = NullEngine::new(second);
+        let engine = match fault {
+            Some(fault) => engine.with_fault(fault),
+            None => engine,
+        };
+        let bench = Bench::with(ServiceSettings::default(), engine);
+        let path = "/generate?prompt=zebra&negative_prompt=zebra&steps=5";
+        let id = [("x-request-id", "req-7")];
+        // One that is answered, one that hangs up, one that is refused.
+        bench.send("GET", path, &id).await;
+        assert!(timeout(second, bench.send("GET", path, &id)).await.is_err());
+        bench.send("GET", "/generate?prompt=zebra&size=1", &id).await;
+        tokio::time::sleep(second * 20).await;
+
+        let text = log.text();
+        assert_eq!(text.matches("answered").count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.contains("req-7")), "{text}");
+        assert!(!text.contains("zebra"), "{text}");
+        // The cause: once for whoever was answered, once for the work that nobody waited for any more.
+        let errors: Vec<_> = text.lines().filter(|line| line.contains(" ERROR ")).collect();
+        assert_eq!(errors.len(), if fault.is_some() { 2 } else { 0 }, "{text}");
+        if fault == Some(Fault::Error) {
+            assert!(errors.iter().all(|line| line.contains("a secret cause")), "{text}");
+        }
+    }
+}

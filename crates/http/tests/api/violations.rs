@@ -1,0 +1,154 @@
+//! Every way in which a query can be wrong.
+
+use serde_json::{Value, json};
+use tintype_service::ServiceSettings;
+
+use crate::Bench;
+
+const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in";
+
+/// Asserts that each query is refused for exactly this: `[(parameter, detail, limit)]`.
+async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Value)]) {
+    for path in ["/generate", "/"] {
+        // The root needs a parameter to know what is meant.
+        if path == "/" && !query.contains("prompt") {
+            continue;
+        }
+        let problem = bench.get(&format!("{path}?{query}")).await.assert_problem(400, "invalid-request");
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(parameter, detail, limit)| match limit {
+                Value::Null => json!({ "parameter": parameter, "detail": detail }),
+                limit => json!({ "parameter": parameter, "detail": detail, "limit": limit }),
+            })
+            .collect();
+        assert_eq!(problem["errors"], Value::from(expected), "{path}?{query}");
+    }
+}
+
+#[tokio::test]
+async fn one_thing_wrong() {
+    let bench = Bench::new();
+    let long = "%E8%99%8E".repeat(2_001);
+    let whole = "must be a whole number";
+    let long_detail = "must be at most 2000 characters long; this one has 2001";
+    let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
+    let range = |min: Value, max: Value| json!({ "min": min, "max": max });
+    let sides = "must be between 64 and 16384";
+    let table: &[(&str, &str, &str, Value)] = &[
+        ("", "prompt", "is required", json!(null)),
+        ("width=64", "prompt", "is required", json!(null)),
+        ("prompt=", "prompt", "must not be empty", json!(null)),
+        ("prompt", "prompt", "must not be empty", json!(null)),
+        ("prompt=+%0A", "prompt", "must not be empty", json!(null)),
+        (&format!("prompt={long}"), "prompt", long_detail, json!(2_000)),
+        (&format!("prompt=x&negative_prompt={long}"), "negative_prompt", long_detail, json!(2_000)),
+        ("prompt=%ff", "prompt", "is not valid UTF-8", json!(null)),
+        ("prompt=x&negative_prompt=%e8%99", "negative_prompt", "is not valid UTF-8", json!(null)),
+        ("prompt=x&prompt=y", "prompt", "was given more than once", json!(null)),
+        ("prompt=x&Prompt=y", "Prompt", &unknown, json!(null)),
+        ("prompt=x&size=64", "size", &unknown, json!(null)),
+        ("prompt=x&%ff=1", "\u{fffd}", &unknown, json!(null)),
+        ("prompt=x&width=wide", "width", whole, json!(null)),
+        ("prompt=x&width=64.5", "width", whole, json!(null)),
+        ("prompt=x&width=", "width", "must not be empty", json!(null)),
+        ("prompt=x&width=65", "width", "must be a multiple of 8", json!(8)),
+        ("prompt=x&width=56", "width", sides, range(json!(64), json!(16_384))),
+        ("prompt=x&height=-64", "height", sides, range(json!(64), json!(16_384))),
+        ("prompt=x&height=99999999999999999999999", "height", sides, range(json!(64), json!(16_384))),
+        (
+            "prompt=x&width=152",
+            "width",
+            "asks for a picture of 9728 pixels (width × height); the limit is 9216",
+            json!(9_216),
+        ),
+        (
+            "prompt=x&height=152",
+            "height",
+            "asks for a picture of 9728 pixels (width × height); the limit is 9216",
+            json!(9_216),
+        ),
+        (
+            "prompt=x&width=96&height=96&steps=90",
+            "steps",
+            "asks for too much work: width × height × steps × n is 829440; the limit is 819200",
+            json!(819_200),
+        ),
+        ("prompt=x&steps=0", "steps", "must be between 1 and 150", range(json!(1), json!(150))),
+        ("prompt=x&steps=151", "steps", "must be between 1 and 150", range(json!(1), json!(150))),
+        ("prompt=x&steps=ten", "steps", whole, json!(null)),
+        ("prompt=x&guidance=high", "guidance", "must be a number", json!(null)),
+        ("prompt=x&guidance=NaN", "guidance", "must be a number", json!(null)),
+        ("prompt=x&guidance=-0.1", "guidance", "must be between 0 and 30", range(json!(0), json!(30))),
+        ("prompt=x&guidance=1e999", "guidance", "must be between 0 and 30", range(json!(0), json!(30))),
+        (
+            "prompt=x&seed=-1",
+            "seed",
+            "must be between 0 and 9007199254740991",
+            range(json!(0), json!(9_007_199_254_740_991_u64)),
+        ),
+        (
+            "prompt=x&seed=9007199254740992",
+            "seed",
+            "must be between 0 and 9007199254740991",
+            range(json!(0), json!(9_007_199_254_740_991_u64)),
+        ),
+        ("prompt=x&format=gif", "format", "must be one of jpeg, png, webp", json!(null)),
+        ("prompt=x&format=", "format", "must not be empty", json!(null)),
+        (
+            "prompt=x&expires_in=0",
+            "expires_in",
+            "must be between 1 and 604800",
+            range(json!(1), json!(604_800)),
+        ),
+        (
+            "prompt=x&expires_in=604801",
+            "expires_in",
+            "must be between 1 and 604800",
+            range(json!(1), json!(604_800)),
+        ),
+        (
+            "prompt=x&n=2",
+            "n",
+            "must be left out of a GET, which makes one picture; use POST for several",
+            json!(null),
+        ),
+    ];
+    for (query, parameter, detail, limit) in table {
+        assert_refused(&bench, query, &[(parameter, detail, limit.clone())]).await;
+    }
+    assert_eq!(bench.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn too_much_memory() {
+    let settings = ServiceSettings { max_memory: Some(1), ..ServiceSettings::default() };
+    let bench = Bench::with(settings, tintype_core::testing::NullEngine::new(std::time::Duration::ZERO));
+    let detail = "asks for a picture that needs about 0 MiB of memory; the limit is 0 MiB";
+    assert_refused(&bench, "prompt=x", &[("width", detail, json!(1))]).await;
+}
+
+#[tokio::test]
+async fn everything_wrong_is_told_at_once() {
+    let bench = Bench::new();
+    let expected = [
+        ("width", "must be a whole number", json!(null)),
+        ("cat", &*format!("is not a parameter of this call; it knows {KNOWN}"), json!(null)),
+        ("prompt", "is required", json!(null)),
+        ("steps", "must be between 1 and 150", json!({ "min": 1, "max": 150 })),
+    ];
+    assert_refused(&bench, "width=a&steps=0&cat=tom", &expected).await;
+    let problem = bench.get("/generate?prompt=x&width=a&steps=0").await.json();
+    assert_eq!(problem["detail"], "2 parameters are not as they must be; see errors.");
+    let problem = bench.get("/generate?prompt=x&steps=0").await.json();
+    assert_eq!(problem["detail"], "`steps` must be between 1 and 150.");
+}
+
+#[tokio::test]
+async fn the_document_has_this_order() {
+    let answer = Bench::new().send("GET", "/generate?prompt=x&steps=0", &[("x-request-id", "me")]).await;
+    assert_eq!(
+        answer.text,
+        r#"{"type":"urn:tintype:problem:invalid-request","title":"The request is not valid","status":400,"detail":"`steps` must be between 1 and 150.","request_id":"me","errors":[{"parameter":"steps","detail":"must be between 1 and 150","limit":{"min":1,"max":150}}]}"#
+    );
+}

@@ -1,0 +1,105 @@
+//! From a request to stored pictures with links.
+
+use tintype_core::engine::Progress;
+use tintype_core::picture::Format;
+use tintype_core::request::Draft;
+use tintype_core::store::ObjectStore;
+use tintype_core::testing::NullEngine;
+use tintype_service::{ServiceSettings, State};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{Bench, SECOND, draft, pass};
+
+#[tokio::test(start_paused = true)]
+async fn a_picture_is_in_the_store_and_its_link_signed() {
+    let bench = Bench::new();
+    for (format, extension, content_type) in [
+        (Format::Jpeg, "jpg", "image/jpeg"),
+        (Format::Png, "png", "image/png"),
+        (Format::Webp, "webp", "image/webp"),
+    ] {
+        let draft =
+            Draft { format: Some(format), seed: Some(7), expires_in: Some(60), ..draft("a tiger", 4) };
+        let request = bench.service.check(draft).expect("valid");
+        let finished = bench.service.generate(request).await.expect("a picture");
+
+        let [image] = finished.images.as_slice() else { panic!("one picture") };
+        assert_eq!((image.seed, image.width, image.height, image.format), (7, 64, 64, format));
+        assert_eq!(finished.engine_seconds, 4.0);
+        assert_eq!(finished.id.get_version_num(), 7);
+
+        let parts: Vec<_> = image.key.as_str().split('/').collect();
+        let [images, year, month, day, name] = parts.as_slice() else { panic!("{}", image.key) };
+        assert_eq!((*images, year.len(), month.len(), day.len()), ("images", 4, 2, 2));
+        assert_eq!(*name, format!("{}.{extension}", finished.id));
+
+        let object = bench.store.get(&image.key, None).await.expect("it is stored");
+        assert_eq!(object.meta.content_type, content_type);
+        assert!(!object.bytes.is_empty());
+        assert_eq!(image.url, format!("memory:{}?expires_in=60", image.key));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_pictures_have_seeds_in_a_row_and_keys_of_their_own() {
+    let bench = Bench::new();
+    let draft = Draft { n: Some(3), seed: Some(10), ..draft("tigers", 2) };
+    let request = bench.service.check(draft).expect("valid");
+    let finished = bench.service.generate(request).await.expect("pictures");
+    let seeds: Vec<_> = finished.images.iter().map(|image| image.seed).collect();
+    assert_eq!(seeds, [10, 11, 12]);
+    let listing = bench.store.list("images/", None, 10).await.expect("list");
+    let mut keys: Vec<_> = finished.images.into_iter().map(|image| image.key).collect();
+    keys.sort();
+    assert_eq!(listing.objects.into_iter().map(|object| object.key).collect::<Vec<_>>(), keys);
+    for key in keys {
+        let name = key.as_str().rsplit_once('/').expect("a path").1.strip_suffix(".jpg").expect("a JPEG");
+        assert_eq!(Uuid::parse_str(name).expect("an id").get_version_num(), 7);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_is_drawn_below_two_to_the_32_when_none_is_given() {
+    let bench = Bench::new();
+    let seeds: Vec<_> = (0..8).map(|_| bench.request("x", 1).seed.value()).collect();
+    assert!(seeds.iter().all(|&seed| seed < 1 << 32));
+    assert!(seeds.iter().any(|&seed| seed != seeds[0]), "{seeds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_states_tell_how_far_it_is() {
+    let bench = Bench::new();
+    let ahead = bench.client("first", 2);
+    pass(0.5).await;
+    let ticket = bench.service.submit(bench.request("second", 2)).expect("accepted");
+    let mut states = ticket.states();
+    assert!(matches!(*states.borrow_and_update(), State::Queued));
+    let mut seen = Vec::new();
+    while states.changed().await.is_ok() {
+        let state = states.borrow_and_update().clone();
+        if let State::Running(progress) = state {
+            seen.push(progress);
+        }
+        if state.is_final() {
+            break;
+        }
+    }
+    assert!(seen.contains(&Progress::Step { done: 1, of: 2 }), "{seen:?}");
+    assert_eq!(ticket.finished().await.expect("a picture").engine_seconds, 2.0);
+    ahead.await.expect("no panic").expect("a picture");
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_run_at_a_time_as_the_engine_has_slots() {
+    for (slots, seconds) in [(1, 8), (2, 4), (4, 2)] {
+        let engine = NullEngine::new(SECOND).with_slots(slots);
+        let bench = Bench::with(ServiceSettings::default(), engine);
+        let began = Instant::now();
+        let clients: Vec<_> = (0..4).map(|_| bench.client("x", 2)).collect();
+        for client in clients {
+            client.await.expect("no panic").expect("a picture");
+        }
+        assert_eq!(began.elapsed().as_secs(), seconds, "{slots} slots");
+    }
+}

@@ -1,0 +1,128 @@
+//! What is not taken, and what breaks.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tintype_core::request::Draft;
+use tintype_core::store::ObjectStore;
+use tintype_core::testing::{Fault, MemoryStore, NullEngine};
+use tintype_core::violation::ViolationKind;
+use tintype_service::{Readiness, Service, ServiceError, ServiceSettings};
+
+use crate::{Bench, SECOND, draft, pass};
+
+#[tokio::test(start_paused = true)]
+async fn without_an_engine_nothing_is_taken() {
+    let request = Bench::new().request("x", 1);
+    let service = Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()));
+    assert_eq!(service.readiness(), Readiness::Loading);
+    assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NotReady)));
+    assert!(matches!(service.generate(request.clone()).await, Err(ServiceError::NotReady)));
+
+    service.engine_failed("no such folder".into());
+    assert_eq!(service.readiness(), Readiness::Failed);
+    assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NoEngine)));
+    assert!(matches!(service.generate(request).await, Err(ServiceError::NoEngine)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_may_come_from_a_thread_of_its_own() {
+    let service = Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()));
+    let loading = service.clone();
+    std::thread::spawn(move || loading.engine_ready(Arc::new(NullEngine::new(SECOND))))
+        .join()
+        .expect("no panic");
+    let request = service.check(draft("x", 1)).expect("ready");
+    service.generate(request).await.expect("a picture");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operators_limits_hold() {
+    let settings = ServiceSettings {
+        max_pixels: Some(64 * 128),
+        max_work: Some(64 * 64 * 10),
+        max_memory: Some(2 * 64 * 96 * 3),
+        ..ServiceSettings::default()
+    };
+    let bench = Bench::with(settings, NullEngine::new(SECOND).with_slots(2));
+    let with = |draft: Draft| bench.service.check(draft);
+    let refused = |draft: Draft| match bench.service.check(draft) {
+        Err(ServiceError::Invalid(violations)) => {
+            violations.into_iter().map(|violation| (violation.parameter, violation.kind)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let sized = |width, height| Draft { width: Some(width), height: Some(height), ..draft("x", 1) };
+
+    assert!(with(sized(64, 96)).is_ok());
+    let pixels = ViolationKind::TooManyPixels { limit: 64 * 128, actual: 72 * 128 };
+    assert_eq!(refused(sized(72, 128)), [("width".into(), pixels)]);
+    let work = ViolationKind::TooMuchWork { limit: 64 * 64 * 10, actual: 64 * 64 * 11 };
+    assert_eq!(refused(draft("x", 11)), [("steps".into(), work)]);
+    // Two slots share the memory.
+    let memory = |actual| ViolationKind::TooMuchMemory { limit: 64 * 96 * 3, actual };
+    assert_eq!(refused(sized(64, 104)), [("height".into(), memory(64 * 104 * 3))]);
+    assert_eq!(refused(sized(104, 64)), [("width".into(), memory(64 * 104 * 3))]);
+    assert_eq!(refused(Draft { n: Some(2), ..draft("x", 1) }), [("n".into(), memory(2 * 64 * 64 * 3))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_says_when_to_come_back() {
+    for (slots, expected) in [(1, 8), (2, 4)] {
+        let settings = ServiceSettings { queue: 2, ..ServiceSettings::default() };
+        let bench = Bench::with(settings, NullEngine::new(SECOND).with_slots(slots));
+        // One that is measured: 8 s per job from now on.
+        bench.client("measured", 8).await.expect("no panic").expect("a picture");
+        let accepted: Vec<_> = (0..slots + 2).map(|_| bench.client("x", 8)).collect();
+        pass(0.5).await;
+        match bench.service.generate(bench.request("one too many", 8)).await {
+            Err(ServiceError::QueueFull { retry_after }) => {
+                assert_eq!(retry_after, Duration::from_secs(expected), "{slots} slots");
+            }
+            other => panic!("{other:?}"),
+        }
+        // Once a running one is done there is a place again.
+        pass(8.0).await;
+        let late = bench.client("one more", 8);
+        for client in accepted.into_iter().chain([late]) {
+            client.await.expect("no panic").expect("a picture");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_queue_at_all_still_serves_a_free_slot() {
+    let settings = ServiceSettings { queue: 0, ..ServiceSettings::default() };
+    let bench = Bench::with(settings, NullEngine::new(SECOND));
+    let first = bench.client("x", 2);
+    pass(0.5).await;
+    let second = bench.service.generate(bench.request("y", 2)).await;
+    assert!(matches!(second, Err(ServiceError::QueueFull { .. })), "{second:?}");
+    first.await.expect("no panic").expect("a picture");
+    bench.service.generate(bench.request("y", 2)).await.expect("a picture");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_engine_breaks_its_own_requests_only() {
+    for fault in [Fault::Error, Fault::Panic, Fault::NoPicture] {
+        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        for _ in 0..3 {
+            let end = bench.service.generate(bench.request("x", 1)).await;
+            let Err(error @ ServiceError::Engine(_)) = end else { panic!("{fault:?}: {end:?}") };
+            assert!(error.source().and_then(Error::source).is_some(), "the cause is kept");
+        }
+        assert_eq!(bench.engine.started(), 3, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_told() {
+    let bench = Bench::new();
+    bench.store.fill_up();
+    for _ in 0..3 {
+        let end = bench.service.generate(bench.request("x", 1)).await;
+        assert!(matches!(end, Err(ServiceError::Store(_))), "{end:?}");
+    }
+    assert_eq!(bench.store.list("", None, 10).await.expect("list").objects, []);
+}
