@@ -107,7 +107,8 @@ impl From<Finished> for Body {
             height,
             // Down to the second: a link must not be said to work longer than it does.
             expires_at: finished.expires_at.to_offset(time::UtcOffset::UTC).truncate_to_second(),
-            cost: Cost { engine_seconds: finished.engine_seconds },
+            // To the millisecond: what is beyond it is noise.
+            cost: Cost { engine_seconds: (finished.engine_seconds * 1e3).round() / 1e3 },
             warnings: finished.warnings.iter().map(Warning::from).collect(),
         }
     }
@@ -127,5 +128,25 @@ impl From<&engine::Warning> for Warning {
                 Self { code: "prompt_cut", message }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_prompt_is_told_with_the_place() {
+        let cut = |left_out: &str| {
+            let left_out = left_out.to_owned();
+            Warning::from(&engine::Warning::PromptCut { parameter: "prompt", limit: 77, left_out })
+        };
+        let warning = cut("and a hat");
+        assert_eq!(warning.code, "prompt_cut");
+        assert_eq!(
+            warning.message,
+            "`prompt` is longer than the 77 tokens that the model reads; left out from: and a hat"
+        );
+        assert!(cut(&"虎".repeat(100)).message.ends_with(&format!(": {}…", "虎".repeat(60))));
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP in front of the service: the router, the dialects, and which error has which status.
 //!
-//! Handlers return what they mean; [`problem`] is the only place where a status code is chosen for an error, and
-//! [`envelope`] the only one where request ids, headers and log lines are added.
+//! Handlers return what they mean; `problem` is the only place where a status code is chosen for an error, and
+//! `envelope` the only one where request ids, headers and log lines are added.
 
 mod envelope;
 mod fence;

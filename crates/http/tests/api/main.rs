@@ -1,4 +1,4 @@
-//! The API through its router, without a socket but for the tests of hanging up.
+//! The API through its router, without a socket but for what only shows over one.
 
 mod answers;
 mod envelope;
@@ -6,6 +6,7 @@ mod fences;
 mod hanging_up;
 mod logging;
 mod refusals;
+mod sockets;
 mod violations;
 
 use std::sync::Arc;

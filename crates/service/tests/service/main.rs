@@ -4,6 +4,7 @@
 mod draining;
 mod making;
 mod refusing;
+mod storm;
 mod waiting;
 
 use std::sync::Arc;

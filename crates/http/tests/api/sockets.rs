@@ -1,0 +1,62 @@
+//! Over real connections: what the server's library does on our behalf.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tintype_core::testing::NullEngine;
+use tintype_service::ServiceSettings;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::Bench;
+
+/// Serves on a port of its own until the test's runtime ends.
+async fn serve(bench: &Bench) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(axum::serve(listener, bench.router.clone()).into_future());
+    address
+}
+
+/// Sends this and reads until the server closes.
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.expect("an answer");
+    String::from_utf8(answer).expect("UTF-8")
+}
+
+/// The clock runs, but the test does not wait for it: the engine would take half a minute for the first picture.
+#[tokio::test]
+async fn a_closed_connection_stops_its_work() {
+    let settings = ServiceSettings { abandon_after: Duration::ZERO, ..ServiceSettings::default() };
+    let bench = Bench::with(settings, NullEngine::new(Duration::from_millis(200)));
+    let address = serve(&bench).await;
+    let mut first = TcpStream::connect(address).await.expect("a connection");
+    first.write_all(b"GET /generate?prompt=x&steps=150 HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    while bench.engine.started() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    drop(first);
+
+    let request = "GET /generate?prompt=y&steps=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = exchange(address, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!((bench.engine.started(), bench.engine.finished()), (2, 1));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_unread() {
+    let bench = Bench::new();
+    let address = serve(&bench).await;
+    for (request, status) in [
+        (format!("GET /generate?prompt={} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(65_536)), "414"),
+        (format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(200)), "431"),
+    ] {
+        let answer = exchange(address, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    assert_eq!(bench.engine.started(), 0);
+}
