@@ -1,0 +1,170 @@
+//! What it takes to accept a job, and what can come of it.
+
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+
+use crate::account::Hold;
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
+use crate::job::{Interrupted, JobRecord, Status};
+use crate::limits::{Refused, Standing};
+use crate::money::Spend;
+use crate::policy::Policy;
+
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_LIFE: Duration = Duration::hours(24);
+
+/// A client's word that this is one request, however often it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key, any text.
+    pub key: String,
+    /// The fingerprint of the whole body: the same key with another body is a mistake of the client's.
+    pub body: Fingerprint,
+}
+
+/// Which earlier jobs of the same owner and fingerprint will do instead of a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// One that is queued or running: identical requests in flight are made once.
+    pub in_flight: bool,
+    /// One that succeeded: with an explicit seed its picture is the same.
+    pub stored: bool,
+    /// One accepted since then, in flight or succeeded, that nobody has collected: a client's own retry comes for what
+    /// its first attempt has made.
+    pub uncollected_since: Option<OffsetDateTime>,
+}
+
+impl Reuse {
+    /// True if any earlier job may do.
+    pub fn any(&self) -> bool {
+        self.in_flight || self.stored || self.uncollected_since.is_some()
+    }
+
+    /// True if this one, of the same owner and fingerprint, does.
+    pub(crate) fn takes(&self, job: &JobRecord) -> bool {
+        let in_flight = !job.status.is_final() && !job.cancel_requested;
+        let stored = job.status == Status::Succeeded;
+        let awaited = self.uncollected_since.is_some_and(|since| job.created >= since && job.collected.is_none());
+        !job.deleted && ((in_flight && (self.in_flight || awaited)) || (stored && (self.stored || awaited)))
+    }
+}
+
+/// How many jobs may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimit {
+    /// Of one owner.
+    pub per_owner: u32,
+    /// Of all.
+    pub total: u32,
+}
+
+/// A job to be accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// The key it was asked for with.
+    pub key: KeyId,
+    /// That key's limits.
+    pub policy: Policy,
+    /// What it may take at the most likely.
+    pub reserve: Spend,
+    /// The request, for whoever runs the job.
+    pub request: Value,
+    /// Equal for requests that may share a picture.
+    pub fingerprint: Fingerprint,
+    /// Which earlier jobs will do.
+    pub reuse: Reuse,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+    /// What a dead worker means.
+    pub interrupted: Interrupted,
+    /// When it is given up.
+    pub deadline: Option<OffsetDateTime>,
+    /// How many jobs may wait; without it, any number.
+    pub queue: Option<QueueLimit>,
+}
+
+/// What came of asking for a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Acceptance {
+    /// It is queued, and survives whatever happens to this process.
+    Accepted {
+        /// The new job.
+        job: JobRecord,
+        /// What is left of the key's limits.
+        standing: Vec<Standing>,
+    },
+    /// An identical one is in flight; this request costs nothing.
+    Joined {
+        /// The job in flight.
+        job: JobRecord,
+        /// What is left of the key's limits.
+        standing: Vec<Standing>,
+    },
+    /// Its picture is there already; this request costs nothing.
+    Stored {
+        /// The job that made it.
+        job: JobRecord,
+        /// What is left of the key's limits.
+        standing: Vec<Standing>,
+    },
+    /// The idempotency key was used for this very request, whatever became of it. No limit is touched.
+    Replayed {
+        /// The job of the first time.
+        job: JobRecord,
+    },
+    /// The idempotency key was used for another request.
+    Conflict,
+    /// A limit does not let it in.
+    Refused {
+        /// The limit, and when to come back.
+        refused: Refused,
+        /// What is left of the key's limits.
+        standing: Vec<Standing>,
+    },
+    /// Too many jobs wait.
+    QueueFull,
+}
+
+impl Acceptance {
+    /// The job that answers the request, if there is one.
+    pub fn job(&self) -> Option<&JobRecord> {
+        match self {
+            Self::Accepted { job, .. }
+            | Self::Joined { job, .. }
+            | Self::Stored { job, .. }
+            | Self::Replayed { job } => Some(job),
+            Self::Conflict | Self::Refused { .. } | Self::QueueFull => None,
+        }
+    }
+}
+
+impl NewJob {
+    /// The record of this job once it is let in.
+    pub(crate) fn into_record(self, id: JobId, hold: Hold, now: OffsetDateTime) -> JobRecord {
+        JobRecord {
+            id,
+            owner: self.owner,
+            key: self.key,
+            request: self.request,
+            fingerprint: self.fingerprint,
+            interrupted: self.interrupted,
+            status: Status::Queued,
+            created: now,
+            started: None,
+            finished: None,
+            deadline: self.deadline,
+            hold,
+            cost: None,
+            images: Vec::new(),
+            warnings: Vec::new(),
+            idempotency_key: self.idempotency.map(|idempotency| idempotency.key),
+            runs: 0,
+            lease: None,
+            cancel_requested: false,
+            collected: None,
+            deleted: false,
+        }
+    }
+}

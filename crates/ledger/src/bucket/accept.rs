@@ -1,0 +1,271 @@
+//! Accepting a job in a bucket, where no two objects are written together.
+//!
+//! 1. *Signposts.* An idempotency key and a shared fingerprint each are an object that names a job. Whoever writes it
+//!    first names its own job; the others wait for that job to appear, and after a while make it themselves *under
+//!    that name*, so that however many try, one name is one job.
+//! 2. *Reservation* in the account, under an id of its own.
+//! 3. *Mark* that the job may be open, for whoever recovers.
+//! 4. *The job*, written only if it is not there: this is the moment of acceptance. Who comes second gives its
+//!    reservation back and answers with the job that is there.
+//!
+//! A crash before 4 leaves a signpost to nothing (made good by the next who follows it), a reservation (given back by
+//! an audit) and a mark (removed by a recovery); after 4 the job is accepted.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tintype_core::store::{Condition, ETag};
+use uuid::Uuid;
+
+use super::cells::{Seen, TRIES};
+use super::{BucketLedger, paths};
+use crate::accept::{Acceptance, IDEMPOTENCY_LIFE, NewJob, Reuse};
+use crate::account::Shared;
+use crate::error::{Error, Result};
+use crate::id::{Fingerprint, JobId, OwnerId};
+use crate::job::JobRecord;
+use crate::limits::Standing;
+
+/// How many looks a signpost's job is given to appear before somebody else makes it: about two seconds.
+const PATIENCE: u32 = 9;
+
+/// Says which job an idempotency key or a fingerprint stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Signpost {
+    /// The job; none if it was not let in after all.
+    job: Option<JobId>,
+    /// The body that the idempotency key was used with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<Fingerprint>,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    /// Makes every writing another version: S3's entity tag is a hash of the content.
+    nonce: Uuid,
+}
+
+impl Signpost {
+    fn new(job: Option<JobId>, body: Option<Fingerprint>, at: OffsetDateTime) -> Self {
+        Self { job, body, at, nonce: Uuid::new_v4() }
+    }
+}
+
+/// What somebody is looking for along a signpost.
+struct Sought<'a> {
+    owner: &'a OwnerId,
+    path: String,
+    /// For an idempotency key: the body that it must have been used with.
+    body: Option<Fingerprint>,
+    /// For a fingerprint: which jobs will do.
+    reuse: Option<Reuse>,
+}
+
+/// A signpost that we have written, and that names the job we are about to make.
+struct Ours {
+    path: String,
+    body: Option<Fingerprint>,
+    etag: ETag,
+}
+
+/// Where a signpost leads.
+enum Way {
+    /// To the job that we are to make, under this id.
+    Make(Ours, JobId),
+    /// To a job that is there.
+    There(Box<JobRecord>),
+    /// The idempotency key stands for another body.
+    Conflict,
+}
+
+impl BucketLedger {
+    pub(super) async fn accept_job(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
+        let idempotency = new.idempotency.as_ref().map(|given| Sought {
+            owner: &new.owner,
+            path: paths::idempotency(&new.owner, &given.key),
+            body: Some(given.body),
+            reuse: None,
+        });
+        let same = new.reuse.any().then(|| Sought {
+            owner: &new.owner,
+            path: paths::same(&new.owner, &new.fingerprint),
+            body: None,
+            reuse: Some(new.reuse),
+        });
+        // Always in this order, so that nobody waits in a circle.
+        let mut lines = Vec::new();
+        for sought in idempotency.iter().chain(&same) {
+            lines.push(self.cells.line(&sought.path).await);
+        }
+        for attempt in 0..TRIES {
+            let mut posts = Vec::new();
+            let mut id = JobId::new(now);
+            if let Some(sought) = &idempotency {
+                match self.follow(sought, id, now).await? {
+                    Way::Make(ours, named) => {
+                        id = named;
+                        posts.push(ours);
+                    }
+                    Way::There(job) => return Ok(Acceptance::Replayed { job: *job }),
+                    Way::Conflict => return Ok(Acceptance::Conflict),
+                }
+            }
+            let answer = match &same {
+                None => Some(self.make(&new, id, posts, now).await?),
+                Some(sought) => match self.follow(sought, id, now).await? {
+                    Way::Make(ours, named) => {
+                        if named == id || self.point(&mut posts, Some(named), now).await? {
+                            posts.push(ours);
+                            Some(self.make(&new, named, posts, now).await?)
+                        } else {
+                            None
+                        }
+                    }
+                    Way::There(job) => self.share(&new, *job, posts, now).await?,
+                    Way::Conflict => return Ok(Acceptance::Conflict),
+                },
+            };
+            match answer {
+                Some(answer) => return Ok(answer),
+                None => self.cells.wait(attempt).await?,
+            }
+        }
+        Err(Error::Contended { what: "a signpost".to_owned() })
+    }
+
+    /// Follows a signpost until it leads to a job that will do, or makes it name one to be made: `own`, or the one
+    /// that somebody announced and did not make.
+    async fn follow(&self, sought: &Sought<'_>, own: JobId, now: OffsetDateTime) -> Result<Way> {
+        let Sought { owner, path, body, reuse } = sought;
+        for attempt in 0..TRIES {
+            let (name, condition) = match self.cells.read::<Signpost>(path).await? {
+                None => (own, Condition::Absent),
+                Some(Seen { record: post, etag }) => {
+                    let forgotten = body.is_some() && post.at + IDEMPOTENCY_LIFE <= now;
+                    let named = post.job.filter(|_| !forgotten);
+                    let job = match named {
+                        Some(named) => self.record(owner, named).await?,
+                        None => None,
+                    };
+                    let deleted = job.as_ref().is_some_and(|job| job.deleted);
+                    let name = match (named, job) {
+                        (Some(_), _) if !deleted && post.body != *body => return Ok(Way::Conflict),
+                        (_, Some(job)) if !deleted && reuse.is_none_or(|reuse| reuse.takes(&job)) => {
+                            return Ok(Way::There(Box::new(job)));
+                        }
+                        (Some(_), None) if attempt < PATIENCE => {
+                            self.cells.wait(attempt).await?;
+                            continue;
+                        }
+                        (Some(named), None) => named,
+                        (None, _) | (_, Some(_)) => own,
+                    };
+                    (name, Condition::Unchanged(etag))
+                }
+            };
+            let post = Signpost::new(Some(name), *body, now);
+            if let Some(etag) = self.cells.write(path, &post, condition).await? {
+                return Ok(Way::Make(Ours { path: path.clone(), body: *body, etag }, name));
+            }
+            self.cells.wait(attempt).await?;
+        }
+        Err(Error::Contended { what: path.clone() })
+    }
+
+    /// Points our signposts elsewhere. False if somebody took one over.
+    async fn point(&self, posts: &mut [Ours], to: Option<JobId>, now: OffsetDateTime) -> Result<bool> {
+        for ours in posts {
+            let post = Signpost::new(to, ours.body, now);
+            match self.cells.write(&ours.path, &post, Condition::Unchanged(ours.etag.clone())).await? {
+                Some(etag) => ours.etag = etag,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Answers with another job. `None` if our signposts were taken over: look again.
+    async fn share(
+        &self,
+        new: &NewJob,
+        job: JobRecord,
+        mut posts: Vec<Ours>,
+        now: OffsetDateTime,
+    ) -> Result<Option<Acceptance>> {
+        if !self.point(&mut posts, Some(job.id), now).await? {
+            return Ok(None);
+        }
+        let how = if job.status.is_final() { Shared::Stored } else { Shared::Joined };
+        match self.admit_shared((&new.key, &new.policy), how, now).await? {
+            Ok(standing) => Ok(Some(shared(job, standing))),
+            Err(refused) => {
+                self.point(&mut posts, None, now).await?;
+                Ok(Some(self.refuse(new, refused, now).await?))
+            }
+        }
+    }
+
+    /// Makes the job under this id, which others may be making too.
+    async fn make(
+        &self,
+        new: &NewJob,
+        id: JobId,
+        mut posts: Vec<Ours>,
+        now: OffsetDateTime,
+    ) -> Result<Acceptance> {
+        if let Some(limit) = new.queue
+            && !self.has_room(&new.owner, limit).await?
+        {
+            self.point(&mut posts, None, now).await?;
+            return Ok(Acceptance::QueueFull);
+        }
+        let (hold, standing) = match self.admit(new, id, now).await? {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                // Whoever announced this job may have made it after all.
+                if let Some(job) = self.record(&new.owner, id).await? {
+                    return Ok(came_second(new, job, Vec::new()));
+                }
+                self.point(&mut posts, None, now).await?;
+                return self.refuse(new, refused, now).await;
+            }
+        };
+        self.cells.write(&paths::open(&new.owner, id), &(), Condition::Always).await?;
+        let job = new.clone().into_record(id, hold, now);
+        let path = paths::job(&new.owner, id);
+        if self.cells.write(&path, &job, Condition::Absent).await?.is_none() {
+            let first = self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { what: path })?;
+            // Ours all the same if an earlier attempt of this very write got through unheard.
+            if first.hold.id != job.hold.id {
+                self.release(&new.key, &job.hold).await?;
+                return Ok(came_second(new, first, standing));
+            }
+        }
+        if !new.reuse.any() {
+            // For whoever looks for it later. The job is accepted whether this succeeds or not.
+            let post = Signpost::new(Some(id), None, now);
+            let same = paths::same(&new.owner, &new.fingerprint);
+            let _ = self.cells.write(&same, &post, Condition::Always).await;
+        }
+        Ok(Acceptance::Accepted { job, standing })
+    }
+
+    async fn refuse(
+        &self,
+        new: &NewJob,
+        refused: crate::limits::Refused,
+        now: OffsetDateTime,
+    ) -> Result<Acceptance> {
+        let standing = self.book(&new.key).await?.account.standing(&new.policy, now);
+        Ok(Acceptance::Refused { refused, standing })
+    }
+}
+
+fn came_second(new: &NewJob, job: JobRecord, standing: Vec<Standing>) -> Acceptance {
+    if new.idempotency.is_some() { Acceptance::Replayed { job } } else { shared(job, standing) }
+}
+
+fn shared(job: JobRecord, standing: Vec<Standing>) -> Acceptance {
+    if job.status.is_final() {
+        Acceptance::Stored { job, standing }
+    } else {
+        Acceptance::Joined { job, standing }
+    }
+}

@@ -1,0 +1,161 @@
+//! The books of one key as one object: its account, and which job each reservation is for.
+//!
+//! A job and its account are two objects and cannot be written together. So the reservation in the books decides:
+//! it is made before the job is, and a job is charged by taking it out, which can happen once only. What a crash
+//! leaves in between is found by looking at the jobs ([`BucketLedger::audit`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::cells::Change;
+use super::{BucketLedger, paths};
+use crate::accept::NewJob;
+use crate::account::{Account, DAYS_KEPT, Hold, Shared};
+use crate::error::Result;
+use crate::id::{JobId, KeyId, OwnerId};
+use crate::job::{JobRecord, Lost};
+use crate::limits::{Refused, Standing};
+use crate::policy::{Policy, utc_day};
+
+/// How long accepting a job may take from its reservation to its record. A reservation older than that whose job is
+/// not there belongs to a process that died.
+pub(super) const GRACE: Duration = Duration::minutes(5);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Book {
+    pub account: Account,
+    #[serde(default)]
+    holds: BTreeMap<Uuid, Held>,
+}
+
+/// A reservation and the job it is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Held {
+    owner: OwnerId,
+    job: JobId,
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    hold: Hold,
+}
+
+/// What is to be done with a reservation.
+enum Verdict {
+    Settle(Box<JobRecord>),
+    Release,
+}
+
+impl BucketLedger {
+    pub(super) async fn book(&self, key: &KeyId) -> Result<Book> {
+        Ok(self.cells.read(&paths::book(key)).await?.map(|seen| seen.record).unwrap_or_default())
+    }
+
+    /// Lets a job in under this id and reserves for it.
+    pub(super) async fn admit(
+        &self,
+        new: &NewJob,
+        id: JobId,
+        now: OffsetDateTime,
+    ) -> Result<Result<(Hold, Vec<Standing>), Refused>> {
+        // A refusal may be owed to what a crash left: look once, then ask again.
+        let first = self.try_admit(new, id, now).await?;
+        match first {
+            Err(_) if self.audit(&new.key, now).await? > 0 => self.try_admit(new, id, now).await,
+            _ => Ok(first),
+        }
+    }
+
+    async fn try_admit(
+        &self,
+        new: &NewJob,
+        id: JobId,
+        now: OffsetDateTime,
+    ) -> Result<Result<(Hold, Vec<Standing>), Refused>> {
+        let admit = |book: Option<Book>| {
+            let mut book = book.unwrap_or_default();
+            book.account.forget_days_before(utc_day(now - Duration::days(DAYS_KEPT)));
+            match book.account.admit(&new.policy, now, new.reserve) {
+                Ok(hold) => {
+                    let held = Held { owner: new.owner.clone(), job: id, since: now, hold: hold.clone() };
+                    book.holds.insert(hold.id, held);
+                    let standing = book.account.standing(&new.policy, now);
+                    Change::Write(book, Ok((hold, standing)))
+                }
+                Err(refused) => Change::Leave(Err(refused)),
+            }
+        };
+        self.cells.change(&paths::book(&new.key), admit).await
+    }
+
+    /// Lets in a request that another job answers.
+    pub(super) async fn admit_shared(
+        &self,
+        (key, policy): (&KeyId, &Policy),
+        how: Shared,
+        now: OffsetDateTime,
+    ) -> Result<Result<Vec<Standing>, Refused>> {
+        let admit = |book: Option<Book>| {
+            let mut book = book.unwrap_or_default();
+            match book.account.admit_shared(policy, now, how) {
+                Ok(()) => {
+                    let standing = book.account.standing(policy, now);
+                    Change::Write(book, Ok(standing))
+                }
+                Err(refused) => Change::Leave(Err(refused)),
+            }
+        };
+        self.cells.change(&paths::book(key), admit).await
+    }
+
+    /// Charges a job that has ended. Only the first time does anything.
+    pub(super) async fn settle(&self, job: &JobRecord) -> Result<()> {
+        self.clear(&job.key, &[(job.hold.id, Verdict::Settle(Box::new(job.clone())))]).await
+    }
+
+    /// Gives back a reservation that no job was made for.
+    pub(super) async fn release(&self, key: &KeyId, hold: &Hold) -> Result<()> {
+        self.clear(key, &[(hold.id, Verdict::Release)]).await
+    }
+
+    async fn clear(&self, key: &KeyId, verdicts: &[(Uuid, Verdict)]) -> Result<()> {
+        let clear = |book: Option<Book>| {
+            let mut book = book.unwrap_or_default();
+            let mut changed = false;
+            for (id, verdict) in verdicts {
+                let Some(Held { hold, .. }) = book.holds.remove(id) else { continue };
+                changed = true;
+                match verdict {
+                    Verdict::Settle(job) => {
+                        book.account.settle(&hold, &job.cost.unwrap_or_default(), job.images.len());
+                    }
+                    Verdict::Release => book.account.release(&hold),
+                }
+            }
+            if changed { Change::Write(book, ()) } else { Change::Leave(()) }
+        };
+        self.cells.change(&paths::book(key), clear).await
+    }
+
+    /// Looks at the job of every reservation: ends those that nobody will end any more, charges those that have
+    /// ended, gives back what no job was made for. How many reservations went.
+    pub(super) async fn audit(&self, key: &KeyId, now: OffsetDateTime) -> Result<usize> {
+        let book = self.book(key).await?;
+        let mut verdicts = Vec::new();
+        for held in book.holds.values() {
+            let job = self.try_revise(&held.owner, held.job, (now, Lost::Expired)).await?;
+            let verdict = match job.map(|(job, _)| job) {
+                Some(job) if job.hold.id == held.hold.id => {
+                    job.status.is_final().then(|| Verdict::Settle(Box::new(job)))
+                }
+                _ => (now - held.since > GRACE).then_some(Verdict::Release),
+            };
+            verdicts.extend(verdict.map(|verdict| (held.hold.id, verdict)));
+        }
+        if !verdicts.is_empty() {
+            self.clear(key, &verdicts).await?;
+        }
+        Ok(verdicts.len())
+    }
+}

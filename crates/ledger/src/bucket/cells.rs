@@ -1,0 +1,192 @@
+//! Records in a bucket: each one an object, read with its version and written only if that has not changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::lock::{Mutex as AsyncMutex, OwnedMutexGuard};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tintype_core::store::{Condition, ETag, Key, NewObject, ObjectStore, StoreError};
+
+use crate::error::{Error, Result};
+
+/// Waits for so long: the one thing that the ledger needs of whatever runs it.
+pub type Sleeper = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The version of every record's form.
+const VERSION: u32 = 1;
+/// How often a write is tried against others. With the waits below that is about ten seconds.
+pub(super) const TRIES: u32 = 40;
+/// The first wait, and the longest.
+const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(640));
+/// How many objects are read at the same time.
+const READERS: usize = 16;
+
+/// What is in an object.
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    v: u32,
+    record: T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+/// A record and the version in which it was seen.
+#[derive(Debug)]
+pub(super) struct Seen<T> {
+    pub record: T,
+    pub etag: ETag,
+}
+
+/// What to do with a record that was read.
+pub(super) enum Change<T, R> {
+    /// Write it and answer.
+    Write(T, R),
+    /// Leave it as it is and answer.
+    Leave(R),
+}
+
+/// Records in a bucket.
+pub(super) struct Cells {
+    store: Arc<dyn ObjectStore>,
+    sleep: Sleeper,
+    /// One process does not race with itself: its writers of one record wait in line.
+    lines: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
+}
+
+impl Cells {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
+        Self { store, sleep, lines: Mutex::default() }
+    }
+
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Seen<T>>> {
+        let object = match self.store.get(&key(path)?, None).await {
+            Ok(object) => object,
+            Err(StoreError::NotFound) => return Ok(None),
+            Err(error) => return Err(Error::unavailable(error)),
+        };
+        let corrupt = |error| Error::corrupt(path, error);
+        let Version { v } = serde_json::from_slice(&object.bytes).map_err(corrupt)?;
+        if v > VERSION {
+            return Err(Error::Newer { what: path.to_owned(), found: v, known: VERSION });
+        }
+        let Envelope { record, .. } = serde_json::from_slice(&object.bytes).map_err(corrupt)?;
+        Ok(Some(Seen { record, etag: object.meta.etag }))
+    }
+
+    /// Reads many records at a time; those that are not there are left out, the order is kept.
+    pub(super) async fn read_all<T: DeserializeOwned + Send>(&self, paths: Vec<String>) -> Result<Vec<(String, T)>> {
+        let reads = paths.into_iter().map(|path| async move {
+            let seen = self.read::<T>(&path).await?;
+            Ok(seen.map(|seen| (path, seen.record)))
+        });
+        let found: Vec<Result<Option<_>>> = futures::stream::iter(reads).buffered(READERS).collect().await;
+        found.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Writes a record if the condition holds; `None` if it does not.
+    pub(super) async fn write<T: Serialize + Sync>(
+        &self,
+        path: &str,
+        record: &T,
+        condition: Condition,
+    ) -> Result<Option<ETag>> {
+        let bytes = serde_json::to_vec(&Envelope { v: VERSION, record })
+            .map_err(|error| Error::corrupt(path, error))?;
+        let object = NewObject { bytes: Bytes::from(bytes), content_type: "application/json".to_owned() };
+        match self.store.put_if(&key(path)?, object, condition).await {
+            Ok(etag) => Ok(Some(etag)),
+            Err(StoreError::ConditionFailed | StoreError::NotFound) => Ok(None),
+            Err(error) => Err(Error::unavailable(error)),
+        }
+    }
+
+    /// Reads a record, changes it and writes it back, again and again until nobody came in between.
+    pub(super) async fn change<T, R>(
+        &self,
+        path: &str,
+        mut change: impl FnMut(Option<T>) -> Change<T, R> + Send,
+    ) -> Result<R>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync,
+        R: Send,
+    {
+        let _line = self.line(path).await;
+        for attempt in 0..TRIES {
+            let (record, condition) = match self.read(path).await? {
+                Some(Seen { record, etag }) => (Some(record), Condition::Unchanged(etag)),
+                None => (None, Condition::Absent),
+            };
+            match change(record) {
+                Change::Leave(answer) => return Ok(answer),
+                Change::Write(record, answer) => {
+                    if self.write(path, &record, condition).await?.is_some() {
+                        return Ok(answer);
+                    }
+                }
+            }
+            self.wait(attempt).await?;
+        }
+        Err(Error::Contended { what: path.to_owned() })
+    }
+
+    pub(super) async fn remove(&self, path: &str) -> Result<()> {
+        self.store.delete(&key(path)?).await.map_err(Error::unavailable)
+    }
+
+    /// Every path that begins with `prefix` and comes after `after`, at most `limit`, in order.
+    pub(super) async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let mut found: Vec<String> = Vec::new();
+        let mut after = after.map(key).transpose()?;
+        while found.len() < limit {
+            let page = (limit - found.len()).min(1_000);
+            let listing = self.store.list(prefix, after.as_ref(), page).await.map_err(Error::unavailable)?;
+            found.extend(listing.objects.iter().map(|listed| listed.key.as_str().to_owned()));
+            after = listing.objects.into_iter().next_back().map(|listed| listed.key);
+            if !listing.more || after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// A place in this process's line for a record; kept until it is dropped.
+    pub(super) async fn line(&self, path: &str) -> OwnedMutexGuard<()> {
+        let line = {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() >= 1_024 {
+                lines.retain(|_, line| line.strong_count() > 0);
+            }
+            match lines.get(path).and_then(Weak::upgrade) {
+                Some(line) => line,
+                None => {
+                    let line = Arc::new(AsyncMutex::new(()));
+                    lines.insert(path.to_owned(), Arc::downgrade(&line));
+                    line
+                }
+            }
+        };
+        line.lock_owned().await
+    }
+
+    /// Waits before the next attempt: doubling, up to a limit, and any part of that by chance, so that those who met
+    /// once do not meet again.
+    pub(super) async fn wait(&self, attempt: u32) -> Result<()> {
+        let longest = WAIT.0.saturating_mul(1 << attempt.min(16)).min(WAIT.1);
+        let chance = getrandom::u32().map_err(Error::unavailable)?;
+        (self.sleep)(longest.mul_f64(f64::from(chance) / f64::from(u32::MAX))).await;
+        Ok(())
+    }
+}
+
+fn key(path: &str) -> Result<Key> {
+    // Paths are made of names of at most 64 bytes.
+    Key::new(path).map_err(|error| Error::corrupt(path, error))
+}

@@ -1,0 +1,112 @@
+//! A store that dies at a chosen write, and ways to wait.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tintype_core::store::{
+    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
+};
+use tintype_core::testing::MemoryStore;
+
+use super::super::Sleeper;
+
+/// Waits as asked, on the racer's own thread.
+pub(super) fn patient() -> Sleeper {
+    Arc::new(|wait| {
+        Box::pin(async move {
+            std::thread::sleep(wait);
+        })
+    })
+}
+
+/// Waits a hundredth of what is asked.
+pub(super) fn quick() -> Sleeper {
+    Arc::new(|wait: Duration| {
+        Box::pin(async move {
+            std::thread::sleep(wait / 100);
+        })
+    })
+}
+
+/// How the last write ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Death {
+    /// It was not made.
+    Before,
+    /// It was made, and nobody heard of it.
+    After,
+}
+
+/// A store that makes so many writes; after them nothing works any more, as for a process that died.
+pub(super) struct DyingStore {
+    store: Arc<MemoryStore>,
+    left: AtomicI64,
+    death: Death,
+}
+
+impl DyingStore {
+    pub(super) fn new(store: Arc<MemoryStore>, writes: i64, death: Death) -> Self {
+        Self { store, left: AtomicI64::new(writes), death }
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+
+    fn read(&self) -> Result<(), StoreError> {
+        if self.is_dead() { Err(dead()) } else { Ok(()) }
+    }
+
+    /// True if the write is to be made; the error if it is to be answered with.
+    fn write(&self) -> (bool, Result<(), StoreError>) {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        match (left, self.death) {
+            (1.., _) => (true, Ok(())),
+            (0, Death::After) => (true, Err(dead())),
+            _ => (false, Err(dead())),
+        }
+    }
+}
+
+fn dead() -> StoreError {
+    StoreError::Unavailable("the process died".into())
+}
+
+#[async_trait]
+impl ObjectStore for DyingStore {
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
+        self.read()?;
+        self.store.get(key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        self.read()?;
+        self.store.head(key).await
+    }
+
+    async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
+        let (made, answer) = self.write();
+        let written = if made { self.store.put_if(key, object, condition).await } else { Err(dead()) };
+        answer.and(written)
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError> {
+        self.read()?;
+        self.store.list(prefix, after, limit).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let (made, answer) = self.write();
+        if made {
+            self.store.delete(key).await?;
+        }
+        answer
+    }
+
+    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+        self.store.presign(key, how).await
+    }
+}

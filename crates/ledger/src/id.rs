@@ -1,0 +1,212 @@
+//! Names of owners, keys, jobs and workers, and fingerprints of requests.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::text::serde_as_text;
+
+/// The text is no name: it must have 1 to 64 of `A-Z a-z 0-9 - _ .` and not begin with a dot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no {1}: 1 to 64 of the characters A-Z a-z 0-9 - _ . are, not beginning with a dot")]
+pub struct BadName(String, &'static str);
+
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed)
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(BadName(text.to_owned(), $what)) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+name! {
+    /// A customer. Jobs, pictures, idempotency keys and the cache belong to an owner, who may hold several keys (an
+    /// old one and its successor, say); limits and usage belong to the key.
+    OwnerId, "owner"
+}
+
+name! {
+    /// The public name of an API key: safe to print, useless without the key.
+    KeyId, "key id"
+}
+
+name! {
+    /// Whoever runs jobs: one per process and slot, unlike any other that is alive, for example `host-4711-0`.
+    Worker, "worker"
+}
+
+/// A job's id, a UUID of version 7: it sorts by the time of acceptance, to a quarter of a microsecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A new id for a job accepted at `now`.
+    ///
+    /// RFC 9562, section 6.2, method 3: the 12 bits after the milliseconds hold the fraction of one, so that jobs of
+    /// one burst keep their order; the other 62 are random.
+    pub fn new(now: OffsetDateTime) -> Self {
+        let nanos = now.unix_timestamp_nanos().max(0) as u64;
+        let (millis, rest) = (nanos / 1_000_000, nanos % 1_000_000);
+        let fraction = (rest * 4_096 / 1_000_000) as u16;
+        let mut tail: [u8; 10] = Uuid::new_v4().as_bytes()[6..].try_into().expect("16 bytes less 6 are 10");
+        // Version 4 fixed six bits of these; the builder sets them again for version 7.
+        tail[..2].copy_from_slice(&fraction.to_be_bytes());
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid())
+    }
+
+    /// When the job was accepted, to the millisecond.
+    pub fn created(self) -> OffsetDateTime {
+        let bytes = self.0.as_bytes();
+        let millis = bytes[..6].iter().fold(0i128, |sum, byte| sum << 8 | i128::from(*byte));
+        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// The id as a UUID.
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for JobId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
+    }
+}
+
+/// A SHA-256 of whatever makes two requests the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+/// The text is no fingerprint: 64 hexadecimal digits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint has 64 hexadecimal digits")]
+pub struct BadFingerprint;
+
+impl Fingerprint {
+    /// The fingerprint of these bytes. Whoever calls this makes them canonical first.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Fingerprint {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = BadFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(BadFingerprint);
+        }
+        let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
+        Ok(Self(std::array::from_fn(|i| value(digits[2 * i]) << 4 | value(digits[2 * i + 1]))))
+    }
+}
+
+serde_as_text!(Fingerprint);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration;
+    use time::macros::datetime;
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["acme", "a", "Acme.Inc-2_x", &"a".repeat(64)] {
+            assert_eq!(good.parse::<OwnerId>().expect("a name").as_str(), good);
+        }
+        for bad in ["", ".", "..", ".a", "a/b", "a b", "虎", &"a".repeat(65)] {
+            let error = bad.parse::<OwnerId>().expect_err(bad).to_string();
+            assert!(error.contains("owner"), "{error}");
+        }
+    }
+
+    #[test]
+    fn job_ids_sort_by_time_and_know_it() {
+        let start = datetime!(2026-11-23 07:46:06.123 UTC);
+        let ids: Vec<_> = (0..1_000).map(|i| JobId::new(start + Duration::microseconds(i))).collect();
+        assert!(ids.is_sorted());
+        assert_eq!(ids[0].created(), start);
+        assert_eq!(ids[0].uuid().get_version_num(), 7);
+        assert_ne!(JobId::new(start), JobId::new(start));
+        assert_eq!(ids[0].to_string().parse::<JobId>().expect("its own text"), ids[0]);
+    }
+
+    #[test]
+    fn fingerprints_survive_their_text() {
+        let print = Fingerprint::of(b"a cyborg tiger");
+        assert_eq!(print.to_string().parse::<Fingerprint>(), Ok(print));
+        assert_eq!("zz".parse::<Fingerprint>(), Err(BadFingerprint));
+        assert_ne!(print, Fingerprint::of(b"a cyborg tige"));
+    }
+}

@@ -1,0 +1,318 @@
+//! Jobs: what is kept of one from the moment it is accepted, and the states it goes through.
+//!
+//! ```text
+//! queued ──start──▶ running ──end──▶ succeeded · failed · canceled
+//!   ▲  └──cancel, deadline──▶ …        │
+//!   └──────────── lose ◀───────────────┘  the worker died
+//! ```
+//! The changes here are pure; whoever keeps jobs makes reading, changing and writing one step.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tintype_core::picture::Format;
+
+use crate::account::Hold;
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId, Worker};
+use crate::money::Spend;
+
+/// How often a job is begun before it is given up: one that brings the process down with it must not do so for ever.
+pub const MAX_RUNS: u32 = 3;
+
+/// Why a job failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The engine broke, or the model did.
+    Engine,
+    /// The pictures could not be encoded or stored.
+    Store,
+    /// It did not end before its deadline.
+    Deadline,
+    /// It took more than twice what was reserved for it, and was stopped.
+    Overrun,
+    /// A paid call was interrupted: it may have been carried out and paid for. It is not made again.
+    OutcomeUnknown,
+    /// The process died under it [`MAX_RUNS`] times.
+    Crashed,
+}
+
+impl Reason {
+    /// The name as the API shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Store => "store",
+            Self::Deadline => "deadline",
+            Self::Overrun => "overrun",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "is", content = "reason", rename_all = "snake_case")]
+pub enum Status {
+    /// Accepted, waiting for a worker.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// Its pictures are stored.
+    Succeeded,
+    /// There is no picture.
+    Failed(Reason),
+    /// Stopped because nobody wants it any more.
+    Canceled,
+}
+
+impl Status {
+    /// True once nothing more happens to the job.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The name as the API shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// What becomes of a running job whose worker died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interrupted {
+    /// It is run again: a local engine, at least once and charged once.
+    Requeue,
+    /// It fails as [`Reason::OutcomeUnknown`] and is charged what was reserved: somebody may have been paid, and a
+    /// budget must count that.
+    OutcomeUnknown,
+}
+
+/// A worker's hold on a job; without a heartbeat it ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who has it.
+    pub worker: Worker,
+    /// Until when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
+}
+
+/// A picture of a job, in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredImage {
+    /// The object's key.
+    pub key: String,
+    /// The seed of this picture.
+    pub seed: u64,
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// The file's format.
+    pub format: Format,
+}
+
+/// A job as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// The key it was asked for with, whose account pays.
+    pub key: KeyId,
+    /// The request as the service wrote it down; the ledger does not look inside.
+    pub request: Value,
+    /// Equal for requests that may share a picture.
+    pub fingerprint: Fingerprint,
+    /// What a dead worker means.
+    pub interrupted: Interrupted,
+    /// Where it is.
+    pub status: Status,
+    /// When it was accepted.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When a worker last took it.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub started: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub finished: Option<OffsetDateTime>,
+    /// When it is given up if it has not ended. A running one is stopped by its worker; this is for those that wait.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<OffsetDateTime>,
+    /// What was reserved for it.
+    pub hold: Hold,
+    /// What it was charged, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Spend>,
+    /// Its pictures, once it has succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<StoredImage>,
+    /// What the client should know, as the service wrote it down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Value>,
+    /// The idempotency key it was asked for with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// How often it was begun.
+    #[serde(default)]
+    pub runs: u32,
+    /// Who runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// Somebody asked that it be stopped while it was running.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// When somebody was first given its pictures.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub collected: Option<OffsetDateTime>,
+    /// Its owner deleted it: nobody is shown it any more.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// One attempt at a job. A worker that was taken for dead holds one that is no longer good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Whose job.
+    pub owner: OwnerId,
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt, from 1.
+    pub number: u32,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With pictures.
+    Succeeded {
+        /// All of them, in order.
+        images: Vec<StoredImage>,
+        /// What the client should know.
+        warnings: Vec<Value>,
+    },
+    /// Without.
+    Failed(Reason),
+    /// Stopped because nobody wanted it any more.
+    Canceled,
+}
+
+/// Which running jobs count as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Those whose lease has run out.
+    Expired,
+    /// All of them: for the one process of a laptop as it starts, when nobody else can be running anything.
+    All,
+}
+
+impl JobRecord {
+    /// The current attempt.
+    pub fn run(&self) -> Run {
+        Run { owner: self.owner.clone(), job: self.id, number: self.runs }
+    }
+
+    /// True if the worker of this attempt may still report on it.
+    pub(crate) fn is_run_by(&self, run: &Run) -> bool {
+        self.status == Status::Running && self.runs == run.number
+    }
+
+    /// Hands a queued job to a worker.
+    pub(crate) fn start(&mut self, lease: Lease, now: OffsetDateTime) {
+        self.status = Status::Running;
+        self.started = Some(now);
+        self.runs += 1;
+        self.lease = Some(lease);
+    }
+
+    /// Ends the job.
+    pub(crate) fn end(&mut self, outcome: Outcome, cost: Spend, now: OffsetDateTime) {
+        self.status = match outcome {
+            Outcome::Succeeded { images, warnings } => {
+                (self.images, self.warnings) = (images, warnings);
+                Status::Succeeded
+            }
+            Outcome::Failed(reason) => Status::Failed(reason),
+            Outcome::Canceled => Status::Canceled,
+        };
+        self.cost = Some(cost);
+        self.finished = Some(now);
+        self.lease = None;
+    }
+
+    /// True if this run has already reported this end: its answer was lost, and it reports again.
+    pub(crate) fn ended_like(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
+        let same = match outcome {
+            Outcome::Succeeded { images, .. } => {
+                self.status == Status::Succeeded && (self.deleted || self.images == *images)
+            }
+            Outcome::Failed(reason) => self.status == Status::Failed(*reason),
+            Outcome::Canceled => self.status == Status::Canceled,
+        };
+        same && self.runs == run.number && self.cost == Some(*cost)
+    }
+
+    /// Stops it if it waits; asks for that if it runs. True if anything changed.
+    pub(crate) fn cancel(&mut self, now: OffsetDateTime) -> bool {
+        match self.status {
+            Status::Queued => self.end(Outcome::Canceled, Spend::NOTHING, now),
+            Status::Running if !self.cancel_requested => self.cancel_requested = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Ends or requeues what nobody will end by himself: a queued job past its deadline, a running one that is lost.
+    /// True if anything changed.
+    pub(crate) fn revise(&mut self, now: OffsetDateTime, lost: Lost) -> bool {
+        let late = self.deadline.is_some_and(|deadline| deadline <= now);
+        match self.status {
+            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline), Spend::NOTHING, now),
+            Status::Running if lost == Lost::All || self.lease_ended(now) => self.lose(late, now),
+            _ => return false,
+        }
+        true
+    }
+
+    fn lease_ended(&self, now: OffsetDateTime) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.until <= now)
+    }
+
+    fn lose(&mut self, late: bool, now: OffsetDateTime) {
+        if self.interrupted == Interrupted::OutcomeUnknown {
+            self.end(Outcome::Failed(Reason::OutcomeUnknown), self.hold.reserved, now);
+        } else if self.cancel_requested || self.deleted {
+            self.end(Outcome::Canceled, Spend::NOTHING, now);
+        } else if late {
+            self.end(Outcome::Failed(Reason::Deadline), Spend::NOTHING, now);
+        } else if self.runs >= MAX_RUNS {
+            self.end(Outcome::Failed(Reason::Crashed), Spend::NOTHING, now);
+        } else {
+            self.status = Status::Queued;
+            self.lease = None;
+        }
+    }
+
+    /// Leaves nothing of what the customer wrote, only what the books need.
+    pub(crate) fn erase(&mut self) {
+        self.deleted = true;
+        self.request = Value::Null;
+        self.images.clear();
+        self.warnings.clear();
+        self.idempotency_key = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+use super::*;
+use serde_json::json;
+use time::macros::datetime;
+
+#[test]
+fn a_record_is_kept_as_readable_json() {
+    let now = datetime!(2026-11-23 12:00 UTC);
+    let hold = Hold {
+        id: uuid::Uuid::nil(),
+        day: now.date(),
+        reserved: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+    };
+    let mut job = crate::testing::new_job("acme", "tiger").into_record(JobId::from(uuid::Uuid::nil()), hold, now);
+    job.start(crate::testing::lease("w", 60), now);
+    job.end(Outcome::Failed(Reason::OutcomeUnknown), Spend { engine_ms: 1, amount: None }, now);
+    let text = serde_json::to_value(&job).expect("plain data");
+    let nil = "00000000-0000-0000-0000-000000000000";
+    let expected = json!({
+        "id": nil, "owner": "acme", "key": "acme", "request": {"prompt": "tiger"},
+        "fingerprint": Fingerprint::of(b"tiger").to_string(), "interrupted": "requeue",
+        "status": {"is": "failed", "reason": "outcome_unknown"},
+        "created": "2026-11-23T12:00:00Z", "started": "2026-11-23T12:00:00Z", "finished": "2026-11-23T12:00:00Z",
+        "hold": {"id": nil, "day": "2026-11-23", "reserved": {"engine_ms": 1000, "amount": "0.01usd"}},
+        "cost": {"engine_ms": 1}, "runs": 1, "cancel_requested": false, "deleted": false,
+    });
+    assert_eq!(text, expected);
+    assert_eq!(serde_json::from_value::<JobRecord>(text).expect("its own text"), job);
+}
+
+#[test]
+fn names_are_what_the_records_say() {
+    for reason in [Reason::Engine, Reason::Store, Reason::Deadline, Reason::Overrun, Reason::OutcomeUnknown, Reason::Crashed] {
+        assert_eq!(serde_json::to_value(reason).expect("plain data"), reason.name());
+    }
+    assert!(Status::Failed(Reason::Engine).is_final() && !Status::Running.is_final());
+}

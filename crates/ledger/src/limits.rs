@@ -1,0 +1,176 @@
+//! What stands in the way of a request, and how much of each limit is left.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use time::OffsetDateTime;
+
+use crate::policy::{Allowance, Budget, Period, Rate};
+
+/// One of a key's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests per time.
+    Rate(Rate),
+    /// Jobs queued or running at the same time.
+    Concurrency(NonZeroU32),
+    /// Engine time or money per day or month.
+    Budget(Budget),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(rate) => write!(f, "rate {rate}"),
+            Self::Concurrency(limit) => write!(f, "concurrency {limit}"),
+            Self::Budget(budget) => write!(f, "budget {budget}"),
+        }
+    }
+}
+
+/// When a refused request may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Not before then.
+    At(OffsetDateTime),
+    /// When one of the key's jobs has ended.
+    WhenOneEnds,
+    /// Never: it alone takes more than the whole budget.
+    Never,
+}
+
+/// A request that a limit does not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the limit `{limit}` of this key does not let the request in")]
+pub struct Refused {
+    /// The limit.
+    pub limit: Limit,
+    /// When to come back.
+    pub retry: Retry,
+}
+
+impl Refused {
+    /// Whole seconds until the request may be made again, rounded up, at least 1: the value of `Retry-After`. `None`
+    /// if no time can be told.
+    pub fn retry_after(&self, now: OffsetDateTime) -> Option<u64> {
+        match self.retry {
+            Retry::At(at) => Some(seconds_until(at, now).max(1)),
+            Retry::WhenOneEnds | Retry::Never => None,
+        }
+    }
+}
+
+/// How much of a limit is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The limit.
+    pub limit: Limit,
+    /// Requests, jobs, engine milliseconds or millionths of the currency that are left, by the limit's kind.
+    pub remaining: u64,
+    /// When all of it is there again, whatever is asked for in between aside; `None` for concurrency.
+    pub resets_at: Option<OffsetDateTime>,
+}
+
+impl Standing {
+    /// The item of this limit in the `RateLimit` header (draft-ietf-httpapi-ratelimit-headers-10), for example
+    /// `"rate";r=59;t=1`.
+    pub fn header(&self, now: OffsetDateTime) -> String {
+        let (name, unit) = (self.name(), self.unit());
+        let reset = self.resets_at.map(|at| format!(";t={}", seconds_until(at, now))).unwrap_or_default();
+        format!("\"{name}\";r={}{reset}", self.remaining / unit)
+    }
+
+    /// The item of this limit in the `RateLimit-Policy` header, for example `"rate";q=60;w=60`. Budgets are in whole
+    /// engine seconds and whole cents (hundredths), rounded down.
+    pub fn policy_header(&self) -> String {
+        let name = self.name();
+        match self.limit {
+            Limit::Rate(rate) => format!("\"{name}\";q={};w={}", rate.count(), rate.window().whole_seconds()),
+            Limit::Concurrency(limit) => format!("\"{name}\";q={limit};qu=\"concurrent-requests\""),
+            Limit::Budget(budget) => {
+                let (size, quota_unit) = match budget.allowance {
+                    Allowance::EngineMs(millis) => (millis, "engine-seconds".to_owned()),
+                    Allowance::Money(amount) => (amount.micros, format!("{}-cents", amount.currency)),
+                };
+                // A month is not a number of seconds; its policy names no window.
+                let window = if budget.per == Period::Day { ";w=86400" } else { "" };
+                format!("\"{name}\";q={};qu=\"{quota_unit}\"{window}", size / self.unit())
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.limit {
+            Limit::Rate(_) => "rate".to_owned(),
+            Limit::Concurrency(_) => "concurrency".to_owned(),
+            Limit::Budget(budget) => {
+                let what = match budget.allowance {
+                    Allowance::EngineMs(_) => "engine".to_owned(),
+                    Allowance::Money(amount) => amount.currency.to_string(),
+                };
+                let per = match budget.per {
+                    Period::Day => "day",
+                    Period::Month => "month",
+                };
+                format!("{what}-{per}")
+            }
+        }
+    }
+
+    /// How many of the limit's own units make one of the headers'.
+    fn unit(&self) -> u64 {
+        match self.limit {
+            Limit::Rate(_) | Limit::Concurrency(_) => 1,
+            Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => 1_000,
+            Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => 10_000,
+        }
+    }
+}
+
+/// Whole seconds from `now` to `at`, rounded up; 0 if it has passed.
+fn seconds_until(at: OffsetDateTime, now: OffsetDateTime) -> u64 {
+    let nanos = (at - now).whole_nanoseconds().max(0) as u128;
+    nanos.div_ceil(1_000_000_000) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration;
+    use time::macros::datetime;
+
+    #[test]
+    fn headers_follow_the_draft() {
+        let now = datetime!(2026-11-23 12:00 UTC);
+        let at = |limit, remaining, millis| Standing {
+            limit,
+            remaining,
+            resets_at: Some(now + Duration::milliseconds(millis)),
+        };
+        let rate = at(Limit::Rate("60/min".parse().expect("a rate")), 59, 500);
+        assert_eq!((rate.policy_header().as_str(), rate.header(now).as_str()), (r#""rate";q=60;w=60"#, r#""rate";r=59;t=1"#));
+
+        let engine = at(Limit::Budget("3600s/day".parse().expect("a budget")), 1_800_999, 43_200_000);
+        assert_eq!(engine.policy_header(), r#""engine-day";q=3600;qu="engine-seconds";w=86400"#);
+        assert_eq!(engine.header(now), r#""engine-day";r=1800;t=43200"#);
+
+        let money = at(Limit::Budget("5usd/month".parse().expect("a budget")), 4_990_000, 1_000);
+        assert_eq!(money.policy_header(), r#""usd-month";q=500;qu="usd-cents""#);
+        assert_eq!(money.header(now), r#""usd-month";r=499;t=1"#);
+
+        let limit = Limit::Concurrency(NonZeroU32::new(4).expect("four"));
+        let concurrency = Standing { limit, remaining: 3, resets_at: None };
+        assert_eq!(concurrency.policy_header(), r#""concurrency";q=4;qu="concurrent-requests""#);
+        assert_eq!(concurrency.header(now), r#""concurrency";r=3"#);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back() {
+        let now = datetime!(2026-11-23 12:00 UTC);
+        let refused = |retry| Refused { limit: Limit::Rate("1/s".parse().expect("a rate")), retry };
+        assert_eq!(refused(Retry::At(now + Duration::milliseconds(1_001))).retry_after(now), Some(2));
+        assert_eq!(refused(Retry::At(now)).retry_after(now), Some(1));
+        assert_eq!(refused(Retry::Never).retry_after(now), None);
+        assert!(refused(Retry::Never).to_string().contains("rate 1/s"));
+    }
+}

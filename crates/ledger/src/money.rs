@@ -1,0 +1,178 @@
+//! What a job costs: engine time and money, in whole numbers so that sums are exact.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::serde_as_text;
+
+/// A currency by its ISO 4217 letters, written in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency([u8; 3]);
+
+impl FromStr for Currency {
+    type Err = BadAmount;
+
+    /// Reads three letters of either case.
+    fn from_str(text: &str) -> Result<Self, BadAmount> {
+        match <[u8; 3]>::try_from(text.as_bytes()) {
+            Ok(letters) if letters.iter().all(u8::is_ascii_alphabetic) => {
+                Ok(Self(letters.map(|letter| letter.to_ascii_lowercase())))
+            }
+            _ => Err(BadAmount(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
+    }
+}
+
+/// The text is no amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no amount of money; write one like 5usd or 0.25eur, with at most six decimals")]
+pub struct BadAmount(pub(crate) String);
+
+/// An amount of money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount {
+    /// Millionths of the currency's unit.
+    pub micros: u64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+impl FromStr for Amount {
+    type Err = BadAmount;
+
+    /// Reads `5usd`, `0.25eur`.
+    fn from_str(text: &str) -> Result<Self, BadAmount> {
+        let bad = || BadAmount(text.to_owned());
+        let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
+        let currency = text[split..].parse().map_err(|_| bad())?;
+        let micros = read_decimal(&text[..split], 6).ok_or_else(bad)?;
+        Ok(Self { micros, currency })
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_decimal(f, self.micros, 6)?;
+        self.currency.fmt(f)
+    }
+}
+
+serde_as_text!(Currency, Amount);
+
+/// Reads a decimal number as a whole number of its last place: `1.5` with 3 places is 1500.
+pub(crate) fn read_decimal(text: &str, places: usize) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > places {
+        return None;
+    }
+    let unit = 10u64.pow(places as u32);
+    let fraction: u64 = format!("{fraction:0<places$}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(fraction)
+}
+
+/// Writes what [`read_decimal`] reads, without needless zeros.
+pub(crate) fn write_decimal(f: &mut fmt::Formatter<'_>, value: u64, places: usize) -> fmt::Result {
+    let unit = 10u64.pow(places as u32);
+    write!(f, "{}", value / unit)?;
+    match value % unit {
+        0 => Ok(()),
+        rest => write!(f, ".{}", format!("{rest:0places$}").trim_end_matches('0')),
+    }
+}
+
+/// What one job takes: reserved before it, charged after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Milliseconds that the engine is busy.
+    pub engine_ms: u64,
+    /// Money, where engine time has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+}
+
+impl Spend {
+    /// Nothing at all: a stored picture, a job stopped before it began.
+    pub const NOTHING: Self = Self { engine_ms: 0, amount: None };
+}
+
+/// Sums of [`Spend`]s. Currencies are never added to each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Milliseconds that the engine was busy.
+    #[serde(default)]
+    pub engine_ms: u64,
+    /// Millionths of a unit, by currency.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub money: BTreeMap<Currency, u64>,
+}
+
+impl Totals {
+    /// Millionths in this currency.
+    pub fn micros(&self, currency: Currency) -> u64 {
+        self.money.get(&currency).copied().unwrap_or(0)
+    }
+
+    /// True if there is nothing in it.
+    pub fn is_zero(&self) -> bool {
+        self.engine_ms == 0 && self.money.values().all(|micros| *micros == 0)
+    }
+
+    pub(crate) fn add(&mut self, spend: &Spend) {
+        self.engine_ms = self.engine_ms.saturating_add(spend.engine_ms);
+        if let Some(amount) = spend.amount.filter(|amount| amount.micros > 0) {
+            let micros = self.money.entry(amount.currency).or_default();
+            *micros = micros.saturating_add(amount.micros);
+        }
+    }
+
+    pub(crate) fn subtract(&mut self, spend: &Spend) {
+        self.engine_ms = self.engine_ms.saturating_sub(spend.engine_ms);
+        if let Some(amount) = spend.amount {
+            let left = self.micros(amount.currency).saturating_sub(amount.micros);
+            if left == 0 {
+                self.money.remove(&amount.currency);
+            } else {
+                self.money.insert(amount.currency, left);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_and_written() {
+        for (text, micros) in [("5usd", 5_000_000), ("0.25eur", 250_000), ("0.000001jpy", 1), ("12.5usd", 12_500_000)] {
+            let amount: Amount = text.parse().expect(text);
+            assert_eq!((amount.micros, amount.to_string().as_str()), (micros, text));
+        }
+        assert_eq!("5USD".parse::<Amount>().expect("upper case").to_string(), "5usd");
+        for bad in ["", "5", "usd", "5us", "5usdx", "-5usd", "5.usd", ".5usd", "0.0000001usd", "1e3usd", "99999999999999usd"] {
+            assert!(bad.parse::<Amount>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn currencies_are_kept_apart() {
+        let spend = |text: &str| Spend { engine_ms: 10, amount: Some(text.parse().expect("an amount")) };
+        let mut totals = Totals::default();
+        totals.add(&spend("1usd"));
+        totals.add(&spend("2eur"));
+        assert_eq!(totals.micros("usd".parse().expect("usd")), 1_000_000);
+        totals.subtract(&spend("1usd"));
+        totals.subtract(&spend("2eur"));
+        assert_eq!(totals, Totals::default());
+    }
+}

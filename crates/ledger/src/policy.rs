@@ -1,0 +1,337 @@
+//! What a key may do, as it is written in flags and settings: `60/min`, `3600s/day`, `5usd/day`, `90d`.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
+
+use crate::money::{Amount, read_decimal, write_decimal};
+use crate::text::serde_as_text;
+
+/// The limits of one key. Without any, it may do everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Requests per time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Jobs that are queued or running at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
+    /// Engine time and money per day or month. All of them hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+}
+
+impl Policy {
+    /// The first day that any of the budgets looks at.
+    pub fn first_day(&self, now: OffsetDateTime) -> Date {
+        let first = self.budgets.iter().map(|budget| budget.per.first_day(now)).min();
+        first.unwrap_or_else(|| utc_day(now))
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = self.rate.iter().map(ToString::to_string);
+        let concurrency = self.concurrency.iter().map(|limit| format!("{limit} at once"));
+        let budgets = self.budgets.iter().map(ToString::to_string);
+        let parts: Vec<_> = rate.chain(concurrency).chain(budgets).collect();
+        if parts.is_empty() { f.write_str("no limits") } else { f.write_str(&parts.join(", ")) }
+    }
+}
+
+/// The units a rate can be counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unit {
+    /// `s`
+    Second,
+    /// `min`
+    Minute,
+    /// `h`
+    Hour,
+    /// `day`
+    Day,
+}
+
+impl Unit {
+    /// How long it is.
+    pub fn duration(self) -> Duration {
+        match self {
+            Self::Second => Duration::SECOND,
+            Self::Minute => Duration::MINUTE,
+            Self::Hour => Duration::HOUR,
+            Self::Day => Duration::DAY,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "min",
+            Self::Hour => "h",
+            Self::Day => "day",
+        }
+    }
+
+    fn named(text: &str) -> Option<Self> {
+        match text {
+            "s" | "sec" | "second" => Some(Self::Second),
+            "m" | "min" | "minute" => Some(Self::Minute),
+            "h" | "hour" => Some(Self::Hour),
+            "d" | "day" => Some(Self::Day),
+            _ => None,
+        }
+    }
+}
+
+/// The text is no rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no rate; write one like 60/min (1 to 1,000,000 per s, min, h or day)")]
+pub struct BadRate(String);
+
+/// Requests per time. So many may come at once after a pause; then one every `unit / count` (the generic cell rate
+/// algorithm of ATM networks, ITU-T I.371, with the whole count as its burst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    count: NonZeroU32,
+    per: Unit,
+}
+
+impl Rate {
+    /// Most requests per unit that a rate can name.
+    pub const MAX: u32 = 1_000_000;
+
+    /// `count` requests `per` unit; `None` unless it is 1 to [`Rate::MAX`].
+    pub fn new(count: u32, per: Unit) -> Option<Self> {
+        let count = NonZeroU32::new(count).filter(|count| count.get() <= Self::MAX)?;
+        Some(Self { count, per })
+    }
+
+    /// How many requests.
+    pub fn count(self) -> u32 {
+        self.count.get()
+    }
+
+    /// In how long a time.
+    pub fn window(self) -> Duration {
+        self.per.duration()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = BadRate;
+
+    fn from_str(text: &str) -> Result<Self, BadRate> {
+        let read = || {
+            let (count, unit) = text.split_once('/')?;
+            Self::new(count.trim().parse().ok()?, Unit::named(unit.trim())?)
+        };
+        read().ok_or_else(|| BadRate(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.per.name())
+    }
+}
+
+/// What a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Allowance {
+    /// Milliseconds of engine time.
+    EngineMs(u64),
+    /// Money.
+    Money(Amount),
+}
+
+/// How long a budget lasts, by the calendar in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Period {
+    /// From midnight to midnight.
+    Day,
+    /// From the first of the month.
+    Month,
+}
+
+impl Period {
+    /// The first day of the period that `now` lies in.
+    pub fn first_day(self, now: OffsetDateTime) -> Date {
+        let today = utc_day(now);
+        match self {
+            Self::Day => today,
+            Self::Month => today.replace_day(1).unwrap_or(today),
+        }
+    }
+
+    /// When the next one begins.
+    pub fn next(self, now: OffsetDateTime) -> OffsetDateTime {
+        let first = self.first_day(now);
+        let next = match self {
+            Self::Day => first.next_day(),
+            Self::Month => {
+                let year = first.year() + i32::from(first.month() == Month::December);
+                Date::from_calendar_date(year, first.month().next(), 1).ok()
+            }
+        };
+        next.unwrap_or(Date::MAX).with_time(Time::MIDNIGHT).assume_utc()
+    }
+}
+
+/// The day in UTC that this moment lies in: days of usage and budgets are all in UTC.
+pub fn utc_day(now: OffsetDateTime) -> Date {
+    now.to_offset(UtcOffset::UTC).date()
+}
+
+/// The text is no budget.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no budget; write engine time like 3600s/day or money like 5usd/day (per day or month)")]
+pub struct BadBudget(String);
+
+/// So much engine time or money per day or month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// How much.
+    pub allowance: Allowance,
+    /// For how long.
+    pub per: Period,
+}
+
+impl FromStr for Budget {
+    type Err = BadBudget;
+
+    fn from_str(text: &str) -> Result<Self, BadBudget> {
+        let read = || {
+            let (allowance, per) = text.split_once('/')?;
+            let per = match per {
+                "d" | "day" => Period::Day,
+                "month" => Period::Month,
+                _ => return None,
+            };
+            let allowance = match allowance.strip_suffix('s').and_then(|seconds| read_decimal(seconds, 3)) {
+                Some(millis) => Allowance::EngineMs(millis),
+                None => Allowance::Money(allowance.parse().ok()?),
+            };
+            Some(Self { allowance, per })
+        };
+        read().ok_or_else(|| BadBudget(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.allowance {
+            Allowance::EngineMs(millis) => {
+                write_decimal(f, millis, 3)?;
+                f.write_str("s")?;
+            }
+            Allowance::Money(amount) => amount.fmt(f)?,
+        }
+        f.write_str(match self.per {
+            Period::Day => "/day",
+            Period::Month => "/month",
+        })
+    }
+}
+
+/// The text is no length of time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no length of time; write one like 90d, 12h, 30min or 45s (up to 3650d)")]
+pub struct BadSpan(String);
+
+/// A length of time in whole seconds, such as a key's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(u64);
+
+impl Span {
+    /// The same as a duration; at most ten years.
+    pub fn duration(self) -> Duration {
+        Duration::seconds(self.0 as i64)
+    }
+}
+
+impl FromStr for Span {
+    type Err = BadSpan;
+
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        let read = || {
+            let split = text.find(|c: char| c.is_ascii_alphabetic())?;
+            let unit = Unit::named(&text[split..])?.duration().whole_seconds() as u64;
+            let seconds = text[..split].parse::<u64>().ok()?.checked_mul(unit)?;
+            (1..=3_650 * 86_400).contains(&seconds).then_some(Self(seconds))
+        };
+        read().ok_or_else(|| BadSpan(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, unit) = [(86_400, "d"), (3_600, "h"), (60, "min")]
+            .into_iter()
+            .find(|(size, _)| self.0.is_multiple_of(*size))
+            .unwrap_or((1, "s"));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+serde_as_text!(Rate, Budget, Span);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::{date, datetime};
+
+    #[test]
+    fn limits_are_written_as_they_are_read() {
+        for text in ["60/min", "1/s", "1000000/day", "5/h"] {
+            assert_eq!(text.parse::<Rate>().expect(text).to_string(), text);
+        }
+        for text in ["3600s/day", "0.5s/day", "5usd/day", "0.25eur/month"] {
+            assert_eq!(text.parse::<Budget>().expect(text).to_string(), text);
+        }
+        for text in ["90d", "12h", "30min", "45s", "3650d", "90s"] {
+            assert_eq!(text.parse::<Span>().expect(text).to_string(), text);
+        }
+        assert_eq!("120min".parse::<Span>().expect("two hours").to_string(), "2h");
+    }
+
+    #[test]
+    fn what_is_no_limit_says_how_one_is_written() {
+        for bad in ["", "60", "0/min", "60/year", "-1/s", "1000001/s", "x/min"] {
+            assert!(bad.parse::<Rate>().expect_err(bad).to_string().contains("60/min"));
+        }
+        for bad in ["", "5", "5usd", "s/day", "5us/day", "5usd/year", "3600/day", "1.2345s/day"] {
+            assert!(bad.parse::<Budget>().expect_err(bad).to_string().contains("3600s/day"));
+        }
+        for bad in ["", "90", "d", "0d", "3651d", "9x", "-1d", "18446744073709551615d"] {
+            assert!(bad.parse::<Span>().expect_err(bad).to_string().contains("90d"));
+        }
+    }
+
+    #[test]
+    fn a_policy_survives_json() {
+        let policy = Policy {
+            rate: "60/min".parse().ok(),
+            concurrency: NonZeroU32::new(4),
+            budgets: vec!["3600s/day".parse().expect("time"), "5usd/day".parse().expect("money")],
+        };
+        assert_eq!(policy.to_string(), "60/min, 4 at once, 3600s/day, 5usd/day");
+        let json = serde_json::to_string(&policy).expect("plain data");
+        assert_eq!(json, r#"{"rate":"60/min","concurrency":4,"budgets":["3600s/day","5usd/day"]}"#);
+        assert_eq!(serde_json::from_str::<Policy>(&json).expect("its own text"), policy);
+        assert_eq!(serde_json::from_str::<Policy>("{}").expect("none"), Policy::default());
+        assert_eq!(Policy::default().to_string(), "no limits");
+    }
+
+    #[test]
+    fn periods_follow_the_calendar_in_utc() {
+        let late = datetime!(2026-12-31 23:30 -2);
+        assert_eq!(Period::Day.first_day(late), date!(2027 - 01 - 01));
+        assert_eq!(Period::Day.next(late), datetime!(2027-01-02 0:00 UTC));
+        assert_eq!(Period::Month.next(datetime!(2026-12-05 1:00 UTC)), datetime!(2027-01-01 0:00 UTC));
+        assert_eq!(Period::Month.first_day(datetime!(2026-11-23 1:00 UTC)), date!(2026 - 11 - 01));
+        assert_eq!(Period::Month.next(datetime!(2026-11-23 1:00 UTC)), datetime!(2026-12-01 0:00 UTC));
+    }
+}

@@ -1,0 +1,92 @@
+//! Accepting a job, in one transaction.
+
+use rusqlite::{Connection, params};
+use time::OffsetDateTime;
+
+use super::{jobs, rows};
+use crate::accept::{Acceptance, NewJob};
+use crate::account::Shared;
+use crate::error::Result;
+use crate::id::JobId;
+use crate::job::JobRecord;
+use crate::policy::utc_day;
+
+pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
+    if let Some(idempotency) = &new.idempotency
+        && let Some((body, job)) = rows::idempotency(connection, &new.owner, &idempotency.key, now)?
+        && let Some(job) = rows::visible(connection, &new.owner, job)?
+    {
+        let same = body == idempotency.body;
+        return Ok(if same { Acceptance::Replayed { job } } else { Acceptance::Conflict });
+    }
+    if let Some(job) = reusable(connection, &new)? {
+        return share(connection, new, job, now);
+    }
+    if let Some(limit) = new.queue
+        && !jobs::has_room(connection, &new.owner, limit)?
+    {
+        return Ok(Acceptance::QueueFull);
+    }
+    let days = (new.policy.first_day(now), utc_day(now));
+    let admitted = rows::change_account(connection, &new.key, days, |account| {
+        let hold = account.admit(&new.policy, now, new.reserve)?;
+        Ok((hold, account.standing(&new.policy, now)))
+    })?;
+    let (hold, standing) = match admitted {
+        Ok(admitted) => admitted,
+        Err(refused) => return refuse(connection, &new, refused, now),
+    };
+    let idempotency = new.idempotency.clone();
+    let job = new.into_record(JobId::new(now), hold, now);
+    rows::save_job(connection, &job)?;
+    if let Some(idempotency) = idempotency {
+        rows::save_idempotency(connection, &job.owner, &idempotency, job.id, now)?;
+    }
+    Ok(Acceptance::Accepted { job, standing })
+}
+
+/// The newest earlier job that will do.
+fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> {
+    if !new.reuse.any() {
+        return Ok(None);
+    }
+    let sql = "SELECT record FROM jobs
+               WHERE owner = ?1 AND fingerprint = ?2 AND deleted = 0
+                 AND (status IN ('queued', 'running') OR (status = 'succeeded' AND ?3))
+               ORDER BY id DESC LIMIT 64";
+    let finished = new.reuse.stored || new.reuse.uncollected_since.is_some();
+    let same = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
+    Ok(rows::jobs(connection, sql, same)?.into_iter().find(|job| new.reuse.takes(job)))
+}
+
+/// Answers with another job, which costs a turn in the rate and nothing else.
+fn share(connection: &Connection, new: NewJob, job: JobRecord, now: OffsetDateTime) -> Result<Acceptance> {
+    let how = if job.status.is_final() { Shared::Stored } else { Shared::Joined };
+    let days = (new.policy.first_day(now), utc_day(now));
+    let shared = rows::change_account(connection, &new.key, days, |account| {
+        account.admit_shared(&new.policy, now, how)?;
+        Ok(account.standing(&new.policy, now))
+    })?;
+    let standing = match shared {
+        Ok(standing) => standing,
+        Err(refused) => return refuse(connection, &new, refused, now),
+    };
+    if let Some(idempotency) = &new.idempotency {
+        rows::save_idempotency(connection, &new.owner, idempotency, job.id, now)?;
+    }
+    Ok(match how {
+        Shared::Joined => Acceptance::Joined { job, standing },
+        Shared::Stored => Acceptance::Stored { job, standing },
+    })
+}
+
+fn refuse(
+    connection: &Connection,
+    new: &NewJob,
+    refused: crate::limits::Refused,
+    now: OffsetDateTime,
+) -> Result<Acceptance> {
+    let days = (new.policy.first_day(now), utc_day(now));
+    let standing = rows::account(connection, &new.key, days)?.standing(&new.policy, now);
+    Ok(Acceptance::Refused { refused, standing })
+}

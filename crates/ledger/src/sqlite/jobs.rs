@@ -1,0 +1,216 @@
+//! What happens to an accepted job, each in one transaction.
+
+use rusqlite::{Connection, params};
+use time::{Date, Duration, OffsetDateTime};
+
+use super::rows;
+use crate::accept::{IDEMPOTENCY_LIFE, QueueLimit};
+use crate::account::DAYS_KEPT;
+use crate::error::Result;
+use crate::id::{JobId, OwnerId};
+use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
+use crate::ledger::{Claimed, Finished, JobPage, Pulse, Recovered};
+use crate::money::Spend;
+use crate::policy::utc_day;
+use crate::turns::{Waiting, ahead};
+
+/// Writes a job that was changed; if that ended it, charges its account and, when it was deleted, removes it. Called
+/// once per change from an open to a final state, which is what makes the charge happen once.
+fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
+    if job.status.is_final() {
+        let day = job.hold.day;
+        let cost = job.cost.unwrap_or_default();
+        let settled = rows::change_account(connection, &job.key, (day, day), |account| {
+            account.settle(&job.hold, &cost, job.images.len());
+            Ok::<_, std::convert::Infallible>(())
+        })?;
+        let Ok(()) = settled;
+        if job.deleted {
+            return rows::remove_job(connection, &job.owner, job.id);
+        }
+    }
+    rows::save_job(connection, job)
+}
+
+/// Changes a job if it is there; `change` says whether it did anything. The record afterwards.
+pub(super) fn change(
+    connection: &Connection,
+    owner: &OwnerId,
+    id: JobId,
+    change: impl FnOnce(&mut JobRecord) -> bool,
+) -> Result<Option<JobRecord>> {
+    let Some(mut job) = rows::job(connection, owner, id)? else { return Ok(None) };
+    let was_final = job.status.is_final();
+    if change(&mut job) {
+        if was_final { rows::save_job(connection, &job)? } else { save(connection, &job)? }
+    }
+    Ok(Some(job))
+}
+
+pub(super) fn claim(
+    connection: &Connection,
+    owner: &OwnerId,
+    id: JobId,
+    lease: Lease,
+    now: OffsetDateTime,
+) -> Result<Claimed> {
+    let Some(mut job) = rows::visible(connection, owner, id)? else { return Ok(Claimed::Gone) };
+    // The answer to this very claim was lost on its way; it is asked again.
+    let again = job.status == Status::Running && job.lease.as_ref() == Some(&lease);
+    if again {
+        return Ok(Claimed::Yours(job));
+    }
+    if job.revise(now, Lost::Expired) {
+        save(connection, &job)?;
+    }
+    if job.status != Status::Queued {
+        return Ok(Claimed::Taken(job));
+    }
+    job.start(lease, now);
+    save(connection, &job)?;
+    Ok(Claimed::Yours(job))
+}
+
+pub(super) fn claim_next(connection: &Connection, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+    while let Some(next) = waiting(connection)?.into_iter().min_by_key(Waiting::rank) {
+        let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
+        let Some(mut job) = rows::jobs(connection, sql, [&next.owner])?.pop() else { break };
+        if job.revise(now, Lost::Expired) {
+            save(connection, &job)?;
+            continue;
+        }
+        let sql = "INSERT INTO turns (owner, turn) SELECT ?1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
+                   ON CONFLICT (owner) DO UPDATE SET turn = excluded.turn";
+        connection.prepare_cached(sql)?.execute([&next.owner])?;
+        job.start(lease, now);
+        save(connection, &job)?;
+        return Ok(Some(job));
+    }
+    Ok(None)
+}
+
+/// The owners with jobs that wait.
+fn waiting(connection: &Connection) -> Result<Vec<Waiting<String>>> {
+    let sql = "SELECT waiting.owner, waiting.queued, coalesce(turns.turn, 0),
+                      (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = waiting.owner)
+               FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS waiting
+               LEFT JOIN turns ON turns.owner = waiting.owner";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Waiting { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn position(connection: &Connection, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
+    let queued = rows::visible(connection, owner, id)?.filter(|job| job.status == Status::Queued);
+    if queued.is_none() {
+        return Ok(None);
+    }
+    let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND owner = ?1 AND id < ?2";
+    let earlier = connection
+        .prepare_cached(sql)?
+        .query_row(params![owner.as_str(), rows::bytes(&id)], |row| row.get(0))?;
+    Ok(Some(ahead(&waiting(connection)?, &owner.as_str().to_owned(), earlier)))
+}
+
+/// True if one more job may wait.
+pub(super) fn has_room(connection: &Connection, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
+    let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM jobs WHERE status = 'queued'";
+    let (total, own): (u32, u32) =
+        connection.prepare_cached(sql)?.query_row([owner.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(total < limit.total && own < limit.per_owner)
+}
+
+pub(super) fn heartbeat(connection: &Connection, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
+    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(Pulse::Lost) };
+    if !job.is_run_by(run) {
+        return Ok(Pulse::Lost);
+    }
+    if let Some(lease) = &mut job.lease {
+        lease.until = until;
+    }
+    rows::save_job(connection, &job)?;
+    Ok(if job.cancel_requested { Pulse::CancelRequested } else { Pulse::Alive })
+}
+
+pub(super) fn finish(
+    connection: &Connection,
+    run: &Run,
+    (outcome, cost): (Outcome, Spend),
+    now: OffsetDateTime,
+) -> Result<Finished> {
+    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(Finished::Stale) };
+    if job.is_run_by(run) {
+        job.end(outcome, cost, now);
+        save(connection, &job)?;
+    } else if !job.ended_like(run, &outcome, &cost) {
+        return Ok(Finished::Stale);
+    }
+    Ok(if job.deleted { Finished::Discarded(job) } else { Finished::Ended(job) })
+}
+
+pub(super) fn delete(
+    connection: &Connection,
+    owner: &OwnerId,
+    id: JobId,
+    now: OffsetDateTime,
+) -> Result<Option<JobRecord>> {
+    let Some(job) = rows::visible(connection, owner, id)? else { return Ok(None) };
+    if job.status.is_final() {
+        rows::remove_job(connection, owner, id)?;
+    } else {
+        let mut last = job.clone();
+        last.cancel(now);
+        last.erase();
+        rows::forget_idempotency(connection, owner, id)?;
+        save(connection, &last)?;
+    }
+    Ok(Some(job))
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    owner: &OwnerId,
+    before: Option<JobId>,
+    limit: usize,
+) -> Result<JobPage> {
+    let sql = "SELECT record FROM jobs
+               WHERE owner = ?1 AND deleted = 0 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3";
+    let limit = limit.clamp(1, 1_000);
+    let before = before.map(|id| rows::bytes(&id));
+    let mut jobs = rows::jobs(connection, sql, params![owner.as_str(), before, limit as i64 + 1])?;
+    let more = jobs.len() > limit;
+    jobs.truncate(limit);
+    let next = jobs.last().filter(|_| more).map(|job| job.id);
+    Ok(JobPage { jobs, next })
+}
+
+pub(super) fn recover(connection: &Connection, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+    let sql = "SELECT record FROM jobs WHERE status = 'queued' AND deadline <= ?1
+               UNION ALL
+               SELECT record FROM jobs WHERE status = 'running' AND (?2 OR lease_until IS NULL OR lease_until <= ?1)";
+    let found = rows::jobs(connection, sql, params![rows::nanos(now), lost == Lost::All])?;
+    let mut recovered = Recovered::default();
+    for mut job in found {
+        if !job.revise(now, lost) {
+            continue;
+        }
+        save(connection, &job)?;
+        match job.status.is_final() {
+            true => recovered.ended.push(job),
+            false => recovered.requeued.push(job),
+        }
+    }
+    tidy(connection, now)?;
+    Ok(recovered)
+}
+
+/// Removes what is too old to be asked for.
+fn tidy(connection: &Connection, now: OffsetDateTime) -> Result<()> {
+    let sql = "DELETE FROM idempotency WHERE created <= ?1";
+    connection.prepare_cached(sql)?.execute([rows::nanos(now - IDEMPOTENCY_LIFE)])?;
+    let first: Date = utc_day(now - Duration::days(DAYS_KEPT));
+    connection.prepare_cached("DELETE FROM days WHERE day < ?1")?.execute([first.to_string()])?;
+    Ok(())
+}

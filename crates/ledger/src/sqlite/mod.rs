@@ -1,0 +1,239 @@
+//! The ledger in an SQLite file.
+//!
+//! One thread writes, one reads; write-ahead log. Callers who wait together are committed together. Killing the
+//! process loses nothing that was answered. Losing power may lose the last moments (what was committed since the last
+//! checkpoint, never the file's consistency) with [`Sync::Normal`], and nothing with [`Sync::Full`], which waits for
+//! the disk at every commit. Several processes of one machine may share the file; network file systems will not do.
+
+mod accept;
+mod jobs;
+mod rows;
+mod schema;
+mod thread;
+
+use std::error::Error as StdError;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use time::{Date, OffsetDateTime};
+
+use crate::accept::{Acceptance, NewJob};
+use crate::account::Day;
+use crate::error::{Error, Result};
+use crate::id::{JobId, KeyId, OwnerId};
+use crate::job::{JobRecord, Lease, Lost, Outcome, Run};
+use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
+use crate::ledger::{Claimed, Finished, JobPage, Ledger, Pulse, Recovered};
+use crate::limits::Standing;
+use crate::money::Spend;
+use crate::policy::{Policy, utc_day};
+
+use thread::Thread;
+
+/// How long a statement waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Until the operating system has it: survives the process, however it ends.
+    #[default]
+    Normal,
+    /// Until the disk has it: survives a loss of power too.
+    Full,
+}
+
+/// The ledger in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    writer: Thread,
+    reader: Thread,
+}
+
+impl SqliteLedger {
+    /// Opens or makes the file, readable for its owner only, and brings it to this version. Its folder must be there.
+    /// Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] if a later version wrote it, [`Error::Corrupt`] if it is no database,
+    /// [`Error::Unavailable`] if it cannot be opened.
+    pub fn open(path: &Path, sync: Sync) -> Result<Self> {
+        create_private(path).map_err(Error::unavailable)?;
+        let mut writer = connect(path, sync)?;
+        schema::migrate(&mut writer)?;
+        let reader = connect(path, sync)?;
+        Ok(Self {
+            writer: Thread::start("ledger-writer", writer, TransactionBehavior::Immediate)?,
+            reader: Thread::start("ledger-reader", reader, TransactionBehavior::Deferred)?,
+        })
+    }
+}
+
+/// Makes the file if it is not there. SQLite gives its log the same permissions.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn connect(path: &Path, sync: Sync) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    let sync = match sync {
+        Sync::Normal => "normal",
+        Sync::Full => "full",
+    };
+    connection.pragma_update(None, "synchronous", sync)?;
+    // A deleted job's prompt is overwritten, not only unlinked.
+    connection.pragma_update(None, "secure_delete", "on")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// What an error of SQLite's means.
+fn classify(code: Option<ErrorCode>, source: impl StdError + Send + std::marker::Sync + 'static) -> Error {
+    match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::Contended { what: "the ledger's database".to_owned() }
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::corrupt("the ledger's database", source)
+        }
+        _ => Error::unavailable(source),
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        classify(error.sqlite_error_code(), error)
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn create_key(&self, new: NewKey, now: OffsetDateTime) -> Result<(ApiKey, KeyRecord)> {
+        let key = ApiKey::generate().map_err(Error::unavailable)?;
+        let record = KeyRecord::new(&key, new, now);
+        let saved = record.clone();
+        self.writer.call(move |connection| rows::save_key(connection, &saved)).await?;
+        Ok((key, record))
+    }
+
+    async fn authenticate(&self, key: &ApiKey, now: OffsetDateTime) -> Result<Authentication> {
+        let found = self.key(&key.hash().id()).await?;
+        Ok(found.map_or(Authentication::Unknown, |record| record.verify(key, now)))
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
+        let id = id.clone();
+        self.reader.call(move |connection| rows::key(connection, &id)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>> {
+        self.reader.call(rows::keys).await
+    }
+
+    async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>> {
+        let id = id.clone();
+        let revoke = move |connection: &Connection| {
+            let Some(mut record) = rows::key(connection, &id)? else { return Ok(None) };
+            record.revoked.get_or_insert(now);
+            rows::save_key(connection, &record)?;
+            Ok(Some(record))
+        };
+        self.writer.call(revoke).await
+    }
+
+    async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
+        self.writer.call(move |connection| accept::accept(connection, new, now)).await
+    }
+
+    async fn claim(&self, owner: &OwnerId, id: JobId, lease: Lease, now: OffsetDateTime) -> Result<Claimed> {
+        let owner = owner.clone();
+        self.writer.call(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
+    }
+
+    async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        self.writer.call(move |connection| jobs::claim_next(connection, lease, now)).await
+    }
+
+    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
+        let run = run.clone();
+        self.writer.call(move |connection| jobs::heartbeat(connection, &run, until)).await
+    }
+
+    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime) -> Result<Finished> {
+        let run = run.clone();
+        self.writer.call(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
+    }
+
+    async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        let owner = owner.clone();
+        let cancel = move |connection: &Connection| {
+            jobs::change(connection, &owner, id, |job| !job.deleted && job.cancel(now))
+        };
+        Ok(self.writer.call(cancel).await?.filter(|job| !job.deleted))
+    }
+
+    async fn collect(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
+        let owner = owner.clone();
+        let collect = move |connection: &Connection| {
+            jobs::change(connection, &owner, id, |job| job.collected.replace(now).is_none())
+        };
+        self.writer.call(collect).await.map(drop)
+    }
+
+    async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        let owner = owner.clone();
+        self.writer.call(move |connection| jobs::delete(connection, &owner, id, now)).await
+    }
+
+    async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+        let owner = owner.clone();
+        self.reader.call(move |connection| rows::visible(connection, &owner, id)).await
+    }
+
+    async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
+        let owner = owner.clone();
+        self.reader.call(move |connection| jobs::page(connection, &owner, before, limit)).await
+    }
+
+    async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
+        let owner = owner.clone();
+        self.reader.call(move |connection| jobs::position(connection, &owner, id)).await
+    }
+
+    async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        let owner = owner.clone();
+        let revise = move |connection: &Connection| {
+            jobs::change(connection, &owner, id, |job| job.revise(now, Lost::Expired))
+        };
+        Ok(self.writer.call(revise).await?.filter(|job| !job.deleted))
+    }
+
+    async fn recover(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+        self.writer.call(move |connection| jobs::recover(connection, now, lost)).await
+    }
+
+    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, Day)>> {
+        let key = key.clone();
+        self.reader.call(move |connection| rows::usage(connection, &key, (from, to))).await
+    }
+
+    async fn standing(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Standing>> {
+        let (key, first) = (key.clone(), policy.first_day(now));
+        let account =
+            self.reader.call(move |connection| rows::account(connection, &key, (first, utc_day(now)))).await?;
+        Ok(account.standing(policy, now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

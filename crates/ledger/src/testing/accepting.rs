@@ -1,0 +1,157 @@
+//! Accepting: idempotency keys, joining, stored pictures, and that nothing crosses owners.
+
+use super::{accepted, at, claimed, completed, new_job, once, owner, today};
+use crate::accept::{Acceptance, NewJob, QueueLimit, Reuse};
+use crate::ledger::Ledger;
+
+pub(super) async fn contract(ledger: &dyn Ledger) {
+    what_is_accepted_is_there(ledger).await;
+    an_idempotency_key_is_one_request(ledger).await;
+    identical_requests_share(ledger).await;
+    a_retry_finds_what_nobody_collected(ledger).await;
+    the_queue_is_bounded(ledger).await;
+}
+
+const ANY: Reuse = Reuse { in_flight: true, stored: true, uncollected_since: None };
+
+fn sharing(name: &str, prompt: &str, reuse: Reuse) -> NewJob {
+    NewJob { reuse, ..new_job(name, prompt) }
+}
+
+async fn accept(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> Acceptance {
+    ledger.accept(new, at(seconds)).await.expect("accept")
+}
+
+async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
+    let new = NewJob { deadline: Some(at(500)), ..once("there", "tiger", "key") };
+    let job = accepted(ledger, new, 0).await;
+    assert_eq!((job.created, job.deadline, job.runs), (at(0), Some(at(500)), 0));
+    assert_eq!((job.status.name(), job.request["prompt"].as_str()), ("queued", Some("tiger")));
+    assert_eq!((job.hold.reserved.engine_ms, job.idempotency_key.as_deref()), (1_000, Some("key")));
+    assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(job.clone()));
+    assert_eq!(ledger.job(&owner("else"), job.id).await.expect("get"), None, "others' jobs are not there");
+
+    let ended = completed(ledger, &job, 1).await;
+    assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(ended));
+    let used = today(ledger, "there").await;
+    assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (1, 1, 700));
+    assert_eq!(used.spent.micros("usd".parse().expect("usd")), 7_000);
+    assert!(used.reserved.is_zero(), "{used:?}");
+}
+
+async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
+    let job = accepted(ledger, once("idem", "tiger", "k1"), 0).await;
+    let replay = accept(ledger, once("idem", "tiger", "k1"), 1).await;
+    assert_eq!(replay, Acceptance::Replayed { job: job.clone() }, "while it waits");
+    assert_eq!(accept(ledger, once("idem", "lion", "k1"), 1).await, Acceptance::Conflict);
+    let other = accepted(ledger, once("idem", "tiger", "k2"), 2).await;
+    assert_ne!(other.id, job.id, "another key is another request");
+    let stranger = accepted(ledger, once("idem-b", "lion", "k1"), 2).await;
+    assert_ne!(stranger.id, job.id, "keys are an owner's own");
+
+    let ended = completed(ledger, &job, 3).await;
+    let day = 24 * 3_600;
+    let replay = accept(ledger, once("idem", "tiger", "k1"), day - 1).await;
+    assert_eq!(replay, Acceptance::Replayed { job: ended }, "after it has ended, for 24 hours");
+    let later = accepted(ledger, once("idem", "lion", "k1"), day).await;
+    assert_ne!(later.id, job.id, "and not longer");
+
+    ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("there");
+    let anew = accepted(ledger, once("idem", "lion", "k2"), 5).await;
+    assert_ne!(anew.id, other.id, "deleting frees the key");
+    for job in [&stranger, &later, &anew] {
+        completed(ledger, job, 6).await;
+    }
+}
+
+async fn identical_requests_share(ledger: &dyn Ledger) {
+    let first = accepted(ledger, sharing("same", "tiger", ANY), 0).await;
+    let Acceptance::Joined { job, .. } = accept(ledger, sharing("same", "tiger", ANY), 1).await else {
+        panic!("an identical request in flight is joined");
+    };
+    assert_eq!(job.id, first.id);
+    let alone = accepted(ledger, new_job("same", "tiger"), 1).await;
+    assert_ne!(alone.id, first.id, "only if the request allows it");
+    let other = accepted(ledger, sharing("same", "lion", ANY), 1).await;
+    let stranger = accepted(ledger, sharing("same-b", "tiger", ANY), 1).await;
+    assert_ne!(stranger.id, first.id, "never across owners");
+    ledger.cancel(&owner("same"), alone.id, at(2)).await.expect("cancel").expect("there");
+
+    let running = sharing("same", "wolf", ANY);
+    let begun = accepted(ledger, running.clone(), 1).await;
+    let begun = claimed(ledger, &begun, 1).await;
+    let joined = accept(ledger, once_sharing("same", "wolf", "k"), 2).await;
+    assert_eq!(joined.job().map(|job| job.id), Some(begun.id), "{joined:?}");
+    ledger.cancel(&owner("same"), begun.id, at(3)).await.expect("cancel").expect("there");
+    let replay = accept(ledger, once_sharing("same", "wolf", "k"), 3).await;
+    assert!(matches!(&replay, Acceptance::Replayed { job } if job.id == begun.id), "{replay:?}");
+    let anew = accepted(ledger, running, 3).await;
+    assert_ne!(anew.id, begun.id, "what is about to be canceled is not joined");
+    let canceled = ledger.finish(&begun.run(), crate::job::Outcome::Canceled, super::cost(), at(4)).await;
+    assert!(matches!(canceled, Ok(crate::ledger::Finished::Ended(_))), "{canceled:?}");
+
+    let ended = completed(ledger, &other, 2).await;
+    let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", ANY), 9).await else {
+        panic!("a stored picture is found");
+    };
+    assert_eq!(job, ended);
+    let in_flight = Reuse { in_flight: true, ..Reuse::default() };
+    let anew_lion = accepted(ledger, sharing("same", "lion", in_flight), 9).await;
+    assert_ne!(anew_lion.id, ended.id, "joining is not looking for stored ones");
+    let used = today(ledger, "same").await;
+    assert_eq!((used.joined, used.stored), (2, 1), "{used:?}");
+
+    for job in [&first, &stranger, &anew, &anew_lion] {
+        completed(ledger, job, 10).await;
+    }
+    ledger.delete(&owner("same"), anew_lion.id, at(11)).await.expect("delete").expect("there");
+    let gone = accepted(ledger, sharing("same-c", "lion", ANY), 12).await;
+    ledger.delete(&owner("same-c"), gone.id, at(12)).await.expect("delete").expect("there");
+    let after = accepted(ledger, sharing("same-c", "lion", ANY), 13).await;
+    assert_ne!(after.id, gone.id, "a deleted job is not shared");
+    completed(ledger, &after, 14).await;
+}
+
+fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
+    NewJob { reuse: ANY, ..once(name, prompt, key) }
+}
+
+async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
+    let retry = |since| Reuse { uncollected_since: Some(at(since)), ..Reuse::default() };
+    let first = accepted(ledger, new_job("retry", "tiger"), 100).await;
+    let joined = accept(ledger, sharing("retry", "tiger", retry(0)), 101).await;
+    assert!(matches!(&joined, Acceptance::Joined { job, .. } if job.id == first.id), "{joined:?}");
+    let ended = completed(ledger, &first, 102).await;
+    let found = accept(ledger, sharing("retry", "tiger", retry(0)), 103).await;
+    assert!(matches!(&found, Acceptance::Stored { job, .. } if *job == ended), "{found:?}");
+    let too_old = accepted(ledger, sharing("retry", "tiger", retry(101)), 104).await;
+    assert_ne!(too_old.id, first.id);
+    completed(ledger, &too_old, 105).await;
+
+    ledger.collect(&owner("retry"), too_old.id, at(106)).await.expect("collect");
+    ledger.collect(&owner("retry"), too_old.id, at(107)).await.expect("collect");
+    let collected = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
+    assert_eq!(collected.collected, Some(at(106)), "the first time counts");
+    ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
+    let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
+    assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
+    completed(ledger, &anew, 109).await;
+}
+
+async fn the_queue_is_bounded(ledger: &dyn Ledger) {
+    let limit = Some(QueueLimit { per_owner: 2, total: 3 });
+    let limited = |name: &str| NewJob { queue: limit, ..new_job(name, "tiger") };
+    let first = accepted(ledger, limited("bounded"), 0).await;
+    let second = accepted(ledger, limited("bounded"), 1).await;
+    let full = NewJob { idempotency: once("bounded", "tiger", "k").idempotency, ..limited("bounded") };
+    assert_eq!(accept(ledger, full.clone(), 2).await, Acceptance::QueueFull, "for this owner");
+    let third = accepted(ledger, limited("bounded-b"), 2).await;
+    assert_eq!(accept(ledger, limited("bounded-c"), 3).await, Acceptance::QueueFull, "for all");
+    completed(ledger, &first, 4).await;
+    let again = accepted(ledger, full, 5).await;
+    for job in [&second, &third, &again] {
+        completed(ledger, job, 6).await;
+    }
+    let used = today(ledger, "bounded").await;
+    assert_eq!((used.jobs, used.reserved.is_zero()), (3, true), "what found no room reserved nothing");
+}

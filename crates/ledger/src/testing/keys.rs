@@ -1,0 +1,50 @@
+//! Keys: made, found, revoked.
+
+use super::{at, owner};
+use crate::key::{ApiKey, Authentication, NewKey};
+use crate::ledger::Ledger;
+use crate::policy::Policy;
+
+pub(super) async fn contract(ledger: &dyn Ledger) {
+    let new = |name: &str| NewKey {
+        name: name.to_owned(),
+        owner: None,
+        expires: None,
+        admin: false,
+        policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
+    };
+    assert_eq!(ledger.keys().await.expect("list"), []);
+    let (key, record) = ledger.create_key(new("Acme, Inc."), at(0)).await.expect("create");
+    assert_eq!((record.name.as_str(), record.created, record.admin), ("Acme, Inc.", at(0), false));
+    assert_eq!(record.owner.as_str(), record.id.as_str(), "a new owner of its own");
+    let (other, other_record) = ledger
+        .create_key(NewKey { owner: Some(owner("acme")), admin: true, expires: Some(at(100)), ..new("b") }, at(1))
+        .await
+        .expect("create");
+    assert_eq!((other_record.owner.as_str(), other_record.admin), ("acme", true));
+
+    let found = ledger.authenticate(&key, at(2)).await.expect("look up");
+    assert_eq!(found, Authentication::Valid(record.clone()));
+    assert_eq!(ledger.key(&record.id).await.expect("look up"), Some(record.clone()));
+    let stranger = ApiKey::generate().expect("random numbers");
+    assert_eq!(ledger.authenticate(&stranger, at(2)).await.expect("look up"), Authentication::Unknown);
+    assert_eq!(ledger.key(&stranger.hash().id()).await.expect("look up"), None);
+
+    let still = ledger.authenticate(&other, at(99)).await.expect("look up");
+    assert!(matches!(still, Authentication::Valid(_)), "{still:?}");
+    let expired = ledger.authenticate(&other, at(100)).await.expect("look up");
+    assert!(matches!(expired, Authentication::Expired(_)), "{expired:?}");
+
+    let revoked = ledger.revoke_key(&record.id, at(10)).await.expect("revoke").expect("there");
+    assert_eq!(revoked.revoked, Some(at(10)));
+    let again = ledger.revoke_key(&record.id, at(20)).await.expect("revoke").expect("there");
+    assert_eq!(again.revoked, Some(at(10)), "the first time counts");
+    let gone = ledger.authenticate(&key, at(30)).await.expect("look up");
+    assert!(matches!(gone, Authentication::Revoked(_)), "{gone:?}");
+    assert_eq!(ledger.revoke_key(&stranger.hash().id(), at(10)).await.expect("revoke"), None);
+
+    let mut listed: Vec<_> = ledger.keys().await.expect("list").into_iter().map(|key| key.id).collect();
+    assert!(listed.is_sorted());
+    listed.retain(|id| *id == record.id || *id == other_record.id);
+    assert_eq!(listed.len(), 2);
+}

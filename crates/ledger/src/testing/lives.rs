@@ -1,0 +1,214 @@
+//! A job's life after it was accepted: runs, ends, cancels, deaths of workers, deletion, lists.
+
+use super::{accepted, at, claimed, completed, cost, lease, new_job, once, owner, pictures, today};
+use crate::accept::{Acceptance, NewJob};
+use crate::id::JobId;
+use crate::job::{Interrupted, Lost, MAX_RUNS, Outcome, Reason, Status};
+use crate::ledger::{Claimed, Finished, Ledger, Pulse};
+use crate::money::Spend;
+
+pub(super) async fn contract(ledger: &dyn Ledger) {
+    one_worker_has_it(ledger).await;
+    an_end_is_charged_once(ledger).await;
+    a_queued_job_is_canceled_at_once(ledger).await;
+    a_running_job_hears_that_it_is_canceled(ledger).await;
+    what_a_dead_worker_leaves_is_run_again(ledger).await;
+    a_paid_call_is_not_made_again(ledger).await;
+    a_job_that_kills_is_given_up(ledger).await;
+    who_waits_too_long_fails(ledger).await;
+    deleting_leaves_nothing_to_see(ledger).await;
+    lists_are_newest_first(ledger).await;
+}
+
+async fn one_worker_has_it(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("life", "a"), 0).await;
+    let claim = |worker: &'static str, until| ledger.claim(&job.owner, job.id, lease(worker, until), at(1));
+    let Claimed::Yours(running) = claim("w1", 10).await.expect("claim") else { panic!("it was free") };
+    assert_eq!((running.status, running.runs, running.started), (Status::Running, 1, Some(at(1))));
+    assert_eq!(claim("w1", 10).await.expect("claim"), Claimed::Yours(running.clone()), "the same claim again");
+    assert_eq!(claim("w2", 10).await.expect("claim"), Claimed::Taken(running.clone()));
+    let stranger = ledger.claim(&owner("else"), job.id, lease("w1", 10), at(1)).await.expect("claim");
+    assert_eq!(stranger, Claimed::Gone);
+    assert_eq!(ledger.heartbeat(&running.run(), at(20)).await.expect("beat"), Pulse::Alive);
+    let other_run = crate::job::Run { number: 2, ..running.run() };
+    assert_eq!(ledger.heartbeat(&other_run, at(99)).await.expect("beat"), Pulse::Lost);
+    let later = ledger.claim(&job.owner, job.id, lease("w2", 40), at(19)).await.expect("claim");
+    assert!(matches!(later, Claimed::Taken(_)), "the heartbeat extended the lease");
+    let late = ledger.claim(&job.owner, job.id, lease("w2", 40), at(20)).await.expect("claim");
+    let Claimed::Yours(second) = late else { panic!("the lease had run out") };
+    assert_eq!(second.runs, 2);
+    assert_eq!(ledger.heartbeat(&running.run(), at(99)).await.expect("beat"), Pulse::Lost);
+    let stale = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(21)).await.expect("finish");
+    assert_eq!(stale, Finished::Stale);
+    let end = ledger.finish(&second.run(), pictures(job.id, 1), cost(), at(22)).await.expect("finish");
+    assert!(matches!(end, Finished::Ended(_)), "{end:?}");
+    assert_eq!(today(ledger, "life").await.spent.engine_ms, 700, "run twice, charged once");
+}
+
+async fn an_end_is_charged_once(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("end", "a"), 0).await;
+    let run = claimed(ledger, &job, 1).await.run();
+    let first = ledger.finish(&run, pictures(job.id, 2), cost(), at(2)).await.expect("finish");
+    let Finished::Ended(ended) = &first else { panic!("{first:?}") };
+    assert_eq!((ended.status, ended.finished, ended.cost), (Status::Succeeded, Some(at(2)), Some(cost())));
+    assert_eq!((ended.images.len(), ended.warnings.len(), &ended.lease), (2, 1, &None));
+    let again = ledger.finish(&run, pictures(job.id, 2), cost(), at(3)).await.expect("finish");
+    assert_eq!(again, first, "reported again because the answer was lost");
+    let other = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
+    assert_eq!(other, Finished::Stale, "another end is not believed");
+    let used = today(ledger, "end").await;
+    assert_eq!((used.pictures, used.spent.engine_ms), (2, 700));
+    assert!(used.reserved.is_zero());
+    let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(4)).await.expect("claim");
+    assert_eq!(claim, Claimed::Taken(ended.clone()));
+    let untouched = ledger.cancel(&job.owner, job.id, at(4)).await.expect("cancel");
+    assert_eq!(untouched.as_ref(), Some(ended));
+}
+
+async fn a_queued_job_is_canceled_at_once(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("cancel", "a"), 0).await;
+    assert_eq!(ledger.cancel(&owner("else"), job.id, at(1)).await.expect("cancel"), None);
+    let canceled = ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel").expect("there");
+    assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(Spend::NOTHING)));
+    let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(2)).await.expect("claim");
+    assert!(matches!(claim, Claimed::Taken(_)), "{claim:?}");
+    let used = today(ledger, "cancel").await;
+    assert!(used.spent.is_zero() && used.reserved.is_zero(), "{used:?}");
+}
+
+async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("stop", "a"), 0).await;
+    let run = claimed(ledger, &job, 1).await.run();
+    let asked = ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel").expect("there");
+    assert_eq!((asked.status, asked.cancel_requested), (Status::Running, true));
+    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), Pulse::CancelRequested);
+    let end = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
+    assert!(matches!(&end, Finished::Ended(job) if job.status == Status::Canceled), "{end:?}");
+    assert_eq!(today(ledger, "stop").await.spent.engine_ms, 700, "what it took until then");
+
+    let job = accepted(ledger, new_job("stop", "b"), 4).await;
+    claimed(ledger, &job, 5).await;
+    ledger.cancel(&job.owner, job.id, at(6)).await.expect("cancel").expect("there");
+    let found = ledger.recover(at(7), Lost::All).await.expect("recover");
+    assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
+    assert!(found.requeued.is_empty());
+}
+
+async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
+    let (dead, alive) = (
+        accepted(ledger, new_job("dead", "a"), 0).await,
+        accepted(ledger, new_job("dead", "b"), 0).await,
+    );
+    let waiting = accepted(ledger, new_job("dead", "c"), 0).await;
+    let lost = claimed(ledger, &dead, 1).await;
+    let kept = claimed(ledger, &alive, 1).await;
+    ledger.heartbeat(&kept.run(), at(200)).await.expect("beat");
+    let found = ledger.recover(at(100), Lost::Expired).await.expect("recover");
+    assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [dead.id]);
+    assert!(found.ended.is_empty());
+    assert_eq!(ledger.recover(at(100), Lost::Expired).await.expect("recover"), Default::default());
+    let stale = ledger.finish(&lost.run(), pictures(dead.id, 1), cost(), at(101)).await.expect("finish");
+    assert_eq!(stale, Finished::Stale, "it was taken for dead");
+
+    let found = ledger.recover(at(101), Lost::All).await.expect("recover");
+    assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [alive.id], "a new start");
+    let revised = ledger.revise(&owner("dead"), waiting.id, at(101)).await.expect("revise").expect("there");
+    assert_eq!(revised, waiting, "what is well is left alone");
+    for job in [&dead, &alive, &waiting] {
+        completed(ledger, job, 102).await;
+    }
+    let used = today(ledger, "dead").await;
+    assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (2_100, true), "each charged once");
+}
+
+async fn a_paid_call_is_not_made_again(ledger: &dyn Ledger) {
+    let paid = NewJob { interrupted: Interrupted::OutcomeUnknown, ..once("call", "a", "k") };
+    let job = accepted(ledger, paid.clone(), 0).await;
+    let lost = claimed(ledger, &job, 1).await;
+    let revised = ledger.revise(&job.owner, job.id, at(60)).await.expect("revise").expect("there");
+    assert_eq!(revised, lost, "its lease runs until 61");
+    let revised = ledger.revise(&job.owner, job.id, at(61)).await.expect("revise").expect("there");
+    assert_eq!(revised.status, Status::Failed(Reason::OutcomeUnknown));
+    assert_eq!(revised.cost, Some(job.hold.reserved), "somebody may have been paid");
+    let late = ledger.finish(&lost.run(), pictures(job.id, 1), cost(), at(62)).await.expect("finish");
+    assert_eq!(late, Finished::Stale);
+    let replay = ledger.accept(paid, at(63)).await.expect("accept");
+    assert!(matches!(&replay, Acceptance::Replayed { job } if *job == revised), "{replay:?}");
+    assert_eq!(today(ledger, "call").await.spent.engine_ms, 1_000);
+    assert_eq!(ledger.revise(&owner("else"), job.id, at(99)).await.expect("revise"), None);
+}
+
+async fn a_job_that_kills_is_given_up(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("killer", "a"), 0).await;
+    for run in 1..=MAX_RUNS {
+        assert_eq!(claimed(ledger, &job, run.into()).await.runs, run);
+        ledger.recover(at(run.into()), Lost::All).await.expect("recover");
+    }
+    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
+    assert_eq!((ended.status, ended.cost), (Status::Failed(Reason::Crashed), Some(Spend::NOTHING)));
+    assert!(today(ledger, "killer").await.reserved.is_zero());
+}
+
+async fn who_waits_too_long_fails(ledger: &dyn Ledger) {
+    let hurried = |prompt: &str| NewJob { deadline: Some(at(10)), ..new_job("late", prompt) };
+    let job = accepted(ledger, hurried("a"), 0).await;
+    let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(10)).await.expect("claim");
+    let Claimed::Taken(failed) = claim else { panic!("{claim:?}") };
+    assert_eq!((failed.status, failed.cost), (Status::Failed(Reason::Deadline), Some(Spend::NOTHING)));
+    let second = accepted(ledger, hurried("b"), 0).await;
+    let found = ledger.recover(at(11), Lost::Expired).await.expect("recover");
+    assert_eq!(found.ended.iter().map(|job| job.id).collect::<Vec<_>>(), [second.id]);
+    assert!(today(ledger, "late").await.reserved.is_zero());
+}
+
+async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("gone", "secret words"), 0).await;
+    let ended = completed(ledger, &job, 1).await;
+    assert_eq!(ledger.delete(&owner("else"), job.id, at(2)).await.expect("delete"), None);
+    let deleted = ledger.delete(&job.owner, job.id, at(2)).await.expect("delete");
+    assert_eq!(deleted, Some(ended), "with its pictures' keys");
+    assert_eq!(ledger.delete(&job.owner, job.id, at(2)).await.expect("delete"), None, "once");
+    assert_eq!(ledger.job(&job.owner, job.id).await.expect("get"), None);
+    assert_eq!(ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel"), None);
+    assert_eq!(ledger.revise(&job.owner, job.id, at(2)).await.expect("revise"), None);
+
+    let queued = accepted(ledger, new_job("gone", "b"), 3).await;
+    ledger.delete(&job.owner, queued.id, at(4)).await.expect("delete").expect("there");
+    let claim = ledger.claim(&job.owner, queued.id, lease("w", 99), at(5)).await.expect("claim");
+    assert_eq!(claim, Claimed::Gone);
+
+    let running = accepted(ledger, new_job("gone", "c"), 6).await;
+    let run = claimed(ledger, &running, 7).await.run();
+    ledger.delete(&job.owner, running.id, at(8)).await.expect("delete").expect("there");
+    assert_eq!(ledger.job(&job.owner, running.id).await.expect("get"), None, "gone at once");
+    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), Pulse::CancelRequested);
+    let end = ledger.finish(&run, pictures(running.id, 1), cost(), at(9)).await.expect("finish");
+    assert!(matches!(&end, Finished::Discarded(job) if job.images.len() == 1), "{end:?}");
+    let page = ledger.jobs(&job.owner, None, 10).await.expect("list");
+    assert_eq!(page.jobs, []);
+    let used = today(ledger, "gone").await;
+    assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (1_400, true), "what was charged stays charged");
+}
+
+async fn lists_are_newest_first(ledger: &dyn Ledger) {
+    let mut ids = Vec::new();
+    for i in 0..7 {
+        let job = accepted(ledger, new_job("list", "a"), i).await;
+        ids.push(completed(ledger, &job, i).await.id);
+    }
+    ids.reverse();
+    ledger.delete(&owner("list"), ids.remove(3), at(9)).await.expect("delete").expect("there");
+    let mut found: Vec<JobId> = Vec::new();
+    let mut before = None;
+    loop {
+        let page = ledger.jobs(&owner("list"), before, 2).await.expect("list");
+        assert_eq!(page.jobs.len(), 2);
+        found.extend(page.jobs.iter().map(|job| job.id));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ids);
+    assert_eq!(ledger.jobs(&owner("nobody"), None, 2).await.expect("list"), Default::default());
+}

@@ -1,0 +1,128 @@
+//! What every [`Ledger`] must do, as suites that are run on each of them. For tests only; each panics, as a test
+//! does, at the first promise that is not kept.
+
+mod accepting;
+mod keys;
+mod limits;
+mod lives;
+mod queue;
+mod races;
+
+use std::sync::Arc;
+
+use serde_json::json;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use tintype_core::picture::Format;
+
+use crate::accept::{Acceptance, Idempotency, NewJob, Reuse};
+use crate::account::Day;
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
+use crate::job::{Interrupted, JobRecord, Lease, Outcome, StoredImage};
+use crate::ledger::{Claimed, Finished, Ledger};
+use crate::money::Spend;
+use crate::policy::Policy;
+
+/// Runs the whole contract on an empty ledger.
+pub async fn ledger_contract(ledger: &dyn Ledger) {
+    keys::contract(ledger).await;
+    accepting::contract(ledger).await;
+    limits::contract(ledger).await;
+    lives::contract(ledger).await;
+    queue::contract(ledger).await;
+}
+
+/// Races a hundred threads against each other over one set of records, which the given ledgers share: several are
+/// several processes. Starts threads of its own and blocks.
+pub fn race_contract(ledgers: &[Arc<dyn Ledger>]) {
+    races::contract(ledgers);
+}
+
+/// Some seconds after an arbitrary noon.
+pub(crate) fn at(seconds: i64) -> OffsetDateTime {
+    datetime!(2026-11-23 12:00 UTC) + Duration::seconds(seconds)
+}
+
+pub(crate) fn owner(name: &str) -> OwnerId {
+    name.parse().expect("an owner's name")
+}
+
+pub(crate) fn key_of(name: &str) -> KeyId {
+    name.parse().expect("a key's name")
+}
+
+/// A job of an owner whose only key has the same name, with no limits, a second reserved, and nothing shared.
+pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
+    NewJob {
+        owner: owner(name),
+        key: key_of(name),
+        policy: Policy::default(),
+        reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+        request: json!({"prompt": prompt}),
+        fingerprint: Fingerprint::of(prompt.as_bytes()),
+        reuse: Reuse::default(),
+        idempotency: None,
+        interrupted: Interrupted::Requeue,
+        deadline: None,
+        queue: None,
+    }
+}
+
+/// The same with an idempotency key, whose body is the prompt.
+pub(crate) fn once(name: &str, prompt: &str, key: &str) -> NewJob {
+    let idempotency = Idempotency { key: key.to_owned(), body: Fingerprint::of(prompt.as_bytes()) };
+    NewJob { idempotency: Some(idempotency), ..new_job(name, prompt) }
+}
+
+pub(crate) fn lease(worker: &str, until: i64) -> Lease {
+    Lease { worker: worker.parse().expect("a worker's name"), until: at(until) }
+}
+
+/// What 700 ms of engine time cost.
+pub(crate) fn cost() -> Spend {
+    Spend { engine_ms: 700, amount: "0.007usd".parse().ok() }
+}
+
+/// A picture for this job, told from any other.
+pub(crate) fn pictures(id: JobId, count: u64) -> Outcome {
+    let image = |seed| StoredImage {
+        key: format!("images/{id}-{seed}.jpg"),
+        seed,
+        width: 64,
+        height: 64,
+        format: Format::Jpeg,
+    };
+    Outcome::Succeeded { images: (0..count).map(image).collect(), warnings: vec![json!("cut")] }
+}
+
+pub(crate) async fn accepted(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> JobRecord {
+    match ledger.accept(new, at(seconds)).await.expect("accept") {
+        Acceptance::Accepted { job, .. } => job,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
+    let claim = ledger.claim(&job.owner, job.id, lease("w", seconds + 60), at(seconds)).await.expect("claim");
+    match claim {
+        Claimed::Yours(job) => job,
+        other => panic!("not claimed: {other:?}"),
+    }
+}
+
+/// Runs a queued job to its good end with one picture.
+pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
+    let running = claimed(ledger, job, seconds).await;
+    let end = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(seconds)).await.expect("finish");
+    match end {
+        Finished::Ended(job) => job,
+        other => panic!("not ended: {other:?}"),
+    }
+}
+
+/// Today's usage of a key.
+pub(crate) async fn today(ledger: &dyn Ledger, name: &str) -> Day {
+    let day = at(0).date();
+    let days = ledger.usage(&key_of(name), day, day).await.expect("usage");
+    days.into_iter().next().map(|(_, usage)| usage).unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! The queue: oldest first within an owner, turns between owners, and honest positions.
+
+use super::{accepted, at, completed, cost, lease, new_job, owner, pictures};
+use crate::accept::NewJob;
+use crate::job::{JobRecord, Reason, Status};
+use crate::ledger::Ledger;
+
+pub(super) async fn contract(ledger: &dyn Ledger) {
+    assert_eq!(next(ledger, 0).await, None, "the queue starts empty");
+    one_after_the_other(ledger).await;
+    many_do_not_starve_one(ledger).await;
+    who_runs_less_comes_first(ledger).await;
+    the_late_are_passed_over(ledger).await;
+    assert_eq!(next(ledger, 0).await, None, "and ends empty");
+}
+
+async fn next(ledger: &dyn Ledger, seconds: i64) -> Option<JobRecord> {
+    ledger.claim_next(lease("w", seconds + 60), at(seconds)).await.expect("claim")
+}
+
+async fn end(ledger: &dyn Ledger, running: &JobRecord, seconds: i64) {
+    ledger.finish(&running.run(), pictures(running.id, 1), cost(), at(seconds)).await.expect("finish");
+}
+
+async fn one_after_the_other(ledger: &dyn Ledger) {
+    let mut jobs = Vec::new();
+    for i in 0..5 {
+        jobs.push(accepted(ledger, new_job("line", "a"), i).await);
+    }
+    for (place, job) in jobs.iter().enumerate() {
+        let position = ledger.position(&job.owner, job.id).await.expect("position");
+        assert_eq!(position, Some(place as u64));
+    }
+    let stranger = ledger.position(&owner("else"), jobs[0].id).await.expect("position");
+    assert_eq!(stranger, None);
+    for job in &jobs {
+        let running = next(ledger, 10).await.expect("one waits");
+        assert_eq!((running.id, running.status, running.runs), (job.id, Status::Running, 1));
+        assert_eq!(ledger.position(&job.owner, job.id).await.expect("position"), None, "it waits no more");
+        end(ledger, &running, 11).await;
+    }
+}
+
+async fn many_do_not_starve_one(ledger: &dyn Ledger) {
+    let mut waiting = Vec::new();
+    for (i, name) in ["many", "many", "many", "many", "many", "one", "two", "two"].into_iter().enumerate() {
+        waiting.push(accepted(ledger, new_job(name, "a"), 20 + i as i64).await);
+    }
+    let mut places = Vec::new();
+    for job in &waiting {
+        let place = ledger.position(&job.owner, job.id).await.expect("position").expect("it waits");
+        places.push((place, job.id));
+    }
+    places.sort_unstable();
+    let mut taken = Vec::new();
+    // One worker: each job ends before the next is taken.
+    while let Some(running) = next(ledger, 40).await {
+        taken.push(running.id);
+        end(ledger, &running, 41).await;
+    }
+    let told: Vec<_> = places.iter().map(|(_, id)| *id).collect();
+    assert_eq!(taken, told, "positions told the order");
+    assert!(places.iter().enumerate().all(|(i, (place, _))| *place == i as u64), "{places:?}");
+    let one = waiting.iter().position(|job| job.owner == owner("one")).map(|i| waiting[i].id);
+    let place = taken.iter().position(|id| Some(*id) == one);
+    assert!(place.is_some_and(|place| place < 3), "one job waits for one of each other owner's: {place:?}");
+}
+
+async fn who_runs_less_comes_first(ledger: &dyn Ledger) {
+    for i in 0..3 {
+        accepted(ledger, new_job("busy", "a"), 50 + i).await;
+    }
+    let first = next(ledger, 55).await.expect("one waits");
+    let second = next(ledger, 55).await.expect("one waits");
+    let idle = accepted(ledger, new_job("idle", "a"), 56).await;
+    let idle_too = accepted(ledger, new_job("idle", "b"), 57).await;
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(next(ledger, 58).await.expect("one waits"));
+    }
+    let owners: Vec<_> = taken.iter().map(|job| job.owner.as_str()).collect();
+    assert_eq!(owners, ["idle", "idle", "busy"]);
+    assert_eq!((taken[0].id, taken[1].id), (idle.id, idle_too.id));
+    for job in taken.iter().chain([&first, &second]) {
+        end(ledger, job, 59).await;
+    }
+}
+
+async fn the_late_are_passed_over(ledger: &dyn Ledger) {
+    let late = accepted(ledger, NewJob { deadline: Some(at(70)), ..new_job("hurry", "a") }, 60).await;
+    let patient = accepted(ledger, new_job("hurry", "b"), 61).await;
+    let running = next(ledger, 70).await.expect("one waits");
+    assert_eq!(running.id, patient.id);
+    let failed = ledger.job(&late.owner, late.id).await.expect("get").expect("there");
+    assert_eq!(failed.status, Status::Failed(Reason::Deadline));
+    end(ledger, &running, 71).await;
+    let last = accepted(ledger, new_job("hurry", "c"), 72).await;
+    completed(ledger, &last, 73).await;
+}

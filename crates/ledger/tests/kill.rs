@@ -1,0 +1,205 @@
+//! Kills a process at random moments of its work on an SQLite ledger: what it said was accepted is there, ends, and
+//! is charged once. Starts itself as the child.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use serde_json::json;
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+use tintype_ledger::accept::{Acceptance, Idempotency, NewJob, Reuse};
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
+use tintype_ledger::job::{Interrupted, Lease, Lost, Outcome, Status};
+use tintype_ledger::money::Spend;
+use tintype_ledger::policy::{Policy, utc_day};
+use tintype_ledger::{Ledger, SqliteLedger, Sync};
+
+const ROUNDS: u32 = 20;
+const OWNERS: [&str; 3] = ["acme", "beta", "corp"];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some("child"), Some(path)) => child(Path::new(&path)),
+        _ => parent(),
+    }
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+fn new_job(name: &str, key: String) -> NewJob {
+    NewJob {
+        owner: name.parse().expect("a name"),
+        key: name.parse().expect("a name"),
+        policy: Policy::default(),
+        reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+        request: json!({"prompt": key}),
+        fingerprint: Fingerprint::of(key.as_bytes()),
+        reuse: Reuse::default(),
+        idempotency: Some(Idempotency { body: Fingerprint::of(key.as_bytes()), key }),
+        interrupted: Interrupted::Requeue,
+        deadline: None,
+        queue: None,
+    }
+}
+
+fn lease(worker: &str) -> Lease {
+    Lease { worker: worker.parse().expect("a name"), until: now() + Duration::minutes(1) }
+}
+
+/// Says something to the parent, in one write, so that a kill cannot leave half a line.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).expect("the parent listens");
+}
+
+/// Accepts, runs, ends and cancels jobs until it is killed, and says what it has done once it is done.
+fn child(path: &Path) {
+    let ledger = Arc::new(SqliteLedger::open(path, Sync::Normal).expect("open"));
+    let workers = [0u64, 1].map(|i| {
+        let ledger = ledger.clone();
+        std::thread::spawn(move || {
+            loop {
+                let Some(job) = block_on(ledger.claim_next(lease(&format!("w{i}")), now())).expect("claim") else {
+                    std::thread::yield_now();
+                    continue;
+                };
+                let cost = Spend { engine_ms: 100 + i, amount: None };
+                let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
+                block_on(ledger.finish(&job.run(), outcome, cost, now())).expect("finish");
+                say(&format!("ended {} {} {}", job.owner, job.id, cost.engine_ms));
+            }
+        })
+    });
+    let clients = OWNERS.map(|name| {
+        let ledger = ledger.clone();
+        std::thread::spawn(move || {
+            for i in 0u64.. {
+                let key = format!("{}-{i}", std::process::id());
+                let answer = block_on(ledger.accept(new_job(name, key.clone()), now())).expect("accept");
+                let Acceptance::Accepted { job, .. } = answer else { panic!("{answer:?}") };
+                say(&format!("accepted {name} {} {key}", job.id));
+                if i % 5 == 4 {
+                    block_on(ledger.cancel(&job.owner, job.id, now())).expect("cancel");
+                }
+            }
+        })
+    });
+    for thread in clients.into_iter().chain(workers) {
+        thread.join().expect("killed before");
+    }
+}
+
+/// What children said, over all rounds.
+#[derive(Default)]
+struct Told {
+    accepted: HashMap<JobId, (OwnerId, String)>,
+    ended: HashMap<JobId, u64>,
+}
+
+impl Told {
+    fn hear(&mut self, line: &str) {
+        let words: Vec<_> = line.split(' ').collect();
+        let id = words[2].parse().expect("a job's id");
+        match words[0] {
+            "accepted" => {
+                self.accepted.insert(id, (words[1].parse().expect("a name"), words[3].to_owned()));
+            }
+            "ended" => {
+                let before = self.ended.insert(id, words[3].parse().expect("a number"));
+                assert_eq!(before, None, "{id} ended twice");
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn parent() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let mut told = Told::default();
+    for round in 0..ROUNDS {
+        // Anywhere from the first lines to some hundred: the moment within the work is the scheduler's choice.
+        let lines = 1 + uuid::Uuid::new_v4().as_u128() % 150;
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .arg("child")
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let mut said = BufReader::new(child.stdout.take().expect("its output")).lines();
+        for _ in 0..lines {
+            told.hear(&said.next().expect("it works until it is killed").expect("a line"));
+        }
+        child.kill().expect("kill");
+        for line in said {
+            told.hear(&line.expect("a line"));
+        }
+        let status = child.wait().expect("its end");
+        assert!(!status.success(), "it was killed");
+        let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open after a kill");
+        block_on(check(&ledger, &told, round));
+    }
+}
+
+async fn check(ledger: &SqliteLedger, told: &Told, round: u32) {
+    ledger.recover(now(), Lost::All).await.expect("recover");
+    // Every other round the next child finds the queue as it was left.
+    if round % 2 == 1 || round + 1 == ROUNDS {
+        while let Some(job) = ledger.claim_next(lease("parent"), now()).await.expect("claim") {
+            let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
+            let cost = Spend { engine_ms: 7, amount: None };
+            ledger.finish(&job.run(), outcome, cost, now()).await.expect("finish");
+        }
+        for (id, (owner, _)) in &told.accepted {
+            let job = ledger.job(owner, *id).await.expect("get").expect("it was accepted");
+            assert!(job.status.is_final(), "{job:?}");
+        }
+    }
+    for (id, (owner, key)) in &told.accepted {
+        let job = ledger.job(owner, *id).await.expect("get").expect("it was accepted");
+        if let Some(engine_ms) = told.ended.get(id) {
+            assert_eq!(job.status, Status::Succeeded);
+            assert_eq!(job.cost.map(|cost| cost.engine_ms), Some(*engine_ms));
+        }
+        assert_eq!(job.idempotency_key.as_ref(), Some(key));
+    }
+    for name in OWNERS {
+        the_books_add_up(ledger, name).await;
+    }
+    if let Some((id, (owner, key))) = told.accepted.iter().next() {
+        let again = ledger.accept(new_job(owner.as_str(), key.clone()), now()).await.expect("accept");
+        assert_eq!(again.job().map(|job| job.id), Some(*id), "a retry finds it");
+    }
+}
+
+/// Spent is what ended jobs cost, reserved is what open ones hold.
+async fn the_books_add_up(ledger: &SqliteLedger, name: &str) {
+    let (mut spent, mut reserved, mut before) = (0, 0, None);
+    let owner: OwnerId = name.parse().expect("a name");
+    loop {
+        let page = ledger.jobs(&owner, before, 1_000).await.expect("list");
+        for job in &page.jobs {
+            match job.cost {
+                Some(cost) => spent += cost.engine_ms,
+                None => reserved += job.hold.reserved.engine_ms,
+            }
+        }
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    let today = utc_day(now());
+    let first = today - Duration::DAY;
+    let days = ledger.usage(&name.parse().expect("a name"), first, today).await.expect("usage");
+    let booked = days.iter().map(|(_, day)| (day.spent.engine_ms, day.reserved.engine_ms));
+    let booked = booked.fold((0, 0), |sum, day| (sum.0 + day.0, sum.1 + day.1));
+    assert_eq!(booked, (spent, reserved), "{name}");
+}
