@@ -1,0 +1,67 @@
+"""What diffusers takes for a model folder's parts: the counterpart of the engine's `bench_engine` example.
+
+    python bench/engine/diffusers_bench.py FOLDER [WIDTH HEIGHT [STEPS]]
+
+Prints one JSON object: seconds for the text encoder, for one denoising step with guidance (the median) and for the decoder.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+
+def seconds(work) -> tuple[float, object]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+@torch.inference_mode()
+def main(folder: Path, width: int | None, height: int | None, steps: int) -> None:
+    vae_kind = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+    vae_class = vae_kind[json.loads((folder / "vae/config.json").read_text())["_class_name"]]
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet").eval()
+    vae = vae_class.from_pretrained(folder / "vae").eval()
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    rows = height // scale if height else unet.config.sample_size
+    columns = width // scale if width else unet.config.sample_size
+    encode = lambda: text(  # noqa: E731
+        tokenizer(["", "a cyborg tiger"], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    )[0]
+    encode()
+    text_seconds, context = seconds(encode)
+    latents = torch.randn(1, unet.config.in_channels, rows, columns)
+
+    def step(timestep: int) -> torch.Tensor:
+        negative, positive = unet(latents.repeat(2, 1, 1, 1), timestep, context).sample.chunk(2)
+        return negative + 7.5 * (positive - negative)
+
+    step_seconds = [seconds(lambda: step(999 - i))[0] for i in range(steps)]
+    vae_seconds, _ = seconds(lambda: vae.decode(latents / vae.config.scaling_factor).sample)
+    print(
+        json.dumps(
+            {
+                "engine": f"diffusers on PyTorch {torch.__version__}",
+                "size": f"{columns * scale}x{rows * scale}",
+                "threads": torch.get_num_threads(),
+                "text_encode": round(text_seconds, 3),
+                "step": round(statistics.median(step_seconds), 3),
+                "vae_decode": round(vae_seconds, 3),
+                "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    sizes = [int(number) for number in sys.argv[2:]]
+    main(Path(sys.argv[1]), *(sizes[:2] or (None, None)), *(sizes[2:3] or [3]))

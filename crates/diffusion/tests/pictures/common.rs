@@ -1,0 +1,57 @@
+//! The models and tensors under `goldens/models`, and how far apart numbers are.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use tempfile::TempDir;
+use tintype_diffusion::ModelFiles;
+
+/// Those with all parts.
+pub const FAMILIES: [&str; 4] = ["sd15", "sd21-v", "turbo", "builtin"];
+
+pub fn folder(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/models").join(family)
+}
+
+pub fn files(family: &str) -> ModelFiles {
+    ModelFiles::folder(folder(family)).expect("a model folder")
+}
+
+pub fn tensors(family: &str, file: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(folder(family).join(file), &Device::Cpu).expect("tensors")
+}
+
+/// A copy of a model that a test may change.
+pub fn copy(family: &str) -> TempDir {
+    fn copy_into(from: &Path, to: &Path) {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy_into(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).expect("a copy");
+            }
+        }
+    }
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    copy_into(&folder(family), copy.path());
+    copy
+}
+
+/// Fails unless no number is off by more than `tolerance` times the reference's standard deviation.
+#[track_caller]
+pub fn assert_close(what: &str, found: &Tensor, reference: &Tensor, tolerance: f32) {
+    assert_eq!(found.dims(), reference.dims(), "{what}");
+    let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 numbers");
+    let (found, reference) = (flat(found), flat(reference));
+    let mean = reference.iter().sum::<f32>() / reference.len() as f32;
+    let variance = reference.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / reference.len() as f32;
+    let worst = found.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / variance.sqrt();
+    assert!(found.iter().all(|x| x.is_finite()), "{what}: not all numbers are finite");
+    assert!(worst <= tolerance, "{what}: off by {worst:e} standard deviations");
+    println!("{what}: off by {worst:e} standard deviations");
+}

@@ -1,0 +1,6 @@
+//! Networks, pipelines and the engine against what diffusers computed with the same small models.
+
+mod common;
+mod engine;
+mod networks;
+mod pipelines;
