@@ -44,7 +44,8 @@ impl Reuse {
     pub(crate) fn takes(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
-        let awaited = self.uncollected_since.is_some_and(|since| job.created >= since && job.collected.is_none());
+        let awaited =
+            self.uncollected_since.is_some_and(|since| job.created >= since && job.collected.is_none());
         !job.deleted && ((in_flight && (self.in_flight || awaited)) || (stored && (self.stored || awaited)))
     }
 }
@@ -102,7 +103,8 @@ pub enum Acceptance {
         /// What is left of the key's limits.
         standing: Vec<Standing>,
     },
-    /// Its picture is there already; this request costs nothing.
+    /// Its picture is there already; this request costs nothing. If the object store has lost it since, delete the job
+    /// and ask again.
     Stored {
         /// The job that made it.
         job: JobRecord,

@@ -204,7 +204,8 @@ impl Account {
 
 /// The time between two requests, and how much of it may be used up in advance.
 fn cells(rate: Rate) -> (Duration, Duration) {
-    let interval = Duration::nanoseconds((rate.window().whole_nanoseconds() / i128::from(rate.count())) as i64);
+    let interval =
+        Duration::nanoseconds((rate.window().whole_nanoseconds() / i128::from(rate.count())) as i64);
     (interval, interval * rate.count())
 }
 

@@ -42,7 +42,10 @@ impl Error {
         Self::Unavailable(source.into())
     }
 
-    pub(crate) fn corrupt(what: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn corrupt(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         Self::Corrupt { what: what.into(), source: source.into() }
     }
 }

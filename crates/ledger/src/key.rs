@@ -240,7 +240,8 @@ mod tests {
         typo[10] = if typo[10] == b'a' { b'b' } else { b'a' };
         let typo = String::from_utf8(typo).expect("ASCII");
         assert_eq!(ApiKey::parse(&typo), Err(BadKey::Checksum));
-        for bad in ["", "tt_", "sk-abc", &text[..51], &format!("{text}0"), &text.replace("tt_", "tt-"), "虎"] {
+        for bad in ["", "tt_", "sk-abc", &text[..51], &format!("{text}0"), &text.replace("tt_", "tt-"), "虎"]
+        {
             assert_eq!(ApiKey::parse(bad), Err(BadKey::Malformed), "{bad}");
         }
     }

@@ -55,6 +55,15 @@ pub struct Recovered {
     pub ended: Vec<JobRecord>,
 }
 
+/// How many jobs are open, of all owners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Waiting for a worker.
+    pub queued: u64,
+    /// In a worker's hands, or lost and not yet recovered.
+    pub running: u64,
+}
+
 /// A page of an owner's jobs, newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobPage {
@@ -103,7 +112,8 @@ pub trait Ledger: Send + Sync {
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse>;
 
     /// Ends a running job and charges what it took, exactly once however often it is reported.
-    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime) -> Result<Finished>;
+    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime)
+    -> Result<Finished>;
 
     /// Stops a job: a queued one is canceled and costs nothing; a running one is marked, and its worker hears of it
     /// with the next heartbeat. The record as it is then; `None` if there is no such job.
@@ -125,6 +135,9 @@ pub trait Ledger: Send + Sync {
 
     /// How many queued jobs come before this one if no more are accepted; `None` if it is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
+
+    /// How many jobs are open.
+    async fn load(&self) -> Result<Load>;
 
     /// One job, ended or requeued if nobody will do that any more (see [`Ledger::recover`]): what a reader calls
     /// where no process stays to look after jobs.

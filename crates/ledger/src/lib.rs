@@ -36,5 +36,5 @@ mod turns;
 
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
-pub use ledger::{Claimed, Finished, JobPage, Ledger, Pulse, Recovered};
+pub use ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
 pub use sqlite::{SqliteLedger, Sync};

@@ -148,7 +148,10 @@ mod tests {
             resets_at: Some(now + Duration::milliseconds(millis)),
         };
         let rate = at(Limit::Rate("60/min".parse().expect("a rate")), 59, 500);
-        assert_eq!((rate.policy_header().as_str(), rate.header(now).as_str()), (r#""rate";q=60;w=60"#, r#""rate";r=59;t=1"#));
+        assert_eq!(
+            (rate.policy_header().as_str(), rate.header(now).as_str()),
+            (r#""rate";q=60;w=60"#, r#""rate";r=59;t=1"#)
+        );
 
         let engine = at(Limit::Budget("3600s/day".parse().expect("a budget")), 1_800_999, 43_200_000);
         assert_eq!(engine.policy_header(), r#""engine-day";q=3600;qu="engine-seconds";w=86400"#);

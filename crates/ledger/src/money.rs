@@ -154,12 +154,26 @@ mod tests {
 
     #[test]
     fn amounts_are_read_and_written() {
-        for (text, micros) in [("5usd", 5_000_000), ("0.25eur", 250_000), ("0.000001jpy", 1), ("12.5usd", 12_500_000)] {
+        for (text, micros) in
+            [("5usd", 5_000_000), ("0.25eur", 250_000), ("0.000001jpy", 1), ("12.5usd", 12_500_000)]
+        {
             let amount: Amount = text.parse().expect(text);
             assert_eq!((amount.micros, amount.to_string().as_str()), (micros, text));
         }
         assert_eq!("5USD".parse::<Amount>().expect("upper case").to_string(), "5usd");
-        for bad in ["", "5", "usd", "5us", "5usdx", "-5usd", "5.usd", ".5usd", "0.0000001usd", "1e3usd", "99999999999999usd"] {
+        for bad in [
+            "",
+            "5",
+            "usd",
+            "5us",
+            "5usdx",
+            "-5usd",
+            "5.usd",
+            ".5usd",
+            "0.0000001usd",
+            "1e3usd",
+            "99999999999999usd",
+        ] {
             assert!(bad.parse::<Amount>().is_err(), "{bad}");
         }
     }

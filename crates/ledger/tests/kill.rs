@@ -66,7 +66,8 @@ fn child(path: &Path) {
         let ledger = ledger.clone();
         std::thread::spawn(move || {
             loop {
-                let Some(job) = block_on(ledger.claim_next(lease(&format!("w{i}")), now())).expect("claim") else {
+                let Some(job) = block_on(ledger.claim_next(lease(&format!("w{i}")), now())).expect("claim")
+                else {
                     std::thread::yield_now();
                     continue;
                 };
@@ -146,6 +147,10 @@ fn parent() {
         let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open after a kill");
         block_on(check(&ledger, &told, round));
     }
+    let (accepted, ended) = (told.accepted.len(), told.ended.len());
+    say(&format!(
+        "killed {ROUNDS} times: {accepted} jobs accepted, {ended} of them ended by who was killed; none lost"
+    ));
 }
 
 async fn check(ledger: &SqliteLedger, told: &Told, round: u32) {

@@ -9,12 +9,22 @@ const NOON: OffsetDateTime = datetime!(2026-11-23 12:00 UTC);
 /// What a client or a worker does.
 #[derive(Clone, Debug)]
 enum Act {
-    Wait { millis: i64 },
-    Ask { engine_ms: u64, micros: u64 },
+    Wait {
+        millis: i64,
+    },
+    Ask {
+        engine_ms: u64,
+        micros: u64,
+    },
     Share,
     /// The job that was let in so many before the last ends and took this share of its reservation, in percent.
-    End { which: prop::sample::Index, percent: u64 },
-    Release { which: prop::sample::Index },
+    End {
+        which: prop::sample::Index,
+        percent: u64,
+    },
+    Release {
+        which: prop::sample::Index,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -30,7 +40,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    let rate = prop::option::of((1u32..20, prop_oneof![Just(Unit::Second), Just(Unit::Minute), Just(Unit::Hour)]));
+    let rate =
+        prop::option::of((1u32..20, prop_oneof![Just(Unit::Second), Just(Unit::Minute), Just(Unit::Hour)]));
     let per = || prop_oneof![Just(Period::Day), Just(Period::Month)];
     let time = prop::option::of((0u64..20_000, per()));
     let money = prop::option::of((0u64..2_000_000, per()));
@@ -246,9 +257,11 @@ fn a_clock_that_goes_back_breaks_nothing() {
 #[test]
 fn old_days_are_forgotten_but_not_what_is_reserved() {
     let mut account = Account::default();
-    let open = account.admit(&Policy::default(), NOON, Spend { engine_ms: 5, amount: None }).expect("no limits");
+    let open =
+        account.admit(&Policy::default(), NOON, Spend { engine_ms: 5, amount: None }).expect("no limits");
     let next_day = NOON + Duration::DAY;
-    let ended = account.admit(&Policy::default(), next_day, Spend { engine_ms: 5, amount: None }).expect("no limits");
+    let ended =
+        account.admit(&Policy::default(), next_day, Spend { engine_ms: 5, amount: None }).expect("no limits");
     account.settle(&ended, &ended.reserved, 1);
     account.forget_days_before(utc_day(NOON + Duration::days(9)));
     assert_eq!(account.days.keys().copied().collect::<Vec<_>>(), [utc_day(NOON)]);

@@ -14,7 +14,6 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::store::{Condition, ETag};
-use uuid::Uuid;
 
 use super::cells::{Seen, TRIES};
 use super::{BucketLedger, paths};
@@ -38,14 +37,6 @@ struct Signpost {
     body: Option<Fingerprint>,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// Makes every writing another version: S3's entity tag is a hash of the content.
-    nonce: Uuid,
-}
-
-impl Signpost {
-    fn new(job: Option<JobId>, body: Option<Fingerprint>, at: OffsetDateTime) -> Self {
-        Self { job, body, at, nonce: Uuid::new_v4() }
-    }
 }
 
 /// What somebody is looking for along a signpost.
@@ -160,7 +151,7 @@ impl BucketLedger {
                     (name, Condition::Unchanged(etag))
                 }
             };
-            let post = Signpost::new(Some(name), *body, now);
+            let post = Signpost { job: Some(name), body: *body, at: now };
             if let Some(etag) = self.cells.write(path, &post, condition).await? {
                 return Ok(Way::Make(Ours { path: path.clone(), body: *body, etag }, name));
             }
@@ -172,7 +163,7 @@ impl BucketLedger {
     /// Points our signposts elsewhere. False if somebody took one over.
     async fn point(&self, posts: &mut [Ours], to: Option<JobId>, now: OffsetDateTime) -> Result<bool> {
         for ours in posts {
-            let post = Signpost::new(to, ours.body, now);
+            let post = Signpost { job: to, body: ours.body, at: now };
             match self.cells.write(&ours.path, &post, Condition::Unchanged(ours.etag.clone())).await? {
                 Some(etag) => ours.etag = etag,
                 None => return Ok(false),
@@ -240,7 +231,7 @@ impl BucketLedger {
         }
         if !new.reuse.any() {
             // For whoever looks for it later. The job is accepted whether this succeeds or not.
-            let post = Signpost::new(Some(id), None, now);
+            let post = Signpost { job: Some(id), body: None, at: now };
             let same = paths::same(&new.owner, &new.fingerprint);
             let _ = self.cells.write(&same, &post, Condition::Always).await;
         }

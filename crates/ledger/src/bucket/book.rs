@@ -73,13 +73,19 @@ impl BucketLedger {
         id: JobId,
         now: OffsetDateTime,
     ) -> Result<Result<(Hold, Vec<Standing>), Refused>> {
+        // The same in every attempt, so that one that got through unheard is recognised.
+        let hold_id = Uuid::new_v4();
         let admit = |book: Option<Book>| {
             let mut book = book.unwrap_or_default();
+            if let Some(held) = book.holds.get(&hold_id) {
+                return Change::Leave(Ok((held.hold.clone(), book.account.standing(&new.policy, now))));
+            }
             book.account.forget_days_before(utc_day(now - Duration::days(DAYS_KEPT)));
             match book.account.admit(&new.policy, now, new.reserve) {
                 Ok(hold) => {
+                    let hold = Hold { id: hold_id, ..hold };
                     let held = Held { owner: new.owner.clone(), job: id, since: now, hold: hold.clone() };
-                    book.holds.insert(hold.id, held);
+                    book.holds.insert(hold_id, held);
                     let standing = book.account.standing(&new.policy, now);
                     Change::Write(book, Ok((hold, standing)))
                 }

@@ -10,7 +10,8 @@ use futures::future::BoxFuture;
 use futures::lock::{Mutex as AsyncMutex, OwnedMutexGuard};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tintype_core::store::{Condition, ETag, Key, NewObject, ObjectStore, StoreError};
+use tintype_core::store::{Condition, ETag, Key, NewObject, Object, ObjectStore, StoreError};
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
@@ -30,12 +31,17 @@ const READERS: usize = 16;
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     v: u32,
+    /// Tells this writing from every other. S3's entity tag is a hash of the content, so without it two writers of the
+    /// same content could not be told apart.
+    write: Uuid,
     record: T,
 }
 
+/// What every version of an envelope has.
 #[derive(Deserialize)]
-struct Version {
+struct Head {
     v: u32,
+    write: Uuid,
 }
 
 /// A record and the version in which it was seen.
@@ -67,22 +73,31 @@ impl Cells {
     }
 
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Seen<T>>> {
+        let Some((object, _)) = self.get(path).await? else { return Ok(None) };
+        let Envelope { record, .. } =
+            serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
+        Ok(Some(Seen { record, etag: object.meta.etag }))
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<(Object, Head)>> {
         let object = match self.store.get(&key(path)?, None).await {
             Ok(object) => object,
             Err(StoreError::NotFound) => return Ok(None),
             Err(error) => return Err(Error::unavailable(error)),
         };
-        let corrupt = |error| Error::corrupt(path, error);
-        let Version { v } = serde_json::from_slice(&object.bytes).map_err(corrupt)?;
-        if v > VERSION {
-            return Err(Error::Newer { what: path.to_owned(), found: v, known: VERSION });
+        let head: Head =
+            serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
+        if head.v > VERSION {
+            return Err(Error::Newer { what: path.to_owned(), found: head.v, known: VERSION });
         }
-        let Envelope { record, .. } = serde_json::from_slice(&object.bytes).map_err(corrupt)?;
-        Ok(Some(Seen { record, etag: object.meta.etag }))
+        Ok(Some((object, head)))
     }
 
     /// Reads many records at a time; those that are not there are left out, the order is kept.
-    pub(super) async fn read_all<T: DeserializeOwned + Send>(&self, paths: Vec<String>) -> Result<Vec<(String, T)>> {
+    pub(super) async fn read_all<T: DeserializeOwned + Send>(
+        &self,
+        paths: Vec<String>,
+    ) -> Result<Vec<(String, T)>> {
         let reads = paths.into_iter().map(|path| async move {
             let seen = self.read::<T>(&path).await?;
             Ok(seen.map(|seen| (path, seen.record)))
@@ -92,18 +107,25 @@ impl Cells {
     }
 
     /// Writes a record if the condition holds; `None` if it does not.
+    ///
+    /// A client of S3 repeats a write whose answer it did not hear, and is then told that the condition does not hold:
+    /// it was the write itself that changed the object. So what is there is looked at once more.
     pub(super) async fn write<T: Serialize + Sync>(
         &self,
         path: &str,
         record: &T,
         condition: Condition,
     ) -> Result<Option<ETag>> {
-        let bytes = serde_json::to_vec(&Envelope { v: VERSION, record })
+        let write = Uuid::new_v4();
+        let bytes = serde_json::to_vec(&Envelope { v: VERSION, write, record })
             .map_err(|error| Error::corrupt(path, error))?;
         let object = NewObject { bytes: Bytes::from(bytes), content_type: "application/json".to_owned() };
         match self.store.put_if(&key(path)?, object, condition).await {
             Ok(etag) => Ok(Some(etag)),
-            Err(StoreError::ConditionFailed | StoreError::NotFound) => Ok(None),
+            Err(StoreError::ConditionFailed | StoreError::NotFound) => {
+                let there = self.get(path).await?;
+                Ok(there.filter(|(_, head)| head.write == write).map(|(object, _)| object.meta.etag))
+            }
             Err(error) => Err(Error::unavailable(error)),
         }
     }

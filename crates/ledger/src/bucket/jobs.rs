@@ -99,7 +99,7 @@ impl BucketLedger {
     }
 
     /// Every job that may be open, by age within its owner.
-    async fn open_jobs(&self) -> Result<Vec<JobRecord>> {
+    pub(super) async fn open_jobs(&self) -> Result<Vec<JobRecord>> {
         let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
         let marked = marks.iter().filter_map(|path| paths::marked(path));
         let records = marked.map(|(owner, id)| paths::job(&owner, id)).collect();
@@ -201,11 +201,15 @@ impl BucketLedger {
         Ok(if job.deleted { Finished::Discarded(job) } else { Finished::Ended(job) })
     }
 
-    pub(super) async fn erase(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+    pub(super) async fn erase(
+        &self,
+        owner: &OwnerId,
+        id: JobId,
+        now: OffsetDateTime,
+    ) -> Result<Option<JobRecord>> {
         let mut before = None;
         let erase = |job: &mut JobRecord| {
             if job.deleted {
-                before = None;
                 return false;
             }
             before = Some(job.clone());

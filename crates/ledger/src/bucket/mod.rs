@@ -2,7 +2,7 @@
 //!
 //! Whatever S3 promises for an object that was written is promised here. Every change costs a read and a write or
 //! two, so a job's life is about a dozen requests; a key's account is one object, which a bucket can change some ten
-//! times a second. [`claim_next`](crate::Ledger::claim_next), `position` and a bounded queue read every open job: they are for
+//! times a second. [`claim_next`](crate::Ledger::claim_next), `position`, `load` and a bounded queue read every open job: they are for
 //! tens of jobs, and turns are those that one process gave. On Lambda nobody polls: there, a job is
 //! [claimed](crate::Ledger::claim) by its id.
 //!
@@ -28,9 +28,9 @@ use crate::accept::{Acceptance, NewJob};
 use crate::account::Day;
 use crate::error::{Error, Result};
 use crate::id::{JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run};
+use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
 use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
-use crate::ledger::{Claimed, Finished, JobPage, Ledger, Pulse, Recovered};
+use crate::ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
 use crate::limits::Standing;
 use crate::money::Spend;
 use crate::policy::Policy;
@@ -118,7 +118,13 @@ impl Ledger for BucketLedger {
         self.beat(run, until).await
     }
 
-    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime) -> Result<Finished> {
+    async fn finish(
+        &self,
+        run: &Run,
+        outcome: Outcome,
+        cost: Spend,
+        now: OffsetDateTime,
+    ) -> Result<Finished> {
         self.end_run(run, (outcome, cost), now).await
     }
 
@@ -146,6 +152,12 @@ impl Ledger for BucketLedger {
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
         self.place(owner, id).await
+    }
+
+    async fn load(&self) -> Result<Load> {
+        let open = self.open_jobs().await?;
+        let count = |status| open.iter().filter(|job| job.status == status).count() as u64;
+        Ok(Load { queued: count(Status::Queued), running: count(Status::Running) })
     }
 
     async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {

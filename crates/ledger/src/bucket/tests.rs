@@ -6,7 +6,7 @@ use tintype_core::testing::MemoryStore;
 mod crashes;
 mod doubles;
 
-use doubles::{patient, quick};
+use doubles::{DeafStore, patient, quick};
 
 #[test]
 fn keeps_the_contract() {
@@ -23,4 +23,10 @@ fn several_processes_share_a_bucket() {
     let store = Arc::new(MemoryStore::default());
     let open = |_| -> Arc<dyn Ledger> { Arc::new(BucketLedger::new(store.clone(), patient())) };
     race_contract(&(0..4).map(open).collect::<Vec<_>>());
+}
+
+#[test]
+fn keeps_the_contract_when_answers_are_lost() {
+    block_on(ledger_contract(&BucketLedger::new(Arc::new(DeafStore::default()), quick())));
+    race_contract(&[Arc::new(BucketLedger::new(Arc::new(DeafStore::default()), quick()))]);
 }

@@ -10,7 +10,8 @@ fn a_record_is_kept_as_readable_json() {
         day: now.date(),
         reserved: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
     };
-    let mut job = crate::testing::new_job("acme", "tiger").into_record(JobId::from(uuid::Uuid::nil()), hold, now);
+    let mut job =
+        crate::testing::new_job("acme", "tiger").into_record(JobId::from(uuid::Uuid::nil()), hold, now);
     job.start(crate::testing::lease("w", 60), now);
     job.end(Outcome::Failed(Reason::OutcomeUnknown), Spend { engine_ms: 1, amount: None }, now);
     let text = serde_json::to_value(&job).expect("plain data");
@@ -29,7 +30,14 @@ fn a_record_is_kept_as_readable_json() {
 
 #[test]
 fn names_are_what_the_records_say() {
-    for reason in [Reason::Engine, Reason::Store, Reason::Deadline, Reason::Overrun, Reason::OutcomeUnknown, Reason::Crashed] {
+    for reason in [
+        Reason::Engine,
+        Reason::Store,
+        Reason::Deadline,
+        Reason::Overrun,
+        Reason::OutcomeUnknown,
+        Reason::Crashed,
+    ] {
         assert_eq!(serde_json::to_value(reason).expect("plain data"), reason.name());
     }
     assert!(Status::Failed(Reason::Engine).is_final() && !Status::Running.is_final());

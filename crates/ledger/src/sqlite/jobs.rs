@@ -9,7 +9,7 @@ use crate::account::DAYS_KEPT;
 use crate::error::Result;
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
-use crate::ledger::{Claimed, Finished, JobPage, Pulse, Recovered};
+use crate::ledger::{Claimed, Finished, JobPage, Load, Pulse, Recovered};
 use crate::money::Spend;
 use crate::policy::utc_day;
 use crate::turns::{Waiting, ahead};
@@ -71,7 +71,11 @@ pub(super) fn claim(
     Ok(Claimed::Yours(job))
 }
 
-pub(super) fn claim_next(connection: &Connection, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+pub(super) fn claim_next(
+    connection: &Connection,
+    lease: Lease,
+    now: OffsetDateTime,
+) -> Result<Option<JobRecord>> {
     while let Some(next) = waiting(connection)?.into_iter().min_by_key(Waiting::rank) {
         let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
         let Some(mut job) = rows::jobs(connection, sql, [&next.owner])?.pop() else { break };
@@ -79,7 +83,8 @@ pub(super) fn claim_next(connection: &Connection, lease: Lease, now: OffsetDateT
             save(connection, &job)?;
             continue;
         }
-        let sql = "INSERT INTO turns (owner, turn) SELECT ?1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
+        let sql =
+            "INSERT INTO turns (owner, turn) SELECT ?1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
                    ON CONFLICT (owner) DO UPDATE SET turn = excluded.turn";
         connection.prepare_cached(sql)?.execute([&next.owner])?;
         job.start(lease, now);
@@ -112,6 +117,14 @@ pub(super) fn position(connection: &Connection, owner: &OwnerId, id: JobId) -> R
         .prepare_cached(sql)?
         .query_row(params![owner.as_str(), rows::bytes(&id)], |row| row.get(0))?;
     Ok(Some(ahead(&waiting(connection)?, &owner.as_str().to_owned(), earlier)))
+}
+
+pub(super) fn load(connection: &Connection) -> Result<Load> {
+    let sql = "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued'),
+                      (SELECT count(*) FROM jobs WHERE status = 'running')";
+    let (queued, running): (u32, u32) =
+        connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Load { queued: queued.into(), running: running.into() })
 }
 
 /// True if one more job may wait.

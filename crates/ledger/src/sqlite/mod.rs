@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::id::{JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, Lease, Lost, Outcome, Run};
 use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
-use crate::ledger::{Claimed, Finished, JobPage, Ledger, Pulse, Recovered};
+use crate::ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
 use crate::limits::Standing;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
@@ -169,7 +169,13 @@ impl Ledger for SqliteLedger {
         self.writer.call(move |connection| jobs::heartbeat(connection, &run, until)).await
     }
 
-    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime) -> Result<Finished> {
+    async fn finish(
+        &self,
+        run: &Run,
+        outcome: Outcome,
+        cost: Spend,
+        now: OffsetDateTime,
+    ) -> Result<Finished> {
         let run = run.clone();
         self.writer.call(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
     }
@@ -210,6 +216,10 @@ impl Ledger for SqliteLedger {
         self.reader.call(move |connection| jobs::position(connection, &owner, id)).await
     }
 
+    async fn load(&self) -> Result<Load> {
+        self.reader.call(jobs::load).await
+    }
+
     async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
         let revise = move |connection: &Connection| {
@@ -229,8 +239,10 @@ impl Ledger for SqliteLedger {
 
     async fn standing(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Standing>> {
         let (key, first) = (key.clone(), policy.first_day(now));
-        let account =
-            self.reader.call(move |connection| rows::account(connection, &key, (first, utc_day(now)))).await?;
+        let account = self
+            .reader
+            .call(move |connection| rows::account(connection, &key, (first, utc_day(now))))
+            .await?;
         Ok(account.standing(policy, now))
     }
 }

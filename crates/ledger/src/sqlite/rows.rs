@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::{Date, OffsetDateTime};
 
-use crate::account::{Account, Day};
 use crate::accept::{IDEMPOTENCY_LIFE, Idempotency};
+use crate::account::{Account, Day};
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
 use crate::job::JobRecord;
@@ -109,7 +109,8 @@ pub(super) fn save_idempotency(
     job: JobId,
     now: OffsetDateTime,
 ) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO idempotency (owner, key, body, job, created) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql =
+        "INSERT OR REPLACE INTO idempotency (owner, key, body, job, created) VALUES (?1, ?2, ?3, ?4, ?5)";
     let key = Fingerprint::of(idempotency.key.as_bytes());
     let row = params![owner.as_str(), key.as_bytes(), idempotency.body.as_bytes(), bytes(&job), nanos(now)];
     connection.prepare_cached(sql)?.execute(row)?;

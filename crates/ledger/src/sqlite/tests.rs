@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{accepted, at, completed, ledger_contract, lease, new_job, once, race_contract, today};
+use crate::testing::{accepted, at, completed, lease, ledger_contract, new_job, once, race_contract, today};
 use futures::executor::block_on;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -118,7 +118,8 @@ fn work_that_fails_is_undone_alone() {
     assert!(matches!(block_on(bad), Err(Error::Unavailable(_))));
     assert!(matches!(block_on(again), Err(Error::Unavailable(_))), "the name is taken");
     let count = ledger.reader.call(|connection| {
-        Ok(connection.query_row("SELECT group_concat(owner) FROM turns", [], |row| row.get::<_, String>(0))?)
+        Ok(connection
+            .query_row("SELECT group_concat(owner) FROM turns", [], |row| row.get::<_, String>(0))?)
     });
     assert_eq!(block_on(count).expect("count"), "good");
 }

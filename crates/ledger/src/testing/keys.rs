@@ -18,7 +18,10 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     assert_eq!((record.name.as_str(), record.created, record.admin), ("Acme, Inc.", at(0), false));
     assert_eq!(record.owner.as_str(), record.id.as_str(), "a new owner of its own");
     let (other, other_record) = ledger
-        .create_key(NewKey { owner: Some(owner("acme")), admin: true, expires: Some(at(100)), ..new("b") }, at(1))
+        .create_key(
+            NewKey { owner: Some(owner("acme")), admin: true, expires: Some(at(100)), ..new("b") },
+            at(1),
+        )
         .await
         .expect("create");
     assert_eq!((other_record.owner.as_str(), other_record.admin), ("acme", true));

@@ -41,12 +41,16 @@ async fn rate(ledger: &dyn Ledger) {
     let stored = NewJob { reuse: Reuse { stored: true, ..Reuse::default() }, ..limited("a") };
     let first = accepted(ledger, limited("a"), 0).await;
     completed(ledger, &first, 0).await;
-    let Acceptance::Stored { standing, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept") else {
+    let Acceptance::Stored { standing, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept")
+    else {
         panic!("a stored picture takes a turn too");
     };
     assert_eq!((standing[0].remaining, standing[0].resets_at), (0, Some(at(60))));
     let third = refused(ledger, limited("b"), 1).await;
-    assert_eq!(third, Refused { limit: Limit::Rate("2/min".parse().expect("rate")), retry: Retry::At(at(30)) });
+    assert_eq!(
+        third,
+        Refused { limit: Limit::Rate("2/min".parse().expect("rate")), retry: Retry::At(at(30)) }
+    );
     assert_eq!(refused(ledger, stored, 29).await.retry, Retry::At(at(30)));
     let job = accepted(ledger, limited("b"), 30).await;
     completed(ledger, &job, 31).await;
@@ -59,7 +63,10 @@ async fn concurrency(ledger: &dyn Ledger) {
     let first = accepted(ledger, limited("a"), 0).await;
     let second = accepted(ledger, limited("b"), 0).await;
     let third = refused(ledger, limited("c"), 1).await;
-    assert!(matches!(third, Refused { limit: Limit::Concurrency(_), retry: Retry::WhenOneEnds }), "{third:?}");
+    assert!(
+        matches!(third, Refused { limit: Limit::Concurrency(_), retry: Retry::WhenOneEnds }),
+        "{third:?}"
+    );
     let running = claimed(ledger, &first, 1).await;
     assert!(matches!(refused(ledger, limited("c"), 1).await.limit, Limit::Concurrency(_)), "running counts");
     let failed = Outcome::Failed(Reason::Engine);
@@ -87,7 +94,11 @@ async fn budgets(ledger: &dyn Ledger) {
     let overrun = Spend { engine_ms: 1_900, amount: None };
     ledger.finish(&running.run(), Outcome::Failed(Reason::Overrun), overrun, at(5)).await.expect("finish");
     let used = today(ledger, "time").await;
-    assert_eq!((used.spent.engine_ms, used.reserved.engine_ms), (3_300, 0), "a failure is charged what it took");
+    assert_eq!(
+        (used.spent.engine_ms, used.reserved.engine_ms),
+        (3_300, 0),
+        "a failure is charged what it took"
+    );
     assert_eq!(refused(ledger, timed("d"), 6).await.retry, Retry::At(midnight));
     let left = ledger.standing(&key_of("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
     assert_eq!((left[0].remaining, left[0].resets_at), (0, Some(midnight)));

@@ -25,7 +25,11 @@ async fn one_worker_has_it(ledger: &dyn Ledger) {
     let claim = |worker: &'static str, until| ledger.claim(&job.owner, job.id, lease(worker, until), at(1));
     let Claimed::Yours(running) = claim("w1", 10).await.expect("claim") else { panic!("it was free") };
     assert_eq!((running.status, running.runs, running.started), (Status::Running, 1, Some(at(1))));
-    assert_eq!(claim("w1", 10).await.expect("claim"), Claimed::Yours(running.clone()), "the same claim again");
+    assert_eq!(
+        claim("w1", 10).await.expect("claim"),
+        Claimed::Yours(running.clone()),
+        "the same claim again"
+    );
     assert_eq!(claim("w2", 10).await.expect("claim"), Claimed::Taken(running.clone()));
     let stranger = ledger.claim(&owner("else"), job.id, lease("w1", 10), at(1)).await.expect("claim");
     assert_eq!(stranger, Claimed::Gone);
@@ -95,10 +99,8 @@ async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
 }
 
 async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
-    let (dead, alive) = (
-        accepted(ledger, new_job("dead", "a"), 0).await,
-        accepted(ledger, new_job("dead", "b"), 0).await,
-    );
+    let (dead, alive) =
+        (accepted(ledger, new_job("dead", "a"), 0).await, accepted(ledger, new_job("dead", "b"), 0).await);
     let waiting = accepted(ledger, new_job("dead", "c"), 0).await;
     let lost = claimed(ledger, &dead, 1).await;
     let kept = claimed(ledger, &alive, 1).await;
@@ -187,7 +189,11 @@ async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
     let page = ledger.jobs(&job.owner, None, 10).await.expect("list");
     assert_eq!(page.jobs, []);
     let used = today(ledger, "gone").await;
-    assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (1_400, true), "what was charged stays charged");
+    assert_eq!(
+        (used.spent.engine_ms, used.reserved.is_zero()),
+        (1_400, true),
+        "what was charged stays charged"
+    );
 }
 
 async fn lists_are_newest_first(ledger: &dyn Ledger) {

@@ -3,7 +3,7 @@
 use super::{accepted, at, completed, cost, lease, new_job, owner, pictures};
 use crate::accept::NewJob;
 use crate::job::{JobRecord, Reason, Status};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Load};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     assert_eq!(next(ledger, 0).await, None, "the queue starts empty");
@@ -12,6 +12,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     who_runs_less_comes_first(ledger).await;
     the_late_are_passed_over(ledger).await;
     assert_eq!(next(ledger, 0).await, None, "and ends empty");
+    assert_eq!(ledger.load().await.expect("load"), Load::default());
 }
 
 async fn next(ledger: &dyn Ledger, seconds: i64) -> Option<JobRecord> {
@@ -72,6 +73,7 @@ async fn who_runs_less_comes_first(ledger: &dyn Ledger) {
     }
     let first = next(ledger, 55).await.expect("one waits");
     let second = next(ledger, 55).await.expect("one waits");
+    assert_eq!(ledger.load().await.expect("load"), Load { queued: 1, running: 2 });
     let idle = accepted(ledger, new_job("idle", "a"), 56).await;
     let idle_too = accepted(ledger, new_job("idle", "b"), 57).await;
     let mut taken = Vec::new();

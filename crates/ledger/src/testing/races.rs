@@ -68,9 +68,8 @@ fn one_key_is_one_job(ledgers: &[Arc<dyn Ledger>]) {
     let policy = Policy { rate: "1/day".parse().ok(), ..Policy::default() };
     let answers = accept_all(ledgers, |_| NewJob { policy: policy.clone(), ..once("race-key", "a", "k") });
     assert_eq!((count_accepted(&answers), jobs_of(&answers).len()), (1, 1));
-    let others = |answer: &Acceptance| {
-        matches!(answer, Acceptance::Accepted { .. } | Acceptance::Replayed { .. })
-    };
+    let others =
+        |answer: &Acceptance| matches!(answer, Acceptance::Accepted { .. } | Acceptance::Replayed { .. });
     assert!(answers.iter().all(others), "{answers:?}");
     let used = block_on(today(&*ledgers[0], "race-key"));
     assert_eq!((used.jobs, used.reserved.engine_ms), (1, 1_000), "{used:?}");
@@ -113,7 +112,8 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
     let let_in = race(ledgers, |_, ledger| {
         block_on(async {
             let new = NewJob { policy: policy.clone(), ..new_job("race-crowd", "a") };
-            let Acceptance::Accepted { job, standing } = ledger.accept(new, at(0)).await.expect("accept") else {
+            let Acceptance::Accepted { job, standing } = ledger.accept(new, at(0)).await.expect("accept")
+            else {
                 return false;
             };
             assert!(standing[0].remaining < 4);
@@ -178,5 +178,8 @@ fn one_end_is_charged(ledgers: &[Arc<dyn Ledger>]) {
     assert!(ends.iter().all(|end| matches!(end, Finished::Ended(_))), "{ends:?}");
     let used = block_on(today(&*ledgers[0], "race-end"));
     assert_eq!((used.spent.engine_ms, used.pictures, used.reserved.is_zero()), (700, 1, true));
-    assert_eq!(block_on(ledgers[0].job(&owner("race-end"), job.id)).expect("get").map(|job| job.runs), Some(1));
+    assert_eq!(
+        block_on(ledgers[0].job(&owner("race-end"), job.id)).expect("get").map(|job| job.runs),
+        Some(1)
+    );
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use super::doubles::{Death, DyingStore};
 use super::*;
 use crate::accept::Reuse;
-use crate::job::{Interrupted, Status};
+use crate::job::Interrupted;
 use crate::policy::utc_day;
 use crate::testing::{at, cost, key_of, lease, new_job, once, owner, pictures};
 
@@ -161,6 +161,12 @@ fn what_is_read_is_checked() {
         block_on(ledger.key(&id))
     };
     assert!(matches!(put("no json"), Err(Error::Corrupt { .. })));
-    assert!(matches!(put(r#"{"v":1,"record":{}}"#), Err(Error::Corrupt { .. })));
-    assert!(matches!(put(r#"{"v":2,"record":{}}"#), Err(Error::Newer { found: 2, .. })));
+    assert!(matches!(
+        put(r#"{"v":1,"write":"00000000-0000-0000-0000-000000000000","record":{}}"#),
+        Err(Error::Corrupt { .. })
+    ));
+    assert!(matches!(
+        put(r#"{"v":2,"write":"00000000-0000-0000-0000-000000000000","then":1}"#),
+        Err(Error::Newer { found: 2, .. })
+    ));
 }
