@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 use super::cpu::{is_cpu, prepared, tensor, view};
 use super::feature_map::FeatureMap;
 use super::linear::Stored;
-use super::project::{Rows, Start, project};
+use super::project::{Rows, Start, packed, project};
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,8 @@ impl Conv2d {
             candle_core::bail!("a convolution of {shape:?} got a weight of shape {:?}", weight.dims())
         }
         let weight = if is_cpu(weight) {
-            prepared(&weight.permute((2, 3, 1, 0))?)?.reshape((height * width * inputs, outputs))?
+            let packed = packed(&view(&prepared(weight)?)?, outputs, height * width);
+            tensor(packed, (height * width * inputs, outputs))?
         } else {
             weight.contiguous()?
         };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::cpu::{is_cpu, prepared, tensor, view};
-use super::project::{Rows, Start, project};
+use super::project::{Rows, Start, packed, project};
 
 /// `y = x Wᵀ + b` on the last dimension.
 #[derive(Clone, Debug)]
@@ -21,8 +21,13 @@ impl Linear {
     /// # Errors
     /// If the weight is not a matrix.
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        weight.dims2()?;
-        Ok(Self { weight: prepared(&weight.t()?)?, bias: bias.map(prepared).transpose()? })
+        let (outputs, inputs) = weight.dims2()?;
+        let weight = if is_cpu(weight) {
+            tensor(packed(&view(&prepared(weight)?)?, outputs, 1), (inputs, outputs))?
+        } else {
+            weight.t()?.contiguous()?
+        };
+        Ok(Self { weight, bias: bias.map(prepared).transpose()? })
     }
 
     /// Takes `[…, inputs]`, returns `[…, outputs]`.

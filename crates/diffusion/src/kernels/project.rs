@@ -97,3 +97,50 @@ pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start:
         }
     }
 }
+
+/// Puts weights `[outputs, inputs, positions]`, as PyTorch stores them, into the order of rows that [`project`] takes:
+/// `[positions, inputs, outputs]`.
+pub(super) fn packed(weights: &[f32], outputs: usize, positions: usize) -> Vec<f32> {
+    const BLOCK: usize = 16;
+    let mut packed = vec![0.0; weights.len()];
+    if packed.is_empty() {
+        return packed;
+    }
+    let inputs = weights.len() / outputs / positions;
+    let mut parts: Vec<(usize, usize, &mut [f32])> = Vec::new();
+    for (position, rows) in packed.chunks_exact_mut(inputs * outputs).enumerate() {
+        let blocks = rows.chunks_mut(BLOCK * outputs).enumerate();
+        parts.extend(blocks.map(|(block, rows)| (block * BLOCK, position, rows)));
+    }
+    // All positions of the same inputs one after the other: they lie side by side in the source.
+    parts.sort_unstable_by_key(|(input, position, _)| (*input, *position));
+    parts.into_par_iter().for_each(|(first, position, rows)| {
+        for output in (0..outputs).step_by(BLOCK) {
+            for (input, row) in rows.chunks_exact_mut(outputs).enumerate() {
+                let end = (output + BLOCK).min(outputs);
+                for (at, weight) in row[output..end].iter_mut().enumerate() {
+                    *weight = weights[((output + at) * inputs + first + input) * positions + position];
+                }
+            }
+        }
+    });
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_moves_every_weight_to_its_place() {
+        for (outputs, inputs, positions) in [(3, 5, 9), (20, 33, 4), (17, 16, 1), (1, 1, 1)] {
+            let weights: Vec<f32> = (0..outputs * inputs * positions).map(|i| i as f32).collect();
+            let packed = packed(&weights, outputs, positions);
+            for (i, weight) in weights.into_iter().enumerate() {
+                let (position, input, output) = (i % positions, i / positions % inputs, i / positions / inputs);
+                assert_eq!(packed[(position * inputs + input) * outputs + output], weight);
+            }
+        }
+        assert!(packed(&[], 0, 9).is_empty());
+    }
+}

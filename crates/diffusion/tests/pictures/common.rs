@@ -53,5 +53,4 @@ pub fn assert_close(what: &str, found: &Tensor, reference: &Tensor, tolerance: f
     let worst = found.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / variance.sqrt();
     assert!(found.iter().all(|x| x.is_finite()), "{what}: not all numbers are finite");
     assert!(worst <= tolerance, "{what}: off by {worst:e} standard deviations");
-    println!("{what}: off by {worst:e} standard deviations");
 }
