@@ -9,6 +9,8 @@ pub mod denoiser;
 mod engine;
 mod error;
 mod files;
+#[cfg(test)]
+mod golden;
 pub mod hub;
 pub mod kernels;
 mod layers;
@@ -22,5 +24,5 @@ mod weights;
 
 pub use engine::{DeviceChoice, DiffusionEngine, EngineOptions};
 pub use error::ModelError;
-pub use files::ModelFiles;
+pub use files::{EmbeddedFiles, ModelFiles};
 pub use weights::Weights;

@@ -91,7 +91,6 @@ impl Config {
     }
 
     fn read(options: &mut Options, method: Method, pndm: bool) -> Result<Self, ModelError> {
-        let leads = method == Method::Ddim || pndm;
         let ddim = method == Method::Ddim;
         let solver = method == Method::DpmSolver && !pndm;
         let config = Self {
@@ -101,7 +100,7 @@ impl Config {
             betas: betas(options)?,
             rescale_zero_snr: options.take("rescale_betas_zero_snr", false)?,
             prediction: prediction(options, method)?,
-            spacing: spacing(options, if leads { "leading" } else { "linspace" })?,
+            spacing: spacing(options, if ddim { "leading" } else { "linspace" })?,
             steps_offset: options.take("steps_offset", 0)?,
             clip: if ddim { clip(options)? } else { None },
             set_alpha_to_one: !ddim || options.take("set_alpha_to_one", true)?,

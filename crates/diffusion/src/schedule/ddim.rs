@@ -19,17 +19,17 @@ pub(super) fn plan(config: &Config, training: &Training, steps: usize) -> Result
     let alpha = |timestep: f64| training.alphas.get(timestep as usize).map(|alpha| f64::from(*alpha));
     let last = if config.set_alpha_to_one { 1.0 } else { f64::from(training.alphas[0]) };
     let distance = (total / steps) as f64;
-    let steps = timesteps
-        .iter()
-        .map(|timestep| {
-            let from = alpha(*timestep)
-                .ok_or_else(|| ModelError::steps(&config.file, steps, total - config.steps_offset))?;
-            let before = timestep - distance;
-            let to = if before < 0.0 { last } else { alpha(before).unwrap_or(last) };
-            Ok(step(config, from, to))
-        })
-        .collect::<Result<_, ModelError>>()?;
-    Ok(Sampler { steps, timesteps, init_noise_sigma: 1.0, clip: config.clip, before: None })
+    let mut shares = Vec::with_capacity(steps);
+    for timestep in &timesteps {
+        let from = alpha(*timestep).ok_or_else(|| ModelError::steps(&config.file, steps, total - 1))?;
+        let before = timestep - distance;
+        shares.push((from, if before < 0.0 { last } else { alpha(before).unwrap_or(last) }));
+    }
+    let sigma = |alpha: f64| ((1.0 - alpha) / alpha).sqrt();
+    let sigmas =
+        shares.iter().map(|(from, _)| sigma(*from)).chain(shares.last().map(|(_, to)| sigma(*to))).collect();
+    let steps = shares.into_iter().map(|(from, to)| step(config, from, to)).collect();
+    Ok(Sampler { steps, timesteps, sigmas, init_noise_sigma: 1.0, clip: config.clip, before: None })
 }
 
 /// The step from one share of the sample to another.

@@ -14,7 +14,7 @@ pub(super) fn plan(config: &Config, training: &Training, steps: usize) -> Result
     let trained = training.sigmas();
     // λ = ln(α/σ) = −ln of the ratio of noise to sample, and falls with the timestep.
     let last = trained.iter().filter(|sigma| -f64::from(**sigma).ln() >= config.lambda_min_clipped).count();
-    if steps == 0 || steps + 1 > last {
+    if steps == 0 || steps >= last {
         return Err(ModelError::steps(&config.file, steps, last.saturating_sub(1)));
     }
     let mut timesteps: Vec<f64> = match config.spacing {
@@ -52,7 +52,7 @@ pub(super) fn plan(config: &Config, training: &Training, steps: usize) -> Result
             step(config.prediction, before, sigmas[i], sigmas[i + 1])
         })
         .collect();
-    Ok(Sampler { steps, timesteps, init_noise_sigma: 1.0, clip: None, before: None })
+    Ok(Sampler { steps, timesteps, sigmas, init_noise_sigma: 1.0, clip: None, before: None })
 }
 
 /// The step from one level of noise to another, in samples `α·x + σ·ε`; of the second order if the level before is given.

@@ -45,7 +45,7 @@ pub(super) fn plan(
         Spacing::Trailing | Spacing::Linspace => most,
     };
     let steps = sigmas.windows(2).map(|pair| step(config, pair[0], pair[1], kind)).collect();
-    Ok(Sampler { steps, timesteps, init_noise_sigma, clip: None, before: None })
+    Ok(Sampler { steps, timesteps, sigmas, init_noise_sigma, clip: None, before: None })
 }
 
 /// The step from one level of noise to another, in samples `x + σ·ε`.

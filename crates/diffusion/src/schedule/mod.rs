@@ -23,6 +23,9 @@ mod sampler;
 mod spacing;
 mod training;
 
+#[cfg(test)]
+mod tests;
+
 pub use sampler::Sampler;
 
 use crate::{ModelError, ModelFiles};

@@ -7,6 +7,8 @@ use candle_core::{Result, Tensor};
 pub struct Sampler {
     pub(super) steps: Vec<Step>,
     pub(super) timesteps: Vec<f64>,
+    /// The ratio of noise to sample before each step, and after the last.
+    pub(super) sigmas: Vec<f64>,
     pub(super) init_noise_sigma: f64,
     /// The clean sample is cut off at ± this.
     pub(super) clip: Option<f64>,
@@ -54,6 +56,12 @@ impl Sampler {
     #[must_use]
     pub fn timesteps(&self) -> &[f64] {
         &self.timesteps
+    }
+
+    /// The ratio of noise to sample before each step, and after the last.
+    #[must_use]
+    pub fn sigmas(&self) -> &[f64] {
+        &self.sigmas
     }
 
     /// What standard normal noise is multiplied with to become the first sample.

@@ -16,7 +16,8 @@ pub(super) fn leading(config: &Config, last: usize, parts: usize, count: usize) 
     (0..count).rev().map(|i| ((i + skipped) * distance + config.steps_offset) as f64).collect()
 }
 
-/// Timesteps at equal distances back from `last`, rounded to whole ones.
+/// Timesteps at equal distances back from `last`, rounded to whole ones. For some numbers of steps the last division
+/// leaves a crumb, which the reference takes for one more step below the first timestep; here it is not one.
 pub(super) fn trailing(config: &Config, last: usize, count: usize) -> Vec<f64> {
     let distance = config.train_timesteps as f64 / count as f64;
     let count = (last as f64 / distance).ceil() as usize;

@@ -62,11 +62,17 @@ impl Training {
     }
 }
 
-/// `count` numbers from `start` to `end`, rounded as PyTorch does it: from both ends to the middle.
+/// `count` numbers from `start` to `end`, rounded as PyTorch does it: from both ends to the middle, and once for both operations.
 fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
     let step = (end - start) / (count - 1) as f32;
     (0..count)
-        .map(|i| if i < count / 2 { start + step * i as f32 } else { end - step * (count - i - 1) as f32 })
+        .map(|i| {
+            if i < count / 2 {
+                step.mul_add(i as f32, start)
+            } else {
+                (-step).mul_add((count - i - 1) as f32, end)
+            }
+        })
         .collect()
 }
 

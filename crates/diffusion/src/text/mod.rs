@@ -7,6 +7,9 @@ mod special;
 mod tokenizer;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use candle_core::{DType, Device, Tensor};
 use tintype_core::engine::Warning;
 

@@ -28,6 +28,8 @@ pub(super) struct Special {
 pub(super) struct Added {
     pub(super) content: String,
     pub(super) id: Option<u32>,
+    /// Whether it is looked for in the cleaned text: in lower case, then.
+    pub(super) normalized: bool,
 }
 
 /// A token in one of the files: its text, or an object around it.
@@ -37,6 +39,8 @@ enum Token {
     Text(String),
     Object {
         content: String,
+        #[serde(default)]
+        normalized: bool,
         #[serde(default)]
         lstrip: bool,
         #[serde(default)]
@@ -50,6 +54,14 @@ impl Token {
     fn content(&self) -> &str {
         match self {
             Token::Text(content) | Token::Object { content, .. } => content,
+        }
+    }
+
+    /// This token, with `normalized` for where its file does not say.
+    fn or_normalized(self, normalized: bool) -> (String, bool) {
+        match self {
+            Token::Text(content) => (content, normalized),
+            Token::Object { content, normalized, .. } => (content, normalized),
         }
     }
 
@@ -113,21 +125,29 @@ impl Special {
                 .and_then(Value::as_u64)
                 .and_then(|n| usize::try_from(n).ok()),
         };
-        let implied = [&special.start, &special.end, &special.unknown, &special.pad].map(String::clone);
-        let others = [named.bos_token, named.eos_token, named.unk_token, named.sep_token, named.pad_token]
+        // The class makes tokens of the first three itself, unless a file has made them.
+        let own = [
+            (named.bos_token, &special.start),
+            (named.eos_token, &special.end),
+            (named.unk_token, &special.unknown),
+        ]
+        .map(|(token, content)| (token.unwrap_or_else(|| Token::Text(content.clone())), None, true));
+        let pad = Token::Text(special.pad.clone());
+        let others = [named.sep_token, named.pad_token, named.cls_token, named.mask_token]
             .into_iter()
-            .chain([named.cls_token, named.mask_token])
             .flatten()
-            .chain(named.additional_special_tokens.into_iter().flatten());
-        let unnumbered = others.chain(implied.into_iter().map(Token::Text)).map(|token| (token, None));
-        for (token, id) in numbered.into_iter().chain(unnumbered) {
+            .chain(named.additional_special_tokens.into_iter().flatten())
+            .chain([pad])
+            .map(|token| (token, None, false));
+        let numbered = numbered.into_iter().map(|(token, id)| (token, id, false));
+        for (token, id, normalized) in numbered.chain(own).chain(others) {
             if let Some(option) = token.strange() {
                 let option = format!("{option} of the token {:?}", token.content());
                 return Err(ModelError::unsupported(files.path(CONFIG), &option, true, "false"));
             }
-            let content = token.content();
+            let (content, normalized) = token.or_normalized(normalized);
             if !content.is_empty() && special.added.iter().all(|known| known.content != content) {
-                special.added.push(Added { content: content.to_owned(), id });
+                special.added.push(Added { content, id, normalized });
             }
         }
         Ok(special)

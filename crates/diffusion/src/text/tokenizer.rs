@@ -1,12 +1,13 @@
 //! CLIP's tokenizer: byte pairs over words.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, Token};
 
-use super::special::{Added, Special};
-use super::words::{Cleaned, Rules, Word};
+use super::special::Special;
+use super::words::{Cleaned, Word};
 use super::{Cut, Tokens};
 use crate::{ModelError, ModelFiles};
 
@@ -15,14 +16,15 @@ const MERGES: &str = "tokenizer/merges.txt";
 /// transformers reads no more merges than CLIP has, however many there are.
 const MOST_MERGES: usize = 49_152 - 256 - 2;
 
-/// Text to numbers, exactly as the transformers class that `model_index.json` names would: `CLIPTokenizer` (as it is without the
-/// package ftfy) or `CLIPTokenizerFast`.
+/// Text to numbers by the rules that CLIP was trained with, as transformers' `CLIPTokenizerFast` has them, and `CLIPTokenizer` from its
+/// version 5. (Before that, the latter takes every Chinese character for a word unless the package ftfy is there, which in turn
+/// repairs broken encodings first; neither is done here.)
 pub struct Tokenizer {
-    rules: Rules,
     pairs: BPE,
-    /// Found in a prompt before anything else, the longest first.
-    added: Vec<(String, u32)>,
-    unknown: u32,
+    /// Found in a prompt as it is written, before anything else.
+    added: Added,
+    /// Found in what is left, once it is cleaned.
+    added_clean: Added,
     start: u32,
     end: u32,
     pad: u32,
@@ -35,29 +37,32 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError`] for a file that is missing or malformed, or a class or option that is not supported.
     pub fn load(files: &ModelFiles, positions: usize) -> Result<Self, ModelError> {
-        let rules = rules(files)?;
+        check_class(files)?;
         let special = Special::load(files)?;
         let vocabulary: HashMap<String, u32> = files.read_json(VOCABULARY)?;
         let merges = merges(files)?;
         let mut numbers = vocabulary.clone();
-        let mut added = Vec::new();
-        for Added { content, id } in special.added {
+        let (mut added, mut added_clean) = (Added::default(), Added::default());
+        for token in special.added {
             // Those without a number and outside the vocabulary come after everything that has one.
-            let id = id
-                .or_else(|| numbers.get(&content).copied())
+            let id = token
+                .id
+                .or_else(|| numbers.get(&token.content).copied())
                 .map_or_else(|| u32::try_from(numbers.len()), Ok)
                 .map_err(|_| ModelError::malformed(files.path(VOCABULARY), "numbers that fit 32 bits"))?;
-            numbers.insert(content.clone(), id);
-            added.push((content, id));
+            if token.normalized {
+                added_clean.push(Cleaned::new(&token.content, 0).text().to_owned(), id);
+            } else {
+                added.push(token.content.clone(), id);
+            }
+            numbers.insert(token.content, id);
         }
-        added.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
         let number = |token: &str| {
             numbers.get(token).copied().ok_or_else(|| {
                 ModelError::malformed(files.path(VOCABULARY), format!("a number for the token {token:?}"))
             })
         };
-        let (unknown, start) = (number(&special.unknown)?, number(&special.start)?);
-        let (end, pad) = (number(&special.end)?, number(&special.pad)?);
+        let (start, end, pad) = (number(&special.start)?, number(&special.end)?, number(&special.pad)?);
         let mut builder = BPE::builder().end_of_word_suffix("</w>".to_owned());
         if vocabulary.contains_key(&special.unknown) {
             builder = builder.unk_token(special.unknown);
@@ -79,12 +84,12 @@ impl Tokenizer {
                 "3 and more",
             ));
         }
-        Ok(Self { rules, pairs, added, unknown, start, end, pad, length })
+        Ok(Self { pairs, added, added_clean, start, end, pad, length })
     }
 
     /// Checks that every number is one of the encoder's `embeddings`.
     pub(super) fn check_fits(&self, files: &ModelFiles, embeddings: usize) -> Result<(), ModelError> {
-        let added = self.added.iter().map(|(_, id)| *id);
+        let added = self.added.0.iter().chain(&self.added_clean.0).map(|(_, id)| *id);
         let most = self.pairs.get_vocab().into_values().chain(added).max().unwrap_or(0);
         if most as usize >= embeddings {
             let expected = format!("numbers below the encoder's `vocab_size` of {embeddings}, got {most}");
@@ -116,31 +121,19 @@ impl Tokenizer {
 
     /// All tokens of the prompt, and where in it each begins.
     fn split(&self, prompt: &str, tokens: &mut Vec<(u32, usize)>) {
-        let mut plain = 0;
-        let mut at = 0;
-        while let Some(c) = prompt[at..].chars().next() {
-            let found = self.added.iter().find(|(content, _)| prompt[at..].starts_with(content.as_str()));
-            let Some((content, id)) = found else {
-                at += c.len_utf8();
-                continue;
-            };
-            self.split_plain(&prompt[plain..at], plain, tokens);
-            tokens.push((*id, at));
-            at += content.len();
-            plain = at;
+        for (range, id) in self.added.split(prompt) {
+            match id {
+                Some(id) => tokens.push((id, range.start)),
+                None => self.split_clean(&Cleaned::new(&prompt[range.clone()], range.start), tokens),
+            }
         }
-        self.split_plain(&prompt[plain..], plain, tokens);
     }
 
-    /// The same for a part without added tokens, which begins at byte `start`.
-    fn split_plain(&self, text: &str, start: usize, tokens: &mut Vec<(u32, usize)>) {
-        let cleaned = Cleaned::new(self.rules, text, start);
-        for word in cleaned.words() {
-            let whole = self.rules == Rules::Slow && matches!(word.text, "<|startoftext|>" | "<|endoftext|>");
-            if whole {
-                tokens.push((self.pairs.token_to_id(word.text).unwrap_or(self.unknown), word.origin[0]));
-            } else {
-                self.split_word(&word, tokens);
+    fn split_clean(&self, cleaned: &Cleaned, tokens: &mut Vec<(u32, usize)>) {
+        for (range, id) in self.added_clean.split(cleaned.text()) {
+            match id {
+                Some(id) => tokens.push((id, cleaned.part(range).origin[0])),
+                None => cleaned.words(range).for_each(|word| self.split_word(&word, tokens)),
             }
         }
     }
@@ -155,20 +148,53 @@ impl Tokenizer {
     }
 }
 
-/// The rules of the class that `model_index.json` names.
-fn rules(files: &ModelFiles) -> Result<Rules, ModelError> {
+/// Tokens that are found in a text before it is taken apart, with their numbers.
+#[derive(Default)]
+struct Added(Vec<(String, u32)>);
+
+impl Added {
+    /// Takes a token in, unless there is nothing to find; the longest is looked for first.
+    fn push(&mut self, content: String, id: u32) {
+        if !content.is_empty() {
+            let place = self.0.partition_point(|(other, _)| other.len() >= content.len());
+            self.0.insert(place, (content, id));
+        }
+    }
+
+    /// The text in order, as ranges of its bytes: these tokens, and what lies between them.
+    fn split(&self, text: &str) -> Vec<(Range<usize>, Option<u32>)> {
+        let mut parts = Vec::new();
+        let mut plain = 0;
+        let mut at = 0;
+        while let Some(c) = text[at..].chars().next() {
+            match self.0.iter().find(|(content, _)| text[at..].starts_with(content.as_str())) {
+                None => at += c.len_utf8(),
+                Some((content, id)) => {
+                    parts.extend([(plain..at, None), (at..at + content.len(), Some(*id))]);
+                    at += content.len();
+                    plain = at;
+                }
+            }
+        }
+        parts.push((plain..at, None));
+        parts
+    }
+}
+
+/// Checks the class that `model_index.json` names, if it names one.
+fn check_class(files: &ModelFiles) -> Result<(), ModelError> {
     #[derive(serde::Deserialize)]
     struct Index {
+        #[serde(default)]
         tokenizer: (Option<String>, Option<String>),
     }
     let index: Index = files.read_json("model_index.json")?;
     match index.tokenizer.1.as_deref() {
-        Some("CLIPTokenizer") => Ok(Rules::Slow),
-        Some("CLIPTokenizerFast") => Ok(Rules::Fast),
-        other => Err(ModelError::unsupported(
+        Some("CLIPTokenizer" | "CLIPTokenizerFast") | None => Ok(()),
+        Some(other) => Err(ModelError::unsupported(
             files.path("model_index.json"),
             "tokenizer",
-            other.unwrap_or("null"),
+            other,
             "CLIPTokenizer, CLIPTokenizerFast",
         )),
     }

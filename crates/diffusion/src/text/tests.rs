@@ -1,0 +1,179 @@
+//! Tokenizer and text encoder beside transformers'.
+
+use std::fs;
+
+use candle_core::{DType, Device};
+use serde::Deserialize;
+
+use super::*;
+use crate::golden::{Golden, close, fixture};
+
+#[derive(Deserialize)]
+struct Prompts {
+    prompts: Vec<String>,
+    #[serde(rename = "clip-large")]
+    large: Expected,
+    #[serde(rename = "clip-huge")]
+    huge: Expected,
+}
+
+/// What the reference makes of the prompts.
+#[derive(Deserialize)]
+struct Expected {
+    pad: u32,
+    /// Without the padding.
+    ids: Vec<Vec<u32>>,
+    /// The character at which the first token begins that did not fit.
+    cut: Vec<Option<usize>>,
+}
+
+fn prompts() -> Prompts {
+    let text = fs::read_to_string(fixture("prompts.json")).expect("a fixture");
+    serde_json::from_str(&text).expect("prompts")
+}
+
+fn files(name: &str) -> ModelFiles {
+    ModelFiles::folder(fixture(name)).expect("a model")
+}
+
+#[test]
+fn a_thousand_prompts_become_the_references_tokens() {
+    let Prompts { prompts, large, huge } = prompts();
+    assert_eq!(prompts.len(), 1000);
+    for (name, expected) in [("clip-large", large), ("clip-huge", huge)] {
+        let tokenizer = Tokenizer::load(&files(name), 77).expect("a tokenizer");
+        let mut cuts = 0;
+        for (i, prompt) in prompts.iter().enumerate() {
+            let mut ids = expected.ids[i].clone();
+            ids.resize(77, expected.pad);
+            let tokens = tokenizer.tokenize(prompt);
+            assert_eq!(tokens.ids, ids, "{name}: {prompt:?}");
+            let cut = expected.cut[i].map(|at| prompt.chars().skip(at).collect::<String>());
+            assert_eq!(tokens.cut.map(|cut| cut.left_out), cut, "{name}: {prompt:?}");
+            cuts += usize::from(cut.is_some());
+        }
+        assert!(cuts > 50, "too few prompts are over-long: {cuts}");
+    }
+}
+
+#[test]
+fn a_cut_prompt_says_what_was_left_out() {
+    let tokenizer = Tokenizer::load(&files("clip-large"), 77).expect("a tokenizer");
+    let prompt = format!("{}and the rest", "cat ".repeat(75));
+    let cut = tokenizer.tokenize(&prompt).cut.expect("a cut");
+    assert_eq!(
+        cut.into_warning("prompt"),
+        Warning::PromptCut { parameter: "prompt", limit: 77, left_out: "and the rest".to_owned() }
+    );
+    assert_eq!(tokenizer.tokenize(&"cat ".repeat(75)).cut, None);
+    // A shorter encoder than tokenizer: the encoder's length counts.
+    let short = Tokenizer::load(&files("clip-large"), 8).expect("a tokenizer").tokenize("a b c d e f g h");
+    assert_eq!((short.ids.len(), short.cut.map(|cut| cut.left_out)), (8, Some("g h".to_owned())));
+}
+
+#[test]
+fn hidden_states_are_the_references() {
+    for (name, width) in [("clip-large", 24), ("clip-huge", 32)] {
+        let encoder = TextEncoder::load(&files(name), &Device::Cpu, DType::F32).expect("an encoder");
+        assert_eq!((encoder.width(), encoder.length()), (width, 77));
+        let golden = Golden::load(&format!("{name}/golden.safetensors"));
+        let ids = golden.tensor("ids").to_dtype(DType::U32).and_then(|ids| ids.to_vec2()).expect("ids");
+        let tokens: Vec<Tokens> = ids.into_iter().map(|ids| Tokens { ids, cut: None }).collect();
+        let states = encoder.encode(&tokens).expect("states");
+        close(name, &states, golden.tensor("states"), 1e-4);
+        let alone = encoder.encode(&tokens[1..2]).expect("states");
+        close("a prompt alone", &alone, &golden.tensor("states").narrow(0, 1, 1).expect("a prompt"), 1e-4);
+    }
+}
+
+#[test]
+fn sixteen_bits_are_near() {
+    let encoder = TextEncoder::load(&files("clip-huge"), &Device::Cpu, DType::F16).expect("an encoder");
+    let tokens = encoder.tokenize("");
+    let states = encoder.encode(&[tokens]).expect("states").to_dtype(DType::F32).expect("numbers");
+    let golden = Golden::load("clip-huge/golden.safetensors");
+    close("f16", &states, &golden.tensor("states").narrow(0, 0, 1).expect("a prompt"), 2e-2);
+}
+
+#[test]
+fn prompts_of_no_length_are_an_error() {
+    let encoder = TextEncoder::load(&files("clip-large"), &Device::Cpu, DType::F32).expect("an encoder");
+    let long = encoder.tokenize("a");
+    let short = Tokens { ids: vec![1, 2, 3], cut: None };
+    let unknown = Tokens { ids: vec![1_000_000; 77], cut: None };
+    for prompts in
+        [&[][..], &[long.clone(), short][..], &[Tokens { ids: vec![1; 78], cut: None }][..], &[unknown][..]]
+    {
+        assert!(matches!(encoder.encode(prompts), Err(ModelError::Tensor(_))));
+    }
+    assert!(encoder.encode(&[long]).is_ok());
+}
+
+#[test]
+fn special_tokens_are_found_as_the_reference_finds_them() {
+    let special = |pad: &str| format!(r#"{{"bos_token": "<|startoftext|>", "pad_token": {pad}}}"#);
+    let object = r#"{"content": "[PAD]", "normalized": true}"#;
+    let upper = "A <|ENDOFTEXT|> b<|startoftext|>c";
+    for (pad, prompt, expected) in [
+        (r#""<|endoftext|>""#, upper, &[1554, 320, 1555, 321, 1554, 322, 1555][..]),
+        (r#""<|endoftext|>""#, "wow!! X!", &[1554, 86, 78, 342, 0, 256, 343, 256, 1555]),
+        (r#""!""#, "wow!! X!", &[1554, 86, 78, 342, 0, 0, 343, 0, 1555]),
+        (r#""[PAD]""#, "a  [Pad]b[PAD]", &[1554, 320, 314, 797, 323, 316, 321, 1556, 1555]),
+        (object, "a  [Pad]b[PAD]", &[1554, 320, 1556, 321, 1556, 1555]),
+    ] {
+        let (_folder, files) = changed("tokenizer/special_tokens_map.json", &special(pad));
+        let ids = Tokenizer::load(&files, 77).expect("a tokenizer").tokenize(prompt).ids;
+        assert_eq!(ids[..expected.len()], *expected, "{pad}: {prompt}");
+    }
+}
+
+/// The fixture with one file written anew.
+fn changed(name: &str, content: &str) -> (tempfile::TempDir, ModelFiles) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for part in ["tokenizer", "text_encoder"] {
+        fs::create_dir(folder.path().join(part)).expect("a folder");
+        for entry in fs::read_dir(fixture("clip-large").join(part)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), folder.path().join(part).join(entry.file_name())).expect("a copy");
+        }
+    }
+    fs::write(folder.path().join("model_index.json"), "{}").expect("a file");
+    fs::write(folder.path().join(name), content).expect("a file");
+    let files = ModelFiles::folder(folder.path()).expect("a model");
+    (folder, files)
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said() {
+    let config = |change: &str| format!(r#"{{"hidden_size": 24, "vocab_size": 9999, {change}}}"#);
+    for (name, content, expected) in [
+        ("model_index.json", r#"{"tokenizer": ["transformers", "T5Tokenizer"]}"#.to_owned(), "T5Tokenizer"),
+        ("tokenizer/vocab.json", "{}".to_owned(), "merges of tokens that the vocabulary has"),
+        ("tokenizer/vocab.json", "[1]".to_owned(), "from token to number"),
+        ("tokenizer/merges.txt", "#version\na b c".to_owned(), "line 2"),
+        (
+            "tokenizer/merges.txt",
+            "#version\na nothing".to_owned(),
+            "merges of tokens that the vocabulary has",
+        ),
+        ("tokenizer/tokenizer_config.json", r#"{"model_max_length": 2}"#.to_owned(), "model_max_length"),
+        (
+            "tokenizer/special_tokens_map.json",
+            r#"{"pad_token": {"content": "x", "lstrip": true}}"#.to_owned(),
+            "lstrip",
+        ),
+        ("text_encoder/config.json", config(r#""hidden_act": "gelu_new""#), "hidden_act"),
+        ("text_encoder/config.json", config(r#""num_attention_heads": 7"#), "num_attention_heads"),
+        ("text_encoder/config.json", config(r#""architectures": ["T5EncoderModel"]"#), "architectures"),
+        ("text_encoder/config.json", config(r#""use_attention_mask": true"#), "use_attention_mask"),
+        ("text_encoder/config.json", config(r#""num_attention_heads": 3"#), "token_embedding.weight"),
+        ("text_encoder/config.json", r#"{"vocab_size": 100}"#.to_owned(), "vocab_size"),
+        ("text_encoder/model.safetensors", "nothing".to_owned(), "safetensors"),
+    ] {
+        let (_folder, files) = changed(name, &content);
+        let Err(error) = TextEncoder::load(&files, &Device::Cpu, DType::F32) else {
+            panic!("{name} with {content} was taken");
+        };
+        assert!(error.to_string().contains(expected), "{name} with {content}: {error}");
+    }
+}
