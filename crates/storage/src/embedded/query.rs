@@ -1,0 +1,41 @@
+//! A request's query string, as far as signatures go.
+
+use http::Uri;
+use percent_encoding::percent_decode_str;
+
+/// Names and values as sent; decoded when asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    pub(crate) fn of(uri: &'a Uri) -> Self {
+        Self(uri.query().unwrap_or_default())
+    }
+
+    fn pairs(self) -> impl Iterator<Item = (String, String)> {
+        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        self.0.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+    }
+
+    /// The value of the first parameter with this name.
+    pub(crate) fn first(self, name: &str) -> Option<String> {
+        self.pairs().find(|(found, _)| found == name).map(|(_, value)| value)
+    }
+
+    fn has(self, name: &str) -> bool {
+        self.first(name).is_some()
+    }
+
+    /// It bears a Signature Version 4, right or wrong.
+    pub(crate) fn is_signed_v4(self) -> bool {
+        self.has("X-Amz-Signature") || self.has("X-Amz-Algorithm")
+    }
+
+    /// It bears a Signature Version 2, right or wrong.
+    pub(crate) fn is_signed_v2(self) -> bool {
+        self.has("AWSAccessKeyId") || self.has("Signature")
+    }
+}

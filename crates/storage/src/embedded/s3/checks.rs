@@ -1,0 +1,97 @@
+//! The checksums that clients send along, before their bytes or after them.
+
+use http::HeaderMap;
+use md5::Md5;
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::Checksum;
+use s3s::{S3Result, TrailingHeaders, s3_error};
+
+use crate::embedded::file::Checksums;
+
+/// The headers, in the order of [`values`].
+pub(super) const NAMES: [&str; 5] = [
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+];
+
+fn values(sums: Checksum) -> [Option<String>; 5] {
+    [
+        sums.checksum_crc32,
+        sums.checksum_crc32c,
+        sums.checksum_crc64nvme,
+        sums.checksum_sha1,
+        sums.checksum_sha256,
+    ]
+}
+
+/// What a body must add up to.
+pub(super) struct Checks {
+    /// Base64.
+    md5: Option<String>,
+    expected: [Option<String>; 5],
+    trailer: Option<TrailingHeaders>,
+    hasher: ChecksumHasher,
+}
+
+impl Checks {
+    /// Expects what the headers say, and what they announce to come behind the body.
+    pub(super) fn new(
+        md5: Option<String>,
+        expected: Checksum,
+        headers: &HeaderMap,
+        trailer: Option<TrailingHeaders>,
+    ) -> Self {
+        let expected = values(expected);
+        let announced = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
+        let wanted = |at: usize| {
+            expected[at].is_some() || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(NAMES[at]))
+        };
+        let hasher = ChecksumHasher {
+            crc32: wanted(0).then(Default::default),
+            crc32c: wanted(1).then(Default::default),
+            crc64nvme: wanted(2).then(Default::default),
+            sha1: wanted(3).then(Default::default),
+            sha256: wanted(4).then(Default::default),
+        };
+        Self { md5, expected, trailer, hasher }
+    }
+
+    /// Expects nothing.
+    pub(super) fn none() -> Self {
+        Self::new(None, Checksum::default(), &HeaderMap::new(), None)
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// Compares, and returns what was computed.
+    pub(super) fn finish(self, md5: [u8; 16]) -> S3Result<Checksums> {
+        if self.md5.is_some_and(|expected| expected != base64_simd::STANDARD.encode_to_string(md5)) {
+            return Err(s3_error!(BadDigest, "the content is not what Content-MD5 says"));
+        }
+        let mut found = Checksums::new();
+        let computed = values(self.hasher.finalize());
+        for ((name, computed), expected) in NAMES.iter().zip(computed).zip(self.expected) {
+            let Some(computed) = computed else { continue };
+            let in_trailer = || {
+                let trailer = self.trailer.as_ref()?;
+                trailer.read(|headers| Some(headers.get(*name)?.to_str().ok()?.to_owned())).flatten()
+            };
+            if expected.or_else(in_trailer).is_some_and(|expected| expected != computed) {
+                return Err(s3_error!(BadDigest, "the content is not what {name} says"));
+            }
+            found.insert((*name).to_owned(), computed);
+        }
+        Ok(found)
+    }
+}
+
+/// The MD5 of several parts' MD5s, which is the first half of the ETag of what they are put together to.
+pub(super) fn md5_of(parts: &[u8]) -> [u8; 16] {
+    use md5::Digest;
+    Md5::digest(parts).into()
+}

@@ -1,0 +1,98 @@
+//! From what the disk has to what S3 says.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::{ETag, EncodingType, Timestamp};
+use time::OffsetDateTime;
+
+/// What S3 leaves as it is when a listing is to be encoded.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
+
+pub(super) fn etag(value: &str) -> ETag {
+    ETag::Strong(value.to_owned())
+}
+
+pub(super) fn timestamp(seconds: i64) -> Timestamp {
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).into()
+}
+
+pub(super) fn seconds(time: Timestamp) -> i64 {
+    OffsetDateTime::from(time).unix_timestamp()
+}
+
+/// S3 has signed sizes.
+pub(super) fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A key as a listing writes it: XML cannot hold every character, so clients may ask for percent-encoding.
+pub(super) fn listed(text: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
+        utf8_percent_encode(text, KEPT).to_string()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Copies an object's checksums into the five fields that every such output has.
+macro_rules! set_checksums {
+    ($output:expr, $checksums:expr) => {{
+        let (output, checksums) = (&mut $output, $checksums);
+        output.checksum_crc32 = checksums.get("x-amz-checksum-crc32").cloned();
+        output.checksum_crc32c = checksums.get("x-amz-checksum-crc32c").cloned();
+        output.checksum_crc64nvme = checksums.get("x-amz-checksum-crc64nvme").cloned();
+        output.checksum_sha1 = checksums.get("x-amz-checksum-sha1").cloned();
+        output.checksum_sha256 = checksums.get("x-amz-checksum-sha256").cloned();
+    }};
+}
+pub(super) use set_checksums;
+
+/// The five checksums that a request expects.
+macro_rules! expected_checksums {
+    ($input:expr) => {
+        s3s::dto::Checksum {
+            checksum_crc32: $input.checksum_crc32.take(),
+            checksum_crc32c: $input.checksum_crc32c.take(),
+            checksum_crc64nvme: $input.checksum_crc64nvme.take(),
+            checksum_sha1: $input.checksum_sha1.take(),
+            checksum_sha256: $input.checksum_sha256.take(),
+            checksum_type: None,
+        }
+    };
+}
+pub(super) use expected_checksums;
+
+/// The headers that an object is to be stored with, out of the input of any operation that makes one.
+macro_rules! headers_of {
+    ($input:expr) => {
+        crate::embedded::file::Headers {
+            // S3's own default.
+            content_type: Some($input.content_type.take().unwrap_or_else(|| "binary/octet-stream".to_owned())),
+            cache_control: $input.cache_control.take(),
+            content_disposition: $input.content_disposition.take(),
+            content_encoding: $input.content_encoding.take(),
+            content_language: $input.content_language.take(),
+            expires: $input.expires.take().map(crate::embedded::s3::outputs::seconds),
+            user: $input.metadata.take().unwrap_or_default().into_iter().collect(),
+        }
+    };
+}
+pub(super) use headers_of;
+
+/// What `GET` and `HEAD` say of an object alike.
+macro_rules! set_described {
+    ($output:expr, $record:expr) => {{
+        let (output, record) = (&mut $output, $record);
+        let headers = record.headers.clone();
+        output.accept_ranges = Some("bytes".to_owned());
+        output.content_type = headers.content_type;
+        output.cache_control = headers.cache_control;
+        output.content_disposition = headers.content_disposition;
+        output.content_encoding = headers.content_encoding;
+        output.content_language = headers.content_language;
+        output.expires = headers.expires.map(crate::embedded::s3::outputs::timestamp);
+        output.e_tag = Some(crate::embedded::s3::outputs::etag(&record.etag));
+        output.last_modified = Some(crate::embedded::s3::outputs::timestamp(record.modified));
+        output.metadata = Some(headers.user.into_iter().collect());
+    }};
+}
+pub(super) use set_described;

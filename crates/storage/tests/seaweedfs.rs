@@ -1,0 +1,173 @@
+//! Other people's S3 service as the referee: our client against SeaweedFS, and one table of verdicts for both services.
+//!
+//! Needs SeaweedFS's program `weed`: on the path, or named by `TINTYPE_WEED`.
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use common::{Served, get, send};
+use http::{Method, StatusCode};
+use tintype_core::secret::Secret;
+use tintype_core::store::{Key, NewObject, ObjectStore, Presign};
+use tintype_core::testing::{store_contract_with_keys, strange_keys};
+use tintype_storage::S3Store;
+
+/// A start takes some seconds; a busy machine needs longer.
+const START: Duration = Duration::from_secs(120);
+const BUCKET: &str = "pictures";
+
+/// SeaweedFS in one process: master, volume server, filer and S3.
+struct Weed {
+    process: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Weed {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(folder: &Path, ports: &[u16; 8]) -> Child {
+    let program = std::env::var_os("TINTYPE_WEED").unwrap_or_else(|| "weed".into());
+    let config = folder.join("s3.json");
+    let identity = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"AKIDTEST","secretKey":"sekret"}],
+        "actions":["Admin","Read","Write","List"]}]}"#;
+    std::fs::write(&config, identity).expect("write the configuration");
+    let log = std::fs::File::create(folder.join("log")).expect("a log");
+    let names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"];
+    Command::new(&program)
+        .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"])
+        .args(["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"])
+        .args(names.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")))
+        .arg(format!("-dir={}", folder.display()))
+        .arg(format!("-s3.config={}", config.display()))
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()))
+}
+
+impl Weed {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // It takes no port 0, so free ones are looked for; all are held until all are known.
+        let held: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let ports = std::array::from_fn(|at| held[at].local_addr().expect("an address").port());
+        drop(held);
+        let process = start(folder.path(), &ports);
+        let url = format!("http://127.0.0.1:{}", ports[6]);
+        let mut weed = Self { process, url, _folder: folder };
+        weed.wait().await;
+        weed
+    }
+
+    /// Asks until a bucket can be made and written to.
+    async fn wait(&mut self) {
+        let began = Instant::now();
+        let store = self.client("").await;
+        let made = aws_sdk_s3::Client::from_conf(
+            aws_sdk_s3::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("us-east-1"))
+                .endpoint_url(&self.url)
+                .force_path_style(true)
+                .credentials_provider(Credentials::new("AKIDTEST", "sekret", None, None, "test"))
+                .build(),
+        );
+        let key = Key::new("ready").expect("a key");
+        loop {
+            let _ = made.create_bucket().bucket(BUCKET).send().await;
+            let object = NewObject { bytes: "ready".into(), content_type: "text/plain".into() };
+            match store.put(&key, object).await {
+                Ok(_) => break,
+                Err(error) => {
+                    let log = || std::fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
+                    assert!(began.elapsed() < START, "SeaweedFS did not start: {error}\n{}", log());
+                    assert!(self.process.try_wait().expect("a child").is_none(), "SeaweedFS ended:\n{}", log());
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+        store.delete(&key).await.expect("delete");
+    }
+
+    async fn client(&self, prefix: &str) -> S3Store {
+        common::remote(&self.url, BUCKET, prefix, ("AKIDTEST".into(), Secret::new("sekret"))).await
+    }
+}
+
+/// SeaweedFS keeps its objects in a tree of directories, so to it these keys are paths: it cleans `//`, takes a trailing slash
+/// for a directory, refuses `.` and `..`, and limits a segment to 255 bytes.
+fn kept_apart_by_seaweedfs() -> Vec<String> {
+    let is_path = |key: &String| {
+        key.starts_with('/') || key.ends_with('/') || key.contains("//") || key.split('/').any(|part| part.len() > 255 || part == "." || part == "..")
+    };
+    strange_keys().into_iter().filter(|key| !is_path(key)).collect()
+}
+
+/// What a service answers to one link, changed in every way that must not help.
+async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
+    let (key, other) = (Key::new("images/a.png").expect("a key"), Key::new("images/b.png").expect("a key"));
+    for key in [&key, &other] {
+        let object = NewObject { bytes: "picture".into(), content_type: "image/png".into() };
+        store.put(key, object).await.expect("put");
+    }
+    let how = |seconds| Presign { expires_in: Duration::from_secs(seconds), content_disposition: None };
+    let good = store.presign(&key, &how(60)).await.expect("presign").url;
+    let short = store.presign(&key, &how(1)).await.expect("presign").url;
+    let (path, _) = good.split_once('?').expect("a query");
+    let at = good.find("X-Amz-Signature=").expect("a signature") + "X-Amz-Signature=".len();
+    let flipped = if good[at..].starts_with('0') { "1" } else { "0" };
+    let forged = format!("{}{flipped}{}", &good[..at], &good[at + 1..]);
+    let mut found = vec![
+        ("good", get(&good).await.status),
+        ("bad signature", get(&forged).await.status),
+        ("no signature of the right form", get(&format!("{}x{}", &good[..at], &good[at + 1..])).await.status),
+        ("unsigned", get(path).await.status),
+        ("PUT with a GET link", send(Method::PUT, &good, &[]).await.status),
+        ("DELETE with a GET link", send(Method::DELETE, &good, &[]).await.status),
+        ("longer life", get(&good.replace("X-Amz-Expires=60", "X-Amz-Expires=600")).await.status),
+        ("more than 7 days", get(&good.replace("X-Amz-Expires=60", "X-Amz-Expires=604801")).await.status),
+        ("another key", get(&good.replace("images/a.png", "images/b.png")).await.status),
+        ("an added override", get(&format!("{good}&response-content-type=text%2Fhtml")).await.status),
+    ];
+    // Time is what makes it expire, so time has to pass.
+    let began = Instant::now();
+    let mut expired = get(&short).await.status;
+    while expired == StatusCode::OK && began.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        expired = get(&short).await.status;
+    }
+    found.push(("expired", expired));
+    assert_eq!(store.get(&key, None).await.expect("get").bytes, "picture", "a refused request changed the object");
+    found
+}
+
+#[tokio::test]
+async fn our_client_and_our_links_at_seaweedfs() {
+    let weed = Weed::start().await;
+    store_contract_with_keys(&weed.client("").await, &kept_apart_by_seaweedfs()).await;
+    store_contract_with_keys(&weed.client("a/prefix").await, &kept_apart_by_seaweedfs()).await;
+
+    let at_seaweedfs = verdicts(&weed.client("").await).await;
+    let served = Served::start().await;
+    let at_ours = verdicts(&*served.embedded.store()).await;
+    assert_eq!(at_ours, at_seaweedfs);
+    for (case, status) in at_ours {
+        let expected = match case {
+            "good" => StatusCode::OK,
+            "more than 7 days" => StatusCode::BAD_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        assert_eq!(status, expected, "{case}");
+    }
+}
