@@ -13,16 +13,16 @@ use tintype_ledger::id::Fingerprint;
 use tintype_ledger::job::{Interrupted, Lease, Outcome};
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::Policy;
-use tintype_ledger::{Ledger, SqliteLedger, Sync};
+use tintype_ledger::{Ledger, SqliteLedger, Synchronous};
 
 const JOBS: usize = 4_000;
 const OWNERS: usize = 100;
 
 fn main() {
-    for sync in [Sync::Normal, Sync::Full] {
+    for sync in [Synchronous::Normal, Synchronous::Full] {
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.db"), sync).expect("open");
-        say(&format!("SQLite, Sync::{sync:?}"));
+        say(&format!("SQLite, Synchronous::{sync:?}"));
         measure("accept, 1 caller", 1, JOBS / 4, |i| accept(&ledger, i, Policy::default()));
         measure("accept, 32 callers", 32, JOBS, |i| accept(&ledger, i, Policy::default()));
         let budgets = vec!["0.1s/day".parse().expect("a budget")];
@@ -38,7 +38,7 @@ fn say(line: &str) {
 }
 
 /// Does it `count` times from so many threads; prints the rate and what one took.
-fn measure(what: &str, threads: usize, count: usize, act: impl Fn(usize) + std::marker::Sync) {
+fn measure(what: &str, threads: usize, count: usize, act: impl Fn(usize) + Sync) {
     let times = Mutex::new(Vec::with_capacity(count));
     let begun = Instant::now();
     std::thread::scope(|scope| {

@@ -78,13 +78,21 @@ impl JobId {
     /// RFC 9562, section 6.2, method 3: the 12 bits after the milliseconds hold the fraction of one, so that jobs of
     /// one burst keep their order; the other 62 are random.
     pub fn new(now: OffsetDateTime) -> Self {
-        let nanos = now.unix_timestamp_nanos().max(0) as u64;
+        // Version 4 fixed a few bits of these; the builder sets the same ones for version 7.
+        Self::with_tail(now, Uuid::new_v4().as_bytes()[6..].try_into().expect("16 bytes less 6 are 10"))
+    }
+
+    fn with_tail(at: OffsetDateTime, mut tail: [u8; 10]) -> Self {
+        let nanos = at.unix_timestamp_nanos().max(0) as u64;
         let (millis, rest) = (nanos / 1_000_000, nanos % 1_000_000);
         let fraction = (rest * 4_096 / 1_000_000) as u16;
-        let mut tail: [u8; 10] = Uuid::new_v4().as_bytes()[6..].try_into().expect("16 bytes less 6 are 10");
-        // Version 4 fixed six bits of these; the builder sets them again for version 7.
         tail[..2].copy_from_slice(&fraction.to_be_bytes());
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid())
+    }
+
+    /// An id that sorts before every job accepted at `at` or later, and after every earlier one.
+    pub fn first(at: OffsetDateTime) -> Self {
+        Self::with_tail(at, [0; 10])
     }
 
     /// When the job was accepted, to the millisecond.
@@ -199,6 +207,8 @@ mod tests {
         assert_eq!(ids[0].created(), start);
         assert_eq!(ids[0].uuid().get_version_num(), 7);
         assert_ne!(JobId::new(start), JobId::new(start));
+        let middle = JobId::first(start + Duration::microseconds(500));
+        assert!(ids[499] < middle && middle < ids[500]);
         assert_eq!(ids[0].to_string().parse::<JobId>().expect("its own text"), ids[0]);
     }
 

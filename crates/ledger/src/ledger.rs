@@ -76,6 +76,9 @@ pub struct JobPage {
 /// Keeps keys, jobs, usage and idempotency records. Every method is atomic, lasting once it returns, and safe to
 /// ask again when its answer was lost. Times are handed in; the ledger looks at no clock.
 ///
+/// Times of several processes must agree to well within a lease. Dropping a future before it is done may leave what a
+/// crash leaves: nothing is lost, but what it took may come free late. Better to let it run.
+///
 /// A job that is another owner's is not there, whatever is asked of it.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -132,6 +135,10 @@ pub trait Ledger: Send + Sync {
 
     /// An owner's jobs, newest first, before `before`, at most `limit` (1 to 1,000).
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage>;
+
+    /// Jobs of all owners that were accepted before `before` and have ended, oldest first within an owner, at most
+    /// `limit` (1 to 1,000): what is to be deleted when records are kept for a time only.
+    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
     /// How many queued jobs come before this one if no more are accepted; `None` if it is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;

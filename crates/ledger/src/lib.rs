@@ -37,4 +37,4 @@ mod turns;
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
 pub use ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
-pub use sqlite::{SqliteLedger, Sync};
+pub use sqlite::{SqliteLedger, Synchronous};

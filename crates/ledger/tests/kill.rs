@@ -16,7 +16,7 @@ use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
 use tintype_ledger::job::{Interrupted, Lease, Lost, Outcome, Status};
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::{Policy, utc_day};
-use tintype_ledger::{Ledger, SqliteLedger, Sync};
+use tintype_ledger::{Ledger, SqliteLedger, Synchronous};
 
 const ROUNDS: u32 = 20;
 const OWNERS: [&str; 3] = ["acme", "beta", "corp"];
@@ -61,7 +61,7 @@ fn say(line: &str) {
 
 /// Accepts, runs, ends and cancels jobs until it is killed, and says what it has done once it is done.
 fn child(path: &Path) {
-    let ledger = Arc::new(SqliteLedger::open(path, Sync::Normal).expect("open"));
+    let ledger = Arc::new(SqliteLedger::open(path, Synchronous::Normal).expect("open"));
     let workers = [0u64, 1].map(|i| {
         let ledger = ledger.clone();
         std::thread::spawn(move || {
@@ -144,7 +144,7 @@ fn parent() {
         }
         let status = child.wait().expect("its end");
         assert!(!status.success(), "it was killed");
-        let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open after a kill");
+        let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open after a kill");
         block_on(check(&ledger, &told, round));
     }
     let (accepted, ended) = (told.accepted.len(), told.ended.len());

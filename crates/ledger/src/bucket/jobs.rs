@@ -245,6 +245,25 @@ impl BucketLedger {
         Ok(JobPage { jobs, next })
     }
 
+    pub(super) async fn old(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        let (first, limit) = (JobId::first(before), limit.clamp(1, 1_000));
+        let mut old = self.cells.list(paths::JOBS, None, usize::MAX).await?;
+        // Listed newest first within each owner.
+        old.retain(|path| paths::job_at(path).is_some_and(|id| id < first));
+        old.reverse();
+        let mut jobs = Vec::new();
+        for part in old.chunks(limit) {
+            let records = self.cells.read_all::<JobRecord>(part.to_vec()).await?;
+            let ended =
+                records.into_iter().map(|(_, job)| job).filter(|job| job.status.is_final() && !job.deleted);
+            jobs.extend(ended.take(limit - jobs.len()));
+            if jobs.len() == limit {
+                break;
+            }
+        }
+        Ok(jobs)
+    }
+
     pub(super) async fn recover_all(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         for mark in self.cells.list(paths::OPEN, None, MOST_OPEN).await? {

@@ -150,6 +150,10 @@ impl Ledger for BucketLedger {
         self.page(owner, before, limit).await
     }
 
+    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.old(before, limit).await
+    }
+
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
         self.place(owner, id).await
     }

@@ -16,15 +16,24 @@ pub(super) fn book(key: &KeyId) -> String {
     format!("{BOOKS}{key}")
 }
 
+/// The folder of every owner's jobs.
+pub(super) const JOBS: &str = "jobs/by-owner/";
+
 /// The folder of an owner's jobs.
 pub(super) fn jobs(owner: &OwnerId) -> String {
-    format!("jobs/by-owner/{owner}/")
+    format!("{JOBS}{owner}/")
 }
 
 /// A job's record. Its id is written upside down, because a bucket is listed in ascending order and jobs are wanted
 /// newest first.
 pub(super) fn job(owner: &OwnerId, id: JobId) -> String {
     format!("{}{:032x}", jobs(owner), !id.uuid().as_u128())
+}
+
+/// The job whose record lies there.
+pub(super) fn job_at(path: &str) -> Option<JobId> {
+    let upside_down = u128::from_str_radix(path.rsplit('/').next()?, 16).ok()?;
+    Some(JobId::from(uuid::Uuid::from_u128(!upside_down)))
 }
 
 /// A mark that a job may still be open. It is there before the job is and goes after the job has ended.
@@ -55,11 +64,12 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn newer_jobs_are_listed_first() {
+    fn newer_jobs_are_listed_first_and_found_again() {
         let owner: OwnerId = "acme".parse().expect("a name");
         let start = datetime!(2026-11-23 12:00 UTC);
         let (older, newer) = (JobId::new(start), JobId::new(start + Duration::MILLISECOND));
         assert!(job(&owner, newer) < job(&owner, older));
+        assert_eq!(job_at(&job(&owner, older)), Some(older));
         assert_eq!(marked(&open(&owner, newer)), Some((owner, newer)));
         assert_eq!(marked("jobs/open/else"), None);
     }

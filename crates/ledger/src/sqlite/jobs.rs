@@ -199,6 +199,17 @@ pub(super) fn page(
     Ok(JobPage { jobs, next })
 }
 
+pub(super) fn ended_before(
+    connection: &Connection,
+    before: OffsetDateTime,
+    limit: usize,
+) -> Result<Vec<JobRecord>> {
+    let sql = "SELECT record FROM jobs
+               WHERE id < ?1 AND deleted = 0 AND status NOT IN ('queued', 'running') ORDER BY id LIMIT ?2";
+    let limit = limit.clamp(1, 1_000) as i64;
+    rows::jobs(connection, sql, params![rows::bytes(&JobId::first(before)), limit])
+}
+
 pub(super) fn recover(connection: &Connection, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
     let sql = "SELECT record FROM jobs WHERE status = 'queued' AND deadline <= ?1
                UNION ALL

@@ -2,7 +2,7 @@
 //!
 //! One thread writes, one reads; write-ahead log. Callers who wait together are committed together. Killing the
 //! process loses nothing that was answered. Losing power may lose the last moments (what was committed since the last
-//! checkpoint, never the file's consistency) with [`Sync::Normal`], and nothing with [`Sync::Full`], which waits for
+//! checkpoint, never the file's consistency) with [`Synchronous::Normal`], and nothing with [`Synchronous::Full`], which waits for
 //! the disk at every commit. Several processes of one machine may share the file; network file systems will not do.
 
 mod accept;
@@ -38,7 +38,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// What a commit waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
+pub enum Synchronous {
     /// Until the operating system has it: survives the process, however it ends.
     #[default]
     Normal,
@@ -60,7 +60,7 @@ impl SqliteLedger {
     /// # Errors
     /// [`Error::Newer`] if a later version wrote it, [`Error::Corrupt`] if it is no database,
     /// [`Error::Unavailable`] if it cannot be opened.
-    pub fn open(path: &Path, sync: Sync) -> Result<Self> {
+    pub fn open(path: &Path, sync: Synchronous) -> Result<Self> {
         create_private(path).map_err(Error::unavailable)?;
         let mut writer = connect(path, sync)?;
         schema::migrate(&mut writer)?;
@@ -81,14 +81,14 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-fn connect(path: &Path, sync: Sync) -> Result<Connection> {
+fn connect(path: &Path, sync: Synchronous) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     let sync = match sync {
-        Sync::Normal => "normal",
-        Sync::Full => "full",
+        Synchronous::Normal => "normal",
+        Synchronous::Full => "full",
     };
     connection.pragma_update(None, "synchronous", sync)?;
     // A deleted job's prompt is overwritten, not only unlinked.
@@ -98,7 +98,7 @@ fn connect(path: &Path, sync: Sync) -> Result<Connection> {
 }
 
 /// What an error of SQLite's means.
-fn classify(code: Option<ErrorCode>, source: impl StdError + Send + std::marker::Sync + 'static) -> Error {
+fn classify(code: Option<ErrorCode>, source: impl StdError + Send + Sync + 'static) -> Error {
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::Contended { what: "the ledger's database".to_owned() }
@@ -209,6 +209,10 @@ impl Ledger for SqliteLedger {
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
         let owner = owner.clone();
         self.reader.call(move |connection| jobs::page(connection, &owner, before, limit)).await
+    }
+
+    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.reader.call(move |connection| jobs::ended_before(connection, before, limit)).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {

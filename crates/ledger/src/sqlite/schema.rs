@@ -42,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX jobs_queued ON jobs (owner, id) WHERE status = 'queued';
      CREATE INDEX jobs_late ON jobs (deadline) WHERE status = 'queued' AND deadline IS NOT NULL;
      CREATE INDEX jobs_running ON jobs (owner, lease_until) WHERE status = 'running';
+     CREATE INDEX jobs_old ON jobs (id);
      CREATE INDEX jobs_same ON jobs (owner, fingerprint, id);
 
      CREATE TABLE idempotency (

@@ -12,7 +12,7 @@ fn folder() -> (TempDir, std::path::PathBuf) {
 
 #[test]
 fn keeps_the_contract() {
-    for sync in [Sync::Normal, Sync::Full] {
+    for sync in [Synchronous::Normal, Synchronous::Full] {
         let (_folder, path) = folder();
         block_on(ledger_contract(&SqliteLedger::open(&path, sync).expect("open")));
     }
@@ -21,13 +21,14 @@ fn keeps_the_contract() {
 #[test]
 fn keeps_the_contract_in_a_race() {
     let (_folder, path) = folder();
-    race_contract(&[Arc::new(SqliteLedger::open(&path, Sync::Normal).expect("open"))]);
+    race_contract(&[Arc::new(SqliteLedger::open(&path, Synchronous::Normal).expect("open"))]);
 }
 
 #[test]
 fn several_processes_share_a_file() {
     let (_folder, path) = folder();
-    let open = |_| -> Arc<dyn Ledger> { Arc::new(SqliteLedger::open(&path, Sync::Normal).expect("open")) };
+    let open =
+        |_| -> Arc<dyn Ledger> { Arc::new(SqliteLedger::open(&path, Synchronous::Normal).expect("open")) };
     race_contract(&(0..3).map(open).collect::<Vec<_>>());
 }
 
@@ -42,7 +43,7 @@ fn everything_is_there_after_opening_again() {
         policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
     };
     let (key, record, queued, ended) = {
-        let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open");
+        let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
         block_on(async {
             let (key, record) = ledger.create_key(new_key, at(0)).await.expect("create");
             let limited = NewJob { policy: record.policy.clone(), ..once("acme", "a", "k") };
@@ -51,7 +52,7 @@ fn everything_is_there_after_opening_again() {
             (key, record, queued, completed(&ledger, &other, 1).await)
         })
     };
-    let ledger = SqliteLedger::open(&path, Sync::Full).expect("open again");
+    let ledger = SqliteLedger::open(&path, Synchronous::Full).expect("open again");
     block_on(async {
         let found = ledger.authenticate(&key, at(5)).await.expect("look up");
         assert_eq!(found, Authentication::Valid(record.clone()));
@@ -72,7 +73,7 @@ fn everything_is_there_after_opening_again() {
 fn only_its_owner_reads_the_file() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, path) = folder();
-    let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open");
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     block_on(accepted(&ledger, new_job("acme", "secret words"), 0));
     for file in std::fs::read_dir(folder.path()).expect("a folder") {
         let mode = file.expect("a file").metadata().expect("its mode").permissions().mode();
@@ -84,7 +85,7 @@ fn only_its_owner_reads_the_file() {
 fn what_was_deleted_is_not_in_the_file() {
     let (_folder, path) = folder();
     {
-        let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open");
+        let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
         let job = block_on(accepted(&ledger, new_job("acme", "purple elephant"), 0));
         block_on(ledger.delete(&job.owner, job.id, at(1))).expect("delete").expect("there");
     }
@@ -96,17 +97,17 @@ fn what_was_deleted_is_not_in_the_file() {
 fn what_is_no_database_is_said_to_be_none() {
     let (_folder, path) = folder();
     std::fs::write(&path, "a shopping list, and a long one, ".repeat(100)).expect("write");
-    let error = SqliteLedger::open(&path, Sync::Normal).expect_err("no database");
+    let error = SqliteLedger::open(&path, Synchronous::Normal).expect_err("no database");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     let missing = path.with_file_name("no").join("such.db");
-    let error = SqliteLedger::open(&missing, Sync::Normal).expect_err("no folder");
+    let error = SqliteLedger::open(&missing, Synchronous::Normal).expect_err("no folder");
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
 }
 
 #[test]
 fn work_that_fails_is_undone_alone() {
     let (_folder, path) = folder();
-    let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open");
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     let write = |name: &'static str, fail: bool| {
         ledger.writer.call(move |connection| {
             connection.execute("INSERT INTO turns (owner, turn) VALUES (?1, 1)", [name])?;
@@ -127,7 +128,7 @@ fn work_that_fails_is_undone_alone() {
 #[test]
 fn old_records_are_tidied_away() {
     let (_folder, path) = folder();
-    let ledger = SqliteLedger::open(&path, Sync::Normal).expect("open");
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     block_on(async {
         let job = accepted(&ledger, once("acme", "a", "k"), 0).await;
         completed(&ledger, &job, 1).await;

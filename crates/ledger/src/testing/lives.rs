@@ -18,6 +18,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     who_waits_too_long_fails(ledger).await;
     deleting_leaves_nothing_to_see(ledger).await;
     lists_are_newest_first(ledger).await;
+    what_is_old_is_found(ledger).await;
 }
 
 async fn one_worker_has_it(ledger: &dyn Ledger) {
@@ -217,4 +218,27 @@ async fn lists_are_newest_first(ledger: &dyn Ledger) {
     }
     assert_eq!(found, ids);
     assert_eq!(ledger.jobs(&owner("nobody"), None, 2).await.expect("list"), Default::default());
+}
+
+async fn what_is_old_is_found(ledger: &dyn Ledger) {
+    // Long before everything else.
+    let year = -31_536_000;
+    let mut jobs = Vec::new();
+    for i in 0..4 {
+        jobs.push(accepted(ledger, new_job("old", "a"), year + i).await);
+    }
+    let first = completed(ledger, &jobs[0], year + 10).await;
+    completed(ledger, &jobs[1], year + 10).await;
+    ledger.delete(&owner("old"), jobs[1].id, at(year + 10)).await.expect("delete").expect("there");
+    let third = completed(ledger, &jobs[3], year + 10).await;
+    let old = |seconds, limit| ledger.ended_before(at(year + seconds), limit);
+    assert_eq!(old(0, 10).await.expect("list"), []);
+    assert_eq!(
+        old(3, 10).await.expect("list"),
+        std::slice::from_ref(&first),
+        "one waits, one is deleted, one is later"
+    );
+    assert_eq!(old(4, 10).await.expect("list"), [first.clone(), third]);
+    assert_eq!(old(4, 1).await.expect("list"), [first]);
+    completed(ledger, &jobs[2], year + 11).await;
 }
