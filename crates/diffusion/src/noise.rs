@@ -58,6 +58,21 @@ impl Noise {
 mod tests {
     use super::*;
 
+    /// Computed from the description above by other code, in another language.
+    #[test]
+    fn a_seed_means_these_numbers_for_ever() {
+        let firsts = [
+            (0, [-1.291_225_1, -1.399_915_6, 0.537_678_6, 0.489_812_25], 0.984_302_04),
+            (42, [-0.205_812_2, 0.902_132_75, -0.787_086_55, 0.860_725_2], -0.669_783_2),
+            ((1 << 53) - 1, [1.913_853_4, -0.190_069_9, -0.921_986_76, -0.029_617_507], -0.617_210_7),
+        ];
+        for (seed, first, thousandth) in firsts {
+            let mut noise = Noise::new(seed);
+            let numbers: Vec<f32> = (0..1000).map(|_| noise.next_normal()).collect();
+            assert_eq!((&numbers[..4], numbers[999]), (&first[..], thousandth), "seed {seed}");
+        }
+    }
+
     #[test]
     fn moments_are_normal() {
         let mut noise = Noise::new(7);

@@ -126,9 +126,17 @@ impl Config {
             let given = config.train_timesteps.to_string();
             return Err(options.unsupported("num_train_timesteps", &given, "2 to 1000000"));
         }
+        if config.steps_offset >= config.train_timesteps {
+            let given = config.steps_offset.to_string();
+            return Err(options.unsupported("steps_offset", &given, "numbers below `num_train_timesteps`"));
+        }
         for (name, sigma) in [("sigma_min", config.sigma_range.0), ("sigma_max", config.sigma_range.1)] {
-            if let Some(sigma) = sigma.filter(|sigma| !(*sigma > 0.0)) {
-                return Err(options.unsupported(name, &sigma.to_string(), "numbers above 0"));
+            if let Some(sigma) = sigma.filter(|sigma| !(1e-6..=1e6).contains(sigma)) {
+                return Err(options.unsupported(
+                    name,
+                    &sigma.to_string(),
+                    "numbers from 0.000001 to 1000000",
+                ));
             }
         }
         options.refuse(method, pndm)?;
@@ -185,7 +193,7 @@ fn spacing(options: &mut Options, default: &str) -> Result<Spacing, ModelError> 
 fn clip(options: &mut Options) -> Result<Option<f64>, ModelError> {
     let (clip, range): (bool, f64) =
         (options.take("clip_sample", true)?, options.take("clip_sample_range", 1.0)?);
-    if clip && !(range > 0.0) {
+    if clip && range <= 0.0 {
         return Err(options.unsupported("clip_sample_range", &range.to_string(), "numbers above 0"));
     }
     Ok(clip.then_some(range))

@@ -95,6 +95,7 @@ fn what_is_not_supported_is_named() {
         ("EulerDiscreteScheduler", json!({"timestep_type": "continuous"}), "timestep_type"),
         ("EulerDiscreteScheduler", json!({"use_exponential_sigmas": true}), "use_exponential_sigmas"),
         ("EulerDiscreteScheduler", json!({"sigma_min": 0.0}), "sigma_min"),
+        ("EulerDiscreteScheduler", json!({"steps_offset": 1000}), "steps_offset"),
         ("EulerDiscreteScheduler", json!({"made_up": 1}), "made_up"),
         ("EulerAncestralDiscreteScheduler", json!({"prediction_type": "sample"}), "prediction_type"),
         ("DPMSolverMultistepScheduler", json!({"algorithm_type": "sde-dpmsolver++"}), "algorithm_type"),

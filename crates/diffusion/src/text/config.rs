@@ -75,7 +75,7 @@ impl TextConfig {
         if raw.use_attention_mask {
             return Err(unsupported("use_attention_mask", &true, "false"));
         }
-        if raw.num_attention_heads == 0 || raw.hidden_size % raw.num_attention_heads != 0 {
+        if raw.num_attention_heads == 0 || !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
             return Err(unsupported(
                 "num_attention_heads",
                 &raw.num_attention_heads,
