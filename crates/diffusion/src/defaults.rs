@@ -32,7 +32,8 @@ impl Defaults {
         let index: Value = files.read_json("model_index.json")?;
         let malformed = |source: Option<serde_json::Error>| ModelError::Malformed {
             path: files.path("model_index.json"),
-            expected: "`_tintype` with `steps` (1 to 150) and `guidance` (0 to 30), either or both".to_owned(),
+            expected: "`_tintype` with `steps` (1 to 150) and `guidance` (0 to 30), either or both"
+                .to_owned(),
             source: source.map(Into::into),
         };
         let said: Said = match index.get("_tintype") {
@@ -40,8 +41,10 @@ impl Defaults {
             None => Said::default(),
         };
         let usual = Self::usual(&files.read_json("scheduler/scheduler_config.json")?);
-        let defaults =
-            Self { steps: said.steps.unwrap_or(usual.steps), guidance: said.guidance.unwrap_or(usual.guidance) };
+        let defaults = Self {
+            steps: said.steps.unwrap_or(usual.steps),
+            guidance: said.guidance.unwrap_or(usual.guidance),
+        };
         if !(1..=150).contains(&defaults.steps) || !(0.0..=30.0).contains(&defaults.guidance) {
             return Err(malformed(None));
         }
@@ -92,8 +95,12 @@ mod tests {
             std::fs::write(folder.path().join("model_index.json"), index).expect("a file");
             Defaults::load(&ModelFiles::folder(folder.path()).expect("a model"))
         };
-        assert_eq!(load(br#"{"_tintype":{"steps":4}}"#).expect("valid"), Defaults { steps: 4, guidance: 7.5 });
-        for bad in [&br#"{"_tintype":{"steps":0}}"#[..], br#"{"_tintype":{"step":1}}"#, br#"{"_tintype":7}"#] {
+        assert_eq!(
+            load(br#"{"_tintype":{"steps":4}}"#).expect("valid"),
+            Defaults { steps: 4, guidance: 7.5 }
+        );
+        for bad in [&br#"{"_tintype":{"steps":0}}"#[..], br#"{"_tintype":{"step":1}}"#, br#"{"_tintype":7}"#]
+        {
             let error = load(bad).expect_err("not valid").to_string();
             assert!(error.contains("model_index.json") && error.contains("_tintype"), "{error}");
         }

@@ -79,9 +79,10 @@ impl Options {
     /// Refuses options that nobody took, unless they are off. Names that begin with `_` are notes, not options.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        let unknown = self.values.iter().find(|(option, value)| {
-            !option.starts_with('_') && !self.known.contains(*option) && !off(value)
-        });
+        let unknown = self
+            .values
+            .iter()
+            .find(|(option, value)| !option.starts_with('_') && !self.known.contains(*option) && !off(value));
         match unknown {
             Some((option, _)) => Err(self.refused(option, "null or false: the option is not known here")),
             None => Ok(()),
@@ -103,7 +104,10 @@ mod tests {
     fn options() -> Options {
         let files = ModelFiles::embedded(&[
             ("model_index.json", b"{}"),
-            ("unet/config.json", br#"{"_note":1,"heads":[5,10],"scale":1,"dropout":0.1,"odd":"x","off":null}"#),
+            (
+                "unet/config.json",
+                br#"{"_note":1,"heads":[5,10],"scale":1,"dropout":0.1,"odd":"x","off":null}"#,
+            ),
         ]);
         Options::load(&files.expect("a model"), "unet/config.json").expect("options")
     }

@@ -121,7 +121,8 @@ impl Pipeline {
         guidance: f64,
     ) -> Result<Conditioning, ModelError> {
         let takes_guidance = self.unet.config().time_cond_proj_dim;
-        let embedding = takes_guidance.map(|width| guidance_embedding(guidance, width, &self.device)).transpose()?;
+        let embedding =
+            takes_guidance.map(|width| guidance_embedding(guidance, width, &self.device)).transpose()?;
         let guidance = (guidance > 1.0 && embedding.is_none()).then_some(guidance);
         let mut warnings = Vec::new();
         let mut tokens = Vec::new();
@@ -171,10 +172,18 @@ impl Pipeline {
     }
 
     /// The denoiser's word on latents, guided: `negative + scale × (positive − negative)`.
-    fn predict(&self, latents: &Tensor, timestep: f64, conditioning: &Conditioning) -> Result<Tensor, ModelError> {
+    fn predict(
+        &self,
+        latents: &Tensor,
+        timestep: f64,
+        conditioning: &Conditioning,
+    ) -> Result<Tensor, ModelError> {
         let Conditioning { context, guidance, embedding, .. } = conditioning;
         let Some(guidance) = guidance else {
-            return Ok(self.unet.forward(latents, timestep, context, embedding.as_ref())?.to_dtype(DType::F32)?);
+            return Ok(self
+                .unet
+                .forward(latents, timestep, context, embedding.as_ref())?
+                .to_dtype(DType::F32)?);
         };
         let both = latents.repeat((2, 1, 1, 1))?;
         let output = self.unet.forward(&both, timestep, context, None)?.to_dtype(DType::F32)?;
@@ -190,7 +199,8 @@ impl Pipeline {
         let colours = self.vae.decode(latents)?;
         let (_, _, full_height, full_width) = colours.dims4()?;
         let (Some(top), Some(left)) = (full_height.checked_sub(height), full_width.checked_sub(width)) else {
-            let message = format!("latents of {full_width}×{full_height} pixels for a picture of {width}×{height}");
+            let message =
+                format!("latents of {full_width}×{full_height} pixels for a picture of {width}×{height}");
             return Err(candle_core::Error::Msg(message).into());
         };
         let colours = colours.narrow(2, top / 2, height)?.narrow(3, left / 2, width)?.squeeze(0)?;

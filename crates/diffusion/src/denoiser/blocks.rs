@@ -37,11 +37,16 @@ impl Layer {
 }
 
 /// A block's layers, whose residual blocks take so many channels each.
-fn layers(w: &Weights, config: &UNetConfig, level: &Level, attends: bool, inputs: &[usize]) -> Loaded<Vec<Layer>> {
+fn layers(
+    w: &Weights,
+    config: &UNetConfig,
+    level: &Level,
+    attends: bool,
+    inputs: &[usize],
+) -> Loaded<Vec<Layer>> {
     let (norm, time) = (norm(config), Some(config.time_embed_dim));
-    let transformer = |i: usize| {
-        Transformer::load(&w.pp("attentions").pp(i), config, level, level.only_cross_attention)
-    };
+    let transformer =
+        |i: usize| Transformer::load(&w.pp("attentions").pp(i), config, level, level.only_cross_attention);
     inputs
         .iter()
         .enumerate()
@@ -106,7 +111,12 @@ impl Mid {
             Resnet::load(&w.pp("resnets").pp(i), c, c, time, norm(config))
         };
         let rest = (config.middle == Middle::CrossAttention)
-            .then(|| Ok::<_, ModelError>((Transformer::load(&w.pp("attentions.0"), config, level, false)?, resnet(1)?)))
+            .then(|| {
+                Ok::<_, ModelError>((
+                    Transformer::load(&w.pp("attentions.0"), config, level, false)?,
+                    resnet(1)?,
+                ))
+            })
             .transpose()?;
         Ok(Self { first: (config.middle != Middle::Nothing).then(|| resnet(0)).transpose()?, rest })
     }
@@ -157,7 +167,9 @@ impl Up {
     ) -> Result<FeatureMap> {
         let mut x = x;
         for layer in &self.layers {
-            let skip = skips.pop().ok_or_else(|| candle_core::Error::Msg("no map is left from the way down".into()))?;
+            let skip = skips
+                .pop()
+                .ok_or_else(|| candle_core::Error::Msg("no map is left from the way down".into()))?;
             x = layer.forward(&x.concat(&skip)?, conditions)?;
         }
         match (&self.upsample, skips.last()) {

@@ -108,15 +108,16 @@ impl UNetConfig {
         refuse_what_is_not_done(&mut options)?;
         let levels = levels(&mut options)?;
         let first = levels.first().map_or(0, |level| level.channels);
-        let middle = match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
-            None => Middle::Nothing,
-            Some("UNetMidBlock2D") => Middle::Residual,
-            Some("UNetMidBlock2DCrossAttn") => Middle::CrossAttention,
-            Some(_) => {
-                let supported = "UNetMidBlock2DCrossAttn, UNetMidBlock2D or null";
-                return Err(options.refused("mid_block_type", supported));
-            }
-        };
+        let middle =
+            match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
+                None => Middle::Nothing,
+                Some("UNetMidBlock2D") => Middle::Residual,
+                Some("UNetMidBlock2DCrossAttn") => Middle::CrossAttention,
+                Some(_) => {
+                    let supported = "UNetMidBlock2DCrossAttn, UNetMidBlock2D or null";
+                    return Err(options.refused("mid_block_type", supported));
+                }
+            };
         let config = Self {
             sample_size: options.take::<Option<Size>>("sample_size", None)?.map(Size::sides),
             in_channels: options.take("in_channels", 4)?,
@@ -148,12 +149,16 @@ impl UNetConfig {
             return Err(options.refused("norm_num_groups", "a divisor of every one of `block_out_channels`"));
         }
         if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
-            return Err(options.refused("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
+            return Err(
+                options.refused("attention_head_dim", "divisors of `block_out_channels`: numbers of heads")
+            );
         }
         if self.levels.iter().any(|level| level.layers == 0) {
             return Err(options.refused("layers_per_block", "1 and more"));
         }
-        for (option, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
+        for (option, kernel) in
+            [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)]
+        {
             if kernel % 2 == 0 {
                 return Err(options.refused(option, "odd numbers"));
             }

@@ -55,9 +55,15 @@ impl TimeEmbedding {
     }
 
     /// The embedding of one timestep for a batch like `sample`, activated for the residual blocks: `[batch, width]`.
-    pub(super) fn forward(&self, timestep: f64, sample: &Tensor, guidance: Option<&Tensor>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        timestep: f64,
+        sample: &Tensor,
+        guidance: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let embedding = sinusoids(timestep as f32, self.width, self.shift, self.cosines_first);
-        let embedding = Tensor::from_vec(embedding, (1, self.width), sample.device())?.to_dtype(sample.dtype())?;
+        let embedding =
+            Tensor::from_vec(embedding, (1, self.width), sample.device())?.to_dtype(sample.dtype())?;
         let embedding = match (&self.guidance, guidance) {
             (Some(layer), Some(guidance)) => {
                 layer.forward_onto(&guidance.to_dtype(sample.dtype())?, Some(&embedding))?

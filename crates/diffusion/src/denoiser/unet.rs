@@ -40,7 +40,12 @@ impl UNet {
     pub fn with_weights(config: UNetConfig, w: &Weights) -> Result<Self, ModelError> {
         let count = config.levels.len();
         let (Some(first), Some(last)) = (config.levels.first(), config.levels.last()) else {
-            return Err(ModelError::unsupported("unet/config.json", "block_out_channels", "[]", "at least one level"));
+            return Err(ModelError::unsupported(
+                "unet/config.json",
+                "block_out_channels",
+                "[]",
+                "at least one level",
+            ));
         };
         let down = (0..count)
             .map(|i| {

@@ -83,7 +83,7 @@ fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let mut p = -2.726_142_3e-10;
-    for c in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906e-4, -2.954_599_8e-3, -1.609_603_3e-2] {
+    for c in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603_3e-2] {
         p = p * square + c;
     }
     let mut q = -1.456_607_2e-5;
@@ -104,7 +104,8 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
     }
     let half = double / 2;
     if !is_cpu(x) {
-        return x.narrow(D::Minus1, 0, half)?.contiguous()? * x.narrow(D::Minus1, half, half)?.contiguous()?.gelu_erf()?;
+        return x.narrow(D::Minus1, 0, half)?.contiguous()?
+            * x.narrow(D::Minus1, half, half)?.contiguous()?.gelu_erf()?;
     }
     let x = x.contiguous()?;
     let from = view(&x)?;

@@ -31,7 +31,11 @@ pub struct Heads {
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
     let (batch, queries, channels) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
-    if channels != heads.count * heads.width || k.dims() != [batch, keys, channels] || v.dims() != k.dims() || keys == 0 {
+    if channels != heads.count * heads.width
+        || k.dims() != [batch, keys, channels]
+        || v.dims() != k.dims()
+        || keys == 0
+    {
         bail!("attention of {heads:?} got shapes {:?}, {:?}, {:?}", q.dims(), k.dims(), v.dims())
     }
     if !is_cpu(q) {
@@ -131,7 +135,8 @@ impl Task<'_> {
                     let sums = &mut sums[query * width..][..width];
                     weigh(scores, &mut maxima[query], &mut totals[query], sums);
                 }
-                let values = Matrix::packed(&self.values_of_head[first * width..][..block * width], block, width);
+                let values =
+                    Matrix::packed(&self.values_of_head[first * width..][..block * width], block, width);
                 let into = MatrixMut::packed(sums, queries, width);
                 Product::ADD.run(into, Matrix::packed(scores, queries, block), values);
             }
@@ -153,7 +158,10 @@ fn weigh(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: &mut [f32
             let mut chunks = scores.chunks_exact(16);
             for chunk in &mut chunks {
                 // Not `f32::max`, which minds NaN and costs three instructions.
-                highest.iter_mut().zip(chunk).for_each(|(high, x)| *high = if *x > *high { *x } else { *high });
+                highest
+                    .iter_mut()
+                    .zip(chunk)
+                    .for_each(|(high, x)| *high = if *x > *high { *x } else { *high });
             }
             let highest = highest.iter().chain(chunks.remainder()).fold(f32::NEG_INFINITY, |a, b| a.max(*b));
             if highest > *maximum {
@@ -181,7 +189,8 @@ fn weigh(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: &mut [f32
 
 fn accelerated(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
     let (batch, queries, channels) = q.dims3()?;
-    let split = |t: &Tensor| t.reshape((batch, t.dim(1)?, heads.count, heads.width))?.transpose(1, 2)?.contiguous();
+    let split =
+        |t: &Tensor| t.reshape((batch, t.dim(1)?, heads.count, heads.width))?.transpose(1, 2)?.contiguous();
     let (q, k, v) = (split(q)?, split(k)?, split(v)?);
     let (q, k) = if heads.upcast { (q.to_dtype(DType::F32)?, k.to_dtype(DType::F32)?) } else { (q, k) };
     let scores = (q * (1.0 / (heads.width as f64).sqrt()))?.matmul(&k.t()?)?;
@@ -196,9 +205,13 @@ mod tests {
 
     #[test]
     fn agrees_with_candle() {
-        for (batch, queries, keys, count, width) in
-            [(2, 5, 7, 3, 8), (1, 300, 1100, 2, 16), (2, 130, 77, 5, 10), (1, 1, 1, 1, 4), (1, 140, 512, 1, 40)]
-        {
+        for (batch, queries, keys, count, width) in [
+            (2, 5, 7, 3, 8),
+            (1, 300, 1100, 2, 16),
+            (2, 130, 77, 5, 10),
+            (1, 1, 1, 1, 4),
+            (1, 140, 512, 1, 40),
+        ] {
             let heads = Heads { count, width, upcast: true };
             // Scores far apart, so that the running maximum moves.
             let q = (random(&[batch, queries, count * width], 1) * 4.0).expect("numbers");

@@ -81,7 +81,8 @@ impl Conv2d {
         residual: Option<&FeatureMap>,
     ) -> Result<FeatureMap> {
         let [batch, channels, height, width] = x.dims();
-        let outside = || candle_core::Error::Msg(format!("{:?} got the shape {:?}", self.shape, x.dims())).bt();
+        let outside =
+            || candle_core::Error::Msg(format!("{:?} got the shape {:?}", self.shape, x.dims())).bt();
         let out_height = self.shape.output(height).ok_or_else(outside)?;
         let out_width = self.shape.output(width).ok_or_else(outside)?;
         let result = [batch, self.outputs, out_height, out_width];
@@ -89,7 +90,10 @@ impl Conv2d {
             || residual.is_some_and(|residual| residual.dims() != result)
             || per_sample.is_some_and(|values| values.dims() != [batch, self.outputs])
         {
-            candle_core::bail!("a convolution from {} to {result:?} got shapes that do not fit it", self.inputs)
+            candle_core::bail!(
+                "a convolution from {} to {result:?} got shapes that do not fit it",
+                self.inputs
+            )
         }
         if !is_cpu(x.native()) {
             let residual = residual.map(FeatureMap::native);
@@ -156,14 +160,16 @@ impl Patches<'_> {
     /// Writes the patch whose first row and column are these, counted from the padding's.
     fn patch(&self, sample: usize, top: usize, left: usize, into: &mut [f32]) {
         let ([height, width], ConvShape { kernel, padding, .. }) = (self.size, self.shape);
-        let (from, to) = (padding.saturating_sub(left).min(kernel), (width + padding).saturating_sub(left).min(kernel));
+        let (from, to) =
+            (padding.saturating_sub(left).min(kernel), (width + padding).saturating_sub(left).min(kernel));
         for (row, into) in into.chunks_exact_mut(kernel * self.channels).enumerate() {
             match (top + row).checked_sub(padding) {
                 Some(y) if y < height && from < to => {
                     let first = (sample * height + y) * width + left + from - padding;
                     into[..from * self.channels].fill(0.0);
-                    into[from * self.channels..to * self.channels]
-                        .copy_from_slice(&self.pixels[first * self.channels..][..(to - from) * self.channels]);
+                    into[from * self.channels..to * self.channels].copy_from_slice(
+                        &self.pixels[first * self.channels..][..(to - from) * self.channels],
+                    );
                     into[to * self.channels..].fill(0.0);
                 }
                 _ => into.fill(0.0),

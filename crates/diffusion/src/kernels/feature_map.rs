@@ -29,7 +29,11 @@ impl FeatureMap {
     /// # Errors
     /// Only if there is no memory for it.
     pub fn to_nchw(&self) -> Result<Tensor> {
-        if is_cpu(&self.tensor) { self.tensor.permute((0, 3, 1, 2))?.contiguous() } else { Ok(self.tensor.clone()) }
+        if is_cpu(&self.tensor) {
+            self.tensor.permute((0, 3, 1, 2))?.contiguous()
+        } else {
+            Ok(self.tensor.clone())
+        }
     }
 
     /// A tensor in the device's own order, as [`FeatureMap::native`] gives it.
@@ -161,7 +165,8 @@ mod tests {
         let joined = maps[0].concat(&maps[1]).and_then(|map| map.to_nchw()).expect("joined");
         close(&joined, &Tensor::cat(&[&a, &b], 1).expect("joined"), 0.0);
         for (height, width) in [(8, 10), (7, 9)] {
-            let large = maps[0].upsample_nearest(height, width).and_then(|map| map.to_nchw()).expect("larger");
+            let large =
+                maps[0].upsample_nearest(height, width).and_then(|map| map.to_nchw()).expect("larger");
             close(&large, &a.upsample_nearest2d(height, width).expect("larger"), 0.0);
         }
         assert!(maps[0].concat(&maps[1].upsample_nearest(8, 10).expect("larger")).is_err());

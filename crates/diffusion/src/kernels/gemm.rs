@@ -121,8 +121,10 @@ mod tests {
             Product { scale: 0.5, accumulate, parallel }.run(into, left, right);
             for r in 0..rows {
                 for c in 0..24 {
-                    let sum: f32 = (0..inner).map(|i| a[r * 31 + i] * b.get(c * inner + i).unwrap_or(&0.0)).sum();
-                    let expected = if c >= columns { 3.0 } else { 0.5 * sum + if accumulate { 3.0 } else { 0.0 } };
+                    let sum: f32 =
+                        (0..inner).map(|i| a[r * 31 + i] * b.get(c * inner + i).unwrap_or(&0.0)).sum();
+                    let expected =
+                        if c >= columns { 3.0 } else { 0.5 * sum + if accumulate { 3.0 } else { 0.0 } };
                     assert_eq!(out[r * 24 + c], expected, "row {r}, column {c}");
                 }
             }
@@ -133,7 +135,11 @@ mod tests {
     #[should_panic(expected = "reaches beyond its slice")]
     fn a_matrix_larger_than_its_slice_is_refused() {
         let (a, mut out) = (numbers(5, 1), vec![0.0; 4]);
-        Product::ADD.run(MatrixMut::packed(&mut out, 2, 2), Matrix::packed(&a, 2, 3), Matrix::packed(&a, 3, 2));
+        Product::ADD.run(
+            MatrixMut::packed(&mut out, 2, 2),
+            Matrix::packed(&a, 2, 3),
+            Matrix::packed(&a, 3, 2),
+        );
     }
 
     #[test]

@@ -50,12 +50,14 @@ impl GroupNorm {
         for (from, to) in from.chunks_exact(sample.max(1)).zip(out.chunks_exact_mut(sample.max(1))) {
             let (scale, shift) = self.coefficients(from, &weight, &bias);
             let rows = rows_per_task(height * width, 256);
-            to.par_chunks_mut(rows * channels).zip(from.par_chunks(rows * channels)).for_each(|(to, from)| {
-                normalize(from, to, &scale, &shift);
-                if let Some(activation) = activation {
-                    activation.in_place(to);
-                }
-            });
+            to.par_chunks_mut(rows * channels).zip(from.par_chunks(rows * channels)).for_each(
+                |(to, from)| {
+                    normalize(from, to, &scale, &shift);
+                    if let Some(activation) = activation {
+                        activation.in_place(to);
+                    }
+                },
+            );
         }
         tensor(out, (batch, height, width, channels)).map(FeatureMap::from_native)
     }
@@ -231,7 +233,9 @@ mod tests {
 
     #[test]
     fn group_norm_agrees_with_candle() {
-        for (shape, groups) in [([2, 24, 9, 17], 8), ([1, 6, 1, 1], 2), ([1, 8, 40, 30], 1), ([1, 4, 3, 5], 4)] {
+        for (shape, groups) in
+            [([2, 24, 9, 17], 8), ([1, 6, 1, 1], 2), ([1, 8, 40, 30], 1), ([1, 4, 3, 5], 4)]
+        {
             let channels = shape[1];
             let (weight, bias) = (random(&[channels], 1), random(&[channels], 2));
             // Far from zero, where sums of squares would lose everything.
@@ -242,7 +246,8 @@ mod tests {
             let norm = GroupNorm::new(&weight, &bias, groups, 1e-5).expect("a layer");
             let map = FeatureMap::from_nchw(&x).expect("a map");
             for activation in [None, Some(Activation::Silu)] {
-                let expected = activation.map_or(Ok(reference.clone()), |a| a.apply(&reference)).expect("candle's");
+                let expected =
+                    activation.map_or(Ok(reference.clone()), |a| a.apply(&reference)).expect("candle's");
                 let ours = norm.forward(&map, activation).and_then(|y| y.to_nchw()).expect("ours");
                 close(&ours, &expected, 2e-4);
                 close(&norm.accelerated(&x, activation).expect("the accelerators'"), &expected, 2e-4);

@@ -62,7 +62,8 @@ pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start:
     let count = out.len() / columns;
     let weights = Matrix::packed(weights, width, columns);
     if count >= FEW_ROWS * rayon::current_num_threads() {
-        let limit = if rows.stored().is_some() { MANY_ROWS } else { (SCRATCH / width).clamp(FEW_ROWS, MANY_ROWS) };
+        let limit =
+            if rows.stored().is_some() { MANY_ROWS } else { (SCRATCH / width).clamp(FEW_ROWS, MANY_ROWS) };
         let per_task = rows_per_task(count, limit);
         out.par_chunks_mut(per_task * columns).enumerate().for_each(|(task, out)| {
             let (first, count) = (task * per_task, out.len() / columns);
@@ -137,7 +138,8 @@ mod tests {
             let weights: Vec<f32> = (0..outputs * inputs * positions).map(|i| i as f32).collect();
             let packed = packed(&weights, outputs, positions);
             for (i, weight) in weights.into_iter().enumerate() {
-                let (position, input, output) = (i % positions, i / positions % inputs, i / positions / inputs);
+                let (position, input, output) =
+                    (i % positions, i / positions % inputs, i / positions / inputs);
                 assert_eq!(packed[(position * inputs + input) * outputs + output], weight);
             }
         }

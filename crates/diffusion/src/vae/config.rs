@@ -109,7 +109,9 @@ impl KlConfig {
         }
         let types: Vec<String> = options.take("up_block_types", vec!["UpDecoderBlock2D".to_owned()])?;
         if types.len() != block_out_channels.len() || types.iter().any(|name| name != "UpDecoderBlock2D") {
-            return Err(options.refused("up_block_types", "UpDecoderBlock2D for each of `block_out_channels`"));
+            return Err(
+                options.refused("up_block_types", "UpDecoderBlock2D for each of `block_out_channels`")
+            );
         }
         options.only("out_channels", &[json!(3)])?;
         options.only("latents_mean", &[json!(null)])?;
@@ -137,11 +139,15 @@ impl TinyConfig {
         check_levels(options, "decoder_block_out_channels", &block_out_channels)?;
         let num_blocks: Vec<usize> = options.take("num_decoder_blocks", vec![3, 3, 3, 1])?;
         if num_blocks.len() != block_out_channels.len() {
-            return Err(options.refused("num_decoder_blocks", "one number for each of `decoder_block_out_channels`"));
+            return Err(
+                options.refused("num_decoder_blocks", "one number for each of `decoder_block_out_channels`")
+            );
         }
         // The decoder's convolutions pass from level to level without changing the number of channels.
         if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(options.refused("decoder_block_out_channels", "one and the same number for every level"));
+            return Err(
+                options.refused("decoder_block_out_channels", "one and the same number for every level")
+            );
         }
         let upsampling: usize = options.take("upsampling_scaling_factor", 2)?;
         if !(1..=8).contains(&upsampling) {
@@ -150,7 +156,12 @@ impl TinyConfig {
         options.only("out_channels", &[json!(3)])?;
         options.only("upsample_fn", &[json!("nearest")])?;
         // The encoder's, or the scaling of latents to pictures of their own.
-        options.any(&["in_channels", "encoder_block_out_channels", "num_encoder_blocks", "block_out_channels"]);
+        options.any(&[
+            "in_channels",
+            "encoder_block_out_channels",
+            "num_encoder_blocks",
+            "block_out_channels",
+        ]);
         options.any(&["latent_magnitude", "latent_shift"]);
         Ok(Self {
             block_out_channels,

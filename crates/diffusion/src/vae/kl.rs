@@ -26,7 +26,8 @@ impl KlDecoder {
         let norm = Norm { groups: config.norm_num_groups, epsilon: 1e-6, activation: config.activation };
         let (latent, channels) = (config.latent_channels, &config.block_out_channels);
         let (first, last) = (channels[0], channels[channels.len() - 1]);
-        let post_quant = config.use_post_quant_conv.then(|| conv(&w.pp("post_quant_conv"), latent, latent, 1));
+        let post_quant =
+            config.use_post_quant_conv.then(|| conv(&w.pp("post_quant_conv"), latent, latent, 1));
         let w = w.pp("decoder");
         let mid = w.pp("mid_block");
         let resnet = |i: usize| Resnet::load(&mid.pp("resnets").pp(i), last, last, None, norm);

@@ -24,10 +24,17 @@ impl TinyDecoder {
     pub(super) fn load(config: &TinyConfig, w: &Weights) -> std::result::Result<Self, ModelError> {
         let at = |layers: &Vec<Layer>| w.pp("layers").pp(layers.len());
         let mut layers = Vec::new();
-        layers.push(Layer::Conv(conv(&at(&layers), config.latent_channels, config.block_out_channels[0], 3)?));
+        layers.push(Layer::Conv(conv(
+            &at(&layers),
+            config.latent_channels,
+            config.block_out_channels[0],
+            3,
+        )?));
         layers.push(Layer::Activation);
         let levels = config.num_blocks.len();
-        for (level, (blocks, channels)) in config.num_blocks.iter().zip(&config.block_out_channels).enumerate() {
+        for (level, (blocks, channels)) in
+            config.num_blocks.iter().zip(&config.block_out_channels).enumerate()
+        {
             for _ in 0..*blocks {
                 let w = at(&layers).pp("conv");
                 let part = |name: &str| conv(&w.pp(name), *channels, *channels, 3);

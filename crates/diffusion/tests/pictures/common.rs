@@ -9,22 +9,22 @@ use tempfile::TempDir;
 use tintype_diffusion::ModelFiles;
 
 /// Those with all parts.
-pub const FAMILIES: [&str; 4] = ["sd15", "sd21-v", "turbo", "builtin"];
+pub(crate) const FAMILIES: [&str; 4] = ["sd15", "sd21-v", "turbo", "builtin"];
 
-pub fn folder(family: &str) -> PathBuf {
+pub(crate) fn folder(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/models").join(family)
 }
 
-pub fn files(family: &str) -> ModelFiles {
+pub(crate) fn files(family: &str) -> ModelFiles {
     ModelFiles::folder(folder(family)).expect("a model folder")
 }
 
-pub fn tensors(family: &str, file: &str) -> HashMap<String, Tensor> {
+pub(crate) fn tensors(family: &str, file: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(folder(family).join(file), &Device::Cpu).expect("tensors")
 }
 
 /// A copy of a model that a test may change.
-pub fn copy(family: &str) -> TempDir {
+pub(crate) fn copy(family: &str) -> TempDir {
     fn copy_into(from: &Path, to: &Path) {
         fs::create_dir_all(to).expect("a folder");
         for entry in fs::read_dir(from).expect("a folder") {
@@ -44,13 +44,14 @@ pub fn copy(family: &str) -> TempDir {
 
 /// Fails unless no number is off by more than `tolerance` times the reference's standard deviation.
 #[track_caller]
-pub fn assert_close(what: &str, found: &Tensor, reference: &Tensor, tolerance: f32) {
+pub(crate) fn assert_close(what: &str, found: &Tensor, reference: &Tensor, tolerance: f32) {
     assert_eq!(found.dims(), reference.dims(), "{what}");
     let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 numbers");
     let (found, reference) = (flat(found), flat(reference));
     let mean = reference.iter().sum::<f32>() / reference.len() as f32;
     let variance = reference.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / reference.len() as f32;
-    let worst = found.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / variance.sqrt();
+    let worst =
+        found.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / variance.sqrt();
     assert!(found.iter().all(|x| x.is_finite()), "{what}: not all numbers are finite");
     assert!(worst <= tolerance, "{what}: off by {worst:e} standard deviations");
 }

@@ -132,9 +132,11 @@ fn any_size_in_steps_of_eight_is_made() {
     for family in ["builtin", "sd15", "turbo"] {
         let engine = engine(family);
         for (width, height) in [(64, 64), (72, 88), (120, 64)] {
-            let draft = Draft { width: Some(width), height: Some(height), steps: Some(1), ..Draft::default() };
+            let draft =
+                Draft { width: Some(width), height: Some(height), steps: Some(1), ..Draft::default() };
             let generated = generate(&engine, draft);
-            let sizes: Vec<_> = pixels(&generated).iter().map(|p| (p.width().into(), p.height().into())).collect();
+            let sizes: Vec<_> =
+                pixels(&generated).iter().map(|p| (p.width().into(), p.height().into())).collect();
             assert_eq!(sizes, [(width, height)], "{family}");
         }
     }
@@ -196,7 +198,8 @@ fn folders_that_are_not_models_say_what_is_wrong() {
             .expect("must be refused")
             .to_string()
     };
-    let remove = |name: &'static str| load(&move |path| std::fs::remove_file(path.join(name)).expect("a file"));
+    let remove =
+        |name: &'static str| load(&move |path| std::fs::remove_file(path.join(name)).expect("a file"));
     for name in [
         "model_index.json",
         "unet/config.json",
@@ -224,8 +227,11 @@ fn folders_that_are_not_models_say_what_is_wrong() {
     // Two models' parts, each good in itself.
     let mixed = load(&|path| {
         for file in ["config.json", "diffusion_pytorch_model.fp16.safetensors"] {
-            std::fs::copy(crate::common::folder("builtin").join("vae").join(file), path.join("vae").join(file))
-                .expect("a copy");
+            std::fs::copy(
+                crate::common::folder("builtin").join("vae").join(file),
+                path.join("vae").join(file),
+            )
+            .expect("a copy");
         }
     });
     assert!(mixed.contains("in_channels") && mixed.contains("latent_channels"), "{mixed}");

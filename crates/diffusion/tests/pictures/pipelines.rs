@@ -63,9 +63,11 @@ fn pictures_are_diffusers_pictures() {
         let image = golden["dpm.image"].squeeze(0).expect("an image");
         let (_, height, width) = image.dims3().expect("an image");
         let pixels = pipeline.decode(&latents, width, height).expect("a picture");
-        let expected: Vec<f32> = image.permute((1, 2, 0)).and_then(|t| t.flatten_all()?.to_vec1()).expect("colours");
+        let expected: Vec<f32> =
+            image.permute((1, 2, 0)).and_then(|t| t.flatten_all()?.to_vec1()).expect("colours");
         let expected = expected.iter().map(|x| (x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0);
-        let worst = pixels.rgb().iter().zip(expected).map(|(a, b)| (f32::from(*a) - b).abs()).fold(0.0, f32::max);
+        let worst =
+            pixels.rgb().iter().zip(expected).map(|(a, b)| (f32::from(*a) - b).abs()).fold(0.0, f32::max);
         // Half a step of rounding, and a thousandth of the range.
         assert!(worst <= 0.76, "{family}: off by {worst} of 255");
 
@@ -81,5 +83,6 @@ fn cut(pixels: &Pixels, columns: u32, rows: u32) -> Pixels {
     let (columns, rows) = (columns as usize, rows as usize);
     let lines = pixels.rgb().chunks_exact(width * 3).skip(rows).take(height - 2 * rows);
     let rgb = lines.flat_map(|line| line[columns * 3..(width - columns) * 3].iter().copied()).collect();
-    Pixels::new((width - 2 * columns) as u32, (height - 2 * rows) as u32, rgb).expect("three samples per pixel")
+    Pixels::new((width - 2 * columns) as u32, (height - 2 * rows) as u32, rgb)
+        .expect("three samples per pixel")
 }
