@@ -5,6 +5,7 @@ use tintype_core::testing::MemoryStore;
 
 mod crashes;
 mod doubles;
+mod overtaken;
 
 use doubles::{DeafStore, patient, quick};
 

@@ -132,6 +132,8 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     ledger.collect(&owner("retry"), too_old.id, at(107)).await.expect("collect");
     let collected = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
     assert_eq!(collected.collected, Some(at(106)), "the first time counts");
+    let used = today(ledger, "retry").await;
+    assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
     ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
     let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
     assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
