@@ -119,3 +119,24 @@ def ready_line(process: subprocess.Popen[str], log: Path) -> str:
 def server(start_server: Callable[..., Server]) -> Server:
     """One server for all tests that do not change how it runs."""
     return start_server()
+
+
+@pytest.fixture(scope="session")
+def run(
+    tintype: str, clean_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the binary to its end: `run("config", cwd=…, env={…})` gives its status, output and errors."""
+
+    def run(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [tintype, *arguments],
+            cwd=cwd or tmp_path_factory.mktemp("cwd"),
+            env=clean_environment | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run

@@ -1,3 +1,55 @@
 //! tintype: a prompt goes in, a picture is made, and a signed link to it comes back.
 
-fn main() {}
+mod cli;
+mod client;
+mod config;
+mod engine;
+mod generate;
+mod logging;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command};
+use config::{Config, Environment, Layers};
+use output::{Usage, usage};
+
+/// Keeps freed pages instead of giving them back to the system and faulting them in again: a denoising step makes and drops
+/// gigabytes of tensors.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let environment = Environment::read().map_err(usage)?;
+    match command {
+        Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Generate(arguments) => {
+            let config = Config::load(&environment, &arguments.flags.0).map_err(usage)?;
+            generate::run(&config, &arguments.what)
+        }
+        Command::Config(arguments) => {
+            let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;
+            // Shown even if a value is wrong: the sources beside the values say where to look.
+            if arguments.json {
+                output::json(&config::as_json(&layers))?;
+            } else {
+                output::text(&config::as_toml(&layers))?;
+            }
+            Config::check(&layers, &environment).map(|_| ()).map_err(usage)
+        }
+    }
+}

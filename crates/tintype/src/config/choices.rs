@@ -34,14 +34,14 @@ pub(crate) enum StoreChoice {
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// The fastest that this binary was built for and this machine has.
+    /// The accelerator that this binary was built for, else the processor.
     Auto,
     /// The processor.
     Cpu,
-    /// An NVIDIA accelerator.
-    Cuda,
-    /// An Apple accelerator.
-    Metal,
+    /// The NVIDIA accelerator of this number.
+    Cuda(usize),
+    /// The Apple accelerator of this number.
+    Metal(usize),
 }
 
 /// How log lines look.
@@ -80,14 +80,18 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
     Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
 }
 
-/// `auto`, `cpu`, `cuda` or `metal`.
+/// `auto`, `cpu`, `cuda` or `metal`; the last two also with a number, as in `cuda:1`.
 pub(crate) fn device(text: &str) -> Result<Device, String> {
-    match text {
-        "auto" => Ok(Device::Auto),
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::Cuda),
-        "metal" => Ok(Device::Metal),
-        _ => Err("auto, cpu, cuda or metal".to_owned()),
+    let (kind, number) = match text.split_once(':') {
+        Some((kind, number)) => (kind, number.parse().ok()),
+        None => (text, Some(0)),
+    };
+    match (kind, number) {
+        ("auto", _) if kind == text => Ok(Device::Auto),
+        ("cpu", _) if kind == text => Ok(Device::Cpu),
+        ("cuda", Some(number)) => Ok(Device::Cuda(number)),
+        ("metal", Some(number)) => Ok(Device::Metal(number)),
+        _ => Err("auto, cpu, cuda or metal, or a certain one as in cuda:1".to_owned()),
     }
 }
 
@@ -98,7 +102,8 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels by part: `info,tintype_http=debug`.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
-    text.parse().map_err(|_| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
+    text.parse()
+        .map_err(|_| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
 }
 
 /// `text` or `json`.
@@ -151,8 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn devices() {
+        assert_eq!(device("auto"), Ok(Device::Auto));
+        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
+        assert_eq!(device("cuda:1"), Ok(Device::Cuda(1)));
+        for text in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "metal:-1"] {
+            assert!(device(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn stores() {
-        let s3 = |bucket: &str, prefix: &str| StoreChoice::S3 { bucket: bucket.into(), prefix: prefix.into() };
+        let s3 =
+            |bucket: &str, prefix: &str| StoreChoice::S3 { bucket: bucket.into(), prefix: prefix.into() };
         assert_eq!(store("embedded"), Ok(StoreChoice::Embedded));
         assert_eq!(store("s3://pictures"), Ok(s3("pictures", "")));
         assert_eq!(store("s3://pictures/a/b/"), Ok(s3("pictures", "a/b")));

@@ -14,6 +14,8 @@ pub(crate) struct Environment {
     pub(crate) variables: BTreeMap<String, String>,
     /// Where the Hugging Face tools keep what they download.
     pub(crate) hub_cache: Option<PathBuf>,
+    /// Nobody said `NO_COLOR` (no-color.org).
+    pub(crate) colors: bool,
     /// The folder that relative paths begin in.
     pub(crate) working_folder: PathBuf,
 }
@@ -33,7 +35,8 @@ impl Environment {
         }
         let hub_cache =
             hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
-        Ok(Self { variables, hub_cache, working_folder: env::current_dir()? })
+        let colors = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(Self { variables, hub_cache, colors, working_folder: env::current_dir()? })
     }
 }
 

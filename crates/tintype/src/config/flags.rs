@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::layers::Flags;
@@ -75,8 +74,9 @@ macro_rules! settings_as_flags {
                 Ok(Self(read(matches, $wanted)))
             }
 
-            fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
-                Err(clap::Error::new(ErrorKind::InvalidSubcommand))
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self(read(matches, $wanted));
+                Ok(())
             }
         }
     };

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use toml::{Table, Value};
 
 use super::environment::Environment;
-use super::schema::{Setting, setting, settings};
+use super::schema::{Setting, settings};
 
 /// The file that is read if there is one and no other was named.
 const USUAL_FILE: &str = "tintype.toml";
@@ -69,10 +69,14 @@ impl Layers {
     /// # Errors
     /// A file that cannot be read, is not TOML or has a key that is no setting; a `TINTYPE_` variable that is no setting.
     pub(crate) fn gather(environment: &Environment, flags: &Flags) -> Result<Self> {
-        let effective =
-            |setting: &'static Setting| Effective { setting, text: setting.default.clone(), source: Source::Default };
+        let effective = |setting: &'static Setting| Effective {
+            setting,
+            text: setting.default.clone(),
+            source: Source::Default,
+        };
         let mut layers = Self(settings().iter().map(effective).collect());
-        let named = flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
+        let named =
+            flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
         layers.file(&environment.working_folder, named.as_deref())?;
         layers.environment(environment)?;
         for (key, text) in &flags.values {
@@ -87,10 +91,12 @@ impl Layers {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             read => read.with_context(|| format!("cannot read the settings file {}", path.display()))?,
         };
-        let table: Table = content.parse().map_err(|error: toml::de::Error| malformed(path, &content, &error))?;
+        let table: Table =
+            content.parse().map_err(|error: toml::de::Error| malformed(path, &content, &error))?;
         for (key, value) in &table {
-            let text = as_text(value)
-                .with_context(|| format!("`{key}` in {} must be text, a number, true or false", path.display()))?;
+            let text = as_text(value).with_context(|| {
+                format!("`{key}` in {} must be text, a number, true or false", path.display())
+            })?;
             self.set(key, text, |_| Source::File(path.to_owned()))
                 .with_context(|| format!("in {}", path.display()))?;
         }
@@ -143,9 +149,13 @@ impl Layers {
         self.read(key, |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) })
     }
 
+    /// Whether somebody set it.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.get(key).source != Source::Default
+    }
+
     /// The value of a setting that there is.
     fn get(&self, key: &str) -> &Effective {
-        debug_assert!(setting(key).is_some(), "{key}");
         self.0.iter().find(|effective| effective.setting.key == key).expect("a test reads every setting")
     }
 

@@ -113,8 +113,12 @@ pub(crate) struct Limits {
 pub(crate) struct Log {
     /// Which lines.
     pub(crate) filter: Targets,
+    /// Somebody asked for them; it is not only the default.
+    pub(crate) asked_for: bool,
     /// How they look.
     pub(crate) format: LogFormat,
+    /// Colours are welcome on a terminal.
+    pub(crate) colors: bool,
 }
 
 impl Config {
@@ -168,7 +172,9 @@ impl Config {
         };
         let log = Log {
             filter: layers.read("log", choices::log_filter)?,
+            asked_for: layers.is_set("log"),
             format: layers.read("log_format", choices::log_format)?,
+            colors: environment.colors,
         };
         Ok(Self { serving, model, store, limits, log })
     }

@@ -48,11 +48,6 @@ pub(crate) fn settings() -> &'static [Setting] {
     &SETTINGS
 }
 
-/// The setting of this name.
-pub(crate) fn setting(key: &str) -> Option<&'static Setting> {
-    settings().iter().find(|setting| setting.key == key)
-}
-
 fn read_defaults() -> Vec<Setting> {
     let values: Table = DEFAULTS.parse().expect("the file is part of the program and of its tests");
     let (mut heading, mut help) = ("", "");

@@ -11,8 +11,10 @@ const REDACTED: &str = "[redacted]";
 
 /// As a settings file that could be used as it is (but for its secrets), with each value's source beside it.
 pub(crate) fn as_toml(layers: &Layers) -> String {
-    let lines: Vec<_> =
-        layers.iter().map(|effective| (effective, format!("{} = {}", effective.setting.key, literal(effective)))).collect();
+    let lines: Vec<_> = layers
+        .iter()
+        .map(|effective| (effective, format!("{} = {}", effective.setting.key, literal(effective))))
+        .collect();
     let width = lines.iter().map(|(_, line)| line.chars().count()).max().unwrap_or_default();
     let (mut text, mut heading) = (String::new(), "");
     for (effective, line) in &lines {
@@ -48,7 +50,9 @@ fn shown(effective: &Effective) -> Value {
     if effective.setting.secret() && !text.is_empty() {
         return REDACTED.into();
     }
-    if effective.setting.switch && let Ok(switch) = text.parse::<bool>() {
+    if effective.setting.switch
+        && let Ok(switch) = text.parse::<bool>()
+    {
         return switch.into();
     }
     text.parse::<u64>().map_or_else(|_| text.as_str().into(), Value::from)

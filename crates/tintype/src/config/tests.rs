@@ -22,6 +22,7 @@ impl Start {
         let environment = Environment {
             variables: BTreeMap::new(),
             hub_cache: Some("/cache".into()),
+            colors: false,
             working_folder: folder.path().to_owned(),
         };
         Self { folder, environment, flags: Flags::default() }
@@ -144,7 +145,9 @@ fn secrets_are_not_shown() {
         .variable("TINTYPE_S3_ACCESS_KEY_ID", "AKIA")
         .variable("TINTYPE_S3_SECRET_ACCESS_KEY", "hunter2");
     let layers = Layers::gather(&start.environment, &start.flags).expect("readable");
-    for shown in [as_toml(&layers), as_json(&layers).to_string(), format!("{:?}", start.load().expect("valid"))] {
+    for shown in
+        [as_toml(&layers), as_json(&layers).to_string(), format!("{:?}", start.load().expect("valid"))]
+    {
         assert!(shown.contains("AKIA") && shown.contains("[redacted]"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }

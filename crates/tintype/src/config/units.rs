@@ -71,9 +71,14 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in
-            [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("36h", 129_600_000), ("7 d", 604_800_000), ("0s", 0)]
-        {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("36h", 129_600_000),
+            ("7 d", 604_800_000),
+            ("0s", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "7", "d", "-1s", "1.5h", "7 days", "99999999999999999999d", "9999999999999999d"] {

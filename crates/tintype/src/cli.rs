@@ -1,0 +1,176 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tintype_core::picture::Format;
+use tintype_core::request::Draft;
+
+use crate::config::{AllFlags, ModelFlags};
+
+const EXAMPLES: &str = "\
+Examples:
+  tintype serve                                  API, model and object store on http://127.0.0.1:8080
+  curl 'http://127.0.0.1:8080/generate?prompt=a+tiger'
+  tintype serve --model ./my-model --store s3://pictures/app
+  tintype generate \"a cyborg tiger\" -o tiger.png
+  tintype config                                 every setting, its value and where that came from
+
+Each setting can be a flag, a TINTYPE_ variable in the environment, or a line in tintype.toml.";
+
+/// A prompt goes in, a picture is made by a diffusion model, and a signed link to it comes back.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API, with the model and the object store in the same process
+    Serve(AllFlags),
+    /// Make a picture, here or on a server
+    Generate(Generate),
+    /// Show every setting, its value and where that came from
+    Config(Show),
+}
+
+/// `tintype config`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub(crate) flags: AllFlags,
+}
+
+/// `tintype generate`.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// What to make, and where to put it.
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// The settings that matter here.
+    #[command(flatten)]
+    pub(crate) flags: ModelFlags,
+}
+
+/// What to make, and where to put it.
+#[derive(Debug, Args)]
+pub(crate) struct What {
+    /// What the picture shows
+    pub(crate) prompt: String,
+    /// File to write; its ending chooses the format [default: named after the prompt and the seed]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Let this server make it, for example http://127.0.0.1:8080, and print the link (or, with --output, fetch it)
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Print one JSON object per picture, and show neither progress nor pictures
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// What it should not show
+    #[arg(long, value_name = "TEXT", help_heading = "Picture")]
+    negative_prompt: Option<String>,
+    /// Pixels per row, a multiple of 8 [default: the model's]
+    #[arg(long, value_name = "PIXELS", help_heading = "Picture")]
+    width: Option<i64>,
+    /// Rows, a multiple of 8 [default: the model's]
+    #[arg(long, value_name = "PIXELS", help_heading = "Picture")]
+    height: Option<i64>,
+    /// Denoising steps, 1 to 150 [default: the model's]
+    #[arg(long, value_name = "COUNT", help_heading = "Picture")]
+    steps: Option<i64>,
+    /// How closely to follow the prompt, 0 to 30 [default: the model's]
+    #[arg(long, value_name = "SCALE", help_heading = "Picture")]
+    guidance: Option<f64>,
+    /// Seed of the noise: the same seed gives the same picture [default: random]
+    #[arg(long, help_heading = "Picture")]
+    seed: Option<i64>,
+    /// How many pictures, with seeds that count up
+    #[arg(short, long, value_name = "COUNT", help_heading = "Picture")]
+    n: Option<i64>,
+    /// jpeg, png or webp [default: by the file's ending, else jpeg]
+    #[arg(long, help_heading = "Picture")]
+    format: Option<Format>,
+}
+
+impl What {
+    /// The request, not yet checked.
+    pub(crate) fn draft(&self) -> Draft {
+        Draft {
+            prompt: Some(self.prompt.clone()),
+            negative_prompt: self.negative_prompt.clone(),
+            width: self.width,
+            height: self.height,
+            steps: self.steps,
+            guidance: self.guidance,
+            seed: self.seed,
+            n: self.n,
+            format: self.format.or_else(|| self.format_of_output()),
+            expires_in: None,
+        }
+    }
+
+    fn format_of_output(&self) -> Option<Format> {
+        self.output.as_deref()?.extension()?.to_str()?.to_ascii_lowercase().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn generate(arguments: &[&str]) -> Generate {
+        let words = ["tintype", "generate"].iter().chain(arguments);
+        match Cli::try_parse_from(words).expect("valid").command {
+            Command::Generate(generate) => generate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_files_ending_chooses_the_format() {
+        for (arguments, format) in [
+            (&["x"][..], None),
+            (&["x", "-o", "a.PNG"], Some(Format::Png)),
+            (&["x", "-o", "a.jpg"], Some(Format::Jpeg)),
+            (&["x", "-o", "a.xyz"], None),
+            (&["x", "-o", "a.png", "--format", "webp"], Some(Format::Webp)),
+        ] {
+            assert_eq!(generate(arguments).what.draft().format, format, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn settings_are_flags() {
+        let words =
+            ["tintype", "serve", "--no-get", "--queue", "5", "--config", "a.toml", "--allow-anonymous=false"];
+        let Command::Serve(AllFlags(flags)) = Cli::try_parse_from(words).expect("valid").command else {
+            panic!()
+        };
+        assert_eq!(flags.file, Some("a.toml".into()));
+        let expected = [("allow_anonymous", "false"), ("no_get", "true"), ("queue", "5")];
+        assert_eq!(flags.values, expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    #[test]
+    fn generate_takes_only_what_it_uses() {
+        let flags = generate(&["x", "--model", "./m", "--threads", "2"]).flags.0;
+        assert_eq!(flags.values, [("model", "./m".to_owned()), ("threads", "2".to_owned())]);
+        assert!(Cli::try_parse_from(["tintype", "generate", "x", "--listen", "127.0.0.1:1"]).is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! A picture made in this process.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use tintype_core::engine::Warning;
+use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::violation::Violation;
+use tintype_picture::Parameters;
+
+use super::Made;
+use super::progress::Bar;
+use crate::cli::What;
+use crate::config::Model;
+use crate::engine;
+use crate::output::Usage;
+
+/// Makes the pictures.
+///
+/// # Errors
+/// When the request makes no sense, or the model cannot be loaded or fails.
+pub(super) fn make(settings: &Model, what: &What) -> Result<Vec<Made>> {
+    let bar = Arc::new(Bar::new(!what.json, "loading the model"));
+    let engine = engine::load(settings)?;
+    let model = engine.model().clone();
+    // On one's own machine there is no limit but the machine.
+    let limits = Limits { max_pixels: u64::MAX, max_work: u64::MAX };
+    let request = check(what.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = Arc::new(request);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
+    bar.finish();
+    let warnings: Vec<Value> = generated.warnings.iter().map(warning).collect();
+    let seconds = generated.engine_seconds;
+    (0..)
+        .zip(&generated.pictures)
+        .map(|(index, picture)| {
+            let parameters = Parameters::new(&request, index, &model.name);
+            let file = tintype_picture::encode(picture, request.format, &parameters)?;
+            let facts = json!({
+                "prompt": parameters.prompt,
+                "seed": parameters.seed,
+                "width": parameters.width,
+                "height": parameters.height,
+                "model": parameters.model,
+                "cost": {"engine_seconds": seconds},
+                "warnings": warnings,
+            });
+            let Value::Object(facts) = facts else { bail!("an object was written above") };
+            Ok(Made { facts, file: Some(file), url: None })
+        })
+        .collect()
+}
+
+/// Checks the draft; what is wrong is told by the names of the flags.
+fn check(
+    draft: Draft,
+    check: impl FnOnce(Draft) -> Result<GenerateRequest, Vec<Violation>>,
+) -> Result<GenerateRequest> {
+    check(draft).map_err(|violations| {
+        let sentences = violations.into_iter().map(|violation| {
+            let flag = match violation.parameter.as_str() {
+                "prompt" => "PROMPT".to_owned(),
+                parameter => format!("--{}", parameter.replace('_', "-")),
+            };
+            violation.renamed(flag).to_string()
+        });
+        Usage(sentences.collect::<Vec<_>>().join("; ")).into()
+    })
+}
+
+/// A warning in the API's shape.
+fn warning(warning: &Warning) -> Value {
+    match warning {
+        Warning::PromptCut { parameter, limit, left_out } => json!({
+            "code": "prompt_cut",
+            "message": format!("`{parameter}` is longer than the {limit} tokens that the model reads; left out: {left_out}"),
+        }),
+    }
+}

@@ -1,0 +1,110 @@
+//! A picture made by a server.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{Context, Result, bail};
+use http::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+use tintype_core::picture::{Encoded, Format};
+use tintype_core::request::Draft;
+
+use super::Made;
+use super::progress::Bar;
+use crate::cli::What;
+use crate::client::{Answer, Client};
+use crate::output::Usage;
+
+/// Has the pictures made, one request after the other.
+///
+/// # Errors
+/// When the server cannot be reached, or refuses.
+pub(super) fn make(server: &str, what: &What) -> Result<Vec<Made>> {
+    let draft = what.draft();
+    let pictures = draft.n.unwrap_or(1);
+    if pictures < 1 {
+        return Err(Usage("`--n` must be at least 1".to_owned()).into());
+    }
+    // The bytes are needed to be written, or to be looked at.
+    let fetch = what.output.is_some() || (!what.json && io::stdout().is_terminal());
+    let bar = Bar::new(!what.json, "waiting for the server");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let made = runtime.block_on(async {
+        let client = Client::new()?;
+        let mut made = Vec::new();
+        for index in 0..pictures {
+            let seed = draft.seed.map(|seed| seed.saturating_add(index));
+            made.push(one(&client, server, &Draft { seed, ..draft.clone() }, fetch).await?);
+        }
+        Ok(made)
+    });
+    bar.finish();
+    made
+}
+
+async fn one(client: &Client, server: &str, draft: &Draft, fetch: bool) -> Result<Made> {
+    let url = format!("{}/generate?{}", server.trim_end_matches('/'), query(draft));
+    let answer = client.get(&url).await?;
+    let facts = match serde_json::from_slice(&answer.body) {
+        Ok(Value::Object(facts)) if answer.status == StatusCode::OK => facts,
+        Ok(Value::Object(problem)) => bail!("{server} refused: {}", reason(&problem, answer.status)),
+        _ => bail!("{server} answered {} with something that is not tintype's", answer.status),
+    };
+    let link = facts.get("url").and_then(Value::as_str).context("the answer has no link")?.to_owned();
+    let file = if fetch { Some(picture(client, &link).await?) } else { None };
+    Ok(Made { facts, file, url: Some(link) })
+}
+
+async fn picture(client: &Client, link: &str) -> Result<Encoded> {
+    let Answer { status, content_type, body } = client.get(link).await?;
+    if status != StatusCode::OK {
+        bail!("the picture could not be fetched: {status} from {link}");
+    }
+    let format =
+        Format::ALL.into_iter().find(|format| content_type.as_deref() == Some(format.content_type()));
+    let format = format.with_context(|| format!("{link} is no picture but {content_type:?}"))?;
+    Ok(Encoded { format, bytes: body })
+}
+
+/// What was asked for, as the API's query.
+fn query(draft: &Draft) -> String {
+    let number = |value: Option<i64>| value.map(|value| value.to_string());
+    let parameters = [
+        ("prompt", draft.prompt.clone()),
+        ("negative_prompt", draft.negative_prompt.clone()),
+        ("width", number(draft.width)),
+        ("height", number(draft.height)),
+        ("steps", number(draft.steps)),
+        ("guidance", draft.guidance.map(|guidance| guidance.to_string())),
+        ("seed", number(draft.seed)),
+        ("format", draft.format.map(|format| format.to_string())),
+    ];
+    let given = parameters.into_iter().filter_map(|(name, value)| {
+        Some(format!("{name}={}", utf8_percent_encode(&value?, NON_ALPHANUMERIC)))
+    });
+    given.collect::<Vec<_>>().join("&")
+}
+
+/// The sentence in a problem (RFC 9457), or at least the status.
+fn reason(problem: &Map<String, Value>, status: StatusCode) -> String {
+    let text = |name| problem.get(name).and_then(Value::as_str);
+    text("detail").or_else(|| text("title")).map_or_else(|| status.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_holds_what_was_given() {
+        let draft = Draft {
+            prompt: Some("a & b=c 老虎".into()),
+            guidance: Some(7.5),
+            seed: Some(3),
+            format: Some(Format::Png),
+            ..Draft::default()
+        };
+        let expected = "prompt=a%20%26%20b%3Dc%20%E8%80%81%E8%99%8E&guidance=7%2E5&seed=3&format=png";
+        assert_eq!(query(&draft), expected);
+    }
+}

@@ -1,0 +1,20 @@
+//! The log: lines on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging. A second call changes nothing.
+pub(crate) fn start(log: &Log) {
+    let lines = layer().with_writer(io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(log.colors && io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(log.filter.clone())).try_init();
+}

@@ -1,0 +1,37 @@
+//! One port for two protocols: what is S3's goes to the embedded store, whatever its path; the rest to the API.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use tintype_storage::Embedded;
+use tower::ServiceExt;
+
+/// Decides by request which of the two answers.
+#[derive(Clone)]
+pub(crate) struct Dispatch {
+    api: Router,
+    embedded: Option<Arc<Embedded>>,
+}
+
+impl Dispatch {
+    /// Without an embedded store everything is the API's.
+    pub(crate) fn new(api: Router, embedded: Option<Arc<Embedded>>) -> Self {
+        Self { api, embedded }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let s3 = self.embedded.filter(|embedded| embedded.claims(&parts)).map(|embedded| embedded.service());
+        let request = Request::from_parts(parts, body);
+        let answer = match s3 {
+            Some(service) => service.oneshot(request).await.map(|response| response.map(Body::new)),
+            None => self.api.oneshot(request).await,
+        };
+        answer.unwrap_or_else(|never: Infallible| match never {})
+    }
+}

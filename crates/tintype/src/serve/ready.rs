@@ -1,0 +1,37 @@
+//! Where clients find this server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{Config, Store, StoreChoice};
+
+/// The origin that links begin with: the public URL, or our own address.
+pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = &config.serving.public_url {
+        return url.clone();
+    }
+    let url = match address.ip() {
+        // "Any address" is no address that a client can go to.
+        IpAddr::V4(ip) if ip.is_unspecified() => format!("http://localhost:{}", address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => format!("http://localhost:{}", address.port()),
+        _ => format!("http://{address}"),
+    };
+    if !address.ip().is_loopback() {
+        tracing::warn!(%url, "links will point here; if clients reach this server elsewhere, set public_url");
+    }
+    url
+}
+
+/// The line on standard output that says that requests are served.
+pub(crate) fn line(url: &str, store: &Store, get_enabled: bool) -> String {
+    let link = if get_enabled { format!("{url}/generate?prompt=a+tiger") } else { url.to_owned() };
+    match &store.choice {
+        StoreChoice::Embedded => {
+            let credentials = store.data_dir.join("credentials");
+            format!("tintype ready: {link}   (S3 at {url}, credentials in {})", credentials.display())
+        }
+        StoreChoice::S3 { bucket, prefix } => {
+            let slash = if prefix.is_empty() { "" } else { "/" };
+            format!("tintype ready: {link}   (pictures in s3://{bucket}{slash}{prefix})")
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! From the setting `store` to a store.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tintype_core::store::ObjectStore;
+use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
+
+use crate::config::{self, Config, StoreChoice};
+
+/// The bucket that the embedded store keeps pictures in.
+const BUCKET: &str = "tintype";
+
+/// Where the pictures go.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// Our own folder, which we also serve.
+    Embedded(Arc<Embedded>),
+    /// Somebody's S3 service.
+    S3(Arc<S3Store>),
+}
+
+impl Store {
+    /// The store as the service sees it.
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        match self {
+            Self::Embedded(embedded) => embedded.store(),
+            Self::S3(store) => store.clone(),
+        }
+    }
+}
+
+/// Opens the store; `url` is our own origin.
+///
+/// # Errors
+/// When the folder, or the bucket, cannot be used.
+pub(crate) async fn open(config: &Config, url: &str) -> Result<Store> {
+    match &config.store.choice {
+        StoreChoice::Embedded => embedded(config, url).await,
+        StoreChoice::S3 { bucket, prefix } => s3(&config.store.s3, bucket, prefix).await,
+    }
+}
+
+async fn embedded(config: &Config, url: &str) -> Result<Store> {
+    let settings = EmbeddedSettings {
+        folder: config.store.data_dir.clone(),
+        public_url: url.to_owned(),
+        proxied: config.serving.public_url.is_some(),
+        bucket: BUCKET.to_owned(),
+        reserved: tintype_http::RESERVED.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let folder = config.store.data_dir.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await?;
+    let embedded = opened.with_context(|| format!("the data folder {folder} cannot be used"))?;
+    Ok(Store::Embedded(Arc::new(embedded)))
+}
+
+async fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<Store> {
+    let settings = S3Settings {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        endpoint: how.endpoint.clone(),
+        public_endpoint: how.public_endpoint.clone(),
+        region: how.region.clone(),
+        credentials: how.credentials.clone(),
+    };
+    let store = S3Store::connect(settings).await?;
+    // Better to hear of a wrong name or key now than from the first customer.
+    store.check().await.with_context(|| format!("the bucket `{bucket}` cannot be used"))?;
+    Ok(Store::S3(Arc::new(store)))
+}

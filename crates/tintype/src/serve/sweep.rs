@@ -1,0 +1,46 @@
+//! Pictures are not kept for ever on a laptop.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tintype_storage::Embedded;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::store::Store;
+
+/// How often at most; short lives are looked at more often.
+const SELDOM: Duration = Duration::from_secs(10 * 60);
+/// How often at least, however short pictures live.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// Sweeps the embedded store from time to time, for as long as there is one. A bucket elsewhere has lifecycle rules of
+/// its own.
+pub(crate) fn start(store: &Store, keep: Option<Duration>, max_bytes: Option<u64>) {
+    let Store::Embedded(embedded) = store else { return };
+    if keep.is_none() && max_bytes.is_none() {
+        return;
+    }
+    let (keep, max_bytes) = (keep.unwrap_or(Duration::MAX), max_bytes.unwrap_or(u64::MAX));
+    tokio::spawn(sweep(Arc::downgrade(embedded), keep, max_bytes));
+}
+
+async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
+    let mut times = interval((keep / 10).clamp(OFTEN, SELDOM));
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        times.tick().await;
+        let Some(embedded) = embedded.upgrade() else { return };
+        match embedded.sweep(keep, max_bytes).await {
+            Ok(swept) if swept.deleted > 0 => {
+                tracing::info!(
+                    deleted = swept.deleted,
+                    freed = swept.freed,
+                    remaining = swept.remaining,
+                    "swept"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "old pictures could not be deleted"),
+        }
+    }
+}

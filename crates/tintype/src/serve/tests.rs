@@ -1,0 +1,181 @@
+//! A whole server on a free port, with an engine that is only quick.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+use tintype_core::testing::NullEngine;
+
+use super::*;
+use crate::client::{Answer, Client};
+use crate::config::{Environment, Flags};
+
+/// A server, where it is, and its folder.
+struct Fixture {
+    running: Running,
+    loaded: oneshot::Receiver<Result<()>>,
+    url: String,
+    _folder: TempDir,
+}
+
+fn config(folder: &TempDir, more: &[(&str, &str)]) -> Config {
+    let data_dir = folder.path().join("data").display().to_string();
+    let settings = [("TINTYPE_LISTEN", "127.0.0.1:0"), ("TINTYPE_DATA_DIR", data_dir.as_str())];
+    let variables: BTreeMap<_, _> =
+        settings.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment =
+        Environment { variables, working_folder: folder.path().to_owned(), ..Environment::default() };
+    Config::load(&environment, &Flags::default()).expect("valid settings")
+}
+
+async fn start_with(
+    more: &[(&str, &str)],
+    load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
+) -> Fixture {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (running, loaded) = start(&config(&folder, more), load).await.expect("it starts");
+    let url =
+        running.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
+    let url = format!("http://{url}");
+    Fixture { running, loaded, url, _folder: folder }
+}
+
+async fn ready(more: &[(&str, &str)]) -> Fixture {
+    let mut fixture = start_with(more, || Ok(Arc::new(NullEngine::new(Duration::ZERO)))).await;
+    (&mut fixture.loaded).await.expect("an outcome").expect("it loads");
+    fixture
+}
+
+impl Fixture {
+    async fn get(&self, path: &str) -> Answer {
+        get(&format!("{}{path}", self.url)).await
+    }
+}
+
+async fn get(url: &str) -> Answer {
+    Client::new().expect("a client").get(url).await.expect("an answer")
+}
+
+fn json(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_in_the_answer_leads_to_the_picture() {
+    let server = ready(&[]).await;
+    let answer = server.get("/generate?prompt=a+tiger&format=png&seed=1").await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let link = json(&answer)["url"].as_str().expect("a link").to_owned();
+    assert!(link.starts_with(&server.url), "{link}");
+    let picture = get(&link).await;
+    assert_eq!((picture.status, picture.content_type.as_deref()), (StatusCode::OK, Some("image/png")));
+    assert!(picture.body.starts_with(b"\x89PNG"));
+    server.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_apis_is_s3s() {
+    let server = ready(&[]).await;
+    for (path, content_type, status) in [
+        ("/healthz", "application/json", 200),
+        ("/generate", "application/problem+json", 400),
+        ("/v1/nothing", "application/problem+json", 404),
+        ("/tintype/images/x.jpg", "application/xml", 403),
+        ("/some-bucket", "application/xml", 403),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_while_the_model_is_loaded_and_is_ready_after() {
+    let (release, released) = mpsc::channel::<()>();
+    let mut server = start_with(&[], move || {
+        released.recv()?;
+        Ok(Arc::new(NullEngine::new(Duration::ZERO)))
+    })
+    .await;
+    assert_eq!(server.get("/healthz").await.status, StatusCode::OK);
+    assert_eq!(server.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    release.send(()).expect("it is waiting");
+    (&mut server.loaded).await.expect("an outcome").expect("it loads");
+    assert_eq!(server.get("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_loaded_is_an_error() {
+    let server = start_with(&[], || anyhow::bail!("a broken file")).await;
+    let error = server.loaded.await.expect("an outcome").expect_err("it fails");
+    assert_eq!(error.to_string(), "a broken file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_answers_what_runs_and_takes_nothing_new() {
+    let engine = Arc::new(NullEngine::new(Duration::from_millis(20)));
+    let loading = engine.clone();
+    let mut server = start_with(&[], move || Ok(loading)).await;
+    (&mut server.loaded).await.expect("an outcome").expect("it loads");
+    let url = format!("{}/generate?prompt=x&steps=10", server.url);
+    let asked = tokio::spawn(async move { get(&url).await });
+    while engine.started() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.running.stop().await;
+    assert_eq!(asked.await.expect("an answer").status, StatusCode::OK);
+    let late = Client::new().expect("a client").get(&format!("{}/healthz", server.url)).await;
+    assert!(late.is_err(), "somebody still listens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_can_be_turned_off() {
+    let server = ready(&[("TINTYPE_NO_GET", "true")]).await;
+    assert_eq!(server.get("/generate?prompt=x").await.status, StatusCode::NOT_FOUND);
+    assert!(!server.running.ready_line.contains("prompt="), "{}", server.running.ready_line);
+}
+
+fn never() -> Result<Arc<dyn Engine>> {
+    anyhow::bail!("nobody asks for a picture")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_cannot_share_a_folder_or_a_port() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _first = start(&config(&folder, &[]), never).await.expect("it starts");
+    let error = start(&config(&folder, &[]), never).await.map(|_| ()).expect_err("the folder is taken");
+    assert!(format!("{error:#}").contains("in use"), "{error:#}");
+
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let other = tempfile::tempdir().expect("a folder");
+    let error = start(&config(&other, &[("TINTYPE_LISTEN", &address)]), never).await.map(|_| ());
+    let error = format!("{:#}", error.expect_err("the port is taken"));
+    assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+}
+
+#[test]
+fn strangers_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let serving = |more: &[(&str, &str)]| refuse_strangers(&config(&folder, more).serving);
+    assert!(serving(&[]).is_ok());
+    let error = serving(&[("TINTYPE_LISTEN", "0.0.0.0:80")]).expect_err("refused").to_string();
+    assert!(error.contains("--allow-anonymous"), "{error}");
+    assert!(serving(&[("TINTYPE_LISTEN", "0.0.0.0:80"), ("TINTYPE_ALLOW_ANONYMOUS", "true")]).is_ok());
+}
+
+#[tokio::test]
+async fn links_point_to_where_clients_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |more: &[(&str, &str)], address: &str| {
+        ready::own_url(&config(&folder, more), address.parse().expect("an address"))
+    };
+    assert_eq!(url(&[], "127.0.0.1:81"), "http://127.0.0.1:81");
+    assert_eq!(url(&[], "[::1]:81"), "http://[::1]:81");
+    assert_eq!(url(&[], "0.0.0.0:81"), "http://localhost:81");
+    assert_eq!(url(&[("TINTYPE_PUBLIC_URL", "https://a.example/")], "0.0.0.0:81"), "https://a.example");
+}

@@ -1,0 +1,241 @@
+"""The server from outside: the answer's link leads to the picture, and a stop loses nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+from PIL import Image
+
+from conftest import Server, ready_line
+
+QUICK = {"prompt": "a tiger", "steps": 2}
+"""A request that is answered soon, whatever the model."""
+
+USER_COMMENT = 0x9286
+EXIF_IFD = 0x8769
+PILLOW_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+
+
+def parameters(image: Image.Image) -> str:
+    """The generation parameters in a picture's metadata, as other people's tools look for them."""
+    if image.format == "PNG":
+        return image.text["parameters"]  # type: ignore[attr-defined]
+    comment: bytes = image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
+    assert comment.startswith(b"UNICODE\0")
+    return comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
+
+
+def generate(server: Server, **query: object) -> requests.Response:
+    return requests.get(f"{server.url}/generate", params=query, timeout=300)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("prompt", ["a tiger, <b>bold</b>", "一只赛博老虎 🐯"])
+def test_the_link_leads_to_the_picture_and_the_picture_tells_its_parameters(
+    server: Server, name: str, prompt: str
+) -> None:
+    answer = generate(server, prompt=prompt, steps=2, seed=7, guidance=2.5, negative_prompt="blur", format=name)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert list(body)[:2] == ["url", "prompt"]
+    assert (body["prompt"], body["seed"]) == (prompt, 7)
+
+    fetched = requests.get(body["url"], timeout=30)
+    assert fetched.status_code == 200
+    assert fetched.headers["content-type"] == f"image/{name}"
+    image = Image.open(io.BytesIO(fetched.content))
+    image.load()
+    assert (image.format, image.size, image.mode) == (PILLOW_NAMES[name], (body["width"], body["height"]), "RGB")
+    size = f"{body['width']}x{body['height']}"
+    assert parameters(image).startswith(
+        f"{prompt}\nNegative prompt: blur\nSteps: 2, CFG scale: 2.5, Seed: 7, Size: {size}, Model: "
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes(server: Server) -> None:
+    links = [generate(server, **QUICK, seed=3).json()["url"] for _ in range(2)]
+    first, second = (requests.get(link, timeout=30).content for link in links)
+    assert first == second
+    assert first != requests.get(generate(server, **QUICK, seed=4).json()["url"], timeout=30).content
+
+
+def test_the_ready_lines_link_works(server: Server) -> None:
+    assert server.port != 0
+    assert server.ready_line.startswith(f"tintype ready: {server.url}/generate?prompt=a+tiger ")
+    link = server.ready_line.split()[2]
+    assert requests.get(link, timeout=300).status_code == 200
+    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
+
+
+def test_the_credentials_file_opens_the_store_on_the_same_port(server: Server) -> None:
+    key = generate(server, **QUICK).json()["url"].split("?")[0].split(f"/{server.bucket}/")[1]
+    listed = s3(server).list_objects_v2(Bucket=server.bucket, Prefix=key)
+    assert [item["Key"] for item in listed["Contents"]] == [key]
+    mode = (server.data_dir / "credentials").stat().st_mode
+    assert mode & 0o077 == 0, "others may read the credentials"
+
+
+def test_sigterm_lets_accepted_work_finish(start_server: Callable[..., Server]) -> None:
+    """The queue has one place, so the first 429 says that one request is running and one is waiting."""
+    server = start_server("--queue", "1", "--grace", "10m")
+    with ThreadPoolExecutor(8) as pool:
+        refused = threading.Event()
+
+        def ask(seed: int) -> requests.Response:
+            answer = generate(server, prompt="a tiger", steps=60, seed=seed)
+            if answer.status_code == 429:
+                refused.set()
+            return answer
+
+        asked = [pool.submit(ask, seed) for seed in range(6)]
+        assert refused.wait(120), "the queue never filled"
+        assert server.stop(signal.SIGTERM, timeout=600) == 0
+        answers = [future.result() for future in asked]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+    for answer in answers:
+        if answer.status_code == 200:
+            picture = stored(server, answer.json()["id"])
+            Image.open(picture).load()
+
+
+def test_a_second_signal_stops_at_once(start_server: Callable[..., Server]) -> None:
+    server = start_server("--queue", "1", "--grace", "10m")
+    with ThreadPoolExecutor(4) as pool:
+        filled = threading.Event()
+
+        def ask(seed: int) -> None:
+            try:
+                if generate(server, prompt="a tiger", steps=100, seed=seed).status_code == 429:
+                    filled.set()
+            except requests.ConnectionError:
+                pass
+
+        for seed in range(4):
+            pool.submit(ask, seed)
+        assert filled.wait(120), "the queue never filled"
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) != 0
+
+
+def test_a_kill_leaves_no_half_picture(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for _ in range(4):
+        server = start_server(data_dir=tmp_path)
+        with ThreadPoolExecutor(2) as pool:
+
+            def ask(seed: int) -> None:
+                try:
+                    generate(server, prompt="a tiger", steps=1, seed=seed, format="png", width=256, height=256)
+                except requests.ConnectionError:
+                    pass
+
+            asked = [pool.submit(ask, seed) for seed in range(12)]
+            asked[chance.randrange(3)].result()
+            server.stop(signal.SIGKILL)
+    server = start_server(data_dir=tmp_path)
+    listed = s3(server).list_objects_v2(Bucket=server.bucket)["Contents"]
+    assert listed, "nothing was stored at all"
+    for item in listed:
+        body = s3(server).get_object(Bucket=server.bucket, Key=item["Key"])["Body"].read()
+        assert len(body) == item["Size"]
+        Image.open(io.BytesIO(body)).load()
+
+
+def test_old_pictures_are_swept(start_server: Callable[..., Server]) -> None:
+    server = start_server("--keep", "1s")
+    link = generate(server, **QUICK).json()["url"]
+    assert requests.get(link, timeout=30).status_code in (200, 404)
+    gone = threading.Event()
+    for _ in range(120):
+        if requests.get(link, timeout=30).status_code == 404:
+            break
+        gone.wait(0.5)
+    else:
+        pytest.fail("the picture outlived its time")
+
+
+def test_a_taken_port_and_a_taken_folder_are_told(server: Server, run: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, err = run("serve", "--listen", f"127.0.0.1:{server.port}")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"error: cannot listen on 127.0.0.1:{server.port}: ") and err.count("\n") == 1
+    status, out, err = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(server.data_dir))
+    assert (status, out) == (1, "")
+    assert str(server.data_dir) in err and "in use" in err and err.count("\n") == 1
+
+
+def test_strangers_are_refused_unless_they_are_meant(
+    start_server: Callable[..., Server], run: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, out, err = run("serve", "--listen", "0.0.0.0:0")
+    assert (status, out) == (2, "")
+    assert "--allow-anonymous" in err and err.count("\n") == 1
+    server = start_server("--listen", "0.0.0.0:0", "--allow-anonymous")
+    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
+
+
+def test_a_model_that_is_not_there_is_told(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    for model, expected in [
+        (str(tmp_path), "model_index.json"),
+        ("nobody/nothing", "hf download nobody/nothing"),
+    ]:
+        status, out, err = run("serve", "--listen", "127.0.0.1:0", "--model", model, env={"HF_HOME": str(tmp_path)})
+        assert (status, out) == (1, "")
+        assert expected in err.splitlines()[-1]
+
+
+def test_silent_and_slow_clients_do_not_hold_up_others(server: Server) -> None:
+    silent = socket.create_connection(("127.0.0.1", server.port))
+    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
+    assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
+    silent.close()
+    slow.close()
+
+
+def test_the_log_is_json_when_asked_and_carries_request_ids(start_server: Callable[..., Server]) -> None:
+    server = start_server("--log-format", "json")
+    answer = requests.get(f"{server.url}/generate", timeout=10)
+    assert answer.status_code == 400
+    server.stop()
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert any(answer.headers["x-request-id"] in json.dumps(line) for line in lines)
+
+
+def s3(server: Server):  # noqa: ANN201 - boto3's clients have no static type
+    return boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+
+
+def stored(stopped: Server, picture_id: str) -> io.BytesIO:
+    """A picture of a server that has been stopped, read through another one on the same folder."""
+    command = [str(stopped.process.args[0]), "serve", "--listen", "127.0.0.1:0", "--data-dir", str(stopped.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=stopped.log.parent) as process:
+        try:
+            line = ready_line(process, stopped.log)
+            again = Server(process, line.split()[2].split("/generate")[0], line, stopped.data_dir)
+            listed = s3(again).list_objects_v2(Bucket=again.bucket)["Contents"]
+            key = next(item["Key"] for item in listed if picture_id in item["Key"])
+            return io.BytesIO(s3(again).get_object(Bucket=again.bucket, Key=key)["Body"].read())
+        finally:
+            process.kill()
