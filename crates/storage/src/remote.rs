@@ -12,12 +12,12 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use http::{StatusCode, Uri};
+use time::OffsetDateTime;
 use tintype_core::secret::Secret;
 use tintype_core::store::{
     Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
     StoreError,
 };
-use time::OffsetDateTime;
 
 use crate::signer::Signer;
 
@@ -123,7 +123,9 @@ impl S3Store {
         };
         match sent {
             Ok(output) => Ok(ETag(output.e_tag.unwrap_or_default())),
-            Err(error) if status(&error) == Some(StatusCode::CONFLICT) => Err(WriteError::Conflict(meaning(error))),
+            Err(error) if status(&error) == Some(StatusCode::CONFLICT) => {
+                Err(WriteError::Conflict(meaning(error)))
+            }
             Err(error) => Err(WriteError::Failed(meaning(error))),
         }
     }
@@ -139,7 +141,11 @@ fn checked_endpoint(endpoint: String) -> Result<String, ConnectError> {
     let fits = endpoint.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
-    if fits { Ok(endpoint.trim_end_matches('/').to_owned()) } else { Err(ConnectError::BadEndpoint(endpoint)) }
+    if fits {
+        Ok(endpoint.trim_end_matches('/').to_owned())
+    } else {
+        Err(ConnectError::BadEndpoint(endpoint))
+    }
 }
 
 /// A client configuration with credentials of our own, for any service.
@@ -184,21 +190,24 @@ fn meaning<E>(error: SdkError<E>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let code = error.code().unwrap_or_default().to_owned();
+    let said = || match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(only), None) | (None, Some(only)) => only.to_owned(),
+        // Not the service's answer but the way to it.
+        (None, None) => DisplayErrorContext(&error).to_string(),
+    };
     match status(&error) {
         Some(StatusCode::NOT_FOUND) => StoreError::NotFound,
         Some(StatusCode::PRECONDITION_FAILED) => StoreError::ConditionFailed,
         Some(StatusCode::RANGE_NOT_SATISFIABLE) => StoreError::RangeNotSatisfiable,
-        Some(StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
-            let message = error.message().unwrap_or("no reason given");
-            StoreError::Denied(if code.is_empty() { message.to_owned() } else { format!("{code}: {message}") })
-        }
-        _ => StoreError::Unavailable(format!("{}", DisplayErrorContext(&error)).into()),
+        Some(StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => StoreError::Denied(said()),
+        _ => StoreError::Unavailable(said().into()),
     }
 }
 
 fn to_second(at: Option<&DateTime>) -> OffsetDateTime {
-    at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 #[async_trait]
@@ -208,7 +217,11 @@ impl ObjectStore for S3Store {
             // HTTP has no empty range.
             let meta = self.head(key).await?;
             let outside = range.start >= meta.size;
-            return if outside { Err(StoreError::RangeNotSatisfiable) } else { Ok(Object { meta, bytes: Default::default() }) };
+            return if outside {
+                Err(StoreError::RangeNotSatisfiable)
+            } else {
+                Ok(Object { meta, bytes: Default::default() })
+            };
         }
         let output = self
             .client
@@ -313,7 +326,11 @@ mod tests {
         let store = S3Store::connect(S3Settings { public_endpoint, ..settings() }).await.expect("connect");
         let how = Presign { expires_in: std::time::Duration::from_secs(300), content_disposition: None };
         let signed = store.presign(&Key::new("a.png").expect("a key"), &how).await.expect("presign");
-        assert!(signed.url.starts_with("https://pics.example.com/pictures/team/one/a.png?"), "{}", signed.url);
+        assert!(
+            signed.url.starts_with("https://pics.example.com/pictures/team/one/a.png?"),
+            "{}",
+            signed.url
+        );
         assert!(signed.url.contains("X-Amz-Expires=300"), "{}", signed.url);
     }
 
@@ -330,11 +347,10 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_is_not_there_is_unavailable() {
         let store = S3Store::connect(settings()).await.expect("connect");
-        let answer = store.put_if(
-            &Key::new("a").expect("a key"),
-            NewObject { bytes: "x".into(), content_type: "text/plain".into() },
-            Condition::Absent,
-        );
+        let (key, object) =
+            (Key::new("a"), NewObject { bytes: "x".into(), content_type: "text/plain".into() });
+        let key = key.expect("a key");
+        let answer = store.put_if(&key, object, Condition::Absent);
         assert!(matches!(answer.await, Err(StoreError::Unavailable(_))));
     }
 

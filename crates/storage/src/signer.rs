@@ -2,8 +2,8 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
-use tintype_core::store::{Presign, SignedUrl, StoreError};
 use time::OffsetDateTime;
+use tintype_core::store::{Presign, SignedUrl, StoreError};
 
 /// Longest life of a signed link in seconds: what Signature Version 4 allows, 7 days.
 pub(crate) const LONGEST_LIFE: u64 = 7 * 24 * 60 * 60;

@@ -2,6 +2,7 @@
 //!
 //! Needs SeaweedFS's program `weed`: on the path, or named by `TINTYPE_WEED`.
 
+#[expect(dead_code, reason = "the other tests use the rest of it")]
 mod common;
 
 use std::net::TcpListener;
@@ -42,7 +43,16 @@ fn start(folder: &Path, ports: &[u16; 8]) -> Child {
         "actions":["Admin","Read","Write","List"]}]}"#;
     std::fs::write(&config, identity).expect("write the configuration");
     let log = std::fs::File::create(folder.join("log")).expect("a log");
-    let names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"];
+    let names = [
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "s3.port",
+        "s3.port.grpc",
+    ];
     Command::new(&program)
         .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"])
         .args(["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"])
@@ -60,7 +70,8 @@ impl Weed {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         // It takes no port 0, so free ones are looked for; all are held until all are known.
-        let held: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let held: [TcpListener; 8] =
+            std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let ports = std::array::from_fn(|at| held[at].local_addr().expect("an address").port());
         drop(held);
         let process = start(folder.path(), &ports);
@@ -92,7 +103,11 @@ impl Weed {
                 Err(error) => {
                     let log = || std::fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
                     assert!(began.elapsed() < START, "SeaweedFS did not start: {error}\n{}", log());
-                    assert!(self.process.try_wait().expect("a child").is_none(), "SeaweedFS ended:\n{}", log());
+                    assert!(
+                        self.process.try_wait().expect("a child").is_none(),
+                        "SeaweedFS ended:\n{}",
+                        log()
+                    );
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -109,7 +124,10 @@ impl Weed {
 /// for a directory, refuses `.` and `..`, and limits a segment to 255 bytes.
 fn kept_apart_by_seaweedfs() -> Vec<String> {
     let is_path = |key: &String| {
-        key.starts_with('/') || key.ends_with('/') || key.contains("//") || key.split('/').any(|part| part.len() > 255 || part == "." || part == "..")
+        key.starts_with('/')
+            || key.ends_with('/')
+            || key.contains("//")
+            || key.split('/').any(|part| part.len() > 255 || part == "." || part == "..")
     };
     strange_keys().into_iter().filter(|key| !is_path(key)).collect()
 }
@@ -148,7 +166,11 @@ async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
         expired = get(&short).await.status;
     }
     found.push(("expired", expired));
-    assert_eq!(store.get(&key, None).await.expect("get").bytes, "picture", "a refused request changed the object");
+    assert_eq!(
+        store.get(&key, None).await.expect("get").bytes,
+        "picture",
+        "a refused request changed the object"
+    );
     found
 }
 

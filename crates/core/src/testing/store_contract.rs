@@ -108,7 +108,8 @@ async fn keeps_apart(store: &dyn ObjectStore, names: &[String]) {
         let object =
             store.get(&key(name), None).await.unwrap_or_else(|error| panic!("get {name:?}: {error}"));
         assert_eq!(object.bytes, name.as_bytes(), "{name:?}");
-        let found = store.list(name, None, 1_000).await.unwrap_or_else(|error| panic!("list {name:?}: {error}"));
+        let found =
+            store.list(name, None, 1_000).await.unwrap_or_else(|error| panic!("list {name:?}: {error}"));
         assert!(found.objects.iter().any(|listed| listed.key.as_str() == name), "{name:?} is not listed");
     }
     for name in names {

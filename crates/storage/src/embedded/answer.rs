@@ -2,8 +2,8 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use s3s::Body;
@@ -15,7 +15,11 @@ use super::guard::Signed;
 const RASTER: [&str; 6] = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "image/jpg"];
 
 /// Adds the headers, and takes off the body that an answer of this status cannot have.
-pub(crate) fn finish(mut response: Response<Body>, method: &Method, signed: Option<Signed>) -> Response<Body> {
+pub(crate) fn finish(
+    mut response: Response<Body>,
+    method: &Method,
+    signed: Option<Signed>,
+) -> Response<Body> {
     if response.status() == StatusCode::NOT_MODIFIED {
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(CONTENT_TYPE);
@@ -100,8 +104,14 @@ mod tests {
         for media_type in ["image/svg+xml", "text/html", "application/pdf", "", "image/png, text/html"] {
             assert_eq!(disposition(media_type, None), Some("attachment".into()), "{media_type}");
         }
-        assert_eq!(disposition("text/html", Some("inline; filename=\"a.html\"")), Some("attachment; filename=\"a.html\"".into()));
-        assert_eq!(disposition("text/html", Some("Attachment; filename=a")), Some("Attachment; filename=a".into()));
+        assert_eq!(
+            disposition("text/html", Some("inline; filename=\"a.html\"")),
+            Some("attachment; filename=\"a.html\"".into())
+        );
+        assert_eq!(
+            disposition("text/html", Some("Attachment; filename=a")),
+            Some("Attachment; filename=a".into())
+        );
     }
 
     #[test]

@@ -79,8 +79,12 @@ impl Bucket {
                     Ok((_, record)) if path.ends_with(relative(&record.key)) => {
                         index.insert(record.key.clone(), entry(&record));
                     }
-                    Ok(_) => tracing::warn!(path = %path.display(), "passed over an object that is not where its key belongs"),
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "passed over a damaged object"),
+                    Ok(_) => {
+                        tracing::warn!(path = %path.display(), "passed over an object that is not where its key belongs")
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "passed over a damaged object")
+                    }
                 }
             }
         }
@@ -130,12 +134,16 @@ impl Bucket {
         let _only_writer = self.stripe(key);
         self.check(key, condition)?;
         match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(()) => {
+                self.index_mut().remove(key);
+                sync_folder(path.parent().unwrap_or(&self.folder))?;
+            }
+            // There never was one, or somebody removed the file by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.index_mut().remove(key);
+            }
             Err(error) => return Err(error.into()),
         }
-        self.index_mut().remove(key);
-        sync_folder(path.parent().unwrap_or(&self.folder))?;
         Ok(())
     }
 
@@ -166,7 +174,9 @@ impl Bucket {
     fn check(&self, key: &str, condition: &Precondition) -> Result<(), DiskError> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         match (condition, index.get(key)) {
-            (Precondition::Always, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => Ok(()),
+            (Precondition::Always, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => {
+                Ok(())
+            }
             (Precondition::Is(etag), Some(entry)) if *etag == entry.etag => Ok(()),
             (Precondition::Is(_) | Precondition::Present, None) => Err(DiskError::NoSuchKey),
             _ => Err(DiskError::Precondition),
@@ -233,12 +243,28 @@ mod tests {
         let folder = Folder::new();
         let bucket = folder.bucket();
         let long = "虎".repeat(341);
-        let keys = ["../x", "../../../x", "/", "//", ".", "..", "a", "A", "a/", "a//b", "\u{1}\n", "C:\\x", long.as_str()];
+        let keys = [
+            "../x",
+            "../../../x",
+            "/",
+            "//",
+            ".",
+            "..",
+            "a",
+            "A",
+            "a/",
+            "a//b",
+            "\u{1}\n",
+            "C:\\x",
+            long.as_str(),
+        ];
         for key in keys {
             bucket.commit(folder.written(key, key).await, &Precondition::Always).expect("commit");
         }
-        let mut around: Vec<_> =
-            fs::read_dir(folder.root.path()).expect("list").map(|entry| entry.expect("an entry").file_name()).collect();
+        let mut around: Vec<_> = fs::read_dir(folder.root.path())
+            .expect("list")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
         around.sort();
         assert_eq!(around, ["bucket", "tmp"]);
         drop(bucket);

@@ -28,7 +28,8 @@ pub(crate) fn load_or_create(path: &Path) -> io::Result<AccessKeys> {
                 fs::set_permissions(path, Permissions::from_mode(MODE))?;
             }
             parse(&text).ok_or_else(|| {
-                let expected = "expected a profile [default] with aws_access_key_id and aws_secret_access_key";
+                let expected =
+                    "expected a profile [default] with aws_access_key_id and aws_secret_access_key";
                 io::Error::new(io::ErrorKind::InvalidData, expected)
             })
         }
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!((made.id.len(), made.secret.expose().len()), (ID_LENGTH, SECRET_LENGTH));
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, MODE);
         let read = load_or_create(&path).expect("read");
-        assert_eq!((read.id, read.secret), (made.id, made.secret));
+        assert_eq!((&read.id, &read.secret), (&made.id, &made.secret));
 
         let other = load_or_create(&folder.path().join("other")).expect("made");
         assert_ne!(other.secret, read.secret);
@@ -120,7 +121,9 @@ mod tests {
 
     #[test]
     fn reads_what_aws_writes() {
-        let keys = parse("[other]\naws_access_key_id=NO\n\n[default]\n# ours\naws_access_key_id=AKID\naws_secret_access_key = a/b=c\n");
+        let keys = parse(
+            "[other]\naws_access_key_id=NO\n\n[default]\n# ours\naws_access_key_id=AKID\naws_secret_access_key = a/b=c\n",
+        );
         let keys = keys.expect("keys");
         assert_eq!((keys.id.as_str(), keys.secret.expose()), ("AKID", "a/b=c"));
         assert!(parse("[default]\naws_access_key_id = AKID\n").is_none());

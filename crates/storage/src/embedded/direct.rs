@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use time::OffsetDateTime;
 use tintype_core::store::{
     Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
     StoreError,
 };
-use time::OffsetDateTime;
 
 use super::bucket::{Bucket, DiskError, Precondition};
 use super::disk::Disk;
@@ -104,7 +104,10 @@ impl ObjectStore for Direct {
             let key = Key::new(key).ok()?;
             Some(Listed { key, size: entry.size, modified: to_time(entry.modified) })
         };
-        Ok(Listing { objects: page.objects.into_iter().filter_map(listed).collect(), more: page.next.is_some() })
+        Ok(Listing {
+            objects: page.objects.into_iter().filter_map(listed).collect(),
+            more: page.next.is_some(),
+        })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

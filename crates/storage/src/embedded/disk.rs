@@ -131,7 +131,11 @@ impl Disk {
 fn empty(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?
+        } else {
+            fs::remove_file(entry.path())?
+        }
     }
     Ok(())
 }
@@ -149,7 +153,8 @@ mod tests {
         let bucket = disk.create_bucket("pictures").expect("create");
         let mut writing = Writing::begin(&disk.temporary()).await.expect("begin");
         writing.write(b"whole").await.expect("write");
-        let written = writing.finish(Description { key: "k".into(), ..Description::default() }).await.expect("finish");
+        let written =
+            writing.finish(Description { key: "k".into(), ..Description::default() }).await.expect("finish");
         bucket.commit(written, &Precondition::Always).expect("commit");
         // Killed in the middle of writing: the temporary file stays as it is, whole or cut.
         let mut writing = Writing::begin(&disk.temporary()).await.expect("begin");

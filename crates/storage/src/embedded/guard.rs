@@ -185,7 +185,11 @@ mod tests {
         let until = 1_767_225_600 + 300;
         assert_eq!(run(Request::get(v4("", "")), false).0.ok(), Some(Signed::ByQuery { until }));
         for life in ["0", "-1", "604801", "soon", ""] {
-            assert_eq!(code(&v4("X-Amz-Expires", life)), Some(S3ErrorCode::AuthorizationQueryParametersError), "{life}");
+            assert_eq!(
+                code(&v4("X-Amz-Expires", life)),
+                Some(S3ErrorCode::AuthorizationQueryParametersError),
+                "{life}"
+            );
         }
         assert_eq!(code(&v4("X-Amz-Expires", "604800")), None);
         assert_eq!(code(&v4("X-Amz-Date", "today")), Some(S3ErrorCode::AuthorizationQueryParametersError));
@@ -199,7 +203,9 @@ mod tests {
     fn signed_queries_of_version_2() {
         let (signed, _) = run(Request::get("/b/k?AWSAccessKeyId=AK&Signature=s&Expires=99"), false);
         assert_eq!(signed.ok(), Some(Signed::ByQuery { until: 99 }));
-        for query in ["Signature=s", "AWSAccessKeyId=AK&Signature=s", "AWSAccessKeyId=AK&Signature=s&Expires=soon"] {
+        for query in
+            ["Signature=s", "AWSAccessKeyId=AK&Signature=s", "AWSAccessKeyId=AK&Signature=s&Expires=soon"]
+        {
             assert_eq!(code(&format!("/b/k?{query}")), Some(S3ErrorCode::AccessDenied), "{query}");
         }
     }
@@ -209,7 +215,8 @@ mod tests {
         let request = Request::put(v4("", "")).header("x-amz-copy-source", "/b/other");
         let error = run(request, false).0.expect_err("not signed");
         assert_eq!(error.code(), &S3ErrorCode::AccessDenied);
-        let request = Request::put(v4("X-Amz-SignedHeaders", "host%3Bx-amz-acl")).header("x-amz-acl", "private");
+        let request =
+            Request::put(v4("X-Amz-SignedHeaders", "host%3Bx-amz-acl")).header("x-amz-acl", "private");
         assert!(run(request, false).0.is_ok());
     }
 
@@ -217,7 +224,8 @@ mod tests {
     fn credentials_beside_a_link_are_dropped() {
         let (signed, parts) = run(Request::get(v4("", "")).header("authorization", "Bearer key"), false);
         assert!(signed.is_ok() && !parts.headers.contains_key(AUTHORIZATION));
-        let error = run(Request::get("/b/k").header("authorization", "AWS AK:sig"), false).0.expect_err("version 2");
+        let error =
+            run(Request::get("/b/k").header("authorization", "AWS AK:sig"), false).0.expect_err("version 2");
         assert_eq!(error.code(), &S3ErrorCode::AccessDenied);
     }
 

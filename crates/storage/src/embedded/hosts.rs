@@ -174,15 +174,23 @@ mod tests {
     #[test]
     fn a_signature_or_a_host_decides_whatever_the_path() {
         let scope = |service| {
-            format!("AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0")
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+            )
         };
         assert!(claims("/", &[("authorization", &scope("s3"))]));
         assert!(claims("/generate", &[("authorization", &scope("s3"))]));
         assert!(!claims("/tintype/x", &[("authorization", &scope("sagemaker"))]));
         assert!(claims("/generate", &[("authorization", "AWS AK:sig")]));
         assert!(!claims("/generate", &[("authorization", "Bearer k")]));
-        assert!(claims("/v1/x?X-Amz-Credential=AK%2F20260101%2Fr%2Fs3%2Faws4_request&X-Amz-Signature=0", &[]));
-        assert!(!claims("/endpoints/x?X-Amz-Credential=AK%2F1%2Fr%2Fsagemaker%2Faws4_request&X-Amz-Signature=0", &[]));
+        assert!(claims(
+            "/v1/x?X-Amz-Credential=AK%2F20260101%2Fr%2Fs3%2Faws4_request&X-Amz-Signature=0",
+            &[]
+        ));
+        assert!(!claims(
+            "/endpoints/x?X-Amz-Credential=AK%2F1%2Fr%2Fsagemaker%2Faws4_request&X-Amz-Signature=0",
+            &[]
+        ));
         assert!(claims("/generate?AWSAccessKeyId=AK&Signature=s&Expires=1", &[]));
         assert!(claims("/", &[("host", "tintype.localhost:1")]));
         assert!(claims("http://tintype.pics.example.com/", &[]));

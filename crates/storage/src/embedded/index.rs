@@ -110,7 +110,7 @@ mod tests {
         let all = page(&index, Query { limit: 1_000, ..Query::default() });
         assert_eq!(names(&all).0, ["A", "a", "a/10", "a/2", "b", "é", "猫"]);
         let some = page(&index, Query { prefix: "a/", limit: 1_000, ..Query::default() });
-        assert_eq!((names(&some).0, some.next), (vec!["a/10", "a/2"], None));
+        assert_eq!((names(&some).0, &some.next), (vec!["a/10", "a/2"], &None));
     }
 
     #[test]

@@ -104,7 +104,9 @@ impl Embedded {
         let uri: Uri = public_url.parse().map_err(|_| OpenError::PublicUrl(public_url.clone()))?;
         let has_path = uri.path().len() > 1 || uri.query().is_some();
         let authority = match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(authority)) if !has_path && !authority.host().is_empty() => authority,
+            (Some("http" | "https"), Some(authority)) if !has_path && !authority.host().is_empty() => {
+                authority
+            }
             _ => return Err(OpenError::PublicUrl(public_url)),
         };
         let hosts = Arc::new(Hosts::new(authority, reserved));
@@ -117,8 +119,10 @@ impl Embedded {
             DiskOpenError::Io(source) => OpenError::Folder { path: root.clone(), source },
         })?;
         let path = folder.join("credentials");
-        let keys = credentials::load_or_create(&path).map_err(|source| OpenError::Credentials { path, source })?;
-        let default = open_default(&disk, &bucket).map_err(|source| OpenError::Folder { path: root, source })?;
+        let keys =
+            credentials::load_or_create(&path).map_err(|source| OpenError::Credentials { path, source })?;
+        let default =
+            open_default(&disk, &bucket).map_err(|source| OpenError::Folder { path: root, source })?;
         let disk = Arc::new(disk);
         let endpoint = public_url.trim_end_matches('/');
         let signing = addressed(given(&keys.id, &keys.secret, None), Some(endpoint)).build();

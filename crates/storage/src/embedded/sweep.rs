@@ -26,7 +26,8 @@ pub struct Swept {
 pub(crate) fn sweep(bucket: &Arc<Bucket>, keep: Duration, max_bytes: u64) -> Result<Swept, DiskError> {
     let mut pictures = bucket.all(PICTURES);
     pictures.sort_by(|(_, a), (_, b)| a.modified.cmp(&b.modified));
-    let mut swept = Swept { remaining: pictures.iter().map(|(_, entry)| entry.size).sum(), ..Swept::default() };
+    let mut swept =
+        Swept { remaining: pictures.iter().map(|(_, entry)| entry.size).sum(), ..Swept::default() };
     let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
     let oldest_kept = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(keep);
     for (key, Entry { size, etag, modified }) in pictures {

@@ -13,13 +13,13 @@ use tintype_core::secret::Secret;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 /// The embedded service on a free port.
-pub struct Served {
-    pub url: String,
-    pub embedded: Arc<Embedded>,
-    pub folder: TempDir,
+pub(crate) struct Served {
+    pub(crate) url: String,
+    pub(crate) embedded: Arc<Embedded>,
+    _folder: TempDir,
 }
 
-pub fn settings(folder: &TempDir, public_url: &str) -> EmbeddedSettings {
+pub(crate) fn settings(folder: &TempDir, public_url: &str) -> EmbeddedSettings {
     EmbeddedSettings {
         folder: folder.path().to_owned(),
         public_url: public_url.to_owned(),
@@ -30,29 +30,29 @@ pub fn settings(folder: &TempDir, public_url: &str) -> EmbeddedSettings {
 }
 
 impl Served {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|settings| settings).await
     }
 
     /// With settings changed.
-    pub async fn start_with(change: impl FnOnce(EmbeddedSettings) -> EmbeddedSettings) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(EmbeddedSettings) -> EmbeddedSettings) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let folder = tempfile::tempdir().expect("a folder");
         let embedded = Arc::new(Embedded::open(change(settings(&folder, &url))).expect("open"));
         let router = axum::Router::new().fallback_service(embedded.service());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, embedded, folder }
+        Self { url, embedded, _folder: folder }
     }
 
     /// The SDK's client of this service.
-    pub async fn client(&self, bucket: &str, prefix: &str) -> S3Store {
+    pub(crate) async fn client(&self, bucket: &str, prefix: &str) -> S3Store {
         let keys = (self.embedded.access_key_id().to_owned(), self.embedded.secret_access_key().clone());
         remote(&self.url, bucket, prefix, keys).await
     }
 }
 
-pub async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret)) -> S3Store {
+pub(crate) async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret)) -> S3Store {
     let settings = S3Settings {
         bucket: bucket.into(),
         prefix: prefix.into(),
@@ -65,20 +65,20 @@ pub async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret
 
 /// An answer with its body read.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 }
 
 /// One request over a connection of its own.
-pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
+pub(crate) async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -90,6 +90,6 @@ pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-pub async fn get(url: &str) -> Answer {
+pub(crate) async fn get(url: &str) -> Answer {
     send(Method::GET, url, &[]).await
 }

@@ -22,7 +22,10 @@ pub(super) async fn list(api: &Api, request: S3Request<ListBucketsInput>) -> S3R
 pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
     let name = request.input.bucket;
     if api.hosts.is_reserved(&name) {
-        return Err(s3_error!(InvalidBucketName, "{name:?} is a path of the HTTP API here, so it cannot be a bucket"));
+        return Err(s3_error!(
+            InvalidBucketName,
+            "{name:?} is a path of the HTTP API here, so it cannot be a bucket"
+        ));
     }
     // The path's name was checked by s3s already; this one becomes a folder's, so it is checked where that can be seen.
     if !s3s::path::check_bucket_name(&name) {

@@ -45,9 +45,11 @@ impl Checks {
         trailer: Option<TrailingHeaders>,
     ) -> Self {
         let expected = values(expected);
-        let announced = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
+        let announced =
+            headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
         let wanted = |at: usize| {
-            expected[at].is_some() || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(NAMES[at]))
+            expected[at].is_some()
+                || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(NAMES[at]))
         };
         let hasher = ChecksumHasher {
             crc32: wanted(0).then(Default::default),

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(verdict(Conditions { if_unmodified_since: at(1_000), ..none() }), None);
         // An ETag is more than a time.
         assert_eq!(verdict(Conditions { if_match: etag("e"), if_unmodified_since: at(1), ..none() }), None);
-        assert_eq!(verdict(Conditions { if_none_match: etag("x"), if_modified_since: at(2_000), ..none() }), None);
+        assert_eq!(
+            verdict(Conditions { if_none_match: etag("x"), if_modified_since: at(2_000), ..none() }),
+            None
+        );
     }
 
     #[test]

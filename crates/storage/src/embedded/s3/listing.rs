@@ -30,11 +30,19 @@ fn groups(groups: Vec<String>, encoding: Option<&EncodingType>) -> Vec<CommonPre
     groups.iter().map(|group| CommonPrefix { prefix: Some(outputs::listed(group, encoding)) }).collect()
 }
 
-pub(super) async fn version_1(api: &Api, request: S3Request<ListObjectsInput>) -> S3Result<ListObjectsOutput> {
+pub(super) async fn version_1(
+    api: &Api,
+    request: S3Request<ListObjectsInput>,
+) -> S3Result<ListObjectsOutput> {
     let input = request.input;
     let limit = limit(input.max_keys)?;
     let prefix = input.prefix.unwrap_or_default();
-    let query = Query { prefix: &prefix, delimiter: input.delimiter.as_deref(), after: input.marker.as_deref(), limit };
+    let query = Query {
+        prefix: &prefix,
+        delimiter: input.delimiter.as_deref(),
+        after: input.marker.as_deref(),
+        limit,
+    };
     let Page { objects, groups: found, next } = api.disk.bucket(&input.bucket)?.list(query);
     let encoding = input.encoding_type;
     let listed = |text: &String| outputs::listed(text, encoding.as_ref());

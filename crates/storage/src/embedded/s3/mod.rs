@@ -36,7 +36,12 @@ struct Api {
 }
 
 /// Puts the service together: verification of signatures, bucket names in hosts, and the operations.
-pub(super) fn service(disk: Arc<Disk>, hosts: Arc<Hosts>, keys: &AccessKeys, own_bucket: String) -> S3Service {
+pub(super) fn service(
+    disk: Arc<Disk>,
+    hosts: Arc<Hosts>,
+    keys: &AccessKeys,
+    own_bucket: String,
+) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Api { disk, hosts: Arc::clone(&hosts), own_bucket });
     // The secret is what signatures are verified with.
     builder.set_auth(SimpleAuth::from_single(keys.id.clone(), keys.secret.expose()));

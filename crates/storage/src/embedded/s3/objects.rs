@@ -130,7 +130,8 @@ pub(super) async fn open_source(api: &Api, source: CopySource) -> S3Result<(File
 pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
     let mut input = request.input;
     api.disk.bucket(&input.bucket)?;
-    let replaces = input.metadata_directive.as_ref().is_some_and(|said| said.as_str() == MetadataDirective::REPLACE);
+    let replaces =
+        input.metadata_directive.as_ref().is_some_and(|said| said.as_str() == MetadataDirective::REPLACE);
     let onto_itself = matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
         if **bucket == *input.bucket && **key == *input.key);
     if onto_itself && !replaces {

@@ -5,7 +5,8 @@ use s3s::dto::{ETag, EncodingType, Timestamp};
 use time::OffsetDateTime;
 
 /// What S3 leaves as it is when a listing is to be encoded.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
+const KEPT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
 
 pub(super) fn etag(value: &str) -> ETag {
     ETag::Strong(value.to_owned())
@@ -66,7 +67,9 @@ macro_rules! headers_of {
     ($input:expr) => {
         crate::embedded::file::Headers {
             // S3's own default.
-            content_type: Some($input.content_type.take().unwrap_or_else(|| "binary/octet-stream".to_owned())),
+            content_type: Some(
+                $input.content_type.take().unwrap_or_else(|| "binary/octet-stream".to_owned()),
+            ),
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
             content_encoding: $input.content_encoding.take(),

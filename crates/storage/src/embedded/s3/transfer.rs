@@ -46,7 +46,12 @@ pub(super) async fn receive(
 }
 
 /// Appends a part of an object's file.
-pub(super) async fn append(writing: &mut Writing, file: File, part: Range<u64>, checks: &mut Checks) -> S3Result<()> {
+pub(super) async fn append(
+    writing: &mut Writing,
+    file: File,
+    part: Range<u64>,
+    checks: &mut Checks,
+) -> S3Result<()> {
     let mut stream = stream(file, part)?;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(DiskError::Io)?;

@@ -19,6 +19,7 @@ use super::{Api, blocking, objects, transfer};
 use crate::embedded::bucket::{DiskError, sync_folder};
 use crate::embedded::disk::Disk;
 use crate::embedded::file::{self, Description, Headers, Record, Writing};
+use crate::embedded::off_thread;
 
 const MOST_PARTS: i32 = 10_000;
 /// Bytes that every part but the last must have.
@@ -50,7 +51,18 @@ fn find(disk: &Disk, id: &str, bucket: &str, key: &str) -> Result<(PathBuf, Uplo
     let id = Uuid::try_parse(id).map_err(|_| DiskError::NoSuchUpload)?;
     let folder = disk.uploads().join(id.simple().to_string());
     let upload = read_head(&folder)?;
-    if upload.bucket == bucket && upload.key == key { Ok((folder, upload)) } else { Err(DiskError::NoSuchUpload) }
+    if upload.bucket == bucket && upload.key == key {
+        Ok((folder, upload))
+    } else {
+        Err(DiskError::NoSuchUpload)
+    }
+}
+
+/// The same, where it may block.
+async fn find_for(api: &Api, id: &str, bucket: &str, key: &str) -> S3Result<(PathBuf, Upload)> {
+    let disk = Arc::clone(&api.disk);
+    let (id, bucket, key) = (id.to_owned(), bucket.to_owned(), key.to_owned());
+    blocking(move || find(&disk, &id, &bucket, &key)).await
 }
 
 /// Every upload under way, with its id.
@@ -60,7 +72,9 @@ fn all(disk: &Disk) -> Result<Vec<(String, Upload)>, DiskError> {
         let entry = entry?;
         match (entry.file_name().into_string(), read_head(&entry.path())) {
             (Ok(id), Ok(upload)) => found.push((id, upload)),
-            (_, Err(error)) => tracing::warn!(path = %entry.path().display(), %error, "passed over a damaged upload"),
+            (_, Err(error)) => {
+                tracing::warn!(path = %entry.path().display(), %error, "passed over a damaged upload")
+            }
             _ => {}
         }
     }
@@ -123,7 +137,12 @@ pub(super) async fn create(
 }
 
 /// Gives a written part its place in the upload.
-async fn keep(writing: Writing, folder: PathBuf, number: i32, checksums: file::Checksums) -> S3Result<Record> {
+async fn keep(
+    writing: Writing,
+    folder: PathBuf,
+    number: i32,
+    checksums: file::Checksums,
+) -> S3Result<Record> {
     let described = Description { key: number.to_string(), checksums, ..Description::default() };
     let written = writing.finish(described).await.map_err(DiskError::Io)?;
     blocking(move || {
@@ -141,7 +160,7 @@ async fn keep(writing: Writing, folder: PathBuf, number: i32, checksums: file::C
 pub(super) async fn part(api: &Api, request: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
     let mut input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find(&api.disk, &input.upload_id, &input.bucket, &input.key)?;
+    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
     let expected = expected_checksums!(input);
     let checks = Checks::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
     let mut writing = transfer::begin(&api.disk).await?;
@@ -158,7 +177,7 @@ pub(super) async fn part_copy(
 ) -> S3Result<UploadPartCopyOutput> {
     let input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find(&api.disk, &input.upload_id, &input.bucket, &input.key)?;
+    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
     let (file, source) = objects::open_source(api, input.copy_source).await?;
     let conditions = Conditions {
         if_match: input.copy_source_if_match,
@@ -198,7 +217,7 @@ fn parts_in(folder: &Path) -> Result<Vec<(i32, Record)>, DiskError> {
 
 pub(super) async fn list_parts(api: &Api, request: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
     let input = request.input;
-    let (folder, _) = find(&api.disk, &input.upload_id, &input.bucket, &input.key)?;
+    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
     let after = input.part_number_marker.unwrap_or(0);
     let max_parts = input.max_parts.unwrap_or(1_000).clamp(0, 1_000);
     let mut parts = blocking(move || parts_in(&folder)).await?;
@@ -256,29 +275,27 @@ pub(super) async fn list(
     })
 }
 
-/// The files that a completion names, checked: in order, as uploaded, and none but the last too small.
-fn collect(folder: &Path, named: &[CompletedPart]) -> S3Result<Vec<(fs::File, Record)>> {
+/// The parts that a completion names, checked: in order, as uploaded, and none but the last too small.
+fn collect(folder: &Path, named: &[CompletedPart]) -> S3Result<Vec<(i32, Record)>> {
     if named.is_empty() {
         return Err(s3_error!(MalformedXML, "a completion names at least one part"));
     }
-    let mut parts: Vec<(fs::File, Record)> = Vec::new();
-    let mut last = 0;
+    let mut parts: Vec<(i32, Record)> = Vec::new();
     for part in named {
         let number = part.part_number.unwrap_or_default();
         check_number(number)?;
-        if number <= last {
+        if parts.last().is_some_and(|(before, _)| number <= *before) {
             return Err(s3_error!(InvalidPartOrder));
         }
-        last = number;
-        let (file, record) =
-            file::open(&part_file(folder, number)).map_err(|_| s3_error!(InvalidPart, "there is no part {number}"))?;
+        let (_, record) = file::open(&part_file(folder, number))
+            .map_err(|_| s3_error!(InvalidPart, "there is no part {number}"))?;
         if part.e_tag.as_ref().is_none_or(|etag| etag.value() != record.etag) {
             return Err(s3_error!(InvalidPart, "part {number} has another ETag"));
         }
         if parts.last().is_some_and(|(_, before)| before.size < SMALLEST_PART) {
             return Err(s3_error!(EntityTooSmall));
         }
-        parts.push((file, record));
+        parts.push((number, record));
     }
     Ok(parts)
 }
@@ -289,11 +306,13 @@ pub(super) async fn complete(
 ) -> S3Result<CompleteMultipartUploadOutput> {
     let mut input = request.input;
     let condition = precondition(input.if_match.take(), input.if_none_match.take())?;
-    let (folder, upload) = find(&api.disk, &input.upload_id, &input.bucket, &input.key)?;
+    let (folder, upload) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
     let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
-    let parts = collect(&folder, &named)?;
+    let at = folder.clone();
+    let parts = off_thread(move || collect(&at, &named)).await.map_err(DiskError::Io)??;
     // A composite checksum is one of checksums; only one of the whole object is one that can be compared, kept and served.
-    let of_whole = input.checksum_type.as_ref().is_some_and(|said| said.as_str() == ChecksumType::FULL_OBJECT);
+    let of_whole =
+        input.checksum_type.as_ref().is_some_and(|said| said.as_str() == ChecksumType::FULL_OBJECT);
     let mut checks = if of_whole {
         Checks::new(None, expected_checksums!(input), &http::HeaderMap::new(), None)
     } else {
@@ -302,7 +321,9 @@ pub(super) async fn complete(
     let mut writing = transfer::begin(&api.disk).await?;
     let mut digests = Vec::new();
     let count = parts.len();
-    for (file, record) in parts {
+    for (number, record) in parts {
+        let path = part_file(&folder, number);
+        let (file, _) = blocking(move || Ok(file::open(&path)?)).await?;
         digests.extend(hex::decode(&record.etag).map_err(|error| DiskError::Io(io::Error::other(error)))?);
         transfer::append(&mut writing, file, 0..record.size, &mut checks).await?;
     }
