@@ -8,7 +8,7 @@
 //! | `EulerDiscreteScheduler` | Euler, also with Karras' sigmas |
 //! | `EulerAncestralDiscreteScheduler` | Euler with fresh noise after every step |
 //! | `DPMSolverMultistepScheduler` | DPM-Solver++ of order 1 or 2 (midpoint), also with Karras' sigmas |
-//! | `PNDMScheduler` | DPM-Solver++ of order 2 with the same betas, spacing, offset and prediction: it needs half the steps or less for the same picture. This is what diffusers' `DPMSolverMultistepScheduler.from_config(pndm.config)` makes of it. |
+//! | `PNDMScheduler` | DPM-Solver++ of order 2 with the same betas and prediction, and the spacing if the file sets one: it needs half the steps or less for the same picture. This is what diffusers' `DPMSolverMultistepScheduler.from_config(pndm.config)` makes of it. |
 //!
 //! Anything else, and any option that would change the result and is not known here, is an error that names it.
 //!

@@ -1,10 +1,11 @@
 //! CLIP's text transformer.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{LayerNorm, Linear};
 
 use super::config::TextConfig;
-use super::ops::{Activation, apply, attention, causal_mask, layer_norm, linear};
+use super::ops::{Activation, attention, causal_mask};
+use crate::kernels::{LayerNorm, Linear};
+use crate::layers::linear;
 use crate::{ModelError, Weights};
 
 /// `text_model` of transformers' `CLIPTextModel`: token and position embeddings, pre-norm blocks with causal attention, a
@@ -48,7 +49,7 @@ impl Network {
         for block in &self.blocks {
             x = block.forward(&x, &mask)?;
         }
-        apply(&self.norm, &x)
+        self.norm.forward(&x)
     }
 }
 
@@ -80,11 +81,15 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let normed = apply(&self.norm1, x)?;
+        let normed = self.norm1.forward(x)?;
         let [q, k, v] = &self.projections;
-        let projected = [apply(q, &normed)?, apply(k, &normed)?, apply(v, &normed)?];
-        let x = (x + apply(&self.out, &attention(projected, mask, self.heads)?)?)?;
-        let inner = self.activation.apply(&apply(&self.fc1, &apply(&self.norm2, &x)?)?)?;
-        x + apply(&self.fc2, &inner)?
+        let projected = [q.forward(&normed)?, k.forward(&normed)?, v.forward(&normed)?];
+        let x = self.out.forward_onto(&attention(projected, mask, self.heads)?, Some(x))?;
+        let inner = self.activation.apply(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        self.fc2.forward_onto(&inner, Some(&x))
     }
+}
+
+fn layer_norm(weights: &Weights, width: usize, epsilon: f64) -> std::result::Result<LayerNorm, ModelError> {
+    Ok(LayerNorm::new(&weights.get(width, "weight")?, &weights.get(width, "bias")?, epsilon)?)
 }

@@ -1,10 +1,8 @@
-//! The few operations that the text encoder is made of, in one place: prompts are short, so the tensor library's
-//! own are fast enough here.
+//! What the text encoder needs beyond the kernels. Prompts are short, so the tensor library's own operations do.
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{LayerNorm, Linear, Module};
 
-use crate::{ModelError, Weights};
+use crate::kernels;
 
 /// What lies between the two layers of a feed-forward block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,28 +27,10 @@ impl Activation {
 
     pub(super) fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Gelu => x.gelu_erf(),
+            Self::Gelu => kernels::Activation::Gelu.apply(x),
             Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
         }
     }
-}
-
-/// A layer with bias, `inputs → outputs`.
-pub(super) fn linear(
-    weights: &Weights,
-    inputs: usize,
-    outputs: usize,
-) -> std::result::Result<Linear, ModelError> {
-    Ok(Linear::new(weights.get((outputs, inputs), "weight")?, Some(weights.get(outputs, "bias")?)))
-}
-
-/// A layer norm over `width` features.
-pub(super) fn layer_norm(
-    weights: &Weights,
-    width: usize,
-    epsilon: f64,
-) -> std::result::Result<LayerNorm, ModelError> {
-    Ok(LayerNorm::new(weights.get(width, "weight")?, weights.get(width, "bias")?, epsilon))
 }
 
 /// What is added to attention's scores so that a token sees itself and those before it: `[length, length]`.
@@ -70,9 +50,4 @@ pub(super) fn attention(projected: [Tensor; 3], mask: &Tensor, heads: usize) -> 
     // The softmax of 16-bit scores is computed in 32 bits, as the reference does.
     let weights = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, length, width))
-}
-
-/// Calls a layer; here so that nothing else needs the tensor library's trait.
-pub(super) fn apply(layer: &impl Module, x: &Tensor) -> Result<Tensor> {
-    layer.forward(x)
 }
