@@ -16,6 +16,41 @@
 //!   jobs take beyond what was reserved for them.
 //! - An **idempotency key** names one request for 24 hours.
 //! - **Nothing crosses owners**: not a job, not a picture, not an idempotency key.
+//!
+//! # A job from end to end
+//! ```
+//! # use time::{Duration, OffsetDateTime};
+//! # use tintype_ledger::accept::{Acceptance, NewJob};
+//! # use tintype_ledger::id::Worker;
+//! # use tintype_ledger::job::{Lease, Outcome, StoredImage};
+//! # use tintype_ledger::money::Spend;
+//! # use tintype_ledger::{Finished, Ledger, Result};
+//! # fn delete(_: Vec<StoredImage>) {}
+//! # async fn run(ledger: &dyn Ledger, new: NewJob, worker: Worker, now: OffsetDateTime, images: Vec<StoredImage>) -> Result<()> {
+//! // Whoever answers requests:
+//! match ledger.accept(new, now).await? {
+//!     Acceptance::Accepted { job, .. } => { /* 202, or wait for it */ }
+//!     Acceptance::Joined { job, .. } | Acceptance::Replayed { job } => { /* wait for that one */ }
+//!     Acceptance::Stored { job, .. } => { /* sign its pictures anew */ }
+//!     Acceptance::Conflict => { /* 422 */ }
+//!     Acceptance::Refused { refused, standing } => { /* 429 or 402, refused.retry_after(now) */ }
+//!     Acceptance::QueueFull => { /* 429 */ }
+//! }
+//!
+//! // Whoever makes pictures:
+//! let lease = Lease { worker, until: now + Duration::MINUTE };
+//! if let Some(job) = ledger.claim_next(lease, now).await? {
+//!     // … now and then: ledger.heartbeat(&job.run(), now + Duration::MINUTE)
+//!     let outcome = Outcome::Succeeded { images: images.clone(), warnings: Vec::new() };
+//!     let cost = Spend { engine_ms: 3_120, amount: "0.0031usd".parse().ok() };
+//!     match ledger.finish(&job.run(), outcome, cost, now).await? {
+//!         Finished::Ended(job) => { /* tell who waits */ }
+//!         Finished::Discarded(_) | Finished::Stale => delete(images),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod accept;
 pub mod account;

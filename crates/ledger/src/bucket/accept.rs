@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::store::{Condition, ETag};
 
+use super::book::GRACE;
 use super::cells::{Seen, TRIES};
 use super::{BucketLedger, paths};
 use crate::accept::{Acceptance, IDEMPOTENCY_LIFE, NewJob, Reuse};
@@ -218,7 +219,7 @@ impl BucketLedger {
                 return self.refuse(new, refused, now).await;
             }
         };
-        self.cells.write(&paths::open(&new.owner, id), &(), Condition::Always).await?;
+        self.mark(&new.owner, id).await?;
         let job = new.clone().into_record(id, hold, now);
         let path = paths::job(&new.owner, id);
         if self.cells.write(&path, &job, Condition::Absent).await?.is_none() {
@@ -228,6 +229,10 @@ impl BucketLedger {
                 self.release(&new.key, &job.hold).await?;
                 return Ok(came_second(new, first, standing));
             }
+        }
+        if now - id.created() > GRACE / 2 {
+            // Announced long ago by somebody who died: a recovery may just have taken the mark of that for a leftover.
+            self.mark(&new.owner, id).await?;
         }
         if !new.reuse.any() {
             // For whoever looks for it later. The job is accepted whether this succeeds or not.

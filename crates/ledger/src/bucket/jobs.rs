@@ -1,10 +1,11 @@
 //! What happens to an accepted job in a bucket: the record changes by a conditional write, then its account is
 //! charged, then its mark goes. A crash in between is made good by whoever looks next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
 use time::OffsetDateTime;
+use tintype_core::store::Condition;
 
 use super::book::GRACE;
 use super::cells::Change;
@@ -33,10 +34,14 @@ impl BucketLedger {
         id: JobId,
         mut change: impl FnMut(&mut JobRecord) -> bool + Send,
     ) -> Result<Option<(JobRecord, bool)>> {
+        let mut ended = false;
         let change = |job: Option<JobRecord>| match job {
             None => Change::Leave(None),
             Some(mut job) => {
-                if change(&mut job) {
+                let was_final = job.status.is_final();
+                let changed = change(&mut job);
+                ended = changed && !was_final && job.status.is_final();
+                if changed {
                     Change::Write(job.clone(), Some((job, true)))
                 } else {
                     Change::Leave(Some((job, false)))
@@ -44,9 +49,7 @@ impl BucketLedger {
             }
         };
         let changed = self.cells.change(&paths::job(owner, id), change).await?;
-        if let Some((job, true)) = &changed
-            && job.status.is_final()
-        {
+        if let Some((job, _)) = changed.as_ref().filter(|_| ended) {
             self.close(job).await?;
         }
         Ok(changed)
@@ -56,6 +59,20 @@ impl BucketLedger {
     async fn close(&self, job: &JobRecord) -> Result<()> {
         self.settle(job).await?;
         self.cells.remove(&paths::open(&job.owner, job.id)).await
+    }
+
+    /// Takes a mark away that stands for no job, and puts it back if the job was being made just then.
+    async fn unmark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
+        self.cells.remove(&paths::open(owner, id)).await?;
+        match self.record(owner, id).await? {
+            Some(job) if !job.status.is_final() => self.mark(owner, id).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks a job as one that may be open.
+    pub(super) async fn mark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
+        self.cells.write(&paths::open(owner, id), &(), Condition::Always).await.map(drop)
     }
 
     pub(super) async fn try_revise(
@@ -266,16 +283,23 @@ impl BucketLedger {
 
     pub(super) async fn recover_all(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        for mark in self.cells.list(paths::OPEN, None, MOST_OPEN).await? {
-            let Some((owner, id)) = paths::marked(&mark) else { continue };
-            match self.try_revise(&owner, id, (now, lost)).await? {
-                Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
-                Some((job, true)) => recovered.requeued.push(job),
+        let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
+        let marked: Vec<_> = marks.iter().filter_map(|mark| paths::marked(mark)).collect();
+        let records = marked.iter().map(|(owner, id)| paths::job(owner, *id)).collect();
+        let found: HashMap<_, _> = self.cells.read_all::<JobRecord>(records).await?.into_iter().collect();
+        for (owner, id) in marked {
+            match found.get(&paths::job(&owner, id)) {
                 // It ended before, and its process died before it was charged or its mark was gone.
-                Some((job, false)) if job.status.is_final() => self.close(&job).await?,
-                Some(_) => {}
-                None if now - id.created() > GRACE => self.cells.remove(&mark).await?,
-                None => {}
+                Some(job) if job.status.is_final() => self.close(job).await?,
+                Some(job) if job.clone().revise(now, lost) => {
+                    match self.change_job(&owner, id, |job| job.revise(now, lost)).await? {
+                        Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
+                        Some((job, true)) => recovered.requeued.push(job),
+                        _ => {}
+                    }
+                }
+                None if now - id.created() > GRACE => self.unmark(&owner, id).await?,
+                _ => {}
             }
         }
         for book in self.cells.list(paths::BOOKS, None, usize::MAX).await? {

@@ -134,7 +134,6 @@ impl Ledger for BucketLedger {
 
     async fn collect(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
         let collect = |job: &mut JobRecord| job.collected.replace(now).is_none();
-        // A job that has ended is closed once more by this; that costs a read and does nothing.
         self.change_job(owner, id, collect).await.map(drop)
     }
 

@@ -1,9 +1,9 @@
 //! A process that stalls in the middle of accepting a job, and another that goes on in its place.
 
-use super::doubles::HookedStore;
+use super::doubles::{Death, DyingStore, HookedStore};
 use super::*;
 use crate::accept::Reuse;
-use crate::testing::{at, new_job, once, today};
+use crate::testing::{at, lease, new_job, once, today};
 
 /// Accepts on another process, which must let the job in or find it.
 fn meanwhile(store: &Arc<MemoryStore>, new: NewJob) -> Box<dyn FnOnce() + Send> {
@@ -52,4 +52,27 @@ fn what_was_reserved_unheard_is_not_reserved_again() {
     assert!(matches!(answer, Acceptance::Accepted { .. }), "{answer:?}");
     let used = block_on(today(&ledger, "acme"));
     assert_eq!((used.jobs, used.reserved.engine_ms), (2, 2_000), "{used:?}");
+}
+
+#[test]
+fn a_recovery_does_not_hide_a_job_that_is_just_being_made() {
+    let memory = Arc::new(MemoryStore::default());
+    // Somebody announces a job and dies.
+    let dying = Arc::new(DyingStore::new(memory.clone(), 1, Death::Before));
+    let died = block_on(BucketLedger::new(dying, quick()).accept(once("acme", "a", "k"), at(0)));
+    assert!(died.is_err(), "{died:?}");
+    // Somebody else makes it in his place, much later; a recovery finds the mark and no job.
+    let other = BucketLedger::new(memory.clone(), quick());
+    let recovery = Box::new(move || {
+        let found = block_on(other.recover(at(900), Lost::Expired)).expect("recover");
+        assert_eq!(found, Recovered::default());
+    });
+    let store = HookedStore::before(memory.clone(), "jobs/by-owner/", recovery);
+    let accepted =
+        block_on(BucketLedger::new(Arc::new(store), quick()).accept(once("acme", "a", "k"), at(900)));
+    let Ok(Acceptance::Accepted { job, .. }) = accepted else { panic!("{accepted:?}") };
+    assert!(job.id.created() < at(1), "under the name that was announced");
+    let next =
+        block_on(BucketLedger::new(memory, quick()).claim_next(lease("w", 999), at(901))).expect("claim");
+    assert_eq!(next.map(|next| next.id), Some(job.id));
 }
