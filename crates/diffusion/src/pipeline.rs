@@ -213,10 +213,15 @@ impl Pipeline {
     }
 
     /// An estimate of the bytes that making a picture of this size takes beyond the weights: the larger of the denoiser's
-    /// and the decoder's needs. See their `memory_needed`.
+    /// and the decoder's needs (see their `memory_needed`), a fifth more for what the allocator keeps, and 32 MiB for what does not
+    /// grow with the picture.
+    ///
+    /// Measured with Stable Diffusion 2.1's architecture on two threads: 0.75 GiB at 512×512, estimated 0.78; 0.24 GiB at
+    /// 256×256, estimated 0.22.
     #[must_use]
     pub fn memory_needed(&self, width: usize, height: usize) -> u64 {
         let Course { height, width, .. } = self.course(width, height, 1);
-        self.unet.memory_needed(height, width).max(self.vae.memory_needed(height, width))
+        let grows = self.unet.memory_needed(height, width).max(self.vae.memory_needed(height, width));
+        grows * 6 / 5 + (32 << 20)
     }
 }

@@ -78,10 +78,12 @@ pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 /// Range reduction to ±½ ln 2 and the polynomial of Cephes' `expf`.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // Adding and subtracting 1.5·2²³ rounds to the nearest integer.
+    // Adding 1.5·2²³ rounds to the nearest integer, which then is what the sum's bits are above those of 1.5·2²³. A cast
+    // would mind numbers that do not fit, element by element.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let (n, bits) = (rounded - ROUND, rounded.to_bits().wrapping_sub(ROUND.to_bits()));
     // ln 2 in two parts, so that n·ln 2 loses nothing.
     let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
@@ -89,7 +91,7 @@ pub(super) fn exp(x: f32) -> f32 {
         p = p * r + c;
     }
     let p = p * (r * r) + r + 1.0;
-    p * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    p * f32::from_bits(bits.wrapping_add(127) << 23)
 }
 
 /// Rows for one task so that all threads have a share and a task is neither trivial nor larger than `limit`.

@@ -31,6 +31,11 @@ pub(super) struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// Whether the product is to be added to anything. If not, nothing need be written before it.
+    fn is_some(&self) -> bool {
+        self.bias.is_some() || self.per_sample.is_some() || self.residual.is_some()
+    }
+
     fn fill(&self, first: usize, columns: usize, out: &mut [f32]) {
         match self.residual {
             Some(residual) => out.copy_from_slice(&residual[first * columns..][..out.len()]),
@@ -61,29 +66,34 @@ pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start:
     let columns = weights.len() / width;
     let count = out.len() / columns;
     let weights = Matrix::packed(weights, width, columns);
+    let product = Product { accumulate: start.is_some(), ..Product::ADD };
     if count >= FEW_ROWS * rayon::current_num_threads() {
         let limit =
             if rows.stored().is_some() { MANY_ROWS } else { (SCRATCH / width).clamp(FEW_ROWS, MANY_ROWS) };
         let per_task = rows_per_task(count, limit);
         out.par_chunks_mut(per_task * columns).enumerate().for_each(|(task, out)| {
             let (first, count) = (task * per_task, out.len() / columns);
-            start.fill(first, columns, out);
+            if start.is_some() {
+                start.fill(first, columns, out);
+            }
             let out = MatrixMut::packed(out, count, columns);
             match rows.stored() {
                 Some(stored) => {
                     let stored = &stored[first * width..][..count * width];
-                    Product::ADD.run(out, Matrix::packed(stored, count, width), weights);
+                    product.run(out, Matrix::packed(stored, count, width), weights);
                 }
                 None => with_scratch(count * width, |gathered| {
                     rows.gather(first..first + count, gathered);
-                    Product::ADD.run(out, Matrix::packed(gathered, count, width), weights);
+                    product.run(out, Matrix::packed(gathered, count, width), weights);
                 }),
             }
         });
         return;
     }
-    start.fill(0, columns, out);
-    let product = Product { parallel: true, ..Product::ADD };
+    if start.is_some() {
+        start.fill(0, columns, out);
+    }
+    let product = Product { parallel: true, ..product };
     let out = MatrixMut::packed(out, count, columns);
     match rows.stored() {
         Some(stored) => product.run(out, Matrix::packed(stored, count, width), weights),
