@@ -2,14 +2,16 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use aws_sdk_s3::presigning::PresigningConfig;
 use common::{Served, get, send, settings};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
 use tintype_core::store::{Condition, Key, NewObject, ObjectStore, Presign, SignedUrl, StoreError};
 use tintype_core::testing::{store_contract, store_contract_with_keys, strange_keys};
 use tintype_storage::{Embedded, OpenError};
+use tokio::io::AsyncWriteExt;
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("a key")
@@ -169,20 +171,72 @@ async fn strange_keys_have_links_too() {
     }
 }
 
+/// A link that is good for a minute from this time on.
+async fn link_from(sdk: &aws_sdk_s3::Client, name: &str, start: SystemTime) -> String {
+    let minute = PresigningConfig::builder().start_time(start).expires_in(Duration::from_secs(60)).build();
+    let request = sdk.get_object().bucket("tintype").key(name).presigned(minute.expect("a minute"));
+    request.await.expect("presign").uri().to_owned()
+}
+
+#[tokio::test]
+async fn links_of_the_past_and_of_the_future() {
+    let served = Served::start().await;
+    served.embedded.store().put(&key("a.png"), object("x", "image/png")).await.expect("put");
+    let sdk = served.sdk(&served.url, true);
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3_600));
+    for (start, status) in [
+        (now, StatusCode::OK),
+        (now - hour, StatusCode::FORBIDDEN),
+        // Clocks differ; not by an hour.
+        (now + Duration::from_secs(300), StatusCode::OK),
+        (now + hour, StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(get(&link_from(&sdk, "a.png", start).await).await.status, status);
+    }
+}
+
 #[tokio::test]
 async fn buckets_in_host_names() {
     let served = Served::start().await;
-    let store = served.embedded.store();
-    store.put(&key("a.png"), object("x", "image/png")).await.expect("put");
-    let port = served.url.rsplit(':').next().expect("a port");
-    // Signed for a public URL under which the bucket is a name: the SDK addresses by path, so only the verdict is looked at.
-    let unsigned = send(
-        Method::GET,
-        &format!("{}/a.png", served.url),
-        &[("host", &format!("tintype.localhost:{port}"))],
-    )
-    .await;
-    assert_eq!(unsigned.status, StatusCode::FORBIDDEN);
+    served.embedded.store().put(&key("a.png"), object("x", "image/png")).await.expect("put");
+    let by_name = served.url.replace("127.0.0.1", "localhost");
+    let url = link_from(&served.sdk(&by_name, false), "a.png", SystemTime::now()).await;
+    let host = by_name.replace("http://", "tintype.");
+    let path = url.strip_prefix(&format!("http://{host}")).expect("the bucket in the host");
+    // Not every resolver knows names below localhost.
+    let answer = send(Method::GET, &format!("{}{path}", served.url), &[("host", &host)]).await;
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"x"[..]));
+    let elsewhere = host.replace("tintype.", "other.");
+    let answer = send(Method::GET, &format!("{}{path}", served.url), &[("host", &elsewhere)]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_upload_cut_off_leaves_nothing() {
+    let served = Served::start().await;
+    let sdk = served.sdk(&served.url, true);
+    let minute = PresigningConfig::expires_in(Duration::from_secs(60)).expect("a minute");
+    let request = sdk.put_object().bucket("tintype").key("half").presigned(minute).await.expect("presign");
+    let address = served.url.strip_prefix("http://").expect("a scheme");
+    let path = request.uri().strip_prefix(&served.url).expect("the URL");
+    let half = "x".repeat(500_000);
+    let text = format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1000000\r\n\r\n{half}");
+    let mut connection = tokio::net::TcpStream::connect(address).await.expect("connect");
+    connection.write_all(text.as_bytes()).await.expect("send");
+
+    let temporary = served.folder.path().join("store/tmp");
+    let files = || std::fs::read_dir(&temporary).expect("list").count();
+    let until = async |count: usize| {
+        let began = Instant::now();
+        while files() != count && began.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(files(), count);
+    };
+    until(1).await;
+    drop(connection);
+    until(0).await;
+    assert!(matches!(served.embedded.store().head(&key("half")).await, Err(StoreError::NotFound)));
 }
 
 #[tokio::test]

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use common::{Served, get, send};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
@@ -36,6 +35,7 @@ impl Drop for Weed {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test's setting, not the program's")]
 fn start(folder: &Path, ports: &[u16; 8]) -> Child {
     let program = std::env::var_os("TINTYPE_WEED").unwrap_or_else(|| "weed".into());
     let config = folder.join("s3.json");
@@ -85,18 +85,10 @@ impl Weed {
     async fn wait(&mut self) {
         let began = Instant::now();
         let store = self.client("").await;
-        let made = aws_sdk_s3::Client::from_conf(
-            aws_sdk_s3::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("us-east-1"))
-                .endpoint_url(&self.url)
-                .force_path_style(true)
-                .credentials_provider(Credentials::new("AKIDTEST", "sekret", None, None, "test"))
-                .build(),
-        );
+        let sdk = common::sdk(&self.url, "AKIDTEST", "sekret", true);
         let key = Key::new("ready").expect("a key");
         loop {
-            let _ = made.create_bucket().bucket(BUCKET).send().await;
+            let _ = sdk.create_bucket().bucket(BUCKET).send().await;
             let object = NewObject { bytes: "ready".into(), content_type: "text/plain".into() };
             match store.put(&key, object).await {
                 Ok(_) => break,

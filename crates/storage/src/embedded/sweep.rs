@@ -25,7 +25,7 @@ pub struct Swept {
 /// Deletes pictures older than `keep`, then the oldest until the rest has at most `max_bytes`.
 pub(crate) fn sweep(bucket: &Arc<Bucket>, keep: Duration, max_bytes: u64) -> Result<Swept, DiskError> {
     let mut pictures = bucket.all(PICTURES);
-    pictures.sort_by(|(_, a), (_, b)| a.modified.cmp(&b.modified));
+    pictures.sort_by_key(|(_, entry)| entry.modified);
     let mut swept =
         Swept { remaining: pictures.iter().map(|(_, entry)| entry.size).sum(), ..Swept::default() };
     let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -16,7 +17,7 @@ use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 pub(crate) struct Served {
     pub(crate) url: String,
     pub(crate) embedded: Arc<Embedded>,
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 pub(crate) fn settings(folder: &TempDir, public_url: &str) -> EmbeddedSettings {
@@ -42,10 +43,15 @@ impl Served {
         let embedded = Arc::new(Embedded::open(change(settings(&folder, &url))).expect("open"));
         let router = axum::Router::new().fallback_service(embedded.service());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, embedded, _folder: folder }
+        Self { url, embedded, folder }
     }
 
-    /// The SDK's client of this service.
+    /// The SDK with this service's keys, for a URL of it.
+    pub(crate) fn sdk(&self, url: &str, by_path: bool) -> aws_sdk_s3::Client {
+        sdk(url, self.embedded.access_key_id(), self.embedded.secret_access_key().expose(), by_path)
+    }
+
+    /// Our client of this service.
     pub(crate) async fn client(&self, bucket: &str, prefix: &str) -> S3Store {
         let keys = (self.embedded.access_key_id().to_owned(), self.embedded.secret_access_key().clone());
         remote(&self.url, bucket, prefix, keys).await
@@ -61,6 +67,18 @@ pub(crate) async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String,
         ..S3Settings::default()
     };
     S3Store::connect(settings).await.expect("connect")
+}
+
+/// The SDK itself, for what our client has no need of.
+pub(crate) fn sdk(url: &str, id: &str, secret: &str, by_path: bool) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(url)
+        .force_path_style(by_path)
+        .credentials_provider(Credentials::new(id, secret, None, None, "test"))
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
 }
 
 /// An answer with its body read.
