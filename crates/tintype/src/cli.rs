@@ -168,6 +168,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_a_flag_counts() {
+        let words = ["tintype", "serve", "--queue", "5", "--queue", "6"];
+        let Command::Serve(AllFlags(flags)) = Cli::try_parse_from(words).expect("valid").command else {
+            panic!()
+        };
+        assert_eq!(flags.values, [("queue", "6".to_owned())]);
+    }
+
+    #[test]
     fn generate_takes_only_what_it_uses() {
         let flags = generate(&["x", "--model", "./m", "--threads", "2"]).flags.0;
         assert_eq!(flags.values, [("model", "./m".to_owned()), ("threads", "2".to_owned())]);

@@ -38,6 +38,8 @@ fn argument(setting: &'static Setting) -> Arg {
     };
     let argument = Arg::new(setting.key)
         .long(setting.flag())
+        // A wrapper script's own flags come first, and the user's after them.
+        .overrides_with(setting.key)
         .help(format!("{}{default}", setting.help))
         .help_heading(setting.heading);
     if setting.switch {
