@@ -7,7 +7,7 @@ use super::cpu::{exp, is_cpu, rows_per_task, tensor, vectorized, view, with_scra
 use super::gemm::{Matrix, MatrixMut, Product};
 
 /// Queries that one task works on.
-const QUERIES: usize = 128;
+const QUERIES: usize = 256;
 /// Keys whose scores are held at once.
 const KEYS: usize = 512;
 
