@@ -3,19 +3,26 @@
 import argparse
 from pathlib import Path
 
+from .preset import PRESETS
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="models/emoji/run", description=__doc__)
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="the sizes, see preset.py")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="fetch, filter and decode the pictures")
     vae_command = commands.add_parser("train-vae", help="train or resume the autoencoder")
     vae_command.add_argument("--minutes", type=float, required=True)
-    vae_command.add_argument("--crop", type=int, choices=(64, 128), default=128)
+    vae_command.add_argument("--crop", type=int, choices=(64, 128), default=64)
     commands.add_parser("tokenizer", help="learn the vocabulary")
     commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
     denoiser_command = commands.add_parser("train", help="train or resume denoiser and text encoder")
     denoiser_command.add_argument("--minutes", type=float, required=True)
     commands.add_parser("export", help="write the averaged weights to weights/")
+    curve_command = commands.add_parser("curve", help="draw the training's history")
+    curve_command.add_argument("path", type=Path)
+    evaluate_command = commands.add_parser("evaluate", help="nearest neighbours of what weights/ draws for labels")
+    evaluate_command.add_argument("--count", type=int, default=300)
     draw_command = commands.add_parser("sheet", help="draw a contact sheet, of the checkpoints or of weights/")
     draw_command.add_argument("path", type=Path)
     draw_command.add_argument("--shipped", action="store_true", help="draw with weights/, not the checkpoints")
@@ -24,6 +31,7 @@ def main() -> None:
     draw_command.add_argument("--prompts", nargs="+", help="instead of the usual ones")
     arguments = parser.parse_args()
 
+    preset = PRESETS[arguments.preset]
     # Imported late: torch takes seconds to load.
     match arguments.command:
         case "fetch":
@@ -33,7 +41,7 @@ def main() -> None:
         case "train-vae":
             from . import vae
 
-            vae.train(arguments.minutes, arguments.crop)
+            vae.train(preset, arguments.minutes, arguments.crop)
         case "tokenizer":
             from . import tokenizer
 
@@ -41,19 +49,27 @@ def main() -> None:
         case "latents":
             from . import export, latents
 
-            latents.cache(export.averaged_vae())
+            latents.cache(preset, export.averaged_vae(preset))
         case "train":
             from . import denoiser
 
-            denoiser.train(arguments.minutes)
+            denoiser.train(preset, arguments.minutes)
         case "export":
             from . import export
 
-            export.export()
+            export.export(preset)
+        case "curve":
+            from . import curve
+
+            curve.curve(preset, arguments.path)
+        case "evaluate":
+            from . import evaluate, export
+
+            evaluate.evaluate(export.shipped(), arguments.count)
         case "sheet":
             from . import export, sheet
 
-            pipe = export.shipped() if arguments.shipped else export.pipeline()
+            pipe = export.shipped() if arguments.shipped else export.pipeline(preset)
             pictures = sheet.draw(pipe, arguments.prompts or sheet.PROMPTS, steps=arguments.steps,
                                   guidance=arguments.guidance)  # fmt: skip
             sheet.sheet(pictures, arguments.path)

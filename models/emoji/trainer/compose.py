@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-SIZE = 256
-
 # English name, Chinese name, sRGB. White comes first: it is the background of a caption that names none.
 COLOURS: list[tuple[str, str, tuple[int, int, int]]] = [
     ("white", "白色", (255, 255, 255)),
@@ -35,7 +33,7 @@ class Placement:
     mirrored: bool
 
 
-def compose(pictures: np.ndarray, placements: list[Placement], background: int, size: int = SIZE) -> np.ndarray:
+def compose(pictures: np.ndarray, placements: list[Placement], background: int, size: int) -> np.ndarray:
     """A size×size×3 RGB picture (uint8) of the placed cut-outs on one of `COLOURS`."""
     canvas = Image.new("RGB", (size, size), COLOURS[background][2])
     for place in placements:

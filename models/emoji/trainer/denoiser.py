@@ -9,16 +9,16 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from . import fetch, tokenizer
 from .captions import caption
+from .fetch import Item
 from .latents import Latents
-from .loop import Average, Budget, configure, record, restore, save
+from .loop import Average, Budget, Window, configure, record, restore, save
 from .muon import Optimisers
 from .paths import WEIGHTS
+from .preset import Preset
 
-WIDTHS = (128, 256, 256)
-TEXT_WIDTH = 256
-BATCH = 32
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
+CHECKPOINT_SECONDS = 300
 # Weight of a noise level: min(signal-to-noise, 5) (Hang et al., 2023).
 MIN_SNR = 5.0
 
@@ -39,22 +39,26 @@ def scheduler() -> DPMSolverMultistepScheduler:
 class Model(nn.Module):
     """The two networks that are trained as one."""
 
-    def __init__(self, vocabulary: int):
+    def __init__(self, preset: Preset, vocabulary: int):
         super().__init__()
         self.text = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=vocabulary, hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=4,
+                vocab_size=vocabulary, hidden_size=preset.text_width,
+                intermediate_size=4 * preset.text_width, num_hidden_layers=preset.text_layers,
                 num_attention_heads=4, max_position_embeddings=tokenizer.LENGTH, hidden_act="gelu",
                 bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
             )
         )  # fmt: skip
+        # Attention on the two finest levels; a third has so few positions that convolutions see all.
+        plain = len(preset.widths) - 2
         self.unet = UNet2DConditionModel(
-            sample_size=16, in_channels=16, out_channels=16, block_out_channels=WIDTHS, layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            sample_size=preset.latent, in_channels=preset.latent_channels, out_channels=preset.latent_channels,
+            block_out_channels=preset.widths, layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",) * plain,
+            up_block_types=("UpBlock2D",) * plain + ("CrossAttnUpBlock2D",) * 2,
             # Numbers of heads, under the name that Stable Diffusion 2's configuration gives them.
-            attention_head_dim=tuple(w // 64 for w in WIDTHS),
-            cross_attention_dim=TEXT_WIDTH, use_linear_projection=True, norm_num_groups=32,
+            attention_head_dim=preset.heads,
+            cross_attention_dim=preset.text_width, use_linear_projection=True, norm_num_groups=preset.norm_groups,
         )  # fmt: skip
 
     def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
@@ -66,26 +70,62 @@ def _is_matrix(name: str) -> bool:
     return not any(part in name for part in ("embed", "conv_in", "conv_out", "time_emb"))
 
 
+def _tokens(pieces, texts: list[str]) -> Tensor:
+    """Texts to B×77 token ids, padded and cut."""
+    return pieces(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+
+class Objective:
+    """The weighted velocity error at given noise levels."""
+
+    def __init__(self) -> None:
+        self.signal = DDPMScheduler(**SCHEDULE).alphas_cumprod
+        ratio = self.signal / (1 - self.signal)
+        self.weights = ratio.clamp(max=MIN_SNR) / (ratio + 1)
+
+    def __call__(self, model: Model, clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """clean, noise: B×16×H×W; t: B; tokens: B×77. Returns the mean over the batch."""
+        a, s = (x.sqrt()[t].view(-1, 1, 1, 1) for x in (self.signal, 1 - self.signal))
+        velocity = model(a * clean + s * noise, t, tokens)
+        error = F.mse_loss(velocity, a * noise - s * clean, reduction="none").mean((1, 2, 3))
+        return (self.weights[t] * error).mean()
+
+
+@torch.no_grad()
+def _held_out(model: Model, objective: Objective, latents: Latents, items: list[Item], pieces) -> float:
+    """The objective on pairs that training never shows, with the same noise every time."""
+    rows = latents.rows["held out"]
+    noise = torch.randn(len(rows), *latents.latents.shape[1:], generator=torch.Generator().manual_seed(0))
+    tokens = _tokens(pieces, [" and ".join(i.en for i in latents.of(items, r)) for r in rows])
+    t = torch.linspace(20, 980, len(rows)).long()
+    return objective(model, latents.latents[rows].float(), noise, t, tokens).item()
+
+
 def _levels(rng: np.random.Generator, count: int) -> Tensor:
     """One noise level from each of `count` equal parts of the schedule: B integers below 1000."""
     return torch.from_numpy(((np.arange(count) + rng.random(count)) / count * 1000).astype(np.int64))
 
 
-def _initial(vocabulary: int) -> Model:
-    model = Model(vocabulary)
-    if (WEIGHTS / "unet").exists() and (WEIGHTS / "text_encoder").exists():
-        model.unet.load_state_dict(UNet2DConditionModel.from_pretrained(WEIGHTS / "unet").float().state_dict())
+def _initial(preset: Preset, vocabulary: int) -> Model:
+    """The shipped weights, if they are of this preset; else random ones."""
+    model = Model(preset, vocabulary)
+    if not (WEIGHTS / "unet").exists():
+        return model
+    unet = UNet2DConditionModel.from_pretrained(WEIGHTS / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    if tuple(unet.config.block_out_channels) == preset.widths:
+        model.unet.load_state_dict(unet.state_dict())
         model.text.load_state_dict(CLIPTextModel.from_pretrained(WEIGHTS / "text_encoder").float().state_dict())
     return model
 
 
-def train(minutes: float, seed: int = 2) -> None:
+def train(preset: Preset, minutes: float, seed: int = 2) -> None:
     """Trains for so many minutes from the checkpoint, else the shipped weights, else from nothing."""
     configure(seed)
     items, _ = fetch.load()
-    latents, pieces = Latents(), tokenizer.load()
-    model, step = _initial(len(pieces)), 0
-    state = restore("denoiser")
+    latents, pieces = Latents(preset), tokenizer.load()
+    name = f"{preset.name}-denoiser"
+    model, step = _initial(preset, len(pieces)), 0
+    state = restore(name)
     if state:
         model.load_state_dict(state["model"])
         step = state["step"]
@@ -94,35 +134,32 @@ def train(minutes: float, seed: int = 2) -> None:
     if state:
         optimisers.load_state_dict(state["optimisers"])
         average.module.load_state_dict(state["average"])
-    signal = DDPMScheduler(**SCHEDULE).alphas_cumprod
-    weights = (signal / (1 - signal)).clamp(max=MIN_SNR) / (signal / (1 - signal) + 1)
+    objective = Objective()
     rng = np.random.default_rng([seed, step])
     torch.manual_seed(seed + step)
     budget = Budget(minutes, warmup_steps=100, decay_share=0.4)
 
-    running, since = 0.0, budget.elapsed
+    window, saved = Window(), budget.elapsed
     while not budget.spent:
-        clean, rows = latents.draw(rng, BATCH)
+        clean, rows = latents.draw(rng, preset.batch)
         texts = [
             "" if rng.random() < DROPPED_CAPTIONS else caption(rng, latents.of(items, r), int(latents.backgrounds[r]))
             for r in rows
         ]
-        tokens = pieces(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        t = _levels(rng, BATCH)
-        a, s = (x.sqrt()[t].view(-1, 1, 1, 1) for x in (signal, 1 - signal))
-        noise = torch.randn_like(clean)
-        velocity = model(a * clean + s * noise, t, tokens)
-        error = F.mse_loss(velocity, a * noise - s * clean, reduction="none").mean((1, 2, 3))
-        loss = (weights[t] * error).mean()
+        loss = objective(model, clean, torch.randn_like(clean), _levels(rng, preset.batch), _tokens(pieces, texts))
         loss.backward()
         optimisers.step(budget.factor())
         average.update(model)
         step += 1
-        running += loss.item() / 50
+        window.add(loss.item())
         if step % 50 == 0:
-            seconds = (budget.elapsed - since) / 50
-            record("denoiser", step=step, loss=running, samples_per_second=BATCH / seconds, minutes=budget.elapsed / 60)
-            running, since = 0.0, budget.elapsed
-        if step % 250 == 0 or budget.spent:
-            save("denoiser", {"model": model.state_dict(), "average": average.module.state_dict(),
+            mean, seconds = window.read()
+            rate = preset.batch / seconds
+            record(name, step=step, loss=mean, samples_per_second=rate, minutes=budget.elapsed / 60)
+        if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
+            held_out = _held_out(average.module, objective, latents, items, pieces)
+            record(name, step=step, held_out=held_out, minutes=budget.elapsed / 60)
+            save(name, {"model": model.state_dict(), "average": average.module.state_dict(),
                               "optimisers": optimisers.state_dict(), "step": step})  # fmt: skip
+            window.reset()
+            saved = budget.elapsed

@@ -9,36 +9,35 @@ from transformers import CLIPTokenizer
 
 from . import tokenizer, vae
 from .denoiser import Model, scheduler
-from .latents import Latents
+from .latents import Latents, path
 from .loop import restore
-from .paths import CACHE, DATA, WEIGHTS
+from .paths import CACHE, WEIGHTS
+from .preset import Preset
 
 
-def averaged_vae() -> AutoencoderKL:
+def averaged_vae(preset: Preset) -> AutoencoderKL:
     """The autoencoder with its averaged weights, the checkpoint's or else the shipped."""
-    state = restore("vae")
-    if state is None and (WEIGHTS / "vae").exists():
-        return AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32).eval()
-    model = vae.build().eval()
+    state = restore(f"{preset.name}-vae")
+    model = (vae.shipped(preset) or vae.build(preset)).eval()
     if state:
         model.load_state_dict(state["average"])
     # The posterior's variance is never trained; at its floor, a sample is the mean.
     with torch.no_grad():
-        model.quant_conv.weight[vae.LATENT_CHANNELS :] = 0
-        model.quant_conv.bias[vae.LATENT_CHANNELS :] = -30
+        model.quant_conv.weight[preset.latent_channels :] = 0
+        model.quant_conv.bias[preset.latent_channels :] = -30
     return model
 
 
-def pipeline() -> StableDiffusionPipeline:
+def pipeline(preset: Preset) -> StableDiffusionPipeline:
     """The whole model in float32, as it stands in the checkpoints; untrained where there is none."""
     tokenizer.load()
     pieces = CLIPTokenizer.from_pretrained(CACHE / "tokenizer")
-    model, state = Model(len(pieces)).eval(), restore("denoiser")
+    model, state = Model(preset, len(pieces)).eval(), restore(f"{preset.name}-denoiser")
     if state:
         model.load_state_dict(state["average"])
-    autoencoder = averaged_vae()
-    if (DATA / "latents.npz").exists():
-        autoencoder.register_to_config(scaling_factor=round(Latents().scaling_factor, 6))
+    autoencoder = averaged_vae(preset)
+    if path(preset).exists():
+        autoencoder.register_to_config(scaling_factor=round(Latents(preset).scaling_factor, 6))
     pipe = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=model.text, tokenizer=pieces, unet=model.unet, scheduler=scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
@@ -47,19 +46,19 @@ def pipeline() -> StableDiffusionPipeline:
     return pipe
 
 
-def export(folder: Path = WEIGHTS) -> None:
+def export(preset: Preset, folder: Path = WEIGHTS) -> None:
     """Writes the shipped folder, whole or not at all."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    pipeline().to(torch.float16).save_pretrained(partial)
+    pipeline(preset).to(torch.float16).save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    for path in sorted(folder.rglob("*.safetensors")):
-        print(f"{path.stat().st_size / 1e6:7.2f} MB  {path.relative_to(folder)}")
+    for part in sorted(folder.rglob("*.safetensors")):
+        print(f"{part.stat().st_size / 1e6:7.2f} MB  {part.relative_to(folder)}")
 
 
 def shipped() -> StableDiffusionPipeline:
     """The shipped folder, loaded as any user of diffusers would."""
-    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -1,5 +1,7 @@
 """Encodes composed pictures once, so that the denoiser trains on latents that only have to be read."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -10,10 +12,12 @@ from .captions import held_out
 from .compose import COLOURS, Placement, compose, pair, single
 from .fetch import Item
 from .paths import DATA
+from .preset import Preset
 from .vae import encode, to_tensor
 
 # Composed pictures per item, besides the plain one on white.
 VARIED, COLOURED, PAIRED = 1, 2, 1
+HELD_OUT = 64
 PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink", "travel-places",
                  "activities", "objects"}  # fmt: skip
 SIDED = ("left", "right")
@@ -44,22 +48,26 @@ def _plan(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
                 other = int(rng.choice(pairable))
             background = 0 if rng.random() < 0.7 else int(rng.integers(1, len(COLOURS)))
             plan.append((pair(rng, item.index, other), background, "paired"))
+    while sum(kind == "held out" for *_, kind in plan) < HELD_OUT:
+        left, right = (int(i) for i in rng.choice(pairable, 2))
+        if left != right and held_out(left, right):
+            plan.append((pair(rng, left, right), 0, "held out"))
     return plan
 
 
 @torch.no_grad()
-def cache(vae: AutoencoderKL) -> None:
-    """Writes `latents.npz`: N×16×16×16 float16 latents of unit variance, and what each shows."""
+def cache(preset: Preset, vae: AutoencoderKL) -> None:
+    """Writes `latents-PRESET.npz`: N×16×h×w float16 latents of unit variance, and what each shows."""
     _, pictures = fetch.load()
     plan = _plan()
     chunks = []
     for start in range(0, len(plan), 32):
-        x = to_tensor([compose(pictures, places, background) for places, background, _ in plan[start : start + 32]])
+        x = to_tensor([compose(pictures, *p[:2], preset.picture) for p in plan[start : start + 32]])
         chunks.append(encode(vae, x))
     latents = torch.cat(chunks)
     scale = 1 / latents.std().item()
     np.savez(
-        DATA / "latents.npz",
+        path(preset),
         latents=(latents * scale).half().numpy(),
         scaling_factor=np.float32(scale),
         items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p, _, _ in plan], np.int32),
@@ -69,21 +77,24 @@ def cache(vae: AutoencoderKL) -> None:
     print(f"{len(plan)} latents, scaling_factor {scale:.4f}, channel deviations", latents.std((0, 2, 3)).mul(scale))
 
 
+def path(preset: Preset) -> Path:
+    return DATA / f"latents-{preset.name}.npz"
+
+
 class Latents:
     """The cache, and how training draws from it."""
 
-    SHARES = {"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15}
-
-    def __init__(self) -> None:
-        stored = np.load(DATA / "latents.npz")
+    def __init__(self, preset: Preset) -> None:
+        self.shares = preset.shares
+        stored = np.load(path(preset))
         self.latents = torch.from_numpy(stored["latents"])
         self.scaling_factor = float(stored["scaling_factor"])
         self.items, self.backgrounds = stored["items"], stored["backgrounds"]
-        self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in self.SHARES}
+        self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in np.unique(stored["kinds"])}
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, np.ndarray]:
-        """`count` latents (B×16×16×16, float32) and their rows in the cache."""
-        kinds = rng.choice(list(self.SHARES), count, p=list(self.SHARES.values()))
+        """`count` latents (B×16×h×w, float32) and their rows in the cache."""
+        kinds = rng.choice(list(self.shares), count, p=list(self.shares.values()))
         rows = np.array([rng.choice(self.rows[kind]) for kind in kinds])
         return self.latents[rows].float(), rows
 

@@ -14,7 +14,6 @@ from .paths import CHECKPOINTS
 
 
 def configure(seed: int) -> None:
-    torch.set_num_threads(2)
     torch.manual_seed(seed)
 
 
@@ -43,6 +42,26 @@ class Budget:
         left = max(0.0, 1 - self.elapsed / self.seconds)
         down = min(1.0, left / self.decay_share)
         return warm * (0.05 + 0.95 * down)
+
+
+class Window:
+    """The mean loss and time of the steps since it was last read."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.steps, self.loss, self.started = 0, 0.0, time.monotonic()
+
+    def add(self, loss: float) -> None:
+        self.steps += 1
+        self.loss += loss
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and seconds per step; starts over."""
+        means = self.loss / self.steps, (time.monotonic() - self.started) / self.steps
+        self.reset()
+        return means
 
 
 class Average:

@@ -12,13 +12,22 @@ STEPS = ((8.2872, -23.5959, 17.3004), (4.1071, -2.9478, 0.5448), (3.9487, -2.908
 
 
 def orthogonalise(batch: Tensor) -> Tensor:
-    """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns."""
+    """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns.
+
+    Every iterate is a polynomial of the first Gram matrix times the first iterate, so all but two
+    of the products are small squares: half the work where a matrix is much wider than high.
+    """
     transposed = batch.size(-2) > batch.size(-1)
     x = batch.mT if transposed else batch
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    gram = x @ x.mT
+    identity = torch.eye(gram.size(-1))
+    product = identity
     for a, b, c in STEPS:
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = a * identity + b * gram + c * gram @ gram
+        product = factor @ product
+        gram = factor @ gram @ factor
+    x = product @ x
     return x.mT if transposed else x
 
 

@@ -20,7 +20,7 @@ STEPS, GUIDANCE = 20, 4.0
 @torch.no_grad()
 def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, steps: int = STEPS,
          guidance: float = GUIDANCE) -> list[np.ndarray]:  # fmt: skip
-    """One 256×256×3 picture per prompt, each from its own seed."""
+    """One H×W×3 picture per prompt, each from its own seed."""
     pictures = []
     for start in range(0, len(prompts), 8):
         batch = prompts[start : start + 8]
@@ -30,7 +30,7 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, steps
     return pictures
 
 
-def sheet(pictures: list[np.ndarray], path: Path, columns: int = 8, cell: int = 160) -> None:
+def sheet(pictures: list[np.ndarray], path: Path, columns: int = 8, cell: int = 128) -> None:
     """Writes the pictures row by row as one PNG."""
     canvas = Image.new("RGB", (columns * cell, math.ceil(len(pictures) / columns) * cell), "white")
     for i, picture in enumerate(pictures):

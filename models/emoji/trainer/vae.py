@@ -1,4 +1,4 @@
-"""The autoencoder: 256×256×3 pictures to 16×16×16 latents and back (diffusers' AutoencoderKL)."""
+"""The autoencoder: pictures to latents of 16 channels and back (diffusers' AutoencoderKL)."""
 
 import numpy as np
 import torch
@@ -9,28 +9,25 @@ from torch import Tensor
 
 from . import fetch
 from .compose import COLOURS, compose, pair, single
-from .loop import Average, Budget, configure, record, restore, save
+from .loop import Average, Budget, Window, configure, record, restore, save
 from .muon import Optimisers
 from .paths import SHEETS, WEIGHTS
+from .preset import Preset
 
-# Half of a step's time goes to the two widest resolutions, where the picture is three colours and
-# smooth; so they are narrow, and the width is at the bottom, where the shapes are.
-CHANNELS = (8, 24, 64, 128, 192)
-LATENT_CHANNELS = 16
 LEARNING_RATE = 1.5e-3
-CHECKPOINT_SECONDS = 240
+CHECKPOINT_SECONDS = 300
 
 
-def build() -> AutoencoderKL:
+def build(preset: Preset) -> AutoencoderKL:
     model = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
-        up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
-        block_out_channels=CHANNELS,
+        down_block_types=("DownEncoderBlock2D",) * len(preset.vae_channels),
+        up_block_types=("UpDecoderBlock2D",) * len(preset.vae_channels),
+        block_out_channels=preset.vae_channels,
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=preset.latent_channels,
         norm_num_groups=8,
         mid_block_add_attention=False,
-        sample_size=256,
+        sample_size=preset.picture,
     )
     # Every residual block starts as nothing: what is left is short and nearly linear, and learns
     # colours and outlines at once.
@@ -50,8 +47,16 @@ def to_pictures(x: Tensor) -> np.ndarray:
     return x.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
+def shipped(preset: Preset) -> AutoencoderKL | None:
+    """The autoencoder in weights/, if there is one of this preset."""
+    if not (WEIGHTS / "vae").exists():
+        return None
+    vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    return vae if tuple(vae.config.block_out_channels) == preset.vae_channels else None
+
+
 def encode(vae: AutoencoderKL, x: Tensor) -> Tensor:
-    """B×3×H×W to the mean of the posterior, B×16×H/16×W/16. It is trained without sampling."""
+    """B×3×H×W to the mean of the posterior, B×16×H/f×W/f. It is trained without sampling."""
     return vae.encode(x).latent_dist.mean
 
 
@@ -65,11 +70,11 @@ def _sample(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.nda
     return compose(pictures, places, background, size)
 
 
-def _crops(rng: np.random.Generator, pictures: np.ndarray, side: int) -> Tensor:
-    """Crops of side×side, 16 of 64 or 8 of 128, a part of them from pictures drawn smaller."""
+def _crops(rng: np.random.Generator, pictures: np.ndarray, side: int, size: int) -> Tensor:
+    """Crops of side×side, 16 of 64 or 8 of 128, half of them from pictures drawn smaller than `size`."""
     crops = []
     while len(crops) < 1024 // side:
-        picture = _sample(rng, pictures, 256 if rng.random() < 0.5 else int(rng.integers(side, 257)))
+        picture = _sample(rng, pictures, size if rng.random() < 0.5 else int(rng.integers(side, size + 1)))
         y, x = rng.integers(0, len(picture) - side + 1, 2)
         crop = picture[y : y + side, x : x + side]
         if crop.std() > 12:  # nearly all background: nothing to learn from
@@ -89,34 +94,32 @@ def _is_matrix(name: str) -> bool:
 
 
 @torch.no_grad()
-def evaluate(vae: AutoencoderKL, pictures: np.ndarray, sheet: str | None = None) -> float:
-    """Mean PSNR in dB over 48 fixed whole pictures on white; draws 16 of them above their copies."""
-    rows = np.random.default_rng(7).choice(len(pictures), 48, replace=False)
+def evaluate(vae: AutoencoderKL, pictures: np.ndarray, sheet: str) -> float:
+    """Mean PSNR in dB over 16 fixed whole pictures on white; draws them above their copies."""
+    rows = np.random.default_rng(7).choice(len(pictures), 16, replace=False)
     psnr, drawn = [], []
-    for chunk in np.split(rows, 6):
-        x = to_tensor([compose(pictures, single(np.random.default_rng(0), int(i), True), 0) for i in chunk])
+    for chunk in np.split(rows, 2):
+        plain = [single(np.random.default_rng(0), int(i), plain=True) for i in chunk]
+        x = to_tensor([compose(pictures, places, 0, vae.config.sample_size) for places in plain])
         y = vae.decode(encode(vae, x)).sample.clamp(-1, 1)
         psnr += (-10 * torch.log10((y - x).square().mean((1, 2, 3)) / 4)).tolist()
-        if len(drawn) < 2:
-            drawn.append(np.concatenate([np.concatenate(list(to_pictures(v)), 1) for v in (x, y)]))
-    if sheet:
-        SHEETS.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.concatenate(drawn)).save(SHEETS / f"{sheet}.png")
+        drawn.append(np.concatenate([np.concatenate(list(to_pictures(v)), 1) for v in (x, y)]))
+    SHEETS.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(drawn)).save(SHEETS / f"{sheet}.png")
     return float(np.mean(psnr))
 
 
-def train(minutes: float, crop: int, seed: int = 1) -> None:
+def train(preset: Preset, minutes: float, crop: int, seed: int = 1) -> None:
     """Trains on crops of this side from the checkpoint, else the shipped weights, else from nothing."""
     configure(seed)
     _, pictures = fetch.load()
     pictures = np.ascontiguousarray(pictures)
-    vae, step = build(), 0
-    state = restore("vae")
+    name = f"{preset.name}-vae"
+    vae, step = shipped(preset) or build(preset), 0
+    state = restore(name)
     if state:
         vae.load_state_dict(state["model"])
         step = state["step"]
-    elif (WEIGHTS / "vae").exists():
-        vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32)
     optimisers = Optimisers(vae.named_parameters(), LEARNING_RATE, _is_matrix)
     average = Average(vae, 0.998)
     if state:
@@ -125,10 +128,12 @@ def train(minutes: float, crop: int, seed: int = 1) -> None:
     rng = np.random.default_rng([seed, step])
     budget = Budget(minutes, warmup_steps=50, decay_share=0.4)
 
-    running, since, saved = 0.0, budget.elapsed, budget.elapsed
+    window, saved = Window(), budget.elapsed
     while not budget.spent:
-        # Whole pictures too: the group norms' statistics are not those of a crop.
-        x = _crops(rng, pictures, crop) if step % 8 else to_tensor([_sample(rng, pictures, 256)])
+        x = _crops(rng, pictures, crop, preset.picture)
+        if crop < preset.picture and step % 8 == 0:
+            # Whole pictures too: the group norms' statistics are not those of a crop.
+            x = to_tensor([_sample(rng, pictures, preset.picture)])
         z = encode(vae, x)
         target = x
         if rng.random() < 0.25:
@@ -136,20 +141,21 @@ def train(minutes: float, crop: int, seed: int = 1) -> None:
             # to generate, and decodable at sizes other than 256.
             half = [int(s * rng.choice([0.5, 0.75])) for s in z.shape[-2:]]
             z = F.interpolate(z, size=half, mode="bilinear", antialias=True)
-            target = F.interpolate(x, size=[16 * s for s in half], mode="bilinear", antialias=True)
+            target = F.interpolate(x, size=[preset.factor * s for s in half], mode="bilinear", antialias=True)
         y = vae.decode(z).sample
         loss = _loss(target, y) + 1e-5 * z.square().mean()
         loss.backward()
         optimisers.step(budget.factor())
         average.update(vae)
         step += 1
-        running += loss.item() / 100
+        window.add(loss.item())
         if step % 100 == 0:
-            record("vae", step=step, loss=running, seconds_per_step=(budget.elapsed - since) / 100)
-            running, since = 0.0, budget.elapsed
+            mean, seconds = window.read()
+            record(name, step=step, loss=mean, seconds_per_step=seconds)
         if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
-            psnr = evaluate(average.module, pictures, "vae")
-            record("vae", step=step, psnr=psnr, minutes=budget.elapsed / 60)
-            save("vae", {"model": vae.state_dict(), "average": average.module.state_dict(),
+            psnr = evaluate(average.module, pictures, name)
+            record(name, step=step, psnr=psnr, minutes=budget.elapsed / 60)
+            save(name, {"model": vae.state_dict(), "average": average.module.state_dict(),
                          "optimisers": optimisers.state_dict(), "step": step})  # fmt: skip
+            window.reset()
             saved = budget.elapsed

@@ -1,0 +1,49 @@
+"""The sizes of the model, in one place: the same code trains a small one in an hour or the full one in ten."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One choice of sizes. Its checkpoints carry its name, so that presets never mix."""
+
+    name: str
+    picture: int  # pixels a side
+    vae_channels: tuple[int, ...]  # one level each; all but one halve the side
+    latent_channels: int
+    widths: tuple[int, ...]  # the denoiser's levels; the last of three has no attention
+    heads: tuple[int, ...]
+    norm_groups: int
+    text_width: int
+    text_layers: int
+    batch: int
+    shares: dict[str, float]  # how often training draws each kind of composed picture
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side per latent."""
+        return 2 ** (len(self.vae_channels) - 1)
+
+    @property
+    def latent(self) -> int:
+        """Latents a side."""
+        return self.picture // self.factor
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="small", picture=64, vae_channels=(8, 16, 48, 96), latent_channels=16,
+            widths=(96, 128), heads=(2, 4), norm_groups=16, text_width=192, text_layers=2, batch=32,
+            shares={"plain": 0.65, "varied": 0.1, "coloured": 0.2, "paired": 0.05},
+        ),
+        # In the autoencoder half of a step's time goes to the two highest resolutions, where the
+        # picture is three colours and smooth; so it is narrow there and wide below.
+        Preset(
+            name="full", picture=256, vae_channels=(8, 24, 64, 128, 192), latent_channels=16,
+            widths=(128, 256, 256), heads=(2, 4, 4), norm_groups=32, text_width=256, text_layers=4, batch=32,
+            shares={"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15},
+        ),
+    )
+}  # fmt: skip
