@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::shell::{cargo, output};
 
-/// Every edge between our crates that is allowed. The binary may use all of them.
+/// Every edge between our crates that is allowed. The binary may use all of them but [`TESTING`].
 const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-core", &[]),
     ("tintype-diffusion", &["tintype-core"]),
@@ -16,8 +16,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-sagemaker", &["tintype-core"]),
     ("tintype-service", &["tintype-core", "tintype-ledger", "tintype-picture"]),
     ("tintype-storage", &["tintype-core"]),
+    ("tintype-testing", &["tintype-core"]),
     ("xtask", &[]),
 ];
+
+/// The null engine and its like: a development dependency only.
+const TESTING: &str = "tintype-testing";
 
 /// Libraries that one crate (and the binary, where it serves the router) walls off from the rest.
 const WALLED: &[(&str, &[&str])] = &[
@@ -54,6 +58,9 @@ fn violations(metadata: &Value) -> Result<Vec<String>> {
 }
 
 fn may_depend(name: &str, on: &str) -> bool {
+    if on == TESTING {
+        return false;
+    }
     if on.starts_with("tintype-") && name != "tintype" {
         return ALLOWED.iter().any(|(from, to)| *from == name && to.contains(&on));
     }
@@ -77,6 +84,7 @@ mod tests {
             ("tintype-service", "axum"),
             ("tintype-http", "candle-core"),
             ("tintype", "aws-sdk-s3"),
+            ("tintype", "tintype-testing"),
             ("a-new-crate", "tintype-core"),
         ] {
             let wrong = violations(&package(name, on, Value::Null)).expect("well-formed");
@@ -89,7 +97,9 @@ mod tests {
         for (name, on) in [("tintype", "tintype-diffusion"), ("tintype-http", "axum"), ("tintype", "serde")] {
             assert!(violations(&package(name, on, Value::Null)).expect("well-formed").is_empty());
         }
-        assert!(violations(&package("tintype-service", "axum", "dev".into())).expect("well-formed").is_empty());
+        assert!(
+            violations(&package("tintype-service", "axum", "dev".into())).expect("well-formed").is_empty()
+        );
     }
 
     #[test]

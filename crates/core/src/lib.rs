@@ -12,6 +12,3 @@ pub mod request;
 pub mod secret;
 pub mod store;
 pub mod violation;
-
-#[cfg(feature = "testing")]
-pub mod testing;

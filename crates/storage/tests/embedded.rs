@@ -9,8 +9,8 @@ use common::{Served, get, send, settings};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
 use tintype_core::store::{Condition, Key, NewObject, ObjectStore, Presign, SignedUrl, StoreError};
-use tintype_core::testing::{store_contract, store_contract_with_keys, strange_keys};
 use tintype_storage::{Embedded, OpenError};
+use tintype_testing::{store_contract, store_contract_with_keys, strange_keys};
 use tokio::io::AsyncWriteExt;
 
 fn key(text: &str) -> Key {

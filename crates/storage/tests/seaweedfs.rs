@@ -14,8 +14,8 @@ use common::{Served, get, send};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
 use tintype_core::store::{Key, NewObject, ObjectStore, Presign};
-use tintype_core::testing::{store_contract_with_keys, strange_keys};
 use tintype_storage::S3Store;
+use tintype_testing::{store_contract_with_keys, strange_keys};
 
 /// A start takes some seconds; a busy machine needs longer.
 const START: Duration = Duration::from_secs(120);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tintype_core::store::ObjectStore;
-use tintype_core::testing::NullEngine;
 use tintype_service::ServiceSettings;
+use tintype_testing::NullEngine;
 
 use crate::Bench;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tintype_core::testing::NullEngine;
 use tintype_service::ServiceSettings;
+use tintype_testing::NullEngine;
 use tokio::time::timeout;
 
 use crate::Bench;

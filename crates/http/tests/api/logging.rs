@@ -4,8 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tintype_core::testing::{Fault, NullEngine};
 use tintype_service::ServiceSettings;
+use tintype_testing::{Fault, NullEngine};
 use tokio::time::timeout;
 
 use crate::Bench;

@@ -17,9 +17,9 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tintype_core::testing::{MemoryStore, NullEngine};
 use tintype_http::{HostPolicy, HttpSettings, router};
 use tintype_service::{Service, ServiceSettings};
+use tintype_testing::{MemoryStore, NullEngine};
 use tower::ServiceExt;
 
 /// A server with hold of what is behind it.

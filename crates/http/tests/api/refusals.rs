@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tintype_core::testing::{Fault, NullEngine};
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_service::ServiceSettings;
+use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
 
 use crate::Bench;

@@ -123,7 +123,7 @@ async fn one_thing_wrong() {
 #[tokio::test]
 async fn too_much_memory() {
     let settings = ServiceSettings { max_memory: Some(1), ..ServiceSettings::default() };
-    let bench = Bench::with(settings, tintype_core::testing::NullEngine::new(std::time::Duration::ZERO));
+    let bench = Bench::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
     let detail = "asks for a picture that needs about 0 MiB of memory; the limit is 0 MiB";
     assert_refused(&bench, "prompt=x", &[("width", detail, json!(1))]).await;
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{ledger_contract, race_contract};
 use futures::executor::block_on;
-use tintype_core::testing::MemoryStore;
+use tintype_testing::MemoryStore;
 
 mod crashes;
 mod doubles;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_core::request::{Draft, GenerateRequest};
-use tintype_core::testing::{MemoryStore, NullEngine};
 use tintype_service::{Finished, Service, ServiceError, ServiceSettings};
+use tintype_testing::{MemoryStore, NullEngine};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

@@ -4,8 +4,8 @@ use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_core::testing::NullEngine;
 use tintype_service::{ServiceSettings, State};
+use tintype_testing::NullEngine;
 use tokio::time::Instant;
 use uuid::Uuid;
 

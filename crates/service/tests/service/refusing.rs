@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_core::testing::{Fault, MemoryStore, NullEngine};
 use tintype_core::violation::ViolationKind;
 use tintype_service::{Readiness, Service, ServiceError, ServiceSettings};
+use tintype_testing::{Fault, MemoryStore, NullEngine};
 
 use crate::{Bench, SECOND, draft, pass};
 

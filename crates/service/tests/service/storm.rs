@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tintype_core::store::ObjectStore;
-use tintype_core::testing::NullEngine;
 use tintype_service::{ServiceError, ServiceSettings};
+use tintype_testing::NullEngine;
 use tokio::time::{sleep, timeout};
 
 use crate::{Bench, SECOND};

@@ -2,8 +2,8 @@
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_core::testing::NullEngine;
 use tintype_service::{ServiceError, ServiceSettings};
+use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, hang_up, pass};
 

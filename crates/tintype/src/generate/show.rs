@@ -73,9 +73,12 @@ mod tests {
 
     #[test]
     fn keeps_the_proportions_and_the_bounds() {
-        for (width, height, columns, rows, expected) in
-            [(256, 256, 64, 100, (64, 32)), (256, 256, 64, 10, (20, 10)), (64, 128, 80, 100, (64, 64)), (8, 8, 80, 24, (8, 4))]
-        {
+        for (width, height, columns, rows, expected) in [
+            (256, 256, 64, 100, (64, 32)),
+            (256, 256, 64, 10, (20, 10)),
+            (64, 128, 80, 100, (64, 64)),
+            (8, 8, 80, 24, (8, 4)),
+        ] {
             let drawn = draw(&halves(width, height), columns, rows);
             let lines: Vec<_> = drawn.lines().collect();
             let across = lines[0].matches('▀').count();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
-use tintype_core::testing::NullEngine;
+use tintype_testing::NullEngine;
 
 use super::*;
 use crate::client::{Answer, Client};

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tintype_core::store::{
     Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
 };
-use tintype_core::testing::MemoryStore;
+use tintype_testing::MemoryStore;
 
 use super::super::Sleeper;
 

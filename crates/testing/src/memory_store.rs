@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::store::{
+use tintype_core::store::{
     Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
     StoreError,
 };
@@ -106,6 +106,6 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        crate::testing::store_contract(&MemoryStore::default()).await;
+        crate::store_contract(&MemoryStore::default()).await;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::store::{Condition, Key, NewObject, ObjectStore, Presign, StoreError};
+use tintype_core::store::{Condition, Key, NewObject, ObjectStore, Presign, StoreError};
 
 /// Runs the whole contract on an empty store. Panics, as a test does, at the first promise that is not kept.
 pub async fn store_contract(store: &dyn ObjectStore) {

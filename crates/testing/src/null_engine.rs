@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
-use crate::picture::{Picture, Pixels};
-use crate::request::GenerateRequest;
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::picture::{Picture, Pixels};
+use tintype_core::request::GenerateRequest;
 
 /// How a [`NullEngine`] can be made to break, after its last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
