@@ -104,9 +104,13 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 ///
 /// The S3 library is silent whatever is asked for: it logs signed links, and of a forged one the right signature.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
-    text.parse::<Targets>()
+    // A lone word that is no level would be the name of a part, and everything else would be silent.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let understood = |part: &str| part.contains('=') || is_level(part);
+    let targets = text.parse::<Targets>().ok().filter(|_| text.split(',').all(understood));
+    targets
         .map(|targets| targets.with_target("s3s", LevelFilter::OFF))
-        .map_err(|_| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
+        .ok_or_else(|| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
 }
 
 /// `text` or `json`.
@@ -165,6 +169,16 @@ mod tests {
         assert_eq!(device("cuda:1"), Ok(Device::Cuda(1)));
         for text in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "metal:-1"] {
             assert!(device(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn log_filters() {
+        for text in ["info", "off", "WARN", "info,tintype_http=debug"] {
+            assert!(log_filter(text).is_ok(), "{text}");
+        }
+        for text in ["", "loud", "info,loud", "tintype_http=loud"] {
+            assert!(log_filter(text).is_err(), "{text}");
         }
     }
 
