@@ -137,7 +137,7 @@ def train(preset: Preset, minutes: float, seed: int = 2) -> None:
     objective = Objective()
     rng = np.random.default_rng([seed, step])
     torch.manual_seed(seed + step)
-    budget = Budget(minutes, warmup_steps=100, decay_share=0.4)
+    budget = Budget(minutes, warmup_steps=30, decay_share=0.4)
 
     window, saved = Window(), budget.elapsed
     while not budget.spent:

@@ -11,6 +11,7 @@ from . import fetch
 from .captions import held_out
 from .compose import COLOURS, Placement, compose, pair, single
 from .fetch import Item
+from .first import FIRST
 from .paths import DATA
 from .preset import Preset
 from .vae import encode, to_tensor
@@ -85,17 +86,23 @@ class Latents:
     """The cache, and how training draws from it."""
 
     def __init__(self, preset: Preset) -> None:
-        self.shares = preset.shares
         stored = np.load(path(preset))
         self.latents = torch.from_numpy(stored["latents"])
         self.scaling_factor = float(stored["scaling_factor"])
         self.items, self.backgrounds = stored["items"], stored["backgrounds"]
         self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in np.unique(stored["kinds"])}
+        known, _ = fetch.load()
+        first = np.array([i.index for i in known if i.en in FIRST])
+        self.weights = np.zeros(len(self.items))
+        for kind, share in preset.shares.items():
+            rows = self.rows[kind]
+            preferred = np.isin(self.items[rows, 0], first)
+            self.weights[rows[preferred]] = share * preset.first / preferred.sum()
+            self.weights[rows[~preferred]] = share * (1 - preset.first) / (~preferred).sum()
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, np.ndarray]:
         """`count` latents (B×16×h×w, float32) and their rows in the cache."""
-        kinds = rng.choice(list(self.shares), count, p=list(self.shares.values()))
-        rows = np.array([rng.choice(self.rows[kind]) for kind in kinds])
+        rows = rng.choice(len(self.weights), count, p=self.weights)
         return self.latents[rows].float(), rows
 
     def of(self, items: list[Item], row: int) -> list[Item]:

@@ -18,6 +18,7 @@ class Preset:
     text_layers: int
     batch: int
     shares: dict[str, float]  # how often training draws each kind of composed picture
+    first: float  # how often it draws one of the things in first.py
 
     @property
     def factor(self) -> int:
@@ -36,14 +37,14 @@ PRESETS = {
         Preset(
             name="small", picture=64, vae_channels=(8, 16, 48, 96), latent_channels=16,
             widths=(96, 128), heads=(2, 4), norm_groups=16, text_width=192, text_layers=2, batch=32,
-            shares={"plain": 0.65, "varied": 0.1, "coloured": 0.2, "paired": 0.05},
+            shares={"plain": 0.65, "varied": 0.1, "coloured": 0.2, "paired": 0.05}, first=0.85,
         ),
         # In the autoencoder half of a step's time goes to the two highest resolutions, where the
         # picture is three colours and smooth; so it is narrow there and wide below.
         Preset(
             name="full", picture=256, vae_channels=(8, 24, 64, 128, 192), latent_channels=16,
             widths=(128, 256, 256), heads=(2, 4, 4), norm_groups=32, text_width=256, text_layers=4, batch=32,
-            shares={"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15},
+            shares={"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15}, first=0.1,
         ),
     )
 }  # fmt: skip
