@@ -11,7 +11,7 @@ from . import tokenizer, vae
 from .denoiser import Model, scheduler
 from .latents import Latents, path
 from .loop import restore
-from .paths import CACHE, WEIGHTS
+from .paths import WEIGHTS
 from .preset import Preset
 
 
@@ -30,8 +30,7 @@ def averaged_vae(preset: Preset) -> AutoencoderKL:
 
 def pipeline(preset: Preset) -> StableDiffusionPipeline:
     """The whole model in float32, as it stands in the checkpoints; untrained where there is none."""
-    tokenizer.load()
-    pieces = CLIPTokenizer.from_pretrained(CACHE / "tokenizer")
+    pieces = CLIPTokenizer.from_pretrained(tokenizer.folder())
     model, state = Model(preset, len(pieces)).eval(), restore(f"{preset.name}-denoiser")
     if state:
         model.load_state_dict(state["average"])

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizerFast
 from . import fetch
 from .captions import EN_AFTER, EN_BEFORE, ZH_AFTER, ZH_BEFORE
 from .compose import COLOURS
-from .paths import CACHE
+from .paths import CACHE, WEIGHTS
 
 MERGES = 7400
 LENGTH = 77
@@ -117,9 +117,15 @@ def _merges(words: Counter[tuple[str, ...]], count: int) -> list[Pair]:
     return merges
 
 
-def train(folder: Path | None = None) -> Path:
-    """Writes vocab.json, merges.txt and the two configuration files, loadable as CLIPTokenizer."""
-    folder = folder or CACHE / "tokenizer"
+def folder() -> Path:
+    """The vocabulary in use: the cache's, else the shipped one, which resumed weights depend on, else a new one."""
+    known = (CACHE / "tokenizer", WEIGHTS / "tokenizer")
+    return next((f for f in known if (f / "vocab.json").exists()), None) or train()
+
+
+def train() -> Path:
+    """Writes vocab.json, merges.txt and the two configuration files to the cache, loadable as CLIPTokenizer."""
+    folder = CACHE / "tokenizer"
     folder.mkdir(parents=True, exist_ok=True)
     merges = _merges(_words(), MERGES)
     # CLIP's order: all bytes, all bytes that end a word, the merges, the two specials. With every
@@ -136,9 +142,6 @@ def train(folder: Path | None = None) -> Path:
     return folder
 
 
-def load(folder: Path | None = None) -> CLIPTokenizerFast:
+def load() -> CLIPTokenizerFast:
     """CLIP's own rules (the slow class splits Chinese by character unless one more package is there)."""
-    folder = folder or CACHE / "tokenizer"
-    if not (folder / "vocab.json").exists():
-        train(folder)
-    return CLIPTokenizerFast.from_pretrained(folder)
+    return CLIPTokenizerFast.from_pretrained(folder())
