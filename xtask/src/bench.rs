@@ -7,7 +7,7 @@ use crate::shell::{cargo, program, root, run, say};
 
 /// The engine beside diffusers, on one model folder.
 pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
-    let venv = Venv::ensure("bench-engine-venv", "crates/diffusion/goldens/requirements.txt")?;
+    let venv = Venv::ensure("train-venv", "models/emoji/requirements.txt")?;
     let folder = match folder {
         Some(folder) => folder.into(),
         None => root().join("target/sd21-random"),
