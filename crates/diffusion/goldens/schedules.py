@@ -3,7 +3,7 @@
     python crates/diffusion/goldens/schedules.py
 
 The model's outputs are injected, and so is the noise of the ancestral scheduler: all cases share the same. Versions are
-pinned in requirements.txt.
+pinned in models/emoji/requirements.txt.
 """
 
 import json

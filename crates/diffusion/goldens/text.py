@@ -5,7 +5,7 @@ encoder makes of some.
 
 The tokenizer is CLIPTokenizerFast, whose rules are those that CLIP was trained with. The class CLIPTokenizer has the same in
 newer versions, and in this one two others: by whether the package ftfy is there it repairs encodings, or takes every
-Chinese character for a word. Versions are pinned in requirements.txt.
+Chinese character for a word. Versions are pinned in models/emoji/requirements.txt.
 """
 
 import json
