@@ -11,36 +11,37 @@ use crate::shell::{cargo, program, root, run, say};
 
 /// Runs everything. Stops at the first stage that fails, and tells what the stages took either way.
 pub(crate) fn test() -> Result<()> {
-    let mut timed = Timed::default();
-    let outcome = test_stages(&mut timed);
-    timed.print();
-    outcome
+    Timed::report(|timed| {
+        let venv = rules(timed)?;
+        timed.stage("build the binary", || run(&mut cargo(&["build", "--release", "--locked"])))?;
+        compiled_checks(timed)?;
+        timed.stage("build the tests", || tests(&venv, &["--no-run"]))?;
+        timed.stage("unit and integration tests", || tests(&venv, &[]))?;
+        timed.stage("tests with a clock of their own", tests_of_time)?;
+        timed.stage("end to end", || pytest(&venv, &[]))
+    })
 }
 
-fn test_stages(timed: &mut Timed) -> Result<()> {
-    let venv = timed.stage("clients and servers for the tests", test_venv)?;
-    timed.stage("format", format)?;
-    timed.stage("licences, bans, sources", || deny(&venv))?;
-    timed.stage("build the binary", || run(&mut cargo(&["build", "--release", "--locked"])))?;
-    timed.stage("clippy", clippy)?;
-    timed.stage("documentation", docs)?;
-    timed.stage("build the tests", || tests(&venv, &["--no-run"]))?;
-    timed.stage("unit and integration tests", || tests(&venv, &[]))?;
-    timed.stage("tests with a clock of their own", tests_of_time)?;
-    timed.stage("end to end", || pytest(&venv, &[]))
-}
-
-/// The quick checks.
+/// The quick part of it.
 pub(crate) fn lint() -> Result<()> {
-    let mut timed = Timed::default();
+    Timed::report(|timed| {
+        rules(timed)?;
+        compiled_checks(timed)
+    })
+}
+
+/// What can be checked without compiling, and the environment that the rest needs.
+fn rules(timed: &mut Timed) -> Result<Venv> {
     let venv = timed.stage("clients and servers for the tests", test_venv)?;
     timed.stage("format", format)?;
     timed.stage("licences, bans, sources", || deny(&venv))?;
     timed.stage("dependency directions", edges::check)?;
+    Ok(venv)
+}
+
+fn compiled_checks(timed: &mut Timed) -> Result<()> {
     timed.stage("clippy", clippy)?;
-    timed.stage("documentation", docs)?;
-    timed.print();
-    Ok(())
+    timed.stage("documentation", docs)
 }
 
 /// Builds the binary and runs the end-to-end tests on it.
@@ -104,6 +105,14 @@ fn binary() -> Result<PathBuf> {
 struct Timed(Vec<(&'static str, f64, bool)>);
 
 impl Timed {
+    /// Runs stages and prints the table, whether they passed or not.
+    fn report(stages: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut timed = Self::default();
+        let outcome = stages(&mut timed);
+        timed.print();
+        outcome
+    }
+
     fn stage<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         say(&format!("\n── {name} ──"));
         let started = Instant::now();
