@@ -47,24 +47,33 @@ fn wants_checksums(mode: Option<&ChecksumMode>, content_range: Option<&String>) 
     mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) && content_range.is_none()
 }
 
+/// What GET and HEAD both answer, and the part of the content that was asked for: their inputs and outputs have the same
+/// fields, and no type in common.
+macro_rules! describe_part {
+    ($output:ty, $input:expr, $record:expr) => {{
+        let conditions = Conditions {
+            if_match: $input.if_match,
+            if_none_match: $input.if_none_match,
+            if_modified_since: $input.if_modified_since,
+            if_unmodified_since: $input.if_unmodified_since,
+        };
+        conditions.check($record)?;
+        let (part, content_range) = resolve($input.range, $record.size)?;
+        let mut output = <$output>::default();
+        if wants_checksums($input.checksum_mode.as_ref(), content_range.as_ref()) {
+            set_checksums!(output, &$record.checksums);
+        }
+        set_described!(output, $record);
+        output.content_length = Some(outputs::size(part.end - part.start));
+        output.content_range = content_range;
+        (output, part)
+    }};
+}
+
 pub(super) async fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
     let input = request.input;
     let (file, record) = open(api, &input.bucket, input.key).await?;
-    let conditions = Conditions {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
-    conditions.check(&record)?;
-    let (part, content_range) = resolve(input.range, record.size)?;
-    let mut output = GetObjectOutput::default();
-    if wants_checksums(input.checksum_mode.as_ref(), content_range.as_ref()) {
-        set_checksums!(output, &record.checksums);
-    }
-    set_described!(output, &record);
-    output.content_length = Some(outputs::size(part.end - part.start));
-    output.content_range = content_range;
+    let (mut output, part) = describe_part!(GetObjectOutput, input, &record);
     output.body = Some(transfer::send(file, part)?);
     Ok(output)
 }
@@ -72,22 +81,7 @@ pub(super) async fn get(api: &Api, request: S3Request<GetObjectInput>) -> S3Resu
 pub(super) async fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Result<HeadObjectOutput> {
     let input = request.input;
     let (_, record) = open(api, &input.bucket, input.key).await?;
-    let conditions = Conditions {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
-    conditions.check(&record)?;
-    let (part, content_range) = resolve(input.range, record.size)?;
-    let mut output = HeadObjectOutput::default();
-    if wants_checksums(input.checksum_mode.as_ref(), content_range.as_ref()) {
-        set_checksums!(output, &record.checksums);
-    }
-    set_described!(output, &record);
-    output.content_length = Some(outputs::size(part.end - part.start));
-    output.content_range = content_range;
-    Ok(output)
+    Ok(describe_part!(HeadObjectOutput, input, &record).0)
 }
 
 /// Finishes an object's file and gives it its name.
