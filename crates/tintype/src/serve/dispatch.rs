@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::{CONNECTION, EXPECT};
 use axum::response::Response;
 use tintype_storage::Embedded;
 use tower::ServiceExt;
@@ -26,12 +28,19 @@ impl Dispatch {
     /// Answers a request.
     pub(crate) async fn answer(self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
+        let expects = parts.headers.contains_key(EXPECT);
         let s3 = self.embedded.filter(|embedded| embedded.claims(&parts)).map(|embedded| embedded.service());
         let request = Request::from_parts(parts, body);
         let answer = match s3 {
             Some(service) => service.oneshot(request).await.map(|response| response.map(Body::new)),
             None => self.api.oneshot(request).await,
         };
-        answer.unwrap_or_else(|never: Infallible| match never {})
+        let mut answer = answer.unwrap_or_else(|never: Infallible| match never {});
+        // A client that asked `Expect: 100-continue` and was refused does not send its body (boto3 does not). On a
+        // connection that stays open, hyper could take the beginning of the next request for that body.
+        if expects && !answer.status().is_success() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }

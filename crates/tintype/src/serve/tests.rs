@@ -9,6 +9,8 @@ use http::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
 use tintype_testing::NullEngine;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::client::{Answer, Client};
@@ -91,6 +93,23 @@ async fn what_is_not_the_apis_is_s3s() {
         assert_eq!(answer.status, status, "{path}");
         assert!(answer.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_when_a_body_was_announced_and_refused() {
+    let server = ready(&[]).await;
+    let address = server.url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    // The second request comes before the answer to the first, and without the first one's body.
+    let requests = format!(
+        "PUT /tintype/x HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"
+    );
+    connection.write_all(requests.as_bytes()).await.expect("sent");
+    let mut answers = String::new();
+    connection.read_to_string(&mut answers).await.expect("the connection ends");
+    assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
