@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::picture::Picture;
+use crate::picture::{Picture, Pixels};
 use crate::request::GenerateRequest;
 
 /// What a model is called and what it does when it is not told otherwise.
@@ -39,6 +39,15 @@ pub enum Progress {
     Decoding,
 }
 
+/// What a picture that is being made will look like, as far as can be told already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Which of the request's pictures it is, from 0, in the order of their seeds.
+    pub picture: u32,
+    /// Small and rough: of the finished picture's proportions, not of its size.
+    pub pixels: Pixels,
+}
+
 /// Whoever follows a request while an engine works on it.
 pub trait Observer: Send + Sync {
     /// Called from the engine's own thread, in order; must return quickly.
@@ -47,6 +56,18 @@ pub trait Observer: Send + Sync {
     /// True once nobody waits for the result any more. A local engine asks between two denoising steps and then
     /// stops with [`EngineError::Abandoned`]; a paid remote call is finished all the same.
     fn is_abandoned(&self) -> bool;
+
+    /// Whether a [`preview`](Self::preview) is welcome now. An engine that can make some asks after each step, before it
+    /// goes to the trouble; must return quickly.
+    fn wants_preview(&self) -> bool {
+        false
+    }
+
+    /// What the step that [`progress`](Self::progress) told about last has come to. Called from the engine's own thread,
+    /// in order, and only when [`wants_preview`](Self::wants_preview) has just said so; must return quickly.
+    fn preview(&self, preview: Preview) {
+        let _ = preview;
+    }
 }
 
 /// Something the client should know about a picture that was made all the same.
@@ -81,7 +102,7 @@ pub enum EngineError {
     #[error("stopped: nobody waits for the result any more")]
     Abandoned,
     /// The engine broke, or the model did.
-    #[error("the engine failed: {0}")]
+    #[error("the engine failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
 }
 
@@ -110,4 +131,19 @@ pub trait Engine: Send + Sync {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_its_cause_once() {
+        let error = EngineError::Failed("out of memory".into());
+        let cause = error.source().map(ToString::to_string);
+        assert_eq!(
+            (error.to_string().as_str(), cause.as_deref()),
+            ("the engine failed", Some("out of memory"))
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Preview, Progress};
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
 
@@ -21,7 +21,9 @@ pub enum Fault {
     NoPicture,
 }
 
-/// Takes a fixed time per step and returns pixels of one colour, which the seed decides.
+/// Takes a fixed time per step and returns pixels of one colour, which the seed decides. Works on all pictures of a
+/// request at once; their previews, [`NullEngine::PREVIEW_SIDE`] pixels wide and high, are of a grey that starts near
+/// black and becomes white with the last step.
 #[derive(Debug)]
 pub struct NullEngine {
     model: Model,
@@ -33,6 +35,9 @@ pub struct NullEngine {
 }
 
 impl NullEngine {
+    /// Width and height of previews, in pixels, whatever the picture's are.
+    pub const PREVIEW_SIDE: u32 = 16;
+
     /// An engine whose every denoising step takes `step`.
     pub fn new(step: Duration) -> Self {
         let model = Model { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
@@ -91,6 +96,14 @@ impl Engine for NullEngine {
                 tokio::time::sleep(self.step).await;
             }
             observer.progress(Progress::Step { done, of: request.steps });
+            for picture in 0..request.n {
+                if observer.wants_preview() {
+                    let grey = u64::from(done) * 255 / u64::from(request.steps);
+                    let colour = [u8::try_from(grey).unwrap_or(u8::MAX); 3];
+                    let side = Self::PREVIEW_SIDE;
+                    observer.preview(Preview { picture, pixels: plain(side, side, colour) });
+                }
+            }
         }
         observer.progress(Progress::Decoding);
         let n = match self.fault {
@@ -99,15 +112,61 @@ impl Engine for NullEngine {
             Some(Fault::Panic) => panic!("a secret cause"),
             Some(Fault::NoPicture) => 0,
         };
-        let pictures = (0..u64::from(n)).map(|i| plain(&request, request.seed.value() + i)).collect();
+        let pictures = (0..u64::from(n))
+            .map(|i| {
+                let [red, green, blue, ..] = (request.seed.value() + i).to_le_bytes();
+                Picture::Pixels(plain(request.width, request.height, [red, green, blue]))
+            })
+            .collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
         let engine_seconds = self.step.as_secs_f64() * f64::from(request.steps);
         Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
     }
 }
 
-fn plain(request: &GenerateRequest, seed: u64) -> Picture {
-    let colour = &seed.to_le_bytes()[..3];
-    let rgb = colour.repeat(request.width as usize * request.height as usize);
-    Picture::Pixels(Pixels::new(request.width, request.height, rgb).expect("three samples per pixel"))
+fn plain(width: u32, height: u32, colour: [u8; 3]) -> Pixels {
+    let rgb = colour.repeat(width as usize * height as usize);
+    Pixels::new(width, height, rgb).expect("three samples per pixel")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tintype_core::request::{Draft, Limits};
+
+    use super::*;
+
+    /// Remembers the previews, and has enough after the third.
+    #[derive(Default)]
+    struct Watcher(Mutex<Vec<Preview>>);
+
+    impl Observer for Watcher {
+        fn progress(&self, _: Progress) {}
+
+        fn is_abandoned(&self) -> bool {
+            false
+        }
+
+        fn wants_preview(&self) -> bool {
+            self.0.lock().expect("no panic while locked").len() < 3
+        }
+
+        fn preview(&self, preview: Preview) {
+            self.0.lock().expect("no panic while locked").push(preview);
+        }
+    }
+
+    #[tokio::test]
+    async fn previews_are_sent_while_they_are_wanted() {
+        let engine = NullEngine::new(Duration::ZERO);
+        let draft = Draft { prompt: Some("a tiger".into()), n: Some(2), ..Draft::default() };
+        let limits = Limits { max_pixels: 1 << 20, max_work: u64::MAX };
+        let request = Arc::new(draft.check(engine.model(), &limits, 1).expect("a valid request"));
+        let watcher = Arc::new(Watcher::default());
+        engine.generate(request, Arc::clone(&watcher) as _).await.expect("pictures");
+        let preview = |picture, grey| Preview { picture, pixels: plain(16, 16, [grey; 3]) };
+        let seen = watcher.0.lock().expect("no panic while locked");
+        assert_eq!(*seen, [preview(0, 63), preview(1, 63), preview(0, 127)]);
+    }
 }
