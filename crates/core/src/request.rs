@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::Model;
 use crate::picture::Format;
 use crate::violation::{Violation, ViolationKind};
@@ -51,7 +53,8 @@ pub struct Draft {
 }
 
 /// Where the noise comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Seed {
     /// The client asked for this one: the same request gives the same picture.
     Explicit(u64),
@@ -68,8 +71,9 @@ impl Seed {
     }
 }
 
-/// A checked request. There is no way to make one but [`Draft::check`], so whoever holds one need not check again.
-#[derive(Clone, Debug, PartialEq)]
+/// A checked request. There is no way to make one but [`Draft::check`] (and reading one that was written down), so
+/// whoever holds one need not check again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GenerateRequest {
     /// What the picture shows; not empty.

@@ -1,15 +1,15 @@
-//! Why there is no picture, by meaning. What status that becomes is the dialect's business.
+//! Why there is no answer of the kind that was asked for, by meaning. What status that becomes is the dialect's business.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_core::engine::EngineError;
 use tintype_core::store::StoreError;
 use tintype_core::violation::Violation;
-use tintype_picture::PictureError;
+use tintype_ledger::job::Reason;
+use tintype_ledger::limits::{Refused, Standing};
 use tokio::task::JoinError;
 
-/// Why there is no picture. `Clone`, because everybody who waits for a job is told.
+/// Why there is no answer. `Clone`, because everybody who waits for a job is told.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The engine still loads its model.
@@ -21,50 +21,92 @@ pub enum ServiceError {
     /// The service is shutting down and takes no new work.
     #[error("the service is shutting down")]
     Draining,
+    /// No key, or none that is good.
+    #[error("no good key: {0}")]
+    Unauthenticated(KeyFault),
+    /// Only an admin key may do this.
+    #[error("this takes an admin key")]
+    NotAdmin,
     /// As many requests wait as may.
     #[error("the queue is full")]
     QueueFull {
         /// When a place is likely to be free.
         retry_after: Duration,
     },
+    /// A limit of the key does not let it in.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The request breaks these rules; never empty.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
-    /// Stopped before it was finished: nobody waited for it, or the service shut down.
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key belongs to another request")]
+    IdempotencyConflict,
+    /// No such job or key, or not the caller's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The job has no picture yet, or never will.
+    #[error("the job has no pictures")]
+    NoPictures,
+    /// Stopped because the client, or another with the same key, said so.
+    #[error("the job was canceled")]
+    Canceled,
+    /// Not finished here: nobody waited for it, or the service shut down.
     #[error("the work was stopped before it was finished")]
     Abandoned,
-    /// The engine broke.
-    #[error("the engine made no picture")]
-    Engine(#[source] Arc<EngineError>),
-    /// The picture could not be made into a file.
-    #[error("the picture could not be encoded")]
-    Encode(#[source] Arc<PictureError>),
-    /// The picture could not be stored, or its link not be signed.
-    #[error("the picture could not be stored")]
+    /// The job failed; the cause was logged when that happened.
+    #[error("the job failed: {}", .0.name())]
+    Failed(Reason),
+    /// A link could not be signed, or a picture not be deleted.
+    #[error("the object store cannot be used")]
     Store(#[source] Arc<StoreError>),
+    /// The ledger is not to be had.
+    #[error("the ledger cannot be used")]
+    Ledger(#[source] Arc<tintype_ledger::Error>),
     /// A part of the service panicked.
     #[error("a part of the service broke down")]
     Panicked(#[source] Arc<JoinError>),
 }
 
-impl From<EngineError> for ServiceError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Abandoned => Self::Abandoned,
-            EngineError::Failed(_) => Self::Engine(Arc::new(error)),
-        }
-    }
+/// What is wrong with the key that was, or was not, presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// There is none.
+    #[error("there is none")]
+    Missing,
+    /// It does not look like a key of ours, or was mistyped.
+    #[error("it is not written like one")]
+    Malformed,
+    /// No such key.
+    #[error("it is not known")]
+    Unknown,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// It was taken back.
+    #[error("it was revoked")]
+    Revoked,
 }
 
-impl From<PictureError> for ServiceError {
-    fn from(error: PictureError) -> Self {
-        Self::Encode(Arc::new(error))
-    }
+/// A limit that does not let a request in, and what is left of all of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{refused}")]
+pub struct Refusal {
+    /// The limit, and when to come back.
+    pub refused: Refused,
+    /// What is left of the key's limits.
+    pub standing: Vec<Standing>,
 }
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<tintype_ledger::Error> for ServiceError {
+    fn from(error: tintype_ledger::Error) -> Self {
+        Self::Ledger(Arc::new(error))
     }
 }
 

@@ -5,27 +5,39 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tintype_core::engine::Generated;
 use tintype_core::picture::{Format, Picture};
-use tintype_core::store::{Key, NewObject, ObjectStore};
-use tintype_picture::Parameters;
+use tintype_core::request::GenerateRequest;
+use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::StoredImage;
+use tintype_picture::{Parameters, PictureError};
+use tokio::task::JoinError;
 use uuid::Uuid;
 
-use crate::error::ServiceError;
-use crate::job::{Job, Made, StoredImage};
+/// Why pictures were not stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error("the picture could not be encoded")]
+    Encode(#[from] PictureError),
+    #[error("the picture could not be stored")]
+    Store(#[from] StoreError),
+    #[error("the encoder broke down")]
+    Panicked(#[from] JoinError),
+}
 
 /// Encodes and stores every picture of a job. Either all of them are in the store afterwards, or the error says why not
 /// and those already written are deleted again.
 pub(crate) async fn keep(
     store: Arc<dyn ObjectStore>,
     model: String,
-    job: Arc<Job>,
+    (id, request): (JobId, Arc<GenerateRequest>),
     generated: Generated,
-) -> Result<Made, ServiceError> {
+) -> Result<Vec<StoredImage>, KeepError> {
     let mut images = Vec::with_capacity(generated.pictures.len());
     for (index, picture) in (0..).zip(generated.pictures) {
-        let parameters = Parameters::new(&job.request, index, &model);
+        let parameters = Parameters::new(&request, index, &model);
         // The first picture is named like its job.
-        let id = if index == 0 { job.id } else { Uuid::now_v7() };
-        match keep_one(&*store, id, picture, (job.request.format, parameters)).await {
+        let id = if index == 0 { id.uuid() } else { Uuid::now_v7() };
+        match keep_one(&*store, id, picture, (request.format, parameters)).await {
             Ok(image) => images.push(image),
             Err(error) => {
                 discard(&*store, &images).await;
@@ -33,7 +45,7 @@ pub(crate) async fn keep(
             }
         }
     }
-    Ok(Made { images, engine_seconds: generated.engine_seconds, warnings: generated.warnings })
+    Ok(images)
 }
 
 async fn keep_one(
@@ -41,7 +53,7 @@ async fn keep_one(
     id: Uuid,
     picture: Picture,
     (format, parameters): (Format, Parameters),
-) -> Result<StoredImage, ServiceError> {
+) -> Result<StoredImage, KeepError> {
     let seed = parameters.seed;
     let (width, height) = match &picture {
         Picture::Pixels(pixels) => (pixels.width(), pixels.height()),
@@ -52,13 +64,18 @@ async fn keep_one(
     let key = key(id, encoded.format);
     let content_type = encoded.format.content_type().to_owned();
     store.put(&key, NewObject { bytes: encoded.bytes, content_type }).await?;
-    Ok(StoredImage { key, seed, width, height, format: encoded.format })
+    Ok(StoredImage { key: key.as_str().to_owned(), seed, width, height, format: encoded.format })
 }
 
-async fn discard(store: &dyn ObjectStore, images: &[StoredImage]) {
+/// Deletes pictures that no job has any more. What cannot be deleted is left to the store's own retention.
+pub(crate) async fn discard(store: &dyn ObjectStore, images: &[StoredImage]) {
     for image in images {
-        if let Err(error) = store.delete(&image.key).await {
-            tracing::warn!(key = %image.key, %error, "a picture of a failed job stays in the store");
+        let deleted = match Key::new(image.key.clone()) {
+            Ok(key) => store.delete(&key).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(key = image.key, error, "a picture that belongs to no job stays in the store");
         }
     }
 }

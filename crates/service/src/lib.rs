@@ -1,22 +1,45 @@
 //! The application, free of any transport: one door for every dialect.
 //!
-//! A dialect turns what it was sent into a [`Draft`](tintype_core::request::Draft), has it checked by [`Service::check`] and hands it in
-//! by [`Service::submit`]. From there on it is a job: it waits in the one bounded queue, an engine makes its pictures, they
-//! are encoded and stored, and whoever holds its [`Ticket`] gets signed links. Dropping the ticket is hanging up; work
-//! that nobody waits for stops.
+//! A dialect finds out who asks ([`Service::authenticate`]), turns what it was sent into a
+//! [`Draft`](tintype_core::request::Draft), has it checked by [`Service::check`] and hands an [`Order`] in by
+//! [`Service::submit`]. The ledger then lets it in or not; from there on it is a job: an engine's worker claims it, its
+//! pictures are made, encoded and stored, and whoever holds its [`Ticket`] gets signed links. Dropping the ticket is hanging
+//! up; work that nobody waits for, or has to, stops.
+//!
+//! The ledger has the truth about every job. What is in this process besides (who waits, how far the engine is) may be lost
+//! with it.
 
+mod admission;
+mod caller;
 mod error;
-mod identity;
-mod job;
+mod image;
+mod janitor;
 mod keep;
-mod queue;
+mod keys;
+mod live;
+mod metrics;
+mod notice;
+mod order;
+mod price;
+mod records;
 mod service;
 mod settings;
+mod table;
 mod ticket;
 mod worker;
+mod written;
 
-pub use error::ServiceError;
-pub use job::{Made, State, StoredImage};
+/// What dialects need to know of the ledger's words.
+pub use tintype_ledger as ledger;
+
+pub use caller::Caller;
+pub use error::{KeyFault, Refusal, ServiceError};
+pub use image::{Image, LinkedPicture, Source};
+pub use live::State;
+pub use metrics::Exchange;
+pub use notice::Notice;
+pub use order::Order;
+pub use records::{Follow, MAX_PAGE, Page};
 pub use service::{Readiness, Service};
 pub use settings::ServiceSettings;
-pub use ticket::{Finished, FinishedImage, Ticket};
+pub use ticket::Ticket;

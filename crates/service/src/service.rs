@@ -1,4 +1,4 @@
-//! The door.
+//! The door, and what is behind it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,14 +7,20 @@ use tintype_core::engine::{Engine, Model};
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
+use tintype_ledger::Ledger;
+use tintype_ledger::id::Worker as WorkerId;
+use tintype_ledger::job::{JobRecord, Lost};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
 
 use crate::error::ServiceError;
-use crate::job::Job;
-use crate::queue::Queue;
+use crate::janitor;
+use crate::live::{State, Stop};
+use crate::metrics::Metrics;
+use crate::price::Estimates;
 use crate::settings::ServiceSettings;
-use crate::ticket::{Finished, Ticket};
+use crate::table::Table;
 use crate::worker::Worker;
 
 /// Whether the service takes work.
@@ -32,12 +38,26 @@ pub enum Readiness {
 
 /// The application. Dropping it stops all its work.
 pub struct Service {
-    settings: ServiceSettings,
-    store: Arc<dyn ObjectStore>,
-    queue: Arc<Queue>,
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What requests, workers and tickets share.
+pub(crate) struct Inner {
+    pub(crate) settings: ServiceSettings,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) table: Table,
+    pub(crate) estimates: Estimates,
+    pub(crate) metrics: Metrics,
+    /// The name of this process in the ledger, unlike any other's.
+    pub(crate) process: WorkerId,
+    /// One permit per request that may be on its way with a client that waits; none until there is an engine.
+    pub(crate) places: Arc<Semaphore>,
+    /// A job may be there to be claimed.
+    pub(crate) arrivals: Notify,
     /// Set once: the engine, or nothing if it could not be loaded.
     engine: OnceLock<Option<Arc<dyn Engine>>>,
-    runtime: Handle,
+    pub(crate) runtime: Handle,
 }
 
 impl Service {
@@ -45,98 +65,116 @@ impl Service {
     ///
     /// # Panics
     /// Outside of a tokio runtime: the work is done by tasks of the one it is made in.
-    pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>) -> Arc<Self> {
-        let queue = Arc::new(Queue::new(settings.queue, settings.abandon_after));
-        Arc::new(Self { settings, store, queue, engine: OnceLock::new(), runtime: Handle::current() })
+    pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
+        let process = format!("{}", Uuid::now_v7().simple());
+        let inner = Inner {
+            estimates: Estimates::new(settings.max_job, settings.price),
+            metrics: Metrics::new(),
+            process: process.parse().expect("hexadecimal digits are a name"),
+            settings,
+            ledger,
+            store,
+            table: Table::new(),
+            places: Arc::new(Semaphore::new(0)),
+            arrivals: Notify::new(),
+            engine: OnceLock::new(),
+            runtime: Handle::current(),
+        };
+        Arc::new(Self { inner: Arc::new(inner) })
     }
 
     /// The engine is loaded: work can begin. May be called from any thread; a second engine is ignored.
     pub fn engine_ready(&self, engine: Arc<dyn Engine>) {
-        if self.engine.set(Some(engine.clone())).is_err() {
+        let inner = &self.inner;
+        if inner.engine.set(Some(engine.clone())).is_err() {
             return;
         }
         let slots = engine.slots().max(1);
-        self.queue.set_slots(slots);
-        let worker = Worker {
-            queue: self.queue.clone(),
-            engine,
-            store: self.store.clone(),
-            storing: Arc::new(Semaphore::new(slots)),
-        };
-        for _ in 0..slots {
-            self.runtime.spawn(worker.clone().run());
-        }
+        inner.places.add_permits(inner.settings.queue + slots);
+        let storing = Arc::new(Semaphore::new(slots));
+        let workers: Vec<_> = (0..slots)
+            .map(|slot| {
+                let name = format!("{}-{slot}", inner.process).parse().expect("a name and a number are one");
+                Worker { inner: inner.clone(), engine: engine.clone(), name, storing: storing.clone() }
+            })
+            .collect();
+        let first = inner.clone();
+        inner.runtime.spawn(async move {
+            // Before the workers begin: what runs in the ledger now is another process's.
+            first.recover(if first.settings.sole { Lost::All } else { Lost::Expired }).await;
+            for worker in workers {
+                first.runtime.spawn(worker.run());
+            }
+            first.runtime.spawn(janitor::look_after(Arc::downgrade(&first)));
+        });
     }
 
     /// The engine will not come; `why` goes to the log.
     pub fn engine_failed(&self, why: String) {
         tracing::error!(%why, "the model could not be loaded");
-        let _ = self.engine.set(None);
+        let _ = self.inner.engine.set(None);
     }
 
-    /// Whether it takes work.
+    /// Whether work is taken.
     pub fn readiness(&self) -> Readiness {
-        if self.queue.is_draining() {
-            return Readiness::Draining;
-        }
-        match self.engine.get() {
+        match self.inner.engine.get() {
+            _ if self.inner.table.is_draining() => Readiness::Draining,
             None => Readiness::Loading,
             Some(Some(_)) => Readiness::Ready,
             Some(None) => Readiness::Failed,
         }
     }
 
-    /// Checks a draft against the model and the operator's limits.
+    /// The model that pictures are made with, once it is there.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] with everything that is wrong; [`ServiceError::NotReady`], [`ServiceError::NoEngine`] and
-    /// [`ServiceError::Draining`] while there is no model to check it against.
+    /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
+    pub fn model(&self) -> Result<&Model, ServiceError> {
+        Ok(self.inner.engine()?.model())
+    }
+
+    /// Checks what a client asked for against the model's and the operator's limits, and fills in defaults.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`model`](Self::model).
     pub fn check(&self, draft: Draft) -> Result<GenerateRequest, ServiceError> {
-        let engine = self.engine()?;
+        let engine = self.inner.engine()?;
         let model = engine.model();
         let request = draft
-            .check(model, &self.settings.limits(model), fastrand::u32(..))
+            .check(model, &self.inner.settings.limits(model), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.too_much_memory(&**engine, &request) {
+        match self.inner.too_much_memory(&**engine, &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
     }
 
-    /// Hands a request in. The ticket is the place among those who wait for it; a retry of a request whose every waiter
-    /// hung up a moment ago joins that one's work.
-    ///
-    /// # Errors
-    /// [`ServiceError::QueueFull`], and while it takes no work [`ServiceError::NotReady`], [`ServiceError::NoEngine`] or
-    /// [`ServiceError::Draining`].
-    pub fn submit(&self, request: GenerateRequest) -> Result<Ticket, ServiceError> {
-        self.engine()?;
-        let expires_in = request.expires_in;
-        let job = self.queue.admit(Job::new(request))?;
-        Ok(Ticket::new(job, self.queue.clone(), self.store.clone(), expires_in))
-    }
-
-    /// Hands a request in and waits for its pictures. Dropping the future is hanging up.
-    ///
-    /// # Errors
-    /// Those of [`submit`](Self::submit) and of [`Ticket::finished`].
-    pub async fn generate(&self, request: GenerateRequest) -> Result<Finished, ServiceError> {
-        self.submit(request)?.finished().await
-    }
-
-    /// Takes nothing new, lets what is accepted finish within `grace`, and then ends the rest with
-    /// [`ServiceError::Abandoned`].
+    /// Takes nothing new, and lets what runs or is waited for finish within `grace`. Jobs that are kept go on at the next start;
+    /// whoever waits for one hears [`ServiceError::Draining`], for the others [`ServiceError::Abandoned`].
     pub async fn drain(&self, grace: Duration) {
-        self.queue.refuse();
+        self.inner.table.drain();
         // Whether all ended in time or not, what is left is stopped.
-        let _ = tokio::time::timeout(grace, self.queue.emptied()).await;
-        self.queue.stop();
+        let _ = tokio::time::timeout(grace, self.inner.table.drained()).await;
+        self.inner.stop().await;
+    }
+}
+
+impl Inner {
+    pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, ServiceError> {
+        if self.table.is_draining() {
+            return Err(ServiceError::Draining);
+        }
+        self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
     }
 
-    fn engine(&self) -> Result<&Arc<dyn Engine>, ServiceError> {
-        match self.readiness() {
-            Readiness::Draining => Err(ServiceError::Draining),
-            _ => self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine),
+    pub(crate) fn slots(&self) -> usize {
+        self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
+    }
+
+    /// A job has ended, in the ledger too: everybody is told.
+    pub(crate) fn ended(&self, job: JobRecord) {
+        if self.table.end(job.clone()) {
+            self.metrics.ended(&job);
         }
     }
 
@@ -147,11 +185,34 @@ impl Service {
         let kind = ViolationKind::TooMuchMemory { limit, actual };
         (actual > limit).then(|| Violation::new(largest(engine.model(), request), kind))
     }
+
+    /// Stops what there still is. Waiting jobs that a client of this process waits for are canceled in the ledger; the others
+    /// are left in it for the next start.
+    async fn stop(&self) {
+        for live in self.table.all() {
+            live.stop(Stop::Shutdown);
+            if live.is_attended() {
+                let canceled = self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
+                if let Err(error) = canceled {
+                    tracing::error!(job = %live.id, %error, "a job stays in the ledger");
+                }
+                self.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+            } else {
+                self.table.close(live.id, State::LostSight(ServiceError::Draining));
+            }
+        }
+        self.arrivals.notify_waiters();
+    }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.queue.stop();
+        self.inner.table.drain();
+        for live in self.inner.table.all() {
+            live.stop(Stop::Shutdown);
+            self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+        }
+        self.inner.arrivals.notify_waiters();
     }
 }
 

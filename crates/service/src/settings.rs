@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use tintype_core::engine::Model;
 use tintype_core::request::Limits;
+use tintype_ledger::money::Amount;
 
 /// The operator's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
-    /// How many requests may wait beyond those that an engine works on.
+    /// How many requests may wait, with a client that waits too, beyond those that an engine works on.
     pub queue: usize,
+    /// How many jobs of one owner may wait that nobody has to wait for; ten times as many of all owners.
+    pub backlog: u32,
     /// How long work goes on that nobody waits for, in case a retry joins it.
     pub abandon_after: Duration,
     /// Most pixels in one picture; the model's own limit if absent.
@@ -18,16 +21,30 @@ pub struct ServiceSettings {
     pub max_work: Option<u64>,
     /// Bytes that all requests in the engine together may use beyond the model's weights; unlimited if absent.
     pub max_memory: Option<u64>,
+    /// Engine time that a job may take, and what is reserved for one as long as none has been measured.
+    pub max_job: Duration,
+    /// What a second of engine time costs, if it costs anything.
+    pub price: Option<Amount>,
+    /// Requests without a key are served.
+    pub anonymous: bool,
+    /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
+    /// here waits for nobody waits for.
+    pub sole: bool,
 }
 
 impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
             queue: 32,
+            backlog: 10_000,
             abandon_after: Duration::from_secs(10),
             max_pixels: None,
             max_work: None,
             max_memory: None,
+            max_job: Duration::from_secs(600),
+            price: None,
+            anonymous: true,
+            sole: true,
         }
     }
 }

@@ -3,131 +3,112 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use tintype_core::engine::Warning;
-use tintype_core::picture::Format;
-use tintype_core::request::GenerateRequest;
-use tintype_core::store::{Key, ObjectStore, Presign};
+use tintype_core::request::DEFAULT_EXPIRY;
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::{JobRecord, Status};
+use tintype_ledger::limits::Standing;
 use tokio::sync::watch;
-use uuid::Uuid;
+use tokio::time::Instant;
 
 use crate::error::ServiceError;
-use crate::job::{Job, Made, State};
-use crate::queue::Queue;
+use crate::image::{Image, Source};
+use crate::live::{Live, State};
+use crate::service::Inner;
 
 /// A place among those who wait for a job. Dropping it is hanging up.
 pub struct Ticket {
-    job: Arc<Job>,
-    queue: Arc<Queue>,
-    store: Arc<dyn ObjectStore>,
+    inner: Arc<Inner>,
+    id: JobId,
+    states: watch::Receiver<State>,
+    /// The job's entry, as long as the holder waits for it: leaving with the result is not hanging up.
+    live: Option<Arc<Live>>,
+    source: Source,
+    standing: Vec<Standing>,
     /// How long the links shall work that this holder gets.
     expires_in: Duration,
-    /// The holder has the result: leaving now is not hanging up.
-    served: bool,
-}
-
-/// A job's pictures with links to them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// The job's id, UUID version 7.
-    pub id: Uuid,
-    /// What was made.
-    pub request: Arc<GenerateRequest>,
-    /// As many as were asked for, in the order of their seeds; never empty.
-    pub images: Vec<FinishedImage>,
-    /// When the first of the links stops working.
-    pub expires_at: OffsetDateTime,
-    /// Seconds that the engine was busy.
-    pub engine_seconds: f64,
-    /// What the client should know.
-    pub warnings: Vec<Warning>,
-}
-
-/// A picture with a link to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FinishedImage {
-    /// The signed link.
-    pub url: String,
-    /// Where it is in the store.
-    pub key: Key,
-    /// Seed of its noise.
-    pub seed: u64,
-    /// Pixels per row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// Its file format.
-    pub format: Format,
 }
 
 impl Ticket {
-    pub(crate) fn new(
-        job: Arc<Job>,
-        queue: Arc<Queue>,
-        store: Arc<dyn ObjectStore>,
-        expires_in: Duration,
+    /// A ticket for a job on its way, which its holder has joined.
+    pub(crate) fn waiting(
+        inner: Arc<Inner>,
+        live: Arc<Live>,
+        (source, standing): (Source, Vec<Standing>),
     ) -> Self {
-        Self { job, queue, store, expires_in, served: false }
+        let (id, states, expires_in) = (live.id, live.states(), DEFAULT_EXPIRY);
+        Self { inner, id, states, live: Some(live), source, standing, expires_in }
+    }
+
+    /// A ticket for a job that has ended.
+    pub(crate) fn ended(
+        inner: Arc<Inner>,
+        job: JobRecord,
+        (source, standing): (Source, Vec<Standing>),
+    ) -> Self {
+        let id = job.id;
+        let (_, states) = watch::channel(State::Ended(Arc::new(job)));
+        Self { inner, id, states, live: None, source, standing, expires_in: DEFAULT_EXPIRY }
+    }
+
+    /// The same ticket, whose links work for so long.
+    pub(crate) fn linked_for(mut self, expires_in: Duration) -> Self {
+        self.expires_in = expires_in;
+        self
     }
 
     /// The job's id, UUID version 7. Two tickets of one job have the same.
-    pub fn id(&self) -> Uuid {
-        self.job.id
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// How the order is answered.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// What is left of the key's limits, as the ledger said when it let the order in.
+    pub fn standing(&self) -> &[Standing] {
+        &self.standing
     }
 
     /// The job's states as they come. A slow reader misses some, never the last one.
     pub fn states(&self) -> watch::Receiver<State> {
-        self.job.states()
+        self.states.clone()
     }
 
     /// Waits for the pictures and signs links to them.
     ///
     /// # Errors
-    /// What the job ended with, or [`ServiceError::Store`] if the links could not be signed.
-    pub async fn finished(mut self) -> Result<Finished, ServiceError> {
-        let mut states = self.job.states();
-        // The sender lives in the job, which this ticket keeps.
-        let last = states.wait_for(State::is_final).await.map(|state| state.clone());
+    /// [`ServiceError::Failed`], [`ServiceError::Canceled`], [`ServiceError::Abandoned`] or [`ServiceError::Draining`] if there
+    /// are none, [`ServiceError::Store`] if the links could not be signed.
+    pub async fn finished(mut self) -> Result<Image, ServiceError> {
+        let last = self.states.wait_for(State::is_final).await.map(|state| state.clone());
         let result = match last {
-            Ok(State::Succeeded(made)) => self.sign(&made).await,
-            Ok(State::Failed(error)) => Err(error),
+            Ok(State::Ended(job)) => match job.status {
+                Status::Succeeded => self.inner.image(&job, self.source, self.expires_in).await,
+                Status::Failed(reason) => Err(ServiceError::Failed(reason)),
+                _ => Err(self.canceled()),
+            },
+            Ok(State::LostSight(why)) => Err(why),
             Ok(_) | Err(_) => Err(ServiceError::Abandoned),
         };
-        self.served = true;
+        self.live = None;
         result
     }
 
-    async fn sign(&self, made: &Made) -> Result<Finished, ServiceError> {
-        let how = Presign { expires_in: self.expires_in, content_disposition: None };
-        let mut images = Vec::with_capacity(made.images.len());
-        let mut expires_at = None;
-        for image in &made.images {
-            let signed = self.store.presign(&image.key, &how).await?;
-            expires_at.get_or_insert(signed.expires_at);
-            images.push(FinishedImage {
-                url: signed.url,
-                key: image.key.clone(),
-                seed: image.seed,
-                width: image.width,
-                height: image.height,
-                format: image.format,
-            });
-        }
-        Ok(Finished {
-            id: self.job.id,
-            request: self.job.request.clone(),
-            images,
-            expires_at: expires_at.unwrap_or_else(OffsetDateTime::now_utc),
-            engine_seconds: made.engine_seconds,
-            warnings: made.warnings.clone(),
-        })
+    /// Of two clients of a canceled job one may have said so; the others only see it gone.
+    fn canceled(&self) -> ServiceError {
+        if self.inner.table.is_draining() { ServiceError::Abandoned } else { ServiceError::Canceled }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if !self.served {
-            self.queue.leave(&self.job);
+        let Some(live) = self.live.take() else { return };
+        let until = Instant::now() + self.inner.settings.abandon_after;
+        if self.inner.table.leave(&live, until) {
+            self.inner.give_up_at(&live, until);
         }
+        self.inner.table.touched();
     }
 }

@@ -1,0 +1,43 @@
+//! Who asks.
+
+use tintype_ledger::id::{KeyId, OwnerId};
+use tintype_ledger::key::KeyRecord;
+use tintype_ledger::policy::Policy;
+
+/// The name under which requests without a key are booked.
+const ANONYMOUS: &str = "anonymous";
+
+/// Who asks, and what they may. Whoever holds one has been let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose jobs and pictures these are.
+    pub owner: OwnerId,
+    /// Whose limits hold, and who pays.
+    pub key: KeyId,
+    /// What people call the key.
+    pub name: String,
+    /// The key's limits.
+    pub policy: Policy,
+    /// May manage keys.
+    pub admin: bool,
+}
+
+impl Caller {
+    /// Somebody without a key, where that is allowed: all of them are one owner, without limits.
+    pub fn anonymous() -> Self {
+        Self {
+            owner: ANONYMOUS.parse().expect("letters are a name"),
+            key: ANONYMOUS.parse().expect("letters are a name"),
+            name: ANONYMOUS.to_owned(),
+            policy: Policy::default(),
+            admin: false,
+        }
+    }
+}
+
+impl From<KeyRecord> for Caller {
+    fn from(record: KeyRecord) -> Self {
+        let KeyRecord { id, owner, name, policy, admin, .. } = record;
+        Self { owner, key: id, name, policy, admin }
+    }
+}

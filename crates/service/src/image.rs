@@ -1,0 +1,180 @@
+//! A job as its owner sees it: what was asked for, how far it has come, and links to its pictures.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tintype_core::engine::Progress;
+use tintype_core::picture::Format;
+use tintype_core::request::GenerateRequest;
+use tintype_core::store::{Key, Presign, StoreError};
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::{JobRecord, Status, StoredImage};
+use tintype_ledger::money::Spend;
+
+use crate::error::ServiceError;
+use crate::live::State;
+use crate::notice::Notice;
+use crate::service::Inner;
+use crate::written::Written;
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// By a job of its own, which it pays for.
+    Made,
+    /// By an identical job in flight, which another request pays for.
+    Joined,
+    /// By pictures that are there already.
+    Stored,
+    /// As it was answered before: it has that request's idempotency key.
+    Replayed,
+}
+
+impl Source {
+    /// The name as metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Joined => "joined",
+            Self::Stored => "stored",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+/// A job as its owner sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// The job's id, UUID version 7.
+    pub id: JobId,
+    /// Where it is.
+    pub status: Status,
+    /// The model that it was, or is to be, made with; `None` if the record cannot be read any more.
+    pub model: Option<String>,
+    /// What was asked for; `None` if the record cannot be read any more.
+    pub request: Option<GenerateRequest>,
+    /// When it was accepted.
+    pub created: OffsetDateTime,
+    /// When it was last begun.
+    pub started: Option<OffsetDateTime>,
+    /// When it ended.
+    pub finished: Option<OffsetDateTime>,
+    /// When it is given up if it has not ended.
+    pub deadline: Option<OffsetDateTime>,
+    /// How many jobs come before it while it waits.
+    pub position: Option<u64>,
+    /// How far the engine has come with it.
+    pub progress: Option<Progress>,
+    /// As many as were asked for, in the order of their seeds, once it has succeeded.
+    pub pictures: Vec<LinkedPicture>,
+    /// When the first of the links stops working.
+    pub expires_at: Option<OffsetDateTime>,
+    /// What this request was charged for it: nothing if another one pays. `None` until that is known.
+    pub cost: Option<Spend>,
+    /// How the request was answered.
+    pub source: Source,
+    /// What the client should know.
+    pub warnings: Vec<Notice>,
+}
+
+/// A picture with a link to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedPicture {
+    /// The signed link.
+    pub url: String,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Its file format.
+    pub format: Format,
+}
+
+impl Inner {
+    /// A job with fresh links to its pictures.
+    ///
+    /// # Errors
+    /// [`ServiceError::Store`] if they cannot be signed, [`ServiceError::Ledger`] if its place in the queue is not to be had.
+    pub(crate) async fn image(
+        &self,
+        job: &JobRecord,
+        source: Source,
+        expires_in: Duration,
+    ) -> Result<Image, ServiceError> {
+        let written = Written::read(job);
+        let mut expires_at = None;
+        let mut pictures = Vec::with_capacity(job.images.len());
+        for stored in &job.images {
+            let (url, until) = self.sign(stored, expires_in).await?;
+            expires_at.get_or_insert(until);
+            let StoredImage { seed, width, height, format, .. } = *stored;
+            pictures.push(LinkedPicture { url, seed, width, height, format });
+        }
+        let position = match job.status {
+            Status::Queued => self.ledger.position(&job.owner, job.id).await?,
+            _ => None,
+        };
+        let cost = match source {
+            Source::Made | Source::Replayed => job.cost,
+            Source::Joined | Source::Stored => {
+                job.cost.map(|_| self.estimates.spend(Duration::ZERO))
+            }
+        };
+        Ok(Image {
+            id: job.id,
+            status: job.status,
+            model: written.as_ref().map(|written| written.model.clone()),
+            request: written.map(|written| written.request),
+            created: job.created,
+            started: job.started,
+            finished: job.finished,
+            deadline: job.deadline,
+            position,
+            progress: self.progress(job),
+            pictures,
+            expires_at,
+            cost,
+            source,
+            warnings: job.warnings.iter().filter_map(Notice::read).collect(),
+        })
+    }
+
+    fn progress(&self, job: &JobRecord) -> Option<Progress> {
+        if job.status != Status::Running {
+            return None;
+        }
+        let live = self.table.get(job.id)?;
+        let states = live.states();
+        match *states.borrow() {
+            State::Running(progress) => Some(progress),
+            State::Storing => Some(Progress::Decoding),
+            _ => None,
+        }
+    }
+
+    /// A link to a stored picture, and when it stops working.
+    pub(crate) async fn sign(
+        &self,
+        stored: &StoredImage,
+        expires_in: Duration,
+    ) -> Result<(String, OffsetDateTime), ServiceError> {
+        let key = Key::new(stored.key.clone()).map_err(|_| StoreError::NotFound)?;
+        let signed = self.store.presign(&key, &Presign { expires_in, content_disposition: None }).await?;
+        Ok((signed.url, signed.expires_at))
+    }
+
+    /// Whether any of a job's pictures is not in the store any more: lifecycle rules and people delete too.
+    pub(crate) async fn has_lost_pictures(&self, job: &JobRecord) -> Result<bool, ServiceError> {
+        for stored in &job.images {
+            let Ok(key) = Key::new(stored.key.clone()) else { return Ok(true) };
+            match self.store.head(&key).await {
+                Ok(_) => {}
+                Err(StoreError::NotFound) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+}

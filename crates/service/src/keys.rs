@@ -1,0 +1,71 @@
+//! Who may ask, and the keys that say so.
+
+use time::OffsetDateTime;
+use tintype_ledger::id::KeyId;
+use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
+
+use crate::caller::Caller;
+use crate::error::{KeyFault, ServiceError};
+use crate::service::Service;
+
+impl Service {
+    /// Lets somebody in by the key that was presented, or without one where that is allowed.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unauthenticated`]: a key that is presented has to be good, also where none is needed.
+    pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
+        let fault = |fault| Err(ServiceError::Unauthenticated(fault));
+        let Some(text) = presented else {
+            let allowed = self.inner.settings.anonymous;
+            return if allowed { Ok(Caller::anonymous()) } else { fault(KeyFault::Missing) };
+        };
+        let Ok(key) = ApiKey::parse(text) else { return fault(KeyFault::Malformed) };
+        match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
+            Authentication::Valid(record) => Ok(record.into()),
+            Authentication::Unknown => fault(KeyFault::Unknown),
+            Authentication::Expired(_) => fault(KeyFault::Expired),
+            Authentication::Revoked(_) => fault(KeyFault::Revoked),
+        }
+    }
+
+    /// Makes a key. The key itself is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
+    pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
+        admin(by)?;
+        Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)
+    }
+
+    /// Every key, by id.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
+    pub async fn keys(&self, by: &Caller) -> Result<Vec<KeyRecord>, ServiceError> {
+        admin(by)?;
+        Ok(self.inner.ledger.keys().await?)
+    }
+
+    /// A key's record.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotAdmin`], [`ServiceError::NotFound`], [`ServiceError::Ledger`].
+    pub async fn key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
+        admin(by)?;
+        self.inner.ledger.key(id).await?.ok_or(ServiceError::NotFound("key"))
+    }
+
+    /// Takes a key back.
+    ///
+    /// # Errors
+    /// Those of [`key`](Self::key).
+    pub async fn revoke_key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
+        admin(by)?;
+        let revoked = self.inner.ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
+        revoked.ok_or(ServiceError::NotFound("key"))
+    }
+}
+
+fn admin(caller: &Caller) -> Result<(), ServiceError> {
+    if caller.admin { Ok(()) } else { Err(ServiceError::NotAdmin) }
+}

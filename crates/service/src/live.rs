@@ -1,0 +1,231 @@
+//! A job in this process: how far it has come, who waits for it, and why it is to stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tintype_core::engine::{Observer, Preview, Progress};
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
+use tintype_ledger::job::JobRecord;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use crate::error::ServiceError;
+use crate::written::Written;
+
+/// How far a job has come. It only ever moves forward, and the last two states are final.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// It waits for an engine.
+    Queued,
+    /// An engine works on it.
+    Running(Progress),
+    /// Its pictures are being encoded and stored.
+    Storing,
+    /// It has ended, and this is what the ledger has of it.
+    Ended(Arc<JobRecord>),
+    /// This process has nothing more to say of it: it is shutting down, or the ledger is not to be had.
+    LostSight(ServiceError),
+}
+
+impl State {
+    /// Nothing comes after this.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::LostSight(_))
+    }
+}
+
+/// Why an engine is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nobody wants it any more.
+    Canceled,
+    /// Its time is over.
+    Deadline,
+    /// It has taken twice what was reserved for it.
+    Overrun,
+    /// The process ends.
+    Shutdown,
+    /// Another worker was given it.
+    Lost,
+}
+
+/// A job that this process runs, or that somebody in it waits for.
+pub(crate) struct Live {
+    pub(crate) id: JobId,
+    pub(crate) owner: OwnerId,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) deadline: Option<Instant>,
+    /// Of the request that started it, so that what the job logs carries that request's id.
+    pub(crate) span: tracing::Span,
+    states: watch::Sender<State>,
+    previews: watch::Sender<Option<Arc<Preview>>>,
+    attention: Mutex<Attention>,
+}
+
+/// Whether anybody wants the result.
+#[derive(Debug)]
+struct Attention {
+    waiters: usize,
+    /// Made whether anybody waits or not.
+    kept: bool,
+    /// Everybody hung up; until then a retry may still join.
+    orphaned_until: Option<Instant>,
+    stop: Option<Stop>,
+    /// Ends by itself then, for this reason.
+    limit: Option<(Instant, Stop)>,
+    /// Its place among the requests that may be on their way.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Live {
+    /// A job as the ledger has it.
+    pub(crate) fn new(job: &JobRecord, deadline: Option<Instant>) -> Arc<Self> {
+        let kept = Written::read(job).is_none_or(|written| written.attended_in.is_none());
+        let attention = Attention { waiters: 0, kept, orphaned_until: None, stop: None, limit: None, place: None };
+        Arc::new(Self {
+            id: job.id,
+            owner: job.owner.clone(),
+            fingerprint: job.fingerprint,
+            deadline,
+            span: tracing::Span::current(),
+            states: watch::Sender::new(State::Queued),
+            previews: watch::Sender::new(None),
+            attention: Mutex::new(attention),
+        })
+    }
+
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.states.subscribe()
+    }
+
+    pub(crate) fn previews(&self) -> watch::Receiver<Option<Arc<Preview>>> {
+        self.previews.subscribe()
+    }
+
+    /// Moves on, unless it has ended already.
+    pub(crate) fn advance(&self, to: State) {
+        self.states.send_if_modified(|state| {
+            let open = !state.is_final();
+            if open {
+                *state = to;
+            }
+            open
+        });
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.states.borrow().is_final()
+    }
+
+    /// Worth handing to somebody who comes late: on its way, or done well.
+    pub(crate) fn is_good(&self) -> bool {
+        match &*self.states.borrow() {
+            State::Ended(job) => job.status == tintype_ledger::job::Status::Succeeded,
+            State::LostSight(_) => false,
+            _ => true,
+        }
+    }
+
+    /// One more waits for it. False if it is to stop: then it is not to be had.
+    pub(crate) fn join(&self, now: Instant) -> bool {
+        let mut attention = self.attention();
+        let gone = attention.stop.is_some() || attention.orphaned_until.is_some_and(|until| now >= until);
+        if !gone {
+            attention.waiters += 1;
+            attention.orphaned_until = None;
+        }
+        !gone
+    }
+
+    /// Made from now on whether anybody waits or not.
+    pub(crate) fn keep(&self) {
+        self.attention().kept = true;
+    }
+
+    /// One hung up. True if that was the last one of a job that is not kept: then it is an orphan until the given time.
+    pub(crate) fn leave(&self, until: Instant) -> bool {
+        let mut attention = self.attention();
+        attention.waiters = attention.waiters.saturating_sub(1);
+        let orphaned = attention.waiters == 0 && !attention.kept && attention.stop.is_none();
+        if orphaned {
+            attention.orphaned_until = Some(until);
+        }
+        orphaned
+    }
+
+    /// Stops it; the first reason counts.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.attention().stop.get_or_insert(why);
+    }
+
+    /// Stops it at that time, if it still runs.
+    pub(crate) fn stop_at(&self, at: Instant, why: Stop) {
+        self.attention().limit = Some((at, why));
+    }
+
+    /// Takes up a place until [`free_place`](Self::free_place).
+    pub(crate) fn hold(&self, place: Option<OwnedSemaphorePermit>) {
+        self.attention().place = place;
+    }
+
+    /// Somebody else may have its place.
+    pub(crate) fn free_place(&self) {
+        self.attention().place = None;
+    }
+
+    /// Why it is to stop, if it is. Once there is a reason it stays, since [`join`](Self::join) goes by the same clock: so
+    /// the engine may act on it without asking twice.
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        let now = Instant::now();
+        let mut attention = self.attention();
+        if attention.stop.is_none() {
+            let orphan = attention.orphaned_until.is_some_and(|until| now >= until);
+            let late = self.deadline.is_some_and(|deadline| now >= deadline);
+            let limit = attention.limit.filter(|(at, _)| now >= *at).map(|(_, why)| why);
+            attention.stop = match (orphan, late) {
+                (true, _) => Some(Stop::Canceled),
+                (_, true) => Some(Stop::Deadline),
+                _ => limit,
+            };
+        }
+        attention.stop
+    }
+
+    /// Nobody waits for it, nor has to.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.attention().orphaned_until.is_some()
+    }
+
+    /// A client waits for it, and the work is for that client alone.
+    pub(crate) fn is_attended(&self) -> bool {
+        !self.attention().kept
+    }
+
+    fn attention(&self) -> MutexGuard<'_, Attention> {
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Live {
+    fn progress(&self, progress: Progress) {
+        self.advance(State::Running(progress));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.stopped().is_some()
+    }
+
+    fn wants_preview(&self) -> bool {
+        self.previews.receiver_count() > 0
+    }
+
+    fn preview(&self, preview: Preview) {
+        self.previews.send_replace(Some(Arc::new(preview)));
+    }
+}
+
+/// The same time of another clock: the ledger's are of the calendar, ours cannot be set back.
+pub(crate) fn instant(at: time::OffsetDateTime) -> Instant {
+    let left = at - time::OffsetDateTime::now_utc();
+    Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,197 @@
+//! What is counted, in Prometheus' words. No prompt and no secret is ever a label.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tintype_ledger::Load;
+use tintype_ledger::id::KeyId;
+use tintype_ledger::job::{JobRecord, Status};
+use tintype_ledger::limits::{Limit, Refused};
+
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::image::Source;
+use crate::service::Service;
+
+type Labelled<L> = Family<L, Counter>;
+type Seconds = Counter<f64, AtomicU64>;
+
+/// An HTTP exchange, for counting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Exchange {
+    /// The method.
+    pub method: String,
+    /// The route's pattern, never the path itself.
+    pub route: String,
+    /// The answer's status.
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    status: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedBy {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKey {
+    key: String,
+    name: String,
+}
+
+/// Everything that is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    exchanges: Labelled<Exchange>,
+    exchange_seconds: Histogram,
+    answered: Labelled<Answered>,
+    refused: Labelled<RefusedBy>,
+    generations: Counter,
+    pictures: Counter,
+    ended: Labelled<Ended>,
+    engine_seconds: Family<OfKey, Seconds>,
+    wait_seconds: Histogram,
+    step_seconds: Histogram,
+    queued: Gauge,
+    running: Gauge,
+    /// Names of the keys that were seen.
+    names: Mutex<HashMap<KeyId, String>>,
+}
+
+/// From a millisecond to about nine minutes.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 3.0, 13))
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("tintype"),
+            exchanges: Family::default(),
+            exchange_seconds: seconds(),
+            answered: Family::default(),
+            refused: Family::default(),
+            generations: Counter::default(),
+            pictures: Counter::default(),
+            ended: Family::default(),
+            engine_seconds: Family::default(),
+            wait_seconds: seconds(),
+            step_seconds: seconds(),
+            queued: Gauge::default(),
+            running: Gauge::default(),
+            names: Mutex::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("http_requests", "HTTP requests answered", self.exchanges.clone());
+        r.register_with_unit("http_request", "Time to the answer's head", Unit::Seconds, self.exchange_seconds.clone());
+        r.register("orders", "Orders let in, by how they were answered", self.answered.clone());
+        r.register("refused", "Orders not let in, by limit", self.refused.clone());
+        r.register("generations", "Jobs that the engine made pictures for", self.generations.clone());
+        r.register("pictures", "Pictures that the engine made", self.pictures.clone());
+        r.register("jobs_ended", "Jobs that ended, by how", self.ended.clone());
+        r.register_with_unit("engine", "Engine time charged", Unit::Seconds, self.engine_seconds.clone());
+        r.register_with_unit("queue_wait", "Time from acceptance to a worker", Unit::Seconds, self.wait_seconds.clone());
+        r.register_with_unit("step", "Engine time per denoising step", Unit::Seconds, self.step_seconds.clone());
+        r.register("jobs_queued", "Jobs that wait for a worker", self.queued.clone());
+        r.register("jobs_running", "Jobs in a worker's hands", self.running.clone());
+        self
+    }
+
+    pub(crate) fn answered(&self, source: Source, caller: &Caller) {
+        self.answered.get_or_create(&Answered { source: source.name() }).inc();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if !names.contains_key(&caller.key) {
+            names.insert(caller.key.clone(), caller.name.clone());
+        }
+    }
+
+    pub(crate) fn refused(&self, refused: &Refused) {
+        let limit = match refused.limit {
+            Limit::Rate(_) => "rate",
+            Limit::Concurrency(_) => "concurrency",
+            Limit::Budget(_) => "budget",
+        };
+        self.refused.get_or_create(&RefusedBy { limit }).inc();
+    }
+
+    pub(crate) fn queue_full(&self) {
+        self.refused.get_or_create(&RefusedBy { limit: "queue" }).inc();
+    }
+
+    pub(crate) fn waited(&self, waited: time::Duration) {
+        self.wait_seconds.observe(waited.as_seconds_f64().max(0.0));
+    }
+
+    pub(crate) fn generated(&self, pictures: usize, steps: u32, took: Duration) {
+        self.generations.inc();
+        self.pictures.inc_by(pictures as u64);
+        let all = f64::from(steps.max(1)) * pictures.max(1) as f64;
+        self.step_seconds.observe(took.as_secs_f64() / all);
+    }
+
+    pub(crate) fn ended(&self, job: &JobRecord) {
+        let reason = match job.status {
+            Status::Failed(reason) => reason.name(),
+            _ => "",
+        };
+        self.ended.get_or_create(&Ended { status: job.status.name(), reason }).inc();
+        let engine_ms = job.cost.map_or(0, |cost| cost.engine_ms);
+        if engine_ms > 0 {
+            let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            let name = names.get(&job.key).cloned().unwrap_or_default();
+            let label = OfKey { key: job.key.as_str().to_owned(), name };
+            self.engine_seconds.get_or_create(&label).inc_by(engine_ms as f64 / 1e3);
+        }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics 1.0).
+    fn text(&self, load: Load) -> String {
+        self.queued.set(i64::try_from(load.queued).unwrap_or(i64::MAX));
+        self.running.set(i64::try_from(load.running).unwrap_or(i64::MAX));
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("a string takes everything");
+        out
+    }
+}
+
+impl Service {
+    /// Counts an HTTP exchange.
+    pub fn count(&self, exchange: &Exchange, took: Duration) {
+        self.inner.metrics.exchanges.get_or_create(exchange).inc();
+        self.inner.metrics.exchange_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Everything that is counted, as OpenMetrics text. Where keys are needed, only for an admin's.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
+    pub async fn metrics(&self, by: &Caller) -> Result<String, ServiceError> {
+        if !self.inner.settings.anonymous && !by.admin {
+            return Err(ServiceError::NotAdmin);
+        }
+        let load = self.inner.ledger.load().await?;
+        Ok(self.inner.metrics.text(load))
+    }
+}

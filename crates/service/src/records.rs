@@ -1,0 +1,180 @@
+//! What an owner does with jobs that there are already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::{Date, OffsetDateTime};
+use tintype_core::engine::Preview;
+use tintype_core::request::DEFAULT_EXPIRY;
+use tintype_core::store::{Key, StoreError};
+use tintype_ledger::account::Day;
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::{JobRecord, Status};
+use tintype_ledger::limits::Standing;
+use tokio::sync::watch;
+
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::image::{Image, Source};
+use crate::live::{State, Stop};
+use crate::service::Service;
+
+/// Most jobs on one page of a list.
+pub const MAX_PAGE: usize = 100;
+
+/// A page of an owner's jobs, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The jobs.
+    pub images: Vec<Image>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<JobId>,
+}
+
+/// A job to be followed without waiting for it: whoever only watches does not keep it alive.
+#[derive(Debug)]
+pub struct Follow {
+    /// The job as it is now.
+    pub now: Image,
+    /// Its states as they come; none if it has ended.
+    pub states: Option<watch::Receiver<State>>,
+    /// Previews as they come. The engine makes them only as long as somebody has this.
+    pub previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
+}
+
+impl Service {
+    /// A job of the caller's, with fresh links.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`].
+    pub async fn image(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        expires_in: Duration,
+    ) -> Result<Image, ServiceError> {
+        let job = self.record(caller, id).await?;
+        self.inner.image(&job, Source::Made, expires_in).await
+    }
+
+    /// The caller's jobs, newest first, before `before`, at most `limit` (1 to [`MAX_PAGE`]).
+    ///
+    /// # Errors
+    /// [`ServiceError::Ledger`], [`ServiceError::Store`].
+    pub async fn images(
+        &self,
+        caller: &Caller,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<Page, ServiceError> {
+        let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
+        let mut images = Vec::with_capacity(page.jobs.len());
+        for job in &page.jobs {
+            images.push(self.inner.image(job, Source::Made, DEFAULT_EXPIRY).await?);
+        }
+        Ok(Page { images, next: page.next })
+    }
+
+    /// Follows a job of the caller's.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image).
+    pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<Follow, ServiceError> {
+        let mut job = self.record(caller, id).await?;
+        let mut live = None;
+        if !job.status.is_final() {
+            live = Some(self.inner.table.enter(&job));
+            // It may have ended before it was entered, and then nobody will say so again.
+            job = self.record(caller, id).await?;
+            if job.status.is_final() {
+                self.inner.ended(job.clone());
+                live = None;
+            }
+        }
+        let now = self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await?;
+        let states = live.as_ref().map(|live| live.states());
+        Ok(Follow { now, states, previews: live.map(|live| live.previews()) })
+    }
+
+    /// A fresh link to one of a job's pictures.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] also for a picture that the job does not have, [`ServiceError::NoPictures`] for a job without any.
+    pub async fn picture(&self, caller: &Caller, id: JobId, index: usize) -> Result<String, ServiceError> {
+        let job = self.record(caller, id).await?;
+        if job.status != Status::Succeeded {
+            return Err(ServiceError::NoPictures);
+        }
+        let stored = job.images.get(index).ok_or(ServiceError::NotFound("picture"))?;
+        Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
+    }
+
+    /// Stops a job of the caller's. A waiting one has ended with this; a running one stops at its next step.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image).
+    pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Image, ServiceError> {
+        let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
+        let job = canceled.ok_or(ServiceError::NotFound("image"))?;
+        self.stopped(&job);
+        self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await
+    }
+
+    /// Deletes a job of the caller's and its pictures. What it cost stays charged.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if a picture is still there.
+    pub async fn delete(&self, caller: &Caller, id: JobId) -> Result<(), ServiceError> {
+        let job = self.record(caller, id).await?;
+        for image in &job.images {
+            let key = Key::new(image.key.clone()).map_err(|_| StoreError::NotFound)?;
+            self.inner.store.delete(&key).await?;
+        }
+        let deleted = self.inner.ledger.delete(&caller.owner, id, OffsetDateTime::now_utc()).await?;
+        if let Some(job) = deleted {
+            self.stopped(&job);
+        }
+        Ok(())
+    }
+
+    /// What the caller's key has used on the days from `from` to `to`.
+    ///
+    /// # Errors
+    /// [`ServiceError::Ledger`].
+    pub async fn usage(&self, caller: &Caller, from: Date, to: Date) -> Result<Vec<(Date, Day)>, ServiceError> {
+        Ok(self.inner.ledger.usage(&caller.key, from, to).await?)
+    }
+
+    /// What is left of the caller's limits.
+    ///
+    /// # Errors
+    /// [`ServiceError::Ledger`].
+    pub async fn standing(&self, caller: &Caller) -> Result<Vec<Standing>, ServiceError> {
+        let now = OffsetDateTime::now_utc();
+        Ok(self.inner.ledger.standing(&caller.key, &caller.policy, now).await?)
+    }
+
+    async fn record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
+        let job = if self.inner.settings.sole {
+            self.inner.ledger.job(&caller.owner, id).await?
+        } else {
+            // Perhaps no process is left that looks after it.
+            self.inner.ledger.revise(&caller.owner, id, OffsetDateTime::now_utc()).await?
+        };
+        job.ok_or(ServiceError::NotFound("image"))
+    }
+
+    /// A job was canceled or deleted in the ledger: in this process it stops too.
+    fn stopped(&self, job: &JobRecord) {
+        match self.inner.table.get(job.id) {
+            Some(live) if job.status == Status::Running => live.stop(Stop::Canceled),
+            Some(_) if job.status.is_final() => self.inner.ended(job.clone()),
+            Some(live) => {
+                // Deleted while it waited.
+                live.stop(Stop::Canceled);
+                self.inner.table.close(job.id, State::LostSight(ServiceError::Canceled));
+            }
+            None => {}
+        }
+    }
+}
