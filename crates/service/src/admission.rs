@@ -52,7 +52,8 @@ impl Inner {
             return Ok(Ticket::waiting(self, orphan, (Source::Made, Vec::new())).linked_for(expires_in));
         }
         let explicit = matches!(order.request.seed, Seed::Explicit(_));
-        let reuse = Reuse { in_flight: explicit || order.coalesce, stored: explicit, uncollected_since: None };
+        let reuse =
+            Reuse { in_flight: explicit || order.coalesce, stored: explicit, uncollected_since: None };
         let place = if order.detached { None } else { self.places.clone().try_acquire_owned().ok() };
         let full = !order.detached && place.is_none();
         if full && !reuse.any() && order.idempotency.is_none() {

@@ -118,9 +118,7 @@ impl Inner {
         };
         let cost = match source {
             Source::Made | Source::Replayed => job.cost,
-            Source::Joined | Source::Stored => {
-                job.cost.map(|_| self.estimates.spend(Duration::ZERO))
-            }
+            Source::Joined | Source::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
         };
         Ok(Image {
             id: job.id,

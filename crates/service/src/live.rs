@@ -81,7 +81,8 @@ impl Live {
     /// A job as the ledger has it.
     pub(crate) fn new(job: &JobRecord, deadline: Option<Instant>) -> Arc<Self> {
         let kept = Written::read(job).is_none_or(|written| written.attended_in.is_none());
-        let attention = Attention { waiters: 0, kept, orphaned_until: None, stop: None, limit: None, place: None };
+        let attention =
+            Attention { waiters: 0, kept, orphaned_until: None, stop: None, limit: None, place: None };
         Arc::new(Self {
             id: job.id,
             owner: job.owner.clone(),

@@ -105,15 +105,30 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
         r.register("http_requests", "HTTP requests answered", self.exchanges.clone());
-        r.register_with_unit("http_request", "Time to the answer's head", Unit::Seconds, self.exchange_seconds.clone());
+        r.register_with_unit(
+            "http_request",
+            "Time to the answer's head",
+            Unit::Seconds,
+            self.exchange_seconds.clone(),
+        );
         r.register("orders", "Orders let in, by how they were answered", self.answered.clone());
         r.register("refused", "Orders not let in, by limit", self.refused.clone());
         r.register("generations", "Jobs that the engine made pictures for", self.generations.clone());
         r.register("pictures", "Pictures that the engine made", self.pictures.clone());
         r.register("jobs_ended", "Jobs that ended, by how", self.ended.clone());
         r.register_with_unit("engine", "Engine time charged", Unit::Seconds, self.engine_seconds.clone());
-        r.register_with_unit("queue_wait", "Time from acceptance to a worker", Unit::Seconds, self.wait_seconds.clone());
-        r.register_with_unit("step", "Engine time per denoising step", Unit::Seconds, self.step_seconds.clone());
+        r.register_with_unit(
+            "queue_wait",
+            "Time from acceptance to a worker",
+            Unit::Seconds,
+            self.wait_seconds.clone(),
+        );
+        r.register_with_unit(
+            "step",
+            "Engine time per denoising step",
+            Unit::Seconds,
+            self.step_seconds.clone(),
+        );
         r.register("jobs_queued", "Jobs that wait for a worker", self.queued.clone());
         r.register("jobs_running", "Jobs in a worker's hands", self.running.clone());
         self

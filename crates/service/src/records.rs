@@ -141,7 +141,12 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
-    pub async fn usage(&self, caller: &Caller, from: Date, to: Date) -> Result<Vec<(Date, Day)>, ServiceError> {
+    pub async fn usage(
+        &self,
+        caller: &Caller,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<(Date, Day)>, ServiceError> {
         Ok(self.inner.ledger.usage(&caller.key, from, to).await?)
     }
 

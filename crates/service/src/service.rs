@@ -192,7 +192,8 @@ impl Inner {
         for live in self.table.all() {
             live.stop(Stop::Shutdown);
             if live.is_attended() {
-                let canceled = self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
+                let canceled =
+                    self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {
                     tracing::error!(job = %live.id, %error, "a job stays in the ledger");
                 }

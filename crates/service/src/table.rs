@@ -115,6 +115,12 @@ impl Table {
         self.open().draining
     }
 
+    /// Nothing new is taken, and no client waits for a job that waits: what else waits is for the next start.
+    pub(crate) fn is_done(&self) -> bool {
+        let open = self.open();
+        open.draining && !open.jobs.values().any(|live| is_awaited(live))
+    }
+
     /// Waits until nothing is left that the end of the process would break: running jobs, and those that a client waits for.
     pub(crate) async fn drained(&self) {
         // The sender lives in `self`, so this ends by the condition only.
@@ -131,14 +137,20 @@ impl Table {
         if !open.draining {
             return;
         }
-        let holds = |live: &&Arc<Live>| {
-            let waits = matches!(*live.states().borrow(), State::Queued);
-            !waits || (live.is_attended() && !live.is_orphan())
-        };
+        let holds = |live: &&Arc<Live>| !is_queued(live) || is_awaited(live);
         self.holding.send_replace(open.jobs.values().filter(holds).count());
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_queued(live: &Live) -> bool {
+    matches!(*live.states().borrow(), State::Queued)
+}
+
+/// It waits for a worker, and a client for it.
+fn is_awaited(live: &Live) -> bool {
+    is_queued(live) && live.is_attended() && !live.is_orphan()
 }

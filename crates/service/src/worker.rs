@@ -53,12 +53,12 @@ struct Claim {
 }
 
 impl Worker {
-    /// Works until the service takes nothing new.
+    /// Works until the service takes nothing new and no client waits any more.
     pub(crate) async fn run(self) {
         loop {
             // Registered before anything is looked at, so that nothing that happens in between is missed.
             let arrival = self.inner.arrivals.notified();
-            if self.inner.table.is_draining() {
+            if self.inner.table.is_done() {
                 return;
             }
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
@@ -156,7 +156,8 @@ impl Worker {
         let this = self.clone();
         let task = async move {
             let took = Duration::try_from_secs_f64(generated.engine_seconds).unwrap_or(Duration::ZERO);
-            let warnings = generated.warnings.iter().map(|warning| Notice::from(warning).to_value()).collect();
+            let warnings =
+                generated.warnings.iter().map(|warning| Notice::from(warning).to_value()).collect();
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
             let kept = keep::keep(store, model, (claim.live.id, claim.request.clone()), generated);
             let outcome = match tokio::spawn(kept.in_current_span()).await {

@@ -75,11 +75,7 @@ mod tests {
     fn the_links_life_does_not_count_and_the_rest_does() {
         let first = same_as(Draft::default(), 1);
         assert_eq!(first, same_as(Draft { expires_in: Some(60), ..Draft::default() }, 1));
-        assert_eq!(
-            first,
-            same_as(Draft { width: Some(64), ..Draft::default() }, 1),
-            "a default written out"
-        );
+        assert_eq!(first, same_as(Draft { width: Some(64), ..Draft::default() }, 1), "a default written out");
         assert_ne!(first, same_as(Draft { steps: Some(5), ..Draft::default() }, 1));
         assert_ne!(first, same_as(Draft { negative_prompt: Some("y".into()), ..Draft::default() }, 1));
         assert_ne!(first, fingerprint("another model", &request(Draft::default(), 1)));

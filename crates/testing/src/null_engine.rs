@@ -27,7 +27,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct NullEngine {
     model: Model,
-    step: Duration,
+    /// Nanoseconds per step.
+    step: AtomicU64,
     slots: usize,
     fault: Option<Fault>,
     started: AtomicU64,
@@ -41,6 +42,7 @@ impl NullEngine {
     /// An engine whose every denoising step takes `step`.
     pub fn new(step: Duration) -> Self {
         let model = Model { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let step = AtomicU64::new(nanoseconds(step));
         Self { model, step, slots: 1, fault: None, started: AtomicU64::new(0), finished: AtomicU64::new(0) }
     }
 
@@ -54,6 +56,15 @@ impl NullEngine {
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
         Self { fault: Some(fault), ..self }
+    }
+
+    /// From the next step on every step takes so long.
+    pub fn slow_down(&self, step: Duration) {
+        self.step.store(nanoseconds(step), Ordering::SeqCst);
+    }
+
+    fn step(&self) -> Duration {
+        Duration::from_nanos(self.step.load(Ordering::SeqCst))
     }
 
     /// How many requests it took up.
@@ -92,8 +103,8 @@ impl Engine for NullEngine {
             if observer.is_abandoned() {
                 return Err(EngineError::Abandoned);
             }
-            if !self.step.is_zero() {
-                tokio::time::sleep(self.step).await;
+            if !self.step().is_zero() {
+                tokio::time::sleep(self.step()).await;
             }
             observer.progress(Progress::Step { done, of: request.steps });
             for picture in 0..request.n {
@@ -119,9 +130,13 @@ impl Engine for NullEngine {
             })
             .collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
-        let engine_seconds = self.step.as_secs_f64() * f64::from(request.steps);
+        let engine_seconds = self.step().as_secs_f64() * f64::from(request.steps);
         Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
     }
+}
+
+fn nanoseconds(step: Duration) -> u64 {
+    u64::try_from(step.as_nanos()).expect("a step of less than 500 years")
 }
 
 fn plain(width: u32, height: u32, colour: [u8; 3]) -> Pixels {

@@ -2,16 +2,20 @@
 //! everybody waits for it.
 
 mod draining;
+mod keyed;
 mod making;
 mod refusing;
+mod restarting;
 mod storm;
 mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tintype_core::request::{Draft, GenerateRequest};
-use tintype_service::{Finished, Service, ServiceError, ServiceSettings};
+use tintype_service::ledger::{BucketLedger, Ledger};
+use tintype_service::{Caller, Image, Order, Service, ServiceError, ServiceSettings, Ticket};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -21,6 +25,18 @@ struct Bench {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
+    ledger: Arc<dyn Ledger>,
+}
+
+/// A ledger in memory: it needs no thread, so a clock that stands still stands still for it too.
+fn ledger() -> Arc<dyn Ledger> {
+    let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
+    Arc::new(BucketLedger::new(Arc::new(MemoryStore::default()), sleeper))
+}
+
+/// A service whose engine has not come yet.
+fn without_engine() -> Arc<Service> {
+    Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()), ledger())
 }
 
 impl Bench {
@@ -29,10 +45,15 @@ impl Bench {
     }
 
     fn with(settings: ServiceSettings, engine: NullEngine) -> Self {
+        Self::on(ledger(), settings, engine)
+    }
+
+    /// On a ledger that may have jobs in it.
+    fn on(ledger: Arc<dyn Ledger>, settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
-        let service = Service::new(settings, store.clone());
+        let service = Service::new(settings, store.clone(), ledger.clone());
         service.engine_ready(engine.clone());
-        Self { service, engine, store }
+        Self { service, engine, store, ledger }
     }
 
     /// A checked request for one picture of so many steps.
@@ -40,12 +61,24 @@ impl Bench {
         self.service.check(draft(prompt, steps)).expect("a valid request")
     }
 
+    /// Hands in a request of somebody without a key.
+    async fn submit(&self, request: GenerateRequest) -> Result<Ticket, ServiceError> {
+        self.service.submit(&Caller::anonymous(), Order::new(request)).await
+    }
+
+    /// The same, and waits for its pictures.
+    async fn generate(&self, request: GenerateRequest) -> Result<Image, ServiceError> {
+        self.submit(request).await?.finished().await
+    }
+
     /// Starts a request whose client waits until it is aborted.
-    fn client(&self, prompt: &str, steps: i64) -> JoinHandle<Result<Finished, ServiceError>> {
+    fn client(&self, prompt: &str, steps: i64) -> Client {
         let (service, request) = (self.service.clone(), self.request(prompt, steps));
-        tokio::spawn(async move { service.generate(request).await })
+        tokio::spawn(async move { service.generate(&Caller::anonymous(), Order::new(request)).await })
     }
 }
+
+type Client = JoinHandle<Result<Image, ServiceError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -59,7 +92,7 @@ async fn pass(seconds: f64) {
 }
 
 /// Hangs up on a client's behalf.
-async fn hang_up(client: JoinHandle<Result<Finished, ServiceError>>) {
+async fn hang_up(client: Client) {
     client.abort();
     let end = client.await;
     assert!(end.is_err_and(|error| error.is_cancelled()), "it had its answer already");

@@ -3,13 +3,19 @@
 use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
-use tintype_core::store::ObjectStore;
-use tintype_service::{ServiceSettings, State};
+use tintype_core::store::{Key, ObjectStore};
+use tintype_service::{LinkedPicture, ServiceSettings, State};
 use tintype_testing::NullEngine;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{Bench, SECOND, draft, pass};
+
+/// Where the store in memory has the picture that a link leads to.
+pub(crate) fn key_of(picture: &LinkedPicture) -> Key {
+    let path = picture.url.strip_prefix("memory:").and_then(|rest| rest.split('?').next());
+    Key::new(path.expect("a link to the store in memory")).expect("a key")
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_picture_is_in_the_store_and_its_link_signed() {
@@ -22,22 +28,23 @@ async fn a_picture_is_in_the_store_and_its_link_signed() {
         let draft =
             Draft { format: Some(format), seed: Some(7), expires_in: Some(60), ..draft("a tiger", 4) };
         let request = bench.service.check(draft).expect("valid");
-        let finished = bench.service.generate(request).await.expect("a picture");
+        let finished = bench.generate(request).await.expect("a picture");
 
-        let [image] = finished.images.as_slice() else { panic!("one picture") };
+        let [image] = finished.pictures.as_slice() else { panic!("one picture") };
         assert_eq!((image.seed, image.width, image.height, image.format), (7, 64, 64, format));
-        assert_eq!(finished.engine_seconds, 4.0);
-        assert_eq!(finished.id.get_version_num(), 7);
+        assert_eq!(finished.cost.map(|cost| cost.engine_ms), Some(4_000));
+        assert_eq!(finished.id.uuid().get_version_num(), 7);
 
-        let parts: Vec<_> = image.key.as_str().split('/').collect();
-        let [images, year, month, day, name] = parts.as_slice() else { panic!("{}", image.key) };
+        let key = key_of(image);
+        let parts: Vec<_> = key.as_str().split('/').collect();
+        let [images, year, month, day, name] = parts.as_slice() else { panic!("{key}") };
         assert_eq!((*images, year.len(), month.len(), day.len()), ("images", 4, 2, 2));
         assert_eq!(*name, format!("{}.{extension}", finished.id));
 
-        let object = bench.store.get(&image.key, None).await.expect("it is stored");
+        let object = bench.store.get(&key, None).await.expect("it is stored");
         assert_eq!(object.meta.content_type, content_type);
         assert!(!object.bytes.is_empty());
-        assert_eq!(image.url, format!("memory:{}?expires_in=60", image.key));
+        assert_eq!(image.url, format!("memory:{key}?expires_in=60"));
     }
 }
 
@@ -46,11 +53,11 @@ async fn several_pictures_have_seeds_in_a_row_and_keys_of_their_own() {
     let bench = Bench::new();
     let draft = Draft { n: Some(3), seed: Some(10), ..draft("tigers", 2) };
     let request = bench.service.check(draft).expect("valid");
-    let finished = bench.service.generate(request).await.expect("pictures");
-    let seeds: Vec<_> = finished.images.iter().map(|image| image.seed).collect();
+    let finished = bench.generate(request).await.expect("pictures");
+    let seeds: Vec<_> = finished.pictures.iter().map(|image| image.seed).collect();
     assert_eq!(seeds, [10, 11, 12]);
     let listing = bench.store.list("images/", None, 10).await.expect("list");
-    let mut keys: Vec<_> = finished.images.into_iter().map(|image| image.key).collect();
+    let mut keys: Vec<_> = finished.pictures.iter().map(key_of).collect();
     keys.sort();
     assert_eq!(listing.objects.into_iter().map(|object| object.key).collect::<Vec<_>>(), keys);
     for key in keys {
@@ -72,7 +79,7 @@ async fn the_states_tell_how_far_it_is() {
     let bench = Bench::new();
     let ahead = bench.client("first", 2);
     pass(0.5).await;
-    let ticket = bench.service.submit(bench.request("second", 2)).expect("accepted");
+    let ticket = bench.submit(bench.request("second", 2)).await.expect("accepted");
     let mut states = ticket.states();
     assert!(matches!(*states.borrow_and_update(), State::Queued));
     let mut seen = Vec::new();
@@ -86,7 +93,8 @@ async fn the_states_tell_how_far_it_is() {
         }
     }
     assert!(seen.contains(&Progress::Step { done: 1, of: 2 }), "{seen:?}");
-    assert_eq!(ticket.finished().await.expect("a picture").engine_seconds, 2.0);
+    let cost = ticket.finished().await.expect("a picture").cost;
+    assert_eq!(cost.map(|cost| cost.engine_ms), Some(2_000));
     ahead.await.expect("no panic").expect("a picture");
 }
 

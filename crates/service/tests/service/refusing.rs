@@ -1,40 +1,44 @@
 //! What is not taken, and what breaks.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_core::request::Draft;
+use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_service::{Readiness, Service, ServiceError, ServiceSettings};
-use tintype_testing::{Fault, MemoryStore, NullEngine};
+use tintype_service::ledger::job::Reason;
+use tintype_service::{Caller, Image, Order, Readiness, Service, ServiceError, ServiceSettings};
+use tintype_testing::{Fault, NullEngine};
 
-use crate::{Bench, SECOND, draft, pass};
+use crate::{Bench, SECOND, draft, pass, without_engine};
+
+async fn generate(service: &Service, request: GenerateRequest) -> Result<Image, ServiceError> {
+    service.generate(&Caller::anonymous(), Order::new(request)).await
+}
 
 #[tokio::test(start_paused = true)]
 async fn without_an_engine_nothing_is_taken() {
     let request = Bench::new().request("x", 1);
-    let service = Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()));
+    let service = without_engine();
     assert_eq!(service.readiness(), Readiness::Loading);
     assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NotReady)));
-    assert!(matches!(service.generate(request.clone()).await, Err(ServiceError::NotReady)));
+    assert!(matches!(generate(&service, request.clone()).await, Err(ServiceError::NotReady)));
 
     service.engine_failed("no such folder".into());
     assert_eq!(service.readiness(), Readiness::Failed);
     assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NoEngine)));
-    assert!(matches!(service.generate(request).await, Err(ServiceError::NoEngine)));
+    assert!(matches!(generate(&service, request).await, Err(ServiceError::NoEngine)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_engine_may_come_from_a_thread_of_its_own() {
-    let service = Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()));
+    let service = without_engine();
     let loading = service.clone();
     std::thread::spawn(move || loading.engine_ready(Arc::new(NullEngine::new(SECOND))))
         .join()
         .expect("no panic");
     let request = service.check(draft("x", 1)).expect("ready");
-    service.generate(request).await.expect("a picture");
+    generate(&service, request).await.expect("a picture");
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +80,7 @@ async fn a_full_queue_says_when_to_come_back() {
         bench.client("measured", 8).await.expect("no panic").expect("a picture");
         let accepted: Vec<_> = (0..slots + 2).map(|_| bench.client("x", 8)).collect();
         pass(0.5).await;
-        match bench.service.generate(bench.request("one too many", 8)).await {
+        match bench.generate(bench.request("one too many", 8)).await {
             Err(ServiceError::QueueFull { retry_after }) => {
                 assert_eq!(retry_after, Duration::from_secs(expected), "{slots} slots");
             }
@@ -97,10 +101,10 @@ async fn no_queue_at_all_still_serves_a_free_slot() {
     let bench = Bench::with(settings, NullEngine::new(SECOND));
     let first = bench.client("x", 2);
     pass(0.5).await;
-    let second = bench.service.generate(bench.request("y", 2)).await;
+    let second = bench.generate(bench.request("y", 2)).await;
     assert!(matches!(second, Err(ServiceError::QueueFull { .. })), "{second:?}");
     first.await.expect("no panic").expect("a picture");
-    bench.service.generate(bench.request("y", 2)).await.expect("a picture");
+    bench.generate(bench.request("y", 2)).await.expect("a picture");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,9 +112,8 @@ async fn a_broken_engine_breaks_its_own_requests_only() {
     for fault in [Fault::Error, Fault::Panic, Fault::NoPicture] {
         let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
         for _ in 0..3 {
-            let end = bench.service.generate(bench.request("x", 1)).await;
-            let Err(error @ ServiceError::Engine(_)) = end else { panic!("{fault:?}: {end:?}") };
-            assert!(error.source().and_then(Error::source).is_some(), "the cause is kept");
+            let end = bench.generate(bench.request("x", 1)).await;
+            assert!(matches!(end, Err(ServiceError::Failed(Reason::Engine))), "{fault:?}: {end:?}");
         }
         assert_eq!(bench.engine.started(), 3, "{fault:?}");
     }
@@ -121,8 +124,8 @@ async fn a_full_store_is_told() {
     let bench = Bench::new();
     bench.store.fill_up();
     for _ in 0..3 {
-        let end = bench.service.generate(bench.request("x", 1)).await;
-        assert!(matches!(end, Err(ServiceError::Store(_))), "{end:?}");
+        let end = bench.generate(bench.request("x", 1)).await;
+        assert!(matches!(end, Err(ServiceError::Failed(Reason::Store))), "{end:?}");
     }
     assert_eq!(bench.store.list("", None, 10).await.expect("list").objects, []);
 }

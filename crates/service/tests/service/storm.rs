@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tintype_core::store::ObjectStore;
-use tintype_service::{ServiceError, ServiceSettings};
+use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
 use tintype_testing::NullEngine;
 use tokio::time::{sleep, timeout};
 
+use crate::making::key_of;
 use crate::{Bench, SECOND};
 
 #[tokio::test(start_paused = true)]
@@ -21,9 +22,10 @@ async fn everything_adds_up() {
             let request = bench.request(["x", "y", "z"][random.usize(..3)], random.i64(1..40));
             let [arrival, patience] = [60_000, 20_000].map(|most| Duration::from_millis(random.u64(..most)));
             let service = bench.service.clone();
+            let order = Order::new(request);
             clients.push(tokio::spawn(async move {
                 sleep(arrival).await;
-                timeout(patience, service.generate(request)).await
+                timeout(patience, service.generate(&Caller::anonymous(), order)).await
             }));
         }
         let mut answered = HashSet::new();
@@ -31,8 +33,8 @@ async fn everything_adds_up() {
         for client in clients {
             match client.await.expect("no panic") {
                 Ok(Ok(finished)) => {
-                    let key = &finished.images[0].key;
-                    bench.store.head(key).await.expect("whoever has a link has a picture");
+                    let key = key_of(&finished.pictures[0]);
+                    bench.store.head(&key).await.expect("whoever has a link has a picture");
                     assert!(answered.insert(finished.id), "two who never waited together have one picture");
                 }
                 Ok(Err(ServiceError::QueueFull { .. })) => full += 1,
@@ -43,7 +45,7 @@ async fn everything_adds_up() {
         assert!(full > 0 && !answered.is_empty(), "the storm was one: {full} {}", answered.len());
         assert!(bench.engine.finished() >= answered.len() as u64);
         // Whatever is left is nobody's: it ends by itself, and every slot works again.
-        timeout(SECOND * 30, bench.service.generate(bench.request("after", 1)))
+        timeout(SECOND * 30, bench.generate(bench.request("after", 1)))
             .await
             .expect("a free slot")
             .expect("a picture");

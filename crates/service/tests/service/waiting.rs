@@ -44,10 +44,10 @@ async fn a_place_in_the_queue_is_free_again() {
     pass(1.0).await;
     hang_up(waiting).await;
     pass(9.9).await;
-    let early = bench.service.submit(bench.request("z", 1));
+    let early = bench.submit(bench.request("z", 1)).await;
     assert!(matches!(early, Err(ServiceError::QueueFull { .. })), "the retry still has its place");
     pass(0.2).await;
-    assert!(bench.service.submit(bench.request("z", 1)).is_ok());
+    assert!(bench.submit(bench.request("z", 1)).await.is_ok());
     drop(running);
 }
 
@@ -58,8 +58,8 @@ async fn a_retry_joins_and_keeps_it_alive() {
     pass(5.0).await;
     hang_up(client).await;
     pass(9.0).await;
-    let ticket = bench.service.submit(bench.request("x", 40)).expect("accepted");
-    let (other, id) = (bench.service.submit(bench.request("x", 40)).expect("accepted"), ticket.id());
+    let ticket = bench.submit(bench.request("x", 40)).await.expect("accepted");
+    let (other, id) = (bench.submit(bench.request("x", 40)).await.expect("accepted"), ticket.id());
     assert_ne!(other.id(), id, "only work that nobody waits for is joined");
     let finished = ticket.finished().await.expect("a picture");
     assert_eq!((finished.id, bench.engine.finished()), (id, 1));
@@ -74,12 +74,11 @@ async fn a_retry_finds_what_was_finished_meanwhile() {
     pass(9.0).await;
     assert_eq!(bench.engine.finished(), 1);
     let again = Draft { expires_in: Some(60), ..draft("x", 4) };
-    let finished =
-        bench.service.generate(bench.service.check(again).expect("valid")).await.expect("a picture");
+    let finished = bench.generate(bench.service.check(again).expect("valid")).await.expect("a picture");
     assert_eq!(bench.engine.started(), 1, "made once");
-    assert!(finished.images[0].url.ends_with("expires_in=60"), "{}", finished.images[0].url);
+    assert!(finished.pictures[0].url.ends_with("expires_in=60"), "{}", finished.pictures[0].url);
 
-    bench.service.generate(bench.request("x", 4)).await.expect("a picture");
+    bench.generate(bench.request("x", 4)).await.expect("a picture");
     assert_eq!(bench.engine.started(), 2, "it was handed over once");
 }
 
@@ -92,13 +91,13 @@ async fn only_the_same_request_joins_and_only_in_time() {
         draft("X", 40),
     ];
     let bench = Bench::new();
-    let ticket = bench.service.submit(bench.request("x", 40)).expect("accepted");
+    let ticket = bench.submit(bench.request("x", 40)).await.expect("accepted");
     pass(1.0).await;
     let first = ticket.id();
     drop(ticket);
     for other in others {
         let request = bench.service.check(other).expect("valid");
-        assert_ne!(bench.service.submit(request).expect("accepted").id(), first);
+        assert_ne!(bench.submit(request).await.expect("accepted").id(), first);
     }
     pass(10.1).await;
     let late = bench.client("x", 40);
@@ -110,7 +109,7 @@ async fn only_the_same_request_joins_and_only_in_time() {
 #[tokio::test(start_paused = true)]
 async fn who_has_the_answer_has_not_hung_up() {
     let bench = Bench::new();
-    let first = bench.service.generate(bench.request("x", 1)).await.expect("a picture");
-    let second = bench.service.generate(bench.request("x", 1)).await.expect("a picture");
+    let first = bench.generate(bench.request("x", 1)).await.expect("a picture");
+    let second = bench.generate(bench.request("x", 1)).await.expect("a picture");
     assert_ne!(first.id, second.id, "without a seed every request is a new picture");
 }

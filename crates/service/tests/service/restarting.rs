@@ -1,0 +1,54 @@
+//! What is left when a process ends, and what the next one makes of it.
+
+use tintype_service::ledger::job::Status;
+use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
+use tintype_testing::NullEngine;
+
+use crate::{Bench, SECOND, hang_up, ledger, pass};
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_to_wait_for_goes_on_at_the_next_start() {
+    let ledger = ledger();
+    let caller = Caller::anonymous();
+    let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
+    let mut kept = Vec::new();
+    for prompt in ["running", "waiting"] {
+        let order = Order { detached: true, ..Order::new(first.request(prompt, 10)) };
+        kept.push(first.service.submit(&caller, order).await.expect("accepted").id());
+    }
+    let attended = first.client("attended", 10);
+    pass(1.5).await;
+    // As if it were killed: nothing is told to the ledger any more.
+    hang_up(attended).await;
+    drop(first);
+
+    let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
+    pass(25.0).await;
+    let images = second.service.images(&caller, None, 10).await.expect("a list").images;
+    let ends: Vec<_> = images.iter().map(|image| (image.id, image.status)).collect();
+    assert_eq!(ends.len(), 3, "{ends:?}");
+    for (id, status) in ends {
+        let expected = if kept.contains(&id) { Status::Succeeded } else { Status::Canceled };
+        assert_eq!(status, expected, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_what_goes_on_later() {
+    let ledger = ledger();
+    let caller = Caller::anonymous();
+    let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
+    let order = |prompt: &str| Order { detached: true, ..Order::new(first.request(prompt, 3)) };
+    let running = first.service.submit(&caller, order("running")).await.expect("accepted");
+    pass(0.5).await;
+    let waiting = first.service.submit(&caller, order("waiting")).await.expect("accepted");
+    let id = waiting.id();
+    first.service.drain(SECOND * 30).await;
+    assert!(running.finished().await.is_ok());
+    assert!(matches!(waiting.finished().await, Err(ServiceError::Draining)));
+
+    let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
+    pass(5.0).await;
+    let image = second.service.image(&caller, id, SECOND).await.expect("it is there");
+    assert_eq!(image.status, Status::Succeeded);
+}
