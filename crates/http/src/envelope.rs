@@ -1,15 +1,16 @@
-//! What every exchange is wrapped in: an id, a log line, safe headers, and an answer even if a handler panics.
+//! What every exchange is wrapped in: an id, a log line, a count, safe headers, and an answer even if a handler panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use tintype_service::{Exchange, Service};
 use tracing::Instrument;
 
 use crate::problem::Problem;
@@ -19,11 +20,24 @@ use crate::request_id::{self, RequestId};
 const LOGGED_PATH: usize = 200;
 
 /// The outermost layer.
-pub(crate) async fn envelope(request: Request, next: Next) -> Response {
+pub(crate) async fn envelope(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     // The highest level, so that the id is there whatever the log's filter lets through.
     let span = tracing::error_span!("request", id = id.as_str());
-    exchange(id, request, next).instrument(span).await
+    let began = Instant::now();
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let response = exchange(id, request, next).instrument(span).await;
+    // What a client made up is no label: there would be no end of them.
+    let (method, route) = (known(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
+    service.count(&Exchange { method, route, status: response.status().as_u16() }, began.elapsed());
+    response
+}
+
+/// The method's name, if it is one of HTTP's own.
+fn known(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 async fn exchange(id: RequestId, request: Request, next: Next) -> Response {

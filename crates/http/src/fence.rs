@@ -1,28 +1,32 @@
-//! A `GET` that spends is fenced: only somebody who means it gets through.
+//! What spends is fenced: only somebody who means it gets through.
 
 use axum::http::HeaderMap;
 
+use crate::caller;
 use crate::problem::Problem;
 
 /// Headers by which browsers and other clients say that they only fetch ahead.
 const AHEAD: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
 
-/// Refuses what a browser sent without its user asking for it.
+/// Refuses a `GET` that a browser sent without its user asking for it.
 ///
 /// # Errors
 /// [`Problem::Prefetch`] and [`Problem::CrossSite`].
-pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn deliberate(headers: &HeaderMap) -> Result<(), Problem> {
     if AHEAD.iter().any(|name| headers.get_all(*name).iter().any(|value| is_ahead(value.as_bytes()))) {
         return Err(Problem::Prefetch);
     }
-    if headers
-        .get_all("sec-fetch-site")
-        .iter()
-        .any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"))
-    {
-        return Err(Problem::CrossSite);
-    }
-    Ok(())
+    same_site(headers)
+}
+
+/// Refuses what another site's page made a browser send. A page that presents a key has been given it.
+///
+/// # Errors
+/// [`Problem::CrossSite`].
+pub(crate) fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
+    let sites = headers.get_all("sec-fetch-site");
+    let cross = sites.iter().any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
+    if cross && !caller::is_presented(headers) { Err(Problem::CrossSite) } else { Ok(()) }
 }
 
 /// `prefetch`, `prefetch;prerender`, `prefetch;anonymous-client-ip`, `preview`, …

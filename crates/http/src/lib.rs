@@ -3,20 +3,33 @@
 //! Handlers return what they mean; `problem` is the only place where a status code is chosen for an error, and
 //! `envelope` the only one where request ids, headers and log lines are added.
 
+mod caller;
 mod envelope;
 mod fence;
+mod fields;
 mod generate;
 mod health;
 mod host;
+mod idempotency;
+mod images;
+mod json;
+mod keys;
+mod prefer;
 mod problem;
 mod query;
+mod ratelimit;
 mod request_id;
 mod reserved;
+mod resource;
+mod submit;
+mod usage;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get};
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, handler::Handler};
 use tintype_service::Service;
 
@@ -32,6 +45,9 @@ pub struct HttpSettings {
     pub get_enabled: bool,
     /// Which `Host` a request may be for.
     pub hosts: HostPolicy,
+    /// How long a request may wait for its pictures before it is answered that they are on their way; as long as it
+    /// takes if absent.
+    pub time_budget: Option<Duration>,
 }
 
 /// What every handler can reach.
@@ -39,21 +55,41 @@ pub struct HttpSettings {
 pub(crate) struct App {
     service: Arc<Service>,
     get_enabled: bool,
+    time_budget: Option<Duration>,
 }
 
 /// The whole API.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
-    let app = App { service, get_enabled: settings.get_enabled };
+    let HttpSettings { get_enabled, hosts, time_budget } = settings;
+    let app = App { service: service.clone(), get_enabled, time_budget };
     Router::new()
         .route("/", get_only(generate::root))
         .route("/generate", get_only(generate::generate))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed("GET, HEAD"))
+        .route("/v1/images", taking("GET, HEAD, POST", get(images::list).post(images::create)))
+        .route("/v1/images/{id}", taking("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
+        .route("/v1/images/{id}/content", reading(get(images::content)))
+        .route("/v1/images/{id}/cancel", taking("POST", post(images::cancel)))
+        .route("/v1/keys", taking("GET, HEAD, POST", get(keys::list).post(keys::create)))
+        .route("/v1/keys/{id}", taking("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
+        .route("/v1/usage", reading(get(usage::usage)))
+        .route("/metrics", reading(get(usage::metrics)))
+        .route("/healthz", reading(get(health::healthz)))
+        .route("/readyz", reading(get(health::readyz)))
         .fallback(async || Problem::NotFound)
         .with_state(app)
-        .layer(from_fn_with_state(Arc::new(settings.hosts), host::check))
-        .layer(from_fn(envelope::envelope))
+        .layer(DefaultBodyLimit::max(json::MAX_BODY))
+        .layer(from_fn_with_state(Arc::new(hosts), host::check))
+        .layer(from_fn_with_state(service, envelope::envelope))
+}
+
+/// A route that refuses every other method.
+fn taking(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
+    route.fallback(async move || Problem::MethodNotAllowed(allowed))
+}
+
+/// A route that is only read.
+fn reading(route: MethodRouter<App>) -> MethodRouter<App> {
+    taking("GET, HEAD", route)
 }
 
 /// A route for `GET` without the `HEAD` that comes with it otherwise: whoever only looks must not spend.
@@ -62,6 +98,5 @@ where
     H: Handler<T, App>,
     T: 'static,
 {
-    let refuse = async || Problem::MethodNotAllowed("GET");
-    get(handler).head(refuse).fallback(refuse)
+    taking("GET", get(handler).head(async || Problem::MethodNotAllowed("GET")))
 }

@@ -1,98 +1,84 @@
-//! The native parameters, read from a query string.
+//! Parameters read from a query string; `+` and percent-encoding as HTML forms have them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode;
-use tintype_core::request::Draft;
 use tintype_core::violation::{Violation, ViolationKind};
 
-/// Every parameter of the native `GET`, in the order in which messages list them.
-const PARAMETERS: [&str; 9] =
-    ["prompt", "negative_prompt", "width", "height", "steps", "guidance", "seed", "format", "expires_in"];
+use crate::fields::{Asked, Field, Kind, Place, Value, unknown};
+
 /// Most violations that are told of one query.
 const MOST_TOLD: usize = 20;
-/// Most characters of an unknown parameter's name that are repeated to the client.
-const NAME_CHARS: usize = 64;
 
-/// What a query string says: the fields that could be read, and what is wrong with the others.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Query {
-    pub(crate) draft: Draft,
-    pub(crate) violations: Vec<Violation>,
+/// What a query asks for.
+pub(crate) fn asked(query: &str) -> Asked {
+    let mut asked = Asked::new(Place::Query);
+    for (name, value) in pairs(query) {
+        let name = String::from_utf8_lossy(&decode(name)).into_owned();
+        asked.take(&name, |field| read(field, value));
+    }
+    asked
 }
 
-impl Query {
-    /// Reads a query string; `+` and percent-encoding as HTML forms have them.
-    pub(crate) fn parse(query: &str) -> Self {
-        let mut read = Self::default();
-        let mut seen = Vec::new();
-        for (name, value) in pairs(query) {
-            let name = String::from_utf8_lossy(&decode(name)).into_owned();
-            match read.field(&name, value, &mut seen) {
-                Err(violation) if read.violations.len() < MOST_TOLD => read.violations.push(violation),
-                _ => {}
-            }
-        }
-        read
-    }
-
-    /// Adds what the service found, except about fields of which we know better why they are not there.
-    pub(crate) fn add(mut self, found: Vec<Violation>) -> Vec<Violation> {
-        let known = self.violations.len();
-        for violation in found {
-            let told = self.violations[..known].iter().any(|before| before.parameter == violation.parameter);
-            if !told {
-                self.violations.push(violation);
-            }
-        }
-        self.violations
-    }
-
-    fn field(&mut self, name: &str, value: &str, seen: &mut Vec<&'static str>) -> Result<(), Violation> {
-        if name == "n" {
-            return Err(Violation::malformed(
-                "n",
-                "left out of a GET, which makes one picture; use POST for several",
-            ));
-        }
-        let Some(name) = PARAMETERS.into_iter().find(|known| *known == name) else {
-            let short: String = name.chars().take(NAME_CHARS).collect();
-            return Err(Violation::new(short, ViolationKind::Unknown { known: PARAMETERS.join(", ") }));
-        };
-        if seen.contains(&name) {
-            return Err(Violation::new(name, ViolationKind::Repeated));
-        }
-        seen.push(name);
-        let value = String::from_utf8(decode(value).into_owned())
-            .map_err(|_| Violation::new(name, ViolationKind::NotUtf8))?;
-        let draft = &mut self.draft;
-        match name {
-            "prompt" => draft.prompt = Some(value),
-            "negative_prompt" => draft.negative_prompt = Some(value),
-            "width" => draft.width = Some(whole(name, &value)?),
-            "height" => draft.height = Some(whole(name, &value)?),
-            "steps" => draft.steps = Some(whole(name, &value)?),
-            "guidance" => draft.guidance = Some(number(name, &value)?),
-            "seed" => draft.seed = Some(whole(name, &value)?),
-            "format" => {
-                let format = given(name, &value)?.parse();
-                draft.format =
-                    Some(format.map_err(|_| Violation::malformed(name, "one of jpeg, png, webp"))?);
-            }
-            _ => draft.expires_in = Some(whole(name, &value)?),
-        }
-        Ok(())
-    }
-}
-
-/// Whether a query string has any parameter of ours, well-formed or not.
+/// Whether a query string has any parameter of a picture, well-formed or not.
 pub(crate) fn asks_for_a_picture(query: &str) -> bool {
-    pairs(query).any(|(name, _)| PARAMETERS.iter().any(|known| *decode(name) == *known.as_bytes()))
+    pairs(query).any(|(name, _)| Place::Query.fields().any(|field| *decode(name) == *field.name.as_bytes()))
+}
+
+/// The parameters of a call that has only these, each at most once.
+///
+/// # Errors
+/// Everything that is wrong, never nothing.
+pub(crate) fn only<'a>(query: &str, known: &[&'a str]) -> Result<BTreeMap<&'a str, String>, Vec<Violation>> {
+    let mut values = BTreeMap::new();
+    let mut violations = Vec::new();
+    for (name, value) in pairs(query) {
+        let name = String::from_utf8_lossy(&decode(name)).into_owned();
+        let wrong = match known.iter().find(|known| **known == name) {
+            None => Some(unknown(&name, known)),
+            Some(name) if values.contains_key(name) => Some(Violation::new(*name, ViolationKind::Repeated)),
+            Some(name) => text(name, value).map(|value| _ = values.insert(*name, value)).err(),
+        };
+        violations.extend(wrong);
+    }
+    violations.truncate(MOST_TOLD);
+    if violations.is_empty() { Ok(values) } else { Err(violations) }
+}
+
+/// A whole number from `min` to `max`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn whole_within(name: &str, value: &str, (min, max): (i64, i64)) -> Result<i64, Violation> {
+    let number = whole(name, value)?;
+    if (min..=max).contains(&number) {
+        return Ok(number);
+    }
+    Err(crate::fields::out_of_range(name, min, max))
+}
+
+fn read(field: &Field, value: &str) -> Result<Value, Violation> {
+    let name = field.name;
+    let value = text(name, value)?;
+    let malformed = || Violation::malformed(name, field.kind.expected());
+    Ok(match field.kind {
+        Kind::Text => Value::Text(value),
+        Kind::Whole => Value::Whole(whole(name, &value)?),
+        Kind::Number => Value::Number(number(name, &value)?),
+        Kind::Format => Value::Format(given(name, &value)?.parse().map_err(|_| malformed())?),
+        Kind::Flag => Value::Flag(given(name, &value)?.parse().map_err(|_| malformed())?),
+    })
 }
 
 /// The name and value of each parameter, still encoded.
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn text(name: &str, value: &str) -> Result<String, Violation> {
+    let bytes = decode(value).into_owned();
+    String::from_utf8(bytes).map_err(|_| Violation::new(name, ViolationKind::NotUtf8))
 }
 
 fn decode(text: &str) -> Cow<'_, [u8]> {
@@ -112,7 +98,7 @@ fn given<'a>(name: &str, value: &'a str) -> Result<&'a str, Violation> {
 fn whole(name: &str, value: &str) -> Result<i64, Violation> {
     let digits = given(name, value)?.strip_prefix('-').unwrap_or(value);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Violation::malformed(name, "a whole number"));
+        return Err(Violation::malformed(name, Kind::Whole.expected()));
     }
     let extreme = if digits.len() < value.len() { i64::MIN } else { i64::MAX };
     Ok(value.parse().unwrap_or(extreme))
@@ -122,31 +108,15 @@ fn number(name: &str, value: &str) -> Result<f64, Violation> {
     // Rust reads `inf` and `nan` too, which are no numbers to a client.
     let plain = given(name, value)?.bytes().any(|byte| byte.is_ascii_digit());
     let parsed = value.parse().ok().filter(|_| plain);
-    parsed.ok_or_else(|| Violation::malformed(name, "a number"))
+    parsed.ok_or_else(|| Violation::malformed(name, Kind::Number.expected()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn reads_every_parameter() {
-        let query = "prompt=a&negative_prompt=b&width=64&height=72&steps=5&guidance=1.5&seed=9&format=png&expires_in=60";
-        let read = Query::parse(query);
-        assert_eq!(read.violations, []);
-        let expected = Draft {
-            prompt: Some("a".into()),
-            negative_prompt: Some("b".into()),
-            width: Some(64),
-            height: Some(72),
-            steps: Some(5),
-            guidance: Some(1.5),
-            seed: Some(9),
-            n: None,
-            format: Some(tintype_core::picture::Format::Png),
-            expires_in: Some(60),
-        };
-        assert_eq!(read.draft, expected);
+    fn field(name: &str) -> &'static Field {
+        Place::Query.fields().find(|field| field.name == name).expect("a parameter")
     }
 
     #[test]
@@ -161,7 +131,7 @@ mod tests {
             ("a=b", "a=b"),
             ("50%", "50%"),
         ] {
-            assert_eq!(Query::parse(&format!("prompt={encoded}")).draft.prompt.as_deref(), Some(plain));
+            assert_eq!(read(field("prompt"), encoded), Ok(Value::Text(plain.into())));
         }
     }
 
@@ -176,7 +146,7 @@ mod tests {
             ("-", None),
             ("٣", None),
         ] {
-            assert_eq!(Query::parse(&format!("seed={value}")).draft.seed, expected, "{value}");
+            assert_eq!(read(field("seed"), value).ok(), expected.map(Value::Whole), "{value}");
         }
         for (value, expected) in [
             ("7", Some(7.0)),
@@ -186,15 +156,22 @@ mod tests {
             ("inf", None),
             ("1,5", None),
         ] {
-            assert_eq!(Query::parse(&format!("guidance={value}")).draft.guidance, expected, "{value}");
+            assert_eq!(read(field("guidance"), value).ok(), expected.map(Value::Number), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        for (value, expected) in [("true", Some(true)), ("false", Some(false)), ("1", None), ("", None)] {
+            assert_eq!(read(field("coalesce"), value).ok(), expected.map(Value::Flag), "{value}");
         }
     }
 
     #[test]
     fn a_flood_of_nonsense_gets_a_short_answer() {
-        let query: String = (0..10_000).map(|i| format!("x{i}=&")).collect();
-        assert_eq!(Query::parse(&query).violations.len(), MOST_TOLD);
-        let read = Query::parse(&"x".repeat(60_000));
-        assert_eq!(read.violations[0].parameter.len(), NAME_CHARS);
+        let flood: String = (0..10_000).map(|i| format!("x{i}=&")).collect();
+        assert_eq!(only(&flood, &["from"]).expect_err("nonsense").len(), MOST_TOLD);
+        let long = only(&"x".repeat(60_000), &["from"]).expect_err("nonsense");
+        assert_eq!(long[0].parameter.len(), 64);
     }
 }

@@ -1,0 +1,98 @@
+//! Who asks: the key that a request carries.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use tintype_service::Caller;
+
+use crate::problem::Problem;
+use crate::{App, fence};
+
+/// The other header that a key may be in.
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Somebody who was let in.
+pub(crate) struct Authenticated(pub(crate) Caller);
+
+impl FromRequestParts<App> for Authenticated {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if !parts.method.is_safe() {
+            fence::same_site(&parts.headers)?;
+        }
+        let key = presented(&parts.headers)?;
+        Ok(Self(app.service.authenticate(key).await?))
+    }
+}
+
+/// Whether a key is presented at all, good or not.
+pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
+}
+
+/// The key that is presented, if one is.
+///
+/// # Errors
+/// [`Problem::Credentials`] for what is presented otherwise.
+fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let bearer = headers.get_all(AUTHORIZATION).iter().map(bearer);
+    let plain = headers.get_all(API_KEY).iter().map(|value| text(value).map(str::trim));
+    let mut found = None;
+    for key in bearer.chain(plain) {
+        let key = key?;
+        if found.is_some_and(|before| before != key) {
+            return Err(Problem::Credentials("The request carries two keys, and they differ."));
+        }
+        found = Some(key);
+    }
+    Ok(found)
+}
+
+fn bearer(value: &HeaderValue) -> Result<&str, Problem> {
+    let text = text(value)?;
+    match text.split_once(' ').unwrap_or((text, "")) {
+        (scheme, key) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim()),
+        _ => Err(Problem::Credentials(
+            "Keys are taken as `Authorization: Bearer KEY` or `x-api-key: KEY` only.",
+        )),
+    }
+}
+
+fn text(value: &HeaderValue) -> Result<&str, Problem> {
+    value.to_str().map_err(|_| Problem::Credentials("A key has no such characters."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Result<Option<String>, ()> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        presented(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
+    }
+
+    #[test]
+    fn a_key_may_be_in_either_header() {
+        let key = |key: &str| Ok(Some(key.to_owned()));
+        for (headers, expected) in [
+            (&[][..], Ok(None)),
+            (&[("authorization", "Bearer k")], key("k")),
+            (&[("authorization", "bEARER  k ")], key("k")),
+            (&[("x-api-key", "k")], key("k")),
+            (&[("authorization", "Bearer k"), ("x-api-key", "k")], key("k")),
+            (&[("authorization", "Bearer k"), ("x-api-key", "l")], Err(())),
+            (&[("x-api-key", "k"), ("x-api-key", "l")], Err(())),
+            (&[("authorization", "Bearer")], key("")),
+            (&[("authorization", "Basic azpr")], Err(())),
+            (&[("authorization", "k")], Err(())),
+            (&[("authorization", "")], Err(())),
+        ] {
+            assert_eq!(read(headers), expected, "{headers:?}");
+        }
+    }
+}

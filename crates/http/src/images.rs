@@ -1,0 +1,174 @@
+//! `/v1/images`: jobs as resources.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tintype_core::request::{DEFAULT_EXPIRY, MAX_EXPIRY};
+use tintype_core::violation::Violation;
+use tintype_service::ledger::id::JobId;
+use tintype_service::ledger::job::Status;
+use tintype_service::{Image, MAX_PAGE, ServiceError};
+
+use crate::App;
+use crate::caller::Authenticated;
+use crate::json::Members;
+use crate::prefer::{APPLIED, Preferences};
+use crate::problem::{Problem, SHORTLY};
+use crate::query;
+use crate::resource::{Resource, path};
+use crate::submit::{Submitted, submit};
+
+const PATH: &str = "/v1/images";
+/// Jobs on a page unless asked otherwise.
+const PAGE: usize = 20;
+
+/// A page of a list.
+#[derive(Serialize)]
+struct Page {
+    data: Vec<Resource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// `POST /v1/images`
+pub(crate) async fn create(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    body: Members,
+) -> Result<Response, Problem> {
+    let preferences = Preferences::of(&headers);
+    let asked = (body.asked(), PATH);
+    let Submitted { result, headers } =
+        submit(&app, &caller, asked, &headers, preferences.patience()).await?;
+    let (mut response, on_its_way) = match result {
+        Ok(image) if image.status == Status::Succeeded => (created(image), false),
+        Ok(image) => (accepted(image), true),
+        Err(problem) => (problem.into_response(), false),
+    };
+    response.headers_mut().extend(headers);
+    if let Some(applied) = preferences.applied(on_its_way) {
+        let value = HeaderValue::try_from(applied).expect("letters, digits and marks");
+        response.headers_mut().insert(APPLIED, value);
+    }
+    Ok(response)
+}
+
+/// The answer with a job that has its pictures.
+fn created(image: Image) -> Response {
+    let location = [(LOCATION, path(image.id))];
+    (StatusCode::CREATED, location, Json(Resource::from(image))).into_response()
+}
+
+/// The answer with a job that is on its way.
+pub(crate) fn accepted(image: Image) -> Response {
+    let headers = [(LOCATION, path(image.id)), (RETRY_AFTER, SHORTLY.to_string())];
+    (StatusCode::ACCEPTED, headers, Json(Resource::from(image))).into_response()
+}
+
+/// `GET /v1/images/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let given = query::only(&query.unwrap_or_default(), &["expires_in"])?;
+    let expires_in = match given.get("expires_in") {
+        Some(text) => expiry(text).map_err(|violation| vec![violation])?,
+        None => DEFAULT_EXPIRY,
+    };
+    let image = app.service.image(&caller, job(&id)?, expires_in).await?;
+    Ok(Json(Resource::from(image)).into_response())
+}
+
+/// `GET /v1/images`
+pub(crate) async fn list(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let given = query::only(&query.unwrap_or_default(), &["limit", "cursor"])?;
+    let mut violations = Vec::new();
+    let most = MAX_PAGE as i64;
+    let limit = given.get("limit").map(|text| query::whole_within("limit", text, (1, most))).transpose();
+    let limit = limit.unwrap_or_else(|violation| {
+        violations.push(violation);
+        None
+    });
+    let cursor: Option<JobId> = given.get("cursor").and_then(|text| {
+        let read = text.parse();
+        if read.is_err() {
+            violations.push(Violation::malformed("cursor", "a `next_cursor` of an earlier page"));
+        }
+        read.ok()
+    });
+    if !violations.is_empty() {
+        return Err(violations.into());
+    }
+    let limit = limit.map_or(PAGE, |limit| limit as usize);
+    let page = app.service.images(&caller, cursor, limit).await?;
+    let data = page.images.into_iter().map(Resource::from).collect();
+    Ok(Json(Page { data, next_cursor: page.next.map(|id| id.to_string()) }).into_response())
+}
+
+/// `GET /v1/images/{id}/content`
+pub(crate) async fn content(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let id = job(&id)?;
+    let given = query::only(&query.unwrap_or_default(), &["index"])?;
+    let index = given.get("index").map(|text| query::whole_within("index", text, (0, i64::MAX))).transpose();
+    let index = index.map_err(|violation| vec![violation])?.unwrap_or(0);
+    let url = match app.service.picture(&caller, id, usize::try_from(index).unwrap_or(usize::MAX)).await {
+        Err(ServiceError::NoPictures) => {
+            let image = app.service.image(&caller, id, DEFAULT_EXPIRY).await?;
+            let ended = image.status.is_final();
+            return Err(if ended { Problem::Job(id, ServiceError::NoPictures) } else { Problem::NotYet });
+        }
+        url => url?,
+    };
+    let location = HeaderValue::try_from(url).map_err(|_| Problem::NotFound)?;
+    Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
+}
+
+/// `POST /v1/images/{id}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let image = app.service.cancel(&caller, job(&id)?).await?;
+    Ok(Json(Resource::from(image)).into_response())
+}
+
+/// `DELETE /v1/images/{id}`
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.service.delete(&caller, job(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A job's id out of a path. What is none names no job.
+///
+/// # Errors
+/// [`ServiceError::NotFound`].
+pub(crate) fn job(id: &str) -> Result<JobId, Problem> {
+    id.parse().map_err(|_| ServiceError::NotFound("image").into())
+}
+
+fn expiry(text: &str) -> Result<Duration, Violation> {
+    let seconds = query::whole_within("expires_in", text, (1, MAX_EXPIRY.as_secs() as i64))?;
+    Ok(Duration::from_secs(seconds as u64))
+}

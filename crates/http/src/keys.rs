@@ -1,0 +1,223 @@
+//! `/v1/keys`: who may ask, for those who say so.
+
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tintype_core::violation::{Violation, ViolationKind};
+use tintype_service::ServiceError;
+use tintype_service::ledger::id::KeyId;
+use tintype_service::ledger::key::{KeyRecord, NewKey};
+use tintype_service::ledger::policy::{Policy, Span};
+
+use crate::App;
+use crate::caller::Authenticated;
+use crate::fields::{out_of_range, unknown};
+use crate::json::{Members, whole};
+use crate::problem::Problem;
+use crate::resource::moment;
+
+const MEMBERS: [&str; 8] =
+    ["name", "owner", "rate", "concurrency", "budgets", "expires_in", "expires_at", "admin"];
+/// The longest name, in characters.
+const MAX_NAME: usize = 200;
+
+/// A key as its operator sees it: everything but the key and its hash.
+#[derive(Serialize)]
+struct Record {
+    id: KeyId,
+    name: String,
+    owner: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<OffsetDateTime>,
+    admin: bool,
+    #[serde(flatten)]
+    policy: Policy,
+}
+
+/// A key that has just been made.
+#[derive(Serialize)]
+struct Created {
+    key: String,
+    #[serde(flatten)]
+    record: Record,
+}
+
+#[derive(Serialize)]
+struct List {
+    data: Vec<Record>,
+}
+
+/// `POST /v1/keys`
+pub(crate) async fn create(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    body: Members,
+) -> Result<Response, Problem> {
+    if !caller.admin {
+        return Err(ServiceError::NotAdmin.into());
+    }
+    let new = Reading::default().read(body, OffsetDateTime::now_utc())?;
+    let (key, record) = app.service.create_key(&caller, new).await?;
+    let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
+    let body = Created { key: key.secret().expose().to_owned(), record: record.into() };
+    Ok((StatusCode::CREATED, location, Json(body)).into_response())
+}
+
+/// `GET /v1/keys`
+pub(crate) async fn list(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+) -> Result<Response, Problem> {
+    let keys = app.service.keys(&caller).await?;
+    Ok(Json(List { data: keys.into_iter().map(Record::from).collect() }).into_response())
+}
+
+/// `GET /v1/keys/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let record = app.service.key(&caller, &key(&id)?).await?;
+    Ok(Json(Record::from(record)).into_response())
+}
+
+/// `DELETE /v1/keys/{id}`: takes it back.
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let record = app.service.revoke_key(&caller, &key(&id)?).await?;
+    Ok(Json(Record::from(record)).into_response())
+}
+
+fn key(id: &str) -> Result<KeyId, Problem> {
+    id.parse().map_err(|_| ServiceError::NotFound("key").into())
+}
+
+impl From<KeyRecord> for Record {
+    fn from(record: KeyRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            owner: record.owner.to_string(),
+            created_at: moment(record.created),
+            expires_at: record.expires.map(moment),
+            revoked_at: record.revoked.map(moment),
+            admin: record.admin,
+            policy: record.policy,
+        }
+    }
+}
+
+/// Reads what a key shall be, and collects what is wrong with it.
+#[derive(Default)]
+struct Reading {
+    seen: Vec<&'static str>,
+    violations: Vec<Violation>,
+}
+
+impl Reading {
+    fn read(mut self, members: Members, now: OffsetDateTime) -> Result<NewKey, Vec<Violation>> {
+        let mut new = NewKey {
+            name: String::new(),
+            owner: None,
+            expires: None,
+            admin: false,
+            policy: Policy::default(),
+        };
+        for (name, value) in members.0 {
+            let Some(name) = MEMBERS.into_iter().find(|known| *known == name) else {
+                self.violations.push(unknown(&name, &MEMBERS));
+                continue;
+            };
+            if self.seen.contains(&name) {
+                self.violations.push(Violation::new(name, ViolationKind::Repeated));
+                continue;
+            }
+            if value.is_null() {
+                continue;
+            }
+            self.seen.push(name);
+            if let Err(violation) = set(&mut new, name, &value, now) {
+                self.violations.push(violation);
+            }
+        }
+        if !self.seen.contains(&"name") {
+            self.violations.push(Violation::new("name", ViolationKind::Missing));
+        }
+        if self.seen.contains(&"expires_in") && self.seen.contains(&"expires_at") {
+            self.violations.push(Violation::malformed("expires_at", "left out where `expires_in` is given"));
+        }
+        if self.violations.is_empty() { Ok(new) } else { Err(self.violations) }
+    }
+}
+
+fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime) -> Result<(), Violation> {
+    match name {
+        "name" => new.name = called(name, value)?,
+        "owner" => {
+            new.owner =
+                Some(parsed(name, value, "1 to 64 of the characters A-Z a-z 0-9 - _ . (no dot first)")?);
+        }
+        "rate" => new.policy.rate = Some(parsed(name, value, "a rate like 60/min")?),
+        "concurrency" => new.policy.concurrency = Some(concurrency(name, value)?),
+        "budgets" => {
+            let expected = "a list of budgets like 3600s/day and 5usd/day";
+            let list = value.as_array().ok_or_else(|| Violation::malformed(name, expected))?;
+            let read = list.iter().map(|budget| parsed(name, budget, expected));
+            new.policy.budgets = read.collect::<Result<_, _>>()?;
+        }
+        "expires_in" => {
+            let span: Span =
+                parsed(name, value, "a length of time like 90d, 12h, 30min or 45s (up to 3650d)")?;
+            new.expires = Some(now + span.duration());
+        }
+        "expires_at" => {
+            let at = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+            let at = at.filter(|at| *at > now);
+            let expected = "a time to come like 2027-01-31T12:00:00Z";
+            new.expires = Some(at.ok_or_else(|| Violation::malformed(name, expected))?);
+        }
+        _ => new.admin = value.as_bool().ok_or_else(|| Violation::malformed(name, "true or false"))?,
+    }
+    Ok(())
+}
+
+fn called(name: &'static str, value: &Value) -> Result<String, Violation> {
+    let text = value.as_str().ok_or_else(|| Violation::malformed(name, "a text"))?;
+    let actual = text.chars().count();
+    match text.trim() {
+        "" => Err(Violation::new(name, ViolationKind::Empty)),
+        _ if actual > MAX_NAME => {
+            Err(Violation::new(name, ViolationKind::TooLong { limit: MAX_NAME, actual }))
+        }
+        trimmed => Ok(trimmed.to_owned()),
+    }
+}
+
+fn parsed<T: FromStr>(name: &'static str, value: &Value, expected: &str) -> Result<T, Violation> {
+    let read = value.as_str().and_then(|text| text.parse().ok());
+    read.ok_or_else(|| Violation::malformed(name, expected))
+}
+
+fn concurrency(name: &'static str, value: &Value) -> Result<NonZeroU32, Violation> {
+    let number = value.as_number().and_then(whole);
+    let number = number.ok_or_else(|| Violation::malformed(name, "a whole number"))?;
+    let most = i64::from(u32::MAX);
+    u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or_else(|| out_of_range(name, 1, most))
+}

@@ -1,0 +1,117 @@
+//! How long a client wants to wait (RFC 7240).
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName};
+
+const PREFER: &str = "prefer";
+/// The header that says which preferences were followed.
+pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The longest wait that can be preferred, in seconds.
+const MAX_WAIT: u64 = 600;
+
+/// The preferences that we know; others are ignored, as that standard has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Preferences {
+    /// Rather an answer at once than a picture.
+    pub(crate) respond_async: bool,
+    /// Seconds to wait for the picture.
+    pub(crate) wait: Option<u64>,
+}
+
+impl Preferences {
+    /// Reads every `Prefer` header. Of a preference given twice the first counts.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut read = Self::default();
+        let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+        for preference in lines.flat_map(|line| split(line, ',')) {
+            // What follows a semicolon are parameters; ours have none.
+            let token = split(preference, ';').next().unwrap_or_default();
+            let (name, value) = token.split_once('=').unwrap_or((token, ""));
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "respond-async" => read.respond_async = true,
+                "wait" if read.wait.is_none() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    read.wait = value.parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT));
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+
+    /// How long to wait for the picture; without a preference as long as it takes.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match self.wait {
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => self.respond_async.then_some(Duration::ZERO),
+        }
+    }
+
+    /// What to say was applied, if the answer did (not) have the picture.
+    pub(crate) fn applied(&self, on_its_way: bool) -> Option<String> {
+        let respond_async = (self.respond_async && on_its_way).then(|| "respond-async".to_owned());
+        let wait = self.wait.map(|seconds| format!("wait={seconds}"));
+        let applied: Vec<_> = respond_async.into_iter().chain(wait).collect();
+        (!applied.is_empty()).then(|| applied.join(", "))
+    }
+}
+
+/// Parts between separators that are not within quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |char| {
+        let end = char == separator && !quoted;
+        if char == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = quoted && char == '\\' && !escaped;
+        end
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&'static str]) -> (bool, Option<u64>) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(PREFER, line.parse().expect("a header value"));
+        }
+        let Preferences { respond_async, wait } = Preferences::of(&headers);
+        (respond_async, wait)
+    }
+
+    #[test]
+    fn preferences_are_read_as_the_standard_has_them() {
+        for (lines, expected) in [
+            (&[][..], (false, None)),
+            (&["respond-async"], (true, None)),
+            (&["Respond-Async, WAIT=20"], (true, Some(20))),
+            (&["respond-async", "wait=20"], (true, Some(20))),
+            (&["wait = \"20\""], (false, Some(20))),
+            (&["wait=20; foo=bar, respond-async; x"], (true, Some(20))),
+            (&["wait=0"], (false, Some(0))),
+            (&["wait=3, wait=4"], (false, Some(3))),
+            (&["wait=600"], (false, Some(600))),
+            (&["wait=601"], (false, Some(600))),
+            (&["wait=-1", "wait="], (false, None)),
+            (&["wait=1.5, handling=lenient, ,"], (false, None)),
+            (&["foo=\"a, respond-async\", wait=2"], (false, Some(2))),
+            (&["foo=\"a\\\", respond-async\""], (false, None)),
+        ] {
+            assert_eq!(read(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_applied_is_told() {
+        let both = Preferences { respond_async: true, wait: Some(20) };
+        assert_eq!(both.applied(true).as_deref(), Some("respond-async, wait=20"));
+        assert_eq!(both.applied(false).as_deref(), Some("wait=20"));
+        assert_eq!(Preferences { wait: None, ..both }.applied(false), None);
+        assert_eq!(Preferences::default().applied(true), None);
+    }
+}

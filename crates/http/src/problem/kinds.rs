@@ -1,0 +1,99 @@
+//! Which status an error has.
+
+use axum::http::StatusCode as S;
+use tintype_service::ServiceError as E;
+use tintype_service::ledger;
+use tintype_service::ledger::job::Reason;
+use tintype_service::ledger::limits::Limit;
+
+use super::Problem;
+
+/// What a kind of problem is called, and its status.
+pub(super) struct Kind {
+    pub(super) status: S,
+    /// The end of its URN.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+}
+
+const fn kind(status: S, name: &'static str, title: &'static str) -> Kind {
+    Kind { status, name, title }
+}
+
+const INTERNAL: Kind = kind(S::INTERNAL_SERVER_ERROR, "internal", "Something broke on this server");
+const NOT_FOUND: Kind = kind(S::NOT_FOUND, "not-found", "There is nothing here");
+const NO_PICTURES: Kind = kind(S::CONFLICT, "no-pictures", "There is no picture");
+const UNAUTHENTICATED: Kind = kind(S::UNAUTHORIZED, "unauthenticated", "This takes a good key");
+
+impl Problem {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Service(error) | Self::Job(_, error) => of_service(error),
+            Self::Credentials(_) => UNAUTHENTICATED,
+            Self::NotFound => NOT_FOUND,
+            Self::MethodNotAllowed(_) => {
+                kind(S::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")
+            }
+            Self::GetTurnedOff => {
+                kind(S::NOT_FOUND, "get-turned-off", "Making pictures by GET is turned off on this server")
+            }
+            Self::Prefetch => kind(S::FORBIDDEN, "prefetch", "Pictures are not made ahead"),
+            Self::CrossSite => kind(S::FORBIDDEN, "cross-site", "Other sites may not make pictures here"),
+            Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "This server is not that host"),
+            Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "This takes JSON"),
+            Self::TooLarge => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::Malformed(_) => kind(S::BAD_REQUEST, "malformed-json", "The body is no JSON object"),
+            Self::IdempotencyKey => {
+                kind(S::BAD_REQUEST, "invalid-idempotency-key", "The idempotency key is not valid")
+            }
+            Self::NotYet => NO_PICTURES,
+            Self::Panicked => INTERNAL,
+        }
+    }
+}
+
+fn of_service(error: &E) -> Kind {
+    match error {
+        E::Invalid(_) => kind(S::BAD_REQUEST, "invalid-request", "The request is not valid"),
+        E::Unauthenticated(_) => UNAUTHENTICATED,
+        E::NotAdmin => kind(S::FORBIDDEN, "not-admin", "This takes an admin key"),
+        E::Refused(refusal) => match refusal.refused.limit {
+            Limit::Rate(_) => kind(S::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
+            Limit::Concurrency(_) => kind(S::TOO_MANY_REQUESTS, "too-many-jobs", "Too many jobs at once"),
+            Limit::Budget(_) => kind(S::PAYMENT_REQUIRED, "budget-spent", "The budget does not cover it"),
+        },
+        E::QueueFull { .. } => kind(S::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
+        E::IdempotencyConflict => {
+            kind(S::UNPROCESSABLE_ENTITY, "idempotency-conflict", "The idempotency key is taken")
+        }
+        E::NotFound(_) => NOT_FOUND,
+        E::NoPictures => NO_PICTURES,
+        E::Canceled => kind(S::CONFLICT, "canceled", "It was canceled"),
+        E::NotReady => kind(S::SERVICE_UNAVAILABLE, "loading", "The model is still being loaded"),
+        E::NoEngine => kind(S::SERVICE_UNAVAILABLE, "no-model", "This server has no model"),
+        E::Draining | E::Abandoned => {
+            kind(S::SERVICE_UNAVAILABLE, "shutting-down", "This server is shutting down")
+        }
+        E::Failed(reason) => of_failure(*reason),
+        E::Ledger(error) if passes(error) => {
+            kind(S::SERVICE_UNAVAILABLE, "unavailable", "The books cannot be reached")
+        }
+        E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL,
+    }
+}
+
+fn of_failure(reason: Reason) -> Kind {
+    match reason {
+        Reason::Engine | Reason::Store | Reason::Crashed => INTERNAL,
+        Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "It was not finished by its deadline"),
+        // Not 402: there may be no budget at all, and where there is one it may well have something left. Ours is the
+        // time that it may take, and ours the estimate that was wrong.
+        Reason::Overrun => kind(S::GATEWAY_TIMEOUT, "overrun", "It took longer than it may"),
+        Reason::OutcomeUnknown => kind(S::BAD_GATEWAY, "outcome-unknown", "What became of it is not known"),
+    }
+}
+
+/// Whether it is worth coming back for a ledger that said this.
+pub(super) fn passes(error: &ledger::Error) -> bool {
+    matches!(error, ledger::Error::Unavailable(_) | ledger::Error::Contended { .. })
+}

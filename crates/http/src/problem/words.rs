@@ -1,0 +1,112 @@
+//! What a client is told in words.
+
+use tintype_service::ledger::job::Reason;
+use tintype_service::ledger::limits::{Limit, Refused, Retry};
+use tintype_service::{KeyFault, ServiceError as E};
+
+use super::{Problem, seconds};
+use crate::json::MAX_BODY;
+
+impl Problem {
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::Service(error) | Self::Job(_, error) => of_service(error),
+            Self::Credentials(fault) => (*fault).into(),
+            Self::NotFound => "No such path. A picture is made by GET /generate?prompt=… or POST /v1/images.".into(),
+            Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
+            Self::GetTurnedOff => "The operator of this server decided so. POST /v1/images makes pictures.".into(),
+            Self::Prefetch => {
+                "A GET here costs computing time, so browsers' prefetching is refused. Open the link to make it."
+                    .into()
+            }
+            Self::CrossSite => "This costs computing time, so it is refused without a key when another site's \
+                                page causes it. Open the link in a tab of its own, or call it from your server."
+                .into(),
+            Self::WrongHost => "The Host header names neither this machine's loopback address with this \
+                                server's port nor its configured public URL."
+                .into(),
+            Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
+            Self::TooLarge => format!("It may have {MAX_BODY} bytes at the most."),
+            Self::Malformed(why) => format!("It cannot be read: {why}."),
+            Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
+            Self::NotYet => "The job has not ended yet.".into(),
+            Self::Panicked => INTERNAL.into(),
+        }
+    }
+}
+
+const INTERNAL: &str = "The cause is in this server's log, under the request id.";
+
+fn of_service(error: &E) -> String {
+    match error {
+        E::Invalid(violations) => match violations.as_slice() {
+            [only] => format!("{only}."),
+            several => format!("{} parameters are not as they must be; see errors.", several.len()),
+        },
+        E::Unauthenticated(fault) => match fault {
+            KeyFault::Missing => {
+                "The request carries no key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+            }
+            KeyFault::Malformed => {
+                "The key is malformed: one begins with `tt_` and has 52 characters; was it mistyped?"
+            }
+            KeyFault::Unknown => "The key is unknown.",
+            KeyFault::Expired => "The key has expired.",
+            KeyFault::Revoked => "The key was revoked.",
+        }
+        .into(),
+        E::NotAdmin => "The key is good, but not for this.".into(),
+        E::Refused(refusal) => of_refusal(&refusal.refused),
+        E::QueueFull { retry_after } => format!(
+            "As many requests wait as may. A place is likely to be free in {} s.",
+            seconds(*retry_after)
+        ),
+        E::IdempotencyConflict => {
+            "The idempotency key was used for another request within the last 24 hours.".into()
+        }
+        E::NotFound(what) => format!("There is no such {what}, or it is not yours."),
+        E::NoPictures => "The job has ended without a picture.".into(),
+        E::Canceled => "The job was canceled before its pictures were made.".into(),
+        E::NotReady => "Try again in a few seconds.".into(),
+        E::NoEngine => "It could not be loaded. The operator finds the cause in the log.".into(),
+        E::Draining | E::Abandoned => {
+            "The picture was not made. Try again: another server may be there by then.".into()
+        }
+        E::Failed(reason) => told(*reason).into(),
+        E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL.into(),
+    }
+}
+
+fn of_refusal(refused: &Refused) -> String {
+    let limit = refused.limit;
+    match (limit, refused.retry) {
+        (_, Retry::Never) => format!("This alone takes more than the key's {limit}."),
+        (Limit::Budget(_), Retry::At(_)) => {
+            format!("What is left of the key's {limit} does not cover what this is likely to take.")
+        }
+        (Limit::Concurrency(limit), _) => {
+            format!(
+                "{limit} jobs of this key are queued or running, and more may not be. Come back when one has ended."
+            )
+        }
+        _ => format!("The key's {limit} is used up for now."),
+    }
+}
+
+/// What a client is told of a job that failed.
+pub(crate) fn told(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Engine => "The engine failed. The cause is in this server's log.",
+        Reason::Store => "The pictures could not be stored. The cause is in this server's log.",
+        Reason::Crashed => "The server broke down under it several times.",
+        Reason::Deadline => "It was not finished by its deadline.",
+        Reason::Overrun => {
+            "It was stopped: it took twice what was reserved for it from the key's budget, or as long as a job may take \
+             on this server."
+        }
+        Reason::OutcomeUnknown => {
+            "The connection to the engine broke while it was being made, and it may have been. It is not made again, so \
+             that nobody pays twice."
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A job as JSON.
+
+use serde::Serialize;
+use time::{OffsetDateTime, UtcOffset};
+use tintype_core::engine::Progress;
+use tintype_core::picture::Format;
+use tintype_service::ledger::job::Status;
+use tintype_service::ledger::money::{Amount, Spend};
+use tintype_service::{Image, LinkedPicture, Notice, Source};
+use uuid::Uuid;
+
+use crate::problem;
+
+/// The path under which a job is found.
+pub(crate) fn path(id: impl std::fmt::Display) -> String {
+    format!("/v1/images/{id}")
+}
+
+/// A job, in the order in which it is written.
+#[derive(Serialize)]
+pub(crate) struct Resource {
+    id: Uuid,
+    status: &'static str,
+    #[serde(flatten)]
+    request: Option<Request>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    finished_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    deadline: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Steps>,
+    images: Vec<Link>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
+    warnings: Vec<Notice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+/// What was asked for.
+#[derive(Serialize)]
+struct Request {
+    prompt: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    negative_prompt: String,
+    width: u32,
+    height: u32,
+    steps: u32,
+    guidance: f64,
+    seed: u64,
+    n: u32,
+    format: Format,
+}
+
+/// How far the engine has come.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Steps {
+    step: u32,
+    steps: u32,
+}
+
+impl Steps {
+    /// `None` before the first step is done and after the last.
+    pub(crate) fn of(progress: Progress) -> Option<Self> {
+        match progress {
+            Progress::Step { done, of } => Some(Self { step: done, steps: of }),
+            Progress::Started | Progress::Decoding => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Link {
+    url: String,
+    seed: u64,
+    width: u32,
+    height: u32,
+    format: Format,
+}
+
+/// What a request was charged.
+#[derive(Serialize)]
+pub(crate) struct Cost {
+    engine_seconds: f64,
+    #[serde(flatten)]
+    money: Option<Money>,
+}
+
+/// An amount in the currency's unit.
+#[derive(Serialize)]
+pub(crate) struct Money {
+    amount: f64,
+    currency: String,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    reason: &'static str,
+    detail: &'static str,
+}
+
+/// Whether the pictures were there already.
+pub(crate) fn cache(source: Source) -> Option<&'static str> {
+    (source == Source::Stored).then_some("hit")
+}
+
+/// Down to the second: a link must not be said to work longer than it does.
+pub(crate) fn until(at: OffsetDateTime) -> OffsetDateTime {
+    at.to_offset(UtcOffset::UTC).truncate_to_second()
+}
+
+/// To the millisecond: what is beyond it is noise.
+pub(crate) fn moment(at: OffsetDateTime) -> OffsetDateTime {
+    at.to_offset(UtcOffset::UTC).truncate_to_millisecond()
+}
+
+impl From<Image> for Resource {
+    fn from(image: Image) -> Self {
+        let request = image.request.map(|request| Request {
+            prompt: request.prompt,
+            negative_prompt: request.negative_prompt,
+            width: request.width,
+            height: request.height,
+            steps: request.steps,
+            guidance: request.guidance,
+            seed: request.seed.value(),
+            n: request.n,
+            format: request.format,
+        });
+        let error = match image.status {
+            Status::Failed(reason) => Some(Failure { reason: reason.name(), detail: problem::told(reason) }),
+            _ => None,
+        };
+        Self {
+            id: image.id.uuid(),
+            status: image.status.name(),
+            request,
+            model: image.model,
+            created_at: moment(image.created),
+            started_at: image.started.map(moment),
+            finished_at: image.finished.map(moment),
+            deadline: image.deadline.map(moment),
+            position: image.position,
+            progress: image.progress.and_then(Steps::of),
+            images: image.pictures.into_iter().map(Link::from).collect(),
+            expires_at: image.expires_at.map(until),
+            cost: image.cost.map(Cost::from),
+            cache: cache(image.source),
+            warnings: image.warnings,
+            error,
+        }
+    }
+}
+
+impl From<LinkedPicture> for Link {
+    fn from(picture: LinkedPicture) -> Self {
+        let LinkedPicture { url, seed, width, height, format } = picture;
+        Self { url, seed, width, height, format }
+    }
+}
+
+impl From<Spend> for Cost {
+    fn from(spend: Spend) -> Self {
+        Self { engine_seconds: seconds(spend.engine_ms), money: spend.amount.map(Money::from) }
+    }
+}
+
+impl From<Amount> for Money {
+    fn from(amount: Amount) -> Self {
+        Self { amount: units(amount.micros), currency: amount.currency.to_string() }
+    }
+}
+
+/// Milliseconds as seconds.
+pub(crate) fn seconds(millis: u64) -> f64 {
+    // The double nearest to a decimal of up to 15 digits is written as that decimal.
+    millis as f64 / 1e3
+}
+
+/// Millionths as units.
+pub(crate) fn units(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_written_to_the_last_decimal() {
+        for (text, json) in [
+            ("0.0031usd", r#"{"amount":0.0031,"currency":"usd"}"#),
+            ("300eur", r#"{"amount":300.0,"currency":"eur"}"#),
+            ("0.100001usd", r#"{"amount":0.100001,"currency":"usd"}"#),
+            ("999999999.999999usd", r#"{"amount":999999999.999999,"currency":"usd"}"#),
+        ] {
+            let amount: Amount = text.parse().expect("an amount");
+            assert_eq!(serde_json::to_string(&Money::from(amount)).expect("plain data"), json);
+        }
+    }
+}
