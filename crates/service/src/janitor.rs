@@ -8,11 +8,17 @@ use time::OffsetDateTime;
 use tintype_ledger::job::Lost;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::error::ServiceError;
+use crate::keep::discard;
 use crate::live::{Live, Stop};
 use crate::service::Inner;
 
 /// How often jobs are looked for whose worker died.
 const ROUND: Duration = Duration::from_secs(30);
+/// How many old jobs are deleted in one round.
+const AT_ONCE: usize = 1_000;
+/// Longer than any job has been kept, and not too long to be counted back from now.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How often a job is looked at that another process may run.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -25,10 +31,25 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
             return;
         }
         inner.recover(Lost::Expired).await;
+        if let Some(keep) = inner.settings.keep_jobs
+            && let Err(error) = inner.forget(keep).await
+        {
+            tracing::error!(%error, "old jobs could not be deleted");
+        }
     }
 }
 
 impl Inner {
+    /// Deletes jobs that are older than this, with their pictures; a few of them, so that nothing else waits long.
+    async fn forget(&self, keep: Duration) -> Result<(), ServiceError> {
+        let before = OffsetDateTime::now_utc() - keep.min(LONGEST);
+        for job in self.ledger.ended_before(before, AT_ONCE).await? {
+            discard(&*self.store, &job.images).await;
+            self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
+        }
+        Ok(())
+    }
+
     /// Ends or requeues what no worker will end any more.
     pub(crate) async fn recover(&self, lost: Lost) {
         match self.ledger.recover(OffsetDateTime::now_utc(), lost).await {

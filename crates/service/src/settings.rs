@@ -25,6 +25,8 @@ pub struct ServiceSettings {
     pub max_job: Duration,
     /// What a second of engine time costs, if it costs anything.
     pub price: Option<Amount>,
+    /// How long jobs are kept once they have ended; for ever if absent.
+    pub keep_jobs: Option<Duration>,
     /// Requests without a key are served.
     pub anonymous: bool,
     /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
@@ -43,6 +45,7 @@ impl Default for ServiceSettings {
             max_memory: None,
             max_job: Duration::from_secs(600),
             price: None,
+            keep_jobs: None,
             anonymous: true,
             sole: true,
         }

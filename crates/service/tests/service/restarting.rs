@@ -1,5 +1,6 @@
 //! What is left when a process ends, and what the next one makes of it.
 
+use tintype_core::store::ObjectStore;
 use tintype_service::ledger::job::Status;
 use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
 use tintype_testing::NullEngine;
@@ -51,4 +52,18 @@ async fn a_drain_does_not_wait_for_what_goes_on_later() {
     pass(5.0).await;
     let image = second.service.image(&caller, id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_jobs_and_their_pictures_are_forgotten() {
+    let caller = Caller::anonymous();
+    for (keep, left) in [(Some(SECOND * 0), 0), (Some(SECOND * 3_600), 1), (None, 1)] {
+        let settings = ServiceSettings { keep_jobs: keep, ..ServiceSettings::default() };
+        let bench = Bench::with(settings, NullEngine::new(SECOND));
+        bench.generate(bench.request("x", 1)).await.expect("a picture");
+        pass(60.0).await;
+        let images = bench.service.images(&caller, None, 10).await.expect("a list").images;
+        let stored = bench.store.list("images/", None, 10).await.expect("list").objects;
+        assert_eq!((images.len(), stored.len()), (left, left), "{keep:?}");
+    }
 }
