@@ -5,6 +5,7 @@
 
 mod caller;
 mod envelope;
+mod events;
 mod fence;
 mod fields;
 mod generate;
@@ -68,6 +69,7 @@ pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
         .route("/v1/images", taking("GET, HEAD, POST", get(images::list).post(images::create)))
         .route("/v1/images/{id}", taking("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
         .route("/v1/images/{id}/content", reading(get(images::content)))
+        .route("/v1/images/{id}/events", reading(get(events::events)))
         .route("/v1/images/{id}/cancel", taking("POST", post(images::cancel)))
         .route("/v1/keys", taking("GET, HEAD, POST", get(keys::list).post(keys::create)))
         .route("/v1/keys/{id}", taking("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))

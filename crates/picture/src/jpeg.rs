@@ -12,6 +12,9 @@ use crate::{PictureError, checked_size, exif};
 /// No artefacts to be seen at normal size; above this, files grow much faster than they get better.
 const QUALITY: u8 = 90;
 
+/// Good enough for what is looked at for a moment.
+const SMALL_QUALITY: u8 = 70;
+
 pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
     let fail = |error| PictureError::encode(Format::Jpeg, error);
     let (width, height) = checked_size(pixels, Format::Jpeg, u16::MAX)?;
@@ -23,6 +26,17 @@ pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, Pictu
     encoder.set_optimized_huffman_tables(true);
     encoder.add_exif_metadata(&exif::with_user_comment(parameters)).map_err(fail)?;
     encoder.encode(pixels.rgb(), width, height, ColorType::Rgb).map_err(fail)?;
+    Ok(file)
+}
+
+/// As few bytes as will do.
+pub(crate) fn encode_small(pixels: &Pixels) -> Result<Vec<u8>, PictureError> {
+    let (width, height) = checked_size(pixels, Format::Jpeg, u16::MAX)?;
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, SMALL_QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+    let encoded = encoder.encode(pixels.rgb(), width, height, ColorType::Rgb);
+    encoded.map_err(|error| PictureError::encode(Format::Jpeg, error))?;
     Ok(file)
 }
 

@@ -87,6 +87,14 @@ pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Res
     Ok(Encoded { format, bytes: bytes.into() })
 }
 
+/// A JPEG of a picture that is only looked at while a better one is being made: few bytes, and nothing in its metadata.
+///
+/// # Errors
+/// [`PictureError::TooLarge`], [`PictureError::Encode`].
+pub fn preview(pixels: &Pixels) -> Result<Encoded, PictureError> {
+    Ok(Encoded { format: Format::Jpeg, bytes: jpeg::encode_small(pixels)?.into() })
+}
+
 /// Reads a file's pixels. Transparency is dropped; grey and palettes become RGB.
 ///
 /// # Errors

@@ -12,6 +12,7 @@
 mod admission;
 mod caller;
 mod error;
+mod follow;
 mod image;
 mod janitor;
 mod keep;
@@ -34,12 +35,13 @@ pub use tintype_ledger as ledger;
 
 pub use caller::Caller;
 pub use error::{KeyFault, Refusal, ServiceError};
+pub use follow::{Follow, Turn};
 pub use image::{Image, LinkedPicture, Source};
 pub use live::State;
 pub use metrics::Exchange;
 pub use notice::Notice;
 pub use order::Order;
-pub use records::{Follow, MAX_PAGE, Page};
+pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
 pub use settings::ServiceSettings;
 pub use ticket::Ticket;

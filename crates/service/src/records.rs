@@ -1,17 +1,14 @@
 //! What an owner does with jobs that there are already.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
-use tintype_core::engine::Preview;
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_core::store::{Key, StoreError};
 use tintype_ledger::account::Day;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::Standing;
-use tokio::sync::watch;
 
 use crate::caller::Caller;
 use crate::error::ServiceError;
@@ -29,17 +26,6 @@ pub struct Page {
     pub images: Vec<Image>,
     /// Where the next page begins, if there is one.
     pub next: Option<JobId>,
-}
-
-/// A job to be followed without waiting for it: whoever only watches does not keep it alive.
-#[derive(Debug)]
-pub struct Follow {
-    /// The job as it is now.
-    pub now: Image,
-    /// Its states as they come; none if it has ended.
-    pub states: Option<watch::Receiver<State>>,
-    /// Previews as they come. The engine makes them only as long as somebody has this.
-    pub previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
 }
 
 impl Service {
@@ -73,27 +59,6 @@ impl Service {
             images.push(self.inner.image(job, Source::Made, DEFAULT_EXPIRY).await?);
         }
         Ok(Page { images, next: page.next })
-    }
-
-    /// Follows a job of the caller's.
-    ///
-    /// # Errors
-    /// Those of [`image`](Self::image).
-    pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<Follow, ServiceError> {
-        let mut job = self.record(caller, id).await?;
-        let mut live = None;
-        if !job.status.is_final() {
-            live = Some(self.inner.table.enter(&job));
-            // It may have ended before it was entered, and then nobody will say so again.
-            job = self.record(caller, id).await?;
-            if job.status.is_final() {
-                self.inner.ended(job.clone());
-                live = None;
-            }
-        }
-        let now = self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await?;
-        let states = live.as_ref().map(|live| live.states());
-        Ok(Follow { now, states, previews: live.map(|live| live.previews()) })
     }
 
     /// A fresh link to one of a job's pictures.
@@ -159,7 +124,7 @@ impl Service {
         Ok(self.inner.ledger.standing(&caller.key, &caller.policy, now).await?)
     }
 
-    async fn record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
+    pub(crate) async fn record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
         let job = if self.inner.settings.sole {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {

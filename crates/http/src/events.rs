@@ -1,0 +1,202 @@
+//! `/v1/images/{id}/events`: a job as it happens, as server-sent events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use serde::Serialize;
+use tintype_core::engine::Progress;
+use tintype_core::request::DEFAULT_EXPIRY;
+use tintype_service::ledger::job::Status;
+use tintype_service::{Caller, Follow, Image, State as JobState, Turn};
+use tokio::time::timeout;
+
+use crate::App;
+use crate::caller::Authenticated;
+use crate::images::job;
+use crate::problem::Problem;
+use crate::resource::{Resource, Steps};
+
+/// Told to proxies of the nginx family, which otherwise keep events back until there are enough of them.
+const UNBUFFERED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+/// How often a comment is sent so that nothing in between thinks the connection dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a waiting job's place in the queue is looked up.
+const LOOK: Duration = Duration::from_secs(2);
+/// The id of the last event. A browser comes back after every end, and says by it that it has seen this one.
+const END: &str = "end";
+
+/// Where a job is in the queue.
+#[derive(Serialize)]
+struct Queued {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+}
+
+/// How far it is, with what can be seen already.
+#[derive(Serialize)]
+struct Seen {
+    #[serde(flatten)]
+    steps: Option<Steps>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<u32>,
+    /// A `data:` URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<String>,
+}
+
+/// `GET /v1/images/{id}/events`
+pub(crate) async fn events(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let follow = app.service.follow(&caller, job(&id)?).await?;
+    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == END.as_bytes());
+    if seen && follow.now.status.is_final() {
+        // The one answer after which a browser does not come back.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let watcher = Watcher::new(app, caller, follow);
+    let events = stream::unfold(watcher, async |mut watcher| {
+        let event = watcher.next().await?;
+        Some((Ok::<_, Infallible>(event), watcher))
+    });
+    let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let mut response = sse.into_response();
+    response.headers_mut().extend([UNBUFFERED]);
+    // The default of the envelope is stricter than the `no-cache` of the library.
+    response.headers_mut().remove(axum::http::header::CACHE_CONTROL);
+    Ok(response)
+}
+
+/// Turns what happens to a job into events.
+struct Watcher {
+    app: App,
+    caller: Caller,
+    follow: Follow,
+    /// Number of the last event.
+    number: u64,
+    /// What there is to tell before anything else happens.
+    untold: VecDeque<Event>,
+    /// Its last known place in the queue, while it waits.
+    queued: Option<Option<u64>>,
+    started: bool,
+    steps: Option<Steps>,
+    over: bool,
+}
+
+impl Watcher {
+    fn new(app: App, caller: Caller, follow: Follow) -> Self {
+        let mut this = Self {
+            app,
+            caller,
+            follow,
+            number: 0,
+            untold: VecDeque::new(),
+            queued: None,
+            started: false,
+            steps: None,
+            over: false,
+        };
+        let now = this.follow.now.clone();
+        match now.status {
+            Status::Queued => {
+                this.queued = Some(now.position);
+                this.tell("queued", &Queued { position: now.position });
+            }
+            Status::Running => this.running(now.progress.unwrap_or(Progress::Started)),
+            _ => this.end(now),
+        }
+        this
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.untold.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            match self.queued {
+                None => {
+                    let turn = self.follow.next().await;
+                    self.take(turn).await;
+                }
+                Some(position) => match timeout(LOOK, self.follow.next()).await {
+                    Ok(turn) => self.take(turn).await,
+                    Err(_) => self.look(position).await,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(Turn::State(JobState::Queued)) => {}
+            Some(Turn::State(JobState::Running(progress))) => self.running(progress),
+            Some(Turn::State(JobState::Storing)) => self.running(Progress::Decoding),
+            Some(Turn::State(JobState::Ended(_))) => match self.image().await {
+                Some(image) => self.end(image),
+                None => self.over = true,
+            },
+            Some(Turn::Preview { picture, file }) => {
+                let base64 = base64_simd::STANDARD.encode_to_string(&file.bytes);
+                let preview = format!("data:{};base64,{base64}", file.format.content_type());
+                let seen = Seen { steps: self.steps, picture: Some(picture), preview: Some(preview) };
+                self.tell("progress", &seen);
+            }
+            Some(Turn::State(JobState::LostSight(_))) | None => self.over = true,
+        }
+    }
+
+    /// Looks whether a waiting job has moved up.
+    async fn look(&mut self, position: Option<u64>) {
+        let Some(image) = self.image().await else { return };
+        if image.status == Status::Queued && image.position != position {
+            self.queued = Some(image.position);
+            self.tell("queued", &Queued { position: image.position });
+        }
+    }
+
+    fn running(&mut self, progress: Progress) {
+        self.queued = None;
+        if !self.started {
+            self.started = true;
+            self.tell("started", &serde_json::json!({}));
+        }
+        if let Some(steps) = Steps::of(progress) {
+            self.steps = Some(steps);
+            self.tell("progress", &Seen { steps: self.steps, picture: None, preview: None });
+        }
+    }
+
+    fn end(&mut self, image: Image) {
+        let event = Event::default().event(image.status.name()).id(END);
+        self.untold.push_back(event.data(json(&Resource::from(image))));
+        self.over = true;
+    }
+
+    /// The job as it is now, if it is there and can be had.
+    async fn image(&self) -> Option<Image> {
+        self.app.service.image(&self.caller, self.follow.now.id, DEFAULT_EXPIRY).await.ok()
+    }
+
+    fn tell(&mut self, name: &str, data: &impl Serialize) {
+        self.number += 1;
+        let event = Event::default().event(name).id(self.number.to_string());
+        self.untold.push_back(event.data(json(data)));
+    }
+}
+
+fn json(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("plain data")
+}

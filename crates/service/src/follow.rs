@@ -1,0 +1,140 @@
+//! Watching a job without waiting for it: whoever only watches does not keep it alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tintype_core::engine::Preview;
+use tintype_core::picture::Encoded;
+use tintype_core::request::DEFAULT_EXPIRY;
+use tintype_ledger::id::JobId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::image::{Image, Source};
+use crate::live::State;
+use crate::service::Service;
+
+/// The shortest time between two previews: five a second are motion enough.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A job that is being watched. Dropping it is looking away.
+#[derive(Debug)]
+pub struct Follow {
+    /// The job as it was when this began.
+    pub now: Image,
+    /// None once the job has ended, or is out of this process's sight.
+    states: Option<watch::Receiver<State>>,
+    /// The engine makes previews only as long as somebody has this.
+    previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
+    encoding: Option<JoinHandle<Option<Turn>>>,
+    next_preview: Instant,
+}
+
+/// Something that happened to a job.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// It has come this far.
+    State(State),
+    /// A picture in the making, small, as a JPEG.
+    Preview {
+        /// Which of the job's pictures it is, from 0.
+        picture: u32,
+        /// The file.
+        file: Encoded,
+    },
+}
+
+impl Service {
+    /// Watches a job of the caller's.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
+    pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<Follow, ServiceError> {
+        let mut job = self.record(caller, id).await?;
+        let (mut states, mut previews) = (None, None);
+        if !job.status.is_final() {
+            let live = self.inner.table.enter(&job);
+            if self.inner.table.is_draining() {
+                // Those who watch may have been told already that there is nothing more to see.
+                return Err(ServiceError::Draining);
+            }
+            (states, previews) = (Some(live.states()), Some(live.previews()));
+            // It may have ended before it was entered, and then nobody will say so again.
+            job = self.record(caller, id).await?;
+            if job.status.is_final() {
+                self.inner.ended(job.clone());
+                (states, previews) = (None, None);
+            } else if !self.inner.settings.sole {
+                self.inner.follow_elsewhere(&live);
+            }
+        }
+        let now = self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await?;
+        Ok(Follow { now, states, previews, encoding: None, next_preview: Instant::now() })
+    }
+}
+
+impl Follow {
+    /// What happens next; nothing after the job's end. States that follow each other closely may be told as one, the last
+    /// one always is; of previews there are at most five a second. The future may be dropped and nothing is lost.
+    pub async fn next(&mut self) -> Option<Turn> {
+        loop {
+            let Self { states, previews, encoding, next_preview, .. } = self;
+            let current = states.as_mut()?;
+            tokio::select! {
+                biased;
+                changed = current.changed() => {
+                    let state = current.borrow_and_update().clone();
+                    if changed.is_err() || state.is_final() {
+                        (self.states, self.previews) = (None, None);
+                    }
+                    return Some(Turn::State(state));
+                }
+                encoded = encoded(encoding) => {
+                    self.encoding = None;
+                    if encoded.is_some() {
+                        return encoded;
+                    }
+                }
+                preview = arrived(previews, *next_preview), if encoding.is_none() => {
+                    *next_preview = Instant::now() + PAUSE;
+                    self.encoding = preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview)));
+                }
+            }
+        }
+    }
+}
+
+/// The file that is being made, if one is and it can be.
+async fn encoded(encoding: &mut Option<JoinHandle<Option<Turn>>>) -> Option<Turn> {
+    match encoding {
+        Some(encoding) => encoding.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+/// The next preview, not before then.
+async fn arrived(
+    previews: &mut Option<watch::Receiver<Option<Arc<Preview>>>>,
+    not_before: Instant,
+) -> Option<Arc<Preview>> {
+    sleep_until(not_before).await;
+    let Some(receiver) = previews else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        *previews = None;
+        return None;
+    }
+    receiver.borrow_and_update().clone()
+}
+
+fn encode(preview: &Preview) -> Option<Turn> {
+    match tintype_picture::preview(&preview.pixels) {
+        Ok(file) => Some(Turn::Preview { picture: preview.picture, file }),
+        Err(error) => {
+            tracing::warn!(%error, "a preview could not be encoded");
+            None
+        }
+    }
+}
