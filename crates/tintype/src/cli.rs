@@ -1,12 +1,15 @@
 //! The command line.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
+use tintype_ledger::id::{KeyId, OwnerId};
+use tintype_ledger::policy::{Budget, Rate, Span};
 
-use crate::config::{AllFlags, ModelFlags};
+use crate::config::{AllFlags, KeepingFlags, ModelFlags};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,9 +17,18 @@ Examples:
   curl 'http://127.0.0.1:8080/generate?prompt=a+tiger'
   tintype serve --model ./my-model --store s3://pictures/app
   tintype generate \"a cyborg tiger\" -o tiger.png
+  tintype keys create --name acme --rate 60/min --budget 5usd/day
   tintype config                                 every setting, its value and where that came from
 
 Each setting can be a flag, a TINTYPE_ variable in the environment, or a line in tintype.toml.";
+
+const KEY_EXAMPLES: &str = "\
+Examples:
+  tintype keys create --name acme --rate 60/min --concurrency 4 --budget 3600s/day --expires 90d
+  KEY=$(tintype keys create --name ci)           the key alone goes to standard output
+  tintype keys revoke 3f9c1a5b7d2e4f60
+
+They work on the same folder as a server that runs, at once.";
 
 /// A prompt goes in, a picture is made by a diffusion model, and a signed link to it comes back.
 #[derive(Debug, Parser)]
@@ -34,8 +46,93 @@ pub(crate) enum Command {
     Serve(AllFlags),
     /// Make a picture, here or on a server
     Generate(Generate),
+    /// Make, list and revoke the keys that customers call the API with
+    Keys(Keys),
     /// Show every setting, its value and where that came from
     Config(Show),
+}
+
+/// `tintype keys`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_EXAMPLES)]
+pub(crate) struct Keys {
+    /// What to do with keys.
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it; it is shown this once
+    Create(CreateKey),
+    /// List every key, without the secrets
+    List(AnyKey),
+    /// Show one key and what it has used today
+    Show(OneKey),
+    /// Take a key back; its jobs go on
+    Revoke(OneKey),
+}
+
+impl KeyCommand {
+    /// The settings that were given.
+    pub(crate) fn flags(&self) -> &KeepingFlags {
+        match self {
+            Self::Create(create) => &create.common.flags,
+            Self::List(any) => &any.flags,
+            Self::Show(one) | Self::Revoke(one) => &one.common.flags,
+        }
+    }
+}
+
+/// `tintype keys create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// What people call it
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Whose jobs and pictures it reaches; several keys may have one owner [default: one of its own]
+    #[arg(long)]
+    pub(crate) owner: Option<OwnerId>,
+    /// Requests per time, as in 60/min (per s, min, h or day)
+    #[arg(long)]
+    pub(crate) rate: Option<Rate>,
+    /// Jobs queued or running at the same time
+    #[arg(long, value_name = "JOBS")]
+    pub(crate) concurrency: Option<NonZeroU32>,
+    /// Engine time or money per day or month, as in 3600s/day or 5usd/month; may be given several times
+    #[arg(long = "budget")]
+    pub(crate) budgets: Vec<Budget>,
+    /// How long it works, as in 90d [default: until it is revoked]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<Span>,
+    /// It may manage keys over the API
+    #[arg(long)]
+    pub(crate) admin: bool,
+    /// What every one of these commands takes.
+    #[command(flatten)]
+    pub(crate) common: AnyKey,
+}
+
+/// What every one of the commands for keys takes.
+#[derive(Debug, Args)]
+pub(crate) struct AnyKey {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The settings that matter here.
+    #[command(flatten)]
+    pub(crate) flags: KeepingFlags,
+}
+
+/// A command for one key.
+#[derive(Debug, Args)]
+pub(crate) struct OneKey {
+    /// The key's id, as `tintype keys list` shows it
+    pub(crate) id: KeyId,
+    /// What every one of these commands takes.
+    #[command(flatten)]
+    pub(crate) common: AnyKey,
 }
 
 /// `tintype config`.

@@ -4,12 +4,13 @@ use std::error::Error;
 
 use anyhow::{Context, Result, anyhow};
 use axum::body::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tintype_core::secret::Secret;
 
 /// Largest answer that is read.
 const MAX_BYTES: usize = 256 << 20;
@@ -38,16 +39,21 @@ impl Client {
         Ok(Self(legacy::Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// Asks for this URL, for as long as the answer takes.
+    /// Asks for this URL, for as long as the answer takes, and shows the key if there is one.
     ///
     /// # Errors
     /// When it is no URL, or nobody answers there.
-    pub(crate) async fn get(&self, url: &str) -> Result<Answer> {
+    pub(crate) async fn get(&self, url: &str, key: Option<&Secret>) -> Result<Answer> {
         let uri: Uri =
             url.parse().ok().filter(has_host).with_context(|| format!("`{url}` is no http(s) URL"))?;
         let place = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let request =
+        let mut request =
             Request::get(uri).header(header::USER_AGENT, concat!("tintype/", env!("CARGO_PKG_VERSION")));
+        if let Some(key) = key {
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
+            request = request
+                .header(header::AUTHORIZATION, bearer.context("the key has a control character in it")?);
+        }
         let response = self.0.request(request.body(Empty::new())?).await;
         let response = response.map_err(|error| anyhow!("cannot reach {place}: {}", root_cause(&error)))?;
         let (head, body) = response.into_parts();

@@ -5,9 +5,12 @@ mod client;
 mod config;
 mod engine;
 mod generate;
+mod keys;
+mod ledger;
 mod logging;
 mod output;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 
@@ -40,6 +43,10 @@ fn run(command: Command) -> Result<()> {
         Command::Generate(arguments) => {
             let config = Config::load(&environment, &arguments.flags.0).map_err(usage)?;
             generate::run(&config, &arguments.what)
+        }
+        Command::Keys(arguments) => {
+            let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage)?;
+            keys::run(&config, arguments.command)
         }
         Command::Config(arguments) => {
             let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use tintype_ledger::Synchronous;
+use tintype_ledger::money::Amount;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Where the model comes from.
@@ -29,6 +31,15 @@ pub(crate) enum StoreChoice {
         /// What keys begin with, without slashes at either end.
         prefix: String,
     },
+}
+
+/// Where keys, jobs and usage are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LedgerChoice {
+    /// In a file of the data folder.
+    Sqlite,
+    /// In the store.
+    Bucket,
 }
 
 /// What computes.
@@ -78,6 +89,29 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
         return Err("`embedded` or s3://BUCKET/PREFIX".to_owned());
     }
     Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
+}
+
+/// `sqlite` or `bucket`.
+pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
+    match text {
+        "sqlite" => Ok(LedgerChoice::Sqlite),
+        "bucket" => Ok(LedgerChoice::Bucket),
+        _ => Err("sqlite or bucket".to_owned()),
+    }
+}
+
+/// `normal` or `full`.
+pub(crate) fn synchronous(text: &str) -> Result<Synchronous, String> {
+    match text {
+        "normal" => Ok(Synchronous::Normal),
+        "full" => Ok(Synchronous::Full),
+        _ => Err("normal or full".to_owned()),
+    }
+}
+
+/// An amount of money: `0.0005usd`.
+pub(crate) fn price(text: &str) -> Result<Amount, String> {
+    text.parse().map_err(|_| "an amount of money such as 0.0005usd, with at most six decimals".to_owned())
 }
 
 /// `auto`, `cpu`, `cuda` or `metal`; the last two also with a number, as in `cuda:1`.

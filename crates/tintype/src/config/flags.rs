@@ -12,14 +12,22 @@ use super::schema::{Setting, settings};
 #[derive(Clone, Debug)]
 pub(crate) struct AllFlags(pub(crate) Flags);
 
-/// The flags of a command that only runs a model.
+/// The flags of a command that only runs a model, here or on a server.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelFlags(pub(crate) Flags);
+
+/// The flags of a command that only looks at what is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct KeepingFlags(pub(crate) Flags);
 
 const FILE: &str = "config";
 
 fn runs_a_model(setting: &Setting) -> bool {
-    matches!(setting.heading, "Model" | "Log")
+    matches!(setting.heading, "Model" | "Client" | "Log")
+}
+
+fn keeps(setting: &Setting) -> bool {
+    matches!(setting.heading, "Store" | "Customers")
 }
 
 fn arguments(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
@@ -86,3 +94,4 @@ macro_rules! settings_as_flags {
 
 settings_as_flags!(AllFlags, |_| true);
 settings_as_flags!(ModelFlags, runs_a_model);
+settings_as_flags!(KeepingFlags, keeps);

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tintype_core::secret::Secret;
+use tintype_ledger::Synchronous;
+use tintype_ledger::money::Amount;
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use choices::{Device, LogFormat, ModelChoice, StoreChoice};
+pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, StoreChoice};
 pub(crate) use environment::Environment;
-pub(crate) use flags::{AllFlags, ModelFlags};
+pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
 
@@ -31,8 +33,12 @@ pub(crate) struct Config {
     pub(crate) model: Model,
     /// Where pictures are kept.
     pub(crate) store: Store,
+    /// What is kept of customers and their jobs.
+    pub(crate) ledger: Ledger,
     /// What may be asked for.
     pub(crate) limits: Limits,
+    /// The key that we show to other servers.
+    pub(crate) api_key: Option<Secret>,
     /// What is logged.
     pub(crate) log: Log,
 }
@@ -52,6 +58,21 @@ pub(crate) struct Serving {
     pub(crate) abandon_after: Duration,
     /// How long running work may take after SIGTERM.
     pub(crate) grace: Duration,
+    /// How long a GET waits for its picture; none means to the end.
+    pub(crate) respond_within: Option<Duration>,
+}
+
+/// What is kept of customers and their jobs.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    /// Where.
+    pub(crate) choice: LedgerChoice,
+    /// What a commit of SQLite waits for.
+    pub(crate) sync: Synchronous,
+    /// What a second of engine time costs.
+    pub(crate) price: Option<Amount>,
+    /// How long ended jobs are kept; none means for ever.
+    pub(crate) keep: Option<Duration>,
 }
 
 /// Which model computes, and on what.
@@ -98,8 +119,12 @@ pub(crate) struct S3 {
 /// What may be asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Requests that may wait.
+    /// Requests that may wait, with clients that wait too.
     pub(crate) queue: usize,
+    /// Jobs of one owner that may wait without.
+    pub(crate) backlog: u32,
+    /// Engine time that one job may take.
+    pub(crate) max_job: Duration,
     /// Most pixels; none means by the model.
     pub(crate) max_pixels: Option<u64>,
     /// Most pixel-steps; none means by the model.
@@ -144,6 +169,7 @@ impl Config {
             no_get: layers.read("no_get", units::switch)?,
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
+            respond_within: layers.read_optional("respond_within", units::duration)?,
         };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
         let model = Model {
@@ -164,8 +190,16 @@ impl Config {
             keep: layers.read("keep", units::or_word("forever", units::duration))?,
             keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,
         };
+        let ledger = Ledger {
+            choice: layers.read("ledger", choices::ledger)?,
+            sync: layers.read("ledger_sync", choices::synchronous)?,
+            price: layers.read_optional("price", choices::price)?,
+            keep: layers.read("keep_jobs", units::or_word("forever", units::duration))?,
+        };
         let limits = Limits {
             queue: layers.read("queue", units::count)? as usize,
+            backlog: u32::try_from(layers.read("backlog", units::count)?).unwrap_or(u32::MAX),
+            max_job: layers.read("max_job", units::duration)?,
             max_pixels: layers.read("max_pixels", &auto_count)?,
             max_work: layers.read("max_work", &auto_count)?,
             max_memory: layers.read("max_memory", units::or_word("auto", units::size))?,
@@ -176,7 +210,8 @@ impl Config {
             format: layers.read("log_format", choices::log_format)?,
             colors: environment.colors,
         };
-        Ok(Self { serving, model, store, limits, log })
+        let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;
+        Ok(Self { serving, model, store, ledger, limits, api_key, log })
     }
 }
 

@@ -38,7 +38,7 @@ impl Setting {
 
     /// Its value must not be shown.
     pub(crate) fn secret(&self) -> bool {
-        self.key.contains("secret")
+        self.key.contains("secret") || self.key == "api_key"
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(config: &Config, what: &What) -> Result<()> {
         logging::start(&config.log);
     }
     let made = match &what.server {
-        Some(server) => remote::make(server, what)?,
+        Some(server) => remote::make(server, config.api_key.as_ref(), what)?,
         None => local::make(&config.model, what)?,
     };
     let several = made.len() > 1;

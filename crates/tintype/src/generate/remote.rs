@@ -8,6 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::Draft;
+use tintype_core::secret::Secret;
 
 use super::Made;
 use super::progress::Bar;
@@ -19,7 +20,7 @@ use crate::output::Usage;
 ///
 /// # Errors
 /// When the server cannot be reached, or refuses.
-pub(super) fn make(server: &str, what: &What) -> Result<Vec<Made>> {
+pub(super) fn make(server: &str, key: Option<&Secret>, what: &What) -> Result<Vec<Made>> {
     let draft = what.draft();
     let pictures = draft.n.unwrap_or(1);
     if pictures < 1 {
@@ -30,11 +31,11 @@ pub(super) fn make(server: &str, what: &What) -> Result<Vec<Made>> {
     let bar = Bar::new(!what.json, "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(async {
-        let client = Client::new()?;
+        let server = Server { client: Client::new()?, url: server.trim_end_matches('/'), key };
         let mut made = Vec::new();
         for index in 0..pictures {
             let seed = draft.seed.map(|seed| seed.saturating_add(index));
-            made.push(one(&client, server, &Draft { seed, ..draft.clone() }, fetch).await?);
+            made.push(server.one(&Draft { seed, ..draft.clone() }, fetch).await?);
         }
         Ok(made)
     });
@@ -42,21 +43,30 @@ pub(super) fn make(server: &str, what: &What) -> Result<Vec<Made>> {
     made
 }
 
-async fn one(client: &Client, server: &str, draft: &Draft, fetch: bool) -> Result<Made> {
-    let url = format!("{}/generate?{}", server.trim_end_matches('/'), query(draft));
-    let answer = client.get(&url).await?;
-    let facts = match serde_json::from_slice(&answer.body) {
-        Ok(Value::Object(facts)) if answer.status == StatusCode::OK => facts,
-        Ok(Value::Object(problem)) => bail!("{server} refused: {}", reason(&problem, answer.status)),
-        _ => bail!("{server} answered {} with something that is not tintype's", answer.status),
-    };
-    let link = facts.get("url").and_then(Value::as_str).context("the answer has no link")?.to_owned();
-    let file = if fetch { Some(picture(client, &link).await?) } else { None };
-    Ok(Made { facts, file, url: Some(link) })
+/// A server, and what it lets us in by.
+struct Server<'a> {
+    client: Client,
+    url: &'a str,
+    key: Option<&'a Secret>,
+}
+
+impl Server<'_> {
+    async fn one(&self, draft: &Draft, fetch: bool) -> Result<Made> {
+        let answer = self.client.get(&format!("{}/generate?{}", self.url, query(draft)), self.key).await?;
+        let facts = match serde_json::from_slice(&answer.body) {
+            Ok(Value::Object(facts)) if answer.status == StatusCode::OK => facts,
+            Ok(Value::Object(problem)) => bail!("{} refused: {}", self.url, reason(&problem, answer.status)),
+            _ => bail!("{} answered {} with something that is not tintype's", self.url, answer.status),
+        };
+        let link = facts.get("url").and_then(Value::as_str).context("the answer has no link")?.to_owned();
+        let file = if fetch { Some(picture(&self.client, &link).await?) } else { None };
+        Ok(Made { facts, file, url: Some(link) })
+    }
 }
 
 async fn picture(client: &Client, link: &str) -> Result<Encoded> {
-    let Answer { status, content_type, body } = client.get(link).await?;
+    // The link is signed, and may lead to somebody else: no key for them.
+    let Answer { status, content_type, body } = client.get(link, None).await?;
     if status != StatusCode::OK {
         bail!("the picture could not be fetched: {status} from {link}");
     }

@@ -4,30 +4,33 @@ mod connections;
 mod dispatch;
 mod memory;
 mod ready;
-mod store;
 mod sweep;
 
-use std::net::SocketAddr;
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::http::uri::Authority;
+use time::OffsetDateTime;
 use tintype_core::engine::Engine;
 use tintype_http::{HostPolicy, HttpSettings};
+use tintype_ledger::Ledger;
+use tintype_ledger::key::KeyRecord;
 use tintype_service::{Service, ServiceSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Limits, Serving};
-use crate::output::usage;
-use crate::{engine, logging, output};
+use crate::config::{Config, LedgerChoice, Limits, Serving};
+use crate::output::Usage;
+use crate::store::Store;
+use crate::{engine, ledger, logging, output, store};
 
 use connections::Connections;
 use dispatch::Dispatch;
-use store::Store;
 
 /// How long answers that are ready may take to reach their clients once the work is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -38,7 +41,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// When the address or the data folder is not to be had, or the model cannot be loaded.
 pub(crate) fn run(config: Config) -> Result<()> {
     logging::start(&config.log);
-    refuse_strangers(&config.serving).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let model = config.model.clone();
     let outcome = runtime.block_on(async {
@@ -71,6 +73,8 @@ pub(crate) struct Running {
     service: Arc<Service>,
     connections: Connections,
     grace: Duration,
+    /// The data folder is ours as long as this is open.
+    _lock: Option<File>,
 }
 
 impl Running {
@@ -93,12 +97,20 @@ pub(crate) async fn start(
     load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Result<(Running, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
+    // With a ledger that others share, so are its jobs.
+    let sole = config.ledger.choice == LedgerChoice::Sqlite;
+    let lock = if sole { Some(ledger::lock(&config.store.data_dir)?) } else { None };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let url = ready::own_url(config, address);
     let store = store::open(config, &url).await?;
-    let settings = service_settings(config);
-    let service = Service::new(settings, store.objects());
+    let ledger = ledger::open(config, store.objects()).await?;
+    let anonymous = needs_no_key(&config.serving);
+    if !anonymous {
+        refuse_without_keys(&*ledger, &config.serving).await?;
+    }
+    let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
+    let service = Service::new(settings, store.objects(), ledger);
     let api = tintype_http::router(service.clone(), http_settings(&config.serving, address));
     sweep::start(&store, config.store.keep, config.store.keep_bytes);
 
@@ -111,7 +123,8 @@ pub(crate) async fn start(
 
     let ready_line = ready::line(&url, &config.store, !config.serving.no_get);
     let connections = Connections::accept(listener, dispatch(store, api));
-    Ok((Running { ready_line, service, connections, grace: config.serving.grace }, loaded))
+    let grace = config.serving.grace;
+    Ok((Running { ready_line, service, connections, grace, _lock: lock }, loaded))
 }
 
 fn dispatch(store: Store, api: Router) -> Dispatch {
@@ -121,21 +134,48 @@ fn dispatch(store: Store, api: Router) -> Dispatch {
     }
 }
 
-/// Whoever reaches an address that is not loopback may be anybody.
-fn refuse_strangers(serving: &Serving) -> Result<()> {
-    anyhow::ensure!(
-        serving.listen.ip().is_loopback() || serving.allow_anonymous,
-        "{} can be reached from other machines, and anybody who reaches it could make pictures; listen on 127.0.0.1, or \
-         give --allow-anonymous if that is meant",
-        serving.listen
+/// Whether requests without a key are served: to this machine alone, or because the operator said so. A public URL means that
+/// something before us lets others in.
+fn needs_no_key(serving: &Serving) -> bool {
+    let local = |url: &String| {
+        let host = url.split("//").nth(1).and_then(|rest| rest.parse::<Authority>().ok());
+        let host = host.as_ref().map_or("", Authority::host);
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    serving.allow_anonymous
+        || (serving.listen.ip().is_loopback() && serving.public_url.as_ref().is_none_or(local))
+}
+
+/// Where others can come, somebody must be able to get in, and not just anybody.
+async fn refuse_without_keys(ledger: &dyn Ledger, serving: &Serving) -> Result<()> {
+    let now = OffsetDateTime::now_utc();
+    let works = |key: &KeyRecord| key.revoked.is_none() && key.expires.is_none_or(|at| at > now);
+    if ledger.keys().await?.iter().any(works) {
+        return Ok(());
+    }
+    let place = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
+    let message = format!(
+        "{place} can be reached from other machines, and there is no key yet: make one with `tintype keys create --name \
+         NAME`, listen on 127.0.0.1 without a public URL, or give --allow-anonymous if anybody may make pictures"
     );
-    Ok(())
+    Err(Usage(message).into())
 }
 
 fn service_settings(config: &Config) -> ServiceSettings {
-    let Limits { queue, max_pixels, max_work, max_memory } = config.limits;
-    let max_memory = max_memory.or_else(memory::half_of_what_is_free);
-    ServiceSettings { queue, abandon_after: config.serving.abandon_after, max_pixels, max_work, max_memory }
+    let Limits { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
+    ServiceSettings {
+        queue,
+        backlog,
+        abandon_after: config.serving.abandon_after,
+        max_pixels,
+        max_work,
+        max_memory: max_memory.or_else(memory::half_of_what_is_free),
+        max_job,
+        price: config.ledger.price,
+        keep_jobs: config.ledger.keep,
+        ..ServiceSettings::default()
+    }
 }
 
 fn http_settings(serving: &Serving, address: SocketAddr) -> HttpSettings {
@@ -145,7 +185,7 @@ fn http_settings(serving: &Serving, address: SocketAddr) -> HttpSettings {
     } else {
         HostPolicy::Any
     };
-    HttpSettings { get_enabled: !serving.no_get, hosts }
+    HttpSettings { get_enabled: !serving.no_get, hosts, time_budget: serving.respond_within }
 }
 
 /// SIGTERM (a supervisor) and SIGINT (Ctrl-C).

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tintype_storage::Embedded;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::store::Store;
+use crate::store::Store;
 
 /// How often at most; short lives are looked at more often.
 const SELDOM: Duration = Duration::from_secs(10 * 60);

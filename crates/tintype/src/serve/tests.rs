@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
+use tintype_ledger::key::NewKey;
+use tintype_ledger::policy::Policy;
 use tintype_testing::NullEngine;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -59,7 +61,7 @@ impl Fixture {
 }
 
 async fn get(url: &str) -> Answer {
-    Client::new().expect("a client").get(url).await.expect("an answer")
+    Client::new().expect("a client").get(url, None).await.expect("an answer")
 }
 
 fn json(answer: &Answer) -> Value {
@@ -147,7 +149,7 @@ async fn stopping_answers_what_runs_and_takes_nothing_new() {
     }
     server.running.stop().await;
     assert_eq!(asked.await.expect("an answer").status, StatusCode::OK);
-    let late = Client::new().expect("a client").get(&format!("{}/healthz", server.url)).await;
+    let late = Client::new().expect("a client").get(&format!("{}/healthz", server.url), None).await;
     assert!(late.is_err(), "somebody still listens");
 }
 
@@ -177,14 +179,35 @@ async fn two_servers_cannot_share_a_folder_or_a_port() {
     assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
 }
 
-#[test]
-fn strangers_are_refused() {
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_need_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
-    let serving = |more: &[(&str, &str)]| refuse_strangers(&config(&folder, more).serving);
-    assert!(serving(&[]).is_ok());
-    let error = serving(&[("TINTYPE_LISTEN", "0.0.0.0:80")]).expect_err("refused").to_string();
-    assert!(error.contains("--allow-anonymous"), "{error}");
-    assert!(serving(&[("TINTYPE_LISTEN", "0.0.0.0:80"), ("TINTYPE_ALLOW_ANONYMOUS", "true")]).is_ok());
+    for (settings, anonymous) in [
+        (&[][..], true),
+        (&[("TINTYPE_PUBLIC_URL", "http://localhost:8080")], true),
+        (&[("TINTYPE_PUBLIC_URL", "https://pictures.example")], false),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0")], false),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], true),
+    ] {
+        assert_eq!(needs_no_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
+    }
+    let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
+    let error = start(&config, never).await.map(|_| ()).expect_err("there is no key");
+    assert!(error.is::<Usage>() && error.to_string().contains("tintype keys create"), "{error}");
+
+    let new =
+        NewKey { name: "x".into(), owner: None, expires: None, admin: false, policy: Policy::default() };
+    let made =
+        ledger::sqlite(&config).await.expect("a ledger").create_key(new, OffsetDateTime::now_utc()).await;
+    let (key, _) = made.expect("a key");
+    let load = || -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
+    let (running, loaded) = start(&config, load).await.expect("it starts");
+    loaded.await.expect("an outcome").expect("it loads");
+    let port = running.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
+    let url = format!("http://127.0.0.1:{}/generate?prompt=x", port.expect("a port"));
+    assert_eq!(get(&url).await.status, StatusCode::UNAUTHORIZED);
+    let answer = Client::new().expect("a client").get(&url, Some(key.secret())).await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::OK);
 }
 
 #[tokio::test]
