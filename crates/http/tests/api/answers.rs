@@ -57,7 +57,7 @@ async fn prompts_come_back_as_they_were_meant() {
 #[tokio::test]
 async fn every_parameter_counts() {
     let bench = Bench::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
-    let query = "prompt=x&negative_prompt=y&width=72&height=88&steps=3&guidance=2.5&seed=9007199254740991&format=webp&expires_in=60";
+    let query = "prompt=x&negative_prompt=y&width=72&height=88&steps=3&guidance=2.5&seed=9007199254740991&format=webp&expires_in=60&coalesce=true";
     let body = bench.get(&format!("/generate?{query}")).await.json();
     assert_eq!(body["seed"], 9_007_199_254_740_991_u64);
     assert_eq!((&body["width"], &body["height"]), (&json!(72), &json!(88)));

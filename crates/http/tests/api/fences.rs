@@ -1,6 +1,7 @@
 //! Who may make this server spend.
 
 use tintype_http::{HostPolicy, RESERVED};
+use tintype_service::ledger::policy::Policy;
 
 use crate::{Bench, settings_for};
 
@@ -30,6 +31,26 @@ async fn browsers_that_guess_and_other_sites_are_refused() {
     }
     assert_eq!(bench.engine.started(), 2 * 4);
     assert_eq!(bench.send("GET", "/", &[("sec-fetch-site", "cross-site")]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn other_sites_change_nothing_without_a_key() {
+    let bench = Bench::new();
+    let (name, key) = bench.key(Policy::default()).await;
+    let cross = ("sec-fetch-site", "cross-site");
+    let id = "019aaf60-ac00-7000-8000-000000000000";
+    for (method, path) in [
+        ("POST", "/v1/images".to_owned()),
+        ("POST", format!("/v1/images/{id}/cancel")),
+        ("DELETE", format!("/v1/images/{id}")),
+        ("POST", "/v1/keys".to_owned()),
+    ] {
+        bench.send(method, &path, &[cross]).await.assert_problem(403, "cross-site");
+        let with_key = bench.send(method, &path, &[cross, (name, &key)]).await;
+        assert!([404, 415].contains(&with_key.status().as_u16()), "{method} {path}: {}", with_key.text);
+    }
+    assert_eq!(bench.send("GET", "/generate?prompt=x", &[cross, (name, &key)]).await.status(), 200);
+    assert_eq!(bench.send("GET", "/v1/images", &[cross]).await.status(), 200);
 }
 
 #[tokio::test]

@@ -61,11 +61,38 @@ async fn every_line_has_the_id_and_none_the_prompt() {
         assert_eq!(text.matches("answered").count(), 2, "{text}");
         assert!(text.lines().all(|line| line.contains("req-7")), "{text}");
         assert!(!text.contains("zebra"), "{text}");
-        // The cause: once for whoever was answered, once for the work that nobody waited for any more.
+        // The cause, from whoever met it: once for the work that was waited for, once for the work that was not any more.
         let errors: Vec<_> = text.lines().filter(|line| line.contains(" ERROR ")).collect();
         assert_eq!(errors.len(), if fault.is_some() { 2 } else { 0 }, "{text}");
         if fault == Some(Fault::Error) {
             assert!(errors.iter().all(|line| line.contains("a secret cause")), "{text}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_a_problem_is_logged_under_its_id() {
+    let (log, _guard) = listen();
+    let bench = Bench::new();
+    bench.books.fill_up();
+    let answer = bench.send("GET", "/generate?prompt=zebra", &[("x-request-id", "req-7")]).await;
+    answer.assert_problem(503, "unavailable");
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("the request failed")).expect("a line");
+    assert!(line.contains("req-7") && line.contains("a secret cause"), "{text}");
+    assert!(!text.contains("zebra"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_has_a_key() {
+    let (log, _guard) = listen();
+    let bench = Bench::keyed();
+    let (name, admin) = bench.admin_key().await;
+    let made = bench.send_json("/v1/keys", &serde_json::json!({"name": "acme"}), &[(name, &admin)]).await;
+    let key = made.json()["key"].as_str().expect("a key").to_owned();
+    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key)]).await;
+    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key[..40])]).await;
+    let text = log.text();
+    assert_eq!(text.matches("answered").count(), 3, "{text}");
+    assert!(!text.contains(&key[3..20]) && !text.contains(&admin[10..20]), "{text}");
 }

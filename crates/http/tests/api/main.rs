@@ -1,13 +1,23 @@
 //! The API through its router, without a socket but for what only shows over one.
 
 mod answers;
+mod bodies;
+mod callers;
 mod envelope;
+mod events;
 mod fences;
 mod hanging_up;
+mod idempotency;
+mod images;
+mod keys;
+mod limits;
 mod logging;
+mod metrics;
 mod refusals;
 mod sockets;
+mod usage;
 mod violations;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +25,29 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
+use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use time::OffsetDateTime;
 use tintype_http::{HostPolicy, HttpSettings, router};
+use tintype_service::ledger::key::NewKey;
+use tintype_service::ledger::policy::Policy;
+use tintype_service::ledger::{BucketLedger, Ledger};
 use tintype_service::{Service, ServiceSettings};
 use tintype_testing::{MemoryStore, NullEngine};
+use tokio::time::sleep;
 use tower::ServiceExt;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A server with hold of what is behind it.
 struct Bench {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
+    ledger: Arc<dyn Ledger>,
+    /// What the ledger is kept in: in memory, as it needs no thread, so that a clock that stands still does so for it too.
+    books: Arc<MemoryStore>,
     router: Router,
 }
 
@@ -52,15 +73,39 @@ impl Bench {
     /// A server whose model is being loaded.
     fn loading(settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
-        let service = Service::new(settings, store.clone());
+        let books = Arc::new(MemoryStore::default());
+        let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
+        let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(books.clone(), sleeper));
+        let service = Service::new(settings, store.clone(), ledger.clone());
         let router = router(service.clone(), settings_for(HostPolicy::Any));
-        Self { service, engine, store, router }
+        Self { service, engine, store, ledger, books, router }
+    }
+
+    /// A ready server that takes a second per step and serves nobody without a key.
+    fn keyed() -> Self {
+        let settings = ServiceSettings { anonymous: false, ..ServiceSettings::default() };
+        Self::with(settings, NullEngine::new(SECOND))
     }
 
     /// The same server with another HTTP interface.
     fn settings(mut self, settings: HttpSettings) -> Self {
         self.router = router(self.service.clone(), settings);
         self
+    }
+
+    /// A new key with these limits, as the header that carries it.
+    async fn key(&self, policy: Policy) -> (&'static str, String) {
+        self.new_key("customer", policy).await
+    }
+
+    async fn admin_key(&self) -> (&'static str, String) {
+        self.new_key("admin", Policy::default()).await
+    }
+
+    async fn new_key(&self, name: &str, policy: Policy) -> (&'static str, String) {
+        let new = NewKey { name: name.into(), owner: None, expires: None, admin: name == "admin", policy };
+        let (key, _) = self.ledger.create_key(new, OffsetDateTime::now_utc()).await.expect("a key");
+        ("authorization", format!("Bearer {}", key.secret().expose()))
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -73,6 +118,19 @@ impl Bench {
             request = request.header(*name, *value);
         }
         self.request(request.body(Body::empty()).expect("a request")).await
+    }
+
+    /// Asks for a picture, or several.
+    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        self.send_json("/v1/images", body, headers).await
+    }
+
+    async fn send_json(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.request(request.body(Body::from(body.to_string())).expect("a request")).await
     }
 
     async fn request(&self, request: Request<Body>) -> Answer {
@@ -113,5 +171,5 @@ impl Answer {
 }
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
-    HttpSettings { get_enabled: true, hosts }
+    HttpSettings { get_enabled: true, hosts, time_budget: None }
 }

@@ -1,20 +1,23 @@
-//! Every status but 200 and 400, and what the client is told with it.
+//! Refusals that are nobody's key's business, and what the client is told with them.
 
-use std::time::Duration;
 
+use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tintype_http::{HostPolicy, HttpSettings};
-use tintype_service::ServiceSettings;
+use tintype_service::ledger::accept::{Idempotency, NewJob, Reuse};
+use tintype_service::ledger::id::Fingerprint;
+use tintype_service::ledger::job::{Interrupted, Lease, Lost, MAX_RUNS};
+use tintype_service::ledger::money::Spend;
+use tintype_service::{Caller, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
 
-use crate::Bench;
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::{Bench, SECOND};
 
 #[tokio::test]
 async fn what_is_not_there() {
     let bench = Bench::new();
-    for path in ["/nothing", "/generate/", "/v1/images", "//", "/%ff", "/healthz/x"] {
+    for path in ["/nothing", "/generate/", "/v1", "/v1/", "/v1/pictures", "//", "/%ff", "/healthz/x"] {
         for method in ["GET", "POST", "DELETE"] {
             bench.send(method, path, &[]).await.assert_problem(404, "not-found");
         }
@@ -29,23 +32,40 @@ async fn methods_that_are_not_allowed() {
         ("/?prompt=x", "GET"),
         ("/healthz", "GET, HEAD"),
         ("/readyz", "GET, HEAD"),
+        ("/metrics", "GET, HEAD"),
+        ("/v1/usage", "GET, HEAD"),
+        ("/v1/images", "GET, HEAD, POST"),
+        ("/v1/images/x", "GET, HEAD, DELETE"),
+        ("/v1/images/x/content", "GET, HEAD"),
+        ("/v1/images/x/events", "GET, HEAD"),
+        ("/v1/images/x/cancel", "POST"),
+        ("/v1/keys", "GET, HEAD, POST"),
+        ("/v1/keys/x", "GET, HEAD, DELETE"),
     ] {
-        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+        let allows = |method: &&str| allowed.split(", ").any(|allowed| allowed == *method);
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
             let answer = bench.send(method, path, &[]).await;
+            if allows(&method) {
+                assert_ne!(answer.status(), 405, "{method} {path}");
+                continue;
+            }
             answer.assert_problem(405, "method-not-allowed");
             assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
         }
     }
+    assert_eq!(bench.engine.started(), 2, "GET /generate and GET /");
     for path in ["/generate?prompt=x", "/?prompt=x", "/"] {
         let answer = bench.send("HEAD", path, &[]).await;
         assert_eq!((answer.status().as_u16(), answer.header("allow")), (405, Some("GET")), "HEAD {path}");
     }
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(bench.send("HEAD", "/v1/images/x/cancel", &[]).await.header("allow"), Some("POST"));
+    assert_eq!(bench.engine.started(), 2);
 }
 
 #[tokio::test]
 async fn get_can_be_turned_off() {
-    let bench = Bench::new().settings(HttpSettings { get_enabled: false, hosts: HostPolicy::Any });
+    let bench =
+        Bench::new().settings(HttpSettings { get_enabled: false, hosts: HostPolicy::Any, time_budget: None });
     for path in ["/generate?prompt=x", "/?prompt=x", "/generate"] {
         bench.get(path).await.assert_problem(404, "get-turned-off");
     }
@@ -121,5 +141,82 @@ async fn what_broke_here_is_not_told() {
         let answer = bench.get("/generate?prompt=x").await;
         answer.assert_problem(500, "internal");
         assert!(!answer.text.contains("secret"), "{}", answer.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_books_cannot_be_written() {
+    let bench = Bench::new();
+    bench.books.fill_up();
+    let answer = bench.get("/generate?prompt=x").await;
+    answer.assert_problem(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert!(!answer.text.contains("secret"), "{}", answer.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_took_too_long() {
+    let settings = ServiceSettings { max_job: SECOND * 5, ..ServiceSettings::default() };
+    let bench = Bench::with(settings, NullEngine::new(SECOND));
+    let answer = bench.post(&json!({"prompt": "x", "steps": 4, "deadline": 2}), &[]).await;
+    let problem = answer.assert_problem(504, "deadline");
+    let job = problem["instance"].as_str().expect("the job's path");
+    let body = bench.get(job).await.json();
+    assert_eq!(body["error"]["reason"], "deadline", "{body}");
+
+    let answer = bench.post(&json!({"prompt": "x", "steps": 20}), &[]).await;
+    let problem = answer.assert_problem(504, "overrun");
+    let body = bench.get(problem["instance"].as_str().expect("the job's path")).await.json();
+    assert_eq!(body["error"]["reason"], "overrun", "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_canceled_by_another_request() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND));
+    let (answer, ()) = tokio::join!(bench.get("/generate?prompt=x"), async {
+        sleep(SECOND * 2).await;
+        let id = bench.get("/v1/images").await.json()["data"][0]["id"].as_str().expect("one").to_owned();
+        let canceled = bench.send("POST", &format!("/v1/images/{id}/cancel"), &[]).await;
+        assert_eq!(canceled.status(), 200);
+    });
+    answer.assert_problem(409, "canceled");
+    assert_eq!(bench.engine.finished(), 0);
+}
+
+/// Nothing here makes such jobs yet, but the ledger may have them: a remote engine's call that nobody knows the end of, a
+/// job that took the process down with it too often.
+#[tokio::test(start_paused = true)]
+async fn what_became_of_it_nobody_knows() {
+    for (interrupted, runs, status, kind) in [
+        (Interrupted::OutcomeUnknown, 1, 502, "outcome-unknown"),
+        (Interrupted::Requeue, MAX_RUNS, 500, "internal"),
+    ] {
+        let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND));
+        let body = Fingerprint::of(br#"["/v1/images",{"prompt":"x"}]"#);
+        let (caller, now) = (Caller::anonymous(), OffsetDateTime::now_utc());
+        let new = NewJob {
+            owner: caller.owner,
+            key: caller.key,
+            policy: caller.policy,
+            reserve: Spend::NOTHING,
+            request: Value::Null,
+            fingerprint: body,
+            reuse: Reuse::default(),
+            idempotency: Some(Idempotency { key: "once".into(), body }),
+            interrupted,
+            deadline: None,
+            queue: None,
+        };
+        bench.ledger.accept(new, now).await.expect("accepted");
+        for _ in 0..runs {
+            let lease = Lease { worker: "dead".parse().expect("a name"), until: now };
+            bench.ledger.claim_next(lease, now).await.expect("claimed").expect("a job");
+            bench.ledger.recover(now, Lost::All).await.expect("recovered");
+        }
+        bench.service.engine_ready(bench.engine.clone());
+        let answer = bench.post(&json!({"prompt": "x"}), &[("idempotency-key", "once")]).await;
+        answer.assert_problem(status, kind);
+        assert_eq!(answer.header("idempotency-replayed"), Some("true"));
+        assert_eq!(bench.engine.started(), 0);
     }
 }

@@ -5,7 +5,8 @@ use tintype_service::ServiceSettings;
 
 use crate::Bench;
 
-const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in";
+const KNOWN: &str =
+    "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce";
 
 /// Asserts that each query is refused for exactly this: `[(parameter, detail, limit)]`.
 async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Value)]) {
@@ -107,6 +108,9 @@ async fn one_thing_wrong() {
             "must be between 1 and 604800",
             range(json!(1), json!(604_800)),
         ),
+        ("prompt=x&coalesce=yes", "coalesce", "must be true or false", json!(null)),
+        ("prompt=x&coalesce=", "coalesce", "must not be empty", json!(null)),
+        ("prompt=x&deadline=5", "deadline", &unknown, json!(null)),
         (
             "prompt=x&n=2",
             "n",

@@ -1,0 +1,140 @@
+//! Every way in which a body can be wrong.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use tintype_core::picture::Format;
+
+use crate::{Answer, Bench};
+
+const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, n, format, expires_in, coalesce, deadline";
+
+async fn send(bench: &Bench, content_type: Option<&str>, body: impl Into<Body>) -> Answer {
+    let mut request = Request::post("/v1/images");
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    bench.request(request.body(body.into()).expect("a request")).await
+}
+
+#[tokio::test]
+async fn only_json_is_read() {
+    let bench = Bench::new();
+    let body = r#"{"prompt":"x"}"#;
+    for content_type in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")]
+    {
+        send(&bench, content_type, body).await.assert_problem(415, "not-json");
+    }
+    for content_type in ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"] {
+        assert_eq!(send(&bench, Some(content_type), body).await.status(), 201, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_read() {
+    let bench = Bench::new();
+    let body = |length: usize| format!(r#"{{"prompt":"{}"}}"#, "x".repeat(length - r#"{"prompt":""}"#.len()));
+    let json = Some("application/json");
+    send(&bench, json, body(65_537)).await.assert_problem(413, "too-large");
+    send(&bench, json, body(65_536)).await.assert_problem(400, "invalid-request");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_told_with_the_place() {
+    let bench = Bench::new();
+    for (body, place) in [
+        ("", "line 1 column 0"),
+        ("{", "line 1 column 1"),
+        ("{\"prompt\":\n x}", "line 2 column 2"),
+        ("{\"prompt\":\"x\"} {}", "line 1 column 16"),
+        ("[]", "line 1 column 0"),
+        ("\"x\"", "line 1 column 3"),
+        ("{\"prompt\":\"\u{0}\"}", "line 1 column 11"),
+    ] {
+        let problem = send(&bench, Some("application/json"), body.to_owned())
+            .await
+            .assert_problem(400, "malformed-json");
+        assert!(problem["detail"].as_str().expect("text").contains(place), "{body}: {problem}");
+    }
+    let broken = futures::stream::iter([Ok("{\"prompt\":"), Err(std::io::Error::other("a secret cause"))]);
+    let answer = send(&bench, Some("application/json"), Body::from_stream(broken)).await;
+    let problem = answer.assert_problem(400, "malformed-json");
+    assert_eq!(problem["detail"], "It cannot be read: it broke off before its end.");
+    assert_eq!(bench.engine.started(), 0);
+}
+
+/// What a body is refused for: `[(parameter, detail)]`.
+async fn refused(bench: &Bench, body: impl Into<Body>) -> Value {
+    let problem = send(bench, Some("application/json"), body).await.assert_problem(400, "invalid-request");
+    let errors = problem["errors"].as_array().expect("a list").iter();
+    errors.map(|error| json!([error["parameter"], error["detail"]])).collect()
+}
+
+#[tokio::test]
+async fn one_thing_wrong() {
+    let bench = Bench::new();
+    let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
+    let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
+    for (member, value, detail) in [
+        ("prompt", json!(7), text),
+        ("prompt", json!(""), "must not be empty"),
+        ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; this one has 2001"),
+        ("negative_prompt", json!(["y"]), text),
+        ("width", json!("64"), whole),
+        ("width", json!(64.5), whole),
+        ("width", json!(65), "must be a multiple of 8"),
+        ("height", json!(1e30), "must be between 64 and 16384"),
+        ("steps", json!(true), whole),
+        ("steps", json!(0), "must be between 1 and 150"),
+        ("guidance", json!("7"), number),
+        ("guidance", json!(30.5), "must be between 0 and 30"),
+        ("seed", json!(-1), "must be between 0 and 9007199254740991"),
+        ("seed", json!(u64::MAX), "must be between 0 and 9007199254740991"),
+        ("n", json!(0), "must be between 1 and 10"),
+        ("n", json!(11), "must be between 1 and 10"),
+        ("n", json!({}), whole),
+        ("format", json!("gif"), "must be one of jpeg, png, webp"),
+        ("format", json!(1), "must be one of jpeg, png, webp"),
+        ("format", json!(""), "must not be empty"),
+        ("expires_in", json!(604_801), "must be between 1 and 604800"),
+        ("coalesce", json!("true"), "must be true or false"),
+        ("coalesce", json!(1), "must be true or false"),
+        ("deadline", json!(0), "must be between 1 and 86400"),
+        ("deadline", json!(86_401), "must be between 1 and 86400"),
+        ("deadline", json!("1h"), whole),
+        ("Prompt", json!("x"), &unknown),
+        ("size", json!("1024x1024"), &unknown),
+    ] {
+        let mut body = json!({"prompt": "x"});
+        body[member] = value;
+        let wrong = refused(&bench, body.to_string()).await;
+        assert_eq!(wrong, json!([[member, detail]]), "{body}");
+    }
+    assert_eq!(refused(&bench, "{}").await, json!([["prompt", "is required"]]));
+    assert_eq!(
+        refused(&bench, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
+        json!([["steps", "was given more than once"]])
+    );
+    assert_eq!(bench.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn everything_wrong_is_told_at_once() {
+    let wrong = refused(&Bench::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
+    let expected = json!([
+        ["width", "must be a whole number"],
+        ["cat", format!("is not a parameter of this call; it knows {KNOWN}")],
+        ["deadline", "must be between 1 and 86400"],
+        ["prompt", "is required"],
+        ["steps", "must be between 1 and 150"],
+    ]);
+    assert_eq!(wrong, expected);
+}
+
+#[tokio::test]
+async fn what_is_null_is_not_given() {
+    let body = json!({"prompt": "x", "seed": null, "n": null, "format": null, "width": 64.0});
+    let answer = Bench::new().post(&body, &[]).await;
+    assert_eq!((answer.status().as_u16(), &answer.json()["format"]), (201, &json!(Format::default())));
+}

@@ -1,0 +1,113 @@
+//! Who is let in.
+
+use time::{Duration, OffsetDateTime};
+use tintype_service::ledger::key::{ApiKey, NewKey};
+use tintype_service::ledger::policy::Policy;
+
+use crate::Bench;
+
+const ID: &str = "019aaf60-ac00-7000-8000-000000000000";
+
+/// Every call that takes a key.
+fn calls() -> Vec<(&'static str, String)> {
+    let image = |rest: &str| format!("/v1/images/{ID}{rest}");
+    vec![
+        ("GET", "/generate?prompt=x".into()),
+        ("GET", "/?prompt=x".into()),
+        ("POST", "/v1/images".into()),
+        ("GET", "/v1/images".into()),
+        ("GET", image("")),
+        ("GET", image("/content")),
+        ("GET", image("/events")),
+        ("POST", image("/cancel")),
+        ("DELETE", image("")),
+        ("POST", "/v1/keys".into()),
+        ("GET", "/v1/keys".into()),
+        ("GET", "/v1/keys/x".into()),
+        ("DELETE", "/v1/keys/x".into()),
+        ("GET", "/v1/usage".into()),
+        ("GET", "/metrics".into()),
+    ]
+}
+
+#[tokio::test]
+async fn without_a_key_only_health_and_the_hint() {
+    let bench = Bench::keyed();
+    for (method, path) in calls() {
+        let answer = bench.send(method, &path, &[]).await;
+        let problem = answer.assert_problem(401, "unauthenticated");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"tintype\""), "{method} {path}");
+        assert!(problem["detail"].as_str().expect("text").contains("carries no key"), "{problem}");
+    }
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(bench.get(path).await.status(), 200, "{path}");
+    }
+    assert_eq!(bench.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn the_answer_says_what_is_wrong_with_the_key() {
+    let bench = Bench::keyed();
+    let now = OffsetDateTime::now_utc();
+    let make = async |expires| {
+        let new =
+            NewKey { name: "acme".into(), owner: None, expires, admin: false, policy: Policy::default() };
+        let (key, record) = bench.ledger.create_key(new, now).await.expect("a key");
+        (key.secret().expose().to_owned(), record.id)
+    };
+    let (good, _) = make(None).await;
+    let (expired, _) = make(Some(now - Duration::SECOND)).await;
+    let (revoked, id) = make(None).await;
+    bench.ledger.revoke_key(&id, now).await.expect("revoked");
+    let unknown = ApiKey::generate().expect("random numbers").secret().expose().to_owned();
+    let bearer = |key: &str| ("authorization", format!("Bearer {key}"));
+    let plain = |key: &str| ("x-api-key", key.to_owned());
+    for (headers, fault) in [
+        (vec![bearer("hunter2")], "malformed"),
+        (vec![bearer("")], "malformed"),
+        (vec![plain(&good[..51])], "malformed"),
+        (vec![bearer(&unknown)], "unknown"),
+        (vec![plain(&expired)], "expired"),
+        (vec![bearer(&revoked)], "revoked"),
+        (vec![("authorization", format!("Basic {good}"))], "only"),
+        (vec![("authorization", good.clone())], "only"),
+        (vec![bearer(&good), plain(&unknown)], "differ"),
+        (vec![("authorization", "Bearer \u{e9}".to_owned())], "characters"),
+    ] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = bench.send("GET", "/v1/images", &headers).await;
+        let problem = answer.assert_problem(401, "unauthenticated");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"tintype\""));
+        assert!(problem["detail"].as_str().expect("text").contains(fault), "{fault}: {problem}");
+    }
+    for headers in [vec![bearer(&good)], vec![plain(&good)], vec![bearer(&good), plain(&good)]] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(bench.send("GET", "/v1/images", &headers).await.status(), 200, "{headers:?}");
+    }
+}
+
+/// Also where none is needed: whoever sends one means to be somebody.
+#[tokio::test]
+async fn a_key_that_is_sent_has_to_be_good() {
+    let bench = Bench::new();
+    assert_eq!(bench.get("/v1/images").await.status(), 200);
+    bench.send("GET", "/v1/images", &[("x-api-key", "x")]).await.assert_problem(401, "unauthenticated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_another_customers_is_not_there() {
+    let bench = Bench::keyed();
+    let (name, mine) = bench.key(Policy::default()).await;
+    let (_, theirs) = bench.key(Policy::default()).await;
+    let made = bench.send("GET", "/generate?prompt=x", &[(name, &mine)]).await.json();
+    let path = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
+    for (method, rest) in
+        [("GET", ""), ("GET", "/content"), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")]
+    {
+        let answer = bench.send(method, &format!("{path}{rest}"), &[(name, &theirs)]).await;
+        answer.assert_problem(404, "not-found");
+    }
+    let list = bench.send("GET", "/v1/images", &[(name, &theirs)]).await.json();
+    assert_eq!(list, serde_json::json!({ "data": [] }));
+    assert_eq!(bench.send("GET", &path, &[(name, &mine)]).await.json()["id"], made["id"]);
+}

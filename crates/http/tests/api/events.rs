@@ -1,0 +1,208 @@
+//! A job as it happens.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tintype_core::picture::{Encoded, Format};
+use tintype_service::ServiceSettings;
+use tintype_testing::{Fault, NullEngine};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use crate::{Bench, SECOND};
+
+/// An event as it was sent.
+#[derive(Debug)]
+struct Event {
+    id: String,
+    name: String,
+    data: Value,
+}
+
+fn slow() -> Bench {
+    Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
+}
+
+async fn start(bench: &Bench, body: Value) -> String {
+    let answer = bench.post(&body, &[("prefer", "respond-async")]).await;
+    answer.header("location").expect("a path").to_owned()
+}
+
+/// Every event until the stream ends.
+async fn watch(bench: &Bench, job: &str) -> Vec<Event> {
+    let answer = bench.get(&format!("{job}/events")).await;
+    assert_eq!((answer.status().as_u16(), answer.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+    read(&answer.text)
+}
+
+fn read(text: &str) -> Vec<Event> {
+    let blocks = text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
+    blocks
+        .map(|block| {
+            let field = |name: &str| {
+                let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                line.unwrap_or_else(|| panic!("{name} in {block}")).to_owned()
+            };
+            let data = serde_json::from_str(&field("data")).expect("JSON");
+            Event { id: field("id"), name: field("event"), data }
+        })
+        .collect()
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    let mut names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+    names.dedup();
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_watched_from_the_queue_to_its_end() {
+    let bench = slow();
+    start(&bench, json!({"prompt": "x"})).await;
+    let second = start(&bench, json!({"prompt": "y"})).await;
+    let third = start(&bench, json!({"prompt": "z"})).await;
+    sleep(SECOND / 2).await;
+    let (events, later) = tokio::join!(watch(&bench, &second), watch(&bench, &third));
+    assert_eq!(names(&events), ["queued", "started", "progress", "succeeded"]);
+    assert_eq!(events[0].data, json!({"position": 0}));
+    let steps: Vec<_> = events.iter().filter_map(|event| event.data["step"].as_u64()).collect();
+    assert!(steps.is_sorted() && steps.last() == Some(&4), "{steps:?}");
+    assert!(events.iter().filter(|event| event.name == "progress").all(|event| event.data["steps"] == 4));
+    let end = events.last().expect("an end");
+    assert_eq!(end.id, "end");
+    assert_eq!((&end.data["status"], &end.data["prompt"]), (&json!("succeeded"), &json!("y")));
+    assert!(end.data["images"][0]["url"].is_string(), "{}", end.data);
+    let ids: Vec<u64> =
+        events[..events.len() - 1].iter().map(|event| event.id.parse().expect("a number")).collect();
+    assert_eq!(ids, (1..events.len() as u64).collect::<Vec<_>>());
+
+    // One that waits longer hears that it moves up.
+    let places: Vec<_> =
+        later.iter().filter(|event| event.name == "queued").map(|event| &event.data).collect();
+    assert_eq!(places, [&json!({"position": 1}), &json!({"position": 0})]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_will_be_is_seen_early() {
+    let bench = slow();
+    let job = start(&bench, json!({"prompt": "x", "steps": 10})).await;
+    let events = watch(&bench, &job).await;
+    let previews: Vec<_> = events.iter().filter(|event| event.data["preview"].is_string()).collect();
+    assert!((1..=10).contains(&previews.len()), "{}", previews.len());
+    for event in previews {
+        assert_eq!((event.name.as_str(), &event.data["picture"]), ("progress", &json!(0)));
+        let url = event.data["preview"].as_str().expect("text");
+        let base64 = url.strip_prefix("data:image/jpeg;base64,").expect("a JPEG").as_bytes();
+        let bytes = base64_simd::STANDARD.decode_to_vec(base64).expect("base64").into();
+        let pixels = tintype_picture::decode(&Encoded { format: Format::Jpeg, bytes }).expect("a JPEG");
+        assert_eq!((pixels.width(), pixels.height()), (NullEngine::PREVIEW_SIDE, NullEngine::PREVIEW_SIDE));
+        // The null engine's previews get lighter with every step.
+        let expected = event.data["step"].as_u64().expect("a number") * 255 / 10;
+        assert!(u64::from(pixels.rgb()[0]).abs_diff(expected) <= 26 + 3, "{} at {expected}", pixels.rgb()[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_gets_what_is_now() {
+    let bench = slow();
+    let job = start(&bench, json!({"prompt": "x"})).await;
+    sleep(SECOND * 5 / 2).await;
+    let events = watch(&bench, &job).await;
+    assert_eq!(names(&events), ["started", "progress", "succeeded"]);
+    assert_eq!(events[1].data, json!({"step": 2, "steps": 4}));
+
+    let again = watch(&bench, &job).await;
+    assert_eq!(names(&again), ["succeeded"]);
+    // A browser comes back after every end. One that has seen the end is told not to.
+    let seen = bench.send("GET", &format!("{job}/events"), &[("last-event-id", "end")]).await;
+    assert_eq!((seen.status().as_u16(), seen.text.as_str()), (204, ""));
+    let before = bench.send("GET", &format!("{job}/events"), &[("last-event-id", "3")]).await;
+    assert_eq!(names(&read(&before.text)), ["succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_ends_are_told_too() {
+    let failing = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
+    let job = start(&failing, json!({"prompt": "x"})).await;
+    let events = watch(&failing, &job).await;
+    let end = events.last().expect("an end");
+    assert_eq!((end.name.as_str(), &end.data["error"]["reason"]), ("failed", &json!("engine")));
+
+    let bench = slow();
+    start(&bench, json!({"prompt": "x"})).await;
+    let job = start(&bench, json!({"prompt": "y"})).await;
+    let (events, _) = tokio::join!(watch(&bench, &job), async {
+        sleep(SECOND).await;
+        bench.send("POST", &format!("{job}/cancel"), &[]).await
+    });
+    assert_eq!(names(&events), ["queued", "canceled"]);
+
+    // One that is deleted is not there to be told of.
+    let job = start(&bench, json!({"prompt": "z"})).await;
+    let (events, _) = tokio::join!(watch(&bench, &job), async {
+        sleep(SECOND).await;
+        bench.send("DELETE", &job, &[]).await
+    });
+    assert!(events.iter().all(|event| event.name == "queued"), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watching_ends_with_the_server() {
+    let bench = slow();
+    start(&bench, json!({"prompt": "x", "steps": 100})).await;
+    let job = start(&bench, json!({"prompt": "y"})).await;
+    let (events, ()) = tokio::join!(timeout(SECOND * 20, watch(&bench, &job)), async {
+        sleep(SECOND * 2).await;
+        bench.service.drain(SECOND * 3).await;
+    });
+    assert_eq!(names(&events.expect("an end in time")), ["queued"]);
+    bench.get(&format!("{job}/events")).await.assert_problem(503, "shutting-down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_broken() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND * 100));
+    let job = start(&bench, json!({"prompt": "x"})).await;
+    let request = Request::get(format!("{job}/events")).body(Body::empty()).expect("a request");
+    let response = bench.router.clone().oneshot(request).await.expect("infallible");
+    let mut stream = response.into_body().into_data_stream();
+    let mut comments = 0;
+    while let Ok(Some(bytes)) = timeout(Duration::from_secs(16), stream.next()).await {
+        comments += usize::from(bytes.expect("bytes").starts_with(b":"));
+        if comments == 3 {
+            return;
+        }
+    }
+    panic!("{comments} comments, then nothing for more than 15 s");
+}
+
+/// Whoever only looks does not keep a job alive that nobody waits for.
+#[tokio::test(start_paused = true)]
+async fn watching_is_not_waiting() {
+    let bench = slow();
+    let client = timeout(SECOND * 2, bench.get("/generate?prompt=x&steps=60"));
+    let (hung_up, events) = tokio::join!(client, async {
+        sleep(SECOND).await;
+        let job = bench.get("/v1/images").await.json()["data"][0]["id"].as_str().expect("one").to_owned();
+        watch(&bench, &format!("/v1/images/{job}")).await
+    });
+    assert!(hung_up.is_err());
+    assert_eq!(names(&events).last(), Some(&"canceled"), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_says_the_same_without_the_events() {
+    let bench = slow();
+    let job = start(&bench, json!({"prompt": "x"})).await;
+    let request = Request::head(format!("{job}/events")).body(Body::empty()).expect("a request");
+    let response = bench.router.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), 200);
+    let body = timeout(SECOND, response.into_body().collect()).await.expect("no events to wait for");
+    assert!(body.expect("a body").to_bytes().is_empty());
+}

@@ -1,0 +1,102 @@
+//! A key's limits: what is told of them, and what they refuse.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tintype_service::ledger::policy::Policy;
+
+use crate::{Answer, Bench};
+
+/// Limits as they are written.
+fn policy(json: Value) -> Policy {
+    serde_json::from_value(json).expect("limits")
+}
+
+fn problem_with_limit(answer: &Answer, (status, kind): (u16, &str), limit: &str) -> Value {
+    let problem = answer.assert_problem(status, kind);
+    assert_eq!(problem["limit"], limit, "{problem}");
+    assert_eq!(
+        problem["retry_after"].as_u64().map(|seconds| seconds.to_string()).as_deref(),
+        answer.header("retry-after")
+    );
+    problem
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate() {
+    let bench = Bench::keyed();
+    let (name, key) = bench.key(policy(json!({"rate": "2/day"}))).await;
+    for left in [1, 0] {
+        let answer = bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text);
+        assert_eq!(answer.header("ratelimit-policy"), Some(r#""rate";q=2;w=86400"#));
+        let told = answer.header("ratelimit").expect("told").to_owned();
+        assert!(told.starts_with(&format!(r#""rate";r={left};t="#)), "{told}");
+    }
+    for answer in [
+        bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await,
+        bench.post(&json!({"prompt": "x"}), &[(name, &key)]).await,
+    ] {
+        let problem = problem_with_limit(&answer, (429, "rate-limited"), "rate 2/day");
+        let seconds = problem["retry_after"].as_i64().expect("a number");
+        assert!((43_190..=43_200).contains(&seconds), "{problem}");
+        let at =
+            OffsetDateTime::parse(problem["retry_at"].as_str().expect("text"), &Rfc3339).expect("RFC 3339");
+        assert!(((at - OffsetDateTime::now_utc()).whole_seconds() - seconds).abs() <= 3, "{problem}");
+        assert_eq!(answer.header("ratelimit-policy"), Some(r#""rate";q=2;w=86400"#));
+        assert!(answer.header("ratelimit").is_some_and(|left| left.starts_with(r#""rate";r=0;t="#)));
+    }
+    // Looking is free.
+    assert_eq!(bench.send("GET", "/v1/images", &[(name, &key)]).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_at_once() {
+    let bench = Bench::keyed();
+    let (name, key) = bench.key(policy(json!({"concurrency": 1}))).await;
+    let first = bench.post(&json!({"prompt": "x"}), &[(name, &key), ("prefer", "respond-async")]).await;
+    assert_eq!((first.status().as_u16(), first.header("ratelimit")), (202, Some(r#""concurrency";r=0"#)));
+    let second = bench.post(&json!({"prompt": "y"}), &[(name, &key)]).await;
+    let problem = problem_with_limit(&second, (429, "too-many-jobs"), "concurrency 1");
+    assert_eq!((second.header("retry-after"), &problem["retry_at"]), (Some("1"), &Value::Null));
+    assert_eq!(second.header("ratelimit-policy"), Some(r#""concurrency";q=1;qu="concurrent-requests""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn budgets() {
+    let bench = Bench::keyed();
+    // As long as nothing was measured, ten minutes are reserved.
+    let (name, small) = bench.key(policy(json!({"budgets": ["599s/day"]}))).await;
+    let never = bench.send("GET", "/generate?prompt=x", &[(name, &small)]).await;
+    let problem = problem_with_limit(&never, (402, "budget-spent"), "budget 599s/day");
+    assert_eq!((never.header("retry-after"), &problem["retry_at"]), (None, &Value::Null));
+    assert!(problem["detail"].as_str().expect("text").contains("more than"), "{problem}");
+
+    let (name, key) = bench.key(policy(json!({"rate": "60/min", "budgets": ["600s/month"]}))).await;
+    let good = bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await;
+    assert_eq!(good.status(), 200, "{}", good.text);
+    let items: Vec<_> = good.header("ratelimit").expect("told").split(", ").map(str::to_owned).collect();
+    assert!(
+        items.len() == 2 && items.iter().any(|item| item.starts_with("\"engine-month\";r=0;t=")),
+        "{items:?}"
+    );
+    // It took 4 s of it; now a job of 150 s is foreseen, and then no other.
+    let long =
+        bench.post(&json!({"prompt": "x", "steps": 150}), &[(name, &key), ("prefer", "respond-async")]).await;
+    assert_eq!(long.status(), 202, "{}", long.text);
+    for steps in [150, 150, 150] {
+        bench
+            .post(&json!({"prompt": "x", "steps": steps}), &[(name, &key), ("prefer", "respond-async")])
+            .await;
+    }
+    let answer = bench.post(&json!({"prompt": "y", "steps": 150}), &[(name, &key)]).await;
+    let problem = problem_with_limit(&answer, (402, "budget-spent"), "budget 600s/month");
+    assert!(problem["retry_after"].as_u64().is_some_and(|seconds| seconds <= 31 * 86_400), "{problem}");
+    assert!(problem["retry_at"].as_str().is_some_and(|at| at.ends_with("-01T00:00:00Z")), "{problem}");
+}
+
+#[tokio::test]
+async fn without_limits_nothing_is_told() {
+    let answer = Bench::new().get("/generate?prompt=x").await;
+    assert_eq!((answer.header("ratelimit"), answer.header("ratelimit-policy")), (None, None));
+}
