@@ -9,7 +9,7 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tintype_ledger::Load;
 use tintype_ledger::id::KeyId;
@@ -76,9 +76,14 @@ pub(crate) struct Metrics {
     names: Mutex<HashMap<KeyId, String>>,
 }
 
-/// From a millisecond to about nine minutes.
+/// The upper bounds of what is measured in seconds: from an answer out of the ledger to the longest job.
+const SECONDS: [f64; 18] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0,
+    600.0,
+];
+
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 3.0, 13))
+    Histogram::new(SECONDS)
 }
 
 impl Metrics {

@@ -1,6 +1,7 @@
 //! What jobs take: measured, foreseen, and in money.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tintype_core::request::GenerateRequest;
@@ -10,6 +11,8 @@ use tintype_ledger::money::{Amount, Spend};
 const UNMEASURED: Duration = Duration::from_secs(5);
 /// The share of the newest job in the averages.
 const NEWEST: f64 = 0.2;
+/// Most shapes that are remembered; a client that asks for every size there is must not fill the memory.
+const SHAPES: usize = 1_000;
 /// The least that is reserved: below it a job is mostly what it takes to begin one.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -22,11 +25,20 @@ pub(crate) struct Estimates {
 }
 
 /// Exponential averages, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Measured {
     per_job: Option<f64>,
     /// Per pixel and step.
     per_work: Option<f64>,
+    /// Of jobs of the same shape.
+    alike: HashMap<Shape, f64>,
+}
+
+/// What decides how long a job takes: width, height, steps, pictures, and whether guidance doubles each step.
+type Shape = (u32, u32, u32, u32, bool);
+
+fn shape(request: &GenerateRequest) -> Shape {
+    (request.width, request.height, request.steps, request.n, request.guidance > 1.0)
 }
 
 /// `width × height × steps × n`; decoding counts as one step more.
@@ -43,16 +55,25 @@ impl Estimates {
     /// Learns from a job whose engine time was `took`.
     pub(crate) fn learn(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut measured = self.measured();
         let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST * (new - old));
         measured.per_job = Some(average(measured.per_job, took));
         measured.per_work = Some(average(measured.per_work, took / work(request)));
+        let shape = shape(request);
+        let alike = average(measured.alike.get(&shape).copied(), took);
+        if measured.alike.len() >= SHAPES && !measured.alike.contains_key(&shape) {
+            measured.alike.clear();
+        }
+        measured.alike.insert(shape, alike);
     }
 
-    /// What to reserve for a job: as much as others took for the same work, or the per-job maximum as long as none was
-    /// measured.
+    /// What to reserve for a job: as much as jobs like it took, or by its work as much as others did, or the per-job maximum
+    /// as long as none was measured.
     pub(crate) fn reserve(&self, request: &GenerateRequest) -> Spend {
-        let foreseen = self.measured().per_work.map(|per_work| per_work * work(request));
+        let measured = self.measured();
+        let alike = measured.alike.get(&shape(request)).copied();
+        let foreseen = alike.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
+        drop(measured);
         let foreseen = foreseen.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         self.spend(foreseen.unwrap_or(self.max_job).max(LEAST).min(self.max_job))
     }
@@ -73,8 +94,8 @@ impl Estimates {
         Spend { engine_ms, amount }
     }
 
-    fn measured(&self) -> Measured {
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,8 +119,10 @@ mod tests {
         assert_eq!((reserved.engine_ms, reserved.amount), (600_000, "300usd".parse().ok()));
         estimates.learn(&request(9), Duration::from_secs(20));
         assert_eq!(estimates.reserve(&request(9)).engine_ms, 20_000);
-        assert_eq!(estimates.reserve(&request(19)).engine_ms, 40_000);
-        assert_eq!(estimates.next_place(2), Duration::from_secs(10));
+        assert_eq!(estimates.reserve(&request(19)).engine_ms, 40_000, "by its work");
+        estimates.learn(&request(19), Duration::from_secs(30));
+        assert_eq!(estimates.reserve(&request(19)).engine_ms, 30_000, "by its like");
+        assert_eq!(estimates.next_place(2), Duration::from_secs(11));
     }
 
     #[test]
