@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         |shape| noise.normal(shape.clone(), &Device::Cpu),
         |_| {
             marks.push(Clock::now());
-            Next::Continue
+            Ok(Next::Continue)
         },
     )?;
     let mut steps: Vec<Seconds> = marks.windows(2).map(|pair| pair[0].until(&pair[1])).collect();

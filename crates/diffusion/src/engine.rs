@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Preview, Progress};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
 use crate::defaults::Defaults;
 use crate::noise::Noise;
-use crate::pipeline::{Next, Pipeline};
+use crate::pipeline::{Moment, Next, Pipeline};
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per slot.
@@ -172,12 +172,22 @@ fn make(
     for picture in 0..request.n {
         let mut noise = Noise::new(request.seed.value() + u64::from(picture));
         let noise = |shape: &candle_core::Shape| noise.normal(shape.clone(), &Device::Cpu);
-        let between = |done: usize| {
-            if done > 0 {
-                let done = picture * request.steps + done as u32;
+        let between = |moment: Moment| {
+            if moment.done > 0 {
+                let done = picture * request.steps + moment.done as u32;
                 observer.progress(Progress::Step { done, of: request.steps * request.n });
             }
-            if observer.is_abandoned() { Next::Stop } else { Next::Continue }
+            if observer.is_abandoned() {
+                return Ok(Next::Stop);
+            }
+            if moment.done > 0
+                && observer.wants_preview()
+                && let Some(sample) = moment.clean_sample()?
+            {
+                let pixels = pipeline.preview(&sample, width, height)?;
+                observer.preview(Preview { picture, pixels });
+            }
+            Ok(Next::Continue)
         };
         match pipeline.denoise(&conditioning, course, noise, between).map_err(error)? {
             Some(sample) => latents.push(sample),

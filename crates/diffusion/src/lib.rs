@@ -17,6 +17,7 @@ mod layers;
 pub mod noise;
 mod options;
 pub mod pipeline;
+mod preview;
 pub mod schedule;
 pub mod text;
 pub mod vae;

@@ -60,6 +60,7 @@ fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
     let clean = clean(config.prediction, from);
     Step {
         input: 1.0 / from.hypot(1.0),
+        clean,
         next: Linear { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
         from_noise: up,
         ..Step::default()

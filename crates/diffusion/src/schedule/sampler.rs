@@ -85,6 +85,18 @@ impl Sampler {
         if *input == 1.0 { Ok(sample.clone()) } else { sample * *input }
     }
 
+    /// What the model's output at step `step` hints at: `sample` without the noise that the model sees in it.
+    ///
+    /// # Errors
+    /// If there is no such step, or the tensor library fails.
+    pub fn clean_sample(&self, step: usize, sample: &Tensor, model_output: &Tensor) -> Result<Tensor> {
+        let clean = self.at(step)?.clean.of(sample, model_output)?;
+        match self.clip {
+            Some(clip) => clean.clamp(-clip, clip),
+            None => Ok(clean),
+        }
+    }
+
     /// Takes step `step`, from 0, each once and in order: from `sample` and what the model said about it to the sample with less
     /// noise. `noise` is standard normal and of the sample's shape; it is needed if [`needs_noise`](Sampler::needs_noise) says so.
     ///
@@ -100,10 +112,7 @@ impl Sampler {
         let numbers = self.at(step)?.clone();
         let mut next = numbers.next.of(sample, model_output)?;
         if numbers.from_clean != 0.0 {
-            let mut clean = numbers.clean.of(sample, model_output)?;
-            if let Some(clip) = self.clip {
-                clean = clean.clamp(-clip, clip)?;
-            }
+            let clean = self.clean_sample(step, sample, model_output)?;
             next = (next + (&clean * numbers.from_clean)?)?;
             if numbers.from_before != 0.0 {
                 let Some(before) = &self.before else {

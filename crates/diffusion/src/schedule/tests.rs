@@ -80,6 +80,50 @@ fn way(golden: &Golden, name: &str, mut sampler: Sampler) {
     assert!(sampler.step(inputs.len(), &sample, &sample, None).is_err(), "{name}: a step too many");
 }
 
+/// With a model that is always right, the clean sample is there from the first step.
+#[test]
+fn the_clean_sample_is_what_the_noise_was_added_to() {
+    let (clean, noise) = (0.75, -1.5);
+    for class in ["DDIM", "EulerDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep"] {
+        for prediction in ["epsilon", "v_prediction", "sample"] {
+            if (class, prediction) == ("EulerAncestralDiscrete", "sample") {
+                continue;
+            }
+            let config = with(&format!("{class}Scheduler"), json!({"prediction_type": prediction}));
+            let plan = schedule(&config).expect("a schedule").plan(5).expect("a plan");
+            for (step, ratio) in plan.sigmas().iter().take(5).enumerate() {
+                let (alpha, sigma) = (1.0 / ratio.hypot(1.0), ratio / ratio.hypot(1.0));
+                let sample = match class.starts_with("Euler") {
+                    true => clean + ratio * noise,
+                    false => alpha * clean + sigma * noise,
+                };
+                let output = match prediction {
+                    "epsilon" => noise,
+                    "v_prediction" => alpha * noise - sigma * clean,
+                    _ => clean,
+                };
+                let tensor =
+                    |number: f64| Tensor::new(&[number], &candle_core::Device::Cpu).expect("a number");
+                let found =
+                    plan.clean_sample(step, &tensor(sample), &tensor(output)).expect("a clean sample");
+                let found = found.to_vec1::<f64>().expect("f64");
+                near(&format!("{class}, {prediction}, step {step}"), &found, &[clean], 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clean_sample_is_cut_off_where_the_configuration_says_so() {
+    let options = json!({"clip_sample": true, "clip_sample_range": 2.0, "prediction_type": "sample"});
+    let plan = schedule(&with("DDIMScheduler", options)).expect("a schedule").plan(1).expect("a plan");
+    let (sample, output) = (Tensor::new(&[0f32; 3], &candle_core::Device::Cpu), [-3.0f32, 1.0, 9.0]);
+    let sample = sample.expect("numbers");
+    let output = Tensor::new(&output, sample.device()).expect("numbers");
+    let found = plan.clean_sample(0, &sample, &output).expect("a clean sample");
+    assert_eq!(numbers(&found), [-2.0, 1.0, 2.0]);
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     for (class, options, named) in [

@@ -1,12 +1,16 @@
-//! The models and tensors under `goldens/models`, and how far apart numbers are.
+//! The models and tensors under `goldens/models`, engines that run them, and how far apart numbers are.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
-use tintype_diffusion::ModelFiles;
+use tintype_core::engine::{Engine, Generated};
+use tintype_core::picture::{Picture, Pixels};
+use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
 /// Those with all parts.
 pub(crate) const FAMILIES: [&str; 4] = ["sd15", "sd21-v", "turbo", "builtin"];
@@ -21,6 +25,31 @@ pub(crate) fn files(family: &str) -> ModelFiles {
 
 pub(crate) fn tensors(family: &str, file: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(folder(family).join(file), &Device::Cpu).expect("tensors")
+}
+
+/// The engine with one of the families.
+pub(crate) fn engine(family: &str) -> DiffusionEngine {
+    let options = EngineOptions { threads: Some(2), ..EngineOptions::default() };
+    DiffusionEngine::load(family, files(family), options).expect("an engine")
+}
+
+/// What the draft asks for, a red cat if it does not say.
+pub(crate) fn request(engine: &DiffusionEngine, draft: Draft) -> Arc<GenerateRequest> {
+    let prompt = draft.prompt.or_else(|| Some("a red cat".into()));
+    let limits = Limits { max_pixels: 1 << 20, max_work: u64::MAX };
+    Arc::new(Draft { prompt, ..draft }.check(engine.model(), &limits, 1).expect("a valid request"))
+}
+
+/// The pictures that an engine made.
+pub(crate) fn pixels(generated: &Generated) -> Vec<&Pixels> {
+    let mut all = Vec::new();
+    for picture in &generated.pictures {
+        match picture {
+            Picture::Pixels(pixels) => all.push(pixels),
+            Picture::Encoded(_) => panic!("a local engine makes pixels"),
+        }
+    }
+    all
 }
 
 /// A copy of a model that a test may change.

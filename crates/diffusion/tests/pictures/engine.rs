@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use futures::executor::block_on;
 use tintype_core::engine::{Engine, EngineError, Generated, Observer, Progress, Warning};
-use tintype_core::picture::{Picture, Pixels};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::Draft;
 use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
-use crate::common::{copy, files};
+use crate::common::{copy, engine, pixels, request};
 
 /// Remembers what it is told, and loses interest after a number of steps.
 #[derive(Default)]
@@ -34,31 +33,9 @@ impl Observer for Follower {
     }
 }
 
-fn engine(family: &str) -> DiffusionEngine {
-    let options = EngineOptions { threads: Some(2), ..EngineOptions::default() };
-    DiffusionEngine::load(family, files(family), options).expect("an engine")
-}
-
-fn request(engine: &DiffusionEngine, draft: Draft) -> Arc<GenerateRequest> {
-    let prompt = draft.prompt.or_else(|| Some("a red cat".into()));
-    let limits = Limits { max_pixels: 1 << 20, max_work: u64::MAX };
-    Arc::new(Draft { prompt, ..draft }.check(engine.model(), &limits, 1).expect("a valid request"))
-}
-
 fn generate(engine: &DiffusionEngine, draft: Draft) -> Generated {
     let follower = Arc::new(Follower::default());
     block_on(engine.generate(request(engine, draft), follower)).expect("pictures")
-}
-
-fn pixels(generated: &Generated) -> Vec<&Pixels> {
-    let mut all = Vec::new();
-    for picture in &generated.pictures {
-        match picture {
-            Picture::Pixels(pixels) => all.push(pixels),
-            Picture::Encoded(_) => panic!("a local engine makes pixels"),
-        }
-    }
-    all
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod common;
 mod engine;
 mod networks;
 mod pipelines;
+mod previews;

@@ -36,7 +36,7 @@ fn latents(family: &str, scheduler: &str, noise: &Tensor) -> (Pipeline, Tensor) 
         taken += 1;
         noise.get(taken - 1)
     };
-    let sample = pipeline.denoise(&conditioning, course, next_noise, |_| Next::Continue);
+    let sample = pipeline.denoise(&conditioning, course, next_noise, |_| Ok(Next::Continue));
     (pipeline, sample.expect("no error").expect("latents"))
 }
 
