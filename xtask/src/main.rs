@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 mod bench;
 mod edges;
+mod model;
 mod python;
 mod shell;
 mod stages;
@@ -22,6 +23,8 @@ cargo xtask <command>
   bench engine [FOLDER]
                   seconds per denoising step, decode and text encode, beside diffusers' on the same weights;
                   without FOLDER, Stable Diffusion 2.1-base's architecture with random weights
+  model eval [ARGS]
+                  what the built-in model can do, against its targets, and its contact sheets; `--help` lists ARGS
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn run() -> Result<()> {
         ["lint"] => stages::lint(),
         ["e2e", rest @ ..] => stages::end_to_end(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
+        ["model", "eval", rest @ ..] => model::eval(rest),
         [] | ["help" | "--help" | "-h"] => {
             shell::say(USAGE);
             Ok(())

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .preset import PRESETS
+from .paths import WEIGHTS
+from .preset import GUIDANCE, PRESETS, STEPS
 
 
 def main() -> None:
@@ -18,16 +19,20 @@ def main() -> None:
     commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
     denoiser_command = commands.add_parser("train", help="train or resume denoiser and text encoder")
     denoiser_command.add_argument("--minutes", type=float, required=True)
-    commands.add_parser("export", help="write the averaged weights to weights/")
+    export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
+    export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
+    commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
+    commands.add_parser("references", help="write what `cargo xtask model eval` compares with, and asks for")
     curve_command = commands.add_parser("curve", help="draw the training's history")
     curve_command.add_argument("path", type=Path)
     evaluate_command = commands.add_parser("evaluate", help="nearest neighbours of what weights/ draws for labels")
     evaluate_command.add_argument("--count", type=int, default=300)
+    evaluate_command.add_argument("--pictures", type=Path, help="judge those that `cargo xtask model eval` kept here")
     draw_command = commands.add_parser("sheet", help="draw a contact sheet, of the checkpoints or of weights/")
     draw_command.add_argument("path", type=Path)
     draw_command.add_argument("--shipped", action="store_true", help="draw with weights/, not the checkpoints")
-    draw_command.add_argument("--guidance", type=float, default=4.0)
-    draw_command.add_argument("--steps", type=int, default=20)
+    draw_command.add_argument("--guidance", type=float, default=GUIDANCE)
+    draw_command.add_argument("--steps", type=int, default=STEPS)
     draw_command.add_argument("--prompts", nargs="+", help="instead of the usual ones")
     arguments = parser.parse_args()
 
@@ -57,15 +62,23 @@ def main() -> None:
         case "export":
             from . import export
 
-            export.export(preset)
+            export.export(preset, arguments.to)
+        case "goldens":
+            from . import export, goldens
+
+            goldens.write(export.shipped(), WEIGHTS.with_name("goldens"))
+        case "references":
+            from . import references
+
+            references.write()
         case "curve":
             from . import curve
 
             curve.curve(preset, arguments.path)
         case "evaluate":
-            from . import evaluate, export
+            from . import evaluate
 
-            evaluate.evaluate(export.shipped(), arguments.count)
+            evaluate.evaluate(arguments.count, arguments.pictures)
         case "sheet":
             from . import export, sheet
 

@@ -26,7 +26,8 @@ def _pick(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
+    """The noun with its indefinite article, by its first letter."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"
 
 
@@ -34,7 +35,7 @@ def _thing_en(rng: np.random.Generator, item: Item) -> str:
     """The label, with an article as often as not; seldom only one of its keywords."""
     noun = _pick(rng, item.en_tags) if item.en_tags and rng.random() < 0.05 else item.en
     roll = rng.random()
-    return _article(noun) if roll < 0.5 else f"the {noun}" if roll < 0.55 else noun
+    return article(noun) if roll < 0.5 else f"the {noun}" if roll < 0.55 else noun
 
 
 def _thing_zh(rng: np.random.Generator, item: Item) -> str:
@@ -60,7 +61,7 @@ def english(rng: np.random.Generator, items: list[Item], background: int) -> str
     if background or rng.random() < 0.05:
         colour = COLOURS[background][0]
         if rng.random() < 0.75:
-            text += f" on {_article(colour)} background"
+            text += f" on {article(colour)} background"
         else:
             extras.append(f"{colour} background")
     return ", ".join([text, *extras])

@@ -1,5 +1,6 @@
 """Assembles the averaged weights into the diffusers layout that is shipped, in half precision."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from . import tokenizer, vae
+from . import goldens, tokenizer, vae
 from .denoiser import Model, scheduler
 from .latents import Latents, path
 from .loop import restore
 from .paths import WEIGHTS
-from .preset import Preset
+from .preset import GUIDANCE, STEPS, Preset
 
 
 def averaged_vae(preset: Preset) -> AutoencoderKL:
@@ -46,18 +47,38 @@ def pipeline(preset: Preset) -> StableDiffusionPipeline:
 
 
 def export(preset: Preset, folder: Path = WEIGHTS) -> None:
-    """Writes the shipped folder, whole or not at all."""
+    """Writes a model folder, whole or not at all, and its goldens beside it."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline(preset).to(torch.float16).save_pretrained(partial)
+    _say_defaults(partial / "model_index.json")
+    for config in partial.glob("*/config.json"):
+        _forget_origin(config)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     for part in sorted(folder.rglob("*.safetensors")):
         print(f"{part.stat().st_size / 1e6:7.2f} MB  {part.relative_to(folder)}")
+    goldens.write(shipped(folder), folder.with_name("goldens"))
 
 
-def shipped() -> StableDiffusionPipeline:
-    """The shipped folder, loaded as any user of diffusers would."""
-    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+def _say_defaults(index: Path) -> None:
+    """Adds the model's own steps and guidance; diffusers passes over names that begin with `_`."""
+    _rewrite(index, json.loads(index.read_text()) | {"_tintype": {"steps": STEPS, "guidance": GUIDANCE}})
+
+
+def _forget_origin(config: Path) -> None:
+    """Takes out the path on this machine that a part was loaded from."""
+    options = json.loads(config.read_text())
+    if options.pop("_name_or_path", None) is not None:
+        _rewrite(config, options)
+
+
+def _rewrite(file: Path, options: dict) -> None:
+    file.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n")
+
+
+def shipped(folder: Path = WEIGHTS) -> StableDiffusionPipeline:
+    """The shipped folder or another, loaded as any user of diffusers would."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

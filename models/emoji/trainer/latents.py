@@ -24,7 +24,7 @@ PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink
 SIDED = ("left", "right")
 
 
-def _plan(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
+def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
     """What to compose: placements, background, and the kind by which training draws."""
     rng = np.random.default_rng(seed)
     items, _ = fetch.load()
@@ -60,7 +60,7 @@ def _plan(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
 def cache(preset: Preset, vae: AutoencoderKL) -> None:
     """Writes `latents-PRESET.npz`: N×16×h×w float16 latents of unit variance, and what each shows."""
     _, pictures = fetch.load()
-    plan = _plan()
+    plan = planned()
     chunks = []
     for start in range(0, len(plan), 32):
         x = to_tensor([compose(pictures, *p[:2], preset.picture) for p in plan[start : start + 32]])

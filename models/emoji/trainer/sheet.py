@@ -8,13 +8,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from .preset import GUIDANCE, STEPS
+
 PROMPTS = [
     "a tiger", "a red apple", "机器人", "a rocket", "a house", "a volcano", "a guitar", "a dragon",
     "a panda", "a pizza", "老虎", "火箭", "a sunflower", "an octopus", "a cat face", "a bicycle",
     "a robot and a tiger", "机器人和火箭", "a fox on a blue background", "黄色背景上的吉他",
     "a cyborg tiger", "a birthday cake", "snowman", "a smiling face with sunglasses",
 ]  # fmt: skip
-STEPS, GUIDANCE = 20, 4.0
 
 
 @torch.no_grad()

@@ -1,0 +1,35 @@
+//! One picture straight from the pipeline, its latents in hand: the engine shows neither noise nor latents.
+
+use anyhow::{Result, bail};
+use candle_core::{Shape, Tensor};
+use tintype_core::picture::Pixels;
+use tintype_diffusion::pipeline::{Next, Pipeline};
+
+/// What is asked of the pipeline.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample<'a> {
+    pub(crate) prompt: &'a str,
+    pub(crate) negative_prompt: &'a str,
+    /// In pixels.
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) steps: usize,
+    pub(crate) guidance: f64,
+}
+
+impl Sample<'_> {
+    /// The latents, `[1, channels, height, width]`, and the picture that they become. `noise` is what it begins from.
+    pub(crate) fn draw(
+        &self,
+        pipeline: &Pipeline,
+        noise: impl FnMut(&Shape) -> candle_core::Result<Tensor>,
+    ) -> Result<(Tensor, Pixels)> {
+        let conditioning = pipeline.condition(self.prompt, self.negative_prompt, self.guidance)?;
+        let course = pipeline.course(self.width, self.height, self.steps);
+        let Some(latents) = pipeline.denoise(&conditioning, course, noise, |_| Ok(Next::Continue))? else {
+            bail!("stopped, though nobody said so");
+        };
+        let picture = pipeline.decode(&latents, self.width, self.height)?;
+        Ok((latents, picture))
+    }
+}

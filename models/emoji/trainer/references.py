@@ -1,0 +1,92 @@
+"""What `cargo xtask model eval` compares drawn pictures with, and the prompts that it draws them for.
+
+All of it follows from the data and the plan of what is composed of it, none of it from the weights.
+"""
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from . import fetch
+from .captions import article, held_out
+from .compose import COLOURS, compose, single
+from .fetch import Item
+from .first import FIRST
+from .latents import planned
+from .paths import REFERENCES
+
+SIDE, COLUMNS = 32, 36  # of a tile in pixels; of the atlas in tiles
+LABELS = 300
+PER_KIND = 10  # combinations of each kind in each language
+
+
+def write() -> None:
+    """Writes the training pictures as tiles, their names and which are asked for, and the combinations."""
+    items, pictures = fetch.load()
+    REFERENCES.mkdir(exist_ok=True)
+    atlas = Image.new("RGB", (COLUMNS * SIDE, math.ceil(len(items) / COLUMNS) * SIDE), "white")
+    for item in items:
+        on_white = compose(pictures, single(np.random.default_rng(0), item.index, plain=True), 0, pictures.shape[1])
+        tile = Image.fromarray(on_white).resize((SIDE, SIDE), Image.Resampling.BOX)
+        atlas.paste(tile, (item.index % COLUMNS * SIDE, item.index // COLUMNS * SIDE))
+    atlas.save(REFERENCES / "tiles.webp", lossless=True, quality=100, method=6)
+    things = [{"en": i.en, "zh": i.zh, "subgroup": i.subgroup} for i in items]
+    labels = np.random.default_rng(11).permutation(len(items))[:LABELS].tolist()
+    _write("things.json", {"labels": labels, "things": things})
+    _write("combinations.json", combinations(items))
+    size = sum(file.stat().st_size for file in REFERENCES.iterdir())
+    print(f"{len(items)} tiles, {len(labels)} labels, {size / 1e6:.2f} MB")
+
+
+def _write(name: str, content: object) -> None:
+    (REFERENCES / name).write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n")
+
+
+def load() -> tuple[list[dict], list[int], np.ndarray]:
+    """The things in the order of their tiles, which of them are asked for, and the tiles (N×32×32×3, uint8)."""
+    known = json.loads((REFERENCES / "things.json").read_text())
+    with Image.open(REFERENCES / "tiles.webp") as atlas:
+        rows = np.asarray(atlas.convert("RGB")).reshape(-1, SIDE, COLUMNS, SIDE, 3)
+    tiles = rows.swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)
+    return known["things"], known["labels"], tiles[: len(known["things"])]
+
+
+def combinations(items: list[Item]) -> list[str]:
+    """Prompts that training has no caption for, of things that it draws often.
+
+    Pairs are the held-out ones: no caption ever names both. A thing and a colour are those that no
+    composed picture shows together, so that no caption says them of one. (White is not among them:
+    captions of pictures on white say so at times.)
+    """
+    rng = np.random.default_rng(17)
+    first = [i.index for i in items if i.en in FIRST]
+    shown = {(place.index, background) for places, background, _ in planned() for place in places}
+    pairs = [(a, b) for a in first for b in first if a != b and held_out(a, b)]
+    coloured = [(i, colour) for i in first for colour in range(1, len(COLOURS)) if (i, colour) not in shown]
+    pairs = _apart(rng.permutation(pairs).tolist(), lambda pair: set(pair))
+    coloured = _apart(rng.permutation(coloured).tolist(), lambda choice: {choice[0]})
+
+    def english(index: int) -> str:
+        return article(items[index].en)
+
+    prompts = [f"{english(a)} and {english(b)}" for a, b in pairs[:PER_KIND]]
+    prompts += [f"{items[a].zh}和{items[b].zh}" for a, b in pairs[PER_KIND:]]
+    prompts += [f"{english(i)} on {article(COLOURS[colour][0])} background" for i, colour in coloured[:PER_KIND]]
+    prompts += [f"{COLOURS[colour][1]}背景上的{items[i].zh}" for i, colour in coloured[PER_KIND:]]
+    return prompts
+
+
+def _apart(choices: list[list[int]], things: Callable[[list[int]], set[int]]) -> list[list[int]]:
+    """The first `2 * PER_KIND` choices of which no two share a thing."""
+    taken: list[list[int]] = []
+    used: set[int] = set()
+    for choice in choices:
+        if used.isdisjoint(things(choice)):
+            taken.append(choice)
+            used |= things(choice)
+    if len(taken) < 2 * PER_KIND:
+        raise ValueError(f"only {len(taken)} combinations are apart")
+    return taken[: 2 * PER_KIND]
