@@ -173,9 +173,11 @@ impl Watcher {
             self.started = true;
             self.tell("started", &serde_json::json!({}));
         }
-        if let Some(steps) = Steps::of(progress) {
-            self.steps = Some(steps);
-            self.tell("progress", &Seen { steps: self.steps, picture: None, preview: None });
+        let all = self.follow.now.request.as_ref().map_or(0, |request| request.steps * request.n);
+        let steps = Some(Steps::of(progress, all));
+        if progress != Progress::Started && steps != self.steps {
+            self.steps = steps;
+            self.tell("progress", &Seen { steps, picture: None, preview: None });
         }
     }
 

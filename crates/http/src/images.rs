@@ -132,7 +132,7 @@ pub(crate) async fn content(
         Err(ServiceError::NoPictures) => {
             let image = app.service.image(&caller, id, DEFAULT_EXPIRY).await?;
             let ended = image.status.is_final();
-            return Err(if ended { Problem::Job(id, ServiceError::NoPictures) } else { Problem::NotYet });
+            return Err(if ended { Problem::Job(id, ServiceError::NoPictures) } else { Problem::NotYet(id) });
         }
         url => url?,
     };

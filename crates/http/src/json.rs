@@ -1,5 +1,7 @@
 //! Parameters read from a JSON body.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -7,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 use tintype_core::violation::{Violation, ViolationKind};
+use tokio::time::timeout;
 
 use crate::App;
 use crate::fields::{Asked, Field, Kind, Place, Value};
@@ -14,6 +17,8 @@ use crate::problem::Problem;
 
 /// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.
 pub(crate) const MAX_BODY: usize = 64 << 10;
+/// A client that has not sent its body by then holds a connection open for nothing.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The members of a JSON object as they were sent: in order, and twice if one was sent twice.
 #[derive(Debug)]
@@ -61,7 +66,8 @@ impl FromRequest<App> for Members {
         if !is_json(request.headers()) {
             return Err(Problem::NotJson);
         }
-        let body = Bytes::from_request(request, app).await.map_err(|error| match error.status() {
+        let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
+        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
             _ => Problem::Malformed("it broke off before its end".into()),
         })?;

@@ -65,18 +65,19 @@ struct Request {
 }
 
 /// How far the engine has come.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Steps {
     step: u32,
     steps: u32,
 }
 
 impl Steps {
-    /// `None` before the first step is done and after the last.
-    pub(crate) fn of(progress: Progress) -> Option<Self> {
+    /// For a job of so many steps in all, over all its pictures.
+    pub(crate) fn of(progress: Progress, all: u32) -> Self {
         match progress {
-            Progress::Step { done, of } => Some(Self { step: done, steps: of }),
-            Progress::Started | Progress::Decoding => None,
+            Progress::Started => Self { step: 0, steps: all },
+            Progress::Step { done, of } => Self { step: done, steps: of },
+            Progress::Decoding => Self { step: all, steps: all },
         }
     }
 }
@@ -128,6 +129,7 @@ pub(crate) fn moment(at: OffsetDateTime) -> OffsetDateTime {
 
 impl From<Image> for Resource {
     fn from(image: Image) -> Self {
+        let all = image.request.as_ref().map_or(0, |request| request.steps * request.n);
         let request = image.request.map(|request| Request {
             prompt: request.prompt,
             negative_prompt: request.negative_prompt,
@@ -153,7 +155,7 @@ impl From<Image> for Resource {
             finished_at: image.finished.map(moment),
             deadline: image.deadline.map(moment),
             position: image.position,
-            progress: image.progress.and_then(Steps::of),
+            progress: image.progress.map(|progress| Steps::of(progress, all)),
             images: image.pictures.into_iter().map(Link::from).collect(),
             expires_at: image.expires_at.map(until),
             cost: image.cost.map(Cost::from),

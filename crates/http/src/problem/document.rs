@@ -72,7 +72,7 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail(),
             instance: match self {
-                Self::Job(id, _) => Some(resource::path(id)),
+                Self::Job(id, _) | Self::NotYet(id) => Some(resource::path(id)),
                 _ => None,
             },
             request_id: id.as_str(),

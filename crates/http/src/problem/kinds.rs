@@ -41,12 +41,13 @@ impl Problem {
             Self::CrossSite => kind(S::FORBIDDEN, "cross-site", "Other sites may not make pictures here"),
             Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "This server is not that host"),
             Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "This takes JSON"),
+            Self::TooSlow => kind(S::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
             Self::TooLarge => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::Malformed(_) => kind(S::BAD_REQUEST, "malformed-json", "The body is no JSON object"),
             Self::IdempotencyKey => {
                 kind(S::BAD_REQUEST, "invalid-idempotency-key", "The idempotency key is not valid")
             }
-            Self::NotYet => NO_PICTURES,
+            Self::NotYet(_) => NO_PICTURES,
             Self::Panicked => INTERNAL,
         }
     }

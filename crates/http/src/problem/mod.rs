@@ -53,6 +53,8 @@ pub(crate) enum Problem {
     WrongHost,
     /// The body is not said to be JSON.
     NotJson,
+    /// The body takes too long to come.
+    TooSlow,
     /// The body is larger than any request can be.
     TooLarge,
     /// The body is no JSON object, for this reason.
@@ -60,7 +62,7 @@ pub(crate) enum Problem {
     /// The idempotency key is none.
     IdempotencyKey,
     /// The job has no pictures yet.
-    NotYet,
+    NotYet(JobId),
     /// A handler panicked.
     Panicked,
 }
@@ -116,7 +118,7 @@ impl Problem {
             Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
             Some(ServiceError::Ledger(error)) => kinds::passes(error).then_some(SOON),
-            _ => matches!(self, Self::NotYet).then_some(SHORTLY),
+            _ => matches!(self, Self::NotYet(_)).then_some(SHORTLY),
         }
     }
 }

@@ -26,10 +26,11 @@ impl Problem {
                                 server's port nor its configured public URL."
                 .into(),
             Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
+            Self::TooSlow => "Send it again, and faster.".into(),
             Self::TooLarge => format!("It may have {MAX_BODY} bytes at the most."),
             Self::Malformed(why) => format!("It cannot be read: {why}."),
             Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
-            Self::NotYet => "The job has not ended yet.".into(),
+            Self::NotYet(_) => "The job has not ended yet.".into(),
             Self::Panicked => INTERNAL.into(),
         }
     }

@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tintype_core::picture::Format;
+use tokio::time::Instant;
 
 use crate::{Answer, Bench};
 
@@ -40,6 +42,23 @@ async fn what_is_too_large_is_not_read() {
     send(&bench, json, body(65_536)).await.assert_problem(400, "invalid-request");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_does_not_come_is_not_waited_for() {
+    let bench = Bench::new();
+    let body = || {
+        let first = futures::stream::iter([Ok::<_, std::io::Error>("{")]);
+        Body::from_stream(first.chain(futures::stream::pending()))
+    };
+    let began = Instant::now();
+    send(&bench, Some("application/json"), body()).await.assert_problem(408, "too-slow");
+    assert_eq!(began.elapsed().as_secs(), 30);
+    // What is refused anyway is not waited for at all.
+    send(&bench, None, body()).await.assert_problem(415, "not-json");
+    let request = Request::post("/v1/images").header("x-api-key", "x").body(body()).expect("a request");
+    bench.request(request).await.assert_problem(401, "unauthenticated");
+    assert_eq!(began.elapsed().as_secs(), 30);
+}
+
 #[tokio::test]
 async fn what_is_no_json_is_told_with_the_place() {
     let bench = Bench::new();
@@ -50,7 +69,7 @@ async fn what_is_no_json_is_told_with_the_place() {
         ("{\"prompt\":\"x\"} {}", "line 1 column 16"),
         ("[]", "line 1 column 0"),
         ("\"x\"", "line 1 column 3"),
-        ("{\"prompt\":\"\u{0}\"}", "line 1 column 11"),
+        ("{\"prompt\":\"\u{0}\"}", "line 1 column 12"),
     ] {
         let problem = send(&bench, Some("application/json"), body.to_owned())
             .await

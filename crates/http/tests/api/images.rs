@@ -201,7 +201,7 @@ async fn content_leads_to_the_picture() {
     let bench = slow();
     let path = start(&bench, json!({"prompt": "x", "n": 2})).await;
     let early = bench.get(&format!("{path}/content")).await;
-    early.assert_problem(409, "no-pictures");
+    assert_eq!(early.assert_problem(409, "no-pictures")["instance"], path);
     assert_eq!(early.header("retry-after"), Some("2"));
     sleep(SECOND * 10).await;
 

@@ -1,13 +1,14 @@
 //! Refusals that are nobody's key's business, and what the client is told with them.
 
-
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tintype_core::store::{NewObject, ObjectStore};
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_service::ledger::accept::{Idempotency, NewJob, Reuse};
 use tintype_service::ledger::id::Fingerprint;
 use tintype_service::ledger::job::{Interrupted, Lease, Lost, MAX_RUNS};
 use tintype_service::ledger::money::Spend;
+use tintype_service::ledger::policy::Policy;
 use tintype_service::{Caller, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
@@ -151,6 +152,20 @@ async fn while_the_books_cannot_be_written() {
     let answer = bench.get("/generate?prompt=x").await;
     answer.assert_problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), Some("5"));
+    assert!(!answer.text.contains("secret"), "{}", answer.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_books_cannot_be_read() {
+    let bench = Bench::new();
+    let (name, key) = bench.key(Policy::default()).await;
+    let stored = bench.books.list("keys/", None, 10).await.expect("list").objects.remove(0);
+    let garbage = NewObject { bytes: "a secret cause".into(), content_type: "application/json".into() };
+    bench.books.put(&stored.key, garbage).await.expect("put");
+    let answer = bench.send("GET", "/v1/images", &[(name, &key)]).await;
+    // No use in coming back.
+    answer.assert_problem(500, "internal");
+    assert_eq!(answer.header("retry-after"), None);
     assert!(!answer.text.contains("secret"), "{}", answer.text);
 }
 
