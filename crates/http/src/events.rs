@@ -158,12 +158,16 @@ impl Watcher {
         }
     }
 
-    /// Looks whether a waiting job has moved up.
+    /// Looks whether a waiting job has moved up, or another process has begun it.
     async fn look(&mut self, position: Option<u64>) {
         let Some(image) = self.image().await else { return };
-        if image.status == Status::Queued && image.position != position {
-            self.queued = Some(image.position);
-            self.tell("queued", &Queued { position: image.position });
+        match image.status {
+            Status::Queued if image.position != position => {
+                self.queued = Some(image.position);
+                self.tell("queued", &Queued { position: image.position });
+            }
+            Status::Running => self.running(image.progress.unwrap_or(Progress::Started)),
+            _ => {}
         }
     }
 
@@ -173,15 +177,25 @@ impl Watcher {
             self.started = true;
             self.tell("started", &serde_json::json!({}));
         }
+        if progress != Progress::Started {
+            self.come_to(progress);
+        }
+    }
+
+    fn come_to(&mut self, progress: Progress) {
         let all = self.follow.now.request.as_ref().map_or(0, |request| request.steps * request.n);
         let steps = Some(Steps::of(progress, all));
-        if progress != Progress::Started && steps != self.steps {
+        if steps != self.steps {
             self.steps = steps;
             self.tell("progress", &Seen { steps, picture: None, preview: None });
         }
     }
 
     fn end(&mut self, image: Image) {
+        if self.steps.is_some() && image.status == Status::Succeeded {
+            // The last steps may have been over before anybody could look.
+            self.come_to(Progress::Decoding);
+        }
         let event = Event::default().event(image.status.name()).id(END);
         self.untold.push_back(event.data(json(&Resource::from(image))));
         self.over = true;

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use tintype_core::picture::{Encoded, Format, Picture, Pixels};
 
-use crate::{Parameters, PictureError, decode, encode};
+use crate::{Parameters, PictureError, decode, encode, preview};
 
 fn parameters(prompt: &str) -> Parameters {
     Parameters {
@@ -154,4 +154,17 @@ fn a_size_that_the_format_cannot_hold_is_told() {
     let error = encode(&wide, Format::Webp, &parameters("x")).expect_err("too wide");
     assert_eq!(error.to_string(), "webp holds at most 16383 pixels per side; this picture is 16384×1");
     assert!(encode(&wide, Format::Png, &parameters("x")).is_ok());
+}
+
+#[test]
+fn a_preview_is_small_and_says_nothing() {
+    let pixels = gradient(128, 96);
+    let file = preview(&pixels).expect("a JPEG");
+    let read = decode(&file).expect("it decodes");
+    assert_eq!((file.format, read.width(), read.height()), (Format::Jpeg, 128, 96));
+    let whole = encode(&Picture::Pixels(pixels.clone()), Format::Jpeg, &parameters("x")).expect("a JPEG");
+    assert!(file.bytes.len() < whole.bytes.len(), "{} of {}", file.bytes.len(), whole.bytes.len());
+    assert!(!file.bytes.windows(4).any(|bytes| bytes == b"Exif"));
+    let far = read.rgb().iter().zip(pixels.rgb()).map(|(one, other)| one.abs_diff(*other)).max();
+    assert!(far < Some(24), "{far:?}");
 }

@@ -8,12 +8,13 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tintype_core::picture::{Encoded, Format};
-use tintype_service::ServiceSettings;
+use tintype_http::{HostPolicy, router};
+use tintype_service::{Service, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use crate::{Bench, SECOND};
+use crate::{Bench, SECOND, settings_for};
 
 /// An event as it was sent.
 #[derive(Debug)]
@@ -106,6 +107,29 @@ async fn what_it_will_be_is_seen_early() {
         let expected = event.data["step"].as_u64().expect("a number") * 255 / 10;
         assert!(u64::from(pixels.rgb()[0]).abs_diff(expected) <= 26 + 3, "{} at {expected}", pixels.rgb()[0]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn previews_are_few() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(Duration::from_millis(10)));
+    // One and a half seconds.
+    let job = start(&bench, json!({"prompt": "x", "steps": 150})).await;
+    let events = watch(&bench, &job).await;
+    let previews = events.iter().filter(|event| event.data["preview"].is_string()).count();
+    assert!((2..=8).contains(&previews), "{previews}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_process_is_watched_too() {
+    let settings = ServiceSettings { sole: false, ..ServiceSettings::default() };
+    let works = Bench::with(settings.clone(), NullEngine::new(SECOND));
+    let service = Service::new(settings, works.store.clone(), works.ledger.clone());
+    let router = router(service.clone(), settings_for(HostPolicy::Any));
+    let looks = Bench { service, router, ..Bench::new() };
+    start(&works, json!({"prompt": "x"})).await;
+    let job = start(&works, json!({"prompt": "y", "steps": 10})).await;
+    let events = watch(&looks, &job).await;
+    assert_eq!(names(&events), ["queued", "started", "succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,13 @@
 //! The log: every line of a request carries its id, none its prompt.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::timeout;
+use tracing::Dispatch;
 
 use crate::Bench;
 
@@ -30,8 +31,14 @@ impl io::Write for Log {
     }
 }
 
+/// With a single subscriber in the process, tracing asks only the thread that comes to a log line first whether it listens,
+/// and keeps its no for all threads. This one makes two.
+static ANOTHER: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish()));
+
 /// Logs what this thread does; the tests' runtimes have no other.
 fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
