@@ -47,7 +47,7 @@ async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
     let path: String = request.uri().path().chars().take(LOGGED_PATH).collect();
     // Nothing of the request is used after a panic, so nothing half-done can be seen.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| Problem::Panicked.into_response());
+    let mut response = answered.unwrap_or_else(|_| Problem::Broken.into_response());
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(cause) = problem.cause() {
             tracing::error!(error = cause, "the request failed");

@@ -10,7 +10,7 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::{Order, Service, ServiceError};
 
 /// Most violations that are told of one request.
-const MOST_TOLD: usize = 20;
+pub(crate) const MOST_TOLD: usize = 20;
 /// Most characters of an unknown parameter's name that are repeated to the client.
 const NAME_CHARS: usize = 64;
 /// The longest deadline, in seconds: a day.

@@ -136,7 +136,8 @@ pub(crate) async fn content(
         }
         url => url?,
     };
-    let location = HeaderValue::try_from(url).map_err(|_| Problem::NotFound)?;
+    // A link that no header can carry is the operator's public URL gone wrong.
+    let location = HeaderValue::try_from(url).map_err(|_| Problem::Broken)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }
 

@@ -20,7 +20,7 @@ use tintype_service::ledger::policy::{Policy, Span};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::fields::{out_of_range, unknown};
+use crate::fields::{MOST_TOLD, out_of_range, unknown};
 use crate::json::{Members, whole};
 use crate::problem::Problem;
 use crate::resource::moment;
@@ -163,6 +163,7 @@ impl Reading {
         if self.seen.contains(&"expires_in") && self.seen.contains(&"expires_at") {
             self.violations.push(Violation::malformed("expires_at", "left out where `expires_in` is given"));
         }
+        self.violations.truncate(MOST_TOLD);
         if self.violations.is_empty() { Ok(new) } else { Err(self.violations) }
     }
 }

@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode;
 use tintype_core::violation::{Violation, ViolationKind};
 
-use crate::fields::{Asked, Field, Kind, Place, Value, unknown};
-
-/// Most violations that are told of one query.
-const MOST_TOLD: usize = 20;
+use crate::fields::{Asked, Field, Kind, MOST_TOLD, Place, Value, out_of_range, unknown};
 
 /// What a query asks for.
 pub(crate) fn asked(query: &str) -> Asked {
@@ -55,7 +52,7 @@ pub(crate) fn whole_within(name: &str, value: &str, (min, max): (i64, i64)) -> R
     if (min..=max).contains(&number) {
         return Ok(number);
     }
-    Err(crate::fields::out_of_range(name, min, max))
+    Err(out_of_range(name, min, max))
 }
 
 fn read(field: &Field, value: &str) -> Result<Value, Violation> {

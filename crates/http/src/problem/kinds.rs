@@ -48,7 +48,7 @@ impl Problem {
                 kind(S::BAD_REQUEST, "invalid-idempotency-key", "The idempotency key is not valid")
             }
             Self::NotYet(_) => NO_PICTURES,
-            Self::Panicked => INTERNAL,
+            Self::Broken => INTERNAL,
         }
     }
 }

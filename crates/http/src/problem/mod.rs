@@ -63,8 +63,8 @@ pub(crate) enum Problem {
     IdempotencyKey,
     /// The job has no pictures yet.
     NotYet(JobId),
-    /// A handler panicked.
-    Panicked,
+    /// A handler panicked, or came upon what cannot be.
+    Broken,
 }
 
 impl From<ServiceError> for Problem {

@@ -31,7 +31,7 @@ impl Problem {
             Self::Malformed(why) => format!("It cannot be read: {why}."),
             Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
             Self::NotYet(_) => "The job has not ended yet.".into(),
-            Self::Panicked => INTERNAL.into(),
+            Self::Broken => INTERNAL.into(),
         }
     }
 }

@@ -122,6 +122,8 @@ async fn what_is_no_key() {
         refused(json!({"rate": "x", "cat": 1, "admin": 2})).await,
         json!(["admin", "cat", "rate", "name"])
     );
+    let flood: serde_json::Map<_, _> = (0..1_000).map(|i| (i.to_string(), json!(0))).collect();
+    assert_eq!(refused(Value::from(flood)).await.as_array().map(Vec::len), Some(20));
     let both = json!({"name": "x", "expires_in": "1d", "expires_at": "2099-01-01T00:00:00Z"});
     assert_eq!(refused(both).await, json!(["expires_at"]));
     let until = json!({"name": "x", "expires_at": "2099-01-01T00:00:00+01:00"});

@@ -60,3 +60,35 @@ async fn what_is_too_large_is_refused_unread() {
     }
     assert_eq!(bench.engine.started(), 0);
 }
+
+#[tokio::test]
+async fn events_arrive_as_they_happen_and_end_with_the_server() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(Duration::from_millis(200)));
+    let address = serve(&bench).await;
+    let body = r#"{"prompt":"x","steps":150}"#;
+    let started = exchange(
+        address,
+        &format!(
+            "POST /v1/images HTTP/1.1\r\nHost: x\r\nPrefer: respond-async\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        ),
+    )
+    .await;
+    assert!(started.starts_with("HTTP/1.1 202 Accepted\r\n"), "{started}");
+    let job = started.lines().find_map(|line| line.strip_prefix("location: ")).expect("a path");
+
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {job}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let (mut told, mut piece) = (String::new(), [0; 4_096]);
+    while !told.contains("event: progress") {
+        let length = connection.read(&mut piece).await.expect("more");
+        assert!(length > 0, "{told}");
+        told.push_str(std::str::from_utf8(&piece[..length]).expect("ASCII"));
+    }
+    assert!(bench.engine.finished() == 0 && told.contains("event: started"), "{told}");
+    bench.service.drain(Duration::ZERO).await;
+    connection.read_to_string(&mut told).await.expect("an end");
+    assert!(told.ends_with("\r\n0\r\n\r\n") && !told.contains("event: succeeded"), "{told}");
+}
