@@ -75,6 +75,7 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         reuse: Reuse { in_flight: true, stored: true, uncollected_since: None },
         idempotency: None,
         interrupted: Interrupted::Requeue,
+        attended: None,
         deadline: None,
         queue: None,
     };

@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use crate::account::Hold;
-use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId, Worker};
 use crate::job::{Interrupted, JobRecord, Status};
 use crate::limits::{Refused, Standing};
 use crate::money::Spend;
@@ -25,7 +25,8 @@ pub struct Idempotency {
 /// Which earlier jobs of the same owner and fingerprint will do instead of a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reuse {
-    /// One that is queued or running: identical requests in flight are made once.
+    /// One that is queued or running: identical requests in flight are made once. Not one with a deadline, which would
+    /// become the newcomer's.
     pub in_flight: bool,
     /// One that succeeded: with an explicit seed its picture is the same.
     pub stored: bool,
@@ -46,7 +47,9 @@ impl Reuse {
         let stored = job.status == Status::Succeeded;
         let awaited =
             self.uncollected_since.is_some_and(|since| job.created >= since && job.collected.is_none());
-        !job.deleted && ((in_flight && (self.in_flight || awaited)) || (stored && (self.stored || awaited)))
+        !job.deleted
+            && ((in_flight && ((self.in_flight && job.deadline.is_none()) || awaited))
+                || (stored && (self.stored || awaited)))
     }
 }
 
@@ -80,6 +83,8 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// What a dead worker means.
     pub interrupted: Interrupted,
+    /// The process in which its client waits, if it is made for that client alone.
+    pub attended: Option<Worker>,
     /// When it is given up.
     pub deadline: Option<OffsetDateTime>,
     /// How many jobs may wait; without it, any number.
@@ -162,6 +167,7 @@ impl NewJob {
             images: Vec::new(),
             warnings: Vec::new(),
             idempotency_key: self.idempotency.map(|idempotency| idempotency.key),
+            attended: self.attended,
             runs: 0,
             lease: None,
             cancel_requested: false,

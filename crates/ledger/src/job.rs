@@ -164,6 +164,10 @@ pub struct JobRecord {
     /// The idempotency key it was asked for with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The process in which a client waits for it, if it is made for that client alone; without it, it is made whether
+    /// anybody waits or not. The ledger only remembers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attended: Option<Worker>,
     /// How often it was begun.
     #[serde(default)]
     pub runs: u32,
@@ -261,6 +265,22 @@ impl JobRecord {
             Outcome::Canceled => self.status == Status::Canceled,
         };
         same && self.runs == run.number && self.cost == Some(*cost)
+    }
+
+    /// It is made whether anybody waits or not. True if anything changed.
+    pub(crate) fn keep(&mut self) -> bool {
+        !self.status.is_final() && self.attended.take().is_some()
+    }
+
+    /// Puts it back as if this run had not begun. True if it was that run's.
+    pub(crate) fn hand_back(&mut self, run: &Run) -> bool {
+        let ours = self.is_run_by(run);
+        if ours {
+            self.status = Status::Queued;
+            self.runs -= 1;
+            self.lease = None;
+        }
+        ours
     }
 
     /// Stops it if it waits; asks for that if it runs. True if anything changed.

@@ -118,6 +118,13 @@ pub trait Ledger: Send + Sync {
     async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime)
     -> Result<Finished>;
 
+    /// Makes a job that was attended one that is made whether anybody waits or not. The record as it is then; `None` if
+    /// there is no such job.
+    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
+
+    /// Puts a job back whose worker shuts down, as if it had not been begun. False if it is not that worker's any more.
+    async fn hand_back(&self, run: &Run) -> Result<bool>;
+
     /// Stops a job: a queued one is canceled and costs nothing; a running one is marked, and its worker hears of it
     /// with the next heartbeat. The record as it is then; `None` if there is no such job.
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;

@@ -44,6 +44,7 @@ fn new_job(name: &str, key: String) -> NewJob {
         reuse: Reuse::default(),
         idempotency: Some(Idempotency { body: Fingerprint::of(key.as_bytes()), key }),
         interrupted: Interrupted::Requeue,
+        attended: None,
         deadline: None,
         queue: None,
     }

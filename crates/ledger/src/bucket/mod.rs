@@ -128,6 +128,15 @@ impl Ledger for BucketLedger {
         self.end_run(run, (outcome, cost), now).await
     }
 
+    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+        Ok(visible(self.change_job(owner, id, JobRecord::keep).await?))
+    }
+
+    async fn hand_back(&self, run: &Run) -> Result<bool> {
+        let changed = self.change_job(&run.owner, run.job, |job| job.hand_back(run)).await?;
+        Ok(changed.is_some_and(|(_, ours)| ours))
+    }
+
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         Ok(visible(self.change_job(owner, id, |job| !job.deleted && job.cancel(now)).await?))
     }

@@ -180,6 +180,25 @@ impl Ledger for SqliteLedger {
         self.writer.call(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
     }
 
+    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+        let owner = owner.clone();
+        let keep = move |connection: &Connection| jobs::change(connection, &owner, id, JobRecord::keep);
+        Ok(self.writer.call(keep).await?.filter(|job| !job.deleted))
+    }
+
+    async fn hand_back(&self, run: &Run) -> Result<bool> {
+        let run = run.clone();
+        let hand_back = move |connection: &Connection| {
+            let mut ours = false;
+            jobs::change(connection, &run.owner, run.job, |job| {
+                ours = job.hand_back(&run);
+                ours
+            })?;
+            Ok(ours)
+        };
+        self.writer.call(hand_back).await
+    }
+
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
         let cancel = move |connection: &Connection| {

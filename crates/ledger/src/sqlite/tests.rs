@@ -126,6 +126,34 @@ fn work_that_fails_is_undone_alone() {
 }
 
 #[test]
+fn a_reader_sees_what_was_written_before_it_asked() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let count = |connection: &Connection| {
+        Ok(connection.query_row("SELECT count(*) FROM turns", [], |row| row.get::<_, i64>(0))?)
+    };
+    let (reading, has_read) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let slow = ledger.reader.call(move |connection| {
+        let before = count(connection)?;
+        reading.send(()).expect("the test waits");
+        may_go_on.recv().expect("the test lets it go on");
+        Ok(before)
+    });
+    has_read.recv().expect("it reads");
+    let write = ledger.writer.call(|connection| {
+        connection.execute("INSERT INTO turns (owner, turn) VALUES ('acme', 1)", [])?;
+        Ok(())
+    });
+    block_on(write).expect("written");
+    // Asked while the other one still reads.
+    let late = ledger.reader.call(count);
+    go_on.send(()).expect("it waits");
+    assert_eq!(block_on(slow).expect("count"), 0);
+    assert_eq!(block_on(late).expect("count"), 1);
+}
+
+#[test]
 fn old_records_are_tidied_away() {
     let (_folder, path) = folder();
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");

@@ -78,8 +78,10 @@ impl Drop for Thread {
 
 fn serve(mut connection: Connection, behavior: TransactionBehavior, units: &Receiver<Unit>) {
     while let Ok(first) = units.recv() {
-        let group = std::iter::once(first).chain(units.try_iter().take(GROUP - 1));
-        let mut replies = Vec::new();
+        // Complete before the transaction begins: what a reader finds is of that moment, and whoever asks later may know
+        // of something newer.
+        let group: Vec<_> = std::iter::once(first).chain(units.try_iter().take(GROUP - 1)).collect();
+        let mut replies = Vec::with_capacity(group.len());
         let committed = run(&mut connection, behavior, group, &mut replies);
         for reply in replies {
             reply(committed.clone().map_err(Error::from));
@@ -90,14 +92,14 @@ fn serve(mut connection: Connection, behavior: TransactionBehavior, units: &Rece
 fn run(
     connection: &mut Connection,
     behavior: TransactionBehavior,
-    group: impl Iterator<Item = Unit>,
+    group: Vec<Unit>,
     replies: &mut Vec<Reply>,
 ) -> Result<(), Failed> {
     let mut transaction = match connection.transaction_with_behavior(behavior) {
         Ok(transaction) => transaction,
         Err(error) => {
             let failed = Failed(Arc::new(error));
-            replies.extend(group.map(|unit| unit(Err(failed.clone().into())).1));
+            replies.extend(group.into_iter().map(|unit| unit(Err(failed.clone().into())).1));
             return Err(failed);
         }
     };

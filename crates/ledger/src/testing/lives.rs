@@ -12,6 +12,8 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     an_end_is_charged_once(ledger).await;
     a_queued_job_is_canceled_at_once(ledger).await;
     a_running_job_hears_that_it_is_canceled(ledger).await;
+    what_is_kept_is_nobodys_alone(ledger).await;
+    what_is_handed_back_was_not_begun(ledger).await;
     what_a_dead_worker_leaves_is_run_again(ledger).await;
     a_paid_call_is_not_made_again(ledger).await;
     a_job_that_kills_is_given_up(ledger).await;
@@ -79,6 +81,29 @@ async fn a_queued_job_is_canceled_at_once(ledger: &dyn Ledger) {
     assert!(matches!(claim, Claimed::Taken(_)), "{claim:?}");
     let used = today(ledger, "cancel").await;
     assert!(used.spent.is_zero() && used.reserved.is_zero(), "{used:?}");
+}
+
+async fn what_is_kept_is_nobodys_alone(ledger: &dyn Ledger) {
+    let attended = NewJob { attended: "here".parse().ok(), ..new_job("kept", "a") };
+    let job = accepted(ledger, attended, 0).await;
+    assert_eq!(job.attended, "here".parse().ok());
+    assert_eq!(ledger.keep(&owner("else"), job.id).await.expect("keep"), None);
+    for _ in 0..2 {
+        let kept = ledger.keep(&job.owner, job.id).await.expect("keep").expect("there");
+        assert_eq!((kept.status, kept.attended), (Status::Queued, None));
+    }
+}
+
+async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
+    let job = accepted(ledger, new_job("back", "a"), 0).await;
+    // More often than a job may be begun.
+    for second in 0..i64::from(MAX_RUNS) + 2 {
+        let run = claimed(ledger, &job, second).await.run();
+        assert!(ledger.hand_back(&run).await.expect("hand back"));
+        assert!(!ledger.hand_back(&run).await.expect("hand back"), "it is not that worker's any more");
+    }
+    let running = claimed(ledger, &job, 10).await;
+    assert_eq!((running.status, running.runs), (Status::Running, 1));
 }
 
 async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {

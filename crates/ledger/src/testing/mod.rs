@@ -63,6 +63,7 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
         reuse: Reuse::default(),
         idempotency: None,
         interrupted: Interrupted::Requeue,
+        attended: None,
         deadline: None,
         queue: None,
     }
