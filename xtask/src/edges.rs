@@ -27,6 +27,7 @@ const TESTING: &str = "tintype-testing";
 const WALLED: &[(&str, &[&str])] = &[
     ("axum", &["tintype-http", "tintype"]),
     ("aws-sdk-s3", &["tintype-storage"]),
+    ("aws-sdk-sagemakerruntime", &["tintype-sagemaker"]),
     ("candle", &["tintype-diffusion"]),
     ("rusqlite", &["tintype-ledger"]),
     ("s3s", &["tintype-storage"]),

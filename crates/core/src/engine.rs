@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -104,6 +105,31 @@ pub enum EngineError {
     /// The engine broke, or the model did.
     #[error("the engine failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// A remote engine cannot be reached or takes nothing now: nothing was made and nothing paid.
+    #[error("the engine takes no work now")]
+    Busy {
+        /// When it is worth another try.
+        retry_after: Duration,
+        /// Why, for the log.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A remote model will not make this picture, and would not at another time either: nothing was paid.
+    #[error("the model refused the request")]
+    Refused(#[source] Refusal),
+    /// A remote engine was given the work, and what became of it cannot be known: it may have been paid, so it is not
+    /// to be done again.
+    #[error("what became of the work is not known")]
+    OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What a remote model had against a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model answered with status {status}: {message}")]
+pub struct Refusal {
+    /// The HTTP status that the model answered with, 400 to 499.
+    pub status: u16,
+    /// The model's own words, for the client to read; may be empty.
+    pub message: String,
 }
 
 /// Makes pictures. One request at a time is handed in per slot; the queue is the caller's.
@@ -117,6 +143,13 @@ pub trait Engine: Send + Sync {
         1
     }
 
+    /// Whether a request that was interrupted (the process died, the connection broke) may be handed in again. True of
+    /// an engine whose work costs nothing but time; false of one where every attempt is paid: then nobody knows
+    /// whether the first one was.
+    fn repeatable(&self) -> bool {
+        true
+    }
+
     /// An estimate of the memory it will use for this request beyond the model's weights, in bytes; `0` if the
     /// memory is somebody else's.
     fn memory_needed(&self, request: &GenerateRequest) -> u64;
@@ -125,7 +158,8 @@ pub trait Engine: Send + Sync {
     /// it is abandoned, and is finished otherwise.
     ///
     /// # Errors
-    /// [`EngineError::Abandoned`] if the observer said so; [`EngineError::Failed`] for anything that broke.
+    /// [`EngineError::Abandoned`] if the observer said so; [`EngineError::Failed`] for anything that broke. The others
+    /// are a remote engine's.
     async fn generate(
         &self,
         request: Arc<GenerateRequest>,

@@ -140,7 +140,12 @@ impl Worker {
             (EngineError::Abandoned, Some(Stop::Deadline)) => Outcome::Failed(Reason::Deadline),
             (EngineError::Abandoned, Some(Stop::Overrun)) => Outcome::Failed(Reason::Overrun),
             (EngineError::Abandoned, _) => Outcome::Canceled,
-            (EngineError::Failed(_), _) => {
+            (EngineError::OutcomeUnknown(_), _) => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(job = %claim.live.id, error, "what became of the job is not known");
+                Outcome::Failed(Reason::OutcomeUnknown)
+            }
+            (EngineError::Failed(_) | EngineError::Busy { .. } | EngineError::Refused(_), _) => {
                 let error = error as &dyn std::error::Error;
                 tracing::error!(job = %claim.live.id, error, "the engine failed");
                 Outcome::Failed(Reason::Engine)

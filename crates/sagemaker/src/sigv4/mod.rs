@@ -1,0 +1,16 @@
+//! The check of AWS Signature Version 4 for the Runtime API's own paths: service `sagemaker`, any region, in headers.
+//!
+//! A [`Claim`] is read from the headers alone, so that a request of unknown origin is turned away before its body is
+//! read; [`Claim::verify`] then recomputes the signature over the whole request. What is signed, and what need not be,
+//! follows AWS's description of the process and what botocore and the other SDKs do.
+
+mod claim;
+mod refusal;
+mod verify;
+
+pub use claim::{AccessKeys, Claim};
+pub use refusal::Refusal;
+pub use verify::Received;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! Examples of every shape, and anything at all.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tintype_core::engine::Model;
+use tintype_core::picture::{Encoded, Format, Picture, Pixels};
+use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::violation::Violation;
+
+use super::*;
+
+const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
+
+fn read(content_type: &str, accept: &str, body: &str) -> Result<Invocation, InvocationError> {
+    Invocation::read(Some(content_type), Some(accept), body.as_bytes())
+}
+
+fn read_json(body: &Value) -> Invocation {
+    read(JSON, JSON_JPEG, &body.to_string()).expect("understood")
+}
+
+fn file() -> Picture {
+    Picture::Encoded(Encoded { format: Format::Jpeg, bytes: JPEG.into() })
+}
+
+fn pixels() -> Picture {
+    let rgb = vec![0, 9, 10, 99, 100, 255, 1, 2, 3, 4, 5, 6];
+    Picture::Pixels(Pixels::new(2, 2, rgb).expect("two by two"))
+}
+
+fn made(picture: Picture, seed: u64) -> Made {
+    Made { picture, seed }
+}
+
+fn answer(invocation: &Invocation, pictures: &[Made]) -> Value {
+    let body = invocation.answer(pictures).expect("an answer");
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+fn checked(draft: Draft) -> GenerateRequest {
+    let model = Model { name: "m".into(), width: 512, height: 512, steps: 50, guidance: 7.5 };
+    let limits = Limits { max_pixels: 1 << 24, max_work: u64::MAX };
+    draft.check(&model, &limits, 7).expect("a valid request")
+}
+
+#[test]
+fn jumpstart_one_prompt() {
+    let invocation = read_json(&json!({
+        "prompt": "astronaut on a horse", "width": 512, "height": 384.0, "num_images_per_prompt": 2,
+        "num_inference_steps": 50, "guidance_scale": 7.5, "negative_prompt": "blurred", "seed": 1,
+        "batch_size": 3, "eta": {"any": "thing"},
+    }));
+    let expected = Draft {
+        prompt: Some("astronaut on a horse".into()),
+        negative_prompt: Some("blurred".into()),
+        width: Some(512),
+        height: Some(384),
+        steps: Some(50),
+        guidance: Some(7.5),
+        seed: Some(1),
+        n: Some(2),
+        format: Some(Format::Jpeg),
+        expires_in: None,
+    };
+    assert_eq!(invocation.drafts(), [expected]);
+    assert_eq!(invocation.wanted(), Wanted::Files);
+    let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
+    assert_eq!(
+        answer(&invocation, &[made(file(), 1), made(file(), 2)]),
+        json!({"generated_images": [base64, base64], "prompt": "astronaut on a horse"})
+    );
+}
+
+#[test]
+fn jumpstart_many_prompts() {
+    let invocation = read_json(&json!({
+        "prompt": ["a \"cat\"", "a dog"], "negative_prompt": ["x", "y"], "seed": 10, "num_images_per_prompt": 3,
+    }));
+    let told: Vec<_> = invocation
+        .drafts()
+        .iter()
+        .map(|draft| (draft.prompt.as_deref(), draft.negative_prompt.as_deref(), draft.seed))
+        .collect();
+    assert_eq!(told, [(Some("a \"cat\""), Some("x"), Some(10)), (Some("a dog"), Some("y"), Some(13))]);
+    assert_eq!(answer(&invocation, &[])["prompt"], json!(["a \"cat\"", "a dog"]));
+    let shared = read_json(&json!({"prompt": ["a", "b"], "negative_prompt": "x"}));
+    assert!(shared.drafts().iter().all(|draft| draft.negative_prompt.as_deref() == Some("x")));
+}
+
+#[test]
+fn pixels_are_nested_arrays() {
+    for accept in [Some(JSON), Some("*/*"), Some(" "), None] {
+        let invocation =
+            Invocation::read(Some("application/json; charset=utf-8"), accept, br#"{"prompt":"x"}"#)
+                .expect("understood");
+        assert_eq!((invocation.wanted(), invocation.drafts()[0].format), (Wanted::Pixels, Some(Format::Png)));
+        assert_eq!(
+            answer(&invocation, &[made(pixels(), 1)])["generated_images"],
+            json!([[[[0, 9, 10], [99, 100, 255]], [[1, 2, 3], [4, 5, 6]]]])
+        );
+    }
+}
+
+#[test]
+fn a_prompt_as_text() {
+    let invocation = read(TEXT, JSON, "虎 in the snow").expect("understood");
+    assert_eq!(invocation.drafts()[0].prompt.as_deref(), Some("虎 in the snow"));
+    let answered = answer(&invocation, &[made(pixels(), 1)]);
+    assert_eq!(answered["prompt"], "虎 in the snow");
+    assert_eq!(answered["generated_image"][1][1], json!([4, 5, 6]));
+    assert_eq!(invocation.answer(&[]), Err(AnswerError::NotOne(0)));
+
+    let json = read(TEXT, JSON_JPEG, r#" {"prompt":"a cat","seed":3}"#).expect("understood");
+    assert_eq!((json.drafts()[0].prompt.as_deref(), json.drafts()[0].seed), (Some("a cat"), Some(3)));
+    assert!(answer(&json, &[made(file(), 3)])["generated_image"].is_string());
+    let curly = read(TEXT, JSON, "{a cat}").expect("understood");
+    assert_eq!(curly.drafts()[0].prompt.as_deref(), Some("{a cat}"));
+}
+
+#[test]
+fn sdxl() {
+    let invocation = read_json(&json!({
+        "text_prompts": [{"text": "a cat"}, {"text": "snow", "weight": 0.5}, {"text": "blurred", "weight": -1}, {"text": "no", "weight": 0}],
+        "cfg_scale": 7, "steps": 30, "seed": 42, "style_preset": "pixel-art", "width": 1024, "height": 1024, "sampler": "X",
+    }));
+    let [draft] = invocation.drafts() else { panic!("one draft") };
+    assert_eq!(draft.prompt.as_deref(), Some("a cat, snow, pixel art style"));
+    assert_eq!(draft.negative_prompt.as_deref(), Some("blurred"));
+    assert_eq!((draft.guidance, draft.steps, draft.seed), (Some(7.0), Some(30), Some(42)));
+    let artifact = &answer(&invocation, &[made(file(), 42)])["artifacts"][0];
+    assert_eq!((&artifact["finishReason"], &artifact["seed"]), (&json!("SUCCESS"), &json!(42)));
+    assert!(artifact["base64"].is_string());
+    let any = read_json(&json!({"text_prompts": [{"text": "a cat"}], "seed": 0}));
+    assert_eq!(any.drafts()[0].seed, None);
+}
+
+#[test]
+fn what_is_wrong_names_the_field() {
+    let eleven: Vec<_> = (0..11).map(|_| "x").collect();
+    let cases = [
+        (json!({"prompt": 1}), "`prompt` must be a string or a list of strings"),
+        (json!({"prompt": ["x", 1]}), "`prompt` must be a string or a list of strings"),
+        (json!({"prompt": []}), "`prompt` must not be empty"),
+        (json!({"prompt": eleven}), "`prompt` must be at most 10 prompts"),
+        (
+            json!({"prompt": "x", "negative_prompt": ["a", "b"]}),
+            "`negative_prompt` must be a list as long as",
+        ),
+        (
+            json!({"prompt": ["x", "y"], "num_images_per_prompt": 6}),
+            "`num_images_per_prompt` must be such that",
+        ),
+        (json!({"prompt": "x", "width": "512"}), "`width` must be a whole number"),
+        (json!({"prompt": "x", "height": 1.5}), "`height` must be a whole number"),
+        (json!({"prompt": "x", "num_inference_steps": []}), "`num_inference_steps` must be a whole number"),
+        (json!({"prompt": "x", "guidance_scale": "7"}), "`guidance_scale` must be a number"),
+        (json!({"prompt": "x", "seed": true}), "`seed` must be a whole number"),
+        (json!({"text_prompts": "x"}), "`text_prompts` must be a list of objects"),
+        (json!({"text_prompts": []}), "`text_prompts` must not be empty"),
+        (json!({"text_prompts": [{"weight": 1}]}), "`text_prompts` must be a list of objects"),
+        (json!({"text_prompts": [{"text": "x", "weight": "1"}]}), "`text_prompts` must be a list of objects"),
+        (json!({"text_prompts": [{"text": "x"}], "style_preset": 3}), "`style_preset` must be a string"),
+        (json!({"text_prompts": [{"text": "x"}], "cfg_scale": "7"}), "`cfg_scale` must be a number"),
+        (json!([1, 2]), "the body must be a JSON object"),
+    ];
+    for (body, expected) in cases {
+        let error = read(JSON, JSON_JPEG, &body.to_string()).expect_err("wrong").to_string();
+        assert!(error.starts_with(expected), "{body}: {error}");
+    }
+    assert!(matches!(read(JSON, JSON, "{"), Err(InvocationError::NotJson(_))));
+    assert!(matches!(read("image/png", JSON, "{}"), Err(InvocationError::UnsupportedContentType)));
+    assert!(matches!(read(JSON, "image/png, text/html;jpeg", "{}"), Err(InvocationError::NotAcceptable)));
+    assert_eq!(Invocation::read(Some(TEXT), None, b"\xff"), Err(InvocationError::NotUtf8));
+    let two = read(TEXT, JSON, r#"{"prompt":"x","num_images_per_prompt":2}"#).expect_err("two");
+    assert!(two.to_string().starts_with("`num_images_per_prompt` must be 1"), "{two}");
+    assert!(read(TEXT, JSON, r#"{"prompt":["x","y"]}"#).is_err());
+}
+
+#[test]
+fn violations_get_the_names_of_the_dialect() {
+    let named = |invocation: &Invocation, name: &str| {
+        invocation.renamed(Violation::malformed(name, "else")).parameter
+    };
+    let jumpstart = read_json(&json!({"prompt": "x"}));
+    let told: Vec<_> =
+        ["steps", "guidance", "n", "width", "prompt"].map(|name| named(&jumpstart, name)).into();
+    assert_eq!(told, ["num_inference_steps", "guidance_scale", "num_images_per_prompt", "width", "prompt"]);
+    let sdxl = read_json(&json!({"text_prompts": [{"text": "x"}]}));
+    let told: Vec<_> = ["steps", "guidance", "n", "prompt"].map(|name| named(&sdxl, name)).into();
+    assert_eq!(told, ["steps", "cfg_scale", "samples", "text_prompts"]);
+}
+
+#[test]
+fn numbers_that_fit_nothing_are_left_to_the_check_of_ranges() {
+    let invocation =
+        read_json(&json!({"prompt": "x", "seed": 1e300, "width": u64::MAX, "guidance_scale": -3}));
+    let draft = &invocation.drafts()[0];
+    assert_eq!((draft.seed, draft.width, draft.guidance), (Some(i64::MAX), Some(i64::MAX), Some(0.0)));
+}
+
+#[test]
+fn pictures_of_the_wrong_kind_make_no_answer() {
+    let files = read_json(&json!({"prompt": "x"}));
+    assert_eq!(files.answer(&[made(pixels(), 1)]), Err(AnswerError::NotAFile(0)));
+    let numbers = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("understood");
+    assert_eq!(numbers.answer(&[made(pixels(), 1), made(file(), 2)]), Err(AnswerError::NotPixels(1)));
+}
+
+#[test]
+fn what_we_ask_we_understand_ourselves() {
+    let asked = checked(Draft {
+        prompt: Some("a \"tiger\"\n虎".into()),
+        negative_prompt: Some("blurred".into()),
+        width: Some(640),
+        seed: Some(5),
+        n: Some(4),
+        guidance: Some(9.25),
+        ..Draft::default()
+    });
+    for dialect in [Dialect::JumpStart, Dialect::Sdxl] {
+        let body = write_request(dialect, &asked);
+        let invocation = Invocation::read(Some(JSON), Some(JSON_JPEG), &body).expect("understood");
+        assert_eq!(checked(invocation.drafts()[0].clone()), asked, "{dialect:?}");
+        let pictures: Vec<_> = (5..9).map(|seed| made(file(), seed)).collect();
+        let answered = invocation.answer(&pictures).expect("an answer");
+        assert_eq!(read_reply(&answered, 4).expect("pictures"), vec![file(); 4]);
+    }
+}
+
+#[test]
+fn replies_of_every_shape() {
+    let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
+    let lines = format!("{}\n{}", &base64[..8], &base64[8..]);
+    let cases = [
+        json!({"generated_images": [base64], "prompt": "x"}),
+        json!({"generated_images": [lines]}),
+        json!({"generated_image": format!("data:image/jpeg;base64,{base64}"), "prompt": "x"}),
+        json!({"artifacts": [{"seed": 1, "base64": base64, "finishReason": "SUCCESS"}], "result": "success"}),
+        json!({"artifacts": [{"base64": base64}], "generated_images": null}),
+    ];
+    for reply in cases {
+        assert_eq!(read_reply(reply.to_string().as_bytes(), 1).expect("a picture"), [file()], "{reply}");
+    }
+    assert_eq!(read_reply(JPEG, 1).expect("a picture"), [file()]);
+    let nested = json!({"generated_image": [[[0, 9, 10], [99, 100, 255]], [[1, 2, 3], [4, 5, 6]]]});
+    assert_eq!(read_reply(nested.to_string().as_bytes(), 1).expect("a picture"), [pixels()]);
+}
+
+#[test]
+fn replies_that_are_none() {
+    let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
+    let malformed = [
+        json!("text"),
+        json!({"generated_images": ["bm8gcGljdHVyZQ=="]}),
+        json!({"generated_images": ["!"]}),
+        json!({"generated_images": [[[1, 2, 3], [1, 2, 3]]]}),
+        json!({"generated_image": [[[1, 2, 256]]]}),
+        json!({"generated_image": [[[1, 2]]]}),
+        json!({"generated_image": [[[1, 2, 3]], [[1, 2, 3], [1, 2, 3]]]}),
+        json!({"generated_image": []}),
+        json!({"generated_image": [[], []]}),
+        json!({"generated_images": vec![base64.as_str(); 11]}),
+    ];
+    for reply in malformed {
+        let error = read_reply(reply.to_string().as_bytes(), 1).expect_err("no picture");
+        assert!(matches!(error, ReplyError::Malformed(_)), "{reply}: {error:?}");
+    }
+    let two = json!({"generated_images": [base64, base64]});
+    let error = read_reply(two.to_string().as_bytes(), 1).expect_err("one too many");
+    assert!(matches!(error, ReplyError::Count { asked: 1, got: 2 }));
+    assert!(matches!(read_reply(b"{}", 1), Err(ReplyError::Count { got: 0, .. })));
+    let kept = json!({"artifacts": [{"base64": base64, "finishReason": "CONTENT_FILTERED"}]});
+    let error = read_reply(kept.to_string().as_bytes(), 1).expect_err("kept back");
+    assert_eq!(error.to_string(), "the model kept picture 0 back: CONTENT_FILTERED");
+}
+
+#[test]
+fn failures_as_botocore_reads_them() {
+    let model = Failure::Model { status: 500, message: "CUDA out of memory".into() };
+    assert_eq!((model.status(), model.code()), (424, "ModelError"));
+    let body: Value = serde_json::from_slice(&model.body()).expect("JSON");
+    assert_eq!(
+        (&body["OriginalStatusCode"], &body["OriginalMessage"]),
+        (&json!(500), &json!("CUDA out of memory"))
+    );
+    assert_eq!(body["Message"], "received an error (500) from the model: CUDA out of memory");
+    let told = [
+        Failure::Validation("x".into()),
+        Failure::NotReady("x".into()),
+        Failure::Internal,
+        Failure::Unavailable,
+        crate::sigv4::Refusal::Missing.into(),
+        crate::sigv4::Refusal::Incomplete("x").into(),
+    ];
+    let told = told.map(|failure| (failure.status(), failure.code()));
+    let expected = [
+        (400, "ValidationError"),
+        (429, "ModelNotReadyException"),
+        (500, "InternalFailure"),
+        (503, "ServiceUnavailable"),
+        (403, "MissingAuthenticationTokenException"),
+        (400, "IncompleteSignatureException"),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// JSON that is likely to get past the first look.
+fn likely() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec![
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "seed",
+        "num_images_per_prompt",
+        "guidance_scale",
+        "num_inference_steps",
+        "text_prompts",
+        "cfg_scale",
+        "steps",
+        "samples",
+        "style_preset",
+        "text",
+        "weight",
+        "generated_images",
+        "generated_image",
+        "artifacts",
+        "base64",
+        "finishReason",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+        Just(Value::from("/9j/4AA=")),
+    ];
+    leaf.prop_recursive(4, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((name.clone(), inner), 0..6).prop_map(|fields| Value::Object(
+                fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+            )),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200), kind in "[ -~]{0,30}", n in 0u32..12) {
+        for content_type in [JSON, TEXT, kind.as_str()] {
+            if let Ok(invocation) = Invocation::read(Some(content_type), Some(&kind), &body) {
+                prop_assert!(!invocation.drafts().is_empty());
+            }
+        }
+        let _ = read_reply(&body, n);
+    }
+
+    #[test]
+    fn any_json_is_read_without_a_panic(value in likely(), n in 0u32..12) {
+        let body = value.to_string();
+        for content_type in [JSON, TEXT] {
+            if let Ok(invocation) = read(content_type, JSON_JPEG, &body) {
+                prop_assert!((1..=10).contains(&invocation.drafts().len()));
+                let pictures: Vec<_> = invocation.drafts().iter().map(|_| made(file(), 1)).collect();
+                let answered = invocation.answer(&pictures).expect("files for one who takes files");
+                prop_assert_eq!(read_reply(&answered, pictures.len() as u32).expect("our own answer").len(), pictures.len());
+            }
+        }
+        if let Ok(pictures) = read_reply(body.as_bytes(), n) {
+            prop_assert_eq!(pictures.len(), n as usize);
+        }
+    }
+
+    #[test]
+    fn every_sample_survives(rgb in prop::collection::vec(any::<u8>(), 12 * 3)) {
+        let picture = Picture::Pixels(Pixels::new(4, 3, rgb).expect("four by three"));
+        let invocation = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("understood");
+        let answered = invocation.answer(&[made(picture.clone(), 1)]).expect("an answer");
+        prop_assert_eq!(read_reply(&answered, 1).expect("a picture"), [picture]);
+    }
+}
