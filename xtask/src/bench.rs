@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
+use crate::stages::test_venv;
 
 /// The engine beside diffusers, on one model folder.
 pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
@@ -19,4 +20,10 @@ pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
     let words = ["run", "--release", "--package", "tintype-diffusion", "--example", "bench_engine", "--"];
     run(cargo(&words).arg(&folder))?;
     run(program(venv.program("python")).arg("bench/engine/diffusers_bench.py").arg(&folder))
+}
+
+/// The service on an engine that takes a set time: load, limits, kills. The arguments go to the bench.
+pub(crate) fn service(arguments: &[&str]) -> Result<()> {
+    let words = ["run", "--release", "--package", "tintype", "--example", "bench_service", "--", "--weed"];
+    run(cargo(&words).arg(test_venv()?.program("weed")).args(arguments))
 }

@@ -23,6 +23,9 @@ cargo xtask <command>
   bench engine [FOLDER]
                   seconds per denoising step, decode and text encode, beside diffusers' on the same weights;
                   without FOLDER, Stable Diffusion 2.1-base's architecture with random weights
+  bench service [--quick] [ARGS]
+                  requests per second, identical requests, budgets, overload, and what kill -9 leaves, on an engine
+                  that takes a set time; `--help` lists ARGS
   model eval [ARGS]
                   what the built-in model can do, against its targets, and its contact sheets; `--help` lists ARGS
 ";
@@ -45,6 +48,7 @@ fn run() -> Result<()> {
         ["lint"] => stages::lint(),
         ["e2e", rest @ ..] => stages::end_to_end(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
+        ["bench", "service", rest @ ..] => bench::service(rest),
         ["model", "eval", rest @ ..] => model::eval(rest),
         [] | ["help" | "--help" | "-h"] => {
             shell::say(USAGE);

@@ -52,7 +52,8 @@ pub(crate) fn end_to_end(arguments: &[&str]) -> Result<()> {
     pytest(&test_venv()?, arguments)
 }
 
-fn test_venv() -> Result<Venv> {
+/// Other people's clients and servers.
+pub(crate) fn test_venv() -> Result<Venv> {
     Venv::ensure("test-venv", "tests/e2e/requirements.txt")
 }
 

@@ -1,0 +1,91 @@
+//! Somebody else's S3 service, in one process.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use tintype_core::store::{Key, NewObject};
+
+use crate::server::{CREDENTIALS, Place, Setup};
+
+/// A start takes some seconds; a busy machine needs longer.
+const START: Duration = Duration::from_secs(120);
+
+/// SeaweedFS: master, volume server, filer and S3.
+pub(crate) struct Weed {
+    process: Child,
+    pub(crate) url: String,
+    folder: tempfile::TempDir,
+}
+
+/// Who may do everything there.
+fn identity() -> serde_json::Value {
+    let (id, secret) = CREDENTIALS;
+    let keys = json!([{"accessKey": id, "secretKey": secret}]);
+    json!({"identities": [{"name": "bench", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]})
+}
+
+impl Drop for Weed {
+    fn drop(&mut self) {
+        // It may have ended by itself, and then there is nothing left to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Weed {
+    /// Starts it, with a bucket.
+    pub(crate) async fn start(program: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // It takes no port 0, so free ones are looked for; all are held until all are known.
+        let held = (0..8).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+        let ports = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        drop(held);
+        let names = ["master", "volume", "filer", "s3"];
+        let names = names.iter().flat_map(|name| [format!("{name}.port"), format!("{name}.port.grpc")]);
+        let config = folder.path().join("s3.json");
+        std::fs::write(&config, identity().to_string())?;
+        let process = Command::new(program)
+            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"])
+            .args(["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"])
+            .args(names.zip(&ports).map(|(name, port)| format!("-{name}={port}")))
+            .arg(format!("-dir={}", folder.path().display()))
+            .arg(format!("-s3.config={}", config.display()))
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log"))?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut weed = Self { process, url: format!("http://127.0.0.1:{}", ports[6]), folder };
+        weed.wait().await?;
+        Ok(weed)
+    }
+
+    /// Writes until that succeeds: an administrator's first object makes the bucket.
+    async fn wait(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let setup = Setup {
+            folder: self.folder.path().to_owned(),
+            place: Place::Bucket(self.url.clone()),
+            step: Duration::ZERO,
+            slots: 1,
+            queue: 1,
+            anonymous: false,
+        };
+        let (store, key) = (setup.store("").await?, Key::new("ready")?);
+        loop {
+            let object = NewObject { bytes: "ready".into(), content_type: "text/plain".into() };
+            let Err(error) = store.put(&key, object).await else { break };
+            if began.elapsed() > START || self.process.try_wait()?.is_some() {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                let last: Vec<_> = log.lines().rev().take(20).collect();
+                bail!("SeaweedFS did not start: {error}; its log, last line first:\n{}", last.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(store.delete(&key).await?)
+    }
+}
