@@ -1,7 +1,7 @@
 //! The engine over an asynchronous endpoint: the work is handed over, and the result appears in S3.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::primitives::Blob;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::client::Lazy;
@@ -147,8 +148,12 @@ impl AsyncEngine {
         }
     }
 
-    /// Looks until the work is done, or until it cannot be any more.
-    async fn wait(&self, work: &Submitted) -> Result<Vec<Picture>, InvokeError> {
+    /// Looks until the work is done, or until it cannot be any more: when its time to live and the invocation's time-out
+    /// have passed. A store that is not available meanwhile ends nothing.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), and [`InvokeError::TimedOut`].
+    pub async fn wait(&self, work: &Submitted) -> Result<Vec<Picture>, InvokeError> {
         let most = self.how.request_ttl + self.how.invocation_timeout;
         let began = Instant::now();
         let mut pause = FIRST_PAUSE.min(self.how.longest_pause);

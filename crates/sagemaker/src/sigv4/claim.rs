@@ -1,6 +1,6 @@
 //! What a request says of its own signature.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
@@ -143,7 +143,7 @@ fn signed_headers(names: &str, headers: &HeaderMap) -> Result<Vec<HeaderName>, R
         return Err(Refusal::UnsignedHeader(name.to_string()));
     }
     // Asked for by name, as a request need not have it.
-    if !signed.iter().any(|name| name == http::header::HOST) {
+    if !signed.contains(&HOST) {
         return Err(Refusal::UnsignedHeader("host".to_owned()));
     }
     if headers.contains_key("x-amz-security-token") {

@@ -144,9 +144,12 @@ fn a_request_that_botocore_signed() {
     assert_eq!(verify(&sent), Ok(()));
 }
 
+/// What is altered, and how.
+type Alteration = (&'static str, fn(&mut Sent));
+
 #[test]
 fn what_is_altered_is_refused() {
-    let alterations: &[(&str, fn(&mut Sent))] = &[
+    let alterations: &[Alteration] = &[
         ("method", |sent| sent.method = "GET"),
         ("path", |sent| sent.target = "/endpoints/lion/invocations".into()),
         ("query", |sent| sent.target.push_str("?a=b")),

@@ -1,0 +1,80 @@
+//! The engines against a service that plays SageMaker's Runtime API.
+
+mod asynchronous;
+mod errors;
+mod fake;
+mod real_time;
+mod results;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tintype_core::engine::{Model, Observer, Progress};
+use tintype_core::picture::{Encoded, Format, Picture};
+use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::secret::Secret;
+use tintype_sagemaker::remote::{EndpointSettings, Service};
+use tintype_sagemaker::sigv4::AccessKeys;
+
+/// What begins like a JPEG and is kept like one.
+const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
+
+fn model() -> Model {
+    Model { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+}
+
+fn keys() -> AccessKeys {
+    AccessKeys { id: "AKID".into(), secret: Secret::new("wJalrXUtnFEMI") }
+}
+
+/// An endpoint `tiger` at this URL.
+fn at(url: &str) -> EndpointSettings {
+    let keys = keys();
+    let service = Service {
+        url: Some(url.to_owned()),
+        region: Some("eu-central-1".into()),
+        credentials: Some((keys.id, keys.secret)),
+    };
+    EndpointSettings { service, ..EndpointSettings::new("tiger", model()) }
+}
+
+fn request(n: i64) -> Arc<GenerateRequest> {
+    let draft = Draft {
+        prompt: Some("a tiger".into()),
+        negative_prompt: Some("blurred".into()),
+        seed: Some(9),
+        n: Some(n),
+        ..Draft::default()
+    };
+    let limits = Limits { max_pixels: 1 << 24, max_work: u64::MAX };
+    Arc::new(draft.check(&model(), &limits, 7).expect("a valid request"))
+}
+
+fn jpeg() -> Picture {
+    Picture::Encoded(Encoded { format: Format::Jpeg, bytes: Bytes::from_static(JPEG) })
+}
+
+/// JumpStart's answer with so many pictures.
+fn answer(n: usize) -> String {
+    let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
+    serde_json::json!({"generated_images": vec![base64; n], "prompt": "a tiger"}).to_string()
+}
+
+/// Somebody who waits, or nobody.
+#[derive(Default)]
+struct Waiter {
+    abandoned: bool,
+    started: AtomicBool,
+}
+
+impl Observer for Waiter {
+    fn progress(&self, progress: Progress) {
+        assert_eq!(progress, Progress::Started);
+        self.started.store(true, Ordering::SeqCst);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+}
