@@ -138,6 +138,12 @@ pub trait Engine: Send + Sync {
     /// The model it runs.
     fn model(&self) -> &Model;
 
+    /// Another text for other weights under the same name, so that a picture of the old ones is not taken for one of the
+    /// new; empty where nothing is known of them.
+    fn revision(&self) -> &str {
+        ""
+    }
+
     /// How many requests it can work on at the same time.
     fn slots(&self) -> usize {
         1

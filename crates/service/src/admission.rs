@@ -1,22 +1,40 @@
 //! Letting a request in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
+use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, Reuse};
+use tintype_ledger::id::OwnerId;
 use tintype_ledger::job::{Interrupted, JobRecord};
+use tintype_ledger::limits::Standing;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::caller::Caller;
 use crate::error::{Refusal, ServiceError};
 use crate::image::{Image, Source};
-use crate::live::{Live, instant};
+use crate::keys::known;
+use crate::live::Live;
 use crate::order::Order;
+use crate::price;
 use crate::service::{Inner, Service};
+use crate::table::Asking;
 use crate::ticket::Ticket;
 use crate::written::{Written, fingerprint};
+
+/// Whether a request whose client waits may wait for the engine.
+enum Place {
+    /// It has one.
+    Had(Option<OwnedSemaphorePermit>),
+    /// It needs none: nobody waits.
+    Needless,
+    /// There is none: only a job that is there already can answer.
+    None,
+}
 
 impl Service {
     /// Hands an order in. The ticket is the place among those who wait for it; it is answered by new work, or by a job
@@ -24,7 +42,7 @@ impl Service {
     /// ago. What is accepted is in the ledger before this returns.
     ///
     /// # Errors
-    /// [`ServiceError::QueueFull`], [`ServiceError::Refused`], [`ServiceError::IdempotencyConflict`],
+    /// [`ServiceError::QueueFull`], [`ServiceError::Refused`], [`ServiceError::Unpriced`], [`ServiceError::IdempotencyConflict`],
     /// [`ServiceError::Ledger`], and those of [`model`](Self::model).
     pub async fn submit(&self, caller: &Caller, order: Order) -> Result<Ticket, ServiceError> {
         let (inner, caller) = (self.inner.clone(), caller.clone());
@@ -43,109 +61,164 @@ impl Service {
 
 impl Inner {
     async fn admit(self: Arc<Self>, caller: Caller, order: Order) -> Result<Ticket, ServiceError> {
-        let model = self.engine()?.model().name.clone();
+        let engine = self.engine()?.clone();
+        if order.idempotency.is_some() {
+            // A key of one stranger must not lead another to the first one's picture.
+            known(&caller)?;
+        }
         let expires_in = order.request.expires_in;
+        let has_deadline = order.deadline.is_some();
         if order.idempotency.is_none()
             && !order.detached
-            && let Some(orphan) = self.table.adopt(&caller.owner, &model, &order.request)
+            && !has_deadline
+            && let Some(orphan) = self.table.adopt(&caller.owner, || fingerprint(&*engine, &order.request))
         {
             return Ok(Ticket::waiting(self, orphan, (Source::Made, Vec::new())).linked_for(expires_in));
         }
-        let explicit = matches!(order.request.seed, Seed::Explicit(_));
-        let reuse =
-            Reuse { in_flight: explicit || order.coalesce, stored: explicit, uncollected_since: None };
-        let place = if order.detached { None } else { self.places.clone().try_acquire_owned().ok() };
-        let full = !order.detached && place.is_none();
-        if full && !reuse.any() && order.idempotency.is_none() {
-            return Err(self.queue_full());
-        }
-        let queue = match (full, order.detached) {
-            // Only a job that is there already can answer it.
-            (true, _) => Some(QueueLimit { per_owner: 0, total: 0 }),
-            (_, true) => {
+        let explicit = matches!(order.request.seed, Seed::Explicit(_)) && !caller.stranger;
+        let reuse = Reuse {
+            // Whoever has a deadline is not to wait for somebody else's job.
+            in_flight: (explicit || order.coalesce) && !has_deadline && !caller.stranger,
+            stored: explicit,
+            uncollected_since: None,
+        };
+        let mut place = self.place(&caller.owner, order.detached);
+        let queue = match place {
+            Place::None if !reuse.any() && order.idempotency.is_none() => return Err(self.queue_full()),
+            Place::None => Some(QueueLimit { per_owner: 0, total: 0 }),
+            Place::Needless => {
                 let per_owner = self.settings.backlog;
                 Some(QueueLimit { per_owner, total: per_owner.saturating_mul(10) })
             }
-            _ => None,
+            Place::Had(_) => None,
         };
-        let new = self.new_job(&caller, &order, &model);
+        let new = self.new_job(&caller, &order, &*engine).await?;
         let mut new = NewJob { reuse, queue, ..new };
         loop {
+            let asking = self.table.asking();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
-            let (job, source, standing) = match accepted {
-                Acceptance::Accepted { job, standing } => (job, Source::Made, standing),
-                Acceptance::Joined { job, standing } => (job, Source::Joined, standing),
-                Acceptance::Stored { job, standing } => (job, Source::Stored, standing),
-                Acceptance::Replayed { job } => (job, Source::Replayed, Vec::new()),
-                Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
-                Acceptance::Refused { refused, standing } => {
-                    self.metrics.refused(&refused);
-                    return Err(ServiceError::Refused(Box::new(Refusal { refused, standing })));
-                }
-                Acceptance::QueueFull => return Err(self.queue_full()),
-            };
+            let (mut job, source, standing) = self.answered(accepted)?;
             if source == Source::Stored && self.has_lost_pictures(&job).await? {
                 self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
                 continue;
             }
+            if source != Source::Made && !job.status.is_final() && job.attended != new.attended {
+                // It was made for somebody else alone, who may hang up, or be dead: now it is made for this one too.
+                let Some(kept) = self.ledger.keep(&job.owner, job.id).await? else { continue };
+                job = kept;
+            }
             self.metrics.answered(source, &caller);
-            let ticket = if job.status.is_final() {
-                Ticket::ended(self, job, (source, standing))
-            } else if let Some(live) = self.waits_for(&job, order.is_kept()) {
-                if source == Source::Made {
-                    live.hold(place);
+            if job.status.is_final() {
+                return Ok(Ticket::ended(self.clone(), job, (source, standing)).linked_for(expires_in));
+            }
+            match self.wait_for(&job, &asking) {
+                Some(live) => {
+                    if let (Source::Made, Place::Had(permit)) = (source, &mut place) {
+                        live.hold(permit.take());
+                    }
                     self.arrivals.notify_one();
+                    let ticket = Ticket::waiting(self.clone(), live, (source, standing));
+                    return Ok(ticket.linked_for(expires_in));
                 }
-                Ticket::waiting(self, live, (source, standing))
-            } else if source == Source::Joined {
                 // Everybody else hung up on it a while ago, and it is about to stop.
-                new.reuse.in_flight = false;
-                continue;
-            } else {
-                return Err(ServiceError::Abandoned);
-            };
-            return Ok(ticket.linked_for(expires_in));
+                None if source == Source::Joined => new.reuse.in_flight = false,
+                None => return Err(ServiceError::Abandoned),
+            }
         }
     }
 
-    fn new_job(&self, caller: &Caller, order: &Order, model: &str) -> NewJob {
-        let kept = order.is_kept();
+    /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
+    fn place(&self, owner: &OwnerId, detached: bool) -> Place {
+        if detached {
+            return Place::Needless;
+        }
+        match self.places.clone().try_acquire_owned() {
+            Ok(permit) => Place::Had(Some(permit)),
+            Err(_) if self.settings.queue > 0 && !self.table.has_any_of(owner) => Place::Had(None),
+            Err(_) => Place::None,
+        }
+    }
+
+    /// The job that answers, and how.
+    fn answered(&self, accepted: Acceptance) -> Result<(JobRecord, Source, Vec<Standing>), ServiceError> {
+        Ok(match accepted {
+            Acceptance::Accepted { job, standing } => (job, Source::Made, standing),
+            Acceptance::Joined { job, standing } => (job, Source::Joined, standing),
+            Acceptance::Stored { job, standing } => (job, Source::Stored, standing),
+            Acceptance::Replayed { job } => (job, Source::Replayed, Vec::new()),
+            Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
+            Acceptance::Refused { refused, standing } => {
+                self.metrics.refused(&refused);
+                return Err(ServiceError::Refused(Box::new(Refusal { refused, standing })));
+            }
+            Acceptance::QueueFull => return Err(self.queue_full()),
+        })
+    }
+
+    async fn new_job(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        engine: &dyn Engine,
+    ) -> Result<NewJob, ServiceError> {
+        let (reserve, cap) = self.reserve(caller, order).await?;
         let written = Written {
-            model: model.to_owned(),
+            model: engine.model().name.clone(),
             request: order.request.clone(),
-            attended_in: (!kept).then(|| self.process.clone()),
-            capped: !caller.policy.budgets.is_empty(),
+            cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
         };
-        NewJob {
+        let interrupted =
+            if engine.repeatable() { Interrupted::Requeue } else { Interrupted::OutcomeUnknown };
+        Ok(NewJob {
             owner: caller.owner.clone(),
             key: caller.key.clone(),
             policy: caller.policy.clone(),
-            reserve: self.estimates.reserve(&order.request),
+            reserve: self.estimates.spend(reserve),
             request: written.to_value(),
-            fingerprint: fingerprint(model, &order.request),
+            fingerprint: fingerprint(engine, &order.request),
             reuse: Reuse::default(),
             idempotency: order.idempotency.clone(),
-            interrupted: Interrupted::Requeue,
+            interrupted,
+            attended: (!order.is_kept()).then(|| self.process.clone()),
             deadline: order.deadline.map(|left| OffsetDateTime::now_utc() + left),
             queue: None,
+        })
+    }
+
+    /// How much engine time to reserve for an order, and, where a budget pays, after how much of it the engine stops: twice
+    /// what like jobs took. With none measured yet it is the per-job maximum or what is left of the budget, and not more.
+    async fn reserve(
+        &self,
+        caller: &Caller,
+        order: &Order,
+    ) -> Result<(Duration, Option<Duration>), ServiceError> {
+        let budgets = &caller.policy.budgets;
+        if let Some(currency) = price::unpriced(budgets, self.settings.price) {
+            return Err(ServiceError::Unpriced(currency));
         }
+        let foreseen = self.estimates.foresee(&order.request);
+        if budgets.is_empty() {
+            return Ok((foreseen.unwrap_or(self.settings.max_job), None));
+        }
+        if let Some(foreseen) = foreseen {
+            return Ok((foreseen, Some(foreseen * 2)));
+        }
+        let standing = self.ledger.standing(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
+        let left = price::time_left(&standing, self.settings.price).unwrap_or(Duration::MAX);
+        let reserve = self.settings.max_job.min(left).max(price::LEAST);
+        Ok((reserve, Some(reserve)))
     }
 
     /// The entry of a job that has not ended, with one more who waits for it. `None` if it is about to stop.
-    fn waits_for(self: &Arc<Self>, job: &JobRecord, keep: bool) -> Option<Arc<Live>> {
-        let live = self.table.enter(job);
+    fn wait_for(self: &Arc<Self>, job: &JobRecord, asking: &Asking<'_>) -> Option<Arc<Live>> {
+        let live = self.table.enter(job, asking);
         if !live.join(Instant::now()) {
             return None;
         }
-        if keep {
+        if job.attended.is_none() {
             live.keep();
         }
-        if let Some(deadline) = job.deadline {
-            self.revise_at(&live, instant(deadline));
-        }
-        if !self.settings.sole {
-            self.follow_elsewhere(&live);
-        }
+        self.look_after(&live);
         Some(live)
     }
 

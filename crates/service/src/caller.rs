@@ -20,17 +20,24 @@ pub struct Caller {
     pub policy: Policy,
     /// May manage keys.
     pub admin: bool,
+    /// One of many strangers who are booked as one: what the others have asked for is none of this one's business.
+    pub stranger: bool,
 }
 
 impl Caller {
     /// Somebody without a key, where that is allowed: all of them are one owner, without limits.
     pub fn anonymous() -> Self {
+        Self::without_key(false)
+    }
+
+    pub(crate) fn without_key(stranger: bool) -> Self {
         Self {
             owner: ANONYMOUS.parse().expect("letters are a name"),
             key: ANONYMOUS.parse().expect("letters are a name"),
             name: ANONYMOUS.to_owned(),
             policy: Policy::default(),
             admin: false,
+            stranger,
         }
     }
 }
@@ -38,6 +45,6 @@ impl Caller {
 impl From<KeyRecord> for Caller {
     fn from(record: KeyRecord) -> Self {
         let KeyRecord { id, owner, name, policy, admin, .. } = record;
-        Self { owner, key: id, name, policy, admin }
+        Self { owner, key: id, name, policy, admin, stranger: false }
     }
 }

@@ -7,6 +7,7 @@ use tintype_core::store::StoreError;
 use tintype_core::violation::Violation;
 use tintype_ledger::job::Reason;
 use tintype_ledger::limits::{Refused, Standing};
+use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
 
 /// Why there is no answer. `Clone`, because everybody who waits for a job is told.
@@ -36,6 +37,9 @@ pub enum ServiceError {
     /// A limit of the key does not let it in.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// The key has a budget in a currency in which nothing here has a price, so that it would never be used up.
+    #[error("the key has a budget in {0}, and nothing here has a price in it")]
+    Unpriced(Currency),
     /// The request breaks these rules; never empty.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::caller::Caller;
 use crate::error::ServiceError;
-use crate::image::{Image, Source};
+use crate::image::Image;
 use crate::live::State;
 use crate::service::Service;
 
@@ -53,25 +53,19 @@ impl Service {
     /// # Errors
     /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
     pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<Follow, ServiceError> {
-        let mut job = self.record(caller, id).await?;
+        let asking = self.inner.table.asking();
+        let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
         if !job.status.is_final() {
-            let live = self.inner.table.enter(&job);
+            let live = self.inner.table.enter(&job, &asking);
             if self.inner.table.is_draining() {
                 // Those who watch may have been told already that there is nothing more to see.
                 return Err(ServiceError::Draining);
             }
+            self.inner.look_after(&live);
             (states, previews) = (Some(live.states()), Some(live.previews()));
-            // It may have ended before it was entered, and then nobody will say so again.
-            job = self.record(caller, id).await?;
-            if job.status.is_final() {
-                self.inner.ended(job.clone());
-                (states, previews) = (None, None);
-            } else if !self.inner.settings.sole {
-                self.inner.follow_elsewhere(&live);
-            }
         }
-        let now = self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await?;
+        let now = self.image(caller, id, DEFAULT_EXPIRY).await?;
         Ok(Follow { now, states, previews, encoding: None, next_preview: Instant::now() })
     }
 }

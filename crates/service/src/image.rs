@@ -61,7 +61,7 @@ pub struct Image {
     pub finished: Option<OffsetDateTime>,
     /// When it is given up if it has not ended.
     pub deadline: Option<OffsetDateTime>,
-    /// How many jobs come before it while it waits.
+    /// How many jobs come before it while it waits; not told in lists.
     pub position: Option<u64>,
     /// How far the engine has come with it.
     pub progress: Option<Progress>,
@@ -93,10 +93,10 @@ pub struct LinkedPicture {
 }
 
 impl Inner {
-    /// A job with fresh links to its pictures.
+    /// A job with fresh links to its pictures, without its place in the queue: that takes a look at all that wait.
     ///
     /// # Errors
-    /// [`ServiceError::Store`] if they cannot be signed, [`ServiceError::Ledger`] if its place in the queue is not to be had.
+    /// [`ServiceError::Store`] if they cannot be signed.
     pub(crate) async fn image(
         &self,
         job: &JobRecord,
@@ -112,10 +112,6 @@ impl Inner {
             let StoredImage { seed, width, height, format, .. } = *stored;
             pictures.push(LinkedPicture { url, seed, width, height, format });
         }
-        let position = match job.status {
-            Status::Queued => self.ledger.position(&job.owner, job.id).await?,
-            _ => None,
-        };
         let cost = match source {
             Source::Made | Source::Replayed => job.cost,
             Source::Joined | Source::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
@@ -129,7 +125,7 @@ impl Inner {
             started: job.started,
             finished: job.finished,
             deadline: job.deadline,
-            position,
+            position: None,
             progress: self.progress(job),
             pictures,
             expires_at,

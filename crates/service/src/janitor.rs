@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::ServiceError;
 use crate::keep::discard;
-use crate::live::{Live, Stop};
+use crate::live::{Live, State, Stop};
 use crate::service::Inner;
 
 /// How often jobs are looked for whose worker died.
@@ -19,8 +19,10 @@ const ROUND: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 1_000;
 /// Longer than any job has been kept, and not too long to be counted back from now.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
-/// How often a job is looked at that another process may run.
+/// How soon a job is looked at that another process may run.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often at least it is looked at.
+const SELDOM: Duration = Duration::from_secs(5);
 
 /// Recovers lost jobs, now and then, for as long as there is a service.
 pub(crate) async fn look_after(inner: Weak<Inner>) {
@@ -58,7 +60,9 @@ impl Inner {
                 if requeued + ended > 0 {
                     tracing::info!(requeued, ended, "jobs of a process that is no more");
                 }
-                recovered.ended.into_iter().for_each(|job| self.ended(job));
+                for job in recovered.ended {
+                    self.ended(job).await;
+                }
             }
             Err(error) => tracing::error!(%error, "lost jobs could not be looked for"),
         }
@@ -69,46 +73,67 @@ impl Inner {
     pub(crate) fn give_up_at(self: &Arc<Self>, live: &Arc<Live>, until: Instant) {
         let (inner, live) = (Arc::downgrade(self), live.clone());
         self.runtime.spawn(async move {
+            // Ten seconds, as a rule: the entry is an orphan for as long.
             sleep_until(until).await;
             let Some(inner) = inner.upgrade() else { return };
             inner.table.sweep();
-            // A running one is stopped by its worker.
-            if live.stopped() == Some(Stop::Canceled) && !live.has_ended() {
-                inner.cancel_in_ledger(&live).await;
+            if live.has_ended() || !live.is_orphan() {
+                return;
             }
+            if !inner.settings.sole && inner.is_promised(&live).await {
+                return live.keep();
+            }
+            live.stop(Stop::Canceled);
+            // A running one is stopped by its worker, which may be here.
+            inner.cancel_in_ledger(&live).await;
         });
+    }
+
+    /// Somebody in another process waits for a job, or will come for it.
+    async fn is_promised(&self, live: &Live) -> bool {
+        match self.ledger.job(&live.owner, live.id).await {
+            Ok(job) => job.is_some_and(|job| job.attended.as_ref() != Some(&self.process)),
+            Err(error) => {
+                tracing::warn!(job = %live.id, %error, "a job could not be looked at");
+                true
+            }
+        }
     }
 
     /// Asks the ledger to cancel a job; if it was waiting, that is its end.
     pub(crate) async fn cancel_in_ledger(&self, live: &Live) {
         match self.ledger.cancel(&live.owner, live.id, OffsetDateTime::now_utc()).await {
-            Ok(Some(job)) if job.status.is_final() => self.ended(job),
+            Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
             Ok(_) => {}
             Err(error) => tracing::error!(job = %live.id, %error, "a job could not be canceled"),
         }
     }
 
-    /// Ends a job then, if it still waits for a worker.
-    pub(crate) fn revise_at(self: &Arc<Self>, live: &Arc<Live>, deadline: Instant) {
-        let (inner, live) = (Arc::downgrade(self), live.clone());
+    /// Sees to it that a job that is entered here ends: at its deadline at the latest, and also if another process runs it.
+    /// Once for each entry is enough.
+    pub(crate) fn look_after(self: &Arc<Self>, live: &Arc<Live>) {
+        if (live.deadline.is_none() && self.settings.sole) || !live.is_first_look() {
+            return;
+        }
+        let (inner, live, sole) = (Arc::downgrade(self), Arc::downgrade(live), self.settings.sole);
         self.runtime.spawn(async move {
-            sleep_until(deadline).await;
-            let Some(inner) = inner.upgrade() else { return };
-            inner.revise(&live).await;
-        });
-    }
-
-    /// Looks at a job that another process may run, until it has ended or nobody here waits for it.
-    pub(crate) fn follow_elsewhere(self: &Arc<Self>, live: &Arc<Live>) {
-        let (inner, live) = (Arc::downgrade(self), Arc::downgrade(live));
-        self.runtime.spawn(async move {
+            let mut pause = LOOK;
             loop {
-                sleep(LOOK).await;
-                let (Some(inner), Some(live)) = (inner.upgrade(), live.upgrade()) else { return };
-                if live.has_ended() {
+                let Some((next, mut states)) = live.upgrade().map(|live| {
+                    let look = (!sole).then(|| Instant::now() + pause);
+                    // Once the deadline is over, a running one is its worker's to stop: looked at until it has.
+                    let deadline = live.deadline.map(|at| at.max(Instant::now() + LOOK));
+                    (look.into_iter().chain(deadline).min(), live.states())
+                }) else {
                     return;
+                };
+                tokio::select! {
+                    () = sleep_until(next.unwrap_or_else(|| Instant::now() + SELDOM)) => {}
+                    _ = states.wait_for(State::is_final) => return,
                 }
+                let (Some(inner), Some(live)) = (inner.upgrade(), live.upgrade()) else { return };
                 inner.revise(&live).await;
+                pause = (pause * 2).min(SELDOM);
             }
         });
     }
@@ -118,7 +143,7 @@ impl Inner {
             return;
         }
         match self.ledger.revise(&live.owner, live.id, OffsetDateTime::now_utc()).await {
-            Ok(Some(job)) if job.status.is_final() => self.ended(job),
+            Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
             Ok(_) => {}
             Err(error) => tracing::warn!(job = %live.id, %error, "a job could not be looked at"),
         }

@@ -7,8 +7,7 @@ use tintype_core::engine::Generated;
 use tintype_core::picture::{Format, Picture};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
-use tintype_ledger::id::JobId;
-use tintype_ledger::job::StoredImage;
+use tintype_ledger::job::{Run, StoredImage};
 use tintype_picture::{Parameters, PictureError};
 use tokio::task::JoinError;
 use uuid::Uuid;
@@ -29,14 +28,16 @@ pub(crate) enum KeepError {
 pub(crate) async fn keep(
     store: Arc<dyn ObjectStore>,
     model: String,
-    (id, request): (JobId, Arc<GenerateRequest>),
+    (run, request): (&Run, Arc<GenerateRequest>),
     generated: Generated,
 ) -> Result<Vec<StoredImage>, KeepError> {
     let mut images = Vec::with_capacity(generated.pictures.len());
     for (index, picture) in (0..).zip(generated.pictures) {
         let parameters = Parameters::new(&request, index, &model);
-        // The first picture is named like its job.
-        let id = if index == 0 { id.uuid() } else { Uuid::now_v7() };
+        // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
+        // taken for dead, cannot remove it.
+        let first = index == 0 && run.number == 1;
+        let id = if first { run.job.uuid() } else { Uuid::now_v7() };
         match keep_one(&*store, id, picture, (request.format, parameters)).await {
             Ok(image) => images.push(image),
             Err(error) => {

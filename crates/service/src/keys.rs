@@ -6,7 +6,9 @@ use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
 
 use crate::caller::Caller;
 use crate::error::{KeyFault, ServiceError};
+use crate::price;
 use crate::service::Service;
+use crate::settings::Anonymous;
 
 impl Service {
     /// Lets somebody in by the key that was presented, or without one where that is allowed.
@@ -16,8 +18,11 @@ impl Service {
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
         let fault = |fault| Err(ServiceError::Unauthenticated(fault));
         let Some(text) = presented else {
-            let allowed = self.inner.settings.anonymous;
-            return if allowed { Ok(Caller::anonymous()) } else { fault(KeyFault::Missing) };
+            return match self.inner.settings.anonymous {
+                Anonymous::Refused => fault(KeyFault::Missing),
+                Anonymous::Trusted => Ok(Caller::without_key(false)),
+                Anonymous::Stranger => Ok(Caller::without_key(true)),
+            };
         };
         let Ok(key) = ApiKey::parse(text) else { return fault(KeyFault::Malformed) };
         match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
@@ -31,9 +36,12 @@ impl Service {
     /// Makes a key. The key itself is in the answer and nowhere else.
     ///
     /// # Errors
-    /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
         admin(by)?;
+        if let Some(currency) = price::unpriced(&new.policy.budgets, self.inner.settings.price) {
+            return Err(ServiceError::Unpriced(currency));
+        }
         Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)
     }
 
@@ -64,6 +72,11 @@ impl Service {
         let revoked = self.inner.ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
         revoked.ok_or(ServiceError::NotFound("key"))
     }
+}
+
+/// What only somebody may do who is told from others.
+pub(crate) fn known(caller: &Caller) -> Result<(), ServiceError> {
+    if caller.stranger { Err(ServiceError::Unauthenticated(KeyFault::Missing)) } else { Ok(()) }
 }
 
 fn admin(caller: &Caller) -> Result<(), ServiceError> {

@@ -43,5 +43,5 @@ pub use notice::Notice;
 pub use order::Order;
 pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
-pub use settings::ServiceSettings;
+pub use settings::{Anonymous, ServiceSettings};
 pub use ticket::Ticket;

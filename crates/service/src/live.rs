@@ -4,13 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tintype_core::engine::{Observer, Preview, Progress};
-use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
-use tintype_ledger::job::JobRecord;
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
+use tintype_ledger::job::{JobRecord, Status};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::error::ServiceError;
-use crate::written::Written;
 
 /// How far a job has come. It only ever moves forward, and the last two states are final.
 #[derive(Clone, Debug)]
@@ -55,6 +54,8 @@ pub(crate) struct Live {
     pub(crate) owner: OwnerId,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) deadline: Option<Instant>,
+    /// Nobody can wait for it in another process.
+    sole: bool,
     /// Of the request that started it, so that what the job logs carries that request's id.
     pub(crate) span: tracing::Span,
     states: watch::Sender<State>,
@@ -73,21 +74,31 @@ struct Attention {
     stop: Option<Stop>,
     /// Ends by itself then, for this reason.
     limit: Option<(Instant, Stop)>,
+    /// Somebody sees to its end already.
+    looked_after: bool,
     /// Its place among the requests that may be on their way.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Live {
-    /// A job as the ledger has it.
-    pub(crate) fn new(job: &JobRecord, deadline: Option<Instant>) -> Arc<Self> {
-        let kept = Written::read(job).is_none_or(|written| written.attended_in.is_none());
-        let attention =
-            Attention { waiters: 0, kept, orphaned_until: None, stop: None, limit: None, place: None };
+    /// A job as the ledger has it, in this process. One that is attended in another is not this one's to give up.
+    pub(crate) fn new(job: &JobRecord, process: &Worker, sole: bool) -> Arc<Self> {
+        let kept = job.attended.as_ref() != Some(process);
+        let attention = Attention {
+            waiters: 0,
+            kept,
+            orphaned_until: None,
+            stop: None,
+            limit: None,
+            looked_after: false,
+            place: None,
+        };
         Arc::new(Self {
             id: job.id,
             owner: job.owner.clone(),
             fingerprint: job.fingerprint,
-            deadline,
+            deadline: job.deadline.map(instant),
+            sole,
             span: tracing::Span::current(),
             states: watch::Sender::new(State::Queued),
             previews: watch::Sender::new(None),
@@ -121,7 +132,7 @@ impl Live {
     /// Worth handing to somebody who comes late: on its way, or done well.
     pub(crate) fn is_good(&self) -> bool {
         match &*self.states.borrow() {
-            State::Ended(job) => job.status == tintype_ledger::job::Status::Succeeded,
+            State::Ended(job) => job.status == Status::Succeeded,
             State::LostSight(_) => false,
             _ => true,
         }
@@ -130,7 +141,7 @@ impl Live {
     /// One more waits for it. False if it is to stop: then it is not to be had.
     pub(crate) fn join(&self, now: Instant) -> bool {
         let mut attention = self.attention();
-        let gone = attention.stop.is_some() || attention.orphaned_until.is_some_and(|until| now >= until);
+        let gone = attention.stop.is_some() || self.is_given_up(&attention, now);
         if !gone {
             attention.waiters += 1;
             attention.orphaned_until = None;
@@ -140,7 +151,9 @@ impl Live {
 
     /// Made from now on whether anybody waits or not.
     pub(crate) fn keep(&self) {
-        self.attention().kept = true;
+        let mut attention = self.attention();
+        attention.kept = true;
+        attention.orphaned_until = None;
     }
 
     /// One hung up. True if that was the last one of a job that is not kept: then it is an orphan until the given time.
@@ -154,14 +167,23 @@ impl Live {
         orphaned
     }
 
+    /// A run begins, which may take until then. If the lease of the one before was lost, this one has another.
+    pub(crate) fn begin(&self, until: Instant) {
+        let mut attention = self.attention();
+        attention.limit = Some((until, Stop::Overrun));
+        if attention.stop == Some(Stop::Lost) {
+            attention.stop = None;
+        }
+    }
+
     /// Stops it; the first reason counts.
     pub(crate) fn stop(&self, why: Stop) {
         self.attention().stop.get_or_insert(why);
     }
 
-    /// Stops it at that time, if it still runs.
-    pub(crate) fn stop_at(&self, at: Instant, why: Stop) {
-        self.attention().limit = Some((at, why));
+    /// True for the first who asks.
+    pub(crate) fn is_first_look(&self) -> bool {
+        !std::mem::replace(&mut self.attention().looked_after, true)
     }
 
     /// Takes up a place until [`free_place`](Self::free_place).
@@ -180,7 +202,7 @@ impl Live {
         let now = Instant::now();
         let mut attention = self.attention();
         if attention.stop.is_none() {
-            let orphan = attention.orphaned_until.is_some_and(|until| now >= until);
+            let orphan = self.is_given_up(&attention, now);
             let late = self.deadline.is_some_and(|deadline| now >= deadline);
             let limit = attention.limit.filter(|(at, _)| now >= *at).map(|(_, why)| why);
             attention.stop = match (orphan, late) {
@@ -192,14 +214,30 @@ impl Live {
         attention.stop
     }
 
+    /// Somebody here waits for it, or watches it.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.attention().waiters > 0 || self.states.receiver_count() > 0
+    }
+
     /// Nobody waits for it, nor has to.
     pub(crate) fn is_orphan(&self) -> bool {
         self.attention().orphaned_until.is_some()
     }
 
+    /// A retry may still join it.
+    pub(crate) fn is_orphan_at(&self, now: Instant) -> bool {
+        self.attention().orphaned_until.is_some_and(|until| now < until)
+    }
+
     /// A client waits for it, and the work is for that client alone.
     pub(crate) fn is_attended(&self) -> bool {
         !self.attention().kept
+    }
+
+    /// Everybody hung up so long ago that nobody will come back. Where somebody may wait in another process, the ledger is asked
+    /// first, by whoever looks after orphans.
+    fn is_given_up(&self, attention: &Attention, now: Instant) -> bool {
+        self.sole && attention.orphaned_until.is_some_and(|until| now >= until)
     }
 
     fn attention(&self) -> MutexGuard<'_, Attention> {

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tintype_core::request::GenerateRequest;
-use tintype_ledger::money::{Amount, Spend};
+use tintype_ledger::limits::{Limit, Standing};
+use tintype_ledger::money::{Amount, Currency, Spend};
+use tintype_ledger::policy::{Allowance, Budget};
 
 /// Assumed duration of a job, for telling when to come back, until one has been measured.
 const UNMEASURED: Duration = Duration::from_secs(5);
@@ -14,7 +16,7 @@ const NEWEST: f64 = 0.2;
 /// Most shapes that are remembered; a client that asks for every size there is must not fill the memory.
 const SHAPES: usize = 1_000;
 /// The least that is reserved: below it a job is mostly what it takes to begin one.
-const LEAST: Duration = Duration::from_secs(1);
+pub(crate) const LEAST: Duration = Duration::from_secs(1);
 
 /// Foresees what a job takes from what others took.
 #[derive(Debug)]
@@ -41,10 +43,36 @@ fn shape(request: &GenerateRequest) -> Shape {
     (request.width, request.height, request.steps, request.n, request.guidance > 1.0)
 }
 
-/// `width × height × steps × n`; decoding counts as one step more.
+/// `width × height × steps × n`; guidance doubles each step, and decoding counts as one step more.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
-    pixels * f64::from(request.steps + 1) * f64::from(request.n)
+    let passes = if request.guidance > 1.0 { 2 } else { 1 };
+    pixels * f64::from(request.steps * passes + 1) * f64::from(request.n)
+}
+
+/// The currency of a budget in which nothing here has a price: nothing could ever be taken from it.
+pub(crate) fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
+    let currencies = budgets.iter().filter_map(|budget| match budget.allowance {
+        Allowance::Money(amount) => Some(amount.currency),
+        Allowance::EngineMs(_) => None,
+    });
+    currencies
+        .into_iter()
+        .find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
+}
+
+/// How much engine time is left of the smallest budget; `None` without budgets.
+pub(crate) fn time_left(standing: &[Standing], price: Option<Amount>) -> Option<Duration> {
+    let left = standing.iter().filter_map(|standing| match standing.limit {
+        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(standing.remaining),
+        Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
+            let micros = price.map(|price| price.micros).filter(|micros| *micros > 0)?;
+            let millis = u128::from(standing.remaining) * 1_000 / u128::from(micros);
+            Some(u64::try_from(millis).unwrap_or(u64::MAX))
+        }
+        _ => None,
+    });
+    left.min().map(Duration::from_millis)
 }
 
 impl Estimates {
@@ -67,15 +95,26 @@ impl Estimates {
         measured.alike.insert(shape, alike);
     }
 
-    /// What to reserve for a job: as much as jobs like it took, or by its work as much as others did, or the per-job maximum
-    /// as long as none was measured.
-    pub(crate) fn reserve(&self, request: &GenerateRequest) -> Spend {
+    /// Learns from a job that was stopped after `took`, and would have taken longer.
+    pub(crate) fn learn_at_least(&self, request: &GenerateRequest, took: Duration) {
+        let took = took.as_secs_f64();
+        let mut measured = self.measured();
+        let at_least = |old: Option<f64>, least: f64| Some(old.map_or(least, |old| old.max(least)));
+        measured.per_work = at_least(measured.per_work, took / work(request));
+        if let Some(alike) = measured.alike.get_mut(&shape(request)) {
+            *alike = alike.max(took);
+        }
+    }
+
+    /// How much engine time a job is likely to take: as much as jobs like it took, or by its work as much as others did. `None` as
+    /// long as none was measured.
+    pub(crate) fn foresee(&self, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
         let alike = measured.alike.get(&shape(request)).copied();
         let foreseen = alike.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
         drop(measured);
-        let foreseen = foreseen.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        self.spend(foreseen.unwrap_or(self.max_job).max(LEAST).min(self.max_job))
+        let foreseen = Duration::try_from_secs_f64(foreseen?).unwrap_or(self.max_job);
+        Some(foreseen.max(LEAST).min(self.max_job))
     }
 
     /// How long one of `slots` is likely to be busy with the job at hand, in whole seconds.
@@ -112,17 +151,55 @@ mod tests {
         draft.check(&model, &Limits::for_model(&model), 0).expect("valid")
     }
 
+    fn seconds(count: u64) -> Option<Duration> {
+        Some(Duration::from_secs(count))
+    }
+
     #[test]
-    fn the_maximum_is_reserved_until_something_was_measured() {
-        let estimates = Estimates::new(Duration::from_secs(600), "0.5usd".parse().ok());
-        let reserved = estimates.reserve(&request(9));
-        assert_eq!((reserved.engine_ms, reserved.amount), (600_000, "300usd".parse().ok()));
+    fn jobs_are_foreseen_by_their_like_and_else_by_their_work() {
+        let estimates = Estimates::new(Duration::from_secs(600), None);
+        assert_eq!(estimates.foresee(&request(9)), None);
         estimates.learn(&request(9), Duration::from_secs(20));
-        assert_eq!(estimates.reserve(&request(9)).engine_ms, 20_000);
-        assert_eq!(estimates.reserve(&request(19)).engine_ms, 40_000, "by its work");
+        assert_eq!(estimates.foresee(&request(9)), seconds(20));
+        assert_eq!(estimates.foresee(&request(19)), seconds(40), "by its work");
         estimates.learn(&request(19), Duration::from_secs(30));
-        assert_eq!(estimates.reserve(&request(19)).engine_ms, 30_000, "by its like");
+        assert_eq!(estimates.foresee(&request(19)), seconds(30), "by its like");
         assert_eq!(estimates.next_place(2), Duration::from_secs(11));
+        estimates.learn_at_least(&request(9), Duration::from_secs(40));
+        assert_eq!(estimates.foresee(&request(9)), seconds(40), "it takes that at least");
+        estimates.learn_at_least(&request(9), Duration::from_secs(10));
+        assert_eq!(estimates.foresee(&request(9)), seconds(40));
+    }
+
+    #[test]
+    fn guidance_doubles_the_work_of_a_step() {
+        let mut guided = request(10);
+        guided.guidance = 5.0;
+        assert_eq!(work(&guided) / work(&request(10)), 21.0 / 11.0);
+    }
+
+    #[test]
+    fn a_budget_needs_a_price_in_its_currency() {
+        let budgets = |text: &str| vec![text.parse::<Budget>().expect("a budget")];
+        let price = |text: &str| text.parse::<Amount>().ok();
+        assert_eq!(unpriced(&budgets("5s/day"), None), None);
+        assert_eq!(unpriced(&budgets("5usd/day"), price("0.1usd")), None);
+        for other in [None, price("0.1eur"), price("0usd")] {
+            assert_eq!(unpriced(&budgets("5usd/day"), other), "usd".parse().ok());
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_budget_is_so_much_time() {
+        let standing = |limit: &str, remaining| Standing {
+            limit: Limit::Budget(limit.parse().expect("a budget")),
+            remaining,
+            resets_at: None,
+        };
+        let both = [standing("100s/day", 50_000), standing("5usd/day", 2_000_000)];
+        assert_eq!(time_left(&both, "0.1usd".parse().ok()), seconds(20));
+        assert_eq!(time_left(&both[..1], None), seconds(50));
+        assert_eq!(time_left(&[], None), None);
     }
 
     #[test]

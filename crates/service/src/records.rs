@@ -13,6 +13,8 @@ use tintype_ledger::limits::Standing;
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::{Image, Source};
+use crate::keep::discard;
+use crate::keys::known;
 use crate::live::{State, Stop};
 use crate::service::Service;
 
@@ -40,7 +42,12 @@ impl Service {
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
         let job = self.record(caller, id).await?;
-        self.inner.image(&job, Source::Made, expires_in).await
+        let image = self.inner.image(&job, Source::Made, expires_in).await?;
+        let position = match job.status {
+            Status::Queued => self.inner.ledger.position(&job.owner, job.id).await?,
+            _ => None,
+        };
+        Ok(Image { position, ..image })
     }
 
     /// The caller's jobs, newest first, before `before`, at most `limit` (1 to [`MAX_PAGE`]).
@@ -53,6 +60,7 @@ impl Service {
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Page, ServiceError> {
+        known(caller)?;
         let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
         let mut images = Vec::with_capacity(page.jobs.len());
         for job in &page.jobs {
@@ -79,9 +87,10 @@ impl Service {
     /// # Errors
     /// Those of [`image`](Self::image).
     pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Image, ServiceError> {
+        known(caller)?;
         let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
-        self.stopped(&job);
+        self.stopped(&job).await;
         self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await
     }
 
@@ -90,14 +99,19 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if a picture is still there.
     pub async fn delete(&self, caller: &Caller, id: JobId) -> Result<(), ServiceError> {
+        known(caller)?;
         let job = self.record(caller, id).await?;
         for image in &job.images {
             let key = Key::new(image.key.clone()).map_err(|_| StoreError::NotFound)?;
             self.inner.store.delete(&key).await?;
         }
         let deleted = self.inner.ledger.delete(&caller.owner, id, OffsetDateTime::now_utc()).await?;
-        if let Some(job) = deleted {
-            self.stopped(&job);
+        if let Some(last) = deleted {
+            // It may have succeeded since it was looked at.
+            let rest: Vec<_> =
+                last.images.iter().filter(|image| !job.images.contains(image)).cloned().collect();
+            discard(&*self.inner.store, &rest).await;
+            self.stopped(&last).await;
         }
         Ok(())
     }
@@ -135,10 +149,10 @@ impl Service {
     }
 
     /// A job was canceled or deleted in the ledger: in this process it stops too.
-    fn stopped(&self, job: &JobRecord) {
+    async fn stopped(&self, job: &JobRecord) {
         match self.inner.table.get(job.id) {
             Some(live) if job.status == Status::Running => live.stop(Stop::Canceled),
-            Some(_) if job.status.is_final() => self.inner.ended(job.clone()),
+            Some(_) if job.status.is_final() => self.inner.ended(job.clone()).await,
             Some(live) => {
                 // Deleted while it waited.
                 live.stop(Stop::Canceled);

@@ -66,15 +66,16 @@ impl Service {
     /// # Panics
     /// Outside of a tokio runtime: the work is done by tasks of the one it is made in.
     pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
-        let process = format!("{}", Uuid::now_v7().simple());
+        let process = Uuid::now_v7().simple().to_string();
+        let process: WorkerId = process.parse().expect("hexadecimal digits are a name");
         let inner = Inner {
             estimates: Estimates::new(settings.max_job, settings.price),
             metrics: Metrics::new(),
-            process: process.parse().expect("hexadecimal digits are a name"),
-            settings,
+            process: process.clone(),
             ledger,
             store,
-            table: Table::new(),
+            table: Table::new(process, settings.sole),
+            settings,
             places: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
             engine: OnceLock::new(),
@@ -171,11 +172,15 @@ impl Inner {
         self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
     }
 
-    /// A job has ended, in the ledger too: everybody is told.
-    pub(crate) fn ended(&self, job: JobRecord) {
-        if self.table.end(job.clone()) {
-            self.metrics.ended(&job);
+    /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
+    pub(crate) async fn ended(&self, job: JobRecord) {
+        if !self.metrics.knows(&job.key)
+            && let Ok(Some(key)) = self.ledger.key(&job.key).await
+        {
+            self.metrics.name(&key.id, &key.name);
         }
+        self.metrics.ended(&job);
+        self.table.end(job);
     }
 
     /// Every slot may be busy with a request like this one, so each has its share.
@@ -186,9 +191,10 @@ impl Inner {
         (actual > limit).then(|| Violation::new(largest(engine.model(), request), kind))
     }
 
-    /// Stops what there still is. Waiting jobs that a client of this process waits for are canceled in the ledger; the others
-    /// are left in it for the next start.
+    /// Stops what there still is. What a client of this process waits for is canceled in the ledger; the rest is left in it for
+    /// the next start.
     async fn stop(&self) {
+        self.table.stop();
         for live in self.table.all() {
             live.stop(Stop::Shutdown);
             if live.is_attended() {
@@ -209,6 +215,7 @@ impl Inner {
 impl Drop for Service {
     fn drop(&mut self) {
         self.inner.table.drain();
+        self.inner.table.stop();
         for live in self.inner.table.all() {
             live.stop(Stop::Shutdown);
             self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));

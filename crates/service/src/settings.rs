@@ -6,6 +6,17 @@ use tintype_core::engine::Model;
 use tintype_core::request::Limits;
 use tintype_ledger::money::Amount;
 
+/// Whether somebody without a key is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// No.
+    Refused,
+    /// Yes, as the one whose machine this is.
+    Trusted,
+    /// Yes, as anybody: may have pictures made, and see what it knows the id of, but not list, stop or delete anything.
+    Stranger,
+}
+
 /// The operator's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
@@ -27,8 +38,8 @@ pub struct ServiceSettings {
     pub price: Option<Amount>,
     /// How long jobs are kept once they have ended; for ever if absent.
     pub keep_jobs: Option<Duration>,
-    /// Requests without a key are served.
-    pub anonymous: bool,
+    /// Whether requests without a key are served.
+    pub anonymous: Anonymous,
     /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
     /// here waits for nobody waits for.
     pub sole: bool,
@@ -46,7 +57,7 @@ impl Default for ServiceSettings {
             max_job: Duration::from_secs(600),
             price: None,
             keep_jobs: None,
-            anonymous: true,
+            anonymous: Anonymous::Trusted,
             sole: true,
         }
     }

@@ -1,19 +1,20 @@
 //! The jobs of this process: who is to be told of their end, and which nobody waits for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tintype_core::request::GenerateRequest;
-use tintype_ledger::id::{JobId, OwnerId};
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
 use tintype_ledger::job::JobRecord;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::live::{Live, State, Stop, instant};
-use crate::written::fingerprint;
+use crate::error::ServiceError;
+use crate::live::{Live, State, Stop};
 
 /// Every job that this process runs or that somebody in it waits for.
 pub(crate) struct Table {
+    process: Worker,
+    sole: bool,
     open: Mutex<Open>,
     /// How many of them hold up the end of the process.
     holding: watch::Sender<usize>,
@@ -25,20 +26,69 @@ struct Open {
     /// Jobs that everybody hung up on and a retry may join. One that ends well stays until its time is over, so that a
     /// retry that comes a moment later is not paid for twice.
     orphans: Vec<Arc<Live>>,
+    /// Numbers of those who have asked the ledger something and not yet entered what it answered.
+    asking: BTreeSet<u64>,
+    /// The number of the next.
+    next: u64,
+    /// What has ended since the oldest of those asked, and the number that was next then: the answer may be of a time before
+    /// the end, and nobody says so again.
+    ended: VecDeque<(u64, JobId, State)>,
     draining: bool,
+    /// Nothing runs here any more.
+    stopped: bool,
+}
+
+/// Somebody asks the ledger for a job, to enter it: as long as there is this, no end of a job is forgotten.
+pub(crate) struct Asking<'a> {
+    table: &'a Table,
+    number: u64,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut open = self.table.open();
+        open.asking.remove(&self.number);
+        let oldest = open.asking.first().copied().unwrap_or(u64::MAX);
+        while open.ended.front().is_some_and(|(number, ..)| *number <= oldest) {
+            open.ended.pop_front();
+        }
+    }
 }
 
 impl Table {
-    pub(crate) fn new() -> Self {
-        Self { open: Mutex::default(), holding: watch::Sender::new(0) }
+    pub(crate) fn new(process: Worker, sole: bool) -> Self {
+        Self { process, sole, open: Mutex::default(), holding: watch::Sender::new(0) }
     }
 
-    /// The entry of a job that has not ended, made if there is none.
-    pub(crate) fn enter(&self, job: &JobRecord) -> Arc<Live> {
+    /// To be called before the ledger is asked for a job that is to be entered.
+    pub(crate) fn asking(&self) -> Asking<'_> {
         let mut open = self.open();
-        let live = open.jobs.entry(job.id).or_insert_with(|| Live::new(job, job.deadline.map(instant)));
-        let live = live.clone();
-        self.publish(&open);
+        let number = open.next;
+        open.next += 1;
+        open.asking.insert(number);
+        Asking { table: self, number }
+    }
+
+    /// The entry of a job that has not ended, made if there is none. One that has ended since the ledger was asked, or that nobody
+    /// here will tell of any more, gets an entry that says so.
+    pub(crate) fn enter(&self, job: &JobRecord, _asked: &Asking<'_>) -> Arc<Live> {
+        let mut open = self.open();
+        if let Some(live) = open.jobs.get(&job.id) {
+            return live.clone();
+        }
+        let live = Live::new(job, &self.process, self.sole);
+        let ended = open.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
+        let end = match ended {
+            None if open.stopped => Some(State::LostSight(ServiceError::Draining)),
+            ended => ended,
+        };
+        match end {
+            Some(end) => live.advance(end),
+            None => {
+                open.jobs.insert(job.id, live.clone());
+                self.publish(&open);
+            }
+        }
         live
     }
 
@@ -46,16 +96,22 @@ impl Table {
         self.open().jobs.get(&id).cloned()
     }
 
+    /// Whether an owner has a job here.
+    pub(crate) fn has_any_of(&self, owner: &OwnerId) -> bool {
+        self.open().jobs.values().any(|live| live.owner == *owner)
+    }
+
     /// A job like this that everybody hung up on a moment ago; the caller waits for it from now on.
-    pub(crate) fn adopt(&self, owner: &OwnerId, model: &str, request: &GenerateRequest) -> Option<Arc<Live>> {
+    pub(crate) fn adopt(&self, owner: &OwnerId, wanted: impl FnOnce() -> Fingerprint) -> Option<Arc<Live>> {
         let now = Instant::now();
         let mut open = self.open();
         if open.orphans.is_empty() {
             return None;
         }
-        let wanted = fingerprint(model, request);
+        let wanted = wanted();
         let place = open.orphans.iter().position(|orphan| {
-            orphan.owner == *owner && orphan.fingerprint == wanted && orphan.is_good() && orphan.join(now)
+            let same = orphan.owner == *owner && orphan.fingerprint == wanted && orphan.deadline.is_none();
+            same && orphan.is_good() && orphan.join(now)
         })?;
         Some(open.orphans.swap_remove(place))
     }
@@ -68,12 +124,14 @@ impl Table {
         if orphaned {
             open.orphans.push(live.clone());
         }
+        self.publish(&open);
         orphaned
     }
 
     /// Forgets orphans whose time is over.
     pub(crate) fn sweep(&self) {
-        self.open().orphans.retain(|orphan| orphan.is_orphan() && orphan.stopped().is_none());
+        let now = Instant::now();
+        self.open().orphans.retain(|orphan| orphan.is_orphan_at(now));
     }
 
     /// Tells everybody that a job has ended like this. False if nobody here knew it, or they have been told.
@@ -87,11 +145,15 @@ impl Table {
         let mut open = self.open();
         let live = open.jobs.remove(&id);
         if let Some(live) = &live {
-            live.advance(end);
+            live.advance(end.clone());
             live.free_place();
             if !live.is_good() {
                 open.orphans.retain(|orphan| orphan.id != id);
             }
+        }
+        if !open.asking.is_empty() {
+            let number = open.next;
+            open.ended.push_back((number, id, end));
         }
         self.publish(&open);
         live.is_some()
@@ -127,10 +189,9 @@ impl Table {
         let _ = self.holding.subscribe().wait_for(|&holding| holding == 0).await;
     }
 
-    /// A job has begun to run, or changed hands: whether it holds the process up may have changed.
-    pub(crate) fn touched(&self) {
-        let open = self.open();
-        self.publish(&open);
+    /// Whoever enters a job from now on is told that nobody here will make it.
+    pub(crate) fn stop(&self) {
+        self.open().stopped = true;
     }
 
     fn publish(&self, open: &Open) {

@@ -76,6 +76,21 @@ impl Ticket {
         self.states.clone()
     }
 
+    /// Whoever holds this will come back for the pictures: from now on they are made whether anybody waits or not, also after
+    /// this process has ended.
+    ///
+    /// # Errors
+    /// [`ServiceError::Ledger`].
+    pub async fn keep(&self) -> Result<(), ServiceError> {
+        if let Some(live) = &self.live
+            && live.is_attended()
+        {
+            self.inner.ledger.keep(&live.owner, live.id).await?;
+            live.keep();
+        }
+        Ok(())
+    }
+
     /// Waits for the pictures and signs links to them.
     ///
     /// # Errors
@@ -109,6 +124,5 @@ impl Drop for Ticket {
         if self.inner.table.leave(&live, until) {
             self.inner.give_up_at(&live, until);
         }
-        self.inner.table.touched();
     }
 }

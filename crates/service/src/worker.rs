@@ -8,10 +8,9 @@ use tintype_core::engine::{Engine, EngineError, Generated};
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::Worker as WorkerId;
 use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
-use tintype_ledger::money::Spend;
 use tintype_ledger::{Finished, Pulse};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use crate::error::ServiceError;
@@ -23,14 +22,17 @@ use crate::written::Written;
 
 /// How long a job stays with a worker that is not heard of.
 const LEASE: Duration = Duration::from_secs(60);
+/// The same where there is no other process: what a dead one left is found at the next start, and a machine that slept, or a
+/// ledger that was away, is no reason to begin again.
+const SOLE_LEASE: Duration = Duration::from_secs(365 * 86_400);
 /// How often it is heard of.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long a ledger that is not to be had is left alone.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often the end of a job is reported to a ledger that is not to be had.
-const REPORTS: u32 = 10;
+/// How long a ledger that is not to be had is left alone at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often jobs are looked for that another process has accepted.
 const LOOK_ROUND: Duration = Duration::from_secs(2);
+/// How long encoding and storing may take: a store that never answers must not hold the engine up for ever.
+const KEEP_WITHIN: Duration = Duration::from_secs(300);
 
 /// What a worker works with.
 #[derive(Clone)]
@@ -48,8 +50,8 @@ struct Claim {
     live: Arc<Live>,
     run: Run,
     request: Arc<GenerateRequest>,
-    capped: bool,
-    reserved: Spend,
+    /// Engine time after which it is stopped.
+    limit: Duration,
 }
 
 impl Worker {
@@ -61,48 +63,60 @@ impl Worker {
             if self.inner.table.is_done() {
                 return;
             }
+            let asking = self.inner.table.asking();
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(Some(job)) => {
                     // Where one was, there may be another for the next worker.
                     self.inner.arrivals.notify_one();
-                    self.take(job).await;
+                    let live = self.inner.table.enter(&job, &asking);
+                    drop(asking);
+                    self.take(job, live).await;
                 }
-                Ok(None) if self.inner.settings.sole => arrival.await,
-                Ok(None) => drop(tokio::time::timeout(LOOK_ROUND, arrival).await),
+                Ok(None) => {
+                    drop(asking);
+                    if self.inner.settings.sole {
+                        arrival.await;
+                    } else {
+                        drop(timeout(LOOK_ROUND, arrival).await);
+                    }
+                }
                 Err(error) => {
+                    drop(asking);
                     tracing::error!(%error, "no job could be claimed");
-                    sleep(PAUSE).await;
+                    sleep(PAUSES.0).await;
                 }
             }
         }
     }
 
     fn lease(&self) -> Lease {
-        Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + LEASE }
+        let life = if self.inner.settings.sole { SOLE_LEASE } else { LEASE };
+        Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + life }
     }
 
-    async fn take(&self, job: JobRecord) {
-        let live = self.inner.table.enter(&job);
-        let Some(written) = Written::read(&job) else {
-            tracing::error!(job = %job.id, "the job was written by another version of this program");
+    async fn take(&self, job: JobRecord, live: Arc<Live>) {
+        let written = Written::read(&job).filter(|written| written.model == self.engine.model().name);
+        let Some(Written { request, cap_ms, .. }) = written else {
+            tracing::error!(job = %job.id, "the job is for another model, or was written by another version of this program");
             return self.end(&live, &job.run(), Outcome::Failed(Reason::Engine), Duration::ZERO).await;
         };
-        let Written { request, attended_in, capped, .. } = written;
-        if self.inner.settings.sole && attended_in.is_some_and(|process| process != self.inner.process) {
-            // Its client waited for a process that is no more.
+        let left_behind = job.attended.as_ref().is_some_and(|process| *process != self.inner.process);
+        if self.inner.settings.sole && left_behind {
+            // Its client waited for a process that is no more, and nobody has joined it since.
             return self.end(&live, &job.run(), Outcome::Canceled, Duration::ZERO).await;
         }
         self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
+        let most = self.inner.settings.max_job;
+        let limit = cap_ms.map_or(most, |cap| Duration::from_millis(cap).min(most));
         let span = live.span.clone();
-        let (run, reserved) = (job.run(), job.hold.reserved);
-        let claim = Claim { live, run, request: Arc::new(request), capped, reserved };
+        let claim = Claim { live, run: job.run(), request: Arc::new(request), limit };
         self.work(claim).instrument(span).await;
     }
 
     async fn work(&self, claim: Claim) {
         let began = Instant::now();
         let live = claim.live.clone();
-        live.stop_at(began + self.limit(&claim), Stop::Overrun);
+        live.begin(began + claim.limit);
         let heartbeat = tokio::spawn(beat(self.inner.clone(), live.clone(), claim.run.clone()));
         // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), live.clone());
@@ -126,19 +140,17 @@ impl Worker {
         }
     }
 
-    /// How long the engine may be busy with a job: twice what was reserved from a budget, the operator's maximum otherwise.
-    fn limit(&self, claim: &Claim) -> Duration {
-        let reserved = Duration::from_millis(claim.reserved.engine_ms);
-        let most = self.inner.settings.max_job;
-        if claim.capped { (reserved * 2).min(most) } else { most }
-    }
-
     async fn end_without(&self, claim: &Claim, error: &EngineError, took: Duration) {
         let outcome = match (error, claim.live.stopped()) {
-            (EngineError::Abandoned, Some(Stop::Lost)) => return,
-            (EngineError::Abandoned, Some(Stop::Shutdown)) if !claim.live.is_attended() => return,
+            (EngineError::Abandoned, Some(Stop::Lost)) => return self.lose(&claim.live),
+            (EngineError::Abandoned, Some(Stop::Shutdown)) if !claim.live.is_attended() => {
+                return self.hand_back(claim).await;
+            }
             (EngineError::Abandoned, Some(Stop::Deadline)) => Outcome::Failed(Reason::Deadline),
-            (EngineError::Abandoned, Some(Stop::Overrun)) => Outcome::Failed(Reason::Overrun),
+            (EngineError::Abandoned, Some(Stop::Overrun)) => {
+                self.inner.estimates.learn_at_least(&claim.request, took);
+                Outcome::Failed(Reason::Overrun)
+            }
             (EngineError::Abandoned, _) => Outcome::Canceled,
             (EngineError::OutcomeUnknown(_), _) => {
                 let error = error as &dyn std::error::Error;
@@ -151,7 +163,24 @@ impl Worker {
                 Outcome::Failed(Reason::Engine)
             }
         };
-        self.end(&claim.live, &claim.run, outcome, took).await;
+        // Who was told to come again pays then.
+        let shut_down = claim.live.stopped() == Some(Stop::Shutdown);
+        self.end(&claim.live, &claim.run, outcome, if shut_down { Duration::ZERO } else { took }).await;
+    }
+
+    /// The next process shall make it, as if it had not been begun.
+    async fn hand_back(&self, claim: &Claim) {
+        if let Err(error) = self.inner.ledger.hand_back(&claim.run).await {
+            tracing::error!(job = %claim.live.id, %error, "a job was not handed back");
+        }
+    }
+
+    /// Another worker has the job now. Whoever waits here still hears of its end.
+    fn lose(&self, live: &Live) {
+        tracing::warn!(job = %live.id, "another worker was given this job");
+        if !live.is_waited_for() {
+            self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+        }
     }
 
     /// Stores the pictures beside the engine's next job.
@@ -164,18 +193,15 @@ impl Worker {
             let warnings =
                 generated.warnings.iter().map(|warning| Notice::from(warning).to_value()).collect();
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
-            let kept = keep::keep(store, model, (claim.live.id, claim.request.clone()), generated);
-            let outcome = match tokio::spawn(kept.in_current_span()).await {
+            let kept = keep::keep(store, model, (&claim.run, claim.request.clone()), generated);
+            let failed = |error: &(dyn std::error::Error + 'static)| {
+                tracing::error!(job = %claim.live.id, error, "the pictures could not be kept");
+                Outcome::Failed(Reason::Store)
+            };
+            let outcome = match timeout(KEEP_WITHIN, kept).await {
                 Ok(Ok(images)) => Outcome::Succeeded { images, warnings },
-                Ok(Err(error)) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(job = %claim.live.id, error, "the pictures could not be kept");
-                    Outcome::Failed(Reason::Store)
-                }
-                Err(error) => {
-                    tracing::error!(job = %claim.live.id, %error, "keeping the pictures broke down");
-                    Outcome::Failed(Reason::Store)
-                }
+                Ok(Err(error)) => failed(&error),
+                Err(too_late) => failed(&too_late),
             };
             this.end(&claim.live, &claim.run, outcome, took).await;
             heartbeat.abort();
@@ -194,39 +220,38 @@ impl Worker {
             Outcome::Succeeded { images, .. } => images.clone(),
             _ => Vec::new(),
         };
-        for _ in 0..REPORTS {
+        let mut pause = PAUSES.0;
+        loop {
             let now = OffsetDateTime::now_utc();
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
                 Ok(Finished::Ended(job)) => {
                     tracing::info!(job = %job.id, status = job.status.name(), engine_ms = cost.engine_ms, "ended");
-                    return self.inner.ended(job);
+                    return self.inner.ended(job).await;
                 }
                 Ok(Finished::Discarded(job)) => {
                     keep::discard(&*self.inner.store, &made).await;
-                    return self.inner.ended(job);
+                    return self.inner.ended(job).await;
                 }
                 Ok(Finished::Stale) => {
-                    tracing::warn!(job = %live.id, "another worker was given this job");
                     keep::discard(&*self.inner.store, &made).await;
-                    self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));
-                    return;
+                    return self.lose(live);
                 }
                 Err(error) => {
                     tracing::error!(job = %live.id, %error, "the end of a job could not be reported");
-                    sleep(PAUSE).await;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
                 }
             }
         }
-        // Its lease ends by itself, and then it is made again; these pictures stay as a later run's may have the same name.
-        self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));
     }
 }
 
 /// Keeps the job's lease alive, and hears of it if the job is to stop.
 async fn beat(inner: Arc<Inner>, live: Arc<Live>, run: Run) {
+    let life = if inner.settings.sole { SOLE_LEASE } else { LEASE };
     loop {
         sleep(HEARTBEAT).await;
-        match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + LEASE).await {
+        match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + life).await {
             Ok(Pulse::Alive) => {}
             Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
             Ok(Pulse::Lost) => live.stop(Stop::Lost),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tintype_core::engine::Engine;
 use tintype_core::request::{GenerateRequest, Seed};
-use tintype_ledger::id::{Fingerprint, Worker};
+use tintype_ledger::id::Fingerprint;
 use tintype_ledger::job::JobRecord;
 
 /// A job's request as it is written into the ledger.
@@ -14,12 +15,9 @@ pub(crate) struct Written {
     /// The model that it was checked for.
     pub(crate) model: String,
     pub(crate) request: GenerateRequest,
-    /// The process in which its client waits; without it, it is made whether anybody waits or not.
+    /// It is paid from a budget, so the engine stops after so many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) attended_in: Option<Worker>,
-    /// It is paid from a budget, so it stops at twice what was reserved for it.
-    #[serde(default)]
-    pub(crate) capped: bool,
+    pub(crate) cap_ms: Option<u64>,
 }
 
 impl Written {
@@ -35,30 +33,36 @@ impl Written {
 
 /// What makes two requests one: everything that a client asked for, without what we drew ourselves and without what concerns
 /// the link only. A retry has the fingerprint of the first try.
-pub(crate) fn fingerprint(model: &str, request: &GenerateRequest) -> Fingerprint {
+pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fingerprint {
     let mut same = request.clone();
     if let Seed::Drawn(_) = same.seed {
         same.seed = Seed::Drawn(0);
     }
     same.expires_in = Duration::ZERO;
-    Fingerprint::of(&serde_json::to_vec(&(model, same)).expect("plain data"))
+    Fingerprint::of(
+        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::Model;
     use tintype_core::request::{Draft, Limits};
+    use tintype_testing::NullEngine;
 
     use super::*;
 
+    fn engine() -> NullEngine {
+        NullEngine::new(Duration::ZERO)
+    }
+
     fn request(draft: Draft, fresh_seed: u32) -> GenerateRequest {
-        let model = Model { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
         let draft = Draft { prompt: Some("x".into()), ..draft };
-        draft.check(&model, &Limits::for_model(&model), fresh_seed).expect("valid")
+        let engine = engine();
+        draft.check(engine.model(), &Limits::for_model(engine.model()), fresh_seed).expect("valid")
     }
 
     fn same_as(draft: Draft, fresh_seed: u32) -> Fingerprint {
-        fingerprint("test", &request(draft, fresh_seed))
+        fingerprint(&engine(), &request(draft, fresh_seed))
     }
 
     #[test]
@@ -78,14 +82,14 @@ mod tests {
         assert_eq!(first, same_as(Draft { width: Some(64), ..Draft::default() }, 1), "a default written out");
         assert_ne!(first, same_as(Draft { steps: Some(5), ..Draft::default() }, 1));
         assert_ne!(first, same_as(Draft { negative_prompt: Some("y".into()), ..Draft::default() }, 1));
-        assert_ne!(first, fingerprint("another model", &request(Draft::default(), 1)));
+        let other_weights = engine().with_revision("other");
+        assert_ne!(first, fingerprint(&other_weights, &request(Draft::default(), 1)));
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         let request = request(Draft { seed: Some(7), guidance: Some(7.3), ..Draft::default() }, 1);
-        let attended_in = "here".parse().ok();
-        let written = Written { model: "test".into(), request, attended_in, capped: true };
+        let written = Written { model: "test".into(), request, cap_ms: Some(5) };
         assert_eq!(Written::deserialize(&written.to_value()).expect("readable"), written);
     }
 }

@@ -30,6 +30,7 @@ pub struct NullEngine {
     /// Nanoseconds per step.
     step: AtomicU64,
     slots: usize,
+    revision: String,
     fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
@@ -43,13 +44,27 @@ impl NullEngine {
     pub fn new(step: Duration) -> Self {
         let model = Model { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
         let step = AtomicU64::new(nanoseconds(step));
-        Self { model, step, slots: 1, fault: None, started: AtomicU64::new(0), finished: AtomicU64::new(0) }
+        Self {
+            model,
+            step,
+            slots: 1,
+            revision: String::new(),
+            fault: None,
+            started: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+        }
     }
 
     /// The same engine working on so many requests at a time.
     #[must_use]
     pub fn with_slots(self, slots: usize) -> Self {
         Self { slots, ..self }
+    }
+
+    /// The same engine with other weights, as it were.
+    #[must_use]
+    pub fn with_revision(self, revision: &str) -> Self {
+        Self { revision: revision.to_owned(), ..self }
     }
 
     /// The same engine breaking at every request.
@@ -82,6 +97,10 @@ impl NullEngine {
 impl Engine for NullEngine {
     fn model(&self) -> &Model {
         &self.model
+    }
+
+    fn revision(&self) -> &str {
+        &self.revision
     }
 
     fn slots(&self) -> usize {

@@ -9,13 +9,17 @@ use tintype_service::ledger::job::{Reason, Status};
 use tintype_service::ledger::key::{KeyRecord, NewKey};
 use tintype_service::ledger::limits::Limit;
 use tintype_service::ledger::policy::{Policy, utc_day};
-use tintype_service::{Caller, Image, KeyFault, Order, ServiceError, ServiceSettings, Source};
+use tintype_service::{Anonymous, Caller, Image, KeyFault, Order, ServiceError, ServiceSettings, Source};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, pass};
 
 fn settings() -> ServiceSettings {
-    ServiceSettings { price: "0.01usd".parse().ok(), anonymous: false, ..ServiceSettings::default() }
+    ServiceSettings {
+        price: "0.01usd".parse().ok(),
+        anonymous: Anonymous::Refused,
+        ..ServiceSettings::default()
+    }
 }
 
 fn bench() -> Bench {
@@ -175,20 +179,95 @@ async fn an_idempotency_key_names_one_request() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_is_never_overdrawn_by_what_is_let_in() {
     let bench = bench();
+    // Unmeasured, a job may take what is left of the budget, but no more.
     let acme = customer(&bench, "acme", budget("10s/day")).await;
-    // Unmeasured, a job reserves the maximum, which is more than there is.
-    let end = bench.service.generate(&acme, seeded(&bench, "x", 4)).await;
-    let Err(ServiceError::Refused(refusal)) = end else { panic!("{end:?}") };
-    assert!(matches!(refusal.refused.limit, Limit::Budget(_)));
-
-    let other = customer(&bench, "other", Policy::default()).await;
-    bench.service.generate(&other, seeded(&bench, "measured", 4)).await.expect("a picture");
-    for (prompt, fits) in [("a", true), ("b", true), ("c", false)] {
+    let first = bench.service.submit(&acme, seeded(&bench, "measured", 4)).await.expect("accepted");
+    let beside = bench.service.submit(&acme, seeded(&bench, "beside", 4)).await;
+    assert!(matches!(beside, Err(ServiceError::Refused(_))), "all of it is reserved");
+    first.finished().await.expect("a picture");
+    for (prompt, fits) in [("a", true), ("b", false)] {
         let end = bench.service.generate(&acme, seeded(&bench, prompt, 4)).await;
         assert_eq!(end.is_ok(), fits, "{end:?}");
+        if let Err(ServiceError::Refused(refusal)) = end {
+            assert!(matches!(refusal.refused.limit, Limit::Budget(_)));
+        }
     }
     let left = bench.service.standing(&acme).await.expect("standing");
     assert_eq!(left[0].remaining, 2_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unmeasured_job_stops_where_the_budget_ends() {
+    let bench = bench();
+    let acme = customer(&bench, "acme", budget("10s/day")).await;
+    let end = bench.service.generate(&acme, seeded(&bench, "x", 40)).await;
+    assert!(matches!(end, Err(ServiceError::Failed(Reason::Overrun))), "{end:?}");
+    let left = bench.service.standing(&acme).await.expect("standing");
+    assert_eq!(left[0].remaining, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_in_money_needs_a_price() {
+    let free = ServiceSettings { price: None, ..settings() };
+    let bench = Bench::with(free, NullEngine::new(SECOND));
+    let acme = customer(&bench, "acme", budget("5usd/day")).await;
+    let end = bench.service.generate(&acme, seeded(&bench, "x", 1)).await;
+    assert!(matches!(end, Err(ServiceError::Unpriced(_))), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_several_who_leaves_cancels() {
+    let bench = bench();
+    let acme = customer(&bench, "acme", Policy::default()).await;
+    let order = || Order { coalesce: true, ..Order::new(bench.request("x", 100)) };
+    let first = bench.service.submit(&acme, order()).await.expect("accepted");
+    let second = bench.service.submit(&acme, order()).await.expect("accepted");
+    let id = first.id();
+    assert_eq!(second.id(), id);
+    drop(first);
+    pass(30.0).await;
+    let image = bench.service.image(&acme, id, SECOND).await.expect("it is there");
+    assert_eq!(image.status, Status::Running);
+    drop(second);
+    pass(12.0).await;
+    let image = bench.service.image(&acme, id, SECOND).await.expect("it is there");
+    assert_eq!(image.status, Status::Canceled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_customers_waiting_requests_do_not_keep_anothers_one_out() {
+    let bench = Bench::with(ServiceSettings { queue: 2, ..settings() }, NullEngine::new(SECOND));
+    let many = customer(&bench, "many", Policy::default()).await;
+    let one = customer(&bench, "one", Policy::default()).await;
+    let mut waiting = Vec::new();
+    for at in 0..3 {
+        waiting
+            .push(bench.service.submit(&many, seeded(&bench, &format!("{at}"), 5)).await.expect("accepted"));
+    }
+    let full = bench.service.submit(&many, seeded(&bench, "one too many", 5)).await;
+    assert!(matches!(full, Err(ServiceError::QueueFull { .. })));
+    let other = bench.service.submit(&one, seeded(&bench, "x", 5)).await.expect("nobody keeps it out");
+    let again = bench.service.submit(&one, seeded(&bench, "y", 5)).await;
+    assert!(matches!(again, Err(ServiceError::QueueFull { .. })));
+    other.finished().await.expect("a picture");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_have_pictures_made_and_see_nothing_of_each_other() {
+    let strangers = ServiceSettings { anonymous: Anonymous::Stranger, ..settings() };
+    let bench = Bench::with(strangers, NullEngine::new(SECOND));
+    let anybody = bench.service.authenticate(None).await.expect("anybody is let in");
+    let made = bench.service.generate(&anybody, seeded(&bench, "x", 1)).await.expect("a picture");
+    let again = bench.service.generate(&anybody, seeded(&bench, "x", 1)).await.expect("a picture");
+    assert_eq!((again.source, bench.engine.started()), (Source::Made, 2), "no cache between strangers");
+    assert!(bench.service.image(&anybody, made.id, SECOND).await.is_ok(), "whoever knows its id sees it");
+    let unknown = |end: Result<(), ServiceError>| matches!(end, Err(ServiceError::Unauthenticated(_)));
+    assert!(unknown(bench.service.images(&anybody, None, 10).await.map(drop)));
+    assert!(unknown(bench.service.cancel(&anybody, made.id).await.map(drop)));
+    assert!(unknown(bench.service.delete(&anybody, made.id).await));
+    let once = seeded(&bench, "x", 1).once("order-1".into(), b"body");
+    assert!(unknown(bench.service.submit(&anybody, once).await.map(drop)));
+    assert!(matches!(bench.service.metrics(&anybody).await, Err(ServiceError::NotAdmin)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,12 @@
 //! What is left when a process ends, and what the next one makes of it.
 
+use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
 use tintype_service::ledger::job::Status;
-use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
+use tintype_service::{Caller, Order, ServiceError, ServiceSettings, Source};
 use tintype_testing::NullEngine;
 
-use crate::{Bench, SECOND, hang_up, ledger, pass};
+use crate::{Bench, SECOND, draft, hang_up, ledger, pass};
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_has_to_wait_for_goes_on_at_the_next_start() {
@@ -32,6 +33,54 @@ async fn what_nobody_has_to_wait_for_goes_on_at_the_next_start() {
         let expected = if kept.contains(&id) { Status::Succeeded } else { Status::Canceled };
         assert_eq!(status, expected, "{id}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promise_outlives_the_client_whose_job_it_joined() {
+    let ledger = ledger();
+    let caller = Caller::anonymous();
+    let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
+    let seeded = |prompt: &str| {
+        first.service.check(Draft { seed: Some(7), ..draft(prompt, 5) }).expect("a valid request")
+    };
+    let (alone, shared) = (Order::new(seeded("alone")), Order::new(seeded("shared")));
+    let mut clients = Vec::new();
+    for order in [&alone, &shared] {
+        clients.push(first.service.submit(&caller, order.clone()).await.expect("accepted"));
+    }
+    let detached = Order { detached: true, ..shared };
+    let promised = first.service.submit(&caller, detached).await.expect("accepted");
+    assert_eq!((promised.id(), promised.source()), (clients[1].id(), Source::Joined));
+    pass(0.5).await;
+    drop((first.service, first.engine));
+
+    let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
+    pass(15.0).await;
+    for (ticket, expected) in clients.iter().zip([Status::Canceled, Status::Succeeded]) {
+        let image = second.service.image(&caller, ticket.id(), SECOND).await.expect("it is there");
+        assert_eq!(image.status, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_dead_client_left_is_made_for_a_live_one() {
+    let ledger = ledger();
+    let caller = Caller::anonymous();
+    let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
+    let busy = Order { detached: true, ..Order::new(first.request("busy", 5)) };
+    first.service.submit(&caller, busy).await.expect("accepted");
+    pass(0.5).await;
+    let seeded = first.service.check(Draft { seed: Some(7), ..draft("x", 5) }).expect("a valid request");
+    let left = first.service.submit(&caller, Order::new(seeded.clone())).await.expect("accepted");
+    let id = left.id();
+    drop((first.service, first.engine));
+
+    // The next process is busy with the first job when the client comes.
+    let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
+    pass(0.5).await;
+    let joined = second.service.submit(&caller, Order::new(seeded)).await.expect("accepted");
+    assert_eq!((joined.id(), joined.source()), (id, Source::Joined));
+    assert_eq!(joined.finished().await.expect("a picture").status, Status::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
