@@ -70,10 +70,18 @@ pub(crate) async fn create(
         return Err(ServiceError::NotAdmin.into());
     }
     let new = Reading::default().read(body, OffsetDateTime::now_utc())?;
-    let (key, record) = app.service.create_key(&caller, new).await?;
+    let (key, record) = app.service.create_key(&caller, new).await.map_err(unpriced)?;
     let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
     let body = Created { key: key.secret().expose().to_owned(), record: record.into() };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
+}
+
+/// A budget in the wrong currency is a mistake in the request here; elsewhere it is one in the key.
+fn unpriced(error: ServiceError) -> ServiceError {
+    let ServiceError::Unpriced(currency) = error else { return error };
+    let expected =
+        format!("in engine seconds, or in a currency with a price: nothing here has one in {currency}");
+    ServiceError::Invalid(vec![Violation::malformed("budgets", expected)])
 }
 
 /// `GET /v1/keys`

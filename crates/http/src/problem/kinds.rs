@@ -63,6 +63,8 @@ fn of_service(error: &E) -> Kind {
             Limit::Concurrency(_) => kind(S::TOO_MANY_REQUESTS, "too-many-jobs", "Too many jobs at once"),
             Limit::Budget(_) => kind(S::PAYMENT_REQUIRED, "budget-spent", "The budget does not cover it"),
         },
+        // Of the budgets' family, though the operator made the mistake: what is asked for cannot be paid from this key.
+        E::Unpriced(_) => kind(S::PAYMENT_REQUIRED, "budget-unpriced", "The budget cannot be drawn on"),
         E::QueueFull { .. } => kind(S::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
         E::IdempotencyConflict => {
             kind(S::UNPROCESSABLE_ENTITY, "idempotency-conflict", "The idempotency key is taken")

@@ -58,6 +58,10 @@ fn of_service(error: &E) -> String {
         .into(),
         E::NotAdmin => "The key is good, but not for this.".into(),
         E::Refused(refusal) => of_refusal(&refusal.refused),
+        E::Unpriced(currency) => format!(
+            "The key has a budget in {currency}, and nothing here has a price in it. The operator has to set one, or \
+             to make another key."
+        ),
         E::QueueFull { retry_after } => format!(
             "As many requests wait as may. A place is likely to be free in {} s.",
             seconds(*retry_after)

@@ -3,6 +3,8 @@
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::key::{ApiKey, NewKey};
 use tintype_service::ledger::policy::Policy;
+use tintype_service::{Anonymous, ServiceSettings};
+use tintype_testing::NullEngine;
 
 use crate::Bench;
 
@@ -110,4 +112,23 @@ async fn what_is_another_customers_is_not_there() {
     let list = bench.send("GET", "/v1/images", &[(name, &theirs)]).await.json();
     assert_eq!(list, serde_json::json!({ "data": [] }));
     assert_eq!(bench.send("GET", &path, &[(name, &mine)]).await.json()["id"], made["id"]);
+}
+
+/// On a network, nobody without a key is told from anybody else.
+#[tokio::test]
+async fn strangers_see_what_they_know_the_id_of_and_no_more() {
+    let settings = ServiceSettings { anonymous: Anonymous::Stranger, ..ServiceSettings::default() };
+    let bench = Bench::with(settings, NullEngine::new(std::time::Duration::ZERO));
+    let made = bench.get("/generate?prompt=x").await.json();
+    let path = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(bench.get(&path).await.json()["prompt"], "x");
+    assert_eq!(bench.get(&format!("{path}/content")).await.status(), 302);
+    assert_eq!(bench.get(&format!("{path}/events")).await.status(), 200);
+    for (method, path) in [("GET", "/v1/images"), ("POST", &*format!("{path}/cancel")), ("DELETE", &*path)] {
+        bench.send(method, path, &[]).await.assert_problem(401, "unauthenticated");
+    }
+    for path in ["/metrics", "/v1/keys"] {
+        bench.get(path).await.assert_problem(403, "not-admin");
+    }
+    assert_eq!(bench.get(&path).await.status(), 200);
 }

@@ -4,12 +4,19 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::policy::Policy;
+use tintype_service::{Anonymous, ServiceSettings};
+use tintype_testing::NullEngine;
 
-use crate::Bench;
+use crate::{Bench, SECOND};
 
 #[tokio::test(start_paused = true)]
 async fn a_key_is_made_shown_once_and_revoked() {
-    let bench = Bench::keyed();
+    let settings = ServiceSettings {
+        price: "0.01usd".parse().ok(),
+        anonymous: Anonymous::Refused,
+        ..ServiceSettings::default()
+    };
+    let bench = Bench::with(settings, NullEngine::new(SECOND));
     let (name, admin) = bench.admin_key().await;
     let auth = [(name, admin.as_str())];
     let body = json!({
@@ -106,6 +113,7 @@ async fn what_is_no_key() {
         ("budgets", json!("3600s/day")),
         ("budgets", json!(["3600s"])),
         ("budgets", json!([3_600])),
+        ("budgets", json!(["5eur/day"])),
         ("expires_in", json!("90")),
         ("expires_in", json!(90)),
         ("expires_at", json!("2020-01-01T00:00:00Z")),

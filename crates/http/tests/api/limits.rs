@@ -65,38 +65,42 @@ async fn jobs_at_once() {
 #[tokio::test(start_paused = true)]
 async fn budgets() {
     let bench = Bench::keyed();
-    // As long as nothing was measured, ten minutes are reserved.
-    let (name, small) = bench.key(policy(json!({"budgets": ["599s/day"]}))).await;
-    let never = bench.send("GET", "/generate?prompt=x", &[(name, &small)]).await;
-    let problem = problem_with_limit(&never, (402, "budget-spent"), "budget 599s/day");
+    let ask = async |key: &(&str, String)| bench.send("GET", "/generate?prompt=x", &[(key.0, &key.1)]).await;
+    // What it takes is known from then on: 4 s.
+    assert_eq!(ask(&bench.key(Policy::default()).await).await.status(), 200);
+    let small = bench.key(policy(json!({"budgets": ["3s/day"]}))).await;
+    let never = ask(&small).await;
+    let problem = problem_with_limit(&never, (402, "budget-spent"), "budget 3s/day");
     assert_eq!((never.header("retry-after"), &problem["retry_at"]), (None, &Value::Null));
     assert!(problem["detail"].as_str().expect("text").contains("more than"), "{problem}");
 
-    let (name, key) = bench.key(policy(json!({"rate": "60/min", "budgets": ["600s/month"]}))).await;
-    let good = bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await;
-    assert_eq!(good.status(), 200, "{}", good.text);
-    let items: Vec<_> = good.header("ratelimit").expect("told").split(", ").map(str::to_owned).collect();
-    assert!(
-        items.len() == 2 && items.iter().any(|item| item.starts_with("\"engine-month\";r=0;t=")),
-        "{items:?}"
-    );
-    // It took 4 s of it; now a job of 150 s is foreseen, and then no other.
-    let long =
-        bench.post(&json!({"prompt": "x", "steps": 150}), &[(name, &key), ("prefer", "respond-async")]).await;
-    assert_eq!(long.status(), 202, "{}", long.text);
-    for steps in [150, 150, 150] {
-        bench
-            .post(&json!({"prompt": "x", "steps": steps}), &[(name, &key), ("prefer", "respond-async")])
-            .await;
+    let key = bench.key(policy(json!({"rate": "60/min", "budgets": ["10s/month"]}))).await;
+    for left in [6, 2] {
+        let good = ask(&key).await;
+        assert_eq!(good.status(), 200, "{}", good.text);
+        let items: Vec<_> = good.header("ratelimit").expect("told").split(", ").collect();
+        let engine = format!("\"engine-month\";r={left};t=");
+        assert!(items.len() == 2 && items.iter().any(|item| item.starts_with(&engine)), "{items:?}");
     }
-    let answer = bench.post(&json!({"prompt": "y", "steps": 150}), &[(name, &key)]).await;
-    let problem = problem_with_limit(&answer, (402, "budget-spent"), "budget 600s/month");
+    let refused = ask(&key).await;
+    let problem = problem_with_limit(&refused, (402, "budget-spent"), "budget 10s/month");
     assert!(problem["retry_after"].as_u64().is_some_and(|seconds| seconds <= 31 * 86_400), "{problem}");
     assert!(problem["retry_at"].as_str().is_some_and(|at| at.ends_with("-01T00:00:00Z")), "{problem}");
+    assert_eq!(bench.engine.started(), 3);
 }
 
 #[tokio::test]
 async fn without_limits_nothing_is_told() {
     let answer = Bench::new().get("/generate?prompt=x").await;
     assert_eq!((answer.header("ratelimit"), answer.header("ratelimit-policy")), (None, None));
+}
+
+#[tokio::test]
+async fn a_budget_in_another_currency_than_the_prices() {
+    let bench = Bench::keyed();
+    let (name, key) = bench.key(policy(json!({"budgets": ["5eur/day"]}))).await;
+    let problem =
+        bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await.assert_problem(402, "budget-unpriced");
+    assert!(problem["detail"].as_str().expect("text").contains("eur"), "{problem}");
+    assert_eq!(bench.engine.started(), 0);
 }

@@ -33,7 +33,7 @@ use tintype_http::{HostPolicy, HttpSettings, router};
 use tintype_service::ledger::key::NewKey;
 use tintype_service::ledger::policy::Policy;
 use tintype_service::ledger::{BucketLedger, Ledger};
-use tintype_service::{Service, ServiceSettings};
+use tintype_service::{Anonymous, Service, ServiceSettings};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -83,7 +83,7 @@ impl Bench {
 
     /// A ready server that takes a second per step and serves nobody without a key.
     fn keyed() -> Self {
-        let settings = ServiceSettings { anonymous: false, ..ServiceSettings::default() };
+        let settings = ServiceSettings { anonymous: Anonymous::Refused, ..ServiceSettings::default() };
         Self::with(settings, NullEngine::new(SECOND))
     }
 

@@ -219,6 +219,7 @@ async fn what_became_of_it_nobody_knows() {
             reuse: Reuse::default(),
             idempotency: Some(Idempotency { key: "once".into(), body }),
             interrupted,
+            attended: None,
             deadline: None,
             queue: None,
         };

@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
-use tintype_service::ServiceSettings;
 use tintype_service::ledger::policy::Policy;
+use tintype_service::{Anonymous, ServiceSettings};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND};
 
 fn bench() -> Bench {
-    let settings =
-        ServiceSettings { price: "0.01usd".parse().ok(), anonymous: false, ..ServiceSettings::default() };
+    let settings = ServiceSettings {
+        price: "0.01usd".parse().ok(),
+        anonymous: Anonymous::Refused,
+        ..ServiceSettings::default()
+    };
     Bench::with(settings, NullEngine::new(SECOND))
 }
 
