@@ -23,8 +23,18 @@ impl FromRequestParts<App> for Authenticated {
             fence::same_site(&parts.headers)?;
         }
         let key = presented(&parts.headers)?;
+        if key.is_none() && app.behind_loopback && was_forwarded(&parts.headers) {
+            return Err(Problem::Credentials(
+                "The request was forwarded by a proxy on this machine, so it may be anybody's: it takes a key.",
+            ));
+        }
         Ok(Self(app.service.authenticate(key).await?))
     }
+}
+
+/// Whether a proxy says that it passes on somebody else's request.
+fn was_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// Whether a key is presented at all, good or not.

@@ -1,6 +1,7 @@
 //! What spends is fenced: only somebody who means it gets through.
 
-use axum::http::HeaderMap;
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue};
 
 use crate::caller;
 use crate::problem::Problem;
@@ -19,14 +20,25 @@ pub(crate) fn deliberate(headers: &HeaderMap) -> Result<(), Problem> {
     same_site(headers)
 }
 
-/// Refuses what another site's page made a browser send. A page that presents a key has been given it.
+/// Refuses what another origin's page made a browser send: another site's, or that of another server on this machine. A page
+/// that presents a key has been given it.
 ///
 /// # Errors
 /// [`Problem::CrossSite`].
 pub(crate) fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
-    let sites = headers.get_all("sec-fetch-site");
-    let cross = sites.iter().any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
-    if cross && !caller::is_presented(headers) { Err(Problem::CrossSite) } else { Ok(()) }
+    let other = |site: &HeaderValue| {
+        [&b"cross-site"[..], b"same-site"].iter().any(|other| site.as_bytes().eq_ignore_ascii_case(other))
+    };
+    let told = headers.get_all("sec-fetch-site").iter().any(other);
+    let foreign = told || headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin, headers));
+    if foreign && !caller::is_presented(headers) { Err(Problem::CrossSite) } else { Ok(()) }
+}
+
+/// Whether an origin is the host that the request is for; `null` is a page that does not say.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let own = headers.get(HOST).map(HeaderValue::as_bytes);
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    authority.is_some_and(|(_, authority)| Some(authority.as_bytes()) == own)
 }
 
 /// `prefetch`, `prefetch;prerender`, `prefetch;anonymous-client-ip`, `preview`, …

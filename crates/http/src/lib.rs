@@ -57,12 +57,15 @@ pub(crate) struct App {
     service: Arc<Service>,
     get_enabled: bool,
     time_budget: Option<Duration>,
+    /// Only this machine is meant to reach the server.
+    behind_loopback: bool,
 }
 
 /// The whole API.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
     let HttpSettings { get_enabled, hosts, time_budget } = settings;
-    let app = App { service: service.clone(), get_enabled, time_budget };
+    let behind_loopback = matches!(hosts, HostPolicy::Loopback { .. });
+    let app = App { service: service.clone(), get_enabled, time_budget, behind_loopback };
     Router::new()
         .route("/", get_only(generate::root))
         .route("/generate", get_only(generate::generate))

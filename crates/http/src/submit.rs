@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use tintype_service::{Caller, Image, Order, Source, State};
+use tintype_service::{Caller, Image, Order, ServiceError, Source, State, Ticket};
 use tokio::time::timeout;
 
 use crate::App;
@@ -37,7 +37,8 @@ pub(crate) async fn submit(
     let order = asked.order(&app.service)?;
     let expires_in = order.request.expires_in;
     let patience = patience.into_iter().chain(app.time_budget).min();
-    let order = Order { detached: patience.is_some(), ..order };
+    // Nobody is to wait: then it does not take the place of a client who does.
+    let order = Order { detached: patience == Some(Duration::ZERO), ..order };
     let order = match key {
         Some(key) => order.once(key, &canonical),
         None => order,
@@ -54,11 +55,19 @@ pub(crate) async fn submit(
         None => true,
         Some(patience) => timeout(patience, states.wait_for(State::is_final)).await.is_ok(),
     };
-    let result = if ended {
-        ticket.finished().await
-    } else {
-        drop(ticket);
-        app.service.image(caller, id, expires_in).await
-    };
+    let result = if ended { ticket.finished().await } else { later(app, caller, ticket, expires_in).await };
     Ok(Submitted { result: result.map_err(|error| Problem::Job(id, error)), headers })
+}
+
+/// The client will come back: from now on the pictures are made whoever waits. Where the job is by then.
+async fn later(
+    app: &App,
+    caller: &Caller,
+    ticket: Ticket,
+    expires_in: Duration,
+) -> Result<Image, ServiceError> {
+    ticket.keep().await?;
+    let image = app.service.image(caller, ticket.id(), expires_in).await?;
+    // It may have ended just now, well or not.
+    if image.status.is_final() { ticket.finished().await } else { Ok(image) }
 }

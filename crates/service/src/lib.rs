@@ -41,6 +41,7 @@ pub use live::State;
 pub use metrics::Exchange;
 pub use notice::Notice;
 pub use order::Order;
+pub use price::unpriced;
 pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
 pub use settings::{Anonymous, ServiceSettings};

@@ -51,7 +51,7 @@ fn work(request: &GenerateRequest) -> f64 {
 }
 
 /// The currency of a budget in which nothing here has a price: nothing could ever be taken from it.
-pub(crate) fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
+pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
     let currencies = budgets.iter().filter_map(|budget| match budget.allowance {
         Allowance::Money(amount) => Some(amount.currency),
         Allowance::EngineMs(_) => None,

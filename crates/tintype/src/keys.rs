@@ -10,7 +10,9 @@ use tintype_ledger::Ledger;
 use tintype_ledger::account::Day;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
+use tintype_ledger::money::Amount;
 use tintype_ledger::policy::{Policy, utc_day};
+use tintype_service::unpriced;
 
 use crate::cli::{CreateKey, KeyCommand};
 use crate::config::{Config, LedgerChoice};
@@ -25,7 +27,7 @@ pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     runtime.block_on(async {
         let ledger = open(config).await?;
         match command {
-            KeyCommand::Create(create) => self::create(&*ledger, create).await,
+            KeyCommand::Create(create) => self::create(&*ledger, config.ledger.price, create).await,
             KeyCommand::List(any) => list(&*ledger, any.json).await,
             KeyCommand::Show(one) => show(&*ledger, &one.id, one.common.json).await,
             KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, one.common.json).await,
@@ -45,7 +47,7 @@ async fn open(config: &Config) -> Result<Arc<dyn Ledger>> {
     }
 }
 
-async fn create(ledger: &dyn Ledger, create: CreateKey) -> Result<()> {
+async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -> Result<()> {
     let CreateKey { name, owner, rate, concurrency, budgets, expires, admin, common } = create;
     let now = OffsetDateTime::now_utc();
     let expires = expires.map(|span| now + span.duration());
@@ -57,6 +59,11 @@ async fn create(ledger: &dyn Ledger, create: CreateKey) -> Result<()> {
         return output::json(&shown);
     }
     output::line(key.secret().expose())?;
+    if let Some(currency) = unpriced(&record.policy.budgets, price) {
+        output::remark(&format!(
+            "The budget is in {currency}: a server does not start with this key unless its `price` is in {currency} too."
+        ));
+    }
     output::remark(&format!("{}\nThe key is shown this once.", in_words(&record)));
     Ok(())
 }

@@ -17,7 +17,10 @@ async fn browsers_that_guess_and_other_sites_are_refused() {
         ("x-moz", "prefetch", Some("prefetch")),
         ("sec-fetch-site", "cross-site", Some("cross-site")),
         ("sec-fetch-site", "same-origin", None),
-        ("sec-fetch-site", "same-site", None),
+        ("sec-fetch-site", "same-site", Some("cross-site")),
+        ("origin", "http://evil.example", Some("cross-site")),
+        ("origin", "http://localhost:3000", Some("cross-site")),
+        ("origin", "null", Some("cross-site")),
         ("sec-fetch-site", "none", None),
         ("purpose", "art", None),
     ] {
@@ -29,7 +32,7 @@ async fn browsers_that_guess_and_other_sites_are_refused() {
             }
         }
     }
-    assert_eq!(bench.engine.started(), 2 * 4);
+    assert_eq!(bench.engine.started(), 2 * 3);
     assert_eq!(bench.send("GET", "/", &[("sec-fetch-site", "cross-site")]).await.status(), 200);
 }
 
@@ -85,6 +88,20 @@ async fn on_loopback_only_our_own_names_are_served() {
         .send("GET", "http://evil.example/healthz", &[("host", "localhost:8080")])
         .await
         .assert_problem(421, "wrong-host");
+}
+
+#[tokio::test]
+async fn a_proxy_on_this_machine_makes_nobody_local() {
+    let bench = Bench::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public: None }));
+    let (name, key) = bench.key(Policy::default()).await;
+    let host = ("host", "localhost:8080");
+    for proxy in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+        let answer = bench.send("GET", "/generate?prompt=x", &[host, (proxy, "192.0.2.1")]).await;
+        answer.assert_problem(401, "unauthenticated");
+        let with_key = [host, (proxy, "192.0.2.1"), (name, &key)];
+        assert_eq!(bench.send("GET", "/generate?prompt=x", &with_key).await.status(), 200, "{proxy}");
+    }
+    assert_eq!(bench.send("GET", "/generate?prompt=x", &[host]).await.status(), 200);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tintype_core::secret::Secret;
 use tintype_core::store::ObjectStore;
 use tintype_http::{HostPolicy, HttpSettings, router};
 use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger, Synchronous};
-use tintype_service::{Service, ServiceSettings};
+use tintype_service::{Anonymous, Service, ServiceSettings};
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::net::TcpListener;
@@ -166,7 +166,7 @@ async fn serve(setup: Setup) -> Result<()> {
     let ledger = setup.ledger(store.clone())?;
     let settings = ServiceSettings {
         queue: setup.queue,
-        anonymous: setup.anonymous,
+        anonymous: if setup.anonymous { Anonymous::Trusted } else { Anonymous::Refused },
         sole: !matches!(setup.place, Place::Bucket(_)),
         price: "0.001usd".parse().ok(),
         ..ServiceSettings::default()

@@ -1,6 +1,7 @@
 //! A picture made by a server.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use http::StatusCode;
@@ -15,6 +16,9 @@ use super::progress::Bar;
 use crate::cli::What;
 use crate::client::{Answer, Client};
 use crate::output::Usage;
+
+/// How often a job is looked at that takes long.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Has the pictures made, one request after the other.
 ///
@@ -51,14 +55,29 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    async fn one(&self, draft: &Draft, fetch: bool) -> Result<Made> {
-        let answer = self.client.get(&format!("{}/generate?{}", self.url, query(draft)), self.key).await?;
-        let facts = match serde_json::from_slice(&answer.body) {
-            Ok(Value::Object(facts)) if answer.status == StatusCode::OK => facts,
+    /// A 2xx answer's status and object.
+    async fn ask(&self, path: &str) -> Result<(StatusCode, Map<String, Value>)> {
+        let answer = self.client.get(&format!("{}{path}", self.url), self.key).await?;
+        match serde_json::from_slice(&answer.body) {
+            Ok(Value::Object(facts)) if answer.status.is_success() => Ok((answer.status, facts)),
             Ok(Value::Object(problem)) => bail!("{} refused: {}", self.url, reason(&problem, answer.status)),
             _ => bail!("{} answered {} with something that is not tintype's", self.url, answer.status),
+        }
+    }
+
+    async fn one(&self, draft: &Draft, fetch: bool) -> Result<Made> {
+        let (mut status, mut facts) = self.ask(&format!("/generate?{}", query(draft))).await?;
+        // It takes longer than the server waits with its answer.
+        while status == StatusCode::ACCEPTED || is_on_its_way(&facts) {
+            tokio::time::sleep(POLL).await;
+            let id = facts.get("id").and_then(Value::as_str).context("the answer has no id")?;
+            (status, facts) = self.ask(&format!("/v1/images/{id}")).await?;
+        }
+        let link = facts.get("url").or_else(|| facts.get("images")?.get(0)?.get("url"));
+        let Some(link) = link.and_then(Value::as_str).map(str::to_owned) else {
+            let status = facts.get("status").and_then(Value::as_str).unwrap_or("without a link");
+            bail!("{} made no picture: the job is {status}", self.url);
         };
-        let link = facts.get("url").and_then(Value::as_str).context("the answer has no link")?.to_owned();
         let file = if fetch { Some(picture(&self.client, &link).await?) } else { None };
         Ok(Made { facts, file, url: Some(link) })
     }
@@ -74,6 +93,11 @@ async fn picture(client: &Client, link: &str) -> Result<Encoded> {
         Format::ALL.into_iter().find(|format| content_type.as_deref() == Some(format.content_type()));
     let format = format.with_context(|| format!("{link} is no picture but {content_type:?}"))?;
     Ok(Encoded { format, bytes: body })
+}
+
+/// A job that has not ended, in the words of its resource.
+fn is_on_its_way(facts: &Map<String, Value>) -> bool {
+    matches!(facts.get("status").and_then(Value::as_str), Some("queued" | "running"))
 }
 
 /// What was asked for, as the API's query.

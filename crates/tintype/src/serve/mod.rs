@@ -19,7 +19,7 @@ use tintype_core::engine::Engine;
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
-use tintype_service::{Service, ServiceSettings};
+use tintype_service::{Anonymous, Service, ServiceSettings, unpriced};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -105,10 +105,8 @@ pub(crate) async fn start(
     let url = ready::own_url(config, address);
     let store = store::open(config, &url).await?;
     let ledger = ledger::open(config, store.objects()).await?;
-    let anonymous = needs_no_key(&config.serving);
-    if !anonymous {
-        refuse_without_keys(&*ledger, &config.serving).await?;
-    }
+    let anonymous = without_key(&config.serving);
+    check_keys(&*ledger, config, anonymous).await?;
     let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
     let api = tintype_http::router(service.clone(), http_settings(&config.serving, address));
@@ -136,30 +134,46 @@ fn dispatch(store: Store, api: Router) -> Dispatch {
 
 /// Whether requests without a key are served: to this machine alone, or because the operator said so. A public URL means that
 /// something before us lets others in.
-fn needs_no_key(serving: &Serving) -> bool {
+fn without_key(serving: &Serving) -> Anonymous {
     let local = |url: &String| {
         let host = url.split("//").nth(1).and_then(|rest| rest.parse::<Authority>().ok());
         let host = host.as_ref().map_or("", Authority::host);
         let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
         host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     };
-    serving.allow_anonymous
-        || (serving.listen.ip().is_loopback() && serving.public_url.as_ref().is_none_or(local))
+    let loopback = serving.listen.ip().is_loopback() && serving.public_url.as_ref().is_none_or(local);
+    match (loopback, serving.allow_anonymous) {
+        (true, _) => Anonymous::Trusted,
+        (false, true) => Anonymous::Stranger,
+        (false, false) => Anonymous::Refused,
+    }
 }
 
-/// Where others can come, somebody must be able to get in, and not just anybody.
-async fn refuse_without_keys(ledger: &dyn Ledger, serving: &Serving) -> Result<()> {
+/// Where others can come, somebody must be able to get in, and not just anybody; and a budget must be one that can be used up.
+async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: Anonymous) -> Result<()> {
     let now = OffsetDateTime::now_utc();
     let works = |key: &KeyRecord| key.revoked.is_none() && key.expires.is_none_or(|at| at > now);
-    if ledger.keys().await?.iter().any(works) {
-        return Ok(());
+    let keys: Vec<_> = ledger.keys().await?.into_iter().filter(works).collect();
+    if keys.is_empty() && anonymous == Anonymous::Refused {
+        let serving = &config.serving;
+        let place = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
+        let message = format!(
+            "{place} can be reached from other machines, and there is no key yet: make one with `tintype keys create \
+             --name NAME`, listen on 127.0.0.1 without a public URL, or give --allow-anonymous if anybody may make pictures"
+        );
+        return Err(Usage(message).into());
     }
-    let place = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
-    let message = format!(
-        "{place} can be reached from other machines, and there is no key yet: make one with `tintype keys create --name \
-         NAME`, listen on 127.0.0.1 without a public URL, or give --allow-anonymous if anybody may make pictures"
-    );
-    Err(Usage(message).into())
+    let price = config.ledger.price;
+    for KeyRecord { id, name, policy, .. } in keys {
+        if let Some(currency) = unpriced(&policy.budgets, price) {
+            let message = format!(
+                "the key {id} ({name}) has a budget in {currency}, and `price` is not in {currency}, so it would never be used \
+                 up: set `price`, for example 0.0005{currency}, or revoke the key"
+            );
+            return Err(Usage(message).into());
+        }
+    }
+    Ok(())
 }
 
 fn service_settings(config: &Config) -> ServiceSettings {

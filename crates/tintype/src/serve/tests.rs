@@ -183,13 +183,13 @@ async fn two_servers_cannot_share_a_folder_or_a_port() {
 async fn strangers_need_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
     for (settings, anonymous) in [
-        (&[][..], true),
-        (&[("TINTYPE_PUBLIC_URL", "http://localhost:8080")], true),
-        (&[("TINTYPE_PUBLIC_URL", "https://pictures.example")], false),
-        (&[("TINTYPE_LISTEN", "0.0.0.0:0")], false),
-        (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], true),
+        (&[][..], Anonymous::Trusted),
+        (&[("TINTYPE_PUBLIC_URL", "http://localhost:8080")], Anonymous::Trusted),
+        (&[("TINTYPE_PUBLIC_URL", "https://pictures.example")], Anonymous::Refused),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0")], Anonymous::Refused),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], Anonymous::Stranger),
     ] {
-        assert_eq!(needs_no_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
+        assert_eq!(without_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
     }
     let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
     let error = start(&config, never).await.map(|_| ()).expect_err("there is no key");
