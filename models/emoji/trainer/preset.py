@@ -13,6 +13,7 @@ class Preset:
     name: str
     picture: int  # pixels a side
     vae_channels: tuple[int, ...]  # one level each; all but one halve the side
+    vae_groups: int  # of the autoencoder's norms
     latent_channels: int
     widths: tuple[int, ...]  # the denoiser's levels; the last of three has no attention
     heads: tuple[int, ...]
@@ -38,14 +39,16 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset(
-            name="small", picture=64, vae_channels=(8, 16, 48, 96), latent_channels=16,
+            name="small", picture=64, vae_channels=(8, 16, 48, 96), vae_groups=8, latent_channels=16,
             widths=(96, 128), heads=(2, 4), norm_groups=16, text_width=192, text_layers=2, batch=32,
             shares={"plain": 0.65, "varied": 0.1, "coloured": 0.2, "paired": 0.05}, first=0.85,
         ),
         # In the autoencoder half of a step's time goes to the two highest resolutions, where the
-        # picture is three colours and smooth; so it is narrow there and wide below.
+        # picture is three colours and smooth; so it is narrow there and wide below. One group for each norm:
+        # with a group per channel, as eight of eight channels are, every channel loses its mean over the
+        # picture, and with it the picture's colours.
         Preset(
-            name="full", picture=256, vae_channels=(8, 24, 64, 128, 192), latent_channels=16,
+            name="full", picture=256, vae_channels=(8, 24, 64, 128, 192), vae_groups=1, latent_channels=16,
             widths=(128, 256, 256), heads=(2, 4, 4), norm_groups=32, text_width=256, text_layers=4, batch=32,
             shares={"plain": 0.45, "varied": 0.15, "coloured": 0.25, "paired": 0.15}, first=0.1,
         ),

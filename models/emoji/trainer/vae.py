@@ -25,7 +25,7 @@ def build(preset: Preset) -> AutoencoderKL:
         block_out_channels=preset.vae_channels,
         layers_per_block=1,
         latent_channels=preset.latent_channels,
-        norm_num_groups=8,
+        norm_num_groups=preset.vae_groups,
         mid_block_add_attention=False,
         sample_size=preset.picture,
     )
@@ -52,7 +52,8 @@ def shipped(preset: Preset) -> AutoencoderKL | None:
     if not (WEIGHTS / "vae").exists():
         return None
     vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False)
-    return vae if tuple(vae.config.block_out_channels) == preset.vae_channels else None
+    sizes = (tuple(vae.config.block_out_channels), vae.config.norm_num_groups)
+    return vae if sizes == (preset.vae_channels, preset.vae_groups) else None
 
 
 def encode(vae: AutoencoderKL, x: Tensor) -> Tensor:
