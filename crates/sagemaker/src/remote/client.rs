@@ -7,8 +7,12 @@ use aws_sdk_sagemakerruntime::Client;
 use aws_sdk_sagemakerruntime::config::retry::RetryConfig;
 use aws_sdk_sagemakerruntime::config::timeout::TimeoutConfig;
 use aws_sdk_sagemakerruntime::config::{
-    Builder, Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig,
+    Builder, Credentials, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
 };
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder as HttpBuilder, ConnectorBuilder};
 use tokio::sync::OnceCell;
 
 use super::settings::{EndpointSettings, Service};
@@ -49,12 +53,27 @@ async fn connect(settings: &EndpointSettings) -> Client {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(settings.budget);
     base.set_endpoint_url(service.url.clone());
     let configured = base
+        .http_client(fresh_connections())
         // A paid call is made once.
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts.build())
         // A model that thinks for a minute sends nothing meanwhile.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     Client::from_conf(configured.build())
+}
+
+/// The SDK's own client but for one thing: every call has a connection of its own. One that was kept may be dead without our
+/// knowing (a function is frozen between two requests), and a paid call that is lost on it cannot be made again.
+fn fresh_connections() -> SharedHttpClient {
+    HttpBuilder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = ConnectorBuilder::default()
+            .pool_max_idle_per_host(0)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
 }
 
 fn region(service: &Service, found: Option<&SdkConfig>) -> Region {

@@ -1,10 +1,11 @@
 //! A service that answers every request the same way, and remembers them.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -30,6 +31,8 @@ pub(crate) enum Act {
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// The client's end of the connection.
+    pub(crate) peer: SocketAddr,
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -42,7 +45,7 @@ impl Seen {
 
     /// Whether the SDK's signature passes our own check.
     pub(crate) fn is_signed(&self) -> bool {
-        let Self { target, headers, body } = self;
+        let Self { target, headers, body, .. } = self;
         let claim = Claim::read(headers, &keys(), OffsetDateTime::now_utc());
         claim.and_then(|claim| claim.verify(&Received { method: "POST", target, headers, body })).is_ok()
     }
@@ -65,8 +68,9 @@ impl Fake {
     pub(crate) async fn doing(act: Act) -> Self {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let router = Router::new().fallback(take).with_state((act, Arc::clone(&seen)));
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let (listener, url) = listen().await;
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("served") });
+        let task = tokio::spawn(async move { axum::serve(listener, service).await.expect("served") });
         Self { url, seen, task }
     }
 
@@ -85,7 +89,7 @@ impl Fake {
         let requests = Arc::clone(&seen);
         let (listener, url) = listen().await;
         let task = tokio::spawn(async move {
-            while let Ok((mut connection, _)) = listener.accept().await {
+            while let Ok((mut connection, peer)) = listener.accept().await {
                 let mut read = Vec::new();
                 let mut buffer = [0; 4096];
                 // The request's JSON ends with the only brace that ends anything.
@@ -95,7 +99,8 @@ impl Fake {
                         _ => break,
                     }
                 }
-                let request = Seen { target: String::new(), headers: HeaderMap::new(), body: read.into() };
+                let request =
+                    Seen { peer, target: String::new(), headers: HeaderMap::new(), body: read.into() };
                 requests.lock().expect("no panic while locked").push(request);
                 connection.write_all(part).await.expect("written");
                 connection.shutdown().await.expect("closed");
@@ -123,10 +128,15 @@ async fn listen() -> (TcpListener, String) {
 
 type Memory = (Act, Arc<Mutex<Vec<Seen>>>);
 
-async fn take(State((act, seen)): State<Memory>, request: Request) -> Response<Body> {
+async fn take(
+    State((act, seen)): State<Memory>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body");
     seen.lock().expect("no panic while locked").push(Seen {
+        peer,
         target: parts.uri.to_string(),
         headers: parts.headers,
         body,

@@ -98,6 +98,18 @@ async fn pictures_larger_than_sagemaker_promises() {
 }
 
 #[tokio::test]
+async fn no_call_is_made_on_a_connection_that_may_be_dead() {
+    let fake = Fake::answering(answer(1)).await;
+    let engine = engine(at(&fake.url));
+    for _ in 0..2 {
+        engine.invoke(&request(1)).await.expect("a picture");
+    }
+    let seen = fake.seen();
+    let [one, other] = seen.as_slice() else { panic!("{} calls", seen.len()) };
+    assert_ne!(one.peer, other.peer);
+}
+
+#[tokio::test]
 async fn nobody_pays_for_what_nobody_waits_for() {
     let fake = Fake::answering(answer(1)).await;
     let nobody = Arc::new(Waiter { abandoned: true, ..Waiter::default() });
