@@ -99,8 +99,8 @@ impl Estimates {
     pub(crate) fn learn_at_least(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
-        let at_least = |old: Option<f64>, least: f64| Some(old.map_or(least, |old| old.max(least)));
-        measured.per_work = at_least(measured.per_work, took / work(request));
+        let least = took / work(request);
+        measured.per_work = Some(measured.per_work.map_or(least, |old| old.max(least)));
         if let Some(alike) = measured.alike.get_mut(&shape(request)) {
             *alike = alike.max(took);
         }

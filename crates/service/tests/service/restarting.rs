@@ -1,5 +1,7 @@
 //! What is left when a process ends, and what the next one makes of it.
 
+use std::time::Duration;
+
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
 use tintype_service::ledger::job::Status;
@@ -106,7 +108,7 @@ async fn a_drain_does_not_wait_for_what_goes_on_later() {
 #[tokio::test(start_paused = true)]
 async fn old_jobs_and_their_pictures_are_forgotten() {
     let caller = Caller::anonymous();
-    for (keep, left) in [(Some(SECOND * 0), 0), (Some(SECOND * 3_600), 1), (None, 1)] {
+    for (keep, left) in [(Some(Duration::ZERO), 0), (Some(SECOND * 3_600), 1), (None, 1)] {
         let settings = ServiceSettings { keep_jobs: keep, ..ServiceSettings::default() };
         let bench = Bench::with(settings, NullEngine::new(SECOND));
         bench.generate(bench.request("x", 1)).await.expect("a picture");
