@@ -162,3 +162,9 @@ def test_metrics_count_what_was_made_and_tell_no_prompt(server: Server) -> None:
         assert post(server, prompt="a secret prompt", seed=123).status_code == 201
     assert generations() == before + 1
     assert "a secret prompt" not in server.log.read_text()
+
+
+def test_prompts_are_logged_for_who_asks_for_it(start_server: Callable[..., Server]) -> None:
+    server = start_server("--log-prompts")
+    post(server, prompt="not a secret prompt")
+    assert "not a secret prompt" in server.log.read_text()

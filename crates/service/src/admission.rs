@@ -108,6 +108,9 @@ impl Inner {
                 job = kept;
             }
             self.metrics.answered(source, &caller);
+            if self.settings.log_prompts {
+                tracing::info!(job = %job.id, prompt = order.request.prompt, source = source.name(), "accepted");
+            }
             if job.status.is_final() {
                 return Ok(Ticket::ended(self.clone(), job, (source, standing)).linked_for(expires_in));
             }

@@ -38,6 +38,8 @@ pub struct ServiceSettings {
     pub price: Option<Amount>,
     /// How long jobs are kept once they have ended; for ever if absent.
     pub keep_jobs: Option<Duration>,
+    /// Write the prompts of accepted jobs to the log.
+    pub log_prompts: bool,
     /// Whether requests without a key are served.
     pub anonymous: Anonymous,
     /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
@@ -57,6 +59,7 @@ impl Default for ServiceSettings {
             max_job: Duration::from_secs(600),
             price: None,
             keep_jobs: None,
+            log_prompts: false,
             anonymous: Anonymous::Trusted,
             sole: true,
         }

@@ -1,11 +1,13 @@
 //! An object store at any S3 service, through AWS's own SDK.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
 };
@@ -24,6 +26,11 @@ use crate::signer::Signer;
 /// How often a conditional write is sent again when the service answers 409, "a conflicting operation is under way", which says
 /// nothing about who wins.
 const CONFLICT_ATTEMPTS: usize = 5;
+
+/// How long one attempt at a call may take, its body included.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// How long a call may take with every attempt at it.
+const OPERATION: Duration = Duration::from_secs(150);
 
 /// Where the objects are, and who we are there.
 #[derive(Clone, Debug, Default)]
@@ -156,6 +163,7 @@ pub(crate) fn given(id: &str, secret: &Secret, region: Option<Region>) -> aws_sd
         .behavior_version(BehaviorVersion::latest())
         .region(region.unwrap_or(Region::from_static("us-east-1")))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .timeout_config(timeouts())
 }
 
 async fn from_chain(region: Option<Region>) -> aws_sdk_s3::config::Builder {
@@ -165,7 +173,13 @@ async fn from_chain(region: Option<Region>) -> aws_sdk_s3::config::Builder {
     }
     let found = loader.load().await;
     let region = found.region().cloned().unwrap_or(Region::from_static("us-east-1"));
-    aws_sdk_s3::config::Builder::from(&found).region(region)
+    aws_sdk_s3::config::Builder::from(&found).region(region).timeout_config(timeouts())
+}
+
+/// The SDK's own defaults bound only the connecting: a service that takes a body and never answers would be waited for
+/// for ever.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
 }
 
 /// Points a configuration at an endpoint other than AWS's own.

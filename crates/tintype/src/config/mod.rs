@@ -142,6 +142,8 @@ pub(crate) struct Log {
     pub(crate) asked_for: bool,
     /// How they look.
     pub(crate) format: LogFormat,
+    /// Prompts are written to it.
+    pub(crate) prompts: bool,
     /// Colours are welcome on a terminal.
     pub(crate) colors: bool,
 }
@@ -208,6 +210,7 @@ impl Config {
             filter: layers.read("log", choices::log_filter)?,
             asked_for: layers.is_set("log"),
             format: layers.read("log_format", choices::log_format)?,
+            prompts: layers.read("log_prompts", units::switch)?,
             colors: environment.colors,
         };
         let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;

@@ -188,6 +188,7 @@ fn service_settings(config: &Config) -> ServiceSettings {
         max_job,
         price: config.ledger.price,
         keep_jobs: config.ledger.keep,
+        log_prompts: config.log.prompts,
         ..ServiceSettings::default()
     }
 }
