@@ -18,6 +18,7 @@ use tintype_core::request::GenerateRequest;
 use crate::defaults::Defaults;
 use crate::noise::Noise;
 use crate::pipeline::{Moment, Next, Pipeline};
+use crate::revision::revision;
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per slot.
@@ -59,6 +60,7 @@ pub struct EngineOptions {
 /// Dropping it ends its thread after the request at hand.
 pub struct DiffusionEngine {
     model: Model,
+    revision: String,
     pipeline: Arc<Pipeline>,
     jobs: SyncSender<Job>,
 }
@@ -100,7 +102,7 @@ impl DiffusionEngine {
             .name("tintype-engine".to_owned())
             .spawn(move || work(&shared, &pool, &inbox))
             .map_err(|source| ModelError::Threads(source.into()))?;
-        Ok(Self { model, pipeline, jobs })
+        Ok(Self { model, revision: revision(&files), pipeline, jobs })
     }
 }
 
@@ -108,6 +110,10 @@ impl DiffusionEngine {
 impl Engine for DiffusionEngine {
     fn model(&self) -> &Model {
         &self.model
+    }
+
+    fn revision(&self) -> &str {
+        &self.revision
     }
 
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {

@@ -18,6 +18,7 @@ pub mod noise;
 mod options;
 pub mod pipeline;
 mod preview;
+mod revision;
 pub mod schedule;
 pub mod text;
 pub mod vae;
