@@ -8,7 +8,7 @@ use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, Reuse};
 use tintype_ledger::id::OwnerId;
-use tintype_ledger::job::{Interrupted, JobRecord};
+use tintype_ledger::job::{Interrupted, JobRecord, Status};
 use tintype_ledger::limits::Standing;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -106,6 +106,11 @@ impl Inner {
                 // It was made for somebody else alone, who may hang up, or be dead: now it is made for this one too.
                 let Some(kept) = self.ledger.keep(&job.owner, job.id).await? else { continue };
                 job = kept;
+                if source == Source::Joined && job.status.is_final() && job.status != Status::Succeeded {
+                    // It ended before this one could say that it is wanted.
+                    new.reuse.in_flight = false;
+                    continue;
+                }
             }
             self.metrics.answered(source, &caller);
             if self.settings.log_prompts {

@@ -149,6 +149,16 @@ impl Live {
         !gone
     }
 
+    /// Stops it if nobody here waits for it, and then nobody is let join it any more.
+    pub(crate) fn stop_unless_wanted(&self) -> bool {
+        let mut attention = self.attention();
+        let unwanted = attention.waiters == 0;
+        if unwanted {
+            attention.stop.get_or_insert(Stop::Canceled);
+        }
+        unwanted
+    }
+
     /// Made from now on whether anybody waits or not.
     pub(crate) fn keep(&self) {
         let mut attention = self.attention();

@@ -101,7 +101,7 @@ impl Worker {
             return self.end(&live, &job.run(), Outcome::Failed(Reason::Engine), Duration::ZERO).await;
         };
         let left_behind = job.attended.as_ref().is_some_and(|process| *process != self.inner.process);
-        if self.inner.settings.sole && left_behind {
+        if self.inner.settings.sole && left_behind && live.stop_unless_wanted() {
             // Its client waited for a process that is no more, and nobody has joined it since.
             return self.end(&live, &job.run(), Outcome::Canceled, Duration::ZERO).await;
         }
