@@ -15,6 +15,8 @@ use crate::service::Inner;
 
 /// How often jobs are looked for whose worker died.
 const ROUND: Duration = Duration::from_secs(30);
+/// In how many rounds old jobs are looked for once in a bucket: about every hour.
+const SELDOM_ROUNDS: u64 = 120;
 /// How many old jobs are deleted in one round.
 const AT_ONCE: usize = 1_000;
 /// Longer than any job has been kept, and not too long to be counted back from now.
@@ -26,14 +28,17 @@ const SELDOM: Duration = Duration::from_secs(5);
 
 /// Recovers lost jobs, now and then, for as long as there is a service.
 pub(crate) async fn look_after(inner: Weak<Inner>) {
-    loop {
+    for round in 0u64.. {
         sleep(ROUND).await;
         let Some(inner) = inner.upgrade() else { return };
         if inner.table.is_draining() {
             return;
         }
         inner.recover(Lost::Expired).await;
-        if let Some(keep) = inner.settings.keep_jobs
+        // Looking for what is old is cheap in a database; in a bucket it reads the whole list.
+        let looks = inner.settings.sole || round % SELDOM_ROUNDS == 0;
+        if looks
+            && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.forget(keep).await
         {
             tracing::error!(%error, "old jobs could not be deleted");

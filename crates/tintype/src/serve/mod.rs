@@ -107,6 +107,7 @@ pub(crate) async fn start(
     let ledger = ledger::open(config, store.objects()).await?;
     let anonymous = without_key(&config.serving);
     check_keys(&*ledger, config, anonymous).await?;
+    ready::warn_of_links(config, address, &url);
     let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
     let api = tintype_http::router(service.clone(), http_settings(&config.serving, address));

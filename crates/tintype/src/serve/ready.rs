@@ -9,16 +9,19 @@ pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
     if let Some(url) = &config.serving.public_url {
         return url.clone();
     }
-    let url = match address.ip() {
+    match address.ip() {
         // "Any address" is no address that a client can go to.
         IpAddr::V4(ip) if ip.is_unspecified() => format!("http://localhost:{}", address.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => format!("http://localhost:{}", address.port()),
         _ => format!("http://{address}"),
-    };
-    if !address.ip().is_loopback() {
-        tracing::warn!(%url, "links will point here; if clients reach this server elsewhere, set public_url");
     }
-    url
+}
+
+/// Others come by another name as a rule, and links that lead nowhere are found out late.
+pub(crate) fn warn_of_links(config: &Config, address: SocketAddr, url: &str) {
+    if config.serving.public_url.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(url, "links will point here; if clients reach this server elsewhere, set public_url");
+    }
 }
 
 /// The line on standard output that says that requests are served.
