@@ -92,6 +92,7 @@ async fn what_is_kept_is_nobodys_alone(ledger: &dyn Ledger) {
         let kept = ledger.keep(&job.owner, job.id).await.expect("keep").expect("there");
         assert_eq!((kept.status, kept.attended), (Status::Queued, None));
     }
+    ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
 }
 
 async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
@@ -104,6 +105,7 @@ async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
     }
     let running = claimed(ledger, &job, 10).await;
     assert_eq!((running.status, running.runs), (Status::Running, 1));
+    ledger.finish(&running.run(), Outcome::Canceled, Spend::NOTHING, at(11)).await.expect("finish");
 }
 
 async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
