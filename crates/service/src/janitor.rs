@@ -36,7 +36,7 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
         }
         inner.recover(Lost::Expired).await;
         // Looking for what is old is cheap in a database; in a bucket it reads the whole list.
-        let looks = inner.settings.sole || round % SELDOM_ROUNDS == 0;
+        let looks = inner.settings.sole || round.is_multiple_of(SELDOM_ROUNDS);
         if looks
             && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.forget(keep).await
