@@ -11,7 +11,7 @@ from . import fetch
 from .compose import COLOURS, compose, pair, single
 from .loop import Average, Budget, Window, configure, record, restore, save
 from .muon import Optimisers
-from .paths import SHEETS, WEIGHTS
+from .paths import SHEETS, UNFINISHED, WEIGHTS
 from .preset import Preset
 
 LEARNING_RATE = 1.5e-3
@@ -48,12 +48,15 @@ def to_pictures(x: Tensor) -> np.ndarray:
 
 
 def shipped(preset: Preset) -> AutoencoderKL | None:
-    """The autoencoder in weights/, if there is one of this preset."""
-    if not (WEIGHTS / "vae").exists():
-        return None
-    vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False)
-    sizes = (tuple(vae.config.block_out_channels), vae.config.norm_num_groups)
-    return vae if sizes == (preset.vae_channels, preset.vae_groups) else None
+    """The autoencoder of this preset in weights/, or in unfinished/ as long as its denoiser is not trained."""
+    for folder in (WEIGHTS / "vae", UNFINISHED / "vae"):
+        if not folder.exists():
+            continue
+        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+        sizes = (tuple(vae.config.block_out_channels), vae.config.norm_num_groups)
+        if sizes == (preset.vae_channels, preset.vae_groups):
+            return vae
+    return None
 
 
 def encode(vae: AutoencoderKL, x: Tensor) -> Tensor:
