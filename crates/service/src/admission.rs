@@ -121,10 +121,12 @@ impl Inner {
             }
             match self.wait_for(&job, &asking) {
                 Some(live) => {
-                    if let (Source::Made, Place::Had(permit)) = (source, &mut place) {
-                        live.hold(permit.take());
+                    if source == Source::Made {
+                        if let Place::Had(permit) = &mut place {
+                            live.hold(permit.take());
+                        }
+                        self.arrivals.notify_one();
                     }
-                    self.arrivals.notify_one();
                     let ticket = Ticket::waiting(self.clone(), live, (source, standing));
                     return Ok(ticket.linked_for(expires_in));
                 }

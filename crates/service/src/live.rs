@@ -72,8 +72,8 @@ struct Attention {
     /// Everybody hung up; until then a retry may still join.
     orphaned_until: Option<Instant>,
     stop: Option<Stop>,
-    /// Ends by itself then, for this reason.
-    limit: Option<(Instant, Stop)>,
+    /// The run has taken as long as it may by then.
+    overrun_at: Option<Instant>,
     /// Somebody sees to its end already.
     looked_after: bool,
     /// Its place among the requests that may be on their way.
@@ -89,7 +89,7 @@ impl Live {
             kept,
             orphaned_until: None,
             stop: None,
-            limit: None,
+            overrun_at: None,
             looked_after: false,
             place: None,
         };
@@ -180,7 +180,7 @@ impl Live {
     /// A run begins, which may take until then. If the lease of the one before was lost, this one has another.
     pub(crate) fn begin(&self, until: Instant) {
         let mut attention = self.attention();
-        attention.limit = Some((until, Stop::Overrun));
+        attention.overrun_at = Some(until);
         if attention.stop == Some(Stop::Lost) {
             attention.stop = None;
         }
@@ -212,14 +212,12 @@ impl Live {
         let now = Instant::now();
         let mut attention = self.attention();
         if attention.stop.is_none() {
-            let orphan = self.is_given_up(&attention, now);
-            let late = self.deadline.is_some_and(|deadline| now >= deadline);
-            let limit = attention.limit.filter(|(at, _)| now >= *at).map(|(_, why)| why);
-            attention.stop = match (orphan, late) {
-                (true, _) => Some(Stop::Canceled),
-                (_, true) => Some(Stop::Deadline),
-                _ => limit,
-            };
+            let reasons = [
+                (self.is_given_up(&attention, now), Stop::Canceled),
+                (self.deadline.is_some_and(|at| now >= at), Stop::Deadline),
+                (attention.overrun_at.is_some_and(|at| now >= at), Stop::Overrun),
+            ];
+            attention.stop = reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why);
         }
         attention.stop
     }

@@ -52,13 +52,11 @@ fn work(request: &GenerateRequest) -> f64 {
 
 /// The currency of a budget in which nothing here has a price: nothing could ever be taken from it.
 pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
-    let currencies = budgets.iter().filter_map(|budget| match budget.allowance {
+    let mut currencies = budgets.iter().filter_map(|budget| match budget.allowance {
         Allowance::Money(amount) => Some(amount.currency),
         Allowance::EngineMs(_) => None,
     });
-    currencies
-        .into_iter()
-        .find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
+    currencies.find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
 }
 
 /// How much engine time is left of the smallest budget; `None` without budgets.
