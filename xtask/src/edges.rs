@@ -8,6 +8,7 @@ use crate::shell::{cargo, output};
 /// Every edge between our crates that is allowed. The binary may use all of them but [`TESTING`].
 const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-core", &[]),
+    ("tintype-deploy", &["tintype-core"]),
     ("tintype-diffusion", &["tintype-core"]),
     ("tintype-emoji", &[]),
     ("tintype-http", &["tintype-core", "tintype-sagemaker", "tintype-service"]),
@@ -26,7 +27,8 @@ const TESTING: &str = "tintype-testing";
 /// Libraries that one crate (and the binary, where it serves the router) walls off from the rest.
 const WALLED: &[(&str, &[&str])] = &[
     ("axum", &["tintype-http", "tintype"]),
-    ("aws-sdk-s3", &["tintype-storage"]),
+    ("aws-sdk-cloudformation", &["tintype-deploy"]),
+    ("aws-sdk-s3", &["tintype-deploy", "tintype-storage"]),
     ("aws-sdk-sagemakerruntime", &["tintype-sagemaker"]),
     ("candle", &["tintype-diffusion"]),
     ("rusqlite", &["tintype-ledger"]),

@@ -1,0 +1,1 @@
+//! Puts tintype on AWS.
