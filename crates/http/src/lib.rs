@@ -40,7 +40,7 @@ pub use reserved::RESERVED;
 use problem::Problem;
 
 /// What an operator decides about the HTTP interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Whether `GET /generate` (and `/?prompt=`) makes pictures.
     pub get_enabled: bool,
@@ -49,6 +49,9 @@ pub struct HttpSettings {
     /// How long a request may wait for its pictures before it is answered that they are on their way; as long as it
     /// takes if absent.
     pub time_budget: Option<Duration>,
+    /// What absolute links to this API begin with: `https://host`, or `https://host/stage` where something before us takes a
+    /// part of the path away. No slash at the end.
+    pub origin: String,
 }
 
 /// What every handler can reach.
@@ -59,13 +62,16 @@ pub(crate) struct App {
     time_budget: Option<Duration>,
     /// Only this machine is meant to reach the server.
     behind_loopback: bool,
+    /// What absolute links begin with.
+    origin: Arc<str>,
 }
 
 /// The whole API.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
-    let HttpSettings { get_enabled, hosts, time_budget } = settings;
+    let HttpSettings { get_enabled, hosts, time_budget, origin } = settings;
     let behind_loopback = matches!(hosts, HostPolicy::Loopback { .. });
-    let app = App { service: service.clone(), get_enabled, time_budget, behind_loopback };
+    let origin = Arc::from(origin);
+    let app = App { service: service.clone(), get_enabled, time_budget, behind_loopback, origin };
     Router::new()
         .route("/", get_only(generate::root))
         .route("/generate", get_only(generate::generate))

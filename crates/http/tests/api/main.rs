@@ -58,6 +58,9 @@ struct Answer {
     text: String,
 }
 
+/// Where the server is for those who follow its links.
+const ORIGIN: &str = "https://pictures.example/stage";
+
 impl Bench {
     /// A ready server on which a picture takes no time.
     fn new() -> Self {
@@ -171,5 +174,5 @@ impl Answer {
 }
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
-    HttpSettings { get_enabled: true, hosts, time_budget: None }
+    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned() }
 }

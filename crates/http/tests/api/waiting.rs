@@ -57,9 +57,8 @@ async fn a_client_says_how_long_it_waits() {
 #[tokio::test(start_paused = true)]
 async fn past_the_time_budget_a_picture_is_on_its_way() {
     let budget = |seconds| HttpSettings {
-        get_enabled: true,
-        hosts: HostPolicy::Any,
         time_budget: Some(Duration::from_secs(seconds)),
+        ..crate::settings_for(HostPolicy::Any)
     };
     let bench = slow().settings(budget(2));
     let began = Instant::now();

@@ -162,7 +162,8 @@ pub(crate) fn run(setup: &str) -> Result<()> {
 async fn serve(setup: Setup) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let store = setup.store(&format!("http://{address}")).await?;
+    let origin = format!("http://{address}");
+    let store = setup.store(&origin).await?;
     let ledger = setup.ledger(store.clone())?;
     let settings = ServiceSettings {
         queue: setup.queue,
@@ -172,7 +173,7 @@ async fn serve(setup: Setup) -> Result<()> {
         ..ServiceSettings::default()
     };
     let service = Service::new(settings, store, ledger);
-    let http = HttpSettings { get_enabled: true, hosts: HostPolicy::Any, time_budget: None };
+    let http = HttpSettings { get_enabled: true, hosts: HostPolicy::Any, time_budget: None, origin };
     let refusals: Arc<Refusals> = Arc::default();
     let told = refusals.clone();
     let api = router(service.clone(), http)

@@ -110,7 +110,7 @@ pub(crate) async fn start(
     ready::warn_of_links(config, address, &url);
     let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
-    let api = tintype_http::router(service.clone(), http_settings(&config.serving, address));
+    let api = tintype_http::router(service.clone(), http_settings(&config.serving, (address, &url)));
     sweep::start(&store, config.store.keep, config.store.keep_bytes);
 
     let (done, loaded) = oneshot::channel();
@@ -194,14 +194,15 @@ fn service_settings(config: &Config) -> ServiceSettings {
     }
 }
 
-fn http_settings(serving: &Serving, address: SocketAddr) -> HttpSettings {
+fn http_settings(serving: &Serving, (address, url): (SocketAddr, &str)) -> HttpSettings {
     let authority = |url: &String| url.split("//").nth(1)?.parse::<Authority>().ok();
     let hosts = if address.ip().is_loopback() {
         HostPolicy::Loopback { port: address.port(), public: serving.public_url.as_ref().and_then(authority) }
     } else {
         HostPolicy::Any
     };
-    HttpSettings { get_enabled: !serving.no_get, hosts, time_budget: serving.respond_within }
+    let origin = url.to_owned();
+    HttpSettings { get_enabled: !serving.no_get, hosts, time_budget: serving.respond_within, origin }
 }
 
 /// SIGTERM (a supervisor) and SIGINT (Ctrl-C).
