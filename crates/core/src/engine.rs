@@ -113,22 +113,23 @@ pub enum EngineError {
         /// Why, for the log.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A remote model will not make this picture, and would not at another time either: nothing was paid.
-    #[error("the model refused the request")]
-    Refused(#[source] Refusal),
+    /// A remote model answered with an error of its own, and made nothing.
+    #[error("the model made nothing")]
+    Model(#[source] ModelError),
     /// A remote engine was given the work, and what became of it cannot be known: it may have been paid, so it is not
     /// to be done again.
     #[error("what became of the work is not known")]
     OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// What a remote model had against a request.
+/// A remote model's own error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the model answered with status {status}: {message}")]
-pub struct Refusal {
-    /// The HTTP status that the model answered with, 400 to 499.
+pub struct ModelError {
+    /// The HTTP status that the model answered with, 400 to 599. Below 500 the request is at fault, and would be at
+    /// another time.
     pub status: u16,
-    /// The model's own words, for the client to read; may be empty.
+    /// The model's own words; may be empty.
     pub message: String,
 }
 

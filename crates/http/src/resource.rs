@@ -109,7 +109,9 @@ pub(crate) struct Money {
 #[derive(Serialize)]
 struct Failure {
     reason: &'static str,
-    detail: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_status: Option<u16>,
 }
 
 /// Whether the pictures were there already.
@@ -142,7 +144,11 @@ impl From<Image> for Resource {
             format: request.format,
         });
         let error = match image.status {
-            Status::Failed(reason) => Some(Failure { reason: reason.name(), detail: problem::told(reason) }),
+            Status::Failed(reason) => Some(Failure {
+                reason: reason.name(),
+                detail: problem::told(reason, image.said.as_ref()),
+                model_status: image.said.and_then(|said| said.status),
+            }),
             _ => None,
         };
         Self {

@@ -163,6 +163,7 @@ impl NewJob {
             finished: None,
             deadline: self.deadline,
             hold,
+            said: None,
             cost: None,
             images: Vec::new(),
             warnings: Vec::new(),

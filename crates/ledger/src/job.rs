@@ -35,6 +35,11 @@ pub enum Reason {
     OutcomeUnknown,
     /// The process died under it [`MAX_RUNS`] times.
     Crashed,
+    /// A remote engine took no work then. Nothing was made, so it may be asked for again, also with the same idempotency
+    /// key.
+    Busy,
+    /// A remote model answered with an error of its own, and made nothing.
+    Model,
 }
 
 impl Reason {
@@ -47,8 +52,39 @@ impl Reason {
             Self::Overrun => "overrun",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Crashed => "crashed",
+            Self::Busy => "busy",
+            Self::Model => "model",
         }
     }
+}
+
+/// Why a job failed, with what is known beyond the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason.
+    pub reason: Reason,
+    /// What somebody else said about it.
+    pub said: Option<Said>,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self { reason, said: None }
+    }
+}
+
+/// What a remote engine or model said when it made nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The status that a model answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Its words for the client; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// In how many seconds it is worth another try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 /// Where a job is.
@@ -152,6 +188,9 @@ pub struct JobRecord {
     pub deadline: Option<OffsetDateTime>,
     /// What was reserved for it.
     pub hold: Hold,
+    /// What a remote engine said, if it has failed by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Said>,
     /// What it was charged, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Spend>,
@@ -207,7 +246,7 @@ pub enum Outcome {
         warnings: Vec<Value>,
     },
     /// Without.
-    Failed(Reason),
+    Failed(Failure),
     /// Stopped because nobody wanted it any more.
     Canceled,
 }
@@ -247,12 +286,28 @@ impl JobRecord {
                 (self.images, self.warnings) = (images, warnings);
                 Status::Succeeded
             }
-            Outcome::Failed(reason) => Status::Failed(reason),
+            Outcome::Failed(Failure { reason, said }) => {
+                self.said = said;
+                Status::Failed(reason)
+            }
             Outcome::Canceled => Status::Canceled,
         };
         self.cost = Some(cost);
         self.finished = Some(now);
         self.lease = None;
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<Failure> {
+        match self.status {
+            Status::Failed(reason) => Some(Failure { reason, said: self.said.clone() }),
+            _ => None,
+        }
+    }
+
+    /// True if its idempotency key stands for it: not once nothing came of it that a second try would pay again.
+    pub(crate) fn answers_retries(&self) -> bool {
+        self.status != Status::Failed(Reason::Busy)
     }
 
     /// True if this run has already reported this end: its answer was lost, and it reports again.
@@ -261,7 +316,7 @@ impl JobRecord {
             Outcome::Succeeded { images, .. } => {
                 self.status == Status::Succeeded && (self.deleted || self.images == *images)
             }
-            Outcome::Failed(reason) => self.status == Status::Failed(*reason),
+            Outcome::Failed(failure) => self.status == Status::Failed(failure.reason),
             Outcome::Canceled => self.status == Status::Canceled,
         };
         same && self.runs == run.number && self.cost == Some(*cost)
@@ -298,7 +353,7 @@ impl JobRecord {
     pub(crate) fn revise(&mut self, now: OffsetDateTime, lost: Lost) -> bool {
         let late = self.deadline.is_some_and(|deadline| deadline <= now);
         match self.status {
-            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline), Spend::NOTHING, now),
+            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now),
             Status::Running if lost == Lost::All || self.lease_ended(now) => self.lose(late, now),
             _ => return false,
         }
@@ -311,13 +366,13 @@ impl JobRecord {
 
     fn lose(&mut self, late: bool, now: OffsetDateTime) {
         if self.interrupted == Interrupted::OutcomeUnknown {
-            self.end(Outcome::Failed(Reason::OutcomeUnknown), self.hold.reserved, now);
+            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.hold.reserved, now);
         } else if self.cancel_requested || self.deleted {
             self.end(Outcome::Canceled, Spend::NOTHING, now);
         } else if late {
-            self.end(Outcome::Failed(Reason::Deadline), Spend::NOTHING, now);
+            self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now);
         } else if self.runs >= MAX_RUNS {
-            self.end(Outcome::Failed(Reason::Crashed), Spend::NOTHING, now);
+            self.end(Outcome::Failed(Reason::Crashed.into()), Spend::NOTHING, now);
         } else {
             self.status = Status::Queued;
             self.lease = None;
@@ -330,6 +385,7 @@ impl JobRecord {
         self.request = Value::Null;
         self.images.clear();
         self.warnings.clear();
+        self.said = None;
         self.idempotency_key = None;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tintype_core::store::StoreError;
 use tintype_core::violation::Violation;
-use tintype_ledger::job::Reason;
+use tintype_ledger::job::Failure;
 use tintype_ledger::limits::{Refused, Standing};
 use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
@@ -59,8 +59,8 @@ pub enum ServiceError {
     #[error("the work was stopped before it was finished")]
     Abandoned,
     /// The job failed; the cause was logged when that happened.
-    #[error("the job failed: {}", .0.name())]
-    Failed(Reason),
+    #[error("the job failed: {}", .0.reason.name())]
+    Failed(Failure),
     /// A link could not be signed, or a picture not be deleted.
     #[error("the object store cannot be used")]
     Store(#[source] Arc<StoreError>),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tintype_core::engine::Progress;
-use tintype_core::picture::Format;
+use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, Presign, StoreError};
 use tintype_ledger::id::JobId;
-use tintype_ledger::job::{JobRecord, Status, StoredImage};
+use tintype_ledger::job::{JobRecord, Said, Status, StoredImage};
 use tintype_ledger::money::Spend;
 
 use crate::error::ServiceError;
@@ -69,6 +69,8 @@ pub struct Image {
     pub pictures: Vec<LinkedPicture>,
     /// When the first of the links stops working.
     pub expires_at: Option<OffsetDateTime>,
+    /// What a remote engine said, if it has failed by that.
+    pub said: Option<Said>,
     /// What this request was charged for it: nothing if another one pays. `None` until that is known.
     pub cost: Option<Spend>,
     /// How the request was answered.
@@ -92,31 +94,23 @@ pub struct LinkedPicture {
     pub format: Format,
 }
 
+/// Links to a job's pictures; none as long as there are no pictures, or nobody asks for links.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    pictures: Vec<LinkedPicture>,
+    expires_at: Option<OffsetDateTime>,
+}
+
 impl Inner {
-    /// A job with fresh links to its pictures, without its place in the queue: that takes a look at all that wait.
-    ///
-    /// # Errors
-    /// [`ServiceError::Store`] if they cannot be signed.
-    pub(crate) async fn image(
-        &self,
-        job: &JobRecord,
-        source: Source,
-        expires_in: Duration,
-    ) -> Result<Image, ServiceError> {
+    /// A job with these links to its pictures, without its place in the queue: that takes a look at all that wait.
+    pub(crate) fn image(&self, job: &JobRecord, source: Source, links: Links) -> Image {
         let written = Written::read(job);
-        let mut expires_at = None;
-        let mut pictures = Vec::with_capacity(job.images.len());
-        for stored in &job.images {
-            let (url, until) = self.sign(stored, expires_in).await?;
-            expires_at.get_or_insert(until);
-            let StoredImage { seed, width, height, format, .. } = *stored;
-            pictures.push(LinkedPicture { url, seed, width, height, format });
-        }
+        let Links { pictures, expires_at } = links;
         let cost = match source {
             Source::Made | Source::Replayed => job.cost,
             Source::Joined | Source::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
         };
-        Ok(Image {
+        Image {
             id: job.id,
             status: job.status,
             model: written.as_ref().map(|written| written.model.clone()),
@@ -129,10 +123,45 @@ impl Inner {
             progress: self.progress(job),
             pictures,
             expires_at,
+            said: job.said.clone(),
             cost,
             source,
             warnings: job.warnings.iter().filter_map(Notice::read).collect(),
-        })
+        }
+    }
+
+    /// A job with fresh links to its pictures.
+    ///
+    /// # Errors
+    /// [`ServiceError::Store`] if they cannot be signed.
+    pub(crate) async fn linked(
+        &self,
+        job: &JobRecord,
+        source: Source,
+        expires_in: Duration,
+    ) -> Result<Image, ServiceError> {
+        let mut links = Links::default();
+        for stored in &job.images {
+            let (url, until) = self.sign(stored, expires_in).await?;
+            links.expires_at.get_or_insert(until);
+            let StoredImage { seed, width, height, format, .. } = *stored;
+            links.pictures.push(LinkedPicture { url, seed, width, height, format });
+        }
+        Ok(self.image(job, source, links))
+    }
+
+    /// A job's pictures as the store has them.
+    ///
+    /// # Errors
+    /// [`ServiceError::Store`] if one cannot be read.
+    pub(crate) async fn files(&self, job: &JobRecord) -> Result<Vec<Encoded>, ServiceError> {
+        let mut files = Vec::with_capacity(job.images.len());
+        for stored in &job.images {
+            let key = Key::new(stored.key.clone()).map_err(|_| StoreError::NotFound)?;
+            let bytes = self.store.get(&key, None).await?.bytes;
+            files.push(Encoded { format: stored.format, bytes });
+        }
+        Ok(files)
     }
 
     fn progress(&self, job: &JobRecord) -> Option<Progress> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tintype_core::picture::Encoded;
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::ServiceError;
-use crate::image::{Image, Source};
+use crate::image::{Image, Links, Source};
 use crate::live::{Live, State};
 use crate::service::Inner;
 
@@ -97,18 +98,37 @@ impl Ticket {
     /// [`ServiceError::Failed`], [`ServiceError::Canceled`], [`ServiceError::Abandoned`] or [`ServiceError::Draining`] if there
     /// are none, [`ServiceError::Store`] if the links could not be signed.
     pub async fn finished(mut self) -> Result<Image, ServiceError> {
+        let (job, _) = self.ended().await?;
+        self.inner.linked(&job, self.source, self.expires_in).await
+    }
+
+    /// Waits for the pictures themselves: the job, without links to them, and their files in the order of their seeds.
+    ///
+    /// # Errors
+    /// Those of [`finished`](Self::finished); [`ServiceError::Store`] if a picture that was made earlier, or by another process,
+    /// could not be read.
+    pub async fn pictures(mut self) -> Result<(Image, Vec<Encoded>), ServiceError> {
+        let (job, live) = self.ended().await?;
+        let files = match live.and_then(|live| live.files()) {
+            Some(files) => files,
+            None => self.inner.files(&job).await?,
+        };
+        Ok((self.inner.image(&job, self.source, Links::default()), files))
+    }
+
+    /// Waits for a good end. From then on the holder does not wait any more, so that leaving is not hanging up.
+    async fn ended(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<Live>>), ServiceError> {
         let last = self.states.wait_for(State::is_final).await.map(|state| state.clone());
-        let result = match last {
-            Ok(State::Ended(job)) => match job.status {
-                Status::Succeeded => self.inner.image(&job, self.source, self.expires_in).await,
-                Status::Failed(reason) => Err(ServiceError::Failed(reason)),
-                _ => Err(self.canceled()),
+        let live = self.live.take();
+        match last {
+            Ok(State::Ended(job)) => match job.failure() {
+                Some(failure) => Err(ServiceError::Failed(failure)),
+                None if job.status == Status::Succeeded => Ok((job, live)),
+                None => Err(self.canceled()),
             },
             Ok(State::LostSight(why)) => Err(why),
             Ok(_) | Err(_) => Err(ServiceError::Abandoned),
-        };
-        self.live = None;
-        result
+        }
     }
 
     /// Of two clients of a canceled job one may have said so; the others only see it gone.

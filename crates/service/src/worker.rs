@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tintype_core::engine::{Engine, EngineError, Generated};
+use tintype_core::engine::{Engine, EngineError, Generated, ModelError};
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::Worker as WorkerId;
-use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
+use tintype_ledger::job::{Failure, JobRecord, Lease, Outcome, Reason, Run, Said};
+use tintype_ledger::money::Spend;
 use tintype_ledger::{Finished, Pulse};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -98,12 +99,12 @@ impl Worker {
         let written = Written::read(&job).filter(|written| written.model == self.engine.model().name);
         let Some(Written { request, cap_ms, .. }) = written else {
             tracing::error!(job = %job.id, "the job is for another model, or was written by another version of this program");
-            return self.end(&live, &job.run(), Outcome::Failed(Reason::Engine), Duration::ZERO).await;
+            return self.end(&live, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING).await;
         };
         let left_behind = job.attended.as_ref().is_some_and(|process| *process != self.inner.process);
         if self.inner.settings.sole && left_behind && live.stop_unless_wanted() {
             // Its client waited for a process that is no more, and nobody has joined it since.
-            return self.end(&live, &job.run(), Outcome::Canceled, Duration::ZERO).await;
+            return self.end(&live, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
         }
         self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
         let most = self.inner.settings.max_job;
@@ -141,31 +142,31 @@ impl Worker {
     }
 
     async fn end_without(&self, claim: &Claim, error: &EngineError, took: Duration) {
-        let outcome = match (error, claim.live.stopped()) {
+        let took_all = || self.inner.estimates.spend(took);
+        let (outcome, cost) = match (error, claim.live.stopped()) {
             (EngineError::Abandoned, Some(Stop::Lost)) => return self.lose(&claim.live),
             (EngineError::Abandoned, Some(Stop::Shutdown)) if !claim.live.is_attended() => {
                 return self.hand_back(claim).await;
             }
-            (EngineError::Abandoned, Some(Stop::Deadline)) => Outcome::Failed(Reason::Deadline),
+            // Who was told to come again pays then.
+            (EngineError::Abandoned, Some(Stop::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
+            (EngineError::Abandoned, Some(Stop::Deadline)) => {
+                (Outcome::Failed(Reason::Deadline.into()), took_all())
+            }
             (EngineError::Abandoned, Some(Stop::Overrun)) => {
                 self.inner.estimates.learn_at_least(&claim.request, took);
-                Outcome::Failed(Reason::Overrun)
+                (Outcome::Failed(Reason::Overrun.into()), took_all())
             }
-            (EngineError::Abandoned, _) => Outcome::Canceled,
-            (EngineError::OutcomeUnknown(_), _) => {
-                let error = error as &dyn std::error::Error;
-                tracing::error!(job = %claim.live.id, error, "what became of the job is not known");
-                Outcome::Failed(Reason::OutcomeUnknown)
-            }
-            (EngineError::Failed(_) | EngineError::Busy { .. } | EngineError::Refused(_), _) => {
-                let error = error as &dyn std::error::Error;
-                tracing::error!(job = %claim.live.id, error, "the engine failed");
-                Outcome::Failed(Reason::Engine)
-            }
+            (EngineError::Abandoned, _) => (Outcome::Canceled, took_all()),
+            // Somebody may have been paid for it, and a budget must count that.
+            (EngineError::OutcomeUnknown(_), _) => (Outcome::Failed(failure(error)), took_all()),
+            _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
-        // Who was told to come again pays then.
-        let shut_down = claim.live.stopped() == Some(Stop::Shutdown);
-        self.end(&claim.live, &claim.run, outcome, if shut_down { Duration::ZERO } else { took }).await;
+        if !matches!(error, EngineError::Abandoned) {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(job = %claim.live.id, error, "the engine made no pictures");
+        }
+        self.end(&claim.live, &claim.run, outcome, cost).await;
     }
 
     /// The next process shall make it, as if it had not been begun.
@@ -196,14 +197,17 @@ impl Worker {
             let kept = keep::keep(store, model, (&claim.run, claim.request.clone()), generated);
             let failed = |error: &(dyn std::error::Error + 'static)| {
                 tracing::error!(job = %claim.live.id, error, "the pictures could not be kept");
-                Outcome::Failed(Reason::Store)
+                Outcome::Failed(Reason::Store.into())
             };
-            let outcome = match timeout(KEEP_WITHIN, kept).await {
-                Ok(Ok(images)) => Outcome::Succeeded { images, warnings },
-                Ok(Err(error)) => failed(&error),
-                Err(too_late) => failed(&too_late),
+            let (outcome, took) = match timeout(KEEP_WITHIN, kept).await {
+                Ok(Ok((images, files))) => {
+                    claim.live.hand_over(files);
+                    (Outcome::Succeeded { images, warnings }, took)
+                }
+                Ok(Err(error)) => (failed(&error), Duration::ZERO),
+                Err(too_late) => (failed(&too_late), Duration::ZERO),
             };
-            this.end(&claim.live, &claim.run, outcome, took).await;
+            this.end(&claim.live, &claim.run, outcome, this.inner.estimates.spend(took)).await;
             heartbeat.abort();
             drop(permit);
         };
@@ -211,11 +215,7 @@ impl Worker {
     }
 
     /// Reports the end of a job, and then tells who waits.
-    async fn end(&self, live: &Live, run: &Run, outcome: Outcome, took: Duration) {
-        let cost = match &outcome {
-            Outcome::Failed(Reason::Engine | Reason::Store) => self.inner.estimates.spend(Duration::ZERO),
-            _ => self.inner.estimates.spend(took),
-        };
+    async fn end(&self, live: &Live, run: &Run, outcome: Outcome, cost: Spend) {
         let made = match &outcome {
             Outcome::Succeeded { images, .. } => images.clone(),
             _ => Vec::new(),
@@ -257,6 +257,27 @@ async fn beat(inner: Arc<Inner>, live: Arc<Live>, run: Run) {
             Ok(Pulse::Lost) => live.stop(Stop::Lost),
             Err(error) => tracing::warn!(job = %live.id, %error, "a heartbeat was not heard"),
         }
+    }
+}
+
+/// What a client is told of an engine's error.
+fn failure(error: &EngineError) -> Failure {
+    match error {
+        EngineError::Busy { retry_after, .. } => {
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            Failure {
+                reason: Reason::Busy,
+                said: Some(Said { retry_after: Some(seconds), ..Said::default() }),
+            }
+        }
+        EngineError::Model(ModelError { status, message }) => {
+            // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
+            let message = if *status < 500 { message.clone() } else { String::new() };
+            let said = Said { status: Some(*status), message, retry_after: None };
+            Failure { reason: Reason::Model, said: Some(said) }
+        }
+        EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
+        EngineError::Failed(_) | EngineError::Abandoned => Reason::Engine.into(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Preview, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, ModelError, Observer, Preview, Progress};
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
 
@@ -19,6 +19,12 @@ pub enum Fault {
     Panic,
     /// It returns no picture.
     NoPicture,
+    /// As a remote engine that takes no work for 16.5 s, for `a secret cause`.
+    Busy,
+    /// As a remote model that answers with this status and these words.
+    Model(u16, &'static str),
+    /// As a remote engine of which nobody knows what became of its work, for `a secret cause`.
+    Unknown,
 }
 
 /// Takes a fixed time per step and returns pixels of one colour, which the seed decides. Works on all pictures of a
@@ -141,6 +147,15 @@ impl Engine for NullEngine {
             Some(Fault::Error) => return Err(EngineError::Failed("a secret cause".into())),
             Some(Fault::Panic) => panic!("a secret cause"),
             Some(Fault::NoPicture) => 0,
+            Some(Fault::Busy) => {
+                let retry_after = Duration::from_millis(16_500);
+                return Err(EngineError::Busy { retry_after, source: "a secret cause".into() });
+            }
+            Some(Fault::Model(status, message)) => {
+                let message = message.to_owned();
+                return Err(EngineError::Model(ModelError { status, message }));
+            }
+            Some(Fault::Unknown) => return Err(EngineError::OutcomeUnknown("a secret cause".into())),
         };
         let pictures = (0..u64::from(n))
             .map(|i| {

@@ -32,6 +32,9 @@ struct Document<'a> {
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// The status that a remote model answered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_status: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ParameterError>,
 }
@@ -79,6 +82,10 @@ impl Problem {
             limit: refused.map(|refused| refused.limit.to_string()),
             retry_at,
             retry_after: self.retry_after(),
+            model_status: match self.error() {
+                Some(ServiceError::Failed(failure)) => failure.said.as_ref().and_then(|said| said.status),
+                _ => None,
+            },
             errors,
         };
         serde_json::to_vec(&document).expect("only strings, numbers and arrays of them").into()

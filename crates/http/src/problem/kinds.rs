@@ -77,7 +77,7 @@ fn of_service(error: &E) -> Kind {
         E::Draining | E::Abandoned => {
             kind(S::SERVICE_UNAVAILABLE, "shutting-down", "This server is shutting down")
         }
-        E::Failed(reason) => of_failure(*reason),
+        E::Failed(failure) => of_failure(failure.reason),
         E::Ledger(error) if passes(error) => {
             kind(S::SERVICE_UNAVAILABLE, "unavailable", "The books cannot be reached")
         }
@@ -93,6 +93,8 @@ fn of_failure(reason: Reason) -> Kind {
         // time that it may take, and ours the estimate that was wrong.
         Reason::Overrun => kind(S::GATEWAY_TIMEOUT, "overrun", "It took longer than it may"),
         Reason::OutcomeUnknown => kind(S::BAD_GATEWAY, "outcome-unknown", "What became of it is not known"),
+        Reason::Busy => kind(S::SERVICE_UNAVAILABLE, "engine-busy", "The engine takes no work now"),
+        Reason::Model => kind(S::FAILED_DEPENDENCY, "model-error", "The model answered with an error"),
     }
 }
 

@@ -116,6 +116,7 @@ impl Problem {
         }
         match self.error() {
             Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
+            Some(ServiceError::Failed(failure)) => failure.said.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
             Some(ServiceError::Ledger(error)) => kinds::passes(error).then_some(SOON),
             _ => matches!(self, Self::NotYet(_)).then_some(SHORTLY),

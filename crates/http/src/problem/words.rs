@@ -1,6 +1,6 @@
 //! What a client is told in words.
 
-use tintype_service::ledger::job::Reason;
+use tintype_service::ledger::job::{Reason, Said};
 use tintype_service::ledger::limits::{Limit, Refused, Retry};
 use tintype_service::{KeyFault, ServiceError as E};
 
@@ -77,7 +77,7 @@ fn of_service(error: &E) -> String {
         E::Draining | E::Abandoned => {
             "The picture was not made. Try again: another server may be there by then.".into()
         }
-        E::Failed(reason) => told(*reason).into(),
+        E::Failed(failure) => told(failure.reason, failure.said.as_ref()),
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL.into(),
     }
 }
@@ -98,8 +98,20 @@ fn of_refusal(refused: &Refused) -> String {
     }
 }
 
-/// What a client is told of a job that failed.
-pub(crate) fn told(reason: Reason) -> &'static str {
+/// What a client is told of a job that failed, and of what a remote engine said.
+pub(crate) fn told(reason: Reason, said: Option<&Said>) -> String {
+    match said {
+        Some(Said { status: Some(status), message, .. }) if message.is_empty() => {
+            format!("The model failed with status {status}. What it said is in this server's log.")
+        }
+        Some(Said { status: Some(status), message, .. }) => {
+            format!("The model refused it with status {status}: {message}")
+        }
+        _ => by_reason(reason).to_owned(),
+    }
+}
+
+fn by_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Engine => "The engine failed. The cause is in this server's log.",
         Reason::Store => "The pictures could not be stored. The cause is in this server's log.",
@@ -109,6 +121,8 @@ pub(crate) fn told(reason: Reason) -> &'static str {
             "It was stopped: it took twice what was reserved for it from the key's budget, or as long as a job may take \
              on this server."
         }
+        Reason::Busy => "Nothing was made, and nothing charged. Try again later.",
+        Reason::Model => "The model answered with an error.",
         Reason::OutcomeUnknown => {
             "The connection to the engine broke while it was being made, and it may have been. It is not made again, so \
              that nobody pays twice."

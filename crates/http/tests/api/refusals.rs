@@ -66,7 +66,7 @@ async fn methods_that_are_not_allowed() {
 #[tokio::test]
 async fn get_can_be_turned_off() {
     let bench =
-        Bench::new().settings(HttpSettings { get_enabled: false, hosts: HostPolicy::Any, time_budget: None });
+        Bench::new().settings(HttpSettings { get_enabled: false, ..crate::settings_for(HostPolicy::Any) });
     for path in ["/generate?prompt=x", "/?prompt=x", "/generate"] {
         bench.get(path).await.assert_problem(404, "get-turned-off");
     }
@@ -198,8 +198,56 @@ async fn what_was_canceled_by_another_request() {
     assert_eq!(bench.engine.finished(), 0);
 }
 
-/// Nothing here makes such jobs yet, but the ledger may have them: a remote engine's call that nobody knows the end of, a
-/// job that took the process down with it too often.
+#[tokio::test(start_paused = true)]
+async fn what_a_remote_engine_says() {
+    for (fault, status, kind, retry_after, detail) in [
+        (
+            Fault::Busy,
+            503,
+            "engine-busy",
+            Some("17"),
+            "Nothing was made, and nothing charged. Try again later.",
+        ),
+        (
+            Fault::Model(422, "too rude"),
+            424,
+            "model-error",
+            None,
+            "The model refused it with status 422: too rude",
+        ),
+        (
+            Fault::Model(500, "a secret cause"),
+            424,
+            "model-error",
+            None,
+            "The model failed with status 500. What it said is in this server's log.",
+        ),
+        (
+            Fault::Unknown,
+            502,
+            "outcome-unknown",
+            None,
+            "The connection to the engine broke while it was being made, and it may have been. It is not made again, \
+             so that nobody pays twice.",
+        ),
+    ] {
+        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let answer = bench.get("/generate?prompt=x").await;
+        let problem = answer.assert_problem(status, kind);
+        assert_eq!((problem["detail"].as_str(), answer.header("retry-after")), (Some(detail), retry_after));
+        let told = problem.get("model_status").and_then(Value::as_u64);
+        assert_eq!(told.is_some(), status == 424, "{problem}");
+        assert!(!answer.text.contains("secret"), "{}", answer.text);
+        let body = bench.get(problem["instance"].as_str().expect("the job's path")).await.json();
+        assert_eq!(
+            (&body["error"]["detail"], &body["error"]["model_status"]),
+            (&problem["detail"], &problem["model_status"])
+        );
+    }
+}
+
+/// What a process that died leaves behind: a remote engine's call that nobody knows the end of, a job that took the process
+/// down with it too often.
 #[tokio::test(start_paused = true)]
 async fn what_became_of_it_nobody_knows() {
     for (interrupted, runs, status, kind) in [

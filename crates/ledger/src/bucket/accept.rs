@@ -136,10 +136,12 @@ impl BucketLedger {
                         Some(named) => self.record(owner, named).await?,
                         None => None,
                     };
-                    let deleted = job.as_ref().is_some_and(|job| job.deleted);
+                    let void = job
+                        .as_ref()
+                        .is_some_and(|job| job.deleted || (body.is_some() && !job.answers_retries()));
                     let name = match (named, job) {
-                        (Some(_), _) if !deleted && post.body != *body => return Ok(Way::Conflict),
-                        (_, Some(job)) if !deleted && reuse.is_none_or(|reuse| reuse.takes(&job)) => {
+                        (Some(_), _) if !void && post.body != *body => return Ok(Way::Conflict),
+                        (_, Some(job)) if !void && reuse.is_none_or(|reuse| reuse.takes(&job)) => {
                             return Ok(Way::There(Box::new(job)));
                         }
                         (Some(_), None) if attempt < PATIENCE => {

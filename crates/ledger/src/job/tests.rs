@@ -13,7 +13,7 @@ fn a_record_is_kept_as_readable_json() {
     let mut job =
         crate::testing::new_job("acme", "tiger").into_record(JobId::from(uuid::Uuid::nil()), hold, now);
     job.start(crate::testing::lease("w", 60), now);
-    job.end(Outcome::Failed(Reason::OutcomeUnknown), Spend { engine_ms: 1, amount: None }, now);
+    job.end(Outcome::Failed(Reason::OutcomeUnknown.into()), Spend { engine_ms: 1, amount: None }, now);
     let text = serde_json::to_value(&job).expect("plain data");
     let nil = "00000000-0000-0000-0000-000000000000";
     let expected = json!({
@@ -37,6 +37,8 @@ fn names_are_what_the_records_say() {
         Reason::Overrun,
         Reason::OutcomeUnknown,
         Reason::Crashed,
+        Reason::Busy,
+        Reason::Model,
     ] {
         assert_eq!(serde_json::to_value(reason).expect("plain data"), reason.name());
     }

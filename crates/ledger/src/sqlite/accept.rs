@@ -14,7 +14,7 @@ use crate::policy::utc_day;
 pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
     if let Some(idempotency) = &new.idempotency
         && let Some((body, job)) = rows::idempotency(connection, &new.owner, &idempotency.key, now)?
-        && let Some(job) = rows::visible(connection, &new.owner, job)?
+        && let Some(job) = rows::visible(connection, &new.owner, job)?.filter(JobRecord::answers_retries)
     {
         let same = body == idempotency.body;
         return Ok(if same { Acceptance::Replayed { job } } else { Acceptance::Conflict });

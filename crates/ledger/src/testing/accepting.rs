@@ -2,7 +2,9 @@
 
 use super::{accepted, at, claimed, completed, new_job, once, owner, today};
 use crate::accept::{Acceptance, NewJob, QueueLimit, Reuse};
-use crate::ledger::Ledger;
+use crate::job::{Failure, Outcome, Reason, Said};
+use crate::ledger::{Finished, Ledger};
+use crate::money::Spend;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     what_is_accepted_is_there(ledger).await;
@@ -55,6 +57,17 @@ async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
     assert_eq!(replay, Acceptance::Replayed { job: ended }, "after it has ended, for 24 hours");
     let later = accepted(ledger, once("idem", "lion", "k1"), day).await;
     assert_ne!(later.id, job.id, "and not longer");
+
+    let busy = accepted(ledger, once("idem", "tiger", "k3"), 3).await;
+    let running = claimed(ledger, &busy, 3).await;
+    let said = Said { status: None, message: String::new(), retry_after: Some(5) };
+    let failure = Failure { reason: Reason::Busy, said: Some(said) };
+    let ended = ledger.finish(&running.run(), Outcome::Failed(failure.clone()), Spend::NOTHING, at(3)).await;
+    let Ok(Finished::Ended(ended)) = ended else { panic!("{ended:?}") };
+    assert_eq!(ended.failure(), Some(failure));
+    let again = accepted(ledger, once("idem", "tiger", "k3"), 4).await;
+    assert_ne!(again.id, busy.id, "what was never begun is begun by a retry");
+    ledger.cancel(&owner("idem"), again.id, at(4)).await.expect("cancel");
 
     ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("there");
     let anew = accepted(ledger, once("idem", "lion", "k2"), 5).await;

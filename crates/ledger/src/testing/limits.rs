@@ -69,7 +69,7 @@ async fn concurrency(ledger: &dyn Ledger) {
     );
     let running = claimed(ledger, &first, 1).await;
     assert!(matches!(refused(ledger, limited("c"), 1).await.limit, Limit::Concurrency(_)), "running counts");
-    let failed = Outcome::Failed(Reason::Engine);
+    let failed = Outcome::Failed(Reason::Engine.into());
     ledger.finish(&running.run(), failed, Spend::NOTHING, at(2)).await.expect("finish");
     let third = accepted(ledger, limited("c"), 3).await;
     ledger.cancel(&owner("crowd"), third.id, at(4)).await.expect("cancel").expect("there");
@@ -92,7 +92,10 @@ async fn budgets(ledger: &dyn Ledger) {
     let third = accepted(ledger, timed("c"), 3).await;
     let running = claimed(ledger, &third, 4).await;
     let overrun = Spend { engine_ms: 1_900, amount: None };
-    ledger.finish(&running.run(), Outcome::Failed(Reason::Overrun), overrun, at(5)).await.expect("finish");
+    ledger
+        .finish(&running.run(), Outcome::Failed(Reason::Overrun.into()), overrun, at(5))
+        .await
+        .expect("finish");
     let used = today(ledger, "time").await;
     assert_eq!(
         (used.spent.engine_ms, used.reserved.engine_ms),

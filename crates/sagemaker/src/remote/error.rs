@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tintype_core::engine::{EngineError, Refusal};
+use tintype_core::engine::{EngineError, ModelError};
 
 use super::location::FetchError;
 use crate::wire::ReplyError;
@@ -92,9 +92,7 @@ impl From<InvokeError> for EngineError {
                 Self::Busy { retry_after: UNREACHABLE_RETRY, source: Box::new(error) }
             }
             InvokeError::Busy { retry_after, .. } => Self::Busy { retry_after, source: Box::new(error) },
-            InvokeError::Model { status: status @ 400..=499, message } => {
-                Self::Refused(Refusal { status, message })
-            }
+            InvokeError::Model { status, message } => Self::Model(ModelError { status, message }),
             InvokeError::ModelTimedOut(_)
             | InvokeError::Service { .. }
             | InvokeError::TimedOut(_)
@@ -102,7 +100,6 @@ impl From<InvokeError> for EngineError {
             | InvokeError::Interrupted(_) => Self::OutcomeUnknown(Box::new(error)),
             InvokeError::Unprepared(_)
             | InvokeError::Denied { .. }
-            | InvokeError::Model { .. }
             | InvokeError::TooLong(_)
             | InvokeError::Reply(_)
             | InvokeError::AsyncFailed(_)

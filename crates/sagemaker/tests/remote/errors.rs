@@ -54,11 +54,11 @@ fn told(error: &dyn std::error::Error) -> String {
 #[tokio::test]
 async fn what_the_model_says() {
     let error = of_model(400, "prompt is too rude").await;
-    let EngineError::Refused(refusal) = EngineError::from(error) else { panic!("not refused") };
-    assert_eq!((refusal.status, refusal.message.as_str()), (400, "prompt is too rude"));
+    let EngineError::Model(error) = EngineError::from(error) else { panic!("not the model's") };
+    assert_eq!((error.status, error.message.as_str()), (400, "prompt is too rude"));
 
     let error = EngineError::from(of_model(500, "CUDA out of memory").await);
-    assert!(matches!(error, EngineError::Failed(_)));
+    assert!(matches!(&error, EngineError::Model(error) if error.status == 500));
     let log = told(&error);
     assert!(log.contains("500: CUDA out of memory") && !log.contains("arn:"), "{log}");
 

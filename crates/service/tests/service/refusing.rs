@@ -6,7 +6,7 @@ use std::time::Duration;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_service::ledger::job::Reason;
+use tintype_service::ledger::job::{Reason, Said};
 use tintype_service::{Caller, Image, Order, Readiness, Service, ServiceError, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 
@@ -113,7 +113,10 @@ async fn a_broken_engine_breaks_its_own_requests_only() {
         let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
         for _ in 0..3 {
             let end = bench.generate(bench.request("x", 1)).await;
-            assert!(matches!(end, Err(ServiceError::Failed(Reason::Engine))), "{fault:?}: {end:?}");
+            assert!(
+                matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Engine),
+                "{fault:?}: {end:?}"
+            );
         }
         assert_eq!(bench.engine.started(), 3, "{fault:?}");
     }
@@ -125,7 +128,41 @@ async fn a_full_store_is_told() {
     bench.store.fill_up();
     for _ in 0..3 {
         let end = bench.generate(bench.request("x", 1)).await;
-        assert!(matches!(end, Err(ServiceError::Failed(Reason::Store))), "{end:?}");
+        assert!(
+            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Store),
+            "{end:?}"
+        );
     }
     assert_eq!(bench.store.list("", None, 10).await.expect("list").objects, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remote_engine_s_word_is_passed_on_and_not_charged() {
+    let said =
+        |status, message: &str, retry_after| Some(Said { status, message: message.into(), retry_after });
+    for (fault, reason, expected) in [
+        (Fault::Busy, Reason::Busy, said(None, "", Some(17))),
+        (Fault::Model(422, "too rude"), Reason::Model, said(Some(422), "too rude", None)),
+        (Fault::Model(500, "/opt/ml: a secret cause"), Reason::Model, said(Some(500), "", None)),
+    ] {
+        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let end = bench.generate(bench.request("x", 1)).await;
+        let Err(ServiceError::Failed(failure)) = end else { panic!("{end:?}") };
+        assert_eq!((failure.reason, &failure.said), (reason, &expected));
+        let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
+        assert_eq!(page.images[0].said, expected);
+        assert_eq!(page.images[0].cost.expect("known").engine_ms, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_paid_is_charged() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Unknown));
+    let end = bench.generate(bench.request("x", 2)).await;
+    assert!(
+        matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::OutcomeUnknown),
+        "{end:?}"
+    );
+    let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
+    assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
 }
