@@ -72,7 +72,7 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
         request: json!({"prompt": "a cyborg tiger in the rain", "width": 512, "height": 512, "steps": 25}),
         fingerprint: Fingerprint::of(uuid::Uuid::new_v4().as_bytes()),
-        reuse: Reuse { in_flight: true, stored: true, uncollected_since: None },
+        reuse: Reuse { in_flight: true, stored: true, retry: None },
         idempotency: None,
         interrupted: Interrupted::Requeue,
         attended: None,

@@ -30,23 +30,38 @@ pub struct Reuse {
     pub in_flight: bool,
     /// One that succeeded: with an explicit seed its picture is the same.
     pub stored: bool,
-    /// One accepted since then, in flight or succeeded, that nobody has collected: a client's own retry comes for what
-    /// its first attempt has made.
-    pub uncollected_since: Option<OffsetDateTime>,
+    /// The request is a client's own retry, and comes for what its first attempt has made: a job in flight, or one that
+    /// succeeded and was not collected.
+    pub retry: Option<Retry>,
+}
+
+/// Which jobs a retry comes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The first attempt was not accepted before then.
+    pub accepted_since: OffsetDateTime,
+    /// What was answered before then has reached its client; of a later answer nobody knows.
+    pub answered_since: OffsetDateTime,
+}
+
+impl Retry {
+    fn takes(&self, job: &JobRecord) -> bool {
+        let answered = job.answered().is_some_and(|at| at < self.answered_since);
+        job.created >= self.accepted_since && !answered
+    }
 }
 
 impl Reuse {
     /// True if any earlier job may do.
     pub fn any(&self) -> bool {
-        self.in_flight || self.stored || self.uncollected_since.is_some()
+        self.in_flight || self.stored || self.retry.is_some()
     }
 
     /// True if this one, of the same owner and fingerprint, does.
     pub(crate) fn takes(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
-        let awaited =
-            self.uncollected_since.is_some_and(|since| job.created >= since && job.collected.is_none());
+        let awaited = self.retry.is_some_and(|retry| retry.takes(job));
         !job.deleted
             && ((in_flight && ((self.in_flight && job.deadline.is_none()) || awaited))
                 || (stored && (self.stored || awaited)))

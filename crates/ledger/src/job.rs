@@ -297,6 +297,13 @@ impl JobRecord {
         self.lease = None;
     }
 
+    /// When its pictures were given to a client: to whoever fetched them, or waited for them to the end. That they arrived
+    /// is not known.
+    pub(crate) fn answered(&self) -> Option<OffsetDateTime> {
+        let waited = self.attended.as_ref().and(self.finished);
+        self.collected.or(waited)
+    }
+
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<Failure> {
         match self.status {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
-use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, Reuse};
+use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, Retry, Reuse};
 use tintype_ledger::id::OwnerId;
 use tintype_ledger::job::{Interrupted, JobRecord, Status};
 use tintype_ledger::limits::Standing;
@@ -25,6 +25,9 @@ use crate::service::{Inner, Service};
 use crate::table::Asking;
 use crate::ticket::Ticket;
 use crate::written::{Written, fingerprint};
+
+/// How long a client may take to come for what an earlier try of its own has made.
+const RETRY_WITHIN: Duration = Duration::from_secs(600);
 
 /// Whether a request whose client waits may wait for the engine.
 enum Place {
@@ -80,7 +83,7 @@ impl Inner {
             // Whoever has a deadline is not to wait for somebody else's job.
             in_flight: (explicit || order.coalesce) && !has_deadline && !caller.stranger,
             stored: explicit,
-            uncollected_since: None,
+            retry: (order.retry && !caller.stranger).then(|| self.retry(OffsetDateTime::now_utc())),
         };
         let mut place = self.place(&caller.owner, order.detached);
         let queue = match place {
@@ -135,6 +138,11 @@ impl Inner {
                 None => return Err(ServiceError::Abandoned),
             }
         }
+    }
+
+    /// What a client may have left behind that tries again now.
+    fn retry(&self, now: OffsetDateTime) -> Retry {
+        Retry { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
     }
 
     /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.

@@ -150,6 +150,21 @@ impl Inner {
         Ok(self.image(job, source, links))
     }
 
+    /// Somebody is given a job's pictures: no retry comes for them any more. Of one whose client waited for it that is known
+    /// without.
+    pub(crate) fn collected(&self, job: &JobRecord) {
+        if job.collected.is_some() {
+            return;
+        }
+        let (ledger, owner, id) = (self.ledger.clone(), job.owner.clone(), job.id);
+        // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
+        self.runtime.spawn(async move {
+            if let Err(error) = ledger.collect(&owner, id, OffsetDateTime::now_utc()).await {
+                tracing::warn!(job = %id, %error, "that a job was collected is not written down");
+            }
+        });
+    }
+
     /// A job's pictures as the store has them.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tintype_core::engine::Generated;
-use tintype_core::picture::{Format, Picture};
+use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use tintype_ledger::job::{Run, StoredImage};
@@ -23,15 +23,16 @@ pub(crate) enum KeepError {
     Panicked(#[from] JoinError),
 }
 
-/// Encodes and stores every picture of a job. Either all of them are in the store afterwards, or the error says why not
-/// and those already written are deleted again.
+/// Encodes and stores every picture of a job, and gives the files too. Either all of them are in the store afterwards, or the
+/// error says why not and those already written are deleted again.
 pub(crate) async fn keep(
     store: Arc<dyn ObjectStore>,
     model: String,
     (run, request): (&Run, Arc<GenerateRequest>),
     generated: Generated,
-) -> Result<Vec<StoredImage>, KeepError> {
-    let mut images = Vec::with_capacity(generated.pictures.len());
+) -> Result<(Vec<StoredImage>, Vec<Encoded>), KeepError> {
+    let count = generated.pictures.len();
+    let (mut images, mut files) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (index, picture) in (0..).zip(generated.pictures) {
         let parameters = Parameters::new(&request, index, &model);
         // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
@@ -39,14 +40,17 @@ pub(crate) async fn keep(
         let first = index == 0 && run.number == 1;
         let id = if first { run.job.uuid() } else { Uuid::now_v7() };
         match keep_one(&*store, id, picture, (request.format, parameters)).await {
-            Ok(image) => images.push(image),
+            Ok((image, file)) => {
+                images.push(image);
+                files.push(file);
+            }
             Err(error) => {
                 discard(&*store, &images).await;
                 return Err(error);
             }
         }
     }
-    Ok(images)
+    Ok((images, files))
 }
 
 async fn keep_one(
@@ -54,7 +58,7 @@ async fn keep_one(
     id: Uuid,
     picture: Picture,
     (format, parameters): (Format, Parameters),
-) -> Result<StoredImage, KeepError> {
+) -> Result<(StoredImage, Encoded), KeepError> {
     let seed = parameters.seed;
     let (width, height) = match &picture {
         Picture::Pixels(pixels) => (pixels.width(), pixels.height()),
@@ -64,8 +68,9 @@ async fn keep_one(
         tokio::task::spawn_blocking(move || tintype_picture::encode(&picture, format, &parameters)).await??;
     let key = key(id, encoded.format);
     let content_type = encoded.format.content_type().to_owned();
-    store.put(&key, NewObject { bytes: encoded.bytes, content_type }).await?;
-    Ok(StoredImage { key: key.as_str().to_owned(), seed, width, height, format: encoded.format })
+    store.put(&key, NewObject { bytes: encoded.bytes.clone(), content_type }).await?;
+    let image = StoredImage { key: key.as_str().to_owned(), seed, width, height, format: encoded.format };
+    Ok((image, encoded))
 }
 
 /// Deletes pictures that no job has any more. What cannot be deleted is left to the store's own retention.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tintype_core::engine::{Observer, Preview, Progress};
+use tintype_core::picture::Encoded;
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
 use tintype_ledger::job::{JobRecord, Status};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -78,6 +79,8 @@ struct Attention {
     looked_after: bool,
     /// Its place among the requests that may be on their way.
     place: Option<OwnedSemaphorePermit>,
+    /// Its files, for those who waited for them.
+    files: Option<Vec<Encoded>>,
 }
 
 impl Live {
@@ -92,6 +95,7 @@ impl Live {
             overrun_at: None,
             looked_after: false,
             place: None,
+            files: None,
         };
         Arc::new(Self {
             id: job.id,
@@ -170,6 +174,9 @@ impl Live {
     pub(crate) fn leave(&self, until: Instant) -> bool {
         let mut attention = self.attention();
         attention.waiters = attention.waiters.saturating_sub(1);
+        if attention.waiters == 0 {
+            attention.files = None;
+        }
         let orphaned = attention.waiters == 0 && !attention.kept && attention.stop.is_none();
         if orphaned {
             attention.orphaned_until = Some(until);
@@ -204,6 +211,20 @@ impl Live {
     /// Somebody else may have its place.
     pub(crate) fn free_place(&self) {
         self.attention().place = None;
+    }
+
+    /// The pictures are made: whoever waits may have them from here. Nobody who comes later does, so they take up memory no
+    /// longer than that.
+    pub(crate) fn hand_over(&self, files: Vec<Encoded>) {
+        let mut attention = self.attention();
+        if attention.waiters > 0 {
+            attention.files = Some(files);
+        }
+    }
+
+    /// The files, if they were handed over.
+    pub(crate) fn files(&self) -> Option<Vec<Encoded>> {
+        self.attention().files.clone()
     }
 
     /// Why it is to stop, if it is. Once there is a reason it stays, since [`join`](Self::join) goes by the same clock: so

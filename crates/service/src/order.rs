@@ -15,6 +15,8 @@ pub struct Order {
     pub idempotency: Option<Idempotency>,
     /// An identical request in flight will do, though no seed was given.
     pub coalesce: bool,
+    /// The client's own second try at a request whose answer did not reach it: what the first one has made will do.
+    pub retry: bool,
     /// The work goes on if everybody hangs up: the result is fetched later.
     pub detached: bool,
     /// Given up if it has not ended after so long.
@@ -24,7 +26,7 @@ pub struct Order {
 impl Order {
     /// Made while the client waits, and by itself.
     pub fn new(request: GenerateRequest) -> Self {
-        Self { request, idempotency: None, coalesce: false, detached: false, deadline: None }
+        Self { request, idempotency: None, coalesce: false, retry: false, detached: false, deadline: None }
     }
 
     /// The same under an idempotency key; `body` is the request as the client sent it, in any form that is the same

@@ -42,7 +42,10 @@ impl Service {
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
         let job = self.record(caller, id).await?;
-        let image = self.inner.image(&job, Source::Made, expires_in).await?;
+        let image = self.inner.linked(&job, Source::Made, expires_in).await?;
+        if job.status == Status::Succeeded && job.attended.is_none() {
+            self.inner.collected(&job);
+        }
         let position = match job.status {
             Status::Queued => self.inner.ledger.position(&job.owner, job.id).await?,
             _ => None,
@@ -64,7 +67,7 @@ impl Service {
         let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
         let mut images = Vec::with_capacity(page.jobs.len());
         for job in &page.jobs {
-            images.push(self.inner.image(job, Source::Made, DEFAULT_EXPIRY).await?);
+            images.push(self.inner.linked(job, Source::Made, DEFAULT_EXPIRY).await?);
         }
         Ok(Page { images, next: page.next })
     }
@@ -91,7 +94,7 @@ impl Service {
         let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
         self.stopped(&job).await;
-        self.inner.image(&job, Source::Made, DEFAULT_EXPIRY).await
+        self.inner.linked(&job, Source::Made, DEFAULT_EXPIRY).await
     }
 
     /// Deletes a job of the caller's and its pictures. What it cost stays charged.

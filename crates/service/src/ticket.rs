@@ -98,7 +98,7 @@ impl Ticket {
     /// [`ServiceError::Failed`], [`ServiceError::Canceled`], [`ServiceError::Abandoned`] or [`ServiceError::Draining`] if there
     /// are none, [`ServiceError::Store`] if the links could not be signed.
     pub async fn finished(mut self) -> Result<Image, ServiceError> {
-        let (job, _) = self.ended().await?;
+        let (job, _) = self.good_end().await?;
         self.inner.linked(&job, self.source, self.expires_in).await
     }
 
@@ -108,7 +108,7 @@ impl Ticket {
     /// Those of [`finished`](Self::finished); [`ServiceError::Store`] if a picture that was made earlier, or by another process,
     /// could not be read.
     pub async fn pictures(mut self) -> Result<(Image, Vec<Encoded>), ServiceError> {
-        let (job, live) = self.ended().await?;
+        let (job, live) = self.good_end().await?;
         let files = match live.and_then(|live| live.files()) {
             Some(files) => files,
             None => self.inner.files(&job).await?,
@@ -117,13 +117,18 @@ impl Ticket {
     }
 
     /// Waits for a good end. From then on the holder does not wait any more, so that leaving is not hanging up.
-    async fn ended(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<Live>>), ServiceError> {
+    async fn good_end(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<Live>>), ServiceError> {
         let last = self.states.wait_for(State::is_final).await.map(|state| state.clone());
         let live = self.live.take();
         match last {
             Ok(State::Ended(job)) => match job.failure() {
                 Some(failure) => Err(ServiceError::Failed(failure)),
-                None if job.status == Status::Succeeded => Ok((job, live)),
+                None if job.status == Status::Succeeded => {
+                    if self.source != Source::Made || job.attended.is_none() {
+                        self.inner.collected(&job);
+                    }
+                    Ok((job, live))
+                }
                 None => Err(self.canceled()),
             },
             Ok(State::LostSight(why)) => Err(why),

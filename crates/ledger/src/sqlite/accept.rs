@@ -54,7 +54,7 @@ fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> 
                WHERE owner = ?1 AND fingerprint = ?2 AND deleted = 0
                  AND (status IN ('queued', 'running') OR (status = 'succeeded' AND ?3))
                ORDER BY id DESC LIMIT 64";
-    let finished = new.reuse.stored || new.reuse.uncollected_since.is_some();
+    let finished = new.reuse.stored || new.reuse.retry.is_some();
     let same = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
     Ok(rows::jobs(connection, sql, same)?.into_iter().find(|job| new.reuse.takes(job)))
 }

@@ -1,7 +1,7 @@
 //! Accepting: idempotency keys, joining, stored pictures, and that nothing crosses owners.
 
 use super::{accepted, at, claimed, completed, new_job, once, owner, today};
-use crate::accept::{Acceptance, NewJob, QueueLimit, Reuse};
+use crate::accept::{Acceptance, NewJob, QueueLimit, Retry, Reuse};
 use crate::job::{Failure, Outcome, Reason, Said};
 use crate::ledger::{Finished, Ledger};
 use crate::money::Spend;
@@ -11,10 +11,11 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     an_idempotency_key_is_one_request(ledger).await;
     identical_requests_share(ledger).await;
     a_retry_finds_what_nobody_collected(ledger).await;
+    a_retry_knows_who_waited(ledger).await;
     the_queue_is_bounded(ledger).await;
 }
 
-const ANY: Reuse = Reuse { in_flight: true, stored: true, uncollected_since: None };
+const ANY: Reuse = Reuse { in_flight: true, stored: true, retry: None };
 
 fn sharing(name: &str, prompt: &str, reuse: Reuse) -> NewJob {
     NewJob { reuse, ..new_job(name, prompt) }
@@ -130,7 +131,10 @@ fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
 }
 
 async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
-    let retry = |since| Reuse { uncollected_since: Some(at(since)), ..Reuse::default() };
+    let retry = |since| {
+        let retry = Retry { accepted_since: at(since), answered_since: at(105) };
+        Reuse { retry: Some(retry), ..Reuse::default() }
+    };
     let first = accepted(ledger, new_job("retry", "tiger"), 100).await;
     let joined = accept(ledger, sharing("retry", "tiger", retry(0)), 101).await;
     assert!(matches!(&joined, Acceptance::Joined { job, .. } if job.id == first.id), "{joined:?}");
@@ -139,18 +143,41 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     assert!(matches!(&found, Acceptance::Stored { job, .. } if *job == ended), "{found:?}");
     let too_old = accepted(ledger, sharing("retry", "tiger", retry(101)), 104).await;
     assert_ne!(too_old.id, first.id);
-    completed(ledger, &too_old, 105).await;
+    completed(ledger, &too_old, 104).await;
 
-    ledger.collect(&owner("retry"), too_old.id, at(106)).await.expect("collect");
+    ledger.collect(&owner("retry"), too_old.id, at(104)).await.expect("collect");
     ledger.collect(&owner("retry"), too_old.id, at(107)).await.expect("collect");
     let collected = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
-    assert_eq!(collected.collected, Some(at(106)), "the first time counts");
+    assert_eq!(collected.collected, Some(at(104)), "the first time counts");
     let used = today(ledger, "retry").await;
     assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
     ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
     let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
     assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
     completed(ledger, &anew, 109).await;
+    ledger.collect(&owner("retry"), anew.id, at(110)).await.expect("collect");
+    let found = accept(ledger, sharing("retry", "tiger", retry(0)), 111).await;
+    let same = found.job().is_some_and(|job| job.id == anew.id);
+    assert!(same, "of an answer given just now nobody knows whether it arrived: {found:?}");
+}
+
+/// A job whose client waited for it to the end was answered by that end.
+async fn a_retry_knows_who_waited(ledger: &dyn Ledger) {
+    let attended = |prompt: &str| {
+        let attended = "process".parse().ok();
+        NewJob { attended, ..new_job("waited", prompt) }
+    };
+    let answered_since = |seconds| {
+        let retry = Retry { accepted_since: at(0), answered_since: at(seconds) };
+        Reuse { retry: Some(retry), ..Reuse::default() }
+    };
+    let first = accepted(ledger, attended("tiger"), 100).await;
+    let completed_first = completed(ledger, &first, 110).await;
+    let lost = accept(ledger, sharing("waited", "tiger", answered_since(110)), 111).await;
+    assert!(matches!(&lost, Acceptance::Stored { job, .. } if *job == completed_first), "{lost:?}");
+    let anew = accepted(ledger, sharing("waited", "tiger", answered_since(111)), 121).await;
+    assert_ne!(anew.id, first.id, "that answer has arrived");
+    completed(ledger, &anew, 122).await;
 }
 
 async fn the_queue_is_bounded(ledger: &dyn Ledger) {

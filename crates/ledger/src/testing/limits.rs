@@ -122,7 +122,7 @@ async fn budgets(ledger: &dyn Ledger) {
 }
 
 async fn what_was_refused_leaves_nothing(ledger: &dyn Ledger) {
-    let reuse = Reuse { in_flight: true, stored: true, uncollected_since: None };
+    let reuse = Reuse { in_flight: true, stored: true, retry: None };
     let new = |prompt: &str, key: &str| NewJob {
         policy: policy(None, 1, &[]),
         reuse,

@@ -77,7 +77,7 @@ fn one_key_is_one_job(ledgers: &[Arc<dyn Ledger>]) {
 }
 
 fn identical_requests_are_one_job(ledgers: &[Arc<dyn Ledger>]) {
-    let reuse = Reuse { in_flight: true, stored: true, uncollected_since: None };
+    let reuse = Reuse { in_flight: true, stored: true, retry: None };
     // Half of them with a key of their own.
     let new = |i: usize| {
         let idempotency = once("race-same", "a", &i.to_string()).idempotency.filter(|_| i.is_multiple_of(2));

@@ -6,6 +6,7 @@ mod keyed;
 mod making;
 mod refusing;
 mod restarting;
+mod retrying;
 mod several;
 mod storm;
 mod waiting;

@@ -21,7 +21,7 @@ struct Told {
 
 fn limited(new: NewJob) -> NewJob {
     let budgets = vec!["100s/day".parse().expect("a budget")];
-    let reuse = Reuse { in_flight: true, stored: true, uncollected_since: None };
+    let reuse = Reuse { in_flight: true, stored: true, retry: None };
     NewJob { policy: Policy { concurrency: NonZeroU32::new(4), budgets, rate: None }, reuse, ..new }
 }
 
