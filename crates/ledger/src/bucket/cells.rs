@@ -26,6 +26,8 @@ pub(super) const TRIES: u32 = 40;
 const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(640));
 /// How many objects are read at the same time.
 const READERS: usize = 16;
+/// How many records are remembered as they were written.
+const MEMORY: usize = 256;
 
 /// What is in an object.
 #[derive(Serialize, Deserialize)]
@@ -65,18 +67,18 @@ pub(super) struct Cells {
     sleep: Sleeper,
     /// One process does not race with itself: its writers of one record wait in line.
     lines: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
+    /// What this process wrote last, and the version it became. As a rule nobody else changes a job that is being worked on
+    /// here, so the next change can be written without reading first.
+    written: Mutex<HashMap<String, (Bytes, ETag)>>,
 }
 
 impl Cells {
     pub(super) fn new(store: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
-        Self { store, sleep, lines: Mutex::default() }
+        Self { store, sleep, lines: Mutex::default(), written: Mutex::default() }
     }
 
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Seen<T>>> {
-        let Some((object, _)) = self.get(path).await? else { return Ok(None) };
-        let Envelope { record, .. } =
-            serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
-        Ok(Some(Seen { record, etag: object.meta.etag }))
+        self.get(path).await?.map(|(object, _)| seen_in(path, &object)).transpose()
     }
 
     async fn get(&self, path: &str) -> Result<Option<(Object, Head)>> {
@@ -116,18 +118,49 @@ impl Cells {
         record: &T,
         condition: Condition,
     ) -> Result<Option<ETag>> {
+        Ok(self.put(path, record, condition).await?.ok())
+    }
+
+    /// The same; if the condition does not hold, what is there instead.
+    async fn put<T: Serialize + Sync>(
+        &self,
+        path: &str,
+        record: &T,
+        condition: Condition,
+    ) -> Result<std::result::Result<ETag, Option<Object>>> {
         let write = Uuid::new_v4();
         let bytes = serde_json::to_vec(&Envelope { v: VERSION, write, record })
             .map_err(|error| Error::corrupt(path, error))?;
-        let object = NewObject { bytes: Bytes::from(bytes), content_type: "application/json".to_owned() };
-        match self.store.put_if(&key(path)?, object, condition).await {
-            Ok(etag) => Ok(Some(etag)),
-            Err(StoreError::ConditionFailed | StoreError::NotFound) => {
-                let there = self.get(path).await?;
-                Ok(there.filter(|(_, head)| head.write == write).map(|(object, _)| object.meta.etag))
-            }
-            Err(error) => Err(Error::unavailable(error)),
+        let bytes = Bytes::from(bytes);
+        let object = NewObject { bytes: bytes.clone(), content_type: "application/json".to_owned() };
+        let etag = match self.store.put_if(&key(path)?, object, condition).await {
+            Ok(etag) => etag,
+            Err(StoreError::ConditionFailed | StoreError::NotFound) => match self.get(path).await? {
+                Some((object, head)) if head.write == write => object.meta.etag,
+                there => return Ok(Err(there.map(|(object, _)| object))),
+            },
+            Err(error) => return Err(Error::unavailable(error)),
+        };
+        self.remember(path, bytes, etag.clone());
+        Ok(Ok(etag))
+    }
+
+    fn remember(&self, path: &str, bytes: Bytes, etag: ETag) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() >= MEMORY && !written.contains_key(path) {
+            // Any of them: whoever is forgotten is read again.
+            let any = written.keys().next().cloned();
+            any.map(|path| written.remove(&path));
         }
+        written.insert(path.to_owned(), (bytes, etag));
+    }
+
+    /// The record as this process wrote it last, if it remembers that; then it forgets it.
+    fn recall<T: DeserializeOwned>(&self, path: &str) -> Option<Seen<T>> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        let (bytes, etag) = written?;
+        let envelope: Envelope<T> = serde_json::from_slice(&bytes).ok()?;
+        Some(Seen { record: envelope.record, etag })
     }
 
     /// Reads a record, changes it and writes it back, again and again until nobody came in between.
@@ -141,25 +174,38 @@ impl Cells {
         R: Send,
     {
         let _line = self.line(path).await;
+        let mut known = self.recall(path).map(Some);
+        let mut remembered = known.is_some();
         for attempt in 0..TRIES {
-            let (record, condition) = match self.read(path).await? {
+            let seen = match known.take() {
+                Some(seen) => seen,
+                None => self.read(path).await?,
+            };
+            let (record, condition) = match seen {
                 Some(Seen { record, etag }) => (Some(record), Condition::Unchanged(etag)),
                 None => (None, Condition::Absent),
             };
             match change(record) {
-                Change::Leave(answer) => return Ok(answer),
-                Change::Write(record, answer) => {
-                    if self.write(path, &record, condition).await?.is_some() {
-                        return Ok(answer);
+                Change::Leave(answer) if !remembered => return Ok(answer),
+                // What is remembered may be old.
+                Change::Leave(_) => {}
+                Change::Write(record, answer) => match self.put(path, &record, condition).await? {
+                    Ok(_) => return Ok(answer),
+                    Err(there) if remembered => {
+                        known = Some(there.map(|there| seen_in(path, &there)).transpose()?)
                     }
-                }
+                    Err(_) => {}
+                },
             }
-            self.wait(attempt).await?;
+            if !std::mem::take(&mut remembered) {
+                self.wait(attempt).await?;
+            }
         }
         Err(Error::Contended { what: path.to_owned() })
     }
 
     pub(super) async fn remove(&self, path: &str) -> Result<()> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         self.store.delete(&key(path)?).await.map_err(Error::unavailable)
     }
 
@@ -206,6 +252,12 @@ impl Cells {
         (self.sleep)(longest.mul_f64(f64::from(chance) / f64::from(u32::MAX))).await;
         Ok(())
     }
+}
+
+fn seen_in<T: DeserializeOwned>(path: &str, object: &Object) -> Result<Seen<T>> {
+    let envelope: Envelope<T> =
+        serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
+    Ok(Seen { record: envelope.record, etag: object.meta.etag.clone() })
 }
 
 fn key(path: &str) -> Result<Key> {
