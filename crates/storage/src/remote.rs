@@ -4,14 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
-};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use http::{StatusCode, Uri};
 use time::OffsetDateTime;
@@ -20,17 +16,16 @@ use tintype_core::store::{
     Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
     StoreError,
 };
+use tokio::sync::OnceCell;
 
-use crate::signer::Signer;
+use crate::connection::Connection;
 
 /// How often a conditional write is sent again when the service answers 409, "a conflicting operation is under way", which says
 /// nothing about who wins.
 const CONFLICT_ATTEMPTS: usize = 5;
 
-/// How long one attempt at a call may take, its body included.
-const ATTEMPT: Duration = Duration::from_secs(60);
-/// How long a call may take with every attempt at it.
-const OPERATION: Duration = Duration::from_secs(150);
+/// The longest life of a signed link where nothing says when the credentials end, unless set otherwise.
+const LINK_CAP: Duration = Duration::from_secs(60 * 60);
 
 /// Where the objects are, and who we are there.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +42,15 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// Access key id and secret; none means AWS's own chain.
     pub credentials: Option<(String, Secret)>,
+    /// The longest life of a signed link where the credentials are a session's and nothing says when it ends; an hour if
+    /// absent.
+    pub link_cap: Option<Duration>,
+}
+
+impl S3Settings {
+    pub(crate) fn link_cap(&self) -> Duration {
+        self.link_cap.unwrap_or(LINK_CAP)
+    }
 }
 
 /// Why the settings of an S3 service make no sense.
@@ -63,37 +67,35 @@ pub enum ConnectError {
 /// Objects in a bucket of an S3 service.
 #[derive(Clone, Debug)]
 pub struct S3Store {
-    client: Client,
-    signer: Signer,
-    bucket: String,
-    prefix: String,
+    settings: S3Settings,
+    /// Made by the first who needs it: a function that starts must not wait for it.
+    connection: OnceCell<Connection>,
 }
 
 impl S3Store {
-    /// Prepares the client. Makes no request to the service; AWS's chain may look for credentials.
+    /// Checks the settings. Looks for no credentials and makes no request: whoever first uses the store does.
     ///
     /// # Errors
     /// [`ConnectError`] if the settings make no sense.
-    pub async fn connect(settings: S3Settings) -> Result<Self, ConnectError> {
+    pub fn new(settings: S3Settings) -> Result<Self, ConnectError> {
         if settings.bucket.is_empty() {
             return Err(ConnectError::NoBucket);
         }
-        let endpoint = settings.endpoint.map(checked_endpoint).transpose()?;
-        let public = settings.public_endpoint.map(checked_endpoint).transpose()?;
-        let region = settings.region.map(Region::new);
-        let base = match settings.credentials {
-            Some((id, secret)) => given(&id, &secret, region),
-            None => from_chain(region).await,
-        };
-        let client = Client::from_conf(addressed(base.clone(), endpoint.as_deref()).build());
-        let public = public.or(endpoint);
-        let signing = Client::from_conf(addressed(base, public.as_deref()).build());
-        Ok(Self {
-            client,
-            signer: Signer { client: signing, bucket: settings.bucket.clone() },
-            bucket: settings.bucket,
+        let settings = S3Settings {
+            endpoint: settings.endpoint.map(checked_endpoint).transpose()?,
+            public_endpoint: settings.public_endpoint.map(checked_endpoint).transpose()?,
             prefix: settings.prefix.trim_matches('/').to_owned(),
-        })
+            ..settings
+        };
+        Ok(Self { settings, connection: OnceCell::new() })
+    }
+
+    async fn connection(&self) -> &Connection {
+        self.connection.get_or_init(|| Connection::new(&self.settings)).await
+    }
+
+    async fn client(&self) -> &Client {
+        &self.connection().await.client
     }
 
     /// Asks the service whether the bucket is there and open to us.
@@ -101,18 +103,27 @@ impl S3Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Denied`] or [`StoreError::Unavailable`].
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.client.head_bucket().bucket(&self.bucket).send().await.map(|_| ()).map_err(meaning)
+        self.client()
+            .await
+            .head_bucket()
+            .bucket(&self.settings.bucket)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(meaning)
     }
 
     fn full(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) }
+        let prefix = &self.settings.prefix;
+        if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") }
     }
 
     async fn write(&self, key: &Key, object: NewObject, condition: &Condition) -> Result<ETag, WriteError> {
         let mut request = self
-            .client
+            .client()
+            .await
             .put_object()
-            .bucket(&self.bucket)
+            .bucket(&self.settings.bucket)
             .key(self.full(key.as_str()))
             .content_type(object.content_type)
             .body(ByteStream::from(object.bytes));
@@ -133,14 +144,29 @@ impl S3Store {
             Err(error) if status(&error) == Some(StatusCode::CONFLICT) => {
                 Err(WriteError::Conflict(meaning(error)))
             }
+            Err(SdkError::DispatchFailure(failure)) if failure.is_io() || failure.is_other() => {
+                Err(WriteError::Unheard(meaning(SdkError::<PutObjectError>::DispatchFailure(failure))))
+            }
             Err(error) => Err(WriteError::Failed(meaning(error))),
+        }
+    }
+
+    /// The version of an object that has this content.
+    async fn as_written(&self, key: &Key, object: &NewObject) -> Result<ETag, StoreError> {
+        match self.get(key, None).await {
+            Ok(there) if there.bytes == object.bytes => Ok(there.meta.etag),
+            Ok(_) | Err(StoreError::NotFound) => Err(StoreError::ConditionFailed),
+            Err(error) => Err(error),
         }
     }
 }
 
+/// Why a write did not succeed, or was not heard to.
 enum WriteError {
     /// Somebody else is writing; nothing is decided.
     Conflict(StoreError),
+    /// The connection broke: it may have been written.
+    Unheard(StoreError),
     Failed(StoreError),
 }
 
@@ -153,46 +179,6 @@ fn checked_endpoint(endpoint: String) -> Result<String, ConnectError> {
     } else {
         Err(ConnectError::BadEndpoint(endpoint))
     }
-}
-
-/// A client configuration with credentials of our own, for any service.
-pub(crate) fn given(id: &str, secret: &Secret, region: Option<Region>) -> aws_sdk_s3::config::Builder {
-    // The secret is handed to the SDK, which signs with it and does not print it.
-    let credentials = Credentials::new(id, secret.expose(), None, None, "tintype");
-    aws_sdk_s3::config::Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .region(region.unwrap_or(Region::from_static("us-east-1")))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .timeout_config(timeouts())
-}
-
-async fn from_chain(region: Option<Region>) -> aws_sdk_s3::config::Builder {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(region) = region {
-        loader = loader.region(region);
-    }
-    let found = loader.load().await;
-    let region = found.region().cloned().unwrap_or(Region::from_static("us-east-1"));
-    aws_sdk_s3::config::Builder::from(&found).region(region).timeout_config(timeouts())
-}
-
-/// The SDK's own defaults bound only the connecting: a service that takes a body and never answers would be waited for
-/// for ever.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
-}
-
-/// Points a configuration at an endpoint other than AWS's own.
-pub(crate) fn addressed(
-    base: aws_sdk_s3::config::Builder,
-    endpoint: Option<&str>,
-) -> aws_sdk_s3::config::Builder {
-    let Some(endpoint) = endpoint else { return base };
-    // Not every S3 service knows the checksums that AWS's SDK sends by default since 2025.
-    base.endpoint_url(endpoint)
-        .force_path_style(true)
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<StatusCode> {
@@ -238,9 +224,10 @@ impl ObjectStore for S3Store {
             };
         }
         let output = self
-            .client
+            .client()
+            .await
             .get_object()
-            .bucket(&self.bucket)
+            .bucket(&self.settings.bucket)
             .key(self.full(key.as_str()))
             .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
             .send()
@@ -259,7 +246,8 @@ impl ObjectStore for S3Store {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        let request = self.client.head_object().bucket(&self.bucket).key(self.full(key.as_str()));
+        let request =
+            self.client().await.head_object().bucket(&self.settings.bucket).key(self.full(key.as_str()));
         let output = request.send().await.map_err(meaning)?;
         Ok(ObjectMeta {
             size: output.content_length().unwrap_or_default().unsigned_abs(),
@@ -270,12 +258,19 @@ impl ObjectStore for S3Store {
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
-        let mut last = None;
+        let (mut last, mut unheard) = (None, false);
         for _ in 0..CONFLICT_ATTEMPTS {
             match self.write(key, object.clone(), &condition).await {
                 Ok(etag) => return Ok(etag),
+                Err(WriteError::Failed(StoreError::ConditionFailed)) if unheard => {
+                    // Perhaps by what we wrote ourselves.
+                    return self.as_written(key, &object).await;
+                }
                 Err(WriteError::Failed(error)) => return Err(error),
                 Err(WriteError::Conflict(error)) => last = Some(error),
+                // As a rule a connection that was kept and died meanwhile: a function is frozen between two requests.
+                Err(WriteError::Unheard(error)) if unheard => return Err(error),
+                Err(WriteError::Unheard(error)) => (last, unheard) = (Some(error), true),
             }
         }
         Err(last.unwrap_or(StoreError::ConditionFailed))
@@ -283,9 +278,10 @@ impl ObjectStore for S3Store {
 
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError> {
         let output = self
-            .client
+            .client()
+            .await
             .list_objects_v2()
-            .bucket(&self.bucket)
+            .bucket(&self.settings.bucket)
             .prefix(self.full(prefix))
             .set_start_after(after.map(|key| self.full(key.as_str())))
             .max_keys(i32::try_from(limit).unwrap_or(i32::MAX))
@@ -308,7 +304,8 @@ impl ObjectStore for S3Store {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let request = self.client.delete_object().bucket(&self.bucket).key(self.full(key.as_str()));
+        let request =
+            self.client().await.delete_object().bucket(&self.settings.bucket).key(self.full(key.as_str()));
         match request.send().await.map_err(meaning) {
             Ok(_) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error),
@@ -316,12 +313,14 @@ impl ObjectStore for S3Store {
     }
 
     async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
-        self.signer.sign(&self.full(key.as_str()), how).await
+        self.connection().await.signer.sign(&self.full(key.as_str()), how).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     fn settings() -> S3Settings {
@@ -337,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn links_name_the_public_endpoint_and_the_prefix() {
         let public_endpoint = Some("https://pics.example.com".into());
-        let store = S3Store::connect(S3Settings { public_endpoint, ..settings() }).await.expect("connect");
+        let store = S3Store::new(S3Settings { public_endpoint, ..settings() }).expect("sense");
         let how = Presign { expires_in: std::time::Duration::from_secs(300), content_disposition: None };
         let signed = store.presign(&Key::new("a.png").expect("a key"), &how).await.expect("presign");
         assert!(
@@ -348,24 +347,60 @@ mod tests {
         assert!(signed.url.contains("X-Amz-Expires=300"), "{}", signed.url);
     }
 
-    #[tokio::test]
-    async fn settings_that_make_no_sense() {
+    #[test]
+    fn settings_that_make_no_sense() {
         let no_bucket = S3Settings { bucket: String::new(), ..settings() };
-        assert!(matches!(S3Store::connect(no_bucket).await, Err(ConnectError::NoBucket)));
+        assert!(matches!(S3Store::new(no_bucket), Err(ConnectError::NoBucket)));
         for endpoint in ["127.0.0.1:9000", "ftp://x", "http://", ""] {
             let bad = S3Settings { endpoint: Some(endpoint.into()), ..settings() };
-            assert!(matches!(S3Store::connect(bad).await, Err(ConnectError::BadEndpoint(_))), "{endpoint:?}");
+            assert!(matches!(S3Store::new(bad), Err(ConnectError::BadEndpoint(_))), "{endpoint:?}");
         }
     }
 
     #[tokio::test]
     async fn a_service_that_is_not_there_is_unavailable() {
-        let store = S3Store::connect(settings()).await.expect("connect");
+        let store = S3Store::new(settings()).expect("sense");
         let (key, object) =
             (Key::new("a"), NewObject { bytes: "x".into(), content_type: "text/plain".into() });
         let key = key.expect("a key");
         let answer = store.put_if(&key, object, Condition::Absent);
         assert!(matches!(answer.await, Err(StoreError::Unavailable(_))));
+    }
+
+    /// A service that answers each connection's one request with the next of these; no answer is a connection that breaks.
+    fn service(answers: [Option<&'static str>; 3]) -> S3Settings {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut connection, _) = listener.accept().expect("a connection");
+                let mut request = [0; 65_536];
+                let mut length = 0;
+                while !request[..length].ends_with(b"\r\n\r\n") && !request[..length].ends_with(b"mine") {
+                    length += connection.read(&mut request[length..]).expect("a request");
+                }
+                if let Some(answer) = answer {
+                    connection.write_all(answer.as_bytes()).expect("somebody listens");
+                }
+            }
+        });
+        S3Settings { endpoint: Some(format!("http://{address}")), ..settings() }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_not_heard_of_is_found_again() {
+        let refused = "HTTP/1.1 412 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let there = "HTTP/1.1 200 x\r\nconnection: close\r\netag: \"1\"\r\ncontent-length: 4\r\n\r\nmine";
+        let another = "HTTP/1.1 200 x\r\nconnection: close\r\netag: \"2\"\r\ncontent-length: 6\r\n\r\nothers";
+        for (found, ours) in [(there, true), (another, false)] {
+            let store = S3Store::new(service([None, Some(refused), Some(found)])).expect("sense");
+            let object = NewObject { bytes: "mine".into(), content_type: "text/plain".into() };
+            let written = store.put_if(&Key::new("a").expect("a key"), object, Condition::Absent).await;
+            match written {
+                Ok(etag) => assert_eq!((etag.0.as_str(), ours), ("\"1\"", true)),
+                Err(error) => assert!(matches!(error, StoreError::ConditionFailed) && !ours, "{error}"),
+            }
+        }
     }
 
     #[test]

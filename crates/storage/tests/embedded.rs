@@ -36,24 +36,24 @@ async fn in_process_it_keeps_the_contract() {
 #[tokio::test]
 async fn over_http_it_keeps_the_contract() {
     let served = Served::start().await;
-    store_contract(&served.client("tintype", "").await).await;
+    store_contract(&served.client("tintype", "")).await;
     let mut keys = strange_keys();
     // The prefix is a part of the key to the service, so the longest key does not fit behind one.
     keys.retain(|key| key.len() + "a/prefix/".len() <= Key::MAX_BYTES);
-    store_contract_with_keys(&served.client("tintype", "a/prefix").await, &keys).await;
+    store_contract_with_keys(&served.client("tintype", "a/prefix"), &keys).await;
 }
 
 #[tokio::test]
 async fn both_doors_lead_to_the_same_objects() {
     let served = Served::start().await;
-    let (direct, remote) = (served.embedded.store(), served.client("tintype", "").await);
+    let (direct, remote) = (served.embedded.store(), served.client("tintype", ""));
     remote.check().await.expect("the bucket");
     let etag = direct.put(&key("../strange//键"), object("one", "image/png")).await.expect("put");
     let read = remote.get(&key("../strange//键"), None).await.expect("get");
     assert_eq!((&read.bytes[..], &read.meta.etag), (&b"one"[..], &etag));
     let lost = remote.put_if(&key("../strange//键"), object("two", "image/png"), Condition::Absent).await;
     assert!(matches!(lost, Err(StoreError::ConditionFailed)), "{lost:?}");
-    let missing = served.client("no-such-bucket", "").await;
+    let missing = served.client("no-such-bucket", "");
     assert!(matches!(missing.check().await, Err(StoreError::NotFound)));
     assert!(matches!(missing.put(&key("a"), object("", "")).await, Err(StoreError::NotFound)));
 }
@@ -61,7 +61,7 @@ async fn both_doors_lead_to_the_same_objects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_claims_over_http_one_wins() {
     let served = Served::start().await;
-    let store = served.client("tintype", "").await;
+    let store = served.client("tintype", "");
     let claims: Vec<_> = (0..100)
         .map(|_| {
             let store = store.clone();
@@ -84,9 +84,9 @@ async fn of_a_hundred_claims_over_http_one_wins() {
 async fn wrong_credentials_are_denied() {
     let served = Served::start().await;
     let id = served.embedded.access_key_id().to_owned();
-    let wrong = common::remote(&served.url, "tintype", "", (id, Secret::new("wrong"))).await;
+    let wrong = common::remote(&served.url, "tintype", "", (id, Secret::new("wrong")));
     assert!(matches!(wrong.put(&key("a"), object("", "")).await, Err(StoreError::Denied(_))));
-    let unknown = common::remote(&served.url, "tintype", "", ("NOBODY".into(), Secret::new("wrong"))).await;
+    let unknown = common::remote(&served.url, "tintype", "", ("NOBODY".into(), Secret::new("wrong")));
     assert!(matches!(unknown.get(&key("a"), None).await, Err(StoreError::Denied(_))));
 }
 

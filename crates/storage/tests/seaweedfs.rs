@@ -84,7 +84,7 @@ impl Weed {
     /// Asks until a bucket can be made and written to.
     async fn wait(&mut self) {
         let began = Instant::now();
-        let store = self.client("").await;
+        let store = self.client("");
         let sdk = common::sdk(&self.url, "AKIDTEST", "sekret", true);
         let key = Key::new("ready").expect("a key");
         loop {
@@ -107,8 +107,8 @@ impl Weed {
         store.delete(&key).await.expect("delete");
     }
 
-    async fn client(&self, prefix: &str) -> S3Store {
-        common::remote(&self.url, BUCKET, prefix, ("AKIDTEST".into(), Secret::new("sekret"))).await
+    fn client(&self, prefix: &str) -> S3Store {
+        common::remote(&self.url, BUCKET, prefix, ("AKIDTEST".into(), Secret::new("sekret")))
     }
 }
 
@@ -169,10 +169,10 @@ async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
 #[tokio::test]
 async fn our_client_and_our_links_at_seaweedfs() {
     let weed = Weed::start().await;
-    store_contract_with_keys(&weed.client("").await, &kept_apart_by_seaweedfs()).await;
-    store_contract_with_keys(&weed.client("a/prefix").await, &kept_apart_by_seaweedfs()).await;
+    store_contract_with_keys(&weed.client(""), &kept_apart_by_seaweedfs()).await;
+    store_contract_with_keys(&weed.client("a/prefix"), &kept_apart_by_seaweedfs()).await;
 
-    let at_seaweedfs = verdicts(&weed.client("").await).await;
+    let at_seaweedfs = verdicts(&weed.client("")).await;
     let served = Served::start().await;
     let at_ours = verdicts(&*served.embedded.store()).await;
     assert_eq!(at_ours, at_seaweedfs);

@@ -22,12 +22,15 @@ const LOCK: &str = "serve.lock";
 /// When the data folder cannot be written to, or has a ledger of a later version of this program.
 pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Arc<dyn Ledger>> {
     match config.ledger.choice {
-        LedgerChoice::Bucket => {
-            let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
-            Ok(Arc::new(BucketLedger::new(store, sleeper)))
-        }
+        LedgerChoice::Bucket => Ok(bucket(store)),
         LedgerChoice::Sqlite => sqlite(config).await,
     }
+}
+
+/// The ledger in a bucket. Nothing is asked of the store.
+pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
+    let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
+    Arc::new(BucketLedger::new(store, sleeper))
 }
 
 /// Opens the ledger in the data folder.

@@ -37,7 +37,12 @@ impl Store {
 pub(crate) async fn open(config: &Config, url: &str) -> Result<Store> {
     match &config.store.choice {
         StoreChoice::Embedded => embedded(config, url).await,
-        StoreChoice::S3 { bucket, prefix } => s3(&config.store.s3, bucket, prefix).await,
+        StoreChoice::S3 { bucket, prefix } => {
+            let store = s3(&config.store.s3, bucket, prefix)?;
+            // Better to hear of a wrong name or key now than from the first customer.
+            store.check().await.with_context(|| format!("the bucket `{bucket}` cannot be used"))?;
+            Ok(Store::S3(Arc::new(store)))
+        }
     }
 }
 
@@ -55,7 +60,11 @@ async fn embedded(config: &Config, url: &str) -> Result<Store> {
     Ok(Store::Embedded(Arc::new(embedded)))
 }
 
-async fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<Store> {
+/// The bucket of an S3 service. Nothing is asked of the service.
+///
+/// # Errors
+/// When the settings make no sense.
+pub(crate) fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<S3Store> {
     let settings = S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
@@ -63,9 +72,7 @@ async fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<Store> {
         public_endpoint: how.public_endpoint.clone(),
         region: how.region.clone(),
         credentials: how.credentials.clone(),
+        link_cap: Some(how.link_cap),
     };
-    let store = S3Store::connect(settings).await?;
-    // Better to hear of a wrong name or key now than from the first customer.
-    store.check().await.with_context(|| format!("the bucket `{bucket}` cannot be used"))?;
-    Ok(Store::S3(Arc::new(store)))
+    Ok(S3Store::new(settings)?)
 }

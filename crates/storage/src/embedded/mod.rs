@@ -29,7 +29,7 @@ use self::credentials::AccessKeys;
 use self::direct::Direct;
 use self::disk::{Disk, DiskOpenError};
 use self::hosts::Hosts;
-use crate::remote::{addressed, given};
+use crate::connection::{addressed, given};
 use crate::signer::Signer;
 
 pub use self::service::S3Http;
@@ -126,7 +126,7 @@ impl Embedded {
         let disk = Arc::new(disk);
         let endpoint = public_url.trim_end_matches('/');
         let signing = addressed(given(&keys.id, &keys.secret, None), Some(endpoint)).build();
-        let signer = Signer { client: aws_sdk_s3::Client::from_conf(signing), bucket: bucket.clone() };
+        let signer = Signer::lasting(aws_sdk_s3::Client::from_conf(signing), bucket.clone());
         let inner = s3::service(Arc::clone(&disk), Arc::clone(&hosts), &keys, bucket);
         Ok(Self {
             keys,

@@ -52,13 +52,13 @@ impl Served {
     }
 
     /// Our client of this service.
-    pub(crate) async fn client(&self, bucket: &str, prefix: &str) -> S3Store {
+    pub(crate) fn client(&self, bucket: &str, prefix: &str) -> S3Store {
         let keys = (self.embedded.access_key_id().to_owned(), self.embedded.secret_access_key().clone());
-        remote(&self.url, bucket, prefix, keys).await
+        remote(&self.url, bucket, prefix, keys)
     }
 }
 
-pub(crate) async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret)) -> S3Store {
+pub(crate) fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret)) -> S3Store {
     let settings = S3Settings {
         bucket: bucket.into(),
         prefix: prefix.into(),
@@ -66,7 +66,7 @@ pub(crate) async fn remote(url: &str, bucket: &str, prefix: &str, keys: (String,
         credentials: Some(keys),
         ..S3Settings::default()
     };
-    S3Store::connect(settings).await.expect("connect")
+    S3Store::new(settings).expect("settings that make sense")
 }
 
 /// The SDK itself, for what our client has no need of.

@@ -76,7 +76,7 @@ impl Setup {
                 };
                 Embedded::open(settings)?.store()
             }
-            Place::Bucket(endpoint) => Arc::new(bucket(endpoint).await?),
+            Place::Bucket(endpoint) => Arc::new(bucket(endpoint)?),
         })
     }
 
@@ -90,14 +90,14 @@ impl Setup {
     }
 }
 
-async fn bucket(endpoint: &str) -> Result<S3Store> {
+fn bucket(endpoint: &str) -> Result<S3Store> {
     let settings = S3Settings {
         bucket: BUCKET.to_owned(),
         endpoint: Some(endpoint.to_owned()),
         credentials: Some((CREDENTIALS.0.to_owned(), Secret::new(CREDENTIALS.1))),
         ..S3Settings::default()
     };
-    Ok(S3Store::connect(settings).await?)
+    Ok(S3Store::new(settings)?)
 }
 
 /// A running child. Dropping it kills it.

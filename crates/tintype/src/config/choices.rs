@@ -42,6 +42,15 @@ pub(crate) enum LedgerChoice {
     Bucket,
 }
 
+/// How a Lambda function hands its answers over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Response {
+    /// Whole, within 6 MB.
+    Buffered,
+    /// As they are made.
+    Stream,
+}
+
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
@@ -97,6 +106,15 @@ pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
         "sqlite" => Ok(LedgerChoice::Sqlite),
         "bucket" => Ok(LedgerChoice::Bucket),
         _ => Err("sqlite or bucket".to_owned()),
+    }
+}
+
+/// `buffered` or `stream`.
+pub(crate) fn response(text: &str) -> Result<Response, String> {
+    match text {
+        "buffered" => Ok(Response::Buffered),
+        "stream" => Ok(Response::Stream),
+        _ => Err("buffered or stream".to_owned()),
     }
 }
 

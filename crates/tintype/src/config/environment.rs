@@ -16,6 +16,8 @@ pub(crate) struct Environment {
     pub(crate) hub_cache: Option<PathBuf>,
     /// Nobody said `NO_COLOR` (no-color.org).
     pub(crate) colors: bool,
+    /// AWS Lambda, or something that does as it does, has started this process.
+    pub(crate) on_lambda: bool,
     /// The folder that relative paths begin in.
     pub(crate) working_folder: PathBuf,
 }
@@ -36,7 +38,8 @@ impl Environment {
         let hub_cache =
             hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
         let colors = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Ok(Self { variables, hub_cache, colors, working_folder: env::current_dir()? })
+        let on_lambda = env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
+        Ok(Self { variables, hub_cache, colors, on_lambda, working_folder: env::current_dir()? })
     }
 }
 

@@ -14,6 +14,8 @@ use super::schema::{Setting, settings};
 const USUAL_FILE: &str = "tintype.toml";
 /// The variable that names a file; not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
+/// Defaults that are others on AWS Lambda: there is no disk that lasts, and the log is read by machines.
+const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json")];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +77,11 @@ impl Layers {
             source: Source::Default,
         };
         let mut layers = Self(settings().iter().map(effective).collect());
+        if environment.on_lambda {
+            for (key, text) in ON_LAMBDA {
+                layers.set(key, text.to_owned(), |_| Source::Default)?;
+            }
+        }
         let named =
             flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
         layers.file(&environment.working_folder, named.as_deref())?;

@@ -18,7 +18,7 @@ use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, StoreChoice};
+pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
 pub(crate) use environment::Environment;
 pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
 pub(crate) use layers::{Flags, Layers};
@@ -60,6 +60,8 @@ pub(crate) struct Serving {
     pub(crate) grace: Duration,
     /// How long a GET waits for its picture; none means to the end.
     pub(crate) respond_within: Option<Duration>,
+    /// How a Lambda function hands its answers over.
+    pub(crate) lambda_response: Response,
 }
 
 /// What is kept of customers and their jobs.
@@ -114,6 +116,8 @@ pub(crate) struct S3 {
     pub(crate) region: Option<String>,
     /// Access key and secret; none means AWS's own chain.
     pub(crate) credentials: Option<(String, Secret)>,
+    /// The longest life of a link signed by a session of unknown end.
+    pub(crate) link_cap: Duration,
 }
 
 /// What may be asked for.
@@ -172,6 +176,7 @@ impl Config {
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
+            lambda_response: layers.read("lambda_response", choices::response)?,
         };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
         let model = Model {
@@ -188,6 +193,7 @@ impl Config {
                 public_endpoint: layers.read_optional("s3_public_endpoint", choices::origin)?,
                 region: layers.read_optional("s3_region", text)?,
                 credentials: credentials(layers)?,
+                link_cap: layers.read("link_cap", units::duration)?,
             },
             keep: layers.read("keep", units::or_word("forever", units::duration))?,
             keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,

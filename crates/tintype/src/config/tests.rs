@@ -23,6 +23,7 @@ impl Start {
             variables: BTreeMap::new(),
             hub_cache: Some("/cache".into()),
             colors: false,
+            on_lambda: false,
             working_folder: folder.path().to_owned(),
         };
         Self { folder, environment, flags: Flags::default() }
