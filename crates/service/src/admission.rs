@@ -128,7 +128,7 @@ impl Inner {
                         if let Place::Had(permit) = &mut place {
                             live.hold(permit.take());
                         }
-                        self.arrivals.notify_one();
+                        self.begin(&job);
                     }
                     let ticket = Ticket::waiting(self.clone(), live, (source, standing));
                     return Ok(ticket.linked_for(expires_in));

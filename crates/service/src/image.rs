@@ -157,11 +157,13 @@ impl Inner {
             return;
         }
         let (ledger, owner, id) = (self.ledger.clone(), job.owner.clone(), job.id);
+        let doing = self.busy.enter();
         // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
         self.runtime.spawn(async move {
             if let Err(error) = ledger.collect(&owner, id, OffsetDateTime::now_utc()).await {
                 tracing::warn!(job = %id, %error, "that a job was collected is not written down");
             }
+            drop(doing);
         });
     }
 

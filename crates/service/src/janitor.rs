@@ -144,7 +144,7 @@ impl Inner {
     }
 
     async fn revise(&self, live: &Live) {
-        if live.has_ended() {
+        if live.has_ended() || live.is_run_here() {
             return;
         }
         match self.ledger.revise(&live.owner, live.id, OffsetDateTime::now_utc()).await {

@@ -10,6 +10,7 @@
 //! with it.
 
 mod admission;
+mod busy;
 mod caller;
 mod error;
 mod follow;
@@ -20,6 +21,7 @@ mod keys;
 mod live;
 mod metrics;
 mod notice;
+mod on_call;
 mod order;
 mod price;
 mod records;
@@ -32,6 +34,8 @@ mod written;
 
 /// What dialects need to know of the ledger's words.
 pub use tintype_ledger as ledger;
+/// What dialects need of the codecs: a file's pixels, for clients that want numbers.
+pub use tintype_picture::decode;
 
 pub use caller::Caller;
 pub use error::{KeyFault, Refusal, ServiceError};

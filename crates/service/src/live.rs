@@ -193,6 +193,12 @@ impl Live {
         }
     }
 
+    /// A worker of this process has it, and will tell of its end.
+    pub(crate) fn is_run_here(&self) -> bool {
+        let attention = self.attention();
+        attention.overrun_at.is_some() && attention.stop != Some(Stop::Lost)
+    }
+
     /// Stops it; the first reason counts.
     pub(crate) fn stop(&self, why: Stop) {
         self.attention().stop.get_or_insert(why);

@@ -1,6 +1,6 @@
 //! The door, and what is behind it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::engine::{Engine, Model};
@@ -11,9 +11,11 @@ use tintype_ledger::Ledger;
 use tintype_ledger::id::Worker as WorkerId;
 use tintype_ledger::job::{JobRecord, Lost};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::busy::Busy;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::live::{State, Stop};
@@ -53,10 +55,19 @@ pub(crate) struct Inner {
     pub(crate) process: WorkerId,
     /// One permit per request that may be on its way with a client that waits; none until there is an engine.
     pub(crate) places: Arc<Semaphore>,
+    /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
+    /// engine down instead of filling the memory. None until there is an engine.
+    pub(crate) storing: Arc<Semaphore>,
     /// A job may be there to be claimed.
     pub(crate) arrivals: Notify,
     /// Set once: the engine, or nothing if it could not be loaded.
-    engine: OnceLock<Option<Arc<dyn Engine>>>,
+    engine: SetOnce<Option<Arc<dyn Engine>>>,
+    /// What has to be written down before the process may be frozen.
+    pub(crate) busy: Busy,
+    /// What is being worked on is to end at once.
+    pub(crate) letting_go: watch::Sender<bool>,
+    /// When jobs of others are to be looked for again.
+    pub(crate) next_look: Mutex<Option<Instant>>,
     pub(crate) runtime: Handle,
 }
 
@@ -77,8 +88,12 @@ impl Service {
             table: Table::new(process, settings.sole),
             settings,
             places: Arc::new(Semaphore::new(0)),
+            storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
-            engine: OnceLock::new(),
+            engine: SetOnce::new(),
+            busy: Busy::new(),
+            letting_go: watch::Sender::new(false),
+            next_look: Mutex::default(),
             runtime: Handle::current(),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -92,13 +107,12 @@ impl Service {
         }
         let slots = engine.slots().max(1);
         inner.places.add_permits(inner.settings.queue + slots);
-        let storing = Arc::new(Semaphore::new(slots));
-        let workers: Vec<_> = (0..slots)
-            .map(|slot| {
-                let name = format!("{}-{slot}", inner.process).parse().expect("a name and a number are one");
-                Worker { inner: inner.clone(), engine: engine.clone(), name, storing: storing.clone() }
-            })
-            .collect();
+        inner.storing.add_permits(slots);
+        if inner.settings.on_call {
+            return;
+        }
+        let workers: Vec<_> =
+            (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
         let first = inner.clone();
         inner.runtime.spawn(async move {
             // Before the workers begin: what runs in the ledger now is another process's.
@@ -168,13 +182,24 @@ impl Inner {
         self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
     }
 
+    /// The engine, if it is there.
+    pub(crate) fn loaded_engine(&self) -> Option<&Arc<dyn Engine>> {
+        self.engine.get()?.as_ref()
+    }
+
+    pub(crate) async fn engine_wanted(&self) {
+        self.engine.wait().await;
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
     }
 
     /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
     pub(crate) async fn ended(&self, job: JobRecord) {
-        if !self.metrics.knows(&job.key)
+        // Nobody asks a process for its metrics that is frozen most of the time.
+        if !self.settings.on_call
+            && !self.metrics.knows(&job.key)
             && let Ok(Some(key)) = self.ledger.key(&job.key).await
         {
             self.metrics.name(&key.id, &key.name);

@@ -45,6 +45,9 @@ pub struct ServiceSettings {
     /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
     /// here waits for nobody waits for.
     pub sole: bool,
+    /// This process is frozen between two requests, and not sole. It works on the jobs that it accepts as it accepts them, and on
+    /// others' only in [`lend_a_hand`](crate::Service::lend_a_hand).
+    pub on_call: bool,
 }
 
 impl Default for ServiceSettings {
@@ -62,6 +65,7 @@ impl Default for ServiceSettings {
             log_prompts: false,
             anonymous: Anonymous::Trusted,
             sole: true,
+            on_call: false,
         }
     }
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tintype_core::engine::{Engine, EngineError, Generated, ModelError};
 use tintype_core::request::GenerateRequest;
-use tintype_ledger::id::Worker as WorkerId;
+use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
 use tintype_ledger::job::{Failure, JobRecord, Lease, Outcome, Reason, Run, Said};
 use tintype_ledger::money::Spend;
-use tintype_ledger::{Finished, Pulse};
-use tokio::sync::Semaphore;
+use tintype_ledger::{Claimed, Finished, Pulse};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
@@ -38,12 +37,9 @@ const KEEP_WITHIN: Duration = Duration::from_secs(300);
 /// What a worker works with.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) name: WorkerId,
-    /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
-    /// engine down instead of filling the memory.
-    pub(crate) storing: Arc<Semaphore>,
+    inner: Arc<Inner>,
+    engine: Arc<dyn Engine>,
+    name: WorkerId,
 }
 
 /// A job that was claimed, with what it takes to run it.
@@ -56,6 +52,51 @@ struct Claim {
 }
 
 impl Worker {
+    /// The worker of this slot of the engine.
+    pub(crate) fn new(inner: Arc<Inner>, engine: Arc<dyn Engine>, slot: usize) -> Self {
+        let name = format!("{}-{slot}", inner.process).parse().expect("a name and a number are one");
+        Self { inner, engine, name }
+    }
+
+    /// Works on a job that this process has just accepted.
+    pub(crate) async fn take_own(self, owner: OwnerId, id: JobId) {
+        let _doing = self.inner.busy.enter();
+        while !*self.inner.letting_go.borrow() {
+            let asking = self.inner.table.asking();
+            match self.inner.ledger.claim(&owner, id, self.lease(), OffsetDateTime::now_utc()).await {
+                Ok(Claimed::Yours(job)) => {
+                    let live = self.inner.table.enter(&job, &asking);
+                    drop(asking);
+                    return self.take(job, live).await;
+                }
+                Ok(Claimed::Taken(_) | Claimed::Gone) => return,
+                Err(error) => {
+                    tracing::error!(job = %id, %error, "an own job could not be claimed");
+                    sleep(PAUSES.0).await;
+                }
+            }
+        }
+    }
+
+    /// Works on the next job, whoever accepted it. False if there is none.
+    pub(crate) async fn take_next(&self) -> bool {
+        let _doing = self.inner.busy.enter();
+        let asking = self.inner.table.asking();
+        match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
+            Ok(Some(job)) => {
+                let live = self.inner.table.enter(&job, &asking);
+                drop(asking);
+                self.take(job, live).await;
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(%error, "no job could be claimed");
+                false
+            }
+        }
+    }
+
     /// Works until the service takes nothing new and no client waits any more.
     pub(crate) async fn run(self) {
         loop {
@@ -122,9 +163,17 @@ impl Worker {
         // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), live.clone());
         let task = async move { engine.generate(request, observer).await };
-        let generated = match tokio::spawn(task.in_current_span()).await {
-            Ok(generated) => generated.and_then(|generated| complete(generated, claim.request.n)),
-            Err(panicked) => Err(EngineError::Failed(Box::new(panicked))),
+        let mut task = tokio::spawn(task.in_current_span());
+        let generated = tokio::select! {
+            generated = &mut task => match generated {
+                Ok(generated) => generated.and_then(|generated| complete(generated, claim.request.n)),
+                Err(panicked) => Err(EngineError::Failed(Box::new(panicked))),
+            },
+            () = self.inner.let_go() => {
+                live.stop(Stop::Shutdown);
+                task.abort();
+                Err(self.cut_off())
+            }
         };
         let took = began.elapsed();
         live.free_place();
@@ -138,6 +187,17 @@ impl Worker {
                 heartbeat.abort();
                 self.end_without(&claim, &error, took).await;
             }
+        }
+    }
+
+    /// What became of work that this process has no time left for.
+    fn cut_off(&self) -> EngineError {
+        if self.engine.repeatable() {
+            EngineError::Abandoned
+        } else {
+            EngineError::OutcomeUnknown(
+                "the time of this process was over before the engine's answer came".into(),
+            )
         }
     }
 
@@ -174,6 +234,10 @@ impl Worker {
         if let Err(error) = self.inner.ledger.hand_back(&claim.run).await {
             tracing::error!(job = %claim.live.id, %error, "a job was not handed back");
         }
+        if self.inner.settings.on_call {
+            // Whoever asks for it is told what the ledger has.
+            self.inner.table.close(claim.live.id, State::LostSight(ServiceError::Abandoned));
+        }
     }
 
     /// Another worker has the job now. Whoever waits here still hears of its end.
@@ -187,7 +251,8 @@ impl Worker {
     /// Stores the pictures beside the engine's next job.
     async fn store(&self, claim: Claim, generated: Generated, heartbeat: tokio::task::AbortHandle) {
         claim.live.advance(State::Storing);
-        let permit = self.storing.clone().acquire_owned().await;
+        let permit = self.inner.storing.clone().acquire_owned().await;
+        let doing = self.inner.busy.enter();
         let this = self.clone();
         let task = async move {
             let took = Duration::try_from_secs_f64(generated.engine_seconds).unwrap_or(Duration::ZERO);
@@ -209,7 +274,7 @@ impl Worker {
             };
             this.end(&claim.live, &claim.run, outcome, this.inner.estimates.spend(took)).await;
             heartbeat.abort();
-            drop(permit);
+            drop((permit, doing));
         };
         tokio::spawn(task.in_current_span());
     }
@@ -225,7 +290,8 @@ impl Worker {
             let now = OffsetDateTime::now_utc();
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
                 Ok(Finished::Ended(job)) => {
-                    tracing::info!(job = %job.id, status = job.status.name(), engine_ms = cost.engine_ms, "ended");
+                    let engine_seconds = cost.engine_ms as f64 / 1_000.0;
+                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "ended");
                     return self.inner.ended(job).await;
                 }
                 Ok(Finished::Discarded(job)) => {

@@ -1,0 +1,82 @@
+//! A process that is frozen between two requests: it works on its own jobs as they come, and whoever runs it says when it may
+//! look at others', and waits for it before it lets it be frozen.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tintype_ledger::job::{JobRecord, Lost};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::service::{Inner, Service};
+use crate::worker::Worker;
+
+/// How often jobs are looked for that others left behind, at the most: in a bucket that is to read the whole list.
+const ROUND: Duration = Duration::from_secs(60);
+
+impl Service {
+    /// Waits until the engine is there, or it is known that it will not come.
+    pub async fn loaded(&self) {
+        self.inner.engine_wanted().await;
+    }
+
+    /// Waits until this process works on no job and has written down everything that it knows.
+    pub async fn idle(&self) {
+        self.inner.busy.idle().await;
+    }
+
+    /// Ends what this process works on, because its time is over: what costs nothing but time is handed back for another process
+    /// to make; of what is paid the outcome is not known. Returns once that is written down.
+    pub async fn let_go(&self) {
+        self.inner.letting_go.send_replace(true);
+        self.idle().await;
+        self.inner.letting_go.send_replace(false);
+    }
+
+    /// Works on jobs that other processes left behind, if it is time to look for some; begins none after `until`.
+    pub async fn lend_a_hand(&self, until: Instant) {
+        let inner = &self.inner;
+        if !inner.is_time_to_look() {
+            return;
+        }
+        let Some(worker) = inner.hand() else { return };
+        inner.recover(Lost::Expired).await;
+        while Instant::now() < until && worker.take_next().await {}
+    }
+}
+
+impl Inner {
+    /// Somebody to work on one job.
+    pub(crate) fn hand(self: &Arc<Self>) -> Option<Worker> {
+        let engine = self.loaded_engine()?;
+        Some(Worker::new(self.clone(), engine.clone(), 0))
+    }
+
+    /// Sees to it that somebody works on a job that this process has just accepted.
+    pub(crate) fn begin(self: &Arc<Self>, job: &JobRecord) {
+        match self.hand().filter(|_| self.settings.on_call) {
+            Some(worker) => {
+                let task = worker.take_own(job.owner.clone(), job.id);
+                drop(self.runtime.spawn(task.in_current_span()));
+            }
+            None => self.arrivals.notify_one(),
+        }
+    }
+
+    /// Whether jobs of others are to be looked for; then not again for a [`ROUND`].
+    fn is_time_to_look(&self) -> bool {
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let due = next.is_none_or(|next| now >= next);
+        if due {
+            *next = Some(now + ROUND);
+        }
+        due
+    }
+
+    /// Ready once this process's work is to end at once.
+    pub(crate) async fn let_go(&self) {
+        // The sender lives in `self`, so this ends by the condition only.
+        let _ = self.letting_go.subscribe().wait_for(|&going| going).await;
+    }
+}
