@@ -82,6 +82,6 @@ fn step(prediction: Prediction, before: Option<f64>, from: f64, to: f64) -> Step
 
 /// `α` and `σ` with `α² + σ² = 1` of the ratio of noise to sample.
 fn split(ratio: f64) -> (f64, f64) {
-    let alpha = 1.0 / ratio.hypot(1.0);
+    let alpha = 1.0 / libm::hypot(ratio, 1.0);
     (alpha, ratio * alpha)
 }

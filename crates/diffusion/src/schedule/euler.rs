@@ -41,7 +41,7 @@ pub(super) fn plan(
     let sigmas: Vec<f64> = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
     let most = sigmas.iter().copied().fold(0.0, f64::max);
     let init_noise_sigma = match config.spacing {
-        Spacing::Leading => most.hypot(1.0),
+        Spacing::Leading => libm::hypot(most, 1.0),
         Spacing::Trailing | Spacing::Linspace => most,
     };
     let steps = sigmas.windows(2).map(|pair| step(config, pair[0], pair[1], kind)).collect();
@@ -59,7 +59,7 @@ fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
     let change = (down - from) / from;
     let clean = clean(config.prediction, from);
     Step {
-        input: 1.0 / from.hypot(1.0),
+        input: 1.0 / libm::hypot(from, 1.0),
         clean,
         next: Linear { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
         from_noise: up,
@@ -72,7 +72,7 @@ fn clean(prediction: Prediction, sigma: f64) -> Linear {
     match prediction {
         Prediction::Epsilon => Linear { sample: 1.0, output: -sigma },
         Prediction::Velocity => {
-            Linear { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / sigma.hypot(1.0) }
+            Linear { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / libm::hypot(sigma, 1.0) }
         }
         Prediction::Sample => Linear { sample: 0.0, output: 1.0 },
     }
