@@ -10,6 +10,7 @@ use tintype_ledger::id::{KeyId, OwnerId};
 use tintype_ledger::policy::{Budget, Rate, Span};
 
 use crate::config::{AllFlags, KeepingFlags, ModelFlags};
+use crate::deploy::{Deploy, Destroy, Doctor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +51,14 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Show every setting, its value and where that came from
     Config(Show),
+    /// Put it on AWS: API Gateway, a function with this program in it, a bucket
+    Deploy(Deploy),
+    /// Take it off AWS again, all of it
+    Destroy(Destroy),
+    /// Look at what AWS needs: credentials, region, clock, endpoint, bucket
+    Doctor(Doctor),
+    /// Print the CloudFormation template that `deploy` uses
+    Template,
 }
 
 /// `tintype keys`.
@@ -211,6 +220,7 @@ impl What {
             seed: self.seed,
             n: self.n,
             format: self.format.or_else(|| self.format_of_output()),
+            compression: None,
             expires_in: None,
         }
     }

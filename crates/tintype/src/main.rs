@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod config;
+mod deploy;
 mod engine;
 mod generate;
 mod keys;
@@ -48,6 +49,10 @@ fn run(command: Command) -> Result<()> {
             let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage)?;
             keys::run(&config, arguments.command)
         }
+        Command::Deploy(arguments) => deploy::deploy(&arguments),
+        Command::Destroy(arguments) => deploy::destroy(&arguments),
+        Command::Doctor(arguments) => deploy::doctor(&arguments),
+        Command::Template => deploy::template(),
         Command::Config(arguments) => {
             let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;
             // Shown even if a value is wrong: the sources beside the values say where to look.

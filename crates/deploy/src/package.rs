@@ -1,0 +1,235 @@
+//! The function's code: the program as `bootstrap` in a zip, and the model beside it if it is a folder.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use rawzip::{CompressionMethod, ZipArchiveWriter};
+use sha2::{Digest, Sha256};
+
+use crate::binary::{Architecture, Binary, Unfit};
+
+/// Bytes that a function's code may have when it is unzipped (Lambda's quota, "250 MB").
+pub const LARGEST: u64 = 250 << 20;
+
+/// The function's code, ready to be uploaded.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// What the program was built for.
+    pub architecture: Architecture,
+    /// The zip.
+    pub zip: Vec<u8>,
+    /// Bytes of its files.
+    pub unzipped: u64,
+}
+
+/// Why there is no package.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The program cannot run on Lambda.
+    #[error("{}: {why}", path.display())]
+    Unfit {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        why: Unfit,
+    },
+    /// More than a function may have.
+    #[error(
+        "the function's code would have {} MB, and Lambda allows {}; put the model behind a SageMaker endpoint instead: \
+         deploy/docker/Dockerfile makes its container, and --image with --model-data deploys it",
+        .0 >> 20, LARGEST >> 20
+    )]
+    TooLarge(u64),
+    /// The folder has nothing in it that a model is made of.
+    #[error("{} is no model folder: it has no model_index.json", .0.display())]
+    NoModel(PathBuf),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The zip cannot be written, which needs memory and nothing else.
+    #[error("cannot write the zip")]
+    Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Package {
+    /// Packs a program, and the files of a model in the folder `model` beside it.
+    ///
+    /// # Errors
+    /// [`PackageError`]; sizes are looked at before anything is read.
+    pub fn build(program: &Path, model: Option<&Path>) -> Result<Self, PackageError> {
+        let files = match model {
+            Some(folder) => model_files(folder)?,
+            None => Vec::new(),
+        };
+        let mut unzipped = size(program)?;
+        for (path, _) in &files {
+            unzipped += size(path)?;
+        }
+        if unzipped > LARGEST {
+            return Err(PackageError::TooLarge(unzipped));
+        }
+        let code = read(program)?;
+        let unfit = |why| PackageError::Unfit { path: program.to_owned(), why };
+        let binary = Binary::read(&code).map_err(unfit)?;
+        binary.check().map_err(unfit)?;
+        let unwritable = |error: io::Error| PackageError::Unwritable(error.into());
+        let mut archive = ZipArchiveWriter::new(Vec::new());
+        add(&mut archive, "bootstrap", 0o755, &code).map_err(unwritable)?;
+        for (path, name) in &files {
+            add(&mut archive, name, 0o644, &read(path)?).map_err(unwritable)?;
+        }
+        let zip = archive.finish().map_err(|error| PackageError::Unwritable(error.into()))?;
+        Ok(Self { architecture: binary.architecture, zip, unzipped })
+    }
+
+    /// Where it goes in the artefact bucket. Other code has another name, so that CloudFormation sees a change.
+    pub fn key(&self) -> String {
+        format!("{}.zip", hex::encode(Sha256::digest(&self.zip)))
+    }
+}
+
+fn size(path: &Path) -> Result<u64, PackageError> {
+    let meta = fs::metadata(path);
+    meta.map(|meta| meta.len()).map_err(|source| PackageError::Unreadable { path: path.to_owned(), source })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PackageError> {
+    fs::read(path).map_err(|source| PackageError::Unreadable { path: path.to_owned(), source })
+}
+
+fn add(archive: &mut ZipArchiveWriter<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let file = archive.new_file(name).unix_permissions(mode).compression_method(CompressionMethod::DEFLATE);
+    let (mut entry, config) = file.start().map_err(io::Error::other)?;
+    // Weights hardly get smaller, and a person waits.
+    let mut writer = config.wrap(DeflateEncoder::new(&mut entry, Compression::fast()));
+    writer.write_all(bytes)?;
+    let (encoder, descriptor) = writer.finish().map_err(io::Error::other)?;
+    encoder.finish()?;
+    entry.finish(descriptor).map_err(io::Error::other)?;
+    Ok(())
+}
+
+/// The files of a model with their names in the zip, in order; what is hidden is left out.
+fn model_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, PackageError> {
+    if !folder.join("model_index.json").is_file() {
+        return Err(PackageError::NoModel(folder.to_owned()));
+    }
+    let mut files = Vec::new();
+    collect(folder, "model", &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn collect(folder: &Path, name: &str, files: &mut Vec<(PathBuf, String)>) -> Result<(), PackageError> {
+    let unreadable = |source| PackageError::Unreadable { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let Some(part) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        if part.starts_with('.') {
+            continue;
+        }
+        let (path, name) = (entry.path(), format!("{name}/{part}"));
+        // The hub's cache is a folder of links.
+        let meta = fs::metadata(&path).map_err(unreadable)?;
+        if meta.is_dir() {
+            collect(&path, &name, files)?;
+        } else {
+            files.push((path, name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::DeflateDecoder;
+    use rawzip::ZipArchive;
+
+    use super::*;
+
+    fn own() -> PathBuf {
+        std::env::current_exe().expect("a test has a path")
+    }
+
+    fn model(bytes: u64) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("unet/.cache")).expect("made");
+        fs::write(folder.path().join("model_index.json"), "{}").expect("written");
+        fs::write(folder.path().join(".gitattributes"), "x").expect("written");
+        fs::write(folder.path().join("unet/.cache/x"), "x").expect("written");
+        // A file with a hole: it has its size without being written.
+        let weights = fs::File::create(folder.path().join("unet/weights.safetensors")).expect("made");
+        weights.set_len(bytes).expect("sized");
+        folder
+    }
+
+    /// Name, mode and content of every file.
+    fn contents(zip: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let archive = ZipArchive::from_slice(zip).expect("a zip");
+        let mut entries = archive.entries();
+        let mut found = Vec::new();
+        while let Some(entry) = entries.next_entry().expect("an entry") {
+            let name = String::from_utf8(entry.file_path().as_ref().to_vec()).expect("UTF-8");
+            let data = archive.get_entry(entry.wayfinder()).expect("its data");
+            let mut bytes = Vec::new();
+            let mut reader = data.verifying_reader(DeflateDecoder::new(data.data()));
+            reader.read_to_end(&mut bytes).expect("whole");
+            found.push((name, entry.mode().value() & 0o777, bytes));
+        }
+        found
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_program_may_be_executed_and_the_model_is_beside_it() {
+        let folder = model(1_000);
+        let package = Package::build(&own(), Some(folder.path())).expect("packed");
+        let files = contents(&package.zip);
+        let names: Vec<_> = files.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect();
+        let expected = [
+            ("bootstrap", 0o755),
+            ("model/model_index.json", 0o644),
+            ("model/unet/weights.safetensors", 0o644),
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(files[0].2, fs::read(own()).expect("readable"));
+        assert_eq!(files[2].2, vec![0; 1_000]);
+        assert_eq!(package.unzipped, files.iter().map(|(_, _, bytes)| bytes.len() as u64).sum::<u64>());
+        let again = Package::build(&own(), Some(folder.path())).expect("packed");
+        assert_eq!(again.key(), package.key(), "the same files have the same name");
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_with_the_way_out() {
+        let folder = model(LARGEST);
+        let refused = Package::build(&own(), Some(folder.path())).expect_err("too large");
+        assert!(matches!(refused, PackageError::TooLarge(bytes) if bytes > LARGEST));
+        assert!(refused.to_string().contains("--image"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_model_or_no_program_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = Package::build(&own(), Some(folder.path()));
+        assert!(matches!(refused, Err(PackageError::NoModel(_))));
+        let script = folder.path().join("script");
+        fs::write(&script, "#!/bin/sh\n").expect("written");
+        assert!(matches!(Package::build(&script, None), Err(PackageError::Unfit { .. })));
+        assert!(matches!(
+            Package::build(&folder.path().join("none"), None),
+            Err(PackageError::Unreadable { .. })
+        ));
+    }
+}

@@ -1,0 +1,163 @@
+//! `tintype deploy`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use tintype_core::secret::Secret;
+use tintype_deploy::{Aws, Deployed, Estimate, Event, Package, Plan, What};
+
+use super::arguments::{Deploy, Target};
+use super::{ask, key};
+use crate::output;
+
+/// From the arguments to a URL.
+pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
+    let package = pack(arguments).await?;
+    let aws = Aws::connect(arguments.target.region.clone()).await?;
+    let identity = aws.identity().await?;
+    let what = what(arguments, &aws).await?;
+    let memory = arguments.memory.unwrap_or_else(|| what.memory());
+    let (response, concurrency) = (arguments.response, arguments.concurrency);
+    let plan = Plan { name: arguments.target.name.clone(), what, response, concurrency, memory };
+
+    output::remark(&format!(
+        "{}\n{}",
+        in_words(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
+        Estimate::of(&plan, package.architecture)
+    ));
+    ask::or_stop("Deploy it?", arguments.yes)?;
+
+    let mut watcher = |event: &Event| output::remark(&event.to_string());
+    let deployed = aws.deploy(&plan, package, &identity, &mut watcher).await;
+    let deployed = deployed.with_context(|| cleaning_up(&arguments.target))?;
+    let key = key::first(&deployed.bucket, aws.region()).await?;
+    if arguments.json { as_json(&deployed, key) } else { show(&deployed, key.as_ref(), &arguments.target) }
+}
+
+/// Makes the package before anything is asked of AWS: what cannot be packed costs no time.
+async fn pack(arguments: &Deploy) -> Result<Package> {
+    let program = match &arguments.binary {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("this program has no path: name one with --binary")?,
+    };
+    let folder = model_folder(arguments).map(Path::to_owned);
+    let packing = tokio::task::spawn_blocking(move || Package::build(&program, folder.as_deref()));
+    Ok(packing.await??)
+}
+
+/// The model's folder, if it is one.
+fn model_folder(arguments: &Deploy) -> Option<&Path> {
+    arguments.model.as_deref().filter(|model| *model != "builtin").map(Path::new)
+}
+
+async fn what(arguments: &Deploy, aws: &Aws) -> Result<What> {
+    if let (Some(image), Some(instance)) = (&arguments.image, &arguments.instance_type) {
+        return Ok(What::New {
+            image: image.clone(),
+            data: arguments.model_data.clone(),
+            instance: instance.clone(),
+            asynchronous: arguments.asynchronous,
+        });
+    }
+    let Some(name) = &arguments.endpoint else {
+        return Ok(What::Inside { folder: model_folder(arguments).is_some() });
+    };
+    let Some(endpoint) = aws.endpoint(name).await? else {
+        bail!("there is no SageMaker endpoint {name} in {}: endpoints belong to a region", aws.region());
+    };
+    if !endpoint.in_service() {
+        bail!("the endpoint {name} is {}: it must be InService before it answers", endpoint.status);
+    }
+    Ok(What::Existing { name: endpoint.name, answers: endpoint.answers })
+}
+
+fn in_words(plan: &Plan, package: &Package, place: &str) -> String {
+    let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let model = match &plan.what {
+        What::Inside { folder: false } => "with the built-in model".to_owned(),
+        What::Inside { folder: true } => "with the model from the folder".to_owned(),
+        What::Existing { name, answers: None } => format!("in front of the endpoint {name}"),
+        What::Existing { name, answers: Some(_) } => {
+            format!("in front of the asynchronous endpoint {name}")
+        }
+        What::New { instance, asynchronous: false, .. } => format!("and an endpoint on {instance}"),
+        What::New { instance, asynchronous: true, .. } => {
+            format!("and an asynchronous endpoint on {instance}")
+        }
+    };
+    format!(
+        "Stack {} ({place}): a function of {} MB, {} ({} MB of code, {} MB zipped), {model}.",
+        plan.name,
+        plan.memory,
+        package.architecture,
+        megabytes(package.unzipped),
+        megabytes(package.zip.len() as u64),
+    )
+}
+
+fn cleaning_up(target: &Target) -> String {
+    format!("not deployed; `{}` removes what is there of it", command("destroy", target))
+}
+
+fn command(name: &str, target: &Target) -> String {
+    let region = target.region.as_ref().map(|region| format!(" --region {region}")).unwrap_or_default();
+    format!("tintype {name} --name {}{region}", target.name)
+}
+
+fn as_json(deployed: &Deployed, key: Option<Secret>) -> Result<()> {
+    output::json(&json!({
+        "url": deployed.url,
+        "key": key.map(|key| key.expose().to_owned()),
+        "bucket": deployed.bucket,
+        "function": deployed.function,
+        "changed": deployed.changed,
+    }))
+}
+
+fn show(deployed: &Deployed, key: Option<&Secret>, target: &Target) -> Result<()> {
+    let Deployed { url, bucket, changed, .. } = deployed;
+    output::line(&format!("url     {url}"))?;
+    output::line(&format!("bucket  {bucket}"))?;
+    if let Some(key) = key {
+        output::line(&format!("key     {}", key.expose()))?;
+        output::remark("The key is shown this once.");
+    }
+    if !changed {
+        output::remark("Nothing had to be changed.");
+    }
+    output::remark(&format!(
+        "\n  curl -H 'Authorization: Bearer KEY' '{url}/generate?prompt=a+tiger'\n  \
+         tintype keys create --name NAME --ledger bucket --store s3://{bucket}\n  {}",
+        command("destroy", target)
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn arguments(words: &[&str]) -> Deploy {
+        match Cli::try_parse_from(["tintype", "deploy"].iter().chain(words)).expect("valid").command {
+            Command::Deploy(deploy) => deploy,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn builtin_is_no_folder() {
+        assert_eq!(model_folder(&arguments(&["--model", "builtin"])), None);
+        assert_eq!(model_folder(&arguments(&["--model", "./m"])), Some(Path::new("./m")));
+        assert_eq!(model_folder(&arguments(&["--endpoint", "e"])), None);
+    }
+
+    #[test]
+    fn the_way_to_clean_up_names_the_same_stack() {
+        let target = arguments(&["--model", "builtin", "--name", "pics", "--region", "eu-west-1"]).target;
+        assert!(cleaning_up(&target).contains("`tintype destroy --name pics --region eu-west-1`"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `tintype destroy`.
+
+use anyhow::Result;
+use tintype_deploy::{Aws, Event, Remains};
+
+use super::arguments::Destroy;
+use super::ask;
+use crate::output;
+
+/// Removes a deployment, all of it.
+pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
+    let name = &arguments.target.name;
+    let aws = Aws::connect(arguments.target.region.clone()).await?;
+    let identity = aws.identity().await?;
+    let remains = aws.remains(name, &identity).await?;
+    if remains.is_nothing() {
+        output::remark(&format!(
+            "There is no stack {name} in {}, account {}.",
+            aws.region(),
+            identity.account
+        ));
+        return Ok(());
+    }
+    output::remark(&in_words(&remains, &format!("account {}, {}", identity.account, aws.region())));
+    ask::or_stop("Remove it? It cannot be brought back.", arguments.yes)?;
+    aws.destroy(&remains, &identity, &mut |event: &Event| output::remark(&event.to_string())).await?;
+    output::remark("Nothing is left of it.");
+    Ok(())
+}
+
+fn in_words(remains: &Remains, place: &str) -> String {
+    let mut lines = vec![format!("To be removed ({place}):")];
+    if let Some(stack) = &remains.stack {
+        lines.push(format!("  stack   {stack}"));
+    }
+    if let Some(bucket) = &remains.bucket {
+        lines.push(format!("  bucket  {bucket}, with every picture, key and job in it"));
+    }
+    if let Some(artefacts) = &remains.artefacts {
+        lines.push(format!("  bucket  {artefacts}, with the function's code"));
+    }
+    lines.join("\n")
+}
