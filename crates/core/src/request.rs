@@ -48,6 +48,8 @@ pub struct Draft {
     pub n: Option<i64>,
     /// File format.
     pub format: Option<Format>,
+    /// How much of the picture a lossy format keeps, in percent.
+    pub compression: Option<i64>,
     /// Life of the signed URL in seconds.
     pub expires_in: Option<i64>,
 }
@@ -94,6 +96,9 @@ pub struct GenerateRequest {
     pub n: u32,
     /// File format.
     pub format: Format,
+    /// How much of the picture a lossy format keeps, 0 to 100; by the format's own default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<u8>,
     /// Life of the signed URL.
     pub expires_in: Duration,
 }
@@ -140,6 +145,8 @@ impl Draft {
             Some(_) => Seed::Explicit(found.whole("seed", self.seed, 0, 0, MAX_SEED)),
             None => Seed::Drawn(fresh_seed.into()),
         };
+        let compression =
+            self.compression.map(|_| found.whole("output_compression", self.compression, 0, 0, 100) as u8);
         let expiry = (DEFAULT_EXPIRY.as_secs(), MAX_EXPIRY.as_secs());
         let expires_in =
             Duration::from_secs(found.whole("expires_in", self.expires_in, expiry.0, 1, expiry.1));
@@ -169,6 +176,7 @@ impl Draft {
             seed,
             n,
             format,
+            compression,
             expires_in,
         })
     }

@@ -44,16 +44,16 @@ impl Kind {
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// `GET` has it too; otherwise only `POST` does.
-    in_query: bool,
+    /// The first of the places in which it can be given, up to the last one.
+    from: Place,
 }
 
 const fn field(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, in_query: true }
+    Field { name, kind, from: Place::Query }
 }
 
 /// Every parameter, in the order in which messages list them.
-const FIELDS: [Field; 12] = [
+const FIELDS: [Field; 13] = [
     field("prompt", Kind::Text),
     field("negative_prompt", Kind::Text),
     field("width", Kind::Whole),
@@ -61,24 +61,27 @@ const FIELDS: [Field; 12] = [
     field("steps", Kind::Whole),
     field("guidance", Kind::Number),
     field("seed", Kind::Whole),
-    Field { in_query: false, ..field("n", Kind::Whole) },
+    Field { from: Place::Body, ..field("n", Kind::Whole) },
     field("format", Kind::Format),
     field("expires_in", Kind::Whole),
     field("coalesce", Kind::Flag),
-    Field { in_query: false, ..field("deadline", Kind::Whole) },
+    Field { from: Place::Body, ..field("deadline", Kind::Whole) },
+    Field { from: Place::OpenAi, ..field("output_compression", Kind::Whole) },
 ];
 
-/// Where parameters were given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where parameters were given. What one place has the next one has too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Place {
     Query,
     Body,
+    /// The body of OpenAI's call, beside its own parameters.
+    OpenAi,
 }
 
 impl Place {
     /// The parameters that can be given here.
     pub(crate) fn fields(self) -> impl Iterator<Item = &'static Field> {
-        FIELDS.iter().filter(move |field| field.in_query || self == Self::Body)
+        FIELDS.iter().filter(move |field| field.from <= self)
     }
 }
 
@@ -121,15 +124,25 @@ impl Asked {
                 value
             }
         };
-        if let Err(violation) = value
-            && self.violations.len() < MOST_TOLD
-        {
+        if let Err(violation) = value {
+            self.refuse(violation);
+        }
+    }
+
+    /// Something else is wrong.
+    pub(crate) fn refuse(&mut self, violation: Violation) {
+        if self.violations.len() < MOST_TOLD {
             self.violations.push(violation);
         }
     }
 
+    /// Whether a parameter was given, readable or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     fn unknown(&self, name: &str) -> Violation {
-        if name == "n" {
+        if name == "n" && self.place == Place::Query {
             let expected = "left out of a GET, which makes one picture; use POST for several";
             return Violation::malformed("n", expected);
         }
@@ -180,6 +193,7 @@ impl Asked {
             seed: self.whole("seed"),
             n: self.whole("n"),
             format,
+            compression: self.whole("output_compression"),
             expires_in: self.whole("expires_in"),
         }
     }
@@ -231,7 +245,7 @@ mod tests {
     use super::*;
 
     fn asked(values: &[(&str, Value)]) -> Asked {
-        let mut asked = Asked::new(Place::Body);
+        let mut asked = Asked::new(Place::OpenAi);
         for (name, value) in values {
             asked.take(name, |_| Ok(value.clone()));
         }
@@ -262,6 +276,7 @@ mod tests {
             ("seed", Value::Whole(9)),
             ("n", Value::Whole(2)),
             ("format", Value::Format(Format::Png)),
+            ("output_compression", Value::Whole(80)),
             ("expires_in", Value::Whole(60)),
         ])
         .draft();
@@ -275,6 +290,7 @@ mod tests {
             seed: Some(9),
             n: Some(2),
             format: Some(Format::Png),
+            compression: Some(80),
             expires_in: Some(60),
         };
         assert_eq!(draft, expected);

@@ -15,11 +15,16 @@ const QUALITY: u8 = 90;
 /// Good enough for what is looked at for a moment.
 const SMALL_QUALITY: u8 = 70;
 
-pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
+pub(crate) fn encode(
+    pixels: &Pixels,
+    parameters: &str,
+    compression: Option<u8>,
+) -> Result<Vec<u8>, PictureError> {
     let fail = |error| PictureError::encode(Format::Jpeg, error);
     let (width, height) = checked_size(pixels, Format::Jpeg, u16::MAX)?;
     let mut file = Vec::new();
-    let mut encoder = Encoder::new(&mut file, QUALITY);
+    // The format's own scale begins at 1.
+    let mut encoder = Encoder::new(&mut file, compression.map_or(QUALITY, |percent| percent.max(1)));
     // Colour at full resolution: models like saturated colours with hard edges, which bleed when it is halved.
     // Costs two fifths more bytes.
     encoder.set_sampling_factor(SamplingFactor::R_4_4_4);

@@ -61,7 +61,7 @@ impl PictureError {
 }
 
 /// Makes a file of a picture, with `parameters` in its metadata. A picture that is already a file of this format is
-/// passed on byte for byte, so what a remote engine wrote into it stays.
+/// passed on byte for byte, so what a remote engine wrote into it stays, unless a compression is asked for.
 ///
 /// This computes for milliseconds up to about a second: call it from a thread that may block.
 ///
@@ -71,7 +71,9 @@ impl PictureError {
 pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Result<Encoded, PictureError> {
     let decoded;
     let pixels = match picture {
-        Picture::Encoded(file) if file.format == format => return Ok(file.clone()),
+        Picture::Encoded(file) if file.format == format && parameters.compression.is_none() => {
+            return Ok(file.clone());
+        }
         Picture::Encoded(file) => {
             decoded = decode(file)?;
             &decoded
@@ -80,19 +82,25 @@ pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Res
     };
     let text = parameters.to_string();
     let bytes = match format {
-        Format::Jpeg => jpeg::encode(pixels, &text),
+        Format::Jpeg => jpeg::encode(pixels, &text, parameters.compression),
         Format::Png => png::encode(pixels, &text),
-        Format::Webp => webp::encode(pixels, &text),
+        Format::Webp => webp::encode(pixels, &text, parameters.compression),
     }?;
     Ok(Encoded { format, bytes: bytes.into() })
 }
 
-/// A JPEG of a picture that is only looked at while a better one is being made: few bytes, and nothing in its metadata.
+/// A file of a picture that is only looked at while a better one is being made: nothing in its metadata, and few bytes where the
+/// format is a lossy one.
 ///
 /// # Errors
 /// [`PictureError::TooLarge`], [`PictureError::Encode`].
-pub fn preview(pixels: &Pixels) -> Result<Encoded, PictureError> {
-    Ok(Encoded { format: Format::Jpeg, bytes: jpeg::encode_small(pixels)?.into() })
+pub fn preview(pixels: &Pixels, format: Format) -> Result<Encoded, PictureError> {
+    let bytes = match format {
+        Format::Jpeg => jpeg::encode_small(pixels),
+        Format::Png => png::encode_bare(pixels),
+        Format::Webp => webp::encode_small(pixels),
+    }?;
+    Ok(Encoded { format, bytes: bytes.into() })
 }
 
 /// Reads a file's pixels. Transparency is dropped; grey and palettes become RGB.

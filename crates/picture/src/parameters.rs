@@ -31,6 +31,8 @@ pub struct Parameters {
     pub height: u32,
     /// The model's name.
     pub model: String,
+    /// How much of the picture a lossy format keeps, 0 to 100; not part of the text.
+    pub compression: Option<u8>,
 }
 
 impl Parameters {
@@ -45,6 +47,7 @@ impl Parameters {
             width: request.width,
             height: request.height,
             model: model.to_owned(),
+            compression: request.compression,
         }
     }
 }

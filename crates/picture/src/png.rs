@@ -11,6 +11,15 @@ use crate::PictureError;
 const KEY: &str = "parameters";
 
 pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
+    write(pixels, Some(parameters))
+}
+
+/// Without anything but the pixels.
+pub(crate) fn encode_bare(pixels: &Pixels) -> Result<Vec<u8>, PictureError> {
+    write(pixels, None)
+}
+
+fn write(pixels: &Pixels, parameters: Option<&str>) -> Result<Vec<u8>, PictureError> {
     let fail = |error: png::EncodingError| PictureError::encode(Format::Png, error);
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, pixels.width(), pixels.height());
@@ -20,11 +29,12 @@ pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, Pictu
     encoder.set_compression(Compression::Fast);
     encoder.set_source_srgb(SrgbRenderingIntent::Perceptual);
     // A tEXt chunk is Latin-1 by definition; everything else needs iTXt. Old readers know only the first.
-    let text = parameters.to_owned();
-    if parameters.chars().all(|c| u32::from(c) < 0x100) {
-        encoder.add_text_chunk(KEY.to_owned(), text).map_err(fail)?;
-    } else {
-        encoder.add_itxt_chunk(KEY.to_owned(), text).map_err(fail)?;
+    match parameters.map(str::to_owned) {
+        Some(text) if text.chars().all(|c| u32::from(c) < 0x100) => {
+            encoder.add_text_chunk(KEY.to_owned(), text).map_err(fail)?;
+        }
+        Some(text) => encoder.add_itxt_chunk(KEY.to_owned(), text).map_err(fail)?,
+        None => {}
     }
     let mut writer = encoder.write_header().map_err(fail)?;
     writer.write_image_data(pixels.rgb()).map_err(fail)?;

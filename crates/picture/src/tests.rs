@@ -16,6 +16,7 @@ fn parameters(prompt: &str) -> Parameters {
         width: 72,
         height: 64,
         model: "emoji".into(),
+        compression: None,
     }
 }
 
@@ -159,12 +160,30 @@ fn a_size_that_the_format_cannot_hold_is_told() {
 #[test]
 fn a_preview_is_small_and_says_nothing() {
     let pixels = gradient(128, 96);
-    let file = preview(&pixels).expect("a JPEG");
-    let read = decode(&file).expect("it decodes");
-    assert_eq!((file.format, read.width(), read.height()), (Format::Jpeg, 128, 96));
-    let whole = encode(&Picture::Pixels(pixels.clone()), Format::Jpeg, &parameters("x")).expect("a JPEG");
-    assert!(file.bytes.len() < whole.bytes.len(), "{} of {}", file.bytes.len(), whole.bytes.len());
-    assert!(!file.bytes.windows(4).any(|bytes| bytes == b"Exif"));
-    let far = read.rgb().iter().zip(pixels.rgb()).map(|(one, other)| one.abs_diff(*other)).max();
-    assert!(far < Some(24), "{far:?}");
+    for format in Format::ALL {
+        let file = preview(&pixels, format).expect("it encodes");
+        let read = decode(&file).expect("it decodes");
+        assert_eq!((file.format, read.width(), read.height()), (format, 128, 96));
+        let whole = encode(&Picture::Pixels(pixels.clone()), format, &parameters("x")).expect("it encodes");
+        assert!(file.bytes.len() < whole.bytes.len(), "{} of {}", file.bytes.len(), whole.bytes.len());
+        let says = |name: &[u8]| file.bytes.windows(name.len()).any(|bytes| bytes == name);
+        assert!(![&b"Exif"[..], b"EXIF", b"parameters"].into_iter().any(says), "{format}");
+        let far = read.rgb().iter().zip(pixels.rgb()).map(|(one, other)| one.abs_diff(*other)).max();
+        assert!(far < Some(24), "{format}: {far:?}");
+    }
+}
+
+#[test]
+fn less_may_be_kept_of_it() {
+    let original = Picture::Pixels(gradient(128, 96));
+    for format in [Format::Jpeg, Format::Webp] {
+        let with = |compression| {
+            encode(&original, format, &Parameters { compression, ..parameters("x") }).expect("it encodes")
+        };
+        let sizes = [Some(0), Some(50), None, Some(100)].map(|compression| with(compression).bytes.len());
+        assert!(sizes.is_sorted() && sizes[0] < sizes[2] && sizes[2] < sizes[3], "{format}: {sizes:?}");
+        let file = Picture::Encoded(with(None));
+        let again = encode(&file, format, &Parameters { compression: Some(10), ..parameters("x") });
+        assert!(again.expect("it encodes").bytes.len() < sizes[2], "{format}");
+    }
 }

@@ -3,29 +3,46 @@
 //! lives in a second library.
 
 use tintype_core::picture::{Format, Pixels};
-use webp::{BitstreamFeatures, Decoder, Encoder, WebPConfig};
+use webp::{BitstreamFeatures, Decoder, Encoder, WebPConfig, WebPMemory};
 
 use crate::{PictureError, checked_size, exif};
 
 /// Looks like JPEG's 90 at less than half of its size.
 const QUALITY: f32 = 90.0;
+/// Good enough for what is looked at for a moment.
+const SMALL_QUALITY: f32 = 70.0;
 /// The format keeps a side in 14 bits.
 const MAX_SIDE: u16 = 16_383;
 /// The bit in `VP8X` that announces an EXIF chunk.
 const HAS_EXIF: u8 = 0x08;
 const RIFF_HEADER_BYTES: usize = 12;
 
-pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
+pub(crate) fn encode(
+    pixels: &Pixels,
+    parameters: &str,
+    compression: Option<u8>,
+) -> Result<Vec<u8>, PictureError> {
+    let size = checked_size(pixels, Format::Webp, MAX_SIDE)?;
+    let simple = compress(pixels, compression.map_or(QUALITY, f32::from))?;
+    Ok(with_exif(&simple[RIFF_HEADER_BYTES..], size, &exif::with_user_comment(parameters)))
+}
+
+/// As few bytes as will do.
+pub(crate) fn encode_small(pixels: &Pixels) -> Result<Vec<u8>, PictureError> {
+    checked_size(pixels, Format::Webp, MAX_SIDE)?;
+    Ok(compress(pixels, SMALL_QUALITY)?.to_vec())
+}
+
+/// The simple container, for a size that the format has room for.
+fn compress(pixels: &Pixels, quality: f32) -> Result<WebPMemory, PictureError> {
     let fail = |reason: String| PictureError::encode(Format::Webp, reason);
-    let (width, height) = checked_size(pixels, Format::Webp, MAX_SIDE)?;
     let mut config = WebPConfig::new().map_err(|()| fail("libwebp has another version".into()))?;
-    config.quality = QUALITY;
+    config.quality = quality;
     // The format halves the colour's resolution; this does it without the bleeding at saturated edges.
     config.use_sharp_yuv = 1;
-    let simple = Encoder::from_rgb(pixels.rgb(), width.into(), height.into())
+    Encoder::from_rgb(pixels.rgb(), pixels.width(), pixels.height())
         .encode_advanced(&config)
-        .map_err(|error| fail(format!("{error:?}")))?;
-    Ok(with_exif(&simple[RIFF_HEADER_BYTES..], (width, height), &exif::with_user_comment(parameters)))
+        .map_err(|error| fail(format!("{error:?}")))
 }
 
 /// The extended container (RFC 9649, section 2.7) around a simple file's only chunk.

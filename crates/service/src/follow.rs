@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_core::engine::Preview;
-use tintype_core::picture::Encoded;
+use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_ledger::id::JobId;
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ pub struct Follow {
     states: Option<watch::Receiver<State>>,
     /// The engine makes previews only as long as somebody has this.
     previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
+    /// What their files are to be.
+    format: Format,
     encoding: Option<JoinHandle<Option<Turn>>>,
     next_preview: Instant,
 }
@@ -38,7 +40,7 @@ pub struct Follow {
 pub enum Turn {
     /// It has come this far.
     State(State),
-    /// A picture in the making, small, as a JPEG.
+    /// A picture in the making, small.
     Preview {
         /// Which of the job's pictures it is, from 0.
         picture: u32,
@@ -66,16 +68,23 @@ impl Service {
             (states, previews) = (Some(live.states()), Some(live.previews()));
         }
         let now = self.image(caller, id, DEFAULT_EXPIRY).await?;
-        Ok(Follow { now, states, previews, encoding: None, next_preview: Instant::now() })
+        let format = Format::default();
+        Ok(Follow { now, states, previews, format, encoding: None, next_preview: Instant::now() })
     }
 }
 
 impl Follow {
+    /// The same with previews in this format.
+    #[must_use]
+    pub fn in_format(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
     /// What happens next; nothing after the job's end. States that follow each other closely may be told as one, the last
     /// one always is; of previews there are at most five a second. The future may be dropped and nothing is lost.
     pub async fn next(&mut self) -> Option<Turn> {
         loop {
-            let Self { states, previews, encoding, next_preview, .. } = self;
+            let Self { states, previews, format, encoding, next_preview, .. } = self;
             let current = states.as_mut()?;
             tokio::select! {
                 biased;
@@ -94,7 +103,9 @@ impl Follow {
                 }
                 preview = arrived(previews, *next_preview), if encoding.is_none() => {
                     *next_preview = Instant::now() + PAUSE;
-                    self.encoding = preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview)));
+                    let format = *format;
+                    self.encoding =
+                        preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview, format)));
                 }
             }
         }
@@ -123,8 +134,8 @@ async fn arrived(
     receiver.borrow_and_update().clone()
 }
 
-fn encode(preview: &Preview) -> Option<Turn> {
-    match tintype_picture::preview(&preview.pixels) {
+fn encode(preview: &Preview, format: Format) -> Option<Turn> {
+    match tintype_picture::preview(&preview.pixels, format) {
         Ok(file) => Some(Turn::Preview { picture: preview.picture, file }),
         Err(error) => {
             tracing::warn!(%error, "a preview could not be encoded");

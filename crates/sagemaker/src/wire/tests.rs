@@ -60,6 +60,7 @@ fn jumpstart_one_prompt() {
         seed: Some(1),
         n: Some(2),
         format: Some(Format::Jpeg),
+        compression: None,
         expires_in: None,
     };
     assert_eq!(invocation.drafts(), [expected]);
