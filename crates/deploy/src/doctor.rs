@@ -101,7 +101,12 @@ impl Aws {
         aws.examine(stack, endpoint, bucket).await
     }
 
-    async fn examine(&self, stack: &StackName, endpoint: Option<&str>, bucket: Option<&str>) -> Vec<Finding> {
+    pub(crate) async fn examine(
+        &self,
+        stack: &StackName,
+        endpoint: Option<&str>,
+        bucket: Option<&str>,
+    ) -> Vec<Finding> {
         let mut findings = vec![Finding::good(Subject::Region, self.region()), self.clock().await];
         let who = self.identity().await;
         findings.push(match &who {

@@ -31,5 +31,8 @@ pub use plan::{Plan, Response, StackName, What};
 pub use price::Estimate;
 pub use stack::{Deployed, Event};
 
+#[cfg(test)]
+mod tests;
+
 /// The CloudFormation template, in YAML.
 pub const TEMPLATE: &str = include_str!("../../../deploy/aws/template.yaml");

@@ -135,9 +135,7 @@ mod tests {
         assert_eq!(unknown.idle_hour, None);
         assert!(unknown.to_string().contains("ml.p9.huge"), "{unknown}");
         assert!(
-            estimate(What::Existing { name: "sd".into(), asynchronous: false })
-                .to_string()
-                .contains("sd costs")
+            estimate(What::Existing { name: "sd".into(), answers: None }).to_string().contains("sd costs")
         );
     }
 }

@@ -1,0 +1,225 @@
+//! Deploying, destroying and diagnosing at somebody who plays AWS.
+
+mod fake;
+
+use fake::{Fake, identity};
+
+use crate::{Answers, Architecture, Aws, AwsError, Deployed, Event, Package, Plan, Response, Verdict, What};
+
+const NOT_THERE: &str = "Stack with id s does not exist";
+
+fn plan() -> Plan {
+    let (what, name) = (What::Inside { folder: false }, "s".parse().expect("a name"));
+    Plan { name, what, response: Response::Stream, concurrency: 10, memory: 512 }
+}
+
+fn package() -> Package {
+    Package { architecture: Architecture::X86_64, zip: b"zip".to_vec(), unzipped: 3 }
+}
+
+async fn deploy(aws: &Aws) -> (Result<Deployed, AwsError>, Vec<String>) {
+    let mut seen = Vec::new();
+    let mut watcher = |event: &Event| seen.push(format!("{} {}", event.resource, event.status));
+    let deployed = aws.deploy(&plan(), package(), &identity(), &mut watcher).await;
+    (deployed, seen)
+}
+
+fn empty_artefacts(fake: Fake) -> Fake {
+    let bucket = artefacts();
+    fake.says(&format!("GET {bucket}?versions"), 200, "<ListVersionsResult/>")
+}
+
+/// The artefact bucket of the stack `s`.
+fn artefacts() -> String {
+    "/tintype-code-123456789012-eu-central-1-043a7187".to_owned()
+}
+
+#[tokio::test]
+async fn a_new_stack_is_created_and_its_events_are_seen_once_the_oldest_first() {
+    let fake = empty_artefacts(Fake::default())
+        .refuses("DescribeStacks", NOT_THERE)
+        .stack("CREATE_IN_PROGRESS")
+        .stack("CREATE_COMPLETE")
+        .result("CreateStack", "<StackId>arn:stack</StackId>")
+        .events(&[("2", "Bucket", "CREATE_IN_PROGRESS", ""), ("1", "s", "CREATE_IN_PROGRESS", "")])
+        .events(&[("3", "Bucket", "CREATE_COMPLETE", ""), ("2", "Bucket", "CREATE_IN_PROGRESS", "")])
+        .says(&format!("HEAD {}", artefacts()), 404, "");
+    let (deployed, seen) = deploy(&fake.play().await).await;
+    let deployed = deployed.expect("deployed");
+    assert_eq!((&*deployed.url, &*deployed.bucket, deployed.changed), ("https://a/api", "pictures", true));
+    assert_eq!(seen, ["s CREATE_IN_PROGRESS", "Bucket CREATE_IN_PROGRESS", "Bucket CREATE_COMPLETE"]);
+    let (asked, bucket) = (fake.asked(), artefacts());
+    let at = |what: &str| {
+        asked.iter().position(|asked| asked == what).unwrap_or_else(|| panic!("{what}: {asked:?}"))
+    };
+    let key = format!("PUT {bucket}/{}", package().key());
+    assert!(at(&format!("PUT {bucket}")) < at(&format!("PUT {bucket}?publicAccessBlock")));
+    assert!(
+        at(&format!("PUT {bucket}?publicAccessBlock")) < at(&key),
+        "closed before there is anything in it"
+    );
+    assert!(at(&key) < at("CreateStack"));
+}
+
+#[tokio::test]
+async fn a_failed_creation_says_which_resources_failed_and_why() {
+    let fake = Fake::default()
+        .refuses("DescribeStacks", NOT_THERE)
+        .stack("ROLLBACK_COMPLETE")
+        .result("CreateStack", "<StackId>arn:stack</StackId>")
+        .events(&[
+            ("2", "Api", "CREATE_FAILED", "Resource creation cancelled"),
+            ("1", "Function", "CREATE_FAILED", "no such quota"),
+        ]);
+    let (failed, _) = deploy(&fake.play().await).await;
+    let Err(AwsError::Stack { status, reasons }) = failed else { panic!("{failed:?}") };
+    assert_eq!((&*status, reasons), ("ROLLBACK_COMPLETE", vec!["Function: no such quota".to_owned()]));
+}
+
+#[tokio::test]
+async fn nothing_to_update_is_success() {
+    let fake = empty_artefacts(Fake::default())
+        .stack("CREATE_COMPLETE")
+        .events(&[("1", "s", "CREATE_COMPLETE", "")])
+        .refuses("UpdateStack", "No updates are to be performed.");
+    let (deployed, seen) = deploy(&fake.play().await).await;
+    assert!(!deployed.expect("deployed").changed);
+    assert!(seen.is_empty(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_update_shows_only_its_own_events() {
+    let fake = empty_artefacts(Fake::default())
+        .stack("CREATE_COMPLETE")
+        .stack("UPDATE_COMPLETE")
+        .events(&[("1", "s", "CREATE_COMPLETE", "")])
+        .events(&[("2", "Function", "UPDATE_COMPLETE", ""), ("1", "s", "CREATE_COMPLETE", "")])
+        .result("UpdateStack", "<StackId>arn:stack</StackId>");
+    let (deployed, seen) = deploy(&fake.play().await).await;
+    assert!(deployed.expect("deployed").changed);
+    assert_eq!(seen, ["Function UPDATE_COMPLETE"]);
+}
+
+#[tokio::test]
+async fn a_stack_that_cannot_be_updated_is_refused_before_anything_is_uploaded() {
+    for (status, busy) in [("ROLLBACK_COMPLETE", false), ("UPDATE_IN_PROGRESS", true)] {
+        let fake = Fake::default().stack(status);
+        let (refused, _) = deploy(&fake.play().await).await;
+        match refused {
+            Err(AwsError::Busy(said)) if busy => assert_eq!(said, status),
+            Err(AwsError::Stuck(said)) if !busy => assert_eq!(said, status),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fake.asked(), ["DescribeStacks"]);
+    }
+}
+
+#[tokio::test]
+async fn somebody_elses_bucket_of_that_name_gets_nothing() {
+    let fake =
+        Fake::default().refuses("DescribeStacks", NOT_THERE).says(&format!("HEAD {}", artefacts()), 403, "");
+    let (refused, _) = deploy(&fake.play().await).await;
+    assert!(matches!(refused, Err(AwsError::Denied { .. })), "{refused:?}");
+    assert!(!fake.asked().iter().any(|asked| asked.starts_with("PUT")), "{:?}", fake.asked());
+}
+
+const RESOURCES: &str = "<StackResources><member><LogicalResourceId>Bucket</LogicalResourceId>\
+    <PhysicalResourceId>pictures</PhysicalResourceId><ResourceType>AWS::S3::Bucket</ResourceType>\
+    <ResourceStatus>CREATE_COMPLETE</ResourceStatus></member></StackResources>";
+const ONE_OBJECT: &str = "<ListVersionsResult><Version><Key>images/a.png</Key><VersionId>null</VersionId>\
+    </Version></ListVersionsResult>";
+const NO_OBJECT: &str = "<ListVersionsResult/>";
+
+#[tokio::test]
+async fn destroying_empties_the_bucket_and_comes_back_if_something_was_put_into_it_meanwhile() {
+    let fake = empty_artefacts(Fake::default())
+        .stack("CREATE_COMPLETE")
+        .stack("DELETE_FAILED")
+        .stack("DELETE_COMPLETE")
+        .events(&[])
+        .result("DescribeStackResources", RESOURCES)
+        .says("GET /pictures?versions", 200, ONE_OBJECT)
+        .says("GET /pictures?versions", 200, NO_OBJECT)
+        .says("GET /pictures?versions", 200, ONE_OBJECT)
+        .says("GET /pictures?versions", 200, NO_OBJECT)
+        .says("POST /pictures?delete", 200, "<DeleteResult/>");
+    let aws = fake.play().await;
+    let remains = aws.remains(&plan().name, &identity()).await.expect("looked");
+    assert_eq!(remains.bucket.as_deref(), Some("pictures"));
+    aws.destroy(&remains, &identity(), &mut |_| ()).await.expect("destroyed");
+    let asked = fake.asked();
+    let times = |what: &str| asked.iter().filter(|asked| *asked == what).count();
+    assert_eq!((times("POST /pictures?delete"), times("DeleteStack")), (2, 2), "{asked:?}");
+    assert_eq!(asked.last(), Some(&format!("DELETE {}", artefacts())), "{asked:?}");
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_nothing_remains() {
+    let fake =
+        Fake::default().refuses("DescribeStacks", NOT_THERE).says(&format!("HEAD {}", artefacts()), 404, "");
+    let remains = fake.play().await.remains(&plan().name, &identity()).await.expect("looked");
+    assert!(remains.is_nothing(), "{remains:?}");
+}
+
+const DESCRIBE: &str = "SageMaker.DescribeEndpoint";
+
+#[tokio::test]
+async fn an_endpoint_says_what_it_is() {
+    let answers = r#"{"OutputConfig":{"S3OutputPath":"s3://b/out/"}}"#;
+    let fake = Fake::default()
+        .says(DESCRIBE, 200, r#"{"EndpointName":"SD","EndpointStatus":"InService"}"#)
+        .says(DESCRIBE, 200, format!(r#"{{"EndpointStatus":"Creating","AsyncInferenceConfig":{answers}}}"#))
+        .says(
+            DESCRIBE,
+            400,
+            r#"{"__type":"ValidationException","message":"Could not find endpoint \"arn:x\"."}"#,
+        )
+        .says(
+            DESCRIBE,
+            400,
+            r#"{"__type":"com.amazon#AccessDeniedException","Message":"User: me is not authorized"}"#,
+        );
+    let aws = fake.play().await;
+    let endpoint = aws.endpoint("sd").await.expect("answered").expect("there");
+    assert!(endpoint.in_service() && endpoint.name == "SD" && endpoint.answers.is_none());
+    let endpoint = aws.endpoint("sd").await.expect("answered").expect("there");
+    assert!(!endpoint.in_service());
+    assert_eq!(endpoint.answers, Some(Answers { successes: "b/out".into(), failures: "b/out".into() }));
+    assert_eq!(aws.endpoint("sd").await.expect("answered"), None);
+    assert!(matches!(aws.endpoint("sd").await, Err(AwsError::Denied { .. })));
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_to_do_about_each() {
+    let fake = Fake::default()
+        .result("GetCallerIdentity", "<Arn>arn:aws:iam::1:user/me</Arn><Account>1</Account>")
+        .stack("ROLLBACK_COMPLETE")
+        .says(DESCRIBE, 200, r#"{"EndpointStatus":"Failed","FailureReason":"no capacity"}"#)
+        .says("HEAD /pictures", 404, "");
+    let aws = fake.play().await;
+    let findings = aws.examine(&plan().name, Some("sd"), Some("pictures")).await;
+    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    let expected = [
+        ("ok    region", "eu-central-1"),
+        ("ok    clock", "of AWS"),
+        ("ok    credentials", "arn:aws:iam::1:user/me"),
+        ("WRONG stack", "tintype destroy"),
+        ("WRONG endpoint", "no capacity"),
+        ("WRONG bucket", "there is no bucket pictures"),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (begins, says)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(begins) && line.contains(says), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn with_credentials_that_do_not_work_nothing_else_is_asked() {
+    let refusal = "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>no</Message></Error></ErrorResponse>";
+    let fake = Fake::default().says("GetCallerIdentity", 403, refusal);
+    let findings = fake.play().await.examine(&plan().name, Some("sd"), None).await;
+    let last = findings.last().expect("findings");
+    assert_eq!(last.verdict, Verdict::Bad);
+    assert!(last.says.contains("aws configure"), "{last}");
+    assert!(!fake.asked().contains(&"DescribeStacks".to_owned()));
+}
