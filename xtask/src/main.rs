@@ -11,6 +11,7 @@ mod bench;
 mod edges;
 mod model;
 mod python;
+mod referees;
 mod shell;
 mod stages;
 
@@ -20,6 +21,8 @@ cargo xtask <command>
   test            everything that must pass before a change lands (what CI runs)
   lint            the quick part of it: format, clippy, docs, dependency rules
   e2e [ARGS]      the end-to-end tests alone; ARGS go to pytest
+  referees [ARGS] what plays AWS, or judges what is made for it: MiniStack, moto, Lambda's emulators, cfn-lint and others;
+                  ARGS go to pytest
   bench engine [FOLDER]
                   seconds per denoising step, decode and text encode, beside diffusers' on the same weights;
                   without FOLDER, Stable Diffusion 2.1-base's architecture with random weights
@@ -47,6 +50,7 @@ fn run() -> Result<()> {
         ["test"] => stages::test(),
         ["lint"] => stages::lint(),
         ["e2e", rest @ ..] => stages::end_to_end(rest),
+        ["referees", rest @ ..] => referees::referees(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
         ["bench", "service", rest @ ..] => bench::service(rest),
         ["model", "eval", rest @ ..] => model::eval(rest),

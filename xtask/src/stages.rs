@@ -118,7 +118,7 @@ fn pytest(venv: &Venv, arguments: &[&str]) -> Result<()> {
 }
 
 /// The binary that `cargo build --release` makes; it stands beside this program, which cargo built the same way.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("this program has no path")?;
     Ok(own.with_file_name("tintype"))
 }

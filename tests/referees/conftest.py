@@ -1,0 +1,131 @@
+"""Fixtures: the binary, and what plays AWS on free ports of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 60
+"""How long a server may take to listen; a busy machine needs longer than the second or two it takes."""
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "deploy/aws/template.yaml"
+
+
+@pytest.fixture(scope="session")
+def tintype() -> str:
+    """The path of the binary under test; `cargo xtask referees` sets it."""
+    return os.environ["TINTYPE_BIN"]
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that would configure tintype or an AWS client."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("TINTYPE_", "AWS_"))}
+
+
+def own_program(name: str) -> str:
+    """A program of the environment that these tests run in."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: these servers do not say which one they took if they are given none."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@dataclass
+class Service:
+    """A server that plays AWS."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def listening(command: list[str], port: int, environment: dict[str, str], log: Path) -> Service:
+    """Starts a server and waits until it listens."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
+        )
+    service = Service(process, f"http://127.0.0.1:{port}", log)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return service
+        except OSError:
+            time.sleep(0.1)
+    service.stop()
+    raise AssertionError(f"{command[0]} did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def aws_environment(clean_environment: dict[str, str]) -> Callable[..., dict[str, str]]:
+    """What an AWS client is told: `aws_environment(AWS_ENDPOINT_URL=…)`."""
+
+    def told(**more: str) -> dict[str, str]:
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+        nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        return clean_environment | credentials | nowhere | {"AWS_EC2_METADATA_DISABLED": "true"} | more
+
+    return told
+
+
+@pytest.fixture(scope="session")
+def start_ministack(
+    tmp_path_factory: pytest.TempPathFactory, aws_environment: Callable[..., dict[str, str]]
+) -> Iterator[Callable[..., Service]]:
+    """Starts MiniStack, which runs functions as processes of its own; they see `more` in their environment."""
+    started: list[Service] = []
+
+    def start(**more: str) -> Service:
+        port = free_port()
+        own = {
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "EDGE_PORT": str(port),
+            "LAMBDA_EXECUTOR": "local",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        }
+        log = tmp_path_factory.mktemp("ministack") / "log"
+        service = listening([os.environ["TINTYPE_MINISTACK"]], port, aws_environment(**own, **more), log)
+        started.append(service)
+        return service
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
+    """moto as a server."""
+    port = free_port()
+    command = [own_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    service = listening(command, port, clean_environment, tmp_path_factory.mktemp("moto") / "log")
+    yield service
+    service.stop()
