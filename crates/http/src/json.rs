@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 use tintype_core::violation::{Violation, ViolationKind};
@@ -18,7 +18,7 @@ use crate::problem::Problem;
 /// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.
 pub(crate) const MAX_BODY: usize = 64 << 10;
 /// A client that has not sent its body by then holds a connection open for nothing.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The members of a JSON object as they were sent: in order, and twice if one was sent twice.
 #[derive(Debug)]
@@ -36,7 +36,11 @@ impl Members {
     }
 }
 
-fn read(field: &Field, value: Json) -> Result<Value, Violation> {
+/// A parameter's value.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read(field: &Field, value: Json) -> Result<Value, Violation> {
     let read = match (field.kind, value) {
         (Kind::Format, Json::String(text)) if text.is_empty() => {
             return Err(Violation::new(field.name, ViolationKind::Empty));
@@ -67,10 +71,7 @@ impl FromRequest<App> for Members {
             return Err(Problem::NotJson);
         }
         let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
-        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
-            _ => Problem::Malformed("it broke off before its end".into()),
-        })?;
+        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| Problem::unread(&error))?;
         serde_json::from_slice(&body).map_err(|error| Problem::Malformed(error.to_string()))
     }
 }

@@ -15,6 +15,7 @@ mod idempotency;
 mod images;
 mod json;
 mod keys;
+mod openai;
 mod prefer;
 mod problem;
 mod query;
@@ -22,6 +23,7 @@ mod ratelimit;
 mod request_id;
 mod reserved;
 mod resource;
+mod sagemaker;
 mod submit;
 mod usage;
 
@@ -32,10 +34,14 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, handler::Handler};
+use time::OffsetDateTime;
 use tintype_service::Service;
 
+pub use envelope::answer_too_large;
 pub use host::HostPolicy;
+pub use openai::{Alias, BadAlias};
 pub use reserved::RESERVED;
+pub use sagemaker::{Buckets, RuntimeApi, container};
 
 use problem::Problem;
 
@@ -52,6 +58,8 @@ pub struct HttpSettings {
     /// What absolute links to this API begin with: `https://host`, or `https://host/stage` where something before us takes a
     /// part of the path away. No slash at the end.
     pub origin: String,
+    /// Names of other people's models under which OpenAI's clients get this one.
+    pub aliases: Vec<Alias>,
 }
 
 /// What every handler can reach.
@@ -64,14 +72,33 @@ pub(crate) struct App {
     behind_loopback: bool,
     /// What absolute links begin with.
     origin: Arc<str>,
+    aliases: Arc<[Alias]>,
+    /// When this began.
+    since: OffsetDateTime,
 }
 
 /// The whole API.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
-    let HttpSettings { get_enabled, hosts, time_budget, origin } = settings;
+    with_routes(service, settings, Router::new())
+}
+
+/// The whole API, and SageMaker's Runtime API's paths beside it.
+pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtime: RuntimeApi) -> Router {
+    with_routes(service, settings, sagemaker::routes(runtime))
+}
+
+fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>) -> Router {
+    let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
     let behind_loopback = matches!(hosts, HostPolicy::Loopback { .. });
-    let origin = Arc::from(origin);
-    let app = App { service: service.clone(), get_enabled, time_budget, behind_loopback, origin };
+    let app = App {
+        service: service.clone(),
+        get_enabled,
+        time_budget,
+        behind_loopback,
+        origin: Arc::from(origin),
+        aliases: Arc::from(aliases),
+        since: OffsetDateTime::now_utc(),
+    };
     Router::new()
         .route("/", get_only(generate::root))
         .route("/generate", get_only(generate::generate))
@@ -86,6 +113,8 @@ pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
         .route("/metrics", reading(get(usage::metrics)))
         .route("/healthz", reading(get(health::healthz)))
         .route("/readyz", reading(get(health::readyz)))
+        .merge(openai::routes())
+        .merge(more)
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))

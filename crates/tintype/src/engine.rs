@@ -6,42 +6,70 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use tintype_core::engine::Engine;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
+use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, InBucket, SageMakerEngine};
 
-use crate::config::{Device, Model, ModelChoice};
+use crate::config::{Device, Endpoint, Model, ModelChoice};
 
-/// Loads the model. It blocks for seconds, or a minute for a large one.
+/// Loads the model, for seconds, or a minute if it is a large one; or makes ready to call an endpoint's, whose results are
+/// looked for in `results` if it is asynchronous.
 ///
 /// # Errors
-/// When there is no such model, a file of it is missing or malformed, or the device is not there.
-pub(crate) fn load(settings: &Model) -> Result<Arc<dyn Engine>> {
-    let (name, files) = find(settings)?;
-    let options = EngineOptions { device: device(settings.device), threads: settings.threads };
-    let engine = DiffusionEngine::load(&name, files, options)
-        .with_context(|| format!("the model `{name}` could not be loaded"))?;
-    Ok(Arc::new(engine))
-}
-
-/// The model's name and its files.
-fn find(settings: &Model) -> Result<(String, ModelFiles)> {
+/// When there is no such model, a file of it is missing or malformed, or the device is not there; when the endpoint's settings
+/// make no sense.
+pub(crate) fn load(settings: &Model, results: impl FnOnce() -> Result<InBucket>) -> Result<Arc<dyn Engine>> {
     match &settings.choice {
-        ModelChoice::Builtin => builtin(),
-        ModelChoice::Folder(folder) => Ok((folder_name(folder), ModelFiles::folder(folder)?)),
+        ModelChoice::Builtin => local(settings, "emoji", builtin()?),
+        ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
         ModelChoice::Hub(name) => {
             let Some(cache) = &settings.hub_cache else {
                 bail!("there is no home folder to look for the Hugging Face cache in; set `hub_cache`");
             };
-            Ok((name.clone(), ModelFiles::folder(hub::find(cache, name)?)?))
+            local(settings, name, ModelFiles::folder(hub::find(cache, name)?)?)
         }
+        ModelChoice::Endpoint(name) => endpoint(name, &settings.endpoint, results),
     }
 }
 
+fn local(settings: &Model, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
+    let options = EngineOptions { device: device(settings.device), threads: settings.threads };
+    let engine = DiffusionEngine::load(name, files, options)
+        .with_context(|| format!("the model `{name}` could not be loaded"))?;
+    Ok(Arc::new(engine))
+}
+
+/// An engine that calls this endpoint. No call is made, and no credentials are looked for, before the first picture.
+fn endpoint(
+    name: &str,
+    how: &Endpoint,
+    results: impl FnOnce() -> Result<InBucket>,
+) -> Result<Arc<dyn Engine>> {
+    let model = tintype_core::engine::Model {
+        name: name.to_owned(),
+        width: how.size,
+        height: how.size,
+        steps: how.steps,
+        // What both JumpStart and diffusers take if nothing is said.
+        guidance: 7.5,
+    };
+    let mut settings = EndpointSettings::new(name, model);
+    settings.endpoint.dialect = how.dialect;
+    settings.endpoint.custom_attributes = how.attributes.clone();
+    settings.endpoint.inference_component = how.component.clone();
+    settings.slots = how.slots;
+    if how.asynchronous {
+        let engine = AsyncEngine::new(settings, AsyncSettings::default(), Arc::new(results()?))?;
+        return Ok(Arc::new(engine));
+    }
+    Ok(Arc::new(SageMakerEngine::new(settings)?))
+}
+
 #[cfg(feature = "builtin")]
-fn builtin() -> Result<(String, ModelFiles)> {
-    Ok(("emoji".to_owned(), ModelFiles::embedded(tintype_emoji::FILES)?))
+fn builtin() -> Result<ModelFiles> {
+    Ok(ModelFiles::embedded(tintype_emoji::FILES)?)
 }
 
 #[cfg(not(feature = "builtin"))]
-fn builtin() -> Result<(String, ModelFiles)> {
+fn builtin() -> Result<ModelFiles> {
     bail!("this program was built without its model; name one with `--model FOLDER` or `--model ORG/NAME`")
 }
 

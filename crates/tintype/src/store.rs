@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tintype_core::store::ObjectStore;
+use tintype_sagemaker::remote::InBucket;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 use crate::config::{self, Config, StoreChoice};
 
 /// The bucket that the embedded store keeps pictures in.
-const BUCKET: &str = "tintype";
+pub(crate) const BUCKET: &str = "tintype";
 
 /// Where the pictures go.
 #[derive(Clone)]
@@ -27,6 +28,14 @@ impl Store {
             Self::Embedded(embedded) => embedded.store(),
             Self::S3(store) => store.clone(),
         }
+    }
+}
+
+/// The store as an asynchronous endpoint knows it, which leaves its results there.
+pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> InBucket {
+    match &config.store.choice {
+        StoreChoice::Embedded => InBucket::new(store, BUCKET, ""),
+        StoreChoice::S3 { bucket, prefix } => InBucket::new(store, bucket, prefix),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which status an error has.
 
 use axum::http::StatusCode as S;
+use tintype_sagemaker::wire::InvocationError;
 use tintype_service::ServiceError as E;
 use tintype_service::ledger;
 use tintype_service::ledger::job::Reason;
@@ -43,11 +44,25 @@ impl Problem {
             Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "This takes JSON"),
             Self::TooSlow => kind(S::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
             Self::TooLarge => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::AnswerTooLarge => {
+                kind(S::PAYLOAD_TOO_LARGE, "answer-too-large", "The answer is too large to be handed over")
+            }
             Self::Malformed(_) => kind(S::BAD_REQUEST, "malformed-json", "The body is no JSON object"),
+            Self::Invocation(InvocationError::UnsupportedContentType) => kind(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-content-type",
+                "This takes JSON or a prompt as text",
+            ),
+            Self::Invocation(InvocationError::NotAcceptable) => {
+                kind(S::NOT_ACCEPTABLE, "not-acceptable", "The answer is JSON")
+            }
+            Self::Invocation(_) => kind(S::BAD_REQUEST, "malformed-invocation", "The body cannot be read"),
             Self::IdempotencyKey => {
                 kind(S::BAD_REQUEST, "invalid-idempotency-key", "The idempotency key is not valid")
             }
             Self::NotYet(_) => NO_PICTURES,
+            Self::OnItsWay(_) => kind(S::SERVICE_UNAVAILABLE, "on-its-way", "The pictures are being made"),
+            Self::UnknownModel(_) => kind(S::NOT_FOUND, "unknown-model", "There is no such model"),
             Self::Broken => INTERNAL,
         }
     }

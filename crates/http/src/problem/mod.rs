@@ -6,17 +6,21 @@
 
 mod document;
 mod kinds;
+mod openai;
+mod runtime;
 mod words;
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
 use tintype_core::violation::Violation;
+use tintype_sagemaker::wire::InvocationError;
 use tintype_service::ServiceError;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::limits::{Limit, Refused};
@@ -57,12 +61,20 @@ pub(crate) enum Problem {
     TooSlow,
     /// The body is larger than any request can be.
     TooLarge,
+    /// The answer is larger than whatever runs this server can hand over.
+    AnswerTooLarge,
     /// The body is no JSON object, for this reason.
     Malformed(String),
+    /// What SageMaker's dialects have against it.
+    Invocation(InvocationError),
     /// The idempotency key is none.
     IdempotencyKey,
     /// The job has no pictures yet.
     NotYet(JobId),
+    /// The job has no pictures yet, and its client cannot be told to come for them otherwise.
+    OnItsWay(JobId),
+    /// There is no model of this name.
+    UnknownModel(String),
     /// A handler panicked, or came upon what cannot be.
     Broken,
 }
@@ -79,7 +91,24 @@ impl From<Vec<Violation>> for Problem {
     }
 }
 
+impl From<InvocationError> for Problem {
+    fn from(error: InvocationError) -> Self {
+        match error {
+            InvocationError::Field(violation) => vec![violation].into(),
+            other => Self::Invocation(other),
+        }
+    }
+}
+
 impl Problem {
+    /// The body did not arrive whole.
+    pub(crate) fn unread(error: &BytesRejection) -> Self {
+        match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::Malformed("it broke off before its end".into()),
+        }
+    }
+
     /// What the service said, if it was the service.
     fn error(&self) -> Option<&ServiceError> {
         match self {
@@ -119,7 +148,7 @@ impl Problem {
             Some(ServiceError::Failed(failure)) => failure.said.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
             Some(ServiceError::Ledger(error)) => kinds::passes(error).then_some(SOON),
-            _ => matches!(self, Self::NotYet(_)).then_some(SHORTLY),
+            _ => matches!(self, Self::NotYet(_) | Self::OnItsWay(_)).then_some(SHORTLY),
         }
     }
 }

@@ -5,6 +5,7 @@ use tintype_service::ledger::limits::{Limit, Refused, Retry};
 use tintype_service::{KeyFault, ServiceError as E};
 
 use super::{Problem, seconds};
+use crate::fields::NAME_CHARS;
 use crate::json::MAX_BODY;
 
 impl Problem {
@@ -28,9 +29,21 @@ impl Problem {
             Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
             Self::TooSlow => "Send it again, and faster.".into(),
             Self::TooLarge => format!("It may have {MAX_BODY} bytes at the most."),
+            Self::AnswerTooLarge => {
+                "The pictures are made, but their files are larger than a function may answer with. Ask for links to them."
+                    .into()
+            }
             Self::Malformed(why) => format!("It cannot be read: {why}."),
+            Self::Invocation(error) => format!("In this request {error}."),
             Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
             Self::NotYet(_) => "The job has not ended yet.".into(),
+            Self::OnItsWay(id) => {
+                format!("They are still being made, and will be: send the same request again, or read /v1/images/{id}.")
+            }
+            Self::UnknownModel(name) => {
+                let name: String = name.chars().take(NAME_CHARS).collect();
+                format!("The model `{name}` does not exist here. GET /v1/models lists what does.")
+            }
             Self::Broken => INTERNAL.into(),
         }
     }

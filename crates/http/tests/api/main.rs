@@ -14,6 +14,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod refusals;
+mod sagemaker;
 mod sockets;
 mod usage;
 mod violations;
@@ -174,5 +175,6 @@ impl Answer {
 }
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
-    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned() }
+    let aliases = ["gpt-image-*", "dall-e-*"].map(|alias| alias.parse().expect("an alias")).to_vec();
+    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned(), aliases }
 }

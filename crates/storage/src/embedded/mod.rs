@@ -90,6 +90,8 @@ pub struct Embedded {
     keys: AccessKeys,
     disk: Arc<Disk>,
     store: Arc<Direct>,
+    /// Signs links for the public URL.
+    signing: aws_sdk_s3::Client,
     service: S3Http,
 }
 
@@ -126,11 +128,13 @@ impl Embedded {
         let disk = Arc::new(disk);
         let endpoint = public_url.trim_end_matches('/');
         let signing = addressed(given(&keys.id, &keys.secret, None), Some(endpoint)).build();
-        let signer = Signer::lasting(aws_sdk_s3::Client::from_conf(signing), bucket.clone());
+        let signing = aws_sdk_s3::Client::from_conf(signing);
+        let signer = Signer::lasting(signing.clone(), bucket.clone());
         let inner = s3::service(Arc::clone(&disk), Arc::clone(&hosts), &keys, bucket);
         Ok(Self {
             keys,
             store: Arc::new(Direct { disk: Arc::clone(&disk), bucket: default, signer }),
+            signing,
             service: S3Http { inner, hosts, proxied },
             disk,
         })
@@ -139,6 +143,13 @@ impl Embedded {
     /// The default bucket as a store. Links are signed for the public URL.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store) as Arc<dyn ObjectStore>
+    }
+
+    /// Another bucket as a store, if there is one of this name.
+    pub fn bucket(&self, name: &str) -> Option<Arc<dyn ObjectStore>> {
+        let bucket = self.disk.bucket(name).ok()?;
+        let signer = Signer::lasting(self.signing.clone(), name.to_owned());
+        Some(Arc::new(Direct { disk: Arc::clone(&self.disk), bucket, signer }))
     }
 
     /// The S3 API, for hyper and axum.

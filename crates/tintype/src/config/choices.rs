@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
+use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Where the model comes from.
@@ -17,6 +18,8 @@ pub(crate) enum ModelChoice {
     Folder(PathBuf),
     /// A model of the Hugging Face hub, found in its cache.
     Hub(String),
+    /// Whatever this SageMaker endpoint has.
+    Endpoint(String),
 }
 
 /// Where the pictures go.
@@ -73,18 +76,50 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// `builtin`, a folder (anything that is one, or that looks like a path), or `ORG/NAME`.
+/// `builtin`, a folder (anything that is one, or that looks like a path), `ORG/NAME`, or `sagemaker:ENDPOINT`.
 pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
     let path = Path::new(text);
     if text == "builtin" {
         Ok(ModelChoice::Builtin)
+    } else if let Some(endpoint) = text.strip_prefix("sagemaker:") {
+        Ok(ModelChoice::Endpoint(endpoint.to_owned()))
     } else if path.is_dir() || path.is_absolute() || text.starts_with('.') {
         Ok(ModelChoice::Folder(path.to_owned()))
     } else if tintype_diffusion::hub::is_name(text) {
         Ok(ModelChoice::Hub(text.to_owned()))
     } else {
-        Err("`builtin`, a folder that exists, or ORG/NAME".to_owned())
+        Err("`builtin`, a folder that exists, ORG/NAME, or sagemaker:ENDPOINT".to_owned())
     }
+}
+
+/// `jumpstart` or `sdxl`.
+pub(crate) fn dialect(text: &str) -> Result<Dialect, String> {
+    match text {
+        "jumpstart" => Ok(Dialect::JumpStart),
+        "sdxl" => Ok(Dialect::Sdxl),
+        _ => Err("jumpstart or sdxl".to_owned()),
+    }
+}
+
+/// A side length that a request may have.
+pub(crate) fn side(text: &str) -> Result<u32, String> {
+    let side = text.parse().ok().filter(|side| (64..=4096).contains(side) && side % 8 == 0);
+    side.ok_or_else(|| "a multiple of 8 between 64 and 4096".to_owned())
+}
+
+/// A number of steps that a request may have.
+pub(crate) fn steps(text: &str) -> Result<u32, String> {
+    between(text, 1, 150)
+}
+
+/// How much a remote engine is given at a time.
+pub(crate) fn slots(text: &str) -> Result<usize, String> {
+    between(text, 1, 1_000).map(|slots| slots as usize)
+}
+
+fn between(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("a whole number between {least} and {most}"))
 }
 
 /// `embedded` or `s3://BUCKET/PREFIX`.
@@ -208,6 +243,7 @@ mod tests {
         assert_eq!(model("builtin"), Ok(ModelChoice::Builtin));
         assert_eq!(model(path), Ok(ModelChoice::Folder(path.into())));
         assert_eq!(model("./absent"), Ok(ModelChoice::Folder("./absent".into())));
+        assert_eq!(model("sagemaker:sd-21"), Ok(ModelChoice::Endpoint("sd-21".into())));
         assert_eq!(model("stabilityai/sd-turbo"), Ok(ModelChoice::Hub("stabilityai/sd-turbo".into())));
         for text in ["", "sd-turbo", "a/b/c"] {
             assert!(model(text).is_err(), "{text}");

@@ -23,7 +23,7 @@ pub(crate) struct KeepingFlags(pub(crate) Flags);
 const FILE: &str = "config";
 
 fn runs_a_model(setting: &Setting) -> bool {
-    matches!(setting.heading, "Model" | "Client" | "Log")
+    matches!(setting.heading, "Model" | "SageMaker endpoint" | "Client" | "Log")
 }
 
 fn keeps(setting: &Setting) -> bool {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use toml::{Table, Value};
 
+use super::container;
 use super::environment::Environment;
 use super::schema::{Setting, settings};
 
@@ -88,6 +89,13 @@ impl Layers {
         layers.environment(environment)?;
         for (key, text) in &flags.values {
             layers.set(key, text.clone(), |setting| Source::Flag(setting.flag()))?;
+        }
+        if layers.get("sagemaker").text == "true" {
+            for (key, text) in container::defaults(environment) {
+                if !layers.is_set(key) {
+                    layers.set(key, text, |_| Source::Default)?;
+                }
+            }
         }
         Ok(layers)
     }

@@ -1,6 +1,7 @@
 //! Settings: defaults file, `tintype.toml`, environment, flags; each value knows where it came from.
 
 mod choices;
+mod container;
 mod environment;
 mod flags;
 mod layers;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result};
 use tintype_core::secret::Secret;
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
+use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
@@ -52,6 +54,8 @@ pub(crate) struct Serving {
     pub(crate) public_url: Option<String>,
     /// Serve anyone, also beyond loopback.
     pub(crate) allow_anonymous: bool,
+    /// Be the container of a SageMaker endpoint.
+    pub(crate) sagemaker: bool,
     /// Refuse pictures by GET.
     pub(crate) no_get: bool,
     /// How long work goes on that nobody waits for.
@@ -88,6 +92,27 @@ pub(crate) struct Model {
     pub(crate) threads: Option<usize>,
     /// The hub's cache folder.
     pub(crate) hub_cache: Option<PathBuf>,
+    /// How a SageMaker endpoint is called.
+    pub(crate) endpoint: Endpoint,
+}
+
+/// How a SageMaker endpoint is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// It leaves its results in the store.
+    pub(crate) asynchronous: bool,
+    /// What its model understands.
+    pub(crate) dialect: Dialect,
+    /// What is sent along with every call.
+    pub(crate) attributes: Option<String>,
+    /// The component that is called.
+    pub(crate) component: Option<String>,
+    /// Width and height that its model is best at.
+    pub(crate) size: u32,
+    /// Steps if the client does not say.
+    pub(crate) steps: u32,
+    /// Calls at the same time.
+    pub(crate) slots: usize,
 }
 
 /// Where pictures are kept.
@@ -172,6 +197,7 @@ impl Config {
             listen: layers.read("listen", choices::address)?,
             public_url: layers.read_optional("public_url", choices::origin)?,
             allow_anonymous: layers.read("allow_anonymous", units::switch)?,
+            sagemaker: layers.read("sagemaker", units::switch)?,
             no_get: layers.read("no_get", units::switch)?,
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
@@ -184,6 +210,15 @@ impl Config {
             device: layers.read("device", choices::device)?,
             threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),
             hub_cache: hub_cache.or_else(|| environment.hub_cache.clone()),
+            endpoint: Endpoint {
+                asynchronous: layers.read("sagemaker_async", units::switch)?,
+                dialect: layers.read("sagemaker_dialect", choices::dialect)?,
+                attributes: layers.read_optional("sagemaker_attributes", text)?,
+                component: layers.read_optional("sagemaker_component", text)?,
+                size: layers.read("sagemaker_size", choices::side)?,
+                steps: layers.read("sagemaker_steps", choices::steps)?,
+                slots: layers.read("sagemaker_slots", choices::slots)?,
+            },
         };
         let store = Store {
             data_dir: layers.read("data_dir", choices::folder)?,

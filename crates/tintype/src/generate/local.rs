@@ -22,7 +22,11 @@ use crate::output::Usage;
 /// When the request makes no sense, or the model cannot be loaded or fails.
 pub(super) fn make(settings: &Model, what: &What) -> Result<Vec<Made>> {
     let bar = Arc::new(Bar::new(!what.json, "loading the model"));
-    let engine = engine::load(settings)?;
+    let engine = engine::load(settings, || {
+        bail!(
+            "an asynchronous endpoint leaves its results in a store, and `generate` has none: use `tintype serve`"
+        )
+    })?;
     let model = engine.model().clone();
     // On one's own machine there is no limit but the machine.
     let limits = Limits { max_pixels: u64::MAX, max_work: u64::MAX };

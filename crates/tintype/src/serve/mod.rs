@@ -16,11 +16,14 @@ use axum::Router;
 use axum::http::uri::Authority;
 use time::OffsetDateTime;
 use tintype_core::engine::Engine;
-use tintype_http::{HostPolicy, HttpSettings};
+use tintype_core::store::ObjectStore;
+use tintype_http::{HostPolicy, HttpSettings, RuntimeApi};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
+use tintype_sagemaker::sigv4::AccessKeys;
 use tintype_service::{Anonymous, Service, ServiceSettings, unpriced};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -42,10 +45,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub(crate) fn run(config: Config) -> Result<()> {
     logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let model = config.model.clone();
+    let wanted = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
-        let (server, loaded) = start(&config, move || engine::load(&model)).await?;
+        let (server, loaded) = start(&config, move |objects| {
+            engine::load(&wanted.model, || Ok(store::results(&wanted, objects)))
+        })
+        .await?;
         let ready = async {
             loaded.await.context("the thread that loaded the model ended early")??;
             output::line(&server.ready_line)
@@ -94,7 +100,7 @@ impl Running {
 /// When the address or the store is not to be had.
 pub(crate) async fn start(
     config: &Config,
-    load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
+    load: impl FnOnce(Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Result<(Running, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
     // With a ledger that others share, so are its jobs.
@@ -110,27 +116,61 @@ pub(crate) async fn start(
     ready::warn_of_links(config, address, &url);
     let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
-    let api = tintype_http::router(service.clone(), http_settings(&config.serving, (address, &url)));
+    let runtime_api = runtime_api(config, &store);
+    let api = api(&service, http_settings(&config.serving, (address, &url)), (config, runtime_api.clone()));
     sweep::start(&store, config.store.keep, config.store.keep_bytes);
 
     let (done, loaded) = oneshot::channel();
-    let loading = service.clone();
+    let (loading, objects, runtime) = (service.clone(), store.objects(), Handle::current());
     std::thread::Builder::new().name("load-model".to_owned()).spawn(move || {
         // The receiver is gone only when the server is stopping.
-        let _ = done.send(load().map(|engine| loading.engine_ready(engine)));
+        let _ = done.send(load(objects).map(|engine| {
+            loading.engine_ready(engine);
+            if let Some(api) = runtime_api {
+                runtime.block_on(api.resume(&loading));
+            }
+        }));
     })?;
 
     let ready_line = ready::line(&url, &config.store, !config.serving.no_get);
-    let connections = Connections::accept(listener, dispatch(store, api));
+    let embedded = match store {
+        // A container's clients know nothing of a store.
+        Store::Embedded(embedded) if !config.serving.sagemaker => Some(embedded),
+        Store::Embedded(_) | Store::S3(_) => None,
+    };
+    let connections = Connections::accept(listener, Dispatch::new(api, embedded));
     let grace = config.serving.grace;
     Ok((Running { ready_line, service, connections, grace, _lock: lock }, loaded))
 }
 
-fn dispatch(store: Store, api: Router) -> Dispatch {
-    match store {
-        Store::Embedded(embedded) => Dispatch::new(api, Some(embedded)),
-        Store::S3(_) => Dispatch::new(api, None),
+/// What is served: a SageMaker container's two routes, or the whole API.
+fn api(
+    service: &Arc<Service>,
+    settings: HttpSettings,
+    (config, runtime_api): (&Config, Option<RuntimeApi>),
+) -> Router {
+    match runtime_api {
+        _ if config.serving.sagemaker => tintype_http::container(service.clone()),
+        Some(runtime_api) => tintype_http::router_with_runtime(service.clone(), settings, runtime_api),
+        None => tintype_http::router(service.clone(), settings),
     }
+}
+
+/// SageMaker's Runtime API needs keys to sign with, and those are the embedded store's.
+fn runtime_api(config: &Config, store: &Store) -> Option<RuntimeApi> {
+    let Store::Embedded(embedded) = store else { return None };
+    if config.serving.sagemaker {
+        return None;
+    }
+    let keys =
+        AccessKeys { id: embedded.access_key_id().to_owned(), secret: embedded.secret_access_key().clone() };
+    let buckets = embedded.clone();
+    Some(RuntimeApi {
+        keys,
+        bucket: store::BUCKET.to_owned(),
+        store: embedded.store(),
+        buckets: Arc::new(move |name| buckets.bucket(name)),
+    })
 }
 
 /// Whether requests without a key are served: to this machine alone, or because the operator said so. A public URL means that
@@ -177,7 +217,8 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: Anonymous) 
     Ok(())
 }
 
-fn service_settings(config: &Config) -> ServiceSettings {
+/// What both servers and functions do.
+pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
     let Limits { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
     ServiceSettings {
         queue,

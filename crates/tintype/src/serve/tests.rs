@@ -41,7 +41,7 @@ async fn start_with(
     load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Fixture {
     let folder = tempfile::tempdir().expect("a folder");
-    let (running, loaded) = start(&config(&folder, more), load).await.expect("it starts");
+    let (running, loaded) = start(&config(&folder, more), |_| load()).await.expect("it starts");
     let url =
         running.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
     let url = format!("http://{url}");
@@ -160,7 +160,7 @@ async fn get_can_be_turned_off() {
     assert!(!server.running.ready_line.contains("prompt="), "{}", server.running.ready_line);
 }
 
-fn never() -> Result<Arc<dyn Engine>> {
+fn never(_: Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> {
     anyhow::bail!("nobody asks for a picture")
 }
 
@@ -200,7 +200,7 @@ async fn strangers_need_a_key() {
     let made =
         ledger::sqlite(&config).await.expect("a ledger").create_key(new, OffsetDateTime::now_utc()).await;
     let (key, _) = made.expect("a key");
-    let load = || -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
+    let load = |_| -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
     let (running, loaded) = start(&config, load).await.expect("it starts");
     loaded.await.expect("an outcome").expect("it loads");
     let port = running.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());

@@ -1,0 +1,48 @@
+//! What SageMaker asks of a model container: `GET /ping` and `POST /invocations`, and nothing else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tintype_sagemaker::wire::{JSON, MAX_BODY};
+use tintype_service::{Readiness, Service};
+
+use super::make::{self, Manner};
+use crate::envelope;
+use crate::problem::Problem;
+
+/// The API of a model container. It serves anybody: in SageMaker only the endpoint reaches it.
+pub fn container(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/ping", get(ping).fallback(async || Problem::MethodNotAllowed("GET, HEAD")))
+        .route("/invocations", post(invoke).fallback(async || Problem::MethodNotAllowed("POST")))
+        .fallback(async || Problem::NotFound)
+        .with_state(service.clone())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(service, envelope::envelope))
+}
+
+/// 200 without a body once requests are taken, 503 until then and afterwards.
+async fn ping(State(service): State<Arc<Service>>) -> StatusCode {
+    match service.readiness() {
+        Readiness::Ready => StatusCode::OK,
+        Readiness::Loading | Readiness::Failed | Readiness::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn invoke(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|error| Problem::unread(&error))?;
+    let answer = make::answer(&service, make::types(&headers), &body, Manner::Waiting).await?;
+    Ok(([(CONTENT_TYPE, JSON)], answer).into_response())
+}
