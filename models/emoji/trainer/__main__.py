@@ -16,9 +16,12 @@ def main() -> None:
     vae_command.add_argument("--minutes", type=float, required=True)
     vae_command.add_argument("--crop", type=int, choices=(64, 128), default=64)
     commands.add_parser("tokenizer", help="learn the vocabulary")
-    commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
+    latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
+    latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
     denoiser_command = commands.add_parser("train", help="train or resume denoiser and text encoder")
     denoiser_command.add_argument("--minutes", type=float, required=True)
+    denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
+    denoiser_command.add_argument("--batch", type=int, help="if not the preset's own")
     export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
     export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
     commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
@@ -54,11 +57,13 @@ def main() -> None:
         case "latents":
             from . import export, latents
 
-            latents.cache(preset, export.averaged_vae(preset))
+            latents.cache(preset, export.averaged_vae(preset), arguments.side or preset.picture)
         case "train":
             from . import denoiser
 
-            denoiser.train(preset, arguments.minutes)
+            denoiser.train(
+                preset, arguments.minutes, arguments.side or preset.picture, arguments.batch or preset.batch
+            )
         case "export":
             from . import export
 

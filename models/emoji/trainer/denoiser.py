@@ -118,11 +118,15 @@ def _initial(preset: Preset, vocabulary: int) -> Model:
     return model
 
 
-def train(preset: Preset, minutes: float, seed: int = 2) -> None:
-    """Trains for so many minutes from the checkpoint, else the shipped weights, else from nothing."""
+def train(preset: Preset, minutes: float, side: int, batch: int, seed: int = 2) -> None:
+    """Trains for so many minutes from the checkpoint, else the shipped weights, else from nothing.
+
+    Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
+    words mean and what things look like, and from the full ones what is missing then.
+    """
     configure(seed)
     items, _ = fetch.load()
-    latents, pieces = Latents(preset), tokenizer.load()
+    latents, pieces = Latents(preset, side), tokenizer.load()
     name = f"{preset.name}-denoiser"
     model, step = _initial(preset, len(pieces)), 0
     state = restore(name)
@@ -141,12 +145,12 @@ def train(preset: Preset, minutes: float, seed: int = 2) -> None:
 
     window, saved = Window(), budget.elapsed
     while not budget.spent:
-        clean, rows = latents.draw(rng, preset.batch)
+        clean, rows = latents.draw(rng, batch)
         texts = [
             "" if rng.random() < DROPPED_CAPTIONS else caption(rng, latents.of(items, r), int(latents.backgrounds[r]))
             for r in rows
         ]
-        loss = objective(model, clean, torch.randn_like(clean), _levels(rng, preset.batch), _tokens(pieces, texts))
+        loss = objective(model, clean, torch.randn_like(clean), _levels(rng, batch), _tokens(pieces, texts))
         loss.backward()
         optimisers.step(budget.factor())
         average.update(model)
@@ -154,7 +158,7 @@ def train(preset: Preset, minutes: float, seed: int = 2) -> None:
         window.add(loss.item())
         if step % 50 == 0:
             mean, seconds = window.read()
-            rate = preset.batch / seconds
+            rate = batch / seconds
             record(name, step=step, loss=mean, samples_per_second=rate, minutes=budget.elapsed / 60)
         if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
             held_out = _held_out(average.module, objective, latents, items, pieces)

@@ -10,7 +10,7 @@ from transformers import CLIPTokenizer
 
 from . import goldens, tokenizer, vae
 from .denoiser import Model, scheduler
-from .latents import Latents, path
+from .latents import scaling_factor
 from .loop import restore
 from .paths import WEIGHTS
 from .preset import GUIDANCE, STEPS, Preset
@@ -36,8 +36,8 @@ def pipeline(preset: Preset) -> StableDiffusionPipeline:
     if state:
         model.load_state_dict(state["average"])
     autoencoder = averaged_vae(preset)
-    if path(preset).exists():
-        autoencoder.register_to_config(scaling_factor=round(Latents(preset).scaling_factor, 6))
+    if scale := scaling_factor(preset):
+        autoencoder.register_to_config(scaling_factor=round(scale, 6))
     pipe = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=model.text, tokenizer=pieces, unet=model.unet, scheduler=scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

@@ -17,7 +17,7 @@ from .preset import Preset
 from .vae import encode, to_tensor
 
 # Composed pictures per item, besides the plain one on white.
-VARIED, COLOURED, PAIRED = 1, 2, 1
+VARIED, COLOURED, PAIRED = 2, 4, 6
 HELD_OUT = 64
 PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink", "travel-places",
                  "activities", "objects"}  # fmt: skip
@@ -29,6 +29,7 @@ def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
     rng = np.random.default_rng(seed)
     items, _ = fetch.load()
     pairable = [i.index for i in items if i.group in PAIRED_GROUPS]
+    known = set(pairable)
     plan: list[tuple[list[Placement], int, str]] = []
 
     def one(item: Item, background: int, kind: str) -> None:
@@ -43,7 +44,7 @@ def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
             one(item, 0, "varied")
         for background in rng.permutation(len(COLOURS) - 1)[:COLOURED] + 1:
             one(item, int(background), "coloured")
-        for _ in range(PAIRED if item.index in set(pairable) else 0):
+        for _ in range(PAIRED if item.index in known else 0):
             other = item.index
             while other == item.index or held_out(item.index, other):
                 other = int(rng.choice(pairable))
@@ -57,18 +58,21 @@ def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
 
 
 @torch.no_grad()
-def cache(preset: Preset, vae: AutoencoderKL) -> None:
-    """Writes `latents-PRESET.npz`: N×16×h×w float16 latents of unit variance, and what each shows."""
+def cache(preset: Preset, vae: AutoencoderKL, side: int) -> None:
+    """Writes `latents-PRESET-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
+
+    Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
+    """
     _, pictures = fetch.load()
     plan = planned()
     chunks = []
     for start in range(0, len(plan), 32):
-        x = to_tensor([compose(pictures, *p[:2], preset.picture) for p in plan[start : start + 32]])
+        x = to_tensor([compose(pictures, *p[:2], side) for p in plan[start : start + 32]])
         chunks.append(encode(vae, x))
     latents = torch.cat(chunks)
-    scale = 1 / latents.std().item()
+    scale = scaling_factor(preset) or 1 / latents.std().item()
     np.savez(
-        path(preset),
+        path(preset, side),
         latents=(latents * scale).half().numpy(),
         scaling_factor=np.float32(scale),
         items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p, _, _ in plan], np.int32),
@@ -78,17 +82,23 @@ def cache(preset: Preset, vae: AutoencoderKL) -> None:
     print(f"{len(plan)} latents, scaling_factor {scale:.4f}, channel deviations", latents.std((0, 2, 3)).mul(scale))
 
 
-def path(preset: Preset) -> Path:
-    return DATA / f"latents-{preset.name}.npz"
+def path(preset: Preset, side: int) -> Path:
+    return DATA / f"latents-{preset.name}-{side}.npz"
+
+
+def scaling_factor(preset: Preset) -> float | None:
+    """The factor that all cached latents of this preset were scaled by; none if there are none."""
+    for file in sorted(DATA.glob(f"latents-{preset.name}-*.npz")):
+        return float(np.load(file)["scaling_factor"])
+    return None
 
 
 class Latents:
     """The cache, and how training draws from it."""
 
-    def __init__(self, preset: Preset) -> None:
-        stored = np.load(path(preset))
+    def __init__(self, preset: Preset, side: int) -> None:
+        stored = np.load(path(preset, side))
         self.latents = torch.from_numpy(stored["latents"])
-        self.scaling_factor = float(stored["scaling_factor"])
         self.items, self.backgrounds = stored["items"], stored["backgrounds"]
         self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in np.unique(stored["kinds"])}
         known, _ = fetch.load()
