@@ -45,6 +45,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the API, with the model and the object store in the same process
     Serve(AllFlags),
+    /// Answer the events of AWS Lambda, which starts the program with this or without any command
+    Lambda(AllFlags),
     /// Make a picture, here or on a server
     Generate(Generate),
     /// Make, list and revoke the keys that customers call the API with

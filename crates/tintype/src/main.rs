@@ -7,6 +7,7 @@ mod deploy;
 mod engine;
 mod generate;
 mod keys;
+mod lambda;
 mod ledger;
 mod logging;
 mod output;
@@ -19,7 +20,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use config::{Config, Environment, Layers};
+use config::{AllFlags, Config, Environment, Flags, Layers};
 use output::{Usage, usage};
 
 /// Keeps freed pages instead of giving them back to the system and faulting them in again: a denoising step makes and drops
@@ -28,7 +29,7 @@ use output::{Usage, usage};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&error);
@@ -37,10 +38,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+/// What to do. Lambda starts the program without a word.
+fn command(environment: &Environment) -> Command {
+    match std::env::args_os().len() {
+        0 | 1 if environment.on_lambda => Command::Lambda(AllFlags(Flags::default())),
+        _ => Cli::parse().command,
+    }
+}
+
+fn run() -> Result<()> {
     let environment = Environment::read().map_err(usage)?;
-    match command {
+    match command(&environment) {
         Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Lambda(_) if !environment.on_lambda => {
+            let message = "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
+            Err(Usage(message.to_owned()).into())
+        }
+        Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage)?),
         Command::Generate(arguments) => {
             let config = Config::load(&environment, &arguments.flags.0).map_err(usage)?;
             generate::run(&config, &arguments.what)

@@ -1,0 +1,125 @@
+//! From an answer of the API to one that Lambda can hand over.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, timeout_at};
+
+/// The most that Lambda takes for an answer that is not streamed, less some for the headers and what is around them.
+const MOST_BYTES: usize = 6 * 1_024 * 1_024 - 64 * 1_024;
+
+/// The same answer, whose links to this API lead there for the client too.
+pub(crate) fn outward(mut response: Response, prefix: &str) -> Response {
+    let location = response.headers().get(LOCATION).filter(|location| location.as_bytes().starts_with(b"/"));
+    let location = location.and_then(|location| {
+        let whole = [prefix.as_bytes(), location.as_bytes()].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(whole)).ok()
+    });
+    if let Some(location) = location {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// The whole answer. A stream of events is cut after `patience`, and whoever reads it comes again; what is larger than Lambda
+/// takes is replaced by an error that says so.
+pub(crate) async fn whole(response: Response, patience: Duration) -> Response<Full<Bytes>> {
+    let (parts, body) = response.into_parts();
+    let streams = content_type(&parts.headers).starts_with("text/event-stream");
+    let bytes = if streams { collect_until(body, Instant::now() + patience).await } else { collect(body).await };
+    let fits = bytes.as_ref().is_some_and(|bytes| handed_over(&parts.headers, bytes) <= MOST_BYTES);
+    match bytes {
+        Some(bytes) if fits => Response::from_parts(parts, Full::new(bytes)),
+        _ => {
+            tracing::warn!(most = MOST_BYTES, "the answer is larger than Lambda takes");
+            let (parts, body) = tintype_http::answer_too_large(&parts.headers).into_parts();
+            Response::from_parts(parts, Full::new(collect(body).await.unwrap_or_default()))
+        }
+    }
+}
+
+/// The body, if it is not larger than any that can be handed over.
+async fn collect(body: Body) -> Option<Bytes> {
+    axum::body::to_bytes(body, MOST_BYTES).await.ok()
+}
+
+async fn collect_until(mut body: Body, end: Instant) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        bytes.extend(frame.into_data().unwrap_or_default());
+    }
+    Some(Bytes::from(bytes))
+}
+
+/// How many bytes a body becomes: text is written as a string of JSON, anything else in base64.
+fn handed_over(headers: &HeaderMap, bytes: &[u8]) -> usize {
+    let kind = content_type(headers);
+    let is_text = kind.is_empty() || kind.starts_with("text/") || kind.contains("json");
+    if !is_text {
+        return bytes.len().div_ceil(3) * 4;
+    }
+    let written = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    bytes.iter().map(written).sum()
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(kind: &'static str, body: impl Into<Body>) -> Response {
+        Response::builder().header(CONTENT_TYPE, kind).body(body.into()).expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn what_lambda_does_not_take_becomes_an_error() {
+        let text = "x".repeat(MOST_BYTES);
+        // As base64 these would be too large, and as text they are not.
+        for (kind, body, status) in [
+            ("application/json", text.clone(), 200),
+            ("text/plain", format!("{text}x"), 413),
+            ("application/json", "\"".repeat(MOST_BYTES / 2 + 1), 413),
+            ("image/png", "x".repeat(MOST_BYTES / 4 * 3), 200),
+            ("image/png", "x".repeat(MOST_BYTES / 4 * 3 + 1), 413),
+        ] {
+            let whole = whole(answer(kind, body), Duration::ZERO).await;
+            assert_eq!(whole.status().as_u16(), status, "{kind}");
+            let bytes = whole.into_body().collect().await.expect("a body").to_bytes();
+            assert_eq!(status == 413, String::from_utf8_lossy(&bytes).contains("answer-too-large"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_events_ends_in_time() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        sender.send("data: 1\n\n".into()).await.expect("a reader");
+        let stream = futures::stream::unfold(receiver, async |mut receiver| {
+            Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+        });
+        let whole = whole(answer("text/event-stream", Body::from_stream(stream)), Duration::from_millis(50));
+        let bytes = whole.await.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(bytes, "data: 1\n\n");
+        drop(sender);
+    }
+
+    #[test]
+    fn locations_lead_through_the_stage() {
+        let located = |location: &'static str| {
+            let response = Response::builder().header(LOCATION, location).body(Body::empty()).expect("an answer");
+            outward(response, "/prod").headers()[LOCATION].to_str().expect("text").to_owned()
+        };
+        assert_eq!(located("/v1/images/1"), "/prod/v1/images/1");
+        assert_eq!(located("https://bucket.example/x"), "https://bucket.example/x");
+    }
+}

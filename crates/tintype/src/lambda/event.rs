@@ -1,0 +1,92 @@
+//! From an event to a request of the API: without what the gateway put before the path.
+
+use axum::body::Body;
+use axum::http::Uri;
+use axum::http::header::HOST;
+use axum::http::uri::PathAndQuery;
+use lambda_http::request::RequestContext;
+use lambda_http::{Request, RequestExt};
+
+/// The header by which a gateway says how it was reached.
+const PROTOCOL: &str = "x-forwarded-proto";
+
+/// Where the client found this API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// `https://host`.
+    pub(crate) origin: String,
+    /// What the gateway takes away before the API's own paths begin: `/prod`, or nothing.
+    pub(crate) prefix: String,
+}
+
+/// The request as the router knows it, and where it came from.
+pub(crate) fn request(event: Request) -> (axum::extract::Request, Place) {
+    let (path, prefix) = paths(&event);
+    let place = Place { origin: origin(&event), prefix };
+    let query = event.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let inner: Option<PathAndQuery> = format!("{path}{query}").parse().ok();
+    let (mut parts, body) = event.into_parts();
+    if let Some(inner) = inner {
+        parts.uri = Uri::from(inner);
+    }
+    let body = match body {
+        lambda_http::Body::Text(text) => Body::from(text),
+        lambda_http::Body::Binary(bytes) => Body::from(bytes),
+        _ => Body::empty(),
+    };
+    (axum::extract::Request::from_parts(parts, body), place)
+}
+
+/// The path within the API, and what comes before it for the client.
+fn paths(event: &Request) -> (String, String) {
+    let outer = outer_path(event);
+    let proxied = event.path_parameters_ref().and_then(|given| given.first("proxy"));
+    // The greedy parameter is what the gateway itself takes for the path behind stage and mapping.
+    if let Some(prefix) = proxied.and_then(|proxied| outer.strip_suffix(proxied)?.strip_suffix('/')) {
+        let path = outer[prefix.len()..].to_owned();
+        return (path, prefix.to_owned());
+    }
+    let stage = stage(event).filter(|stage| *stage != "$default").map(|stage| format!("/{stage}"));
+    match stage {
+        Some(stage) if outer == stage => ("/".to_owned(), stage),
+        Some(stage) => match outer.strip_prefix(&stage).filter(|rest| rest.starts_with('/')) {
+            Some(rest) => (rest.to_owned(), stage),
+            None => (outer, String::new()),
+        },
+        None => (outer, String::new()),
+    }
+}
+
+/// The path as the client asked for it, as far as the event tells.
+fn outer_path(event: &Request) -> String {
+    let told = match event.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.path.clone(),
+        _ => None,
+    };
+    let path = told.unwrap_or_else(|| event.raw_http_path().to_owned());
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
+fn stage(event: &Request) -> Option<&str> {
+    match event.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => context.stage.as_deref(),
+        RequestContext::ApiGatewayV2(context) => context.stage.as_deref(),
+        _ => None,
+    }
+}
+
+/// The gateway's word for its own name counts before the client's.
+fn origin(event: &Request) -> String {
+    let domain = match event.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.domain_name.as_deref(),
+        Some(RequestContext::ApiGatewayV2(context)) => context.domain_name.as_deref(),
+        _ => None,
+    };
+    let header = |name| event.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = domain.or_else(|| header(HOST.as_str())).unwrap_or("localhost");
+    let scheme = if header(PROTOCOL) == Some("http") { "http" } else { "https" };
+    format!("{scheme}://{host}")
+}
+
+#[cfg(test)]
+mod tests;

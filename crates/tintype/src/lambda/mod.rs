@@ -1,0 +1,99 @@
+//! The function: the same API, asked by Lambda's events.
+//!
+//! Lambda answers the client as soon as it has the function's answer, and freezes the process when that asks for the next
+//! event. So a picture that is not ready in time is answered `202` and goes on being made in the same environment; the next
+//! event is asked for once it is done, or the function's time is over. Nothing is invoked a second time.
+
+mod afterwards;
+mod answer;
+mod event;
+mod front;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use lambda_http::{Request, lambda_runtime, service_fn};
+use tintype_core::store::ObjectStore;
+use tintype_service::{Anonymous, Service, ServiceSettings};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, LedgerChoice, Response, StoreChoice};
+use crate::output::Usage;
+use crate::{engine, ledger, logging, serve, store};
+
+use afterwards::Afterwards;
+use front::Front;
+
+/// Answers Lambda's events until Lambda ends the process.
+///
+/// # Errors
+/// When the settings are none for a function, or the Runtime API cannot be reached.
+pub(crate) fn run(config: &Config) -> Result<()> {
+    logging::start(&config.log);
+    // One event at a time: more threads would only take time to start.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = events(config) => ended,
+            // Nothing is worked on between two events, and during one nobody sends this.
+            _ = terminate.recv() => Ok(()),
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn events(config: &Config) -> Result<()> {
+    let store = store(config)?;
+    let settings = service_settings(config)?;
+    let service = Service::new(settings, store.clone(), ledger::bucket(store.clone()));
+    load_model(config.clone(), store, service.clone())?;
+    let front = Arc::new(Front::new(service, &config.serving));
+    let afterwards = Afterwards::new(front.clone());
+    let ended = match config.serving.lambda_response {
+        Response::Buffered => {
+            let handler = service_fn(move |event: Request| {
+                let front = front.clone();
+                async move { Ok::<_, Infallible>(front.whole_answer(event).await) }
+            });
+            lambda_http::runtime(handler).layer(afterwards).run().await
+        }
+        Response::Stream => {
+            let handler = service_fn(move |event: Request| {
+                let front = front.clone();
+                async move { Ok::<_, Infallible>(front.answer(event).await) }
+            });
+            lambda_http::streaming_runtime(handler).layer(afterwards).run().await
+        }
+    };
+    ended.map_err(|error: lambda_runtime::Error| anyhow!(error)).context("the Runtime API went away")
+}
+
+/// Nothing is asked of it here: the first event does.
+fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
+    let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
+        return Err(Usage("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into());
+    };
+    Ok(Arc::new(store::s3(&config.store.s3, bucket, prefix)?))
+}
+
+fn service_settings(config: &Config) -> Result<ServiceSettings> {
+    if config.ledger.choice != LedgerChoice::Bucket {
+        return Err(Usage("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
+    }
+    let anonymous =
+        if config.serving.allow_anonymous { Anonymous::Stranger } else { Anonymous::Refused };
+    Ok(ServiceSettings { anonymous, sole: false, on_call: true, ..serve::service_settings(config) })
+}
+
+/// Loads the model beside everything else: an event waits for it.
+fn load_model(config: Config, store: Arc<dyn ObjectStore>, service: Arc<Service>) -> Result<()> {
+    let load = move || match engine::load(&config.model, || Ok(store::results(&config, store))) {
+        Ok(engine) => service.engine_ready(engine),
+        Err(error) => service.engine_failed(format!("{error:#}")),
+    };
+    std::thread::Builder::new().name("load-model".to_owned()).spawn(load)?;
+    Ok(())
+}
