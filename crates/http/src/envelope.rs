@@ -13,6 +13,7 @@ use futures::FutureExt;
 use tintype_service::{Exchange, Service};
 use tracing::Instrument;
 
+use crate::openai;
 use crate::problem::Problem;
 use crate::request_id::{self, RequestId};
 
@@ -40,6 +41,15 @@ fn known(method: &Method) -> &'static str {
     known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
+/// What is said instead of an answer that is larger than whatever runs the server can hand over; `headers` are that answer's.
+pub fn answer_too_large(headers: &HeaderMap) -> Response {
+    let id = RequestId::of(headers);
+    let mut response = Problem::AnswerTooLarge.into_response();
+    *response.body_mut() = Problem::AnswerTooLarge.body(&id);
+    dress(response.headers_mut(), &id);
+    response
+}
+
 async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
@@ -52,7 +62,13 @@ async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
         if let Some(cause) = problem.cause() {
             tracing::error!(error = cause, "the request failed");
         }
-        *response.body_mut() = problem.body(&id);
+        if openai::is_spoken_at(&path) {
+            *response.status_mut() = problem.openai_status();
+            problem.openai_headers(response.headers_mut());
+            *response.body_mut() = problem.openai_body().into();
+        } else {
+            *response.body_mut() = problem.body(&id);
+        }
     }
     dress(response.headers_mut(), &id);
     let (status, milliseconds) = (response.status().as_u16(), began.elapsed().as_millis() as u64);

@@ -23,10 +23,10 @@ use crate::problem::Problem;
 use crate::resource::{Resource, Steps};
 
 /// Told to proxies of the nginx family, which otherwise keep events back until there are enough of them.
-const UNBUFFERED: (HeaderName, HeaderValue) =
+pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 /// How often a comment is sent so that nothing in between thinks the connection dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How often a waiting job's place in the queue is looked up.
 const LOOK: Duration = Duration::from_secs(2);
 /// The id of the last event. A browser comes back after every end, and says by it that it has seen this one.

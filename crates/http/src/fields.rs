@@ -9,10 +9,12 @@ use tintype_core::request::Draft;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::{Order, Service, ServiceError};
 
+use crate::openai;
+
 /// Most violations that are told of one request.
 pub(crate) const MOST_TOLD: usize = 20;
 /// Most characters of an unknown parameter's name that are repeated to the client.
-const NAME_CHARS: usize = 64;
+pub(crate) const NAME_CHARS: usize = 64;
 /// The longest deadline, in seconds: a day.
 const MAX_DEADLINE: i64 = 86_400;
 
@@ -146,7 +148,8 @@ impl Asked {
             let expected = "left out of a GET, which makes one picture; use POST for several";
             return Violation::malformed("n", expected);
         }
-        let known: Vec<_> = self.place.fields().map(|field| field.name).collect();
+        let own = if self.place == Place::OpenAi { &openai::PARAMETERS[..] } else { &[] };
+        let known: Vec<_> = self.place.fields().map(|field| field.name).chain(own.iter().copied()).collect();
         unknown(name, &known)
     }
 

@@ -174,7 +174,7 @@ impl From<Image> for Resource {
 
 impl From<LinkedPicture> for Link {
     fn from(picture: LinkedPicture) -> Self {
-        let LinkedPicture { url, seed, width, height, format } = picture;
+        let LinkedPicture { url, seed, width, height, format, .. } = picture;
         Self { url, seed, width, height, format }
     }
 }

@@ -20,6 +20,14 @@ pub(crate) struct Submitted {
     pub(crate) headers: HeaderMap,
 }
 
+/// An order that was let in.
+pub(crate) struct HandedIn {
+    /// The place among those who wait for it.
+    pub(crate) ticket: Ticket,
+    /// What the answer says beside what comes of it.
+    pub(crate) headers: HeaderMap,
+}
+
 /// Checks what was asked for under this path, hands it in, and waits: as long as it takes, but no longer than `patience`
 /// or the operator's time budget.
 ///
@@ -32,42 +40,66 @@ pub(crate) async fn submit(
     headers: &HeaderMap,
     patience: Option<Duration>,
 ) -> Result<Submitted, Problem> {
-    let key = idempotency::key(headers)?;
     let canonical = asked.canonical(path);
     let order = asked.order(&app.service)?;
     let expires_in = order.request.expires_in;
     let patience = patience.into_iter().chain(app.time_budget).min();
     // Nobody is to wait: then it does not take the place of a client who does.
     let order = Order { detached: patience == Some(Duration::ZERO), ..order };
-    let order = match key {
-        Some(key) => order.once(key, &canonical),
+    let HandedIn { ticket, headers } = hand_in(app, caller, (order, &canonical), headers).await?;
+    let id = ticket.id();
+    let result = match wait(&ticket, patience).await {
+        Ok(true) => ticket.finished().await,
+        Ok(false) => now(app, caller, ticket, expires_in).await,
+        Err(error) => Err(error),
+    };
+    Ok(Submitted { result: result.map_err(|error| Problem::Job(id, error)), headers })
+}
+
+/// Hands an order in, once only if the headers have an idempotency key; `canonical` is what was sent, in one form.
+///
+/// # Errors
+/// Why it was not let in.
+pub(crate) async fn hand_in(
+    app: &App,
+    caller: &Caller,
+    (order, canonical): (Order, &[u8]),
+    headers: &HeaderMap,
+) -> Result<HandedIn, Problem> {
+    let order = match idempotency::key(headers)? {
+        Some(key) => order.once(key, canonical),
         None => order,
     };
-
     let ticket = app.service.submit(caller, order).await?;
     let mut headers = ratelimit::headers(ticket.standing());
     if ticket.source() == Source::Replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    let id = ticket.id();
-    let mut states = ticket.states();
-    let ended = match patience {
-        None => true,
-        Some(patience) => timeout(patience, states.wait_for(State::is_final)).await.is_ok(),
-    };
-    let result = if ended { ticket.finished().await } else { later(app, caller, ticket, expires_in).await };
-    Ok(Submitted { result: result.map_err(|error| Problem::Job(id, error)), headers })
+    Ok(HandedIn { ticket, headers })
 }
 
-/// The client will come back: from now on the pictures are made whoever waits. Where the job is by then.
-async fn later(
+/// Waits for the job's end, no longer than `patience`. If it has not come by then, the client will come back for it: from then
+/// on the pictures are made whoever waits.
+///
+/// # Errors
+/// [`ServiceError::Ledger`] if that could not be written down.
+pub(crate) async fn wait(ticket: &Ticket, patience: Option<Duration>) -> Result<bool, ServiceError> {
+    let Some(patience) = patience else { return Ok(true) };
+    let mut states = ticket.states();
+    if timeout(patience, states.wait_for(State::is_final)).await.is_err() {
+        ticket.keep().await?;
+    }
+    // It may have ended just now.
+    Ok(states.borrow().is_final())
+}
+
+/// Where a job is that has not ended a moment ago.
+async fn now(
     app: &App,
     caller: &Caller,
     ticket: Ticket,
     expires_in: Duration,
 ) -> Result<Image, ServiceError> {
-    ticket.keep().await?;
     let image = app.service.image(caller, ticket.id(), expires_in).await?;
-    // It may have ended just now, well or not.
     if image.status.is_final() { ticket.finished().await } else { Ok(image) }
 }

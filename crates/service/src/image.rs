@@ -84,6 +84,8 @@ pub struct Image {
 pub struct LinkedPicture {
     /// The signed link.
     pub url: String,
+    /// The key under which the store has it.
+    pub key: String,
     /// Seed of its noise.
     pub seed: u64,
     /// Pixels per row.
@@ -144,8 +146,8 @@ impl Inner {
         for stored in &job.images {
             let (url, until) = self.sign(stored, expires_in).await?;
             links.expires_at.get_or_insert(until);
-            let StoredImage { seed, width, height, format, .. } = *stored;
-            links.pictures.push(LinkedPicture { url, seed, width, height, format });
+            let StoredImage { key, seed, width, height, format } = stored.clone();
+            links.pictures.push(LinkedPicture { url, key, seed, width, height, format });
         }
         Ok(self.image(job, source, links))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 use tintype_core::request::DEFAULT_EXPIRY;
-use tintype_core::store::{Key, StoreError};
+use tintype_core::store::{Key, Presign, StoreError};
 use tintype_ledger::account::Day;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
@@ -83,6 +83,17 @@ impl Service {
         }
         let stored = job.images.get(index).ok_or(ServiceError::NotFound("picture"))?;
         Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
+    }
+
+    /// Where the store has an object of this key, without the signature that it takes to read it there.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`] for what is no key, [`ServiceError::Store`].
+    pub async fn address(&self, key: &str) -> Result<String, ServiceError> {
+        let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
+        let how = Presign { expires_in: DEFAULT_EXPIRY, content_disposition: None };
+        let url = self.inner.store.presign(&key, &how).await?.url;
+        Ok(url.split_once('?').map_or(&*url, |(address, _)| address).to_owned())
     }
 
     /// Stops a job of the caller's. A waiting one has ended with this; a running one stops at its next step.

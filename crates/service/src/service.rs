@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::engine::{Engine, Model};
-use tintype_core::request::{Draft, GenerateRequest};
+use tintype_core::request::{Draft, GenerateRequest, Limits};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::Ledger;
@@ -146,6 +146,14 @@ impl Service {
     /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
     pub fn model(&self) -> Result<&Model, ServiceError> {
         Ok(self.inner.engine()?.model())
+    }
+
+    /// What requests are held to beside the model's own defaults.
+    ///
+    /// # Errors
+    /// Those of [`model`](Self::model).
+    pub fn limits(&self) -> Result<Limits, ServiceError> {
+        Ok(self.inner.settings.limits(self.model()?))
     }
 
     /// Checks what a client asked for against the model's and the operator's limits, and fills in defaults.

@@ -1,12 +1,22 @@
 //! Every way in which a query can be wrong.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tintype_service::ServiceSettings;
+use tintype_testing::NullEngine;
 
 use crate::Bench;
 
 const KNOWN: &str =
     "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce";
+
+/// A server whose limits are those of a model of 64 × 64.
+fn small() -> Bench {
+    let limits = (Some(64 * 64 * 9 / 4), Some(64 * 64 * 200));
+    let settings = ServiceSettings { max_pixels: limits.0, max_work: limits.1, ..ServiceSettings::default() };
+    Bench::with(settings, NullEngine::new(Duration::ZERO))
+}
 
 /// Asserts that each query is refused for exactly this: `[(parameter, detail, limit)]`.
 async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Value)]) {
@@ -29,7 +39,7 @@ async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Val
 
 #[tokio::test]
 async fn one_thing_wrong() {
-    let bench = Bench::new();
+    let bench = small();
     let long = "%E8%99%8E".repeat(2_001);
     let whole = "must be a whole number";
     let long_detail = "must be at most 2000 characters long; this one has 2001";
@@ -134,7 +144,7 @@ async fn too_much_memory() {
 
 #[tokio::test]
 async fn everything_wrong_is_told_at_once() {
-    let bench = Bench::new();
+    let bench = small();
     let expected = [
         ("width", "must be a whole number", json!(null)),
         ("cat", &*format!("is not a parameter of this call; it knows {KNOWN}"), json!(null)),

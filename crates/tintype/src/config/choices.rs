@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use tintype_http::{Alias, BadAlias};
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
@@ -135,6 +136,14 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
     Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
 }
 
+/// Names of models, or their beginnings with `*` behind them.
+pub(crate) fn aliases(text: &str) -> Result<Vec<Alias>, String> {
+    let names = text.split(',').map(|name| name.trim().parse());
+    names
+        .collect::<Result<_, BadAlias>>()
+        .map_err(|_| "names such as dall-e-3 or dall-e-*, with commas between them".to_owned())
+}
+
 /// `sqlite` or `bucket`.
 pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
     match text {
@@ -247,6 +256,15 @@ mod tests {
         assert_eq!(model("stabilityai/sd-turbo"), Ok(ModelChoice::Hub("stabilityai/sd-turbo".into())));
         for text in ["", "sd-turbo", "a/b/c"] {
             assert!(model(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_a_list() {
+        let read = |text| aliases(text).map(|all| all.iter().map(Alias::to_string).collect::<Vec<_>>());
+        assert_eq!(read("gpt-image-*, dall-e-3"), Ok(vec!["gpt-image-*".into(), "dall-e-3".into()]));
+        for text in [",", "a,,b", "a b", "a*b"] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

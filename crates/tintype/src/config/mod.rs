@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tintype_core::secret::Secret;
+use tintype_http::Alias;
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
@@ -64,6 +65,8 @@ pub(crate) struct Serving {
     pub(crate) grace: Duration,
     /// How long a GET waits for its picture; none means to the end.
     pub(crate) respond_within: Option<Duration>,
+    /// Names under which OpenAI's clients get the model.
+    pub(crate) aliases: Vec<Alias>,
     /// How a Lambda function hands its answers over.
     pub(crate) lambda_response: Response,
 }
@@ -202,6 +205,7 @@ impl Config {
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
+            aliases: layers.read_optional("aliases", choices::aliases)?.unwrap_or_default(),
             lambda_response: layers.read("lambda_response", choices::response)?,
         };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);

@@ -242,8 +242,13 @@ fn http_settings(serving: &Serving, (address, url): (SocketAddr, &str)) -> HttpS
     } else {
         HostPolicy::Any
     };
-    let origin = url.to_owned();
-    HttpSettings { get_enabled: !serving.no_get, hosts, time_budget: serving.respond_within, origin }
+    HttpSettings {
+        get_enabled: !serving.no_get,
+        hosts,
+        time_budget: serving.respond_within,
+        origin: url.to_owned(),
+        aliases: serving.aliases.clone(),
+    }
 }
 
 /// SIGTERM (a supervisor) and SIGINT (Ctrl-C).

@@ -1,0 +1,54 @@
+//! `POST /v1/images/generations`
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use tintype_service::{Order, Ticket};
+
+use super::answer::About;
+use super::caller::LetIn;
+use super::request::{Answer, Checked, Delivery, Wanted};
+use super::{is_retry, link, stream};
+use crate::App;
+use crate::json::Members;
+use crate::problem::Problem;
+use crate::submit::{HandedIn, hand_in, wait};
+
+pub(crate) async fn generations(
+    State(app): State<App>,
+    LetIn(caller): LetIn,
+    headers: HeaderMap,
+    body: Members,
+) -> Result<Response, Problem> {
+    let Checked { order, canonical, answer } = Wanted::read(body).check(&app)?;
+    let order = Order { retry: is_retry(&headers), ..order };
+    let HandedIn { ticket, headers } = hand_in(&app, &caller, (order, &canonical), &headers).await?;
+    let answered = match answer.delivery {
+        Delivery::Stream { partial_images } => {
+            stream::answer(&app, &caller, ticket, (answer, partial_images)).await
+        }
+        Delivery::Links | Delivery::Files => whole(&app, ticket, answer).await,
+    };
+    let mut response = answered.into_response();
+    response.headers_mut().extend(headers);
+    Ok(response)
+}
+
+/// The pictures in one answer.
+async fn whole(app: &App, ticket: Ticket, answer: Answer) -> Result<Response, Problem> {
+    let id = ticket.id();
+    let failed = |error| Problem::Job(id, error);
+    if !wait(&ticket, app.time_budget).await.map_err(failed)? {
+        return Err(Problem::OnItsWay(id));
+    }
+    let body = if answer.delivery == Delivery::Links {
+        let mut image = ticket.finished().await.map_err(failed)?;
+        let pictures = std::mem::take(&mut image.pictures);
+        About::new(image, answer).with_links(pictures, |picture| link::own(app, picture))
+    } else {
+        let (image, files) = ticket.pictures().await.map_err(failed)?;
+        About::new(image, answer).with_files(&files)
+    };
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}

@@ -1,0 +1,81 @@
+//! OpenAI's dialect, for the clients that everybody already has: `/v1/images/generations` and `/v1/models`.
+//!
+//! A client of theirs is told where it stands by statuses that it knows: it takes 202 and 402 for nothing it can use. Its own
+//! retries (it counts them) get what the first try has made.
+
+mod aliases;
+mod answer;
+mod caller;
+mod generations;
+mod link;
+mod models;
+mod request;
+mod size;
+mod stream;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+
+use crate::{App, reading, taking};
+
+pub use aliases::{Alias, BadAlias};
+pub(crate) use request::PARAMETERS;
+
+/// The paths of this dialect.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/images/generations", taking("POST", post(generations::generations)))
+        .route("/v1/images/files/{*key}", reading(get(link::file)))
+        .route("/v1/models", reading(get(models::list)))
+        .route("/v1/models/{*id}", reading(get(models::read)))
+}
+
+/// Whether whoever asks for this path expects OpenAI's error bodies: under `/v1` everything that is not ours alone.
+pub(crate) fn is_spoken_at(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/") else { return false };
+    let (first, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    match first {
+        "images" => matches!(rest, "generations" | "edits" | "variations"),
+        "keys" | "usage" => false,
+        _ => true,
+    }
+}
+
+/// Whether the client tries again by itself, as its header says: the first try is number 0.
+fn is_retry(headers: &HeaderMap) -> bool {
+    let count = headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok());
+    count.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_a_dialect() {
+        for path in [
+            "/v1/images/generations",
+            "/v1/images/edits",
+            "/v1/models",
+            "/v1/models/org/name",
+            "/v1/chat/completions",
+            "/v1/content_provenance_checks",
+        ] {
+            assert!(is_spoken_at(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/generate",
+            "/v1",
+            "/v1/images",
+            "/v1/images/x",
+            "/v1/images/x/content",
+            "/v1/keys",
+            "/v1/keys/x",
+            "/v1/usage",
+        ] {
+            assert!(!is_spoken_at(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Problems as OpenAI's clients read them: their envelope, their codes, and whether to try again.
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode as S};
+use serde::Serialize;
+use tintype_core::violation::ViolationKind;
+use tintype_service::ledger::job::Reason;
+use tintype_service::ledger::limits::Limit;
+use tintype_service::{KeyFault, ServiceError as E};
+
+use super::{Problem, kinds};
+
+/// Obeyed by the clients before anything else.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// As `Retry-After`, in milliseconds; read first.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// How long the clients wait at the most, in seconds; whoever is told more does not come again.
+const LONGEST_WAIT: u64 = 60;
+/// The wait is at the server: a retry joins the work and waits for it there.
+const AT_ONCE: u64 = 100;
+
+/// `{"error": …}`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Envelope {
+    error: Told,
+}
+
+impl From<Envelope> for Body {
+    fn from(envelope: Envelope) -> Self {
+        serde_json::to_vec(&envelope).expect("only texts").into()
+    }
+}
+
+/// Every member is there, always.
+#[derive(Debug, Serialize)]
+struct Told {
+    message: String,
+    r#type: &'static str,
+    param: Option<String>,
+    code: Option<String>,
+}
+
+impl Problem {
+    /// The status that an OpenAI client gets: one that it knows how to read.
+    pub(crate) fn openai_status(&self) -> S {
+        match self.kind().status {
+            S::PAYMENT_REQUIRED => S::TOO_MANY_REQUESTS,
+            status => status,
+        }
+    }
+
+    /// Headers for an OpenAI client.
+    pub(crate) fn openai_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let again = self.is_worth_a_retry();
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if again { "true" } else { "false" }));
+        if let Self::OnItsWay(_) = self {
+            headers.insert(RETRY_AFTER_MS, AT_ONCE.into());
+        }
+    }
+
+    /// The body for an OpenAI client.
+    pub(crate) fn openai_body(&self) -> Envelope {
+        let (r#type, code) = self.openai_code();
+        let violations = match self.error() {
+            Some(E::Invalid(violations)) => violations.as_slice(),
+            _ => &[],
+        };
+        let message = match violations {
+            // There is one message for everything that is wrong.
+            [_, _, ..] => {
+                violations.iter().map(|violation| format!("{violation}.")).collect::<Vec<_>>().join(" ")
+            }
+            _ => self.detail(),
+        };
+        let param = match self {
+            Self::UnknownModel(_) => Some("model".to_owned()),
+            _ => violations.first().map(|violation| violation.parameter.clone()),
+        };
+        Envelope { error: Told { message, r#type, param, code } }
+    }
+
+    /// The same request, sent again by itself, may do better, and costs nothing that was paid already.
+    fn is_worth_a_retry(&self) -> bool {
+        let soon = || self.retry_after().is_some_and(|seconds| seconds <= LONGEST_WAIT);
+        match self {
+            Self::OnItsWay(_) | Self::TooSlow => true,
+            Self::Service(error) | Self::Job(_, error) => match error {
+                E::Refused(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
+                E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
+                E::Ledger(error) => kinds::passes(error),
+                E::Failed(failure) => failure.reason == Reason::Busy,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The type and the code. Where OpenAI has none for it, the code is our own name of the problem.
+    fn openai_code(&self) -> (&'static str, Option<String>) {
+        let kind = self.kind();
+        let r#type = match self.openai_status() {
+            S::TOO_MANY_REQUESTS => "rate_limit_error",
+            S::FORBIDDEN => "permission_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        let (r#type, code) = match self {
+            Self::UnknownModel(_) => (r#type, "model_not_found"),
+            Self::Credentials(_) => (r#type, "invalid_api_key"),
+            Self::NotFound => (r#type, "unknown_url"),
+            Self::Service(error) | Self::Job(_, error) => match error {
+                E::Unauthenticated(KeyFault::Missing) => (r#type, ""),
+                E::Unauthenticated(_) => (r#type, "invalid_api_key"),
+                E::Refused(refusal) => match refusal.refused.limit {
+                    Limit::Budget(_) => ("insufficient_quota", "insufficient_quota"),
+                    Limit::Rate(_) | Limit::Concurrency(_) => (r#type, "rate_limit_exceeded"),
+                },
+                E::Unpriced(_) => ("insufficient_quota", "insufficient_quota"),
+                E::Invalid(violations) => {
+                    (r#type, violations.first().map_or("", |first| of_violation(&first.kind)))
+                }
+                _ => (r#type, kind.name),
+            },
+            _ => (r#type, kind.name),
+        };
+        (r#type, (!code.is_empty()).then(|| code.replace('-', "_")))
+    }
+}
+
+fn of_violation(kind: &ViolationKind) -> &'static str {
+    match kind {
+        ViolationKind::Missing => "missing_required_parameter",
+        ViolationKind::Unknown { .. } => "unknown_parameter",
+        _ => "invalid_value",
+    }
+}
