@@ -51,7 +51,10 @@ async fn connect(settings: &EndpointSettings) -> Client {
         }
     };
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(settings.budget);
-    base.set_endpoint_url(service.url.clone());
+    if let Some(url) = &service.url {
+        // Otherwise what AWS's chain says, `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` for example.
+        base = base.endpoint_url(url);
+    }
     let configured = base
         .http_client(fresh_connections())
         // A paid call is made once.
