@@ -37,6 +37,7 @@ pub struct NullEngine {
     step: AtomicU64,
     slots: usize,
     revision: String,
+    paid: bool,
     fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
@@ -55,6 +56,7 @@ impl NullEngine {
             step,
             slots: 1,
             revision: String::new(),
+            paid: false,
             fault: None,
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -71,6 +73,12 @@ impl NullEngine {
     #[must_use]
     pub fn with_revision(self, revision: &str) -> Self {
         Self { revision: revision.to_owned(), ..self }
+    }
+
+    /// The same engine as one of which every attempt is paid.
+    #[must_use]
+    pub fn paid(self) -> Self {
+        Self { paid: true, ..self }
     }
 
     /// The same engine breaking at every request.
@@ -111,6 +119,10 @@ impl Engine for NullEngine {
 
     fn slots(&self) -> usize {
         self.slots
+    }
+
+    fn repeatable(&self) -> bool {
+        !self.paid
     }
 
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {

@@ -4,6 +4,7 @@
 mod draining;
 mod keyed;
 mod making;
+mod on_call;
 mod refusing;
 mod restarting;
 mod retrying;
