@@ -112,12 +112,15 @@ pub struct Limits {
     pub max_work: u64,
 }
 
+/// The area, in pixels, of what programs written for Stable Diffusion ask for, whatever model there is: 512 × 512.
+const COMMON_AREA: u64 = 512 * 512;
+
 impl Limits {
     /// The limits for a model when the operator sets none: 2.25 times its own area (so that a square of one and a
-    /// half times the side fits), and the work of 200 denoising steps at its own size.
+    /// half times the side fits), and the work of 200 denoising steps at its own size; for a small model those of 512 × 512.
     pub fn for_model(model: &Model) -> Self {
         let native = u64::from(model.width) * u64::from(model.height);
-        Self { max_pixels: native * 9 / 4, max_work: native * 200 }
+        Self { max_pixels: (native * 9 / 4).max(COMMON_AREA), max_work: native.max(COMMON_AREA) * 200 }
     }
 }
 

@@ -1,0 +1,263 @@
+"""boto3 as the referee of what plays SageMaker here: the Runtime API's paths, the model container, and the remote engine."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from conftest import Server
+from PIL import Image
+
+HERE = Path(__file__).parent
+SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
+
+
+def client(server: Server, service: str, **config: Any) -> BaseClient:
+    return boto3.client(
+        service,
+        endpoint_url=server.url,
+        aws_access_key_id=config.pop("access_key", server.access_key),
+        aws_secret_access_key=config.pop("secret_key", server.secret_key),
+        region_name=config.pop("region", "us-east-1"),
+        config=Config(retries={"max_attempts": 1}, **config),
+    )
+
+
+@pytest.fixture(scope="module")
+def runtime(server: Server) -> BaseClient:
+    return client(server, "sagemaker-runtime")
+
+
+def invoke(runtime: BaseClient, body: dict[str, Any] | str, **more: str) -> dict[str, Any]:
+    more = {"EndpointName": "any-name", "ContentType": "application/json", "Accept": "application/json;jpeg"} | more
+    data = body if isinstance(body, str) else json.dumps(body)
+    return json.loads(runtime.invoke_endpoint(Body=data.encode(), **more)["Body"].read())
+
+
+def picture(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+
+
+def test_the_blog_post_s_function_runs_unchanged(server: Server, clean_environment: dict[str, str]) -> None:
+    bucket = f"post-{uuid.uuid4()}"
+    client(server, "s3").create_bucket(Bucket=bucket)
+    call = (
+        "import json, sys, blog_post;"
+        "print(json.dumps(blog_post.lambda_handler({'queryStringParameters': {'prompt': sys.argv[1]}}, None)))"
+    )
+    environment = clean_environment | {
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL_S3": server.url,
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url,
+        "ENDPOINT_NAME": "jumpstart-dft-stable-diffusion-v2-1-base",
+        "BUCKET_NAME": bucket,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", call, "cyborg_tiger"],
+        cwd=HERE, env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["statusCode"] == 200
+    body = json.loads(answer["body"])
+    assert body["prompt"] == "cyborg_tiger"
+    fetched = requests.get(body["url"], timeout=30)
+    assert (fetched.status_code, fetched.headers["content-type"]) == (200, "image/jpeg")
+    image = Image.open(io.BytesIO(fetched.content))
+    assert (image.format, image.size) == ("JPEG", (512, 512))
+
+
+def test_an_invocation_in_every_dialect(runtime: BaseClient) -> None:
+    answer = invoke(runtime, {"prompt": "a tiger", "num_images_per_prompt": 2, "seed": 7, **SMALL})
+    assert answer["prompt"] == "a tiger"
+    first, second = (picture(text) for text in answer["generated_images"])
+    assert (first.format, first.size) == ("JPEG", (64, 64))
+    assert first.tobytes() != second.tobytes()
+
+    again = invoke(runtime, {"prompt": "a tiger", "seed": 7, **SMALL}, Accept="application/json")
+    (rows,) = again["generated_images"]
+    assert (len(rows), len(rows[0]), len(rows[0][0])) == (64, 64, 3)
+    exact = sum(abs(a - b) for row, y in zip(rows, range(64)) for x in range(64) for a, b in zip(row[x], first.getpixel((x, y))))  # fmt: skip # noqa: E501
+    assert exact / (64 * 64 * 3) < 6, "the same seed is the same picture, but for what JPEG loses"
+
+    text = invoke(runtime, "a tiger", ContentType="application/x-text")
+    assert (text["prompt"], len(text["generated_image"][0][0])) == ("a tiger", 3)
+
+    sdxl = {"text_prompts": [{"text": "a tiger"}], "seed": 3, "steps": 2, "width": 64, "height": 64}
+    (artifact,) = invoke(runtime, sdxl)["artifacts"]
+    assert (artifact["seed"], artifact["finishReason"]) == (3, "SUCCESS")
+    assert picture(artifact["base64"]).size == (64, 64)
+
+
+def test_errors_are_sagemaker_s(server: Server, runtime: BaseClient) -> None:
+    with pytest.raises(runtime.exceptions.ModelError) as refused:
+        invoke(runtime, {"prompt": "a tiger", "width": 65})
+    error = refused.value.response
+    assert (error["OriginalStatusCode"], error["ResponseMetadata"]["HTTPStatusCode"]) == (400, 424)
+    assert "width" in error["OriginalMessage"]
+    assert error["ResponseMetadata"]["RequestId"]
+    for wrong in [{"secret_key": "wrong"}, {"access_key": "TTUNKNOWN"}]:
+        with pytest.raises(ClientError) as denied:
+            invoke(client(server, "sagemaker-runtime", **wrong), {"prompt": "a tiger", **SMALL})
+        assert denied.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    unsigned = requests.post(f"{server.url}/endpoints/x/invocations", json={"prompt": "x"}, timeout=10)
+    assert unsigned.status_code == 403
+
+
+def wait_for(s3: BaseClient, location: str, seconds: float = 120) -> bytes:
+    bucket, key = location.removeprefix("s3://").split("/", 1)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            time.sleep(0.1)
+    raise AssertionError(f"{location} did not appear")
+
+
+def test_an_asynchronous_invocation_leaves_its_result_in_the_store(server: Server, runtime: BaseClient) -> None:
+    s3 = client(server, "s3")
+    how = {"EndpointName": "any", "ContentType": "application/json", "Accept": "application/json;jpeg"}
+    accepted = runtime.invoke_endpoint_async(
+        InferenceId="mine", Body=json.dumps({"prompt": "a tiger", **SMALL}).encode(), **how
+    )
+    assert (accepted["InferenceId"], accepted["ResponseMetadata"]["HTTPStatusCode"]) == ("mine", 202)
+    answer = json.loads(wait_for(s3, accepted["OutputLocation"]))
+    assert picture(answer["generated_images"][0]).size == (64, 64)
+
+    bucket = f"input-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="in/one.json", Body=json.dumps({"prompt": "a lion", **SMALL}).encode())
+    accepted = runtime.invoke_endpoint_async(InputLocation=f"s3://{bucket}/in/one.json", **how)
+    assert json.loads(wait_for(s3, accepted["OutputLocation"]))["prompt"] == "a lion"
+
+    accepted = runtime.invoke_endpoint_async(Body=b'{"prompt": ""}', **how)
+    error = json.loads(wait_for(s3, accepted["FailureLocation"]))
+    assert (error["OriginalStatusCode"], "prompt" in error["OriginalMessage"]) == (400, True)
+    listed = s3.list_objects_v2(Bucket=server.bucket, Prefix="async/pending/")
+    assert listed["KeyCount"] == 0, "what is answered is not begun again"
+
+    for wrong in [
+        {"InputLocation": f"s3://{bucket}/absent"},
+        {"InputLocation": "s3://absent/absent"},
+        {"Body": b" " * 128_001},
+        {"Body": b"{}", "RequestTTLSeconds": 59},
+    ]:
+        with pytest.raises(ClientError) as refused:
+            runtime.invoke_endpoint_async(**wrong, **how)
+        response = refused.value.response
+        told = (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"])
+        # botocore itself refuses numbers that are out of range.
+        assert told == ("ValidationError", 400), wrong
+
+
+def test_an_asynchronous_invocation_survives_a_kill(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    first = start_server(data_dir=tmp_path)
+    body = {"prompt": "a tiger", "num_inference_steps": 150, "num_images_per_prompt": 1}
+    accepted = client(first, "sagemaker-runtime").invoke_endpoint_async(
+        EndpointName="any", ContentType="application/json", Accept="application/json;jpeg", Body=json.dumps(body).encode()
+    )
+    first.process.kill()
+    first.process.wait(30)
+    second = start_server(data_dir=tmp_path)
+    answer = json.loads(wait_for(client(second, "s3"), accepted["OutputLocation"]))
+    assert len(answer["generated_images"]) == 1
+    jobs = requests.get(f"{second.url}/v1/images", timeout=10).json()["data"]
+    assert [job["status"] for job in jobs] == ["succeeded"], "made once, under the name that it was accepted with"
+
+
+@pytest.fixture(scope="module")
+def container(start_server: Callable[..., Server]) -> Server:
+    """The model container, with the built-in model."""
+    return start_server("--sagemaker")
+
+
+def test_the_container_answers_two_routes_and_nothing_else(container: Server) -> None:
+    ping = requests.get(f"{container.url}/ping", timeout=2)
+    assert (ping.status_code, ping.content) == (200, b"")
+    answer = requests.post(
+        f"{container.url}/invocations", json={"prompt": "a tiger", **SMALL},
+        headers={"Accept": "application/json;jpeg", "X-Amzn-SageMaker-Custom-Attributes": "accept_eula=true"}, timeout=60,
+    )  # fmt: skip
+    assert picture(answer.json()["generated_images"][0]).size == (64, 64)
+    for path in ["/", "/generate?prompt=x", "/v1/images", "/tintype/x", "/endpoints/x/invocations"]:
+        assert requests.get(f"{container.url}{path}", timeout=10).status_code == 404, path
+
+
+def test_the_container_s_port_is_sagemaker_s(run: Callable[..., tuple[int, str, str]]) -> None:
+    status, shown, _ = run("config", "--json", env={"SAGEMAKER_BIND_TO_PORT": "8123", "TINTYPE_SAGEMAKER": "true"})
+    settings = json.loads(shown)
+    assert (status, settings["listen"]["value"], settings["model"]["value"]) == (0, "0.0.0.0:8123", "builtin")
+
+
+def in_front_of(start_server: Callable[..., Server], endpoint: Server, url: str, *flags: str) -> Server:
+    """An API whose pictures are made by an endpoint, which is another server here."""
+    return start_server(
+        "--model", "sagemaker:emoji", "--sagemaker-size", "64", "--sagemaker-steps", "2", *flags,
+        env={
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
+            "AWS_ACCESS_KEY_ID": endpoint.access_key,
+            "AWS_SECRET_ACCESS_KEY": endpoint.secret_key,
+            "AWS_REGION": "us-east-1",
+        },
+    )  # fmt: skip
+
+
+def test_an_endpoint_makes_the_pictures(
+    start_server: Callable[..., Server], server: Server, runtime: BaseClient
+) -> None:
+    front = in_front_of(start_server, server, server.url)
+    answer = requests.get(f"{front.url}/generate", params={"prompt": "a tiger", "seed": 7}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    made = answer.json()
+    assert (made["prompt"], made["width"], made["seed"]) == ("a tiger", 64, 7)
+    fetched = requests.get(made["url"], timeout=10)
+    assert fetched.headers["content-type"] == "image/jpeg"
+    direct = base64.b64decode(invoke(runtime, {"prompt": "a tiger", "seed": 7, **SMALL})["generated_images"][0])
+    assert fetched.content == direct, "the endpoint's JPEG is kept as it is"
+    converted = requests.post(f"{front.url}/v1/images", json={"prompt": "a tiger", "format": "png"}, timeout=60)
+    png = requests.get(converted.json()["images"][0]["url"], timeout=10)
+    assert Image.open(io.BytesIO(png.content)).format == "PNG"
+
+
+def test_an_endpoint_s_errors_are_told(start_server: Callable[..., Server]) -> None:
+    strict = start_server("--max-pixels", "4096")
+    front = in_front_of(start_server, strict, strict.url)
+    refused = requests.get(f"{front.url}/generate", params={"prompt": "x", "width": 128}, timeout=60)
+    assert (refused.status_code, refused.json()["model_status"]) == (424, 400)
+    assert "4096" in refused.json()["detail"], "the model's own words"
+
+    nowhere = in_front_of(start_server, strict, "http://127.0.0.1:9")
+    busy = requests.get(f"{nowhere.url}/generate", params={"prompt": "x"}, timeout=60)
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
+    assert busy.json()["type"] == "urn:tintype:problem:engine-busy"
+
+
+def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(
+    start_server: Callable[..., Server], server: Server
+) -> None:
+    store = [
+        "--store", f"s3://{server.bucket}", "--s3-endpoint", server.url, "--s3-region", "us-east-1",
+        "--s3-access-key-id", server.access_key, "--s3-secret-access-key", server.secret_key,
+    ]  # fmt: skip
+    front = in_front_of(start_server, server, server.url, "--sagemaker-async", *store)
+    answer = requests.get(f"{front.url}/generate", params={"prompt": "a tiger"}, timeout=120)
+    assert answer.status_code == 200, answer.text
+    assert requests.get(answer.json()["url"], timeout=10).headers["content-type"] == "image/jpeg"
