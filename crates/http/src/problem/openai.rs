@@ -109,7 +109,6 @@ impl Problem {
         let (r#type, code) = match self {
             Self::UnknownModel(_) => (r#type, "model_not_found"),
             Self::Credentials(_) => (r#type, "invalid_api_key"),
-            Self::NotFound => (r#type, "unknown_url"),
             Self::Service(error) | Self::Job(_, error) => match error {
                 E::Unauthenticated(KeyFault::Missing) => (r#type, ""),
                 E::Unauthenticated(_) => (r#type, "invalid_api_key"),

@@ -17,7 +17,17 @@ impl Problem {
                 }
                 Failure::Internal
             }
-            _ => Failure::Model { status: self.kind().status.as_u16(), message: self.detail() },
+            _ => Failure::Model { status: self.kind().status.as_u16(), message: self.message() },
+        }
+    }
+
+    /// All that there is to say, as there is no document beside it.
+    fn message(&self) -> String {
+        match self.error() {
+            Some(E::Invalid(violations)) => {
+                violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            _ => self.detail(),
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use super::client::Lazy;
 use super::error::InvokeError;
 use super::location::{FetchError, FetchResult, S3Location};
 use super::meaning::{bounded, meaning};
+use super::paid::paid;
 use super::settings::{EndpointSettings, SettingsError};
 use super::watch::Watch;
 use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
@@ -213,14 +214,10 @@ impl Engine for AsyncEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        if observer.is_abandoned() {
-            return Err(EngineError::Abandoned);
-        }
-        let work = self.submit(&request).await?;
-        observer.progress(Progress::Started);
-        let began = Instant::now();
-        let pictures = self.wait(&work).await?;
-        let engine_seconds = began.elapsed().as_secs_f64();
-        Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
+        paid(&*observer, async {
+            let work = self.submit(&request).await?;
+            self.wait(&work).await
+        })
+        .await
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod location;
 mod meaning;
+mod paid;
 mod real_time;
 mod settings;
 mod watch;

@@ -1,18 +1,18 @@
 //! The engine over a real-time endpoint.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use aws_sdk_sagemakerruntime::primitives::Blob;
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
 use super::client::Lazy;
 use super::error::InvokeError;
 use super::meaning::meaning;
+use super::paid::paid;
 use super::settings::{EndpointSettings, SettingsError};
 use super::watch::Watch;
 use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
@@ -93,14 +93,6 @@ impl Engine for SageMakerEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        // Once the request is out it is paid for, and its pictures are kept whoever waits.
-        if observer.is_abandoned() {
-            return Err(EngineError::Abandoned);
-        }
-        observer.progress(Progress::Started);
-        let began = Instant::now();
-        let pictures = self.invoke(&request).await?;
-        let engine_seconds = began.elapsed().as_secs_f64();
-        Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
+        paid(&*observer, self.invoke(&request)).await
     }
 }
