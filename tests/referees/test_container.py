@@ -51,7 +51,7 @@ def test_it_serves_as_sagemaker_starts_it(image: Path, tmp_path: Path) -> None:
     port = free_port()
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
-            ["unshare", "--map-root-user", "chroot", str(image), *entry, "serve"],
+            ["unshare", "--map-root-user", shutil.which("chroot") or "chroot", str(image), *entry, "serve"],
             env=variables | {"SAGEMAKER_BIND_TO_PORT": str(port)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
