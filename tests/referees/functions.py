@@ -1,0 +1,107 @@
+"""What a function stands between: SeaweedFS for its pictures and its books, and whatever hands it events."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.client import Config
+from conftest import Service, free_port, listening, own_program
+
+ID, SECRET, BUCKET = "AKIDTEST", "sekret", "pictures"
+START_SECONDS = 120
+"""How long SeaweedFS may take until it can be written to; a busy machine needs longer than the seconds it takes."""
+
+LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": "tintype",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+    "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/tintype",
+    "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/23/[$LATEST]0",
+}
+"""What Lambda tells a function beside the address of the Runtime API."""
+
+
+def s3(url: str) -> Any:
+    """A client of SeaweedFS."""
+    path = Config(s3={"addressing_style": "path"})
+    keys = {"aws_access_key_id": ID, "aws_secret_access_key": SECRET}
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=path, **keys)
+
+
+def start_weed(folder: Path, environment: dict[str, str]) -> Service:
+    """SeaweedFS with an empty bucket."""
+    identity = {"name": "test", "credentials": [{"accessKey": ID, "secretKey": SECRET}]}
+    identity["actions"] = ["Admin", "Read", "Write", "List"]
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = [f"{server}.port{kind}" for server in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+    ports = {name: free_port() for name in names}
+    command = [own_program("weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    command += ["-s3.port.iceberg=0", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+    command += [f"-{name}={port}" for name, port in ports.items()]
+    command += [f"-dir={folder}", f"-s3.config={folder / 's3.json'}"]
+    service = listening(command, ports["s3.port"], environment, folder / "log")
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client = s3(service.url)
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+            return service
+        except Exception:
+            assert time.monotonic() < deadline, service.log.read_text()
+            time.sleep(0.2)
+
+
+def settings(store: str, endpoint: str, **more: str) -> dict[str, str]:
+    """A function in front of an endpoint, as the template sets it up."""
+    return LAMBDA | {
+        "TINTYPE_STORE": f"s3://{BUCKET}",
+        "TINTYPE_S3_ENDPOINT": store,
+        "TINTYPE_MODEL": "sagemaker:jumpstart-sd21",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint,
+        "AWS_ACCESS_KEY_ID": ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **more,
+    }
+
+
+@dataclass
+class Function:
+    """The binary as Lambda starts it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def resident_mib(self) -> float:
+        """Memory that it holds."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+
+    def stop(self) -> int:
+        """Ends it as Lambda does, and gives its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(20)
+
+
+def start_function(binary: str, folder: Path, environment: dict[str, str]) -> Function:
+    """Starts the binary without a word, as `bootstrap` is."""
+    log = folder / "log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [binary], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, cwd=folder
+        )
+    return Function(process, log)

@@ -1,0 +1,185 @@
+"""Lambda's Runtime API, and a SageMaker endpoint, as small as they can be and with clocks that tests can read."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import queue
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass
+class Answer:
+    """What the function posted for an event."""
+
+    headers: dict[str, str]
+    body: bytes
+    trailers: dict[str, str]
+    posted_at: float
+    """When the whole answer was here."""
+    failed: bool
+    """It was posted as an error."""
+    parts: list[tuple[float, bytes]] = field(default_factory=list)
+    """The chunks as they came, if it was streamed."""
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """What a gateway is told to answer."""
+        return json.loads(self.body)
+
+    def json(self) -> Any:
+        """The body of what a gateway is told to answer."""
+        event = self.event
+        body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"]
+        return json.loads(body)
+
+    def header(self, name: str) -> str | None:
+        """A header of what a gateway is told to answer, in either format."""
+        event = self.event
+        given = {k.lower(): v for k, v in (event.get("headers") or {}).items()}
+        given |= {k.lower(): v[0] for k, v in (event.get("multiValueHeaders") or {}).items()}
+        return given.get(name)
+
+
+@dataclass
+class Invocation:
+    """An event on its way."""
+
+    id: str
+    event: dict[str, Any]
+    deadline: float
+    answer: queue.Queue[Answer] = field(default_factory=queue.Queue)
+
+
+class RuntimeApi:
+    """Hands events to one function, one at a time, and notes when it asks for the next."""
+
+    def __init__(self) -> None:
+        self.events: queue.Queue[Invocation] = queue.Queue()
+        self.open: dict[str, Invocation] = {}
+        self.asked: list[float] = []
+        """When the function asked for an event: until then it is not frozen."""
+        self.asking = threading.Condition()
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                assert self.path == "/2018-06-01/runtime/invocation/next", self.path
+                with api.asking:
+                    api.asked.append(time.monotonic())
+                    api.asking.notify_all()
+                invocation = api.events.get()
+                api.open[invocation.id] = invocation
+                body = json.dumps(invocation.event).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Lambda-Runtime-Aws-Request-Id", invocation.id)
+                self.send_header("Lambda-Runtime-Deadline-Ms", str(int(invocation.deadline * 1000)))
+                self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:function:tintype")
+                self.send_header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                kind = self.path.rsplit("/", 1)[1]
+                invocation = api.open.pop(self.path.split("/")[-2], None)
+                parts, trailers = self.read_body()
+                body = b"".join(part for _, part in parts)
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                if invocation is not None:
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    failed = kind != "response"
+                    invocation.answer.put(Answer(headers, body, trailers, time.monotonic(), failed, parts))
+
+            def read_body(self) -> tuple[list[tuple[float, bytes]], dict[str, str]]:
+                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                    body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                    return [(time.monotonic(), body)], {}
+                parts = []
+                while size := int(self.rfile.readline().split(b";")[0], 16):
+                    parts.append((time.monotonic(), self.rfile.read(size)))
+                    assert self.rfile.readline() == b"\r\n"
+                trailers = {}
+                while (line := self.rfile.readline().strip()) != b"":
+                    name, value = line.decode().split(":", 1)
+                    trailers[name.strip().lower()] = value.strip()
+                return parts, trailers
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server.server_port}"
+
+    def send(self, event: dict[str, Any], seconds: float = 60) -> Invocation:
+        """Hands an event over; the function has so many seconds for it."""
+        invocation = Invocation(str(uuid.uuid4()), event, time.time() + seconds)
+        self.events.put(invocation)
+        return invocation
+
+    def invoke(self, event: dict[str, Any], seconds: float = 60) -> Answer:
+        return self.send(event, seconds).answer.get(timeout=seconds + 30)
+
+    def wait_until_asked(self, times: int, seconds: float = 60) -> float:
+        """Waits until the function has asked for an event that often, and says when it last did."""
+        with self.asking:
+            assert self.asking.wait_for(lambda: len(self.asked) >= times, seconds), f"asked {len(self.asked)} times"
+            return self.asked[times - 1]
+
+
+class Endpoint:
+    """A SageMaker endpoint with JumpStart's answer, as slow as it is told to be."""
+
+    def __init__(self) -> None:
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64), (200, 80, 20)).save(picture, "JPEG")
+        self.picture = picture.getvalue()
+        self.seconds = 0.0
+        self.calls: list[dict[str, Any]] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # An answer in two small packets would wait for the kernel to hear of the first.
+            wbufsize = -1
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.calls.append(asked)
+                time.sleep(endpoint.seconds)
+                encoded = base64.b64encode(endpoint.picture).decode()
+                body = json.dumps({"generated_images": [encoded], "prompt": asked.get("prompt")}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json;jpeg")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"

@@ -1,0 +1,223 @@
+"""The function at a Runtime API with a clock: events of every kind, early answers, and what goes on after them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from conftest import Service
+from events import HOST, http, rest
+from functions import Function, settings, start_function, start_weed
+from runtime_api import Answer, Endpoint, RuntimeApi
+
+
+@pytest.fixture(scope="module")
+def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
+    service = start_weed(tmp_path_factory.mktemp("weed"), clean_environment)
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint()
+
+
+@pytest.fixture
+def api() -> RuntimeApi:
+    return RuntimeApi()
+
+
+@pytest.fixture
+def start(
+    tintype: str,
+    clean_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    weed: Service,
+    endpoint: Endpoint,
+    api: RuntimeApi,
+) -> Iterator[Callable[..., Function]]:
+    """Starts the function at `api`, in front of `endpoint`; anybody may ask it."""
+    started = []
+
+    def start(**more: str) -> Function:
+        own = settings(weed.url, endpoint.url, AWS_LAMBDA_RUNTIME_API=api.address, **more)
+        environment = clean_environment | {"TINTYPE_ALLOW_ANONYMOUS": "true"} | own
+        function = start_function(tintype, tmp_path_factory.mktemp("function"), environment)
+        started.append(function)
+        api.wait_until_asked(1)
+        return function
+
+    yield start
+    for function in started:
+        assert function.stop() == 0, function.log.read_text()
+
+
+PROMPT = {"prompt": "a tiger & 老虎+1"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [rest("GET", "/generate", PROMPT), http("GET", "/generate", PROMPT), http("GET", "/generate", PROMPT, stage="prod")],
+    ids=["rest", "url", "http"],
+)
+def test_every_kind_of_event(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint, event: dict[str, Any]
+) -> None:
+    function = start()
+    answer = api.invoke(event)
+    assert answer.event["statusCode"] == 200, answer.body
+    made = answer.json()
+    assert made["prompt"] == PROMPT["prompt"]
+    assert [call["prompt"] for call in endpoint.calls] == [PROMPT["prompt"]]
+    picture = requests.get(made["url"], timeout=30)
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+    assert picture.content.startswith(b"\xff\xd8")
+    forged = made["url"][:-1] + ("0" if made["url"][-1] != "0" else "1")
+    assert requests.get(forged, timeout=30).status_code == 403
+    ended = [line for line in function.lines() if line["message"] == "ended"]
+    assert [line["status"] for line in ended] == ["succeeded"]
+    assert ended[0]["engine_seconds"] > 0
+    assert not any("\x1b" in line for line in function.log.read_text().splitlines())
+
+
+def test_what_is_not_ready_in_time_goes_on(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    start(TINTYPE_RESPOND_WITHIN="1s")
+    endpoint.seconds = 4
+    answer = api.invoke(rest("GET", "/generate", PROMPT))
+    assert answer.event["statusCode"] == 202, answer.body
+    job = answer.json()
+    assert answer.header("location") == f"/prod/v1/images/{job['id']}"
+    assert answer.header("retry-after") == "2"
+    assert (job["status"], job["images"]) == ("running", [])
+    # The client has its answer; the function asks for no event before the picture is stored.
+    asked = api.wait_until_asked(2)
+    assert asked - answer.posted_at > 2
+    again = api.invoke(rest("GET", f"/v1/images/{job['id']}"))
+    done = again.json()
+    assert done["status"] == "succeeded", done
+    assert requests.get(done["images"][0]["url"], timeout=30).status_code == 200
+    assert len(endpoint.calls) == 1
+
+
+def test_nobody_has_to_wait(start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint) -> None:
+    start()
+    endpoint.seconds = 2
+    answer = api.invoke(http("POST", "/v1/images", headers={"prefer": "respond-async"}, body=PROMPT))
+    assert answer.event["statusCode"] == 202, answer.body
+    assert api.wait_until_asked(2) - answer.posted_at > 1
+    done = api.invoke(http("GET", f"/v1/images/{answer.json()['id']}")).json()
+    assert (done["status"], len(endpoint.calls)) == ("succeeded", 1)
+
+
+def test_what_there_is_no_time_for_ends_cleanly(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    function = start(TINTYPE_RESPOND_WITHIN="1s")
+    endpoint.seconds = 40
+    sent = api.send(rest("GET", "/generate", PROMPT), seconds=9)
+    answer = sent.answer.get(timeout=9)
+    assert answer.event["statusCode"] == 202, answer.body
+    api.wait_until_asked(2, seconds=9)
+    assert function.process.poll() is None
+    done = api.invoke(rest("GET", f"/v1/images/{answer.json()['id']}")).json()
+    assert (done["status"], done["error"]["reason"]) == ("failed", "outcome_unknown"), done
+    assert len(endpoint.calls) == 1
+
+
+def test_a_short_time_makes_for_a_short_budget(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    start()
+    endpoint.seconds = 5
+    # 25 s would be too long.
+    answer = api.invoke(rest("GET", "/generate", PROMPT), seconds=9)
+    assert answer.event["statusCode"] == 202, answer.body
+    api.wait_until_asked(2)
+    done = api.invoke(rest("GET", f"/v1/images/{answer.json()['id']}")).json()
+    assert (done["status"], len(endpoint.calls)) == ("succeeded", 1)
+
+
+def test_an_event_that_is_none(start: Callable[..., Function], api: RuntimeApi) -> None:
+    start()
+    assert api.invoke({"key1": "value1"}).failed
+    assert api.invoke(http("GET", "/healthz")).event["statusCode"] == 200
+
+
+def test_a_function_that_is_none(tintype: str, clean_environment: dict[str, str], api: RuntimeApi) -> None:
+    for more, complaint in [
+        ({}, "set TINTYPE_STORE to s3://"),
+        ({"TINTYPE_STORE": "s3://b", "TINTYPE_LEDGER": "sqlite"}, "TINTYPE_LEDGER must be bucket"),
+    ]:
+        environment = clean_environment | {"AWS_LAMBDA_RUNTIME_API": api.address} | more
+        done = subprocess.run([tintype], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and complaint in done.stderr, done.stderr
+    alone = subprocess.run([tintype, "lambda"], env=clean_environment, capture_output=True, text=True, timeout=60)
+    assert alone.returncode == 2 and "AWS_LAMBDA_RUNTIME_API is not set" in alone.stderr
+
+
+def test_keys_are_kept_in_the_bucket(
+    start: Callable[..., Function],
+    api: RuntimeApi,
+    tintype: str,
+    weed: Service,
+    endpoint: Endpoint,
+    clean_environment: dict[str, str],
+) -> None:
+    own = settings(weed.url, endpoint.url, TINTYPE_LEDGER="bucket")
+    made = subprocess.run(
+        [tintype, "keys", "create", "--name", "acme", "--rate", "2/day"],
+        env=clean_environment | own,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    key = {"authorization": f"Bearer {made.stdout.strip()}"}
+    start(TINTYPE_ALLOW_ANONYMOUS="false")
+    statuses = [
+        api.invoke(http("GET", "/generate", PROMPT, headers)).event["statusCode"]
+        for headers in ({}, {"authorization": "Bearer tt_x"}, key, key, key)
+    ]
+    assert statuses == [401, 401, 200, 200, 429]
+
+
+def framed(answer: Answer) -> tuple[dict[str, Any], bytes]:
+    """The head and the body of a streamed answer."""
+    assert answer.headers["lambda-runtime-function-response-mode"] == "streaming"
+    assert answer.headers["content-type"] == "application/vnd.awslambda.http-integration-response"
+    head, body = answer.body.split(b"\0" * 8, 1)
+    return json.loads(head), body
+
+
+def test_a_streamed_answer(start: Callable[..., Function], api: RuntimeApi) -> None:
+    start(TINTYPE_LAMBDA_RESPONSE="stream")
+    answer = api.invoke(rest("GET", "/generate", PROMPT))
+    head, body = framed(answer)
+    assert head["statusCode"] == 200
+    assert head["headers"]["content-type"] == "application/json"
+    assert requests.get(json.loads(body)["url"], timeout=30).status_code == 200
+    assert "lambda-runtime-function-error-type" not in answer.trailers
+
+
+def test_a_stream_of_events(start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint) -> None:
+    start(TINTYPE_LAMBDA_RESPONSE="stream", TINTYPE_RESPOND_WITHIN="1s")
+    made = framed(api.invoke(rest("GET", "/generate", PROMPT)))
+    job = json.loads(made[1])
+    head, body = framed(api.invoke(rest("GET", f"/v1/images/{job['id']}/events")))
+    assert head["headers"]["content-type"] == "text/event-stream"
+    assert b"event: succeeded" in body, body
+
+
+def test_the_model_may_be_in_the_function(start: Callable[..., Function], api: RuntimeApi) -> None:
+    start(TINTYPE_MODEL="builtin")
+    answer = api.invoke(rest("GET", "/generate", PROMPT | {"steps": "2"}), seconds=120)
+    assert answer.event["statusCode"] == 200, answer.body
+    assert requests.get(answer.json()["url"], timeout=30).content.startswith(b"\xff\xd8")
+    assert HOST not in answer.json()["url"]
