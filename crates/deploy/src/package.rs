@@ -1,4 +1,4 @@
-//! The function's code: the program as `bootstrap` in a zip, and the model beside it if it is a folder.
+//! The function's code: the program as `bootstrap` in a zip, and beside it the model if it is a folder, and settings.
 
 use std::fs;
 use std::io::{self, Write};
@@ -62,15 +62,21 @@ pub enum PackageError {
 }
 
 impl Package {
-    /// Packs a program, and the files of a model in the folder `model` beside it.
+    /// Packs a program, and beside it the files of a model in the folder `model`, and settings as `tintype.toml`, where the
+    /// program looks for them by itself.
     ///
     /// # Errors
     /// [`PackageError`]; sizes are looked at before anything is read.
-    pub fn build(program: &Path, model: Option<&Path>) -> Result<Self, PackageError> {
-        let files = match model {
+    pub fn build(
+        program: &Path,
+        model: Option<&Path>,
+        settings: Option<&Path>,
+    ) -> Result<Self, PackageError> {
+        let mut files = match model {
             Some(folder) => model_files(folder)?,
             None => Vec::new(),
         };
+        files.extend(settings.map(|path| (path.to_owned(), "tintype.toml".to_owned())));
         let mut unzipped = size(program)?;
         for (path, _) in &files {
             unzipped += size(path)?;
@@ -195,26 +201,29 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_program_may_be_executed_and_the_model_is_beside_it() {
         let folder = model(1_000);
-        let package = Package::build(&own(), Some(folder.path())).expect("packed");
+        let settings = folder.path().join(".mine.toml");
+        fs::write(&settings, "queue = 1").expect("written");
+        let package = Package::build(&own(), Some(folder.path()), Some(&settings)).expect("packed");
         let files = contents(&package.zip);
         let names: Vec<_> = files.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect();
         let expected = [
             ("bootstrap", 0o755),
             ("model/model_index.json", 0o644),
             ("model/unet/weights.safetensors", 0o644),
+            ("tintype.toml", 0o644),
         ];
         assert_eq!(names, expected);
         assert_eq!(files[0].2, fs::read(own()).expect("readable"));
         assert_eq!(files[2].2, vec![0; 1_000]);
         assert_eq!(package.unzipped, files.iter().map(|(_, _, bytes)| bytes.len() as u64).sum::<u64>());
-        let again = Package::build(&own(), Some(folder.path())).expect("packed");
+        let again = Package::build(&own(), Some(folder.path()), Some(&settings)).expect("packed");
         assert_eq!(again.key(), package.key(), "the same files have the same name");
     }
 
     #[test]
     fn what_is_too_large_is_refused_with_the_way_out() {
         let folder = model(LARGEST);
-        let refused = Package::build(&own(), Some(folder.path())).expect_err("too large");
+        let refused = Package::build(&own(), Some(folder.path()), None).expect_err("too large");
         assert!(matches!(refused, PackageError::TooLarge(bytes) if bytes > LARGEST));
         assert!(refused.to_string().contains("--image"), "{refused}");
     }
@@ -222,13 +231,13 @@ mod tests {
     #[test]
     fn what_is_no_model_or_no_program_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let refused = Package::build(&own(), Some(folder.path()));
+        let refused = Package::build(&own(), Some(folder.path()), None);
         assert!(matches!(refused, Err(PackageError::NoModel(_))));
         let script = folder.path().join("script");
         fs::write(&script, "#!/bin/sh\n").expect("written");
-        assert!(matches!(Package::build(&script, None), Err(PackageError::Unfit { .. })));
+        assert!(matches!(Package::build(&script, None, None), Err(PackageError::Unfit { .. })));
         assert!(matches!(
-            Package::build(&folder.path().join("none"), None),
+            Package::build(&folder.path().join("none"), None, None),
             Err(PackageError::Unreadable { .. })
         ));
     }

@@ -47,6 +47,9 @@ pub(crate) struct Deploy {
     /// The program to deploy, if it is not this one
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
+    /// Settings for the function, as in tintype.toml; it does not see your own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// How answers leave: `stream` may take 15 minutes, `buffered` 29 seconds
     #[arg(long, value_name = "HOW", default_value = "stream")]
     pub(crate) response: Response,

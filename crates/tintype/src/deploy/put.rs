@@ -41,8 +41,9 @@ async fn pack(arguments: &Deploy) -> Result<Package> {
         Some(path) => path.clone(),
         None => std::env::current_exe().context("this program has no path: name one with --binary")?,
     };
-    let folder = model_folder(arguments).map(Path::to_owned);
-    let packing = tokio::task::spawn_blocking(move || Package::build(&program, folder.as_deref()));
+    let (folder, settings) = (model_folder(arguments).map(Path::to_owned), arguments.config.clone());
+    let packing =
+        tokio::task::spawn_blocking(move || Package::build(&program, folder.as_deref(), settings.as_deref()));
     Ok(packing.await??)
 }
 
