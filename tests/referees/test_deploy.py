@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import boto3
 import pytest
 import requests
-from conftest import Service
+from conftest import Service, free_port, listening
 from PIL import Image
 
 
@@ -168,3 +172,92 @@ def test_the_doctor(account: Callable[..., Aws], moto: Service) -> None:
     assert ill.returncode == 1
     wrong = [line for line in ill.stdout.splitlines() if line.startswith("WRONG")]
     assert len(wrong) == 2 and "no endpoint none" in wrong[0] and "no bucket nowhere" in wrong[1]
+
+
+class SageMakerFront(ThreadingHTTPServer):
+    """What SageMaker does between its Runtime API and a container: hands `/endpoints/NAME/invocations` on, less most headers."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(("127.0.0.1", 0), SageMakerFrontHandler)
+        self.container = container
+        self.invoked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class SageMakerFrontHandler(BaseHTTPRequestHandler):
+    server: SageMakerFront
+
+    def do_POST(self) -> None:
+        self.server.invoked.append(self.path)
+        assert self.headers["Authorization"].startswith("AWS4-HMAC-SHA256 ")
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        passed = {name: self.headers[name] for name in ("Content-Type", "Accept")}
+        answer = requests.post(f"{self.server.container}/invocations", data=body, headers=passed, timeout=60)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", answer.headers["Content-Type"])
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.send_header("x-Amzn-Invoked-Production-Variant", "AllTraffic")
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def container(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """This program as the container of an endpoint, with the built-in model."""
+    port = free_port()
+    environment = clean_environment | {"SAGEMAKER_BIND_TO_PORT": str(port)}
+    command = [tintype, "serve", "--sagemaker", "--data-dir", str(tmp_path / "data")]
+    service = listening(command, port, environment, tmp_path / "log")
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def front(container: Service) -> Iterator[SageMakerFront]:
+    server = SageMakerFront(container.url)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def endpoint_at(moto: Service, name: str) -> None:
+    """An endpoint as SageMaker's control plane sees it."""
+    sagemaker = boto3.client(
+        "sagemaker",
+        endpoint_url=moto.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    variant = {"VariantName": "AllTraffic", "ModelName": f"{name}-model", "InstanceType": "ml.g4dn.xlarge"}
+    image = {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/tintype:1"}
+    role = "arn:aws:iam::123456789012:role/sagemaker"
+    sagemaker.create_model(ModelName=f"{name}-model", ExecutionRoleArn=role, PrimaryContainer=image)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=f"{name}-config", ProductionVariants=[variant | {"InitialInstanceCount": 1}]
+    )
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=f"{name}-config")
+
+
+def test_in_front_of_an_endpoint(
+    account: Callable[..., Aws], moto: Service, front: SageMakerFront, tmp_path: Path
+) -> None:
+    """The blog post, whole: gateway, function, endpoint (this program as its container), bucket, link."""
+    endpoint_at(moto, "sd")
+    aws = account(AWS_ENDPOINT_URL_SAGEMAKER=moto.url, AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=front.url)
+    assert "sd is in service" in aws.succeeds("doctor", "--endpoint", "sd")
+    settings = tmp_path / "function.toml"
+    settings.write_text("sagemaker_size = 256\nsagemaker_steps = 10\n")
+    deployed = deploy(aws, "--endpoint", "sd", "--config", str(settings))
+    assert_makes_pictures(deployed)
+    assert front.invoked == ["/endpoints/sd/invocations"], "a paid call is made once"
+    absent = aws.run("deploy", "--endpoint", "absent", "--yes")
+    assert absent.returncode == 1 and "no SageMaker endpoint absent in us-east-1" in absent.stderr
+    aws.succeeds("destroy", "--yes")
+    assert not re.search("tintype", json.dumps(aws.left()))
