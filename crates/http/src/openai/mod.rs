@@ -31,14 +31,12 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/models/{*id}", reading(get(models::read)))
 }
 
-/// Whether whoever asks for this path expects OpenAI's error bodies: under `/v1` everything that is not ours alone.
+/// Whether whoever asks for this path expects OpenAI's error bodies.
 pub(crate) fn is_spoken_at(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/v1/") else { return false };
-    let (first, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    match first {
-        "images" => matches!(rest, "generations" | "edits" | "variations"),
-        "keys" | "usage" => false,
-        _ => true,
+    match path.strip_prefix("/v1/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+        Some(("models", _)) => true,
+        Some(("images", rest)) => matches!(rest, "generations" | "edits" | "variations"),
+        _ => false,
     }
 }
 
@@ -54,27 +52,12 @@ mod tests {
 
     #[test]
     fn paths_have_a_dialect() {
-        for path in [
-            "/v1/images/generations",
-            "/v1/images/edits",
-            "/v1/models",
-            "/v1/models/org/name",
-            "/v1/chat/completions",
-            "/v1/content_provenance_checks",
-        ] {
+        for path in ["/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/org/name"] {
             assert!(is_spoken_at(path), "{path}");
         }
-        for path in [
-            "/",
-            "/generate",
-            "/v1",
-            "/v1/images",
-            "/v1/images/x",
-            "/v1/images/x/content",
-            "/v1/keys",
-            "/v1/keys/x",
-            "/v1/usage",
-        ] {
+        for path in
+            ["/", "/v1", "/v1/images", "/v1/images/x", "/v1/images/x/content", "/v1/keys", "/v1/pictures"]
+        {
             assert!(!is_spoken_at(path), "{path}");
         }
     }

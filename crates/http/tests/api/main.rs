@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod logging;
 mod metrics;
+mod openai;
 mod refusals;
 mod sagemaker;
 mod sockets;

@@ -1,0 +1,66 @@
+//! OpenAI's dialect.
+
+mod errors;
+mod generations;
+mod models;
+mod retries;
+mod stream;
+
+use serde_json::Value;
+use tintype_core::picture::{Encoded, Format, Pixels};
+
+use crate::{Answer, Bench};
+
+const PATH: &str = "/v1/images/generations";
+
+async fn ask(bench: &Bench, body: Value) -> Answer {
+    bench.send_json(PATH, &body, &[]).await
+}
+
+/// The body of a good answer.
+async fn made(bench: &Bench, body: Value) -> Value {
+    let answer = ask(bench, body).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.header("content-type")),
+        (200, Some("application/json")),
+        "{}",
+        answer.text
+    );
+    assert!(answer.header("x-request-id").is_some());
+    answer.json()
+}
+
+/// The picture behind `b64_json`.
+fn picture(item: &Value, format: Format) -> Pixels {
+    let base64 = item["b64_json"].as_str().expect("text").as_bytes();
+    let bytes = base64_simd::STANDARD.decode_to_vec(base64).expect("bare base64").into();
+    tintype_picture::decode(&Encoded { format, bytes }).expect("a picture")
+}
+
+/// Checks that this is an error in OpenAI's envelope.
+fn assert_error(answer: &Answer, (status, r#type, code): (u16, &str, Option<&str>), retry: bool) -> Value {
+    assert_eq!(
+        (answer.status().as_u16(), answer.header("content-type")),
+        (status, Some("application/json")),
+        "{}",
+        answer.text
+    );
+    assert!(answer.header("x-request-id").is_some());
+    assert_eq!(
+        answer.header("x-should-retry"),
+        Some(if retry { "true" } else { "false" }),
+        "{}",
+        answer.text
+    );
+    let body = answer.json();
+    let error = body["error"].as_object().expect("an error");
+    let mut names: Vec<_> = error.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        (body.as_object().map(|body| body.len()), &*names),
+        (Some(1), &["code", "message", "param", "type"][..])
+    );
+    assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some(r#type), code), "{body}");
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()));
+    body["error"].clone()
+}

@@ -1,0 +1,123 @@
+//! Pictures as events.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tintype_core::picture::Format;
+use tintype_http::HttpSettings;
+use tintype_service::ServiceSettings;
+use tintype_testing::{Fault, NullEngine};
+use tokio::time::{sleep, timeout};
+
+use super::{ask, assert_error, picture};
+use crate::{Bench, HostPolicy, SECOND, settings_for};
+
+fn slow() -> Bench {
+    Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
+}
+
+/// The names and data of all events; the last one's may be no JSON.
+async fn watch(bench: &Bench, body: Value) -> Vec<(String, String)> {
+    let answer = ask(bench, body).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.header("content-type")),
+        (200, Some("text/event-stream")),
+        "{}",
+        answer.text
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let field = |block: &str, name: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_default().to_owned()
+    };
+    let blocks = answer.text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
+    blocks.map(|block| (field(block, "event"), field(block, "data"))).collect()
+}
+
+fn data((name, data): &(String, String), r#type: &str) -> Value {
+    assert_eq!(name, r#type);
+    let data: Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!(data["type"], r#type);
+    data
+}
+
+#[tokio::test(start_paused = true)]
+async fn pictures_in_the_making_come_first() {
+    let bench = slow();
+    for (format, name) in [(Format::Png, "png"), (Format::Jpeg, "jpeg"), (Format::Webp, "webp")] {
+        let body = json!({
+            "prompt": "x", "stream": true, "partial_images": 3, "steps": 8, "seed": 5, "output_format": name,
+            "quality": "low",
+        });
+        let events = watch(&bench, body).await;
+        assert_eq!(events.len(), 5, "{events:?}");
+        for (index, event) in events[..3].iter().enumerate() {
+            let data = data(event, "image_generation.partial_image");
+            assert_eq!(data["partial_image_index"], index);
+            let about = ["size", "quality", "background", "output_format"].map(|name| data[name].as_str());
+            assert_eq!(about, [Some("64x64"), Some("low"), Some("opaque"), Some(name)]);
+            assert!(data["created_at"].is_i64());
+            // The null engine's previews get lighter with every step.
+            let grey = picture(&data, format).rgb()[0];
+            let expected = (index + 1) * 64;
+            assert!(usize::from(grey).abs_diff(expected) <= 36, "{grey} at {expected}");
+        }
+        let last = data(&events[3], "image_generation.completed");
+        assert_eq!(picture(&last, format).width(), 64);
+        let about = ["size", "quality", "background", "output_format"].map(|name| last[name].as_str());
+        assert_eq!(about, [Some("64x64"), Some("low"), Some("opaque"), Some(name)]);
+        assert_eq!(
+            (&last["usage"]["total_tokens"], &last["seed"], last["created_at"].is_i64()),
+            (&json!(0), &json!(5), true)
+        );
+        assert_eq!(events[4], (String::new(), "[DONE]".to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_partial_pictures_there_are_only_finished_ones() {
+    let bench = slow();
+    let events = watch(&bench, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5})).await;
+    assert_eq!(events.len(), 3);
+    for (seed, event) in (5..).zip(&events[..2]) {
+        let data = data(event, "image_generation.completed");
+        assert_eq!((&data["seed"], picture(&data, Format::Png).rgb()[0]), (&json!(seed), seed));
+    }
+    // What is there already comes at once.
+    let again =
+        watch(&bench, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5, "partial_images": 2})).await;
+    assert_eq!(
+        (again.len(), data(&again[0], "image_generation.completed")["cache"].clone()),
+        (3, json!("hit"))
+    );
+    assert_eq!(bench.engine.started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_ends_it() {
+    let bench = slow();
+    assert_error(
+        &ask(&bench, json!({"prompt": "", "stream": true})).await,
+        (400, "invalid_request_error", Some("invalid_value")),
+        false,
+    );
+    let failing = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
+    let late = HttpSettings { time_budget: Some(SECOND * 2), ..settings_for(HostPolicy::Any) };
+    for (bench, code) in [(failing, "internal"), (slow().settings(late), "on_its_way")] {
+        let events = watch(&bench, json!({"prompt": "x", "stream": true})).await;
+        let [(name, data)] = &events[..] else { panic!("{events:?}") };
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        assert_eq!((name.as_str(), &data["error"]["code"]), ("error", &json!(code)));
+        assert!(!data.to_string().contains("secret"), "{data}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_reading_has_hung_up() {
+    let bench = slow();
+    let body = json!({"prompt": "x", "stream": true, "partial_images": 1, "steps": 100});
+    let cut = timeout(Duration::from_secs(5), ask(&bench, body)).await;
+    assert!(cut.is_err());
+    sleep(SECOND * 30).await;
+    assert_eq!((bench.engine.started(), bench.engine.finished()), (1, 0));
+}
