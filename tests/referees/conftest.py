@@ -6,11 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import accounts
 import pytest
 
 START_SECONDS = 60
@@ -129,3 +131,43 @@ def moto(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, 
     service = listening(command, port, clean_environment, tmp_path_factory.mktemp("moto") / "log")
     yield service
     service.stop()
+
+
+@pytest.fixture
+def account(
+    start_ministack: Callable[..., Service], tintype: str, aws_environment: Callable[..., dict[str, str]]
+) -> Iterator[Callable[..., accounts.Aws]]:
+    """An empty account: `account(AWS_ENDPOINT_URL_SAGEMAKER=…)`."""
+    started: list[Service] = []
+
+    def start(**more: str) -> accounts.Aws:
+        service = start_ministack(**more)
+        started.append(service)
+        return accounts.Aws(service, tintype, aws_environment(AWS_ENDPOINT_URL=service.url, **more))
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture
+def container(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """This program as the container of an endpoint, with the built-in model."""
+    port = free_port()
+    environment = clean_environment | {"SAGEMAKER_BIND_TO_PORT": str(port)}
+    command = [tintype, "serve", "--sagemaker", "--data-dir", str(tmp_path / "data")]
+    service = listening(command, port, environment, tmp_path / "log")
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def front(container: Service) -> Iterator[accounts.SageMakerFront]:
+    """SageMaker's Runtime API in front of it."""
+    server = accounts.SageMakerFront(container.url)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,127 @@
+"""An account at MiniStack, what was deployed into it, and what stands between SageMaker's Runtime API and a container."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import boto3
+import requests
+
+if TYPE_CHECKING:
+    from conftest import Service
+
+
+@dataclass
+class Aws:
+    """An account at MiniStack, and the binary pointed at it."""
+
+    service: Service
+    tintype: str
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [self.tintype, *arguments]
+        return subprocess.run(
+            command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+        )
+
+    def succeeds(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def client(self, service: str) -> boto3.client:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.client(service, endpoint_url=self.service.url, region_name="us-east-1", **keys)
+
+    def left(self) -> dict[str, list[str]]:
+        """What is there of everything that a deployment makes."""
+        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
+        return {
+            "stacks": [one["StackName"] for one in stacks if one["StackStatus"] != "DELETE_COMPLETE"],
+            "buckets": [one["Name"] for one in self.client("s3").list_buckets()["Buckets"]],
+            "functions": [one["FunctionName"] for one in self.client("lambda").list_functions()["Functions"]],
+            "roles": [one["RoleName"] for one in self.client("iam").list_roles()["Roles"]],
+            "logs": [one["logGroupName"] for one in self.client("logs").describe_log_groups()["logGroups"]],
+            "apis": [one["name"] for one in self.client("apigateway").get_rest_apis()["items"]],
+            "alarms": [one["AlarmName"] for one in self.client("cloudwatch").describe_alarms()["MetricAlarms"]],
+        }
+
+
+@dataclass
+class Deployed:
+    """What `tintype deploy --json` said."""
+
+    aws: Aws
+    url: str
+    key: str
+    bucket: str
+    function: str
+
+    @property
+    def address(self) -> str:
+        """Where MiniStack answers for the API: it has no host of its own for each."""
+        (api,) = self.aws.client("apigateway").get_rest_apis()["items"]
+        return f"{self.aws.service.url}/_aws/execute-api/{api['id']}/{self.url.rsplit('/', 1)[1]}"
+
+    def get(self, path: str, **more: object) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return requests.get(f"{self.address}{path}", headers=headers, timeout=120, allow_redirects=False, **more)
+
+
+def deploy(aws: Aws, *arguments: str) -> Deployed:
+    said = json.loads(aws.succeeds("deploy", *arguments, "--response", "buffered", "--yes", "--json"))
+    return Deployed(aws, said["url"], said["key"], said["bucket"], said["function"])
+
+
+class SageMakerFront(ThreadingHTTPServer):
+    """What SageMaker does between its Runtime API and a container: hands `/endpoints/NAME/invocations` on, less most headers."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(("127.0.0.1", 0), SageMakerFrontHandler)
+        self.container = container
+        self.invoked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class SageMakerFrontHandler(BaseHTTPRequestHandler):
+    server: SageMakerFront
+
+    def do_POST(self) -> None:
+        self.server.invoked.append(self.path)
+        assert self.headers["Authorization"].startswith("AWS4-HMAC-SHA256 ")
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        passed = {name: self.headers[name] for name in ("Content-Type", "Accept")}
+        answer = requests.post(f"{self.server.container}/invocations", data=body, headers=passed, timeout=60)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", answer.headers["Content-Type"])
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.send_header("x-Amzn-Invoked-Production-Variant", "AllTraffic")
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def endpoint_at(moto: Service, name: str) -> None:
+    """An endpoint as SageMaker's control plane sees it."""
+    sagemaker = boto3.client(
+        "sagemaker",
+        endpoint_url=moto.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    variant = {"VariantName": "AllTraffic", "ModelName": f"{name}-model", "InstanceType": "ml.g4dn.xlarge"}
+    image = {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/tintype:1"}
+    role = "arn:aws:iam::123456789012:role/sagemaker"
+    sagemaker.create_model(ModelName=f"{name}-model", ExecutionRoleArn=role, PrimaryContainer=image)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=f"{name}-config", ProductionVariants=[variant | {"InitialInstanceCount": 1}]
+    )
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=f"{name}-config")
