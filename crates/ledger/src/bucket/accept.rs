@@ -4,13 +4,14 @@
 //!    first names its own job; the others wait for that job to appear, and after a while make it themselves *under
 //!    that name*, so that however many try, one name is one job.
 //! 2. *Reservation* in the account, under an id of its own.
-//! 3. *Mark* that the job may be open, for whoever recovers.
+//! 3. *Mark* that the job may be open, for whoever recovers; at the same time as 2.
 //! 4. *The job*, written only if it is not there: this is the moment of acceptance. Who comes second gives its
 //!    reservation back and answers with the job that is there.
 //!
 //! A crash before 4 leaves a signpost to nothing (made good by the next who follows it), a reservation (given back by
 //! an audit) and a mark (removed by a recovery); after 4 the job is accepted.
 
+use futures::future::join;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::store::{Condition, ETag};
@@ -210,9 +211,12 @@ impl BucketLedger {
             self.point(&mut posts, None, now).await?;
             return Ok(Acceptance::QueueFull);
         }
-        let (hold, standing) = match self.admit(new, id, now).await? {
+        // Each may be there without the other; both are there before the job is.
+        let (admitted, marked) = join(self.admit(new, id, now), self.mark(&new.owner, id)).await;
+        let (hold, standing) = match admitted? {
             Ok(admitted) => admitted,
             Err(refused) => {
+                self.unmark(&new.owner, id).await?;
                 // Whoever announced this job may have made it after all.
                 if let Some(job) = self.record(&new.owner, id).await? {
                     return Ok(came_second(new, job, Vec::new()));
@@ -221,10 +225,12 @@ impl BucketLedger {
                 return self.refuse(new, refused, now).await;
             }
         };
-        self.mark(&new.owner, id).await?;
+        marked?;
         let job = new.clone().into_record(id, hold, now);
         let path = paths::job(&new.owner, id);
-        if self.cells.write(&path, &job, Condition::Absent).await?.is_none() {
+        let (written, _) =
+            join(self.cells.write(&path, &job, Condition::Absent), self.signpost(new, id, now)).await;
+        if written?.is_none() {
             let first = self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { what: path })?;
             // Ours all the same if an earlier attempt of this very write got through unheard.
             if first.hold.id != job.hold.id {
@@ -236,13 +242,17 @@ impl BucketLedger {
             // Announced long ago by somebody who died: a recovery may just have taken the mark of that for a leftover.
             self.mark(&new.owner, id).await?;
         }
+        Ok(Acceptance::Accepted { job, standing })
+    }
+
+    /// For whoever looks for a job of this fingerprint later; written already if this one was looked for by it. The job is accepted
+    /// whether this succeeds or not.
+    async fn signpost(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
         if !new.reuse.any() {
-            // For whoever looks for it later. The job is accepted whether this succeeds or not.
             let post = Signpost { job: Some(id), body: None, at: now };
             let same = paths::same(&new.owner, &new.fingerprint);
             let _ = self.cells.write(&same, &post, Condition::Always).await;
         }
-        Ok(Acceptance::Accepted { job, standing })
     }
 
     async fn refuse(

@@ -1,9 +1,10 @@
 //! What happens to an accepted job in a bucket: the record changes by a conditional write, then its account is
-//! charged, then its mark goes. A crash in between is made good by whoever looks next.
+//! charged and its mark goes. A crash in between is made good by whoever looks next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
+use futures::future::join;
 use time::OffsetDateTime;
 use tintype_core::store::Condition;
 
@@ -57,12 +58,14 @@ impl BucketLedger {
 
     /// Charges a job that has ended and takes its mark away; any number of times.
     async fn close(&self, job: &JobRecord) -> Result<()> {
-        self.settle(job).await?;
-        self.cells.remove(&paths::open(&job.owner, job.id)).await
+        // Whoever recovers looks at every reservation, so the mark is not needed for the charge.
+        let path = paths::open(&job.owner, job.id);
+        let (settled, removed) = join(self.settle(job), self.cells.remove(&path)).await;
+        settled.and(removed)
     }
 
     /// Takes a mark away that stands for no job, and puts it back if the job was being made just then.
-    async fn unmark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
+    pub(super) async fn unmark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
         self.cells.remove(&paths::open(owner, id)).await?;
         match self.record(owner, id).await? {
             Some(job) if !job.status.is_final() => self.mark(owner, id).await,
