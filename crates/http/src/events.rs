@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::engine::Progress;
 use tintype_core::request::DEFAULT_EXPIRY;
@@ -33,15 +34,16 @@ const LOOK: Duration = Duration::from_secs(2);
 const END: &str = "end";
 
 /// Where a job is in the queue.
-#[derive(Serialize)]
-struct Queued {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Queued {
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
 }
 
 /// How far it is, with what can be seen already.
-#[derive(Serialize)]
-struct Seen {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Step")]
+pub(crate) struct Seen {
     #[serde(flatten)]
     steps: Option<Steps>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +199,7 @@ impl Watcher {
             self.come_to(Progress::Decoding);
         }
         let event = Event::default().event(image.status.name()).id(END);
-        self.untold.push_back(event.data(json(&Resource::from(image))));
+        self.untold.push_back(event.data(json(&Resource::new(image, &self.app.origin))));
         self.over = true;
     }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tintype_service::ledger::job::Status;
@@ -17,6 +18,7 @@ use crate::images;
 use crate::problem::Problem;
 use crate::query;
 use crate::resource::{self, Cost};
+use crate::openapi::types::{Timestamp, Warning};
 use crate::submit::{Submitted, submit};
 
 /// The path that the root stands for too.
@@ -27,8 +29,9 @@ const HINT: &str = "tintype makes pictures from words.\n\n  GET /generate?prompt
     guidance, seed, format, expires_in, coalesce.\n";
 
 /// The answer, in the order in which it is written.
-#[derive(Serialize)]
-struct Body {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Generated")]
+pub(crate) struct Body {
     url: String,
     prompt: String,
     id: Uuid,
@@ -36,11 +39,13 @@ struct Body {
     width: u32,
     height: u32,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    #[schemars(with = "Vec<Warning>")]
     warnings: Vec<Notice>,
 }
 
@@ -66,9 +71,9 @@ async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     let asked = (query::asked(parts.uri.query().unwrap_or_default()), PATH);
     let Submitted { result, headers } = submit(app, &caller, asked, &parts.headers, None).await?;
     let mut response = match result {
-        Ok(image) => match body(image) {
+        Ok(image) => match body(app, image) {
             Ok(body) => Json(body).into_response(),
-            Err(on_its_way) => images::accepted(*on_its_way),
+            Err(on_its_way) => images::accepted(app, *on_its_way),
         },
         Err(problem) => problem.into_response(),
     };
@@ -77,13 +82,14 @@ async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
 }
 
 /// The picture, or the job if it has none yet.
-fn body(mut image: Image) -> Result<Body, Box<Image>> {
+fn body(app: &App, mut image: Image) -> Result<Body, Box<Image>> {
     if image.status != Status::Succeeded || image.pictures.is_empty() {
         return Err(Box::new(image));
     }
-    let LinkedPicture { url, seed, width, height, .. } = image.pictures.swap_remove(0);
+    let picture = image.pictures.swap_remove(0);
+    let LinkedPicture { seed, width, height, .. } = picture;
     Ok(Body {
-        url,
+        url: resource::link(&app.origin, (image.id, 0), picture),
         prompt: image.request.map(|request| request.prompt).unwrap_or_default(),
         id: image.id.uuid(),
         seed,

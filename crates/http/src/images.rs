@@ -7,6 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::request::{DEFAULT_EXPIRY, MAX_EXPIRY};
 use tintype_core::violation::Violation;
@@ -28,8 +29,9 @@ const PATH: &str = "/v1/images";
 const PAGE: usize = 20;
 
 /// A page of a list.
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ImagePage")]
+pub(crate) struct Page {
     data: Vec<Resource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
@@ -47,8 +49,8 @@ pub(crate) async fn create(
     let Submitted { result, headers } =
         submit(&app, &caller, asked, &headers, preferences.patience()).await?;
     let (mut response, on_its_way) = match result {
-        Ok(image) if image.status == Status::Succeeded => (created(image), false),
-        Ok(image) => (accepted(image), true),
+        Ok(image) if image.status == Status::Succeeded => (created(&app, image), false),
+        Ok(image) => (accepted(&app, image), true),
         Err(problem) => (problem.into_response(), false),
     };
     response.headers_mut().extend(headers);
@@ -60,15 +62,15 @@ pub(crate) async fn create(
 }
 
 /// The answer with a job that has its pictures.
-fn created(image: Image) -> Response {
+fn created(app: &App, image: Image) -> Response {
     let location = [(LOCATION, path(image.id))];
-    (StatusCode::CREATED, location, Json(Resource::from(image))).into_response()
+    (StatusCode::CREATED, location, Json(Resource::new(image, &app.origin))).into_response()
 }
 
 /// The answer with a job that is on its way.
-pub(crate) fn accepted(image: Image) -> Response {
+pub(crate) fn accepted(app: &App, image: Image) -> Response {
     let headers = [(LOCATION, path(image.id)), (RETRY_AFTER, SHORTLY.to_string())];
-    (StatusCode::ACCEPTED, headers, Json(Resource::from(image))).into_response()
+    (StatusCode::ACCEPTED, headers, Json(Resource::new(image, &app.origin))).into_response()
 }
 
 /// `GET /v1/images/{id}`
@@ -84,7 +86,7 @@ pub(crate) async fn read(
         None => DEFAULT_EXPIRY,
     };
     let image = app.service.image(&caller, job(&id)?, expires_in).await?;
-    Ok(Json(Resource::from(image)).into_response())
+    Ok(Json(Resource::new(image, &app.origin)).into_response())
 }
 
 /// `GET /v1/images`
@@ -113,7 +115,7 @@ pub(crate) async fn list(
     }
     let limit = limit.map_or(PAGE, |limit| limit as usize);
     let page = app.service.images(&caller, cursor, limit).await?;
-    let data = page.images.into_iter().map(Resource::from).collect();
+    let data = page.images.into_iter().map(|image| Resource::new(image, &app.origin)).collect();
     Ok(Json(Page { data, next_cursor: page.next.map(|id| id.to_string()) }).into_response())
 }
 
@@ -148,7 +150,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let image = app.service.cancel(&caller, job(&id)?).await?;
-    Ok(Json(Resource::from(image)).into_response())
+    Ok(Json(Resource::new(image, &app.origin)).into_response())
 }
 
 /// `DELETE /v1/images/{id}`

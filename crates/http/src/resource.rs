@@ -1,15 +1,18 @@
 //! A job as JSON.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset};
 use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
+use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::job::Status;
 use tintype_service::ledger::money::{Amount, Spend};
 use tintype_service::{Image, LinkedPicture, Notice, Source};
 use uuid::Uuid;
 
 use crate::problem;
+use crate::openapi::types::{FileFormat, Timestamp, Warning};
 
 /// The path under which a job is found.
 pub(crate) fn path(id: impl std::fmt::Display) -> String {
@@ -17,7 +20,8 @@ pub(crate) fn path(id: impl std::fmt::Display) -> String {
 }
 
 /// A job, in the order in which it is written.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Image")]
 pub(crate) struct Resource {
     id: Uuid,
     status: &'static str,
@@ -26,12 +30,16 @@ pub(crate) struct Resource {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     started_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     finished_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     deadline: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
@@ -39,18 +47,21 @@ pub(crate) struct Resource {
     progress: Option<Steps>,
     images: Vec<Link>,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    #[schemars(with = "Vec<Warning>")]
     warnings: Vec<Notice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
 
 /// What was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Asked")]
 struct Request {
     prompt: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -61,11 +72,13 @@ struct Request {
     guidance: f64,
     seed: u64,
     n: u32,
+    #[schemars(with = "FileFormat")]
     format: Format,
 }
 
 /// How far the engine has come.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Progress")]
 pub(crate) struct Steps {
     step: u32,
     steps: u32,
@@ -82,17 +95,19 @@ impl Steps {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Picture")]
 struct Link {
     url: String,
     seed: u64,
     width: u32,
     height: u32,
+    #[schemars(with = "FileFormat")]
     format: Format,
 }
 
 /// What a request was charged.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Cost {
     engine_seconds: f64,
     #[serde(flatten)]
@@ -100,13 +115,13 @@ pub(crate) struct Cost {
 }
 
 /// An amount in the currency's unit.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Money {
     amount: f64,
     currency: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Failure {
     reason: &'static str,
     detail: String,
@@ -129,8 +144,9 @@ pub(crate) fn moment(at: OffsetDateTime) -> OffsetDateTime {
     at.to_offset(UtcOffset::UTC).truncate_to_millisecond()
 }
 
-impl From<Image> for Resource {
-    fn from(image: Image) -> Self {
+impl Resource {
+    /// `origin` is what links to this API begin with.
+    pub(crate) fn new(image: Image, origin: &str) -> Self {
         let all = image.request.as_ref().map_or(0, |request| request.steps * request.n);
         let request = image.request.map(|request| Request {
             prompt: request.prompt,
@@ -162,7 +178,10 @@ impl From<Image> for Resource {
             deadline: image.deadline.map(moment),
             position: image.position,
             progress: image.progress.map(|progress| Steps::of(progress, all)),
-            images: image.pictures.into_iter().map(Link::from).collect(),
+            images: (0..)
+                .zip(image.pictures)
+                .map(|(at, picture)| Link::new(origin, (image.id, at), picture))
+                .collect(),
             expires_at: image.expires_at.map(until),
             cost: image.cost.map(Cost::from),
             cache: cache(image.source),
@@ -172,11 +191,16 @@ impl From<Image> for Resource {
     }
 }
 
-impl From<LinkedPicture> for Link {
-    fn from(picture: LinkedPicture) -> Self {
-        let LinkedPicture { url, seed, width, height, format, .. } = picture;
-        Self { url, seed, width, height, format }
+impl Link {
+    fn new(origin: &str, place: (JobId, usize), picture: LinkedPicture) -> Self {
+        let LinkedPicture { seed, width, height, format, .. } = picture;
+        Self { url: link(origin, place, picture), seed, width, height, format }
     }
+}
+
+/// The link to a picture: the signed one, or, if that ends before it was to, one to this API, which signs anew.
+pub(crate) fn link(origin: &str, (id, at): (JobId, usize), picture: LinkedPicture) -> String {
+    if picture.cut_short { format!("{origin}{}/content?index={at}", path(id)) } else { picture.url }
 }
 
 impl From<Spend> for Cost {

@@ -17,6 +17,9 @@ use crate::notice::Notice;
 use crate::service::Inner;
 use crate::written::Written;
 
+/// Two looks at the clock may be so far apart, and links live whole seconds.
+const CLOCK: Duration = Duration::from_secs(2);
+
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -67,7 +70,7 @@ pub struct Image {
     pub progress: Option<Progress>,
     /// As many as were asked for, in the order of their seeds, once it has succeeded.
     pub pictures: Vec<LinkedPicture>,
-    /// When the first of the links stops working.
+    /// When the first of the links stops working, or was to.
     pub expires_at: Option<OffsetDateTime>,
     /// What a remote engine said, if it has failed by that.
     pub said: Option<Said>,
@@ -84,6 +87,8 @@ pub struct Image {
 pub struct LinkedPicture {
     /// The signed link.
     pub url: String,
+    /// It ends before it was to, because the credentials do that signed it: only a new one would work for longer.
+    pub cut_short: bool,
     /// The key under which the store has it.
     pub key: String,
     /// Seed of its noise.
@@ -144,10 +149,12 @@ impl Inner {
     ) -> Result<Image, ServiceError> {
         let mut links = Links::default();
         for stored in &job.images {
+            let asked = OffsetDateTime::now_utc() + expires_in;
             let (url, until) = self.sign(stored, expires_in).await?;
-            links.expires_at.get_or_insert(until);
+            let cut_short = until + CLOCK < asked;
+            links.expires_at.get_or_insert(if cut_short { asked } else { until });
             let StoredImage { key, seed, width, height, format } = stored.clone();
-            links.pictures.push(LinkedPicture { url, key, seed, width, height, format });
+            links.pictures.push(LinkedPicture { url, cut_short, key, seed, width, height, format });
         }
         Ok(self.image(job, source, links))
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -19,12 +20,18 @@ pub struct MemoryStore {
     objects: Mutex<BTreeMap<Key, Object>>,
     writes: Mutex<u64>,
     full: AtomicBool,
+    link_cap: Mutex<Option<Duration>>,
 }
 
 impl MemoryStore {
     /// From now on every write fails, as on a full disk.
     pub fn fill_up(&self) {
         self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on no link works for longer, as if the credentials ended then.
+    pub fn cap_links(&self, most: Duration) {
+        *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner) = Some(most);
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
@@ -95,8 +102,10 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
-        let url = format!("memory:{key}?expires_in={}", how.expires_in.as_secs());
-        Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + how.expires_in })
+        let cap = *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = cap.map_or(how.expires_in, |most| how.expires_in.min(most));
+        let url = format!("memory:{key}?expires_in={}", life.as_secs());
+        Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + life })
     }
 }
 

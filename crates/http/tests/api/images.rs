@@ -10,7 +10,7 @@ use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
 
-use crate::{Answer, Bench, SECOND};
+use crate::{Answer, Bench, ORIGIN, SECOND};
 
 fn slow() -> Bench {
     Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
@@ -274,4 +274,20 @@ async fn what_is_no_id_is_not_there() {
             answer.assert_problem(404, "not-found");
         }
     }
+}
+
+#[tokio::test]
+async fn a_link_that_credentials_cut_short_leads_to_one_that_is_signed_anew() {
+    let bench = Bench::new();
+    bench.store.cap_links(SECOND * 3_600);
+    let short = bench.get("/generate?prompt=x&expires_in=600").await.json();
+    assert!(short["url"].as_str().is_some_and(|url| url.starts_with("memory:")), "{short}");
+    let long = bench.get("/generate?prompt=x&expires_in=7200").await.json();
+    let id = long["id"].as_str().expect("an id");
+    assert_eq!(long["url"], format!("{ORIGIN}/v1/images/{id}/content?index=0"));
+    let resource = bench.get(&format!("/v1/images/{id}?expires_in=7200")).await.json();
+    assert_eq!(resource["images"][0]["url"], long["url"]);
+    let content = bench.get(&format!("/v1/images/{id}/content?index=0")).await;
+    assert_eq!(content.status().as_u16(), 302);
+    assert!(content.header("location").is_some_and(|location| location.starts_with("memory:images/")));
 }
