@@ -72,6 +72,8 @@ class RuntimeApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # An answer in two small packets would wait for the kernel to hear of the first.
+            wbufsize = -1
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +14,7 @@ import requests
 from conftest import Service
 from events import HOST, http, rest
 from functions import Function, settings, start_function, start_weed
+from PIL import Image
 from runtime_api import Answer, Endpoint, RuntimeApi
 
 
@@ -186,6 +189,22 @@ def test_keys_are_kept_in_the_bucket(
         for headers in ({}, {"authorization": "Bearer tt_x"}, key, key, key)
     ]
     assert statuses == [401, 401, 200, 200, 429]
+
+
+def test_what_lambda_does_not_take_is_an_error_that_says_so(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    start()
+    noise, picture = Image.frombytes("RGB", (1_800, 1_800), os.urandom(3 * 1_800 * 1_800)), io.BytesIO()
+    noise.save(picture, "JPEG", quality=95)
+    endpoint.picture = picture.getvalue()
+    assert len(endpoint.picture) > 5_000_000
+    asked = PROMPT | {"response_format": "b64_json"}
+    answer = api.invoke(http("POST", "/v1/images/generations", body=asked))
+    assert answer.event["statusCode"] == 413, answer.body[:1000]
+    assert answer.json()["type"] == "urn:tintype:problem:answer-too-large"
+    link = api.invoke(http("GET", "/generate", PROMPT)).json()
+    assert requests.get(link["url"], timeout=30).content == endpoint.picture
 
 
 def framed(answer: Answer) -> tuple[dict[str, Any], bytes]:

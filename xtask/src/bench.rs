@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
-use crate::stages::test_venv;
+use crate::stages::{binary, test_venv};
 
 /// The engine beside diffusers, on one model folder.
 pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
@@ -26,4 +26,12 @@ pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
 pub(crate) fn service(arguments: &[&str]) -> Result<()> {
     let words = ["run", "--release", "--package", "tintype", "--example", "bench_service", "--", "--weed"];
     run(cargo(&words).arg(test_venv()?.program("weed")).args(arguments))
+}
+
+/// The Lambda function beside the blog post's Python handler, under the same emulator.
+pub(crate) fn lambda() -> Result<()> {
+    let venv = Venv::ensure("bench-lambda-venv", "bench/lambda/requirements.txt")?;
+    run(&mut cargo(&["build", "--release"]))?;
+    let python = venv.program("python");
+    run(program(python).args(["bench/lambda/bench.py", "--binary"]).arg(binary()?))
 }

@@ -29,6 +29,8 @@ cargo xtask <command>
   bench service [--quick] [ARGS]
                   requests per second, identical requests, budgets, overload, and what kill -9 leaves, on an engine
                   that takes a set time; `--help` lists ARGS
+  bench lambda    the Lambda function beside the blog post's Python handler: start, warm requests, memory, in AWS's own
+                  emulator
   model eval [ARGS]
                   what the built-in model can do, against its targets, and its contact sheets; `--help` lists ARGS
 ";
@@ -53,6 +55,7 @@ fn run() -> Result<()> {
         ["referees", rest @ ..] => referees::referees(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
         ["bench", "service", rest @ ..] => bench::service(rest),
+        ["bench", "lambda"] => bench::lambda(),
         ["model", "eval", rest @ ..] => model::eval(rest),
         [] | ["help" | "--help" | "-h"] => {
             shell::say(USAGE);
