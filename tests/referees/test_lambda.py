@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import queue
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -147,6 +149,23 @@ def test_a_short_time_makes_for_a_short_budget(
     assert (done["status"], len(endpoint.calls)) == ("succeeded", 1)
 
 
+def test_it_is_frozen_between_two_events(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    function = start()
+    for times in (2, 4):
+        assert api.invoke(rest("GET", "/generate", PROMPT)).event["statusCode"] == 200
+        api.wait_until_asked(times)
+        function.process.send_signal(signal.SIGSTOP)
+        sent = api.send(rest("GET", "/generate", PROMPT))
+        with pytest.raises(queue.Empty):
+            sent.answer.get(timeout=2)
+        function.process.send_signal(signal.SIGCONT)
+        assert sent.answer.get(timeout=30).event["statusCode"] == 200
+        api.wait_until_asked(times + 1)
+    assert len(endpoint.calls) == 4
+
+
 def test_an_event_that_is_none(start: Callable[..., Function], api: RuntimeApi) -> None:
     start()
     assert api.invoke({"key1": "value1"}).failed
@@ -195,7 +214,7 @@ def test_what_lambda_does_not_take_is_an_error_that_says_so(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     start()
-    noise, picture = Image.frombytes("RGB", (1_800, 1_800), os.urandom(3 * 1_800 * 1_800)), io.BytesIO()
+    noise, picture = Image.frombytes("RGB", (2_200, 2_200), os.urandom(3 * 2_200 * 2_200)), io.BytesIO()
     noise.save(picture, "JPEG", quality=95)
     endpoint.picture = picture.getvalue()
     assert len(endpoint.picture) > 5_000_000
