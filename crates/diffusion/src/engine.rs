@@ -14,6 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Preview, Progress};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
+use tracing::{Span, trace_span};
 
 use crate::defaults::Defaults;
 use crate::noise::Noise;
@@ -68,6 +69,8 @@ pub struct DiffusionEngine {
 struct Job {
     request: Arc<GenerateRequest>,
     observer: Arc<dyn Observer>,
+    /// What it is part of, for those who trace where time goes.
+    span: Span,
     reply: oneshot::Sender<Result<Generated, EngineError>>,
 }
 
@@ -127,9 +130,11 @@ impl Engine for DiffusionEngine {
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { request, observer, reply }).map_err(|refusal| match refusal {
-            TrySendError::Full(_) => failed("more requests at once than the engine has slots"),
-            TrySendError::Disconnected(_) => failed("the engine's thread has ended"),
+        self.jobs.try_send(Job { request, observer, span: Span::current(), reply }).map_err(|refusal| {
+            match refusal {
+                TrySendError::Full(_) => failed("more requests at once than the engine has slots"),
+                TrySendError::Disconnected(_) => failed("the engine's thread has ended"),
+            }
         })?;
         answer.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
     }
@@ -141,9 +146,10 @@ fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Engin
 
 /// The thread: one job after the other, until nobody can hand in any more.
 fn work(pipeline: &Pipeline, pool: &ThreadPool, inbox: &Receiver<Job>) {
-    while let Ok(Job { request, observer, reply }) = inbox.recv() {
+    while let Ok(Job { request, observer, span, reply }) = inbox.recv() {
         // The pipeline has no state that a panic could leave broken; the observer is given up with its job.
-        let result = catch_unwind(AssertUnwindSafe(|| pool.install(|| make(pipeline, &request, &*observer))));
+        let making = || pool.install(|| span.in_scope(|| make(pipeline, &request, &*observer)));
+        let result = catch_unwind(AssertUnwindSafe(making));
         let result = result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", message(&*panic)))));
         // Whoever asked may be gone; then nobody needs the answer.
         let _ = reply.send(result);
@@ -170,8 +176,9 @@ fn make(
     }
     observer.progress(Progress::Started);
     let error = |error: ModelError| EngineError::Failed(Box::new(error));
-    let conditioning =
-        pipeline.condition(&request.prompt, &request.negative_prompt, request.guidance).map_err(error)?;
+    let conditioning = trace_span!("encode_text")
+        .in_scope(|| pipeline.condition(&request.prompt, &request.negative_prompt, request.guidance))
+        .map_err(error)?;
     let (width, height) = (request.width as usize, request.height as usize);
     let course = pipeline.course(width, height, request.steps as usize);
     let mut latents = Vec::new();
@@ -206,7 +213,8 @@ fn make(
         if observer.is_abandoned() {
             return Err(EngineError::Abandoned);
         }
-        pictures.push(Picture::Pixels(pipeline.decode(&latents, width, height).map_err(error)?));
+        let pixels = trace_span!("decode").in_scope(|| pipeline.decode(&latents, width, height));
+        pictures.push(Picture::Pixels(pixels.map_err(error)?));
     }
     let warnings = conditioning.warnings;
     Ok(Generated { pictures, engine_seconds: start.elapsed().as_secs_f64(), warnings })

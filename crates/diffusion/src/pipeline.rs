@@ -193,6 +193,7 @@ impl Pipeline {
             return Ok(None);
         }
         for (step, timestep) in timesteps.into_iter().enumerate() {
+            let _traced = tracing::trace_span!("step", number = (step + 1) as i64).entered();
             let input = sampler.scale_model_input(&latents, step)?;
             let output = self.predict(&input, timestep, conditioning)?;
             let fresh = match sampler.needs_noise(step) {

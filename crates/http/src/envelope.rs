@@ -25,14 +25,35 @@ pub(crate) async fn envelope(State(service): State<Arc<Service>>, request: Reque
     let id = RequestId::of(request.headers());
     // The highest level, so that the id is there whatever the log's filter lets through.
     let span = tracing::error_span!("request", id = id.as_str());
+    let traced = span.in_scope(|| traced(&request, &id));
     let began = Instant::now();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let response = exchange(id, request, next).instrument(span).await;
+    let response = exchange(id, request, next).instrument(traced.clone()).instrument(span).await;
+    traced.record("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        traced.record("otel.status_code", "ERROR");
+    }
     // What a client made up is no label: there would be no end of them.
     let (method, route) = (known(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
     service.count(&Exchange { method, route, status: response.status().as_u16() }, began.elapsed());
     response
+}
+
+/// The exchange as OpenTelemetry's conventions name its parts; the log does not show it.
+fn traced(request: &Request, id: &RequestId) -> tracing::Span {
+    let method = known(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    tracing::trace_span!(
+        "exchange",
+        "otel.name" = format_args!("{method} {route}"),
+        "otel.kind" = "server",
+        "otel.status_code" = tracing::field::Empty,
+        "http.request.method" = method,
+        "http.route" = route,
+        "http.response.status_code" = tracing::field::Empty,
+        "tintype.request_id" = id.as_str(),
+    )
 }
 
 /// The method's name, if it is one of HTTP's own.

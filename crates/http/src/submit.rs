@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue};
 use tintype_service::{Caller, Image, Order, ServiceError, Source, State, Ticket};
 use tokio::time::timeout;
+use tracing::trace_span;
 
 use crate::App;
 use crate::fields::Asked;
@@ -41,7 +42,7 @@ pub(crate) async fn submit(
     patience: Option<Duration>,
 ) -> Result<Submitted, Problem> {
     let canonical = asked.canonical(path);
-    let order = asked.order(&app.service)?;
+    let order = trace_span!("parse").in_scope(|| asked.order(&app.service))?;
     let expires_in = order.request.expires_in;
     let patience = patience.into_iter().chain(app.time_budget).min();
     // Nobody is to wait: then it does not take the place of a client who does.

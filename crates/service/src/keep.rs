@@ -10,6 +10,7 @@ use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use tintype_ledger::job::{Run, StoredImage};
 use tintype_picture::{Parameters, PictureError};
 use tokio::task::JoinError;
+use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
 /// Why pictures were not stored.
@@ -64,11 +65,13 @@ async fn keep_one(
         Picture::Pixels(pixels) => (pixels.width(), pixels.height()),
         Picture::Encoded(_) => (parameters.width, parameters.height),
     };
-    let encoded =
-        tokio::task::spawn_blocking(move || tintype_picture::encode(&picture, format, &parameters)).await??;
+    let encoding = trace_span!("encode_picture", format = format.extension());
+    let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));
+    let encoded = tokio::task::spawn_blocking(encode).await??;
     let key = key(id, encoded.format);
     let content_type = encoded.format.content_type().to_owned();
-    store.put(&key, NewObject { bytes: encoded.bytes.clone(), content_type }).await?;
+    let object = NewObject { bytes: encoded.bytes.clone(), content_type };
+    store.put(&key, object).instrument(trace_span!("put", bytes = encoded.bytes.len() as i64)).await?;
     let image = StoredImage { key: key.as_str().to_owned(), seed, width, height, format: encoded.format };
     Ok((image, encoded))
 }

@@ -81,6 +81,8 @@ struct Attention {
     place: Option<OwnedSemaphorePermit>,
     /// Its files, for those who waited for them.
     files: Option<Vec<Encoded>>,
+    /// Its time in the queue, for those who trace where time goes.
+    waiting: Option<tracing::Span>,
 }
 
 impl Live {
@@ -96,6 +98,7 @@ impl Live {
             looked_after: false,
             place: None,
             files: None,
+            waiting: (job.status == Status::Queued).then(|| tracing::trace_span!("wait")),
         };
         Arc::new(Self {
             id: job.id,
@@ -188,6 +191,7 @@ impl Live {
     pub(crate) fn begin(&self, until: Instant) {
         let mut attention = self.attention();
         attention.overrun_at = Some(until);
+        attention.waiting = None;
         if attention.stop == Some(Stop::Lost) {
             attention.stop = None;
         }

@@ -163,7 +163,8 @@ impl Worker {
         // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), live.clone());
         let task = async move { engine.generate(request, observer).await };
-        let mut task = tokio::spawn(task.in_current_span());
+        let traced = tracing::trace_span!("generate", job = %claim.live.id);
+        let mut task = tokio::spawn(task.instrument(traced).in_current_span());
         let generated = tokio::select! {
             generated = &mut task => match generated {
                 Ok(generated) => generated.and_then(|generated| complete(generated, claim.request.n)),

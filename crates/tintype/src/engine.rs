@@ -9,6 +9,7 @@ use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles
 use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, InBucket, SageMakerEngine};
 
 use crate::config::{Device, Endpoint, Model, ModelChoice};
+use crate::telemetry;
 
 /// Loads the model, for seconds, or a minute if it is a large one; or makes ready to call an endpoint's, whose results are
 /// looked for in `results` if it is asynchronous.
@@ -56,6 +57,7 @@ fn endpoint(
     settings.endpoint.custom_attributes = how.attributes.clone();
     settings.endpoint.inference_component = how.component.clone();
     settings.slots = how.slots;
+    settings.traceparent = telemetry::traceparent;
     if how.asynchronous {
         let engine = AsyncEngine::new(settings, AsyncSettings::default(), Arc::new(results()?))?;
         return Ok(Arc::new(engine));

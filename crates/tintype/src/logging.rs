@@ -8,13 +8,17 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
+use crate::telemetry::Traces;
 
-/// Starts logging. A second call changes nothing.
-pub(crate) fn start(log: &Log) {
+/// Starts logging, and tracing if traces are kept. A second call changes nothing.
+pub(crate) fn start(log: &Log, traces: Option<&Traces>) {
     let lines = layer().with_writer(io::stderr);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(log.colors && io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let _ = tracing_subscriber::registry().with(lines.with_filter(log.filter.clone())).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(log.filter.clone()))
+        .with(traces.map(Traces::layer))
+        .try_init();
 }

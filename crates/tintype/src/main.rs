@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod serve;
 mod store;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -51,7 +52,8 @@ fn run() -> Result<()> {
     match command(&environment) {
         Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage)?),
         Command::Lambda(_) if !environment.on_lambda => {
-            let message = "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
+            let message =
+                "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
             Err(Usage(message.to_owned()).into())
         }
         Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage)?),

@@ -115,7 +115,7 @@ impl AsyncEngine {
             .endpoint_name(&endpoint.name)
             .content_type(JSON)
             .accept(JSON_JPEG)
-            .set_custom_attributes(endpoint.custom_attributes.clone())
+            .set_custom_attributes(self.settings.attributes())
             .inference_id(&inference_id)
             .request_ttl_seconds(seconds(self.how.request_ttl))
             .invocation_timeout_seconds(seconds(self.how.invocation_timeout))

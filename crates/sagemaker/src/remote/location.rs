@@ -84,40 +84,52 @@ pub trait FetchResult: Send + Sync {
     async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Bytes>, FetchError>;
 }
 
+/// Opens the store in another bucket, by the bucket's name; `None` if it is no name.
+pub type OpenBucket = Arc<dyn Fn(&str) -> Option<Arc<dyn ObjectStore>> + Send + Sync>;
+
 /// Results in the bucket, and below the prefix, of an [`ObjectStore`].
 #[derive(Clone)]
 pub struct InBucket {
     store: Arc<dyn ObjectStore>,
     bucket: String,
     prefix: String,
+    others: Option<OpenBucket>,
 }
 
 impl InBucket {
     /// Reads through `store`, which keeps its objects in `bucket` under `prefix` (without slashes at either end; empty for
     /// none).
     pub fn new(store: Arc<dyn ObjectStore>, bucket: &str, prefix: &str) -> Self {
-        Self { store, bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }
+        Self { store, bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned(), others: None }
     }
 
-    /// The key by which the store knows the object.
-    fn key(&self, location: &S3Location) -> Option<Key> {
+    /// Reads also what an endpoint leaves in a bucket of its own.
+    #[must_use]
+    pub fn and_others(mut self, open: OpenBucket) -> Self {
+        self.others = Some(open);
+        self
+    }
+
+    /// The store that has the object, and the key by which it knows it.
+    fn find(&self, location: &S3Location) -> Option<(Arc<dyn ObjectStore>, Key)> {
         if location.bucket != self.bucket {
-            return None;
+            let other = self.others.as_ref()?(&location.bucket)?;
+            return Some((other, Key::new(location.key.as_str()).ok()?));
         }
         let key = if self.prefix.is_empty() {
             location.key.as_str()
         } else {
             location.key.strip_prefix(&self.prefix)?.strip_prefix('/')?
         };
-        Key::new(key).ok()
+        Some((self.store.clone(), Key::new(key).ok()?))
     }
 }
 
 #[async_trait]
 impl FetchResult for InBucket {
     async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Bytes>, FetchError> {
-        let key = self.key(location).ok_or_else(|| FetchError::Elsewhere(location.clone()))?;
-        let size = match self.store.head(&key).await {
+        let (store, key) = self.find(location).ok_or_else(|| FetchError::Elsewhere(location.clone()))?;
+        let size = match store.head(&key).await {
             Ok(meta) => meta.size,
             Err(StoreError::NotFound | StoreError::Denied(_)) => return Ok(None),
             Err(error) => return Err(FetchError::Unavailable(Box::new(error))),
@@ -125,7 +137,7 @@ impl FetchResult for InBucket {
         if size > limit {
             return Err(FetchError::TooLong(size));
         }
-        match self.store.get(&key, None).await {
+        match store.get(&key, None).await {
             Ok(object) => Ok(Some(object.bytes)),
             Err(StoreError::NotFound | StoreError::Denied(_)) => Ok(None),
             Err(error) => Err(FetchError::Unavailable(Box::new(error))),

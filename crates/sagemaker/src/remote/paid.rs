@@ -3,6 +3,7 @@
 use tintype_core::engine::{EngineError, Generated, Observer, Progress};
 use tintype_core::picture::Picture;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::error::InvokeError;
 
@@ -17,6 +18,6 @@ pub(super) async fn paid(
     }
     observer.progress(Progress::Started);
     let began = Instant::now();
-    let pictures = call.await?;
+    let pictures = call.instrument(tracing::trace_span!("invoke", "otel.kind" = "client")).await?;
     Ok(Generated { pictures, engine_seconds: began.elapsed().as_secs_f64(), warnings: Vec::new() })
 }

@@ -50,7 +50,7 @@ impl SageMakerEngine {
             .endpoint_name(&endpoint.name)
             .content_type(JSON)
             .accept(JSON_JPEG)
-            .set_custom_attributes(endpoint.custom_attributes.clone())
+            .set_custom_attributes(self.settings.attributes())
             .set_inference_component_name(endpoint.inference_component.clone())
             .set_target_variant(endpoint.variant.clone())
             .set_target_model(endpoint.target_model.clone())

@@ -60,6 +60,9 @@ pub struct EndpointSettings {
     pub budget: Duration,
     /// Longest answer in bytes that is read.
     pub max_response_bytes: usize,
+    /// Tells the W3C `traceparent` of the work at hand, if there is one. It travels in the custom attributes, the only thing
+    /// beside the body that SageMaker hands to the model.
+    pub traceparent: fn() -> Option<String>,
 }
 
 /// Why the settings make no sense.
@@ -96,7 +99,17 @@ impl EndpointSettings {
             slots: 1,
             budget: BUDGET,
             max_response_bytes: MAX_RESPONSE_BYTES,
+            traceparent: || None,
         }
+    }
+
+    /// The custom attributes of a call that is made now.
+    pub(super) fn attributes(&self) -> Option<String> {
+        let given = self.endpoint.custom_attributes.clone();
+        let Some(traceparent) = (self.traceparent)() else { return given };
+        let traced = given.iter().cloned().chain([format!("traceparent={traceparent}")]).collect::<Vec<_>>();
+        // Where there is no room for it, the operator's own go first.
+        Some(traced.join(",")).filter(|text| text.len() <= MAX_ATTRIBUTES).or(given)
     }
 
     pub(super) fn check(&self) -> Result<(), SettingsError> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tintype_core::store::{
     Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
 };
-use tintype_sagemaker::remote::{FetchError, FetchResult, InBucket, S3Location};
+use tintype_sagemaker::remote::{FetchError, FetchResult, InBucket, OpenBucket, S3Location};
 use tintype_testing::MemoryStore;
 
 fn location(text: &str) -> S3Location {
@@ -47,6 +47,24 @@ async fn what_is_there_what_is_not_yet_and_what_is_elsewhere() {
     assert_eq!(found.as_deref(), Some(&b"result"[..]));
     for beside in ["s3://bucket/async/1.out", "s3://bucket/teams/async/1.out"] {
         assert!(matches!(below.fetch(&location(beside), 6).await, Err(FetchError::Elsewhere(_))), "{beside}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_bucket_of_its_own() {
+    let theirs = with_one_object().await;
+    let open: OpenBucket = Arc::new(move |bucket| {
+        let store: Arc<dyn ObjectStore> = theirs.clone();
+        (bucket == "theirs").then_some(store)
+    });
+    let results = InBucket::new(Arc::new(MemoryStore::default()), "ours", "team").and_others(open);
+    let found = results.fetch(&location("s3://theirs/async/1.out"), 6).await.expect("read");
+    assert_eq!(found.as_deref(), Some(&b"result"[..]));
+    for closed in ["s3://another/async/1.out", "s3://ours/async/1.out"] {
+        assert!(
+            matches!(results.fetch(&location(closed), 6).await, Err(FetchError::Elsewhere(_))),
+            "{closed}"
+        );
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Environment {
     pub(crate) colors: bool,
     /// AWS Lambda, or something that does as it does, has started this process.
     pub(crate) on_lambda: bool,
+    /// OpenTelemetry's variables name a collector for traces, and do not turn them off.
+    pub(crate) traces: bool,
     /// The port on which SageMaker expects its container, if it says one.
     pub(crate) sagemaker_port: Option<String>,
     /// The folder that relative paths begin in.
@@ -41,9 +43,14 @@ impl Environment {
             hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
         let colors = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let on_lambda = env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
+        let says = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let collector = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+        let traces = collector.iter().any(|name| says(name).is_some())
+            && says("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
+            && says("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
         let sagemaker_port = env::var("SAGEMAKER_BIND_TO_PORT").ok();
         let working_folder = env::current_dir()?;
-        Ok(Self { variables, hub_cache, colors, on_lambda, sagemaker_port, working_folder })
+        Ok(Self { variables, hub_cache, colors, on_lambda, traces, sagemaker_port, working_folder })
     }
 }
 

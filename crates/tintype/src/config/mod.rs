@@ -176,6 +176,8 @@ pub(crate) struct Log {
     pub(crate) format: LogFormat,
     /// Prompts are written to it.
     pub(crate) prompts: bool,
+    /// Traces are sent to a collector.
+    pub(crate) traces: bool,
     /// Colours are welcome on a terminal.
     pub(crate) colors: bool,
 }
@@ -256,6 +258,7 @@ impl Config {
             asked_for: layers.is_set("log"),
             format: layers.read("log_format", choices::log_format)?,
             prompts: layers.read("log_prompts", units::switch)?,
+            traces: environment.traces,
             colors: environment.colors,
         };
         let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;

@@ -24,6 +24,7 @@ impl Start {
             hub_cache: Some("/cache".into()),
             colors: false,
             on_lambda: false,
+            traces: false,
             sagemaker_port: None,
             working_folder: folder.path().to_owned(),
         };

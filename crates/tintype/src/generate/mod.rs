@@ -34,7 +34,7 @@ struct Made {
 pub(crate) fn run(config: &Config, what: &What) -> Result<()> {
     // Log lines would get between the bar and the picture.
     if config.log.asked_for {
-        logging::start(&config.log);
+        logging::start(&config.log, None);
     }
     let made = match &what.server {
         Some(server) => remote::make(server, config.api_key.as_ref(), what)?,

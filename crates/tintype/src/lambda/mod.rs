@@ -30,7 +30,7 @@ use front::Front;
 /// # Errors
 /// When the settings are none for a function, or the Runtime API cannot be reached.
 pub(crate) fn run(config: &Config) -> Result<()> {
-    logging::start(&config.log);
+    logging::start(&config.log, None);
     // One event at a time: more threads would only take time to start.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -74,7 +74,9 @@ async fn events(config: &Config) -> Result<()> {
 /// Nothing is asked of it here: the first event does.
 fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
-        return Err(Usage("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into());
+        return Err(
+            Usage("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into()
+        );
     };
     Ok(Arc::new(store::s3(&config.store.s3, bucket, prefix)?))
 }
@@ -83,8 +85,7 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
     if config.ledger.choice != LedgerChoice::Bucket {
         return Err(Usage("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
     }
-    let anonymous =
-        if config.serving.allow_anonymous { Anonymous::Stranger } else { Anonymous::Refused };
+    let anonymous = if config.serving.allow_anonymous { Anonymous::Stranger } else { Anonymous::Refused };
     Ok(ServiceSettings { anonymous, sole: false, on_call: true, ..serve::service_settings(config) })
 }
 

@@ -9,8 +9,11 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::response::Response;
+use opentelemetry::context::FutureExt;
 use tintype_storage::Embedded;
 use tower::ServiceExt;
+
+use crate::telemetry;
 
 /// Decides by request which of the two answers.
 #[derive(Clone)]
@@ -33,7 +36,10 @@ impl Dispatch {
         let request = Request::from_parts(parts, body);
         let answer = match s3 {
             Some(service) => service.oneshot(request).await.map(|response| response.map(Body::new)),
-            None => self.api.oneshot(request).await,
+            None => match telemetry::incoming(request.headers()) {
+                Some(trace) => self.api.oneshot(request).with_context(trace).await,
+                None => self.api.oneshot(request).await,
+            },
         };
         let mut answer = answer.unwrap_or_else(|never: Infallible| match never {});
         // A client that asked `Expect: 100-continue` and was refused does not send its body (boto3 does not). On a

@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use crate::config::{Config, LedgerChoice, Limits, Serving};
 use crate::output::Usage;
 use crate::store::Store;
+use crate::telemetry::Traces;
 use crate::{engine, ledger, logging, output, store};
 
 use connections::Connections;
@@ -43,8 +44,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the address or the data folder is not to be had, or the model cannot be loaded.
 pub(crate) fn run(config: Config) -> Result<()> {
-    logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let traces = config.log.traces.then(|| Traces::start(runtime.handle().clone())).transpose()?;
+    logging::start(&config.log, traces.as_ref());
     let wanted = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
@@ -67,6 +69,9 @@ pub(crate) fn run(config: Config) -> Result<()> {
             () = stop.next() => anyhow::bail!("stopped at once by a second signal"),
         }
     });
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     // A model that is still being loaded is nothing to wait for.
     runtime.shutdown_background();
     outcome

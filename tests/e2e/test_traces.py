@@ -1,0 +1,136 @@
+"""OpenTelemetry's own message definitions as the referee of the traces that are sent to a collector."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+from conftest import Server
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+class Collector(ThreadingHTTPServer):
+    """Keeps the spans that it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received: list[ResourceSpans] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def wait_for(self, *names: str, trace: str, seconds: float = 60) -> list[Span]:
+        """The spans of a trace, once there are some of all these names."""
+        deadline = time.monotonic() + seconds
+        spans: list[Span] = []
+        while time.monotonic() < deadline:
+            scopes = [scope for resource in self.received for scope in resource.scope_spans]
+            spans = [span for scope in scopes for span in scope.spans if span.trace_id.hex() == trace]
+            if {span.name for span in spans} >= set(names):
+                return spans
+            time.sleep(0.05)
+        raise AssertionError(f"only these came: {[span.name for span in spans]}")
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
+        self.server.received += ExportTraceServiceRequest.FromString(body).resource_spans
+        answer = ExportTraceServiceResponse().SerializeToString()
+        self.send_response(200)
+        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = threading.Thread(target=collector.serve_forever)
+    thread.start()
+    yield collector
+    collector.shutdown()
+    thread.join()
+    collector.server_close()
+
+
+def attributes(span: Span) -> dict[str, object]:
+    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+def test_every_stage_is_a_span_of_the_client_s_trace(
+    start_server: Callable[..., Server], collector: Collector
+) -> None:
+    how = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_SERVICE_NAME": "ours"}
+    server = start_server(env=how)
+    asked = requests.get(
+        f"{server.url}/generate", params={"prompt": "a secret tiger", "steps": 3}, timeout=60,
+        headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
+    )  # fmt: skip
+    assert asked.status_code == 200
+    stages = ["parse", "wait", "generate", "encode_text", "step", "decode", "encode_picture", "put"]
+    spans = collector.wait_for("GET /generate", *stages, trace=TRACE)
+    assert [span.name for span in spans].count("step") == 3
+    (root,) = (span for span in spans if span.name == "GET /generate")
+    assert (root.parent_span_id.hex(), root.kind) == (PARENT, Span.SPAN_KIND_SERVER)
+    told = attributes(root)
+    assert (told["http.route"], told["http.response.status_code"]) == ("/generate", 200)
+    known = {span.span_id for span in spans}
+    assert all(span.parent_span_id in known for span in spans if span is not root), "one tree"
+    (name,) = (a.value.string_value for a in collector.received[0].resource.attributes if a.key == "service.name")
+    assert name == "ours"
+    assert "secret" not in str(collector.received), "no prompt leaves with the traces"
+
+
+def test_a_trace_goes_through_an_endpoint_into_its_container(
+    start_server: Callable[..., Server], collector: Collector
+) -> None:
+    how = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    behind = start_server(env=how)
+    front = start_server(
+        "--model", "sagemaker:emoji", "--sagemaker-size", "64", "--sagemaker-steps", "2",
+        "--sagemaker-attributes", "accept_eula=true",
+        env=how | {
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": behind.url,
+            "AWS_ACCESS_KEY_ID": behind.access_key,
+            "AWS_SECRET_ACCESS_KEY": behind.secret_key,
+        },
+    )  # fmt: skip
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    assert requests.get(f"{front.url}/generate", params={"prompt": "x"}, headers=headers, timeout=60).status_code == 200
+    spans = collector.wait_for("GET /generate", "invoke", "POST /endpoints/{name}/invocations", "step", trace=TRACE)
+    by_name = {span.name: span for span in spans}
+    assert by_name["POST /endpoints/{name}/invocations"].parent_span_id == by_name["invoke"].span_id
+    assert by_name["invoke"].kind == Span.SPAN_KIND_CLIENT
+
+
+def test_a_collector_that_is_not_there_disturbs_nobody(start_server: Callable[..., Server]) -> None:
+    server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+    assert requests.get(f"{server.url}/generate", params={"prompt": "x"}, timeout=60).status_code == 200
+    assert server.stop() == 0
+
+
+def test_without_the_variables_nothing_is_sent(start_server: Callable[..., Server], collector: Collector) -> None:
+    server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SDK_DISABLED": "true"})
+    assert requests.get(f"{server.url}/generate", params={"prompt": "x"}, timeout=60).status_code == 200
+    assert server.stop() == 0
+    assert collector.received == []
