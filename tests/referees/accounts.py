@@ -79,30 +79,60 @@ def deploy(aws: Aws, *arguments: str) -> Deployed:
 
 
 class SageMakerFront(ThreadingHTTPServer):
-    """What SageMaker does between its Runtime API and a container: hands `/endpoints/NAME/invocations` on, less most headers."""
+    """What SageMaker does in front of a container: hands `/endpoints/NAME/invocations` on, less most headers. What comes to
+    `/endpoints/NAME/async-invocations` it hands on after its own answer, and puts the result into the bucket `theirs`."""
 
     def __init__(self, container: str) -> None:
         super().__init__(("127.0.0.1", 0), SageMakerFrontHandler)
         self.container = container
         self.invoked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
+        self.results: boto3.client | None = None
 
 
 class SageMakerFrontHandler(BaseHTTPRequestHandler):
     server: SageMakerFront
 
     def do_POST(self) -> None:
-        self.server.invoked.append(self.path)
         assert self.headers["Authorization"].startswith("AWS4-HMAC-SHA256 ")
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        passed = {name: self.headers[name] for name in ("Content-Type", "Accept")}
-        answer = requests.post(f"{self.server.container}/invocations", data=body, headers=passed, timeout=60)
-        self.send_response(answer.status_code)
-        self.send_header("Content-Type", answer.headers["Content-Type"])
-        self.send_header("Content-Length", str(len(answer.content)))
-        self.send_header("x-Amzn-Invoked-Production-Variant", "AllTraffic")
+        if self.headers["X-Amz-Target"] == "SageMaker.DescribeEndpoint":
+            paths = {"S3OutputPath": "s3://theirs/out", "S3FailurePath": "s3://theirs/failed"}
+            description = {"EndpointName": json.loads(body)["EndpointName"], "EndpointStatus": "InService"}
+            self.answer(200, json.dumps(description | {"AsyncInferenceConfig": {"OutputConfig": paths}}).encode())
+            return
+        self.server.invoked.append(self.path)
+        if self.path.endswith("/async-invocations"):
+            self.invoke_later(body)
+        else:
+            result = self.invoke(body, self.headers["Content-Type"], self.headers["Accept"])
+            headers = {"x-Amzn-Invoked-Production-Variant": "AllTraffic", "Content-Type": result.headers["Content-Type"]}
+            self.answer(result.status_code, result.content, headers)
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> requests.Response:
+        passed = {"Content-Type": content_type, "Accept": accept}
+        return requests.post(f"{self.server.container}/invocations", data=body, headers=passed, timeout=60)
+
+    def invoke_later(self, body: bytes) -> None:
+        key = f"out/{len(self.server.invoked)}.out"
+        location = {
+            "X-Amzn-SageMaker-OutputLocation": f"s3://theirs/{key}",
+            "X-Amzn-SageMaker-FailureLocation": f"s3://theirs/failed/{len(self.server.invoked)}.out",
+        }
+        content_type = self.headers.get("X-Amzn-SageMaker-Content-Type", "application/json")
+        accept = self.headers.get("X-Amzn-SageMaker-Accept", "application/json")
+        self.answer(202, b'{"InferenceId":"1"}', location)
+        result = self.invoke(body, content_type, accept)
+        assert result.status_code == 200, result.text
+        self.server.results.put_object(Bucket="theirs", Key=key, Body=result.content)
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer.content)
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -105,3 +105,19 @@ def test_in_front_of_an_endpoint(
     assert absent.returncode == 1 and "no SageMaker endpoint absent in us-east-1" in absent.stderr
     aws.succeeds("destroy", "--yes")
     assert not re.search("tintype", json.dumps(aws.left()))
+
+
+def test_in_front_of_an_asynchronous_endpoint_that_leaves_its_answers_elsewhere(
+    account: Callable[..., Aws], front: SageMakerFront, tmp_path: Path
+) -> None:
+    aws = account(AWS_ENDPOINT_URL_SAGEMAKER=front.url, AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=front.url)
+    front.results = aws.client("s3")
+    front.results.create_bucket(Bucket="theirs")
+    assert "asynchronous" in aws.succeeds("doctor", "--endpoint", "slow")
+    settings = tmp_path / "function.toml"
+    settings.write_text("sagemaker_size = 256\nsagemaker_steps = 10\n")
+    deployed = deploy(aws, "--endpoint", "slow", "--config", str(settings))
+    function = aws.client("lambda").get_function_configuration(FunctionName=deployed.function)
+    assert function["Timeout"] == 900, "an instance may have to start first"
+    assert_makes_pictures(deployed)
+    assert front.invoked == ["/endpoints/slow/async-invocations"]

@@ -12,6 +12,8 @@ pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
     let venv = Venv::ensure("referees-venv", "tests/referees/requirements.txt")?;
     let ministack = Venv::ensure("ministack-venv", "tests/referees/ministack.txt")?;
     let checkov = Venv::ensure("checkov-venv", "tests/referees/checkov.txt")?;
+    let moto = ["test", "--release", "--package", "tintype-sagemaker", "--test", "moto"];
+    run(cargo(&moto).env("TINTYPE_MOTO", venv.program("moto_server")))?;
     run(&mut cargo(&["build", "--release"]))?;
     let mut pytest = program(venv.program("pytest"));
     pytest

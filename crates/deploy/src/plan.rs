@@ -121,7 +121,20 @@ const REMOTE_MEMORY: u32 = 512;
 /// The function's memory in MB with the model in it: what every account may have without asking, about two processors.
 const INSIDE_MEMORY: u32 = 3_008;
 
+/// Seconds that the function may run in front of an asynchronous endpoint, which may have to start an instance first: the most that
+/// Lambda allows.
+const ASYNCHRONOUS_TIMEOUT: u32 = 900;
+
 impl What {
+    /// The model is behind an endpoint that takes requests into a queue.
+    fn is_asynchronous(&self) -> bool {
+        match self {
+            Self::Inside { .. } => false,
+            Self::Existing { answers, .. } => answers.is_some(),
+            Self::New { asynchronous, .. } => *asynchronous,
+        }
+    }
+
     /// The function's memory in MB if nobody says.
     pub fn memory(&self) -> u32 {
         match self {
@@ -131,7 +144,7 @@ impl What {
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        let switch = |on: &bool| if *on { "true" } else { "false" }.to_owned();
+        let switch = |on: bool| if on { "true" } else { "false" }.to_owned();
         match self {
             Self::Inside { folder } => {
                 vec![("Model", if *folder { "/var/task/model" } else { "builtin" }.to_owned())]
@@ -142,16 +155,16 @@ impl What {
                 vec![
                     ("EndpointName", name.clone()),
                     ("EndpointNameInArn", name.to_ascii_lowercase()),
-                    ("Asynchronous", switch(&answers.is_some())),
+                    ("Asynchronous", switch(self.is_asynchronous())),
                     ("AnswersAt", successes),
                     ("FailuresAt", failures),
                 ]
             }
-            Self::New { image, data, instance, asynchronous } => vec![
+            Self::New { image, data, instance, .. } => vec![
                 ("ModelImage", image.clone()),
                 ("ModelData", data.clone().unwrap_or_default()),
                 ("InstanceType", instance.clone()),
-                ("Asynchronous", switch(asynchronous)),
+                ("Asynchronous", switch(self.is_asynchronous())),
             ],
         }
     }
@@ -173,6 +186,9 @@ impl Plan {
             ("Concurrency", self.concurrency.to_string()),
             ("Response", self.response.as_str().to_owned()),
         ];
+        if self.what.is_asynchronous() {
+            parameters.push(("Timeout", ASYNCHRONOUS_TIMEOUT.to_string()));
+        }
         parameters.extend(self.what.parameters());
         parameters
     }
@@ -212,6 +228,7 @@ mod tests {
         assert!(parameters.contains(&("EndpointNameInArn", "jumpstart-sd".into())));
         assert!(parameters.contains(&("Asynchronous", "true".into())));
         assert!(parameters.contains(&("FailuresAt", "b/failed".into())));
+        assert!(parameters.contains(&("Timeout", "900".into())));
     }
 
     #[test]

@@ -31,11 +31,19 @@ impl Store {
     }
 }
 
-/// The store as an asynchronous endpoint knows it, which leaves its results there.
+/// The store as an asynchronous endpoint knows it, which leaves its results there, or in another bucket of the same S3
+/// service.
 pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> InBucket {
     match &config.store.choice {
         StoreChoice::Embedded => InBucket::new(store, BUCKET, ""),
-        StoreChoice::S3 { bucket, prefix } => InBucket::new(store, bucket, prefix),
+        StoreChoice::S3 { bucket, prefix } => {
+            let how = config.store.s3.clone();
+            let open = move |bucket: &str| {
+                let store: Arc<dyn ObjectStore> = Arc::new(s3(&how, bucket, "").ok()?);
+                Some(store)
+            };
+            InBucket::new(store, bucket, prefix).and_others(Arc::new(open))
+        }
     }
 }
 
