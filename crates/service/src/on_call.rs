@@ -13,6 +13,9 @@ use crate::worker::Worker;
 
 /// How often jobs are looked for that others left behind, at the most: in a bucket that is to read the whole list.
 const ROUND: Duration = Duration::from_secs(60);
+/// In one of how many of these looks everything is recovered that a killed process left: that reads every account. Chance spreads it
+/// over processes, of which none lives long. What is asked for before is made good when it is asked for.
+const RECOVER_ONE_IN: u32 = 20;
 
 impl Service {
     /// Waits until the engine is there, or it is known that it will not come.
@@ -40,7 +43,9 @@ impl Service {
             return;
         }
         let Some(worker) = inner.hand() else { return };
-        inner.recover(Lost::Expired).await;
+        if fastrand::u32(..RECOVER_ONE_IN) == 0 {
+            inner.recover(Lost::Expired).await;
+        }
         while Instant::now() < until && worker.take_next().await {}
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn outward(mut response: Response, prefix: &str) -> Response {
 pub(crate) async fn whole(response: Response, patience: Duration) -> Response<Full<Bytes>> {
     let (parts, body) = response.into_parts();
     let streams = content_type(&parts.headers).starts_with("text/event-stream");
-    let bytes = if streams { collect_until(body, Instant::now() + patience).await } else { collect(body).await };
+    let bytes =
+        if streams { collect_until(body, Instant::now() + patience).await } else { collect(body).await };
     let fits = bytes.as_ref().is_some_and(|bytes| handed_over(&parts.headers, bytes) <= MOST_BYTES);
     match bytes {
         Some(bytes) if fits => Response::from_parts(parts, Full::new(bytes)),
@@ -116,7 +117,8 @@ mod tests {
     #[test]
     fn locations_lead_through_the_stage() {
         let located = |location: &'static str| {
-            let response = Response::builder().header(LOCATION, location).body(Body::empty()).expect("an answer");
+            let response =
+                Response::builder().header(LOCATION, location).body(Body::empty()).expect("an answer");
             outward(response, "/prod").headers()[LOCATION].to_str().expect("text").to_owned()
         };
         assert_eq!(located("/v1/images/1"), "/prod/v1/images/1");

@@ -101,7 +101,8 @@ fn the_api_s_own_paths_begin_behind_stage_and_mapping() {
 
 #[test]
 fn a_query_is_what_the_client_sent() {
-    for event in [rest("/generate", "/prod/generate", Some("generate")), http("/generate", "$default", None)] {
+    for event in [rest("/generate", "/prod/generate", Some("generate")), http("/generate", "$default", None)]
+    {
         let (request, _) = seen(&event);
         let query = request.uri().query().expect("a query").replace('+', "%20");
         let value = query.strip_prefix("prompt=").expect("the prompt");
@@ -114,7 +115,10 @@ fn a_query_is_what_the_client_sent() {
 async fn a_body_is_what_the_client_sent() {
     for (sent, encoded) in [(r#"{"prompt":"老虎"}"#, false), ("eyJwcm9tcHQiOiLogIHomY4ifQ==", true)] {
         let (request, _) = seen(&http("/v1/images", "$default", Some((sent, encoded))));
-        assert_eq!((request.method().as_str(), &request.headers()["authorization"]), ("POST", &"Bearer k".parse().expect("a value")));
+        assert_eq!(
+            (request.method().as_str(), &request.headers()["authorization"]),
+            ("POST", &"Bearer k".parse().expect("a value"))
+        );
         let body = request.into_body().collect().await.expect("a body").to_bytes();
         assert_eq!(body, r#"{"prompt":"老虎"}"#);
     }
