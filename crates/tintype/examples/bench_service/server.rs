@@ -173,7 +173,13 @@ async fn serve(setup: Setup) -> Result<()> {
         ..ServiceSettings::default()
     };
     let service = Service::new(settings, store, ledger);
-    let http = HttpSettings { get_enabled: true, hosts: HostPolicy::Any, time_budget: None, origin, aliases: Vec::new() };
+    let http = HttpSettings {
+        get_enabled: true,
+        hosts: HostPolicy::Any,
+        time_budget: None,
+        origin,
+        aliases: Vec::new(),
+    };
     let refusals: Arc<Refusals> = Arc::default();
     let told = refusals.clone();
     let api = router(service.clone(), http)
