@@ -12,7 +12,9 @@ from pathlib import Path
 from accounts import Aws, Deployed, SageMakerFront, endpoint_at
 from conftest import ROOT, Service
 
-COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/aws.md").read_text(), re.DOTALL | re.MULTILINE)
+GUIDE = (ROOT / "docs/aws.md").read_text()
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+SETTINGS = re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
 WITH_AN_ENDPOINT_OF_ITS_OWN = "tintype deploy --image"
 """What MiniStack cannot: it has no SageMaker. (moto makes the template's endpoint in test_template.py.)"""
@@ -67,3 +69,15 @@ def test_every_command(
     (keys,) = [said for command, said in printed.items() if "keys list" in command]
     assert "first" in keys and "acme" in keys
     assert aws.left() == nothing
+
+
+def test_the_settings_are_settings(
+    tintype: str, clean_environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert SETTINGS
+    for number, settings in enumerate(SETTINGS):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(settings)
+        command = [tintype, "config", "--config", str(file)]
+        done = subprocess.run(command, env=clean_environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr

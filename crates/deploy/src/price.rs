@@ -138,4 +138,23 @@ mod tests {
             estimate(What::Existing { name: "sd".into(), answers: None }).to_string().contains("sd costs")
         );
     }
+
+    #[test]
+    fn the_guide_has_the_same_figures() {
+        let guide = include_str!("../../../docs/aws.md");
+        let existing = What::Existing { name: "sd".into(), answers: None };
+        for (begins, estimate) in [
+            ("| model inside the function", estimate(What::Inside { folder: false })),
+            ("| in front of an endpoint", estimate(existing)),
+            ("| endpoint of its own on ml.g4dn.xlarge", new("ml.g4dn.xlarge", false)),
+            ("| the same, `--async`", new("ml.g4dn.xlarge", true)),
+        ] {
+            let line = guide.lines().find(|line| line.starts_with(begins)).expect(begins);
+            let idle = estimate.idle_hour.expect("known");
+            let idle = if idle < 0.01 { format!("${idle:.4}") } else { format!("${idle:.2}") };
+            let thousand = format!("${:.2}", estimate.thousand_pictures);
+            assert!(line.contains(&idle) && line.contains(&thousand), "{line}: {idle}, {thousand}");
+        }
+        assert!(guide.contains(&format!("prices of {AS_OF}")));
+    }
 }
