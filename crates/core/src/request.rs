@@ -12,6 +12,8 @@ use crate::violation::{Violation, ViolationKind};
 pub const MAX_PROMPT_CHARS: usize = 2_000;
 /// Smallest width and height in pixels.
 pub const MIN_SIDE: u32 = 64;
+/// Largest width and height in pixels, whatever the operator allows.
+pub const MAX_SIDE: u32 = 16_384;
 /// Width and height are multiples of this: the downsampling of Stable Diffusion's autoencoder.
 pub const SIDE_UNIT: u32 = 8;
 /// Most denoising steps.
@@ -224,8 +226,7 @@ impl Violations {
 
     /// A side's upper bound is only what one row of the largest picture could be: the area is what is limited.
     fn side(&mut self, parameter: &str, value: Option<i64>, default: u32) -> u32 {
-        const LONGEST: u64 = 16_384;
-        let side = self.whole(parameter, value, default.into(), MIN_SIDE.into(), LONGEST) as u32;
+        let side = self.whole(parameter, value, default.into(), MIN_SIDE.into(), MAX_SIDE.into()) as u32;
         if !side.is_multiple_of(SIDE_UNIT) {
             self.add(parameter, ViolationKind::NotMultipleOf(SIDE_UNIT));
         }

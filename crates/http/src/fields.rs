@@ -16,7 +16,7 @@ pub(crate) const MOST_TOLD: usize = 20;
 /// Most characters of an unknown parameter's name that are repeated to the client.
 pub(crate) const NAME_CHARS: usize = 64;
 /// The longest deadline, in seconds: a day.
-const MAX_DEADLINE: i64 = 86_400;
+pub(crate) const MAX_DEADLINE: i64 = 86_400;
 
 /// What kind of value a parameter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

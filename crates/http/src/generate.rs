@@ -15,10 +15,10 @@ use crate::App;
 use crate::caller::Authenticated;
 use crate::fence;
 use crate::images;
+use crate::openapi::types::{Timestamp, Warning};
 use crate::problem::Problem;
 use crate::query;
 use crate::resource::{self, Cost};
-use crate::openapi::types::{Timestamp, Warning};
 use crate::submit::{Submitted, submit};
 
 /// The path that the root stands for too.

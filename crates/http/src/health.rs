@@ -5,19 +5,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_service::Readiness;
 
 use crate::App;
 use crate::problem::SOON;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
     status: &'static str,
 }
 
-#[derive(Serialize)]
-struct Ready {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Readiness")]
+pub(crate) struct Ready {
     state: &'static str,
 }
 

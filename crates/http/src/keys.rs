@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -22,6 +23,7 @@ use crate::App;
 use crate::caller::Authenticated;
 use crate::fields::{MOST_TOLD, out_of_range, unknown};
 use crate::json::{Members, whole};
+use crate::openapi::types::{KeyLimits, Timestamp};
 use crate::problem::Problem;
 use crate::resource::moment;
 
@@ -31,32 +33,40 @@ const MEMBERS: [&str; 8] =
 const MAX_NAME: usize = 200;
 
 /// A key as its operator sees it: everything but the key and its hash.
-#[derive(Serialize)]
-struct Record {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
+pub(crate) struct Record {
+    #[schemars(with = "String")]
     id: KeyId,
     name: String,
     owner: String,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     revoked_at: Option<OffsetDateTime>,
     admin: bool,
     #[serde(flatten)]
+    #[schemars(with = "KeyLimits")]
     policy: Policy,
 }
 
 /// A key that has just been made.
-#[derive(Serialize)]
-struct Created {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewKey")]
+pub(crate) struct Created {
     key: String,
     #[serde(flatten)]
     record: Record,
 }
 
-#[derive(Serialize)]
-struct List {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyList")]
+pub(crate) struct List {
     data: Vec<Record>,
 }
 

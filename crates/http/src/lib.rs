@@ -16,6 +16,7 @@ mod images;
 mod json;
 mod keys;
 mod openai;
+mod openapi;
 mod prefer;
 mod problem;
 mod query;
@@ -40,6 +41,7 @@ use tintype_service::Service;
 pub use envelope::answer_too_large;
 pub use host::HostPolicy;
 pub use openai::{Alias, BadAlias};
+pub use openapi::document as openapi;
 pub use reserved::RESERVED;
 pub use sagemaker::{Buckets, RuntimeApi, container};
 
@@ -114,6 +116,7 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>)
         .route("/healthz", reading(get(health::healthz)))
         .route("/readyz", reading(get(health::readyz)))
         .merge(openai::routes())
+        .merge(openapi::routes())
         .merge(more)
         .fallback(async || Problem::NotFound)
         .with_state(app)

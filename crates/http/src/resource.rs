@@ -11,8 +11,8 @@ use tintype_service::ledger::money::{Amount, Spend};
 use tintype_service::{Image, LinkedPicture, Notice, Source};
 use uuid::Uuid;
 
-use crate::problem;
 use crate::openapi::types::{FileFormat, Timestamp, Warning};
+use crate::problem;
 
 /// The path under which a job is found.
 pub(crate) fn path(id: impl std::fmt::Display) -> String {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -16,6 +17,7 @@ use tintype_service::ledger::policy::{Allowance, utc_day};
 
 use crate::App;
 use crate::caller::Authenticated;
+use crate::openapi::types::Timestamp;
 use crate::problem::Problem;
 use crate::query;
 use crate::resource::{Money, moment, seconds, units};
@@ -24,14 +26,15 @@ const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]
 /// How far back the answer goes unless asked otherwise.
 const BACK: Duration = Duration::days(30);
 
-#[derive(Serialize)]
-struct Usage {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Usage {
     data: Vec<OfDay>,
     limits: Vec<Left>,
 }
 
 /// What was used on a day.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Day")]
 struct OfDay {
     date: String,
     jobs: u64,
@@ -44,11 +47,13 @@ struct OfDay {
 }
 
 /// What is left of a limit, in its own unit: requests, jobs, engine seconds or the currency's.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Limit")]
 struct Left {
     limit: String,
     remaining: serde_json::Number,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     resets_at: Option<OffsetDateTime>,
 }
 

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Show every setting, its value and where that came from
     Config(Show),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
     /// Put it on AWS: API Gateway, a function with this program in it, a bucket
     Deploy(Deploy),
     /// Take it off AWS again, all of it

@@ -69,6 +69,7 @@ fn run() -> Result<()> {
         Command::Destroy(arguments) => deploy::destroy(&arguments),
         Command::Doctor(arguments) => deploy::doctor(&arguments),
         Command::Template => deploy::template(),
+        Command::Openapi => output::text(tintype_http::openapi()),
         Command::Config(arguments) => {
             let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;
             // Shown even if a value is wrong: the sources beside the values say where to look.

@@ -1,28 +1,36 @@
 //! Pictures in OpenAI's words.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::picture::{Encoded, Format};
 use tintype_service::{Image, LinkedPicture, Notice};
 use uuid::Uuid;
 
 use super::request::Answer;
+use crate::openapi::types::{FileFormat, Warning};
 use crate::resource::{self, Cost};
 
 /// What is said beside the pictures, in the order in which it is written.
-#[derive(Serialize)]
-pub(super) struct About {
-    /// Pictures have no transparency.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct About {
+    /// Always `opaque`: pictures have no transparency.
     background: &'static str,
+    #[schemars(with = "FileFormat")]
     output_format: Format,
+    /// As it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<String>,
+    /// `WIDTHxHEIGHT` of what was made.
     size: String,
     usage: Usage,
+    /// The job: `/v1/images/{id}` has it.
     id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
+    /// `hit` if the pictures were there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    #[schemars(with = "Vec<Warning>")]
     warnings: Vec<Notice>,
     /// Of the first picture; each one's is one more.
     #[serde(skip)]
@@ -32,7 +40,8 @@ pub(super) struct About {
 }
 
 /// Tokens. None are counted here: a picture costs engine time. But clients read these members unasked.
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, JsonSchema)]
+#[schemars(rename = "TokenUsage")]
 struct Usage {
     total_tokens: u64,
     input_tokens: u64,
@@ -40,7 +49,8 @@ struct Usage {
     input_tokens_details: Details,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, JsonSchema)]
+#[schemars(rename = "TokenDetails")]
 struct Details {
     text_tokens: u64,
     image_tokens: u64,

@@ -20,6 +20,8 @@ use axum::routing::{get, post};
 use crate::{App, reading, taking};
 
 pub use aliases::{Alias, BadAlias};
+pub(crate) use answer::About;
+pub(crate) use models::List as ModelList;
 pub(crate) use request::PARAMETERS;
 
 /// The paths of this dialect.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -10,7 +11,7 @@ use crate::App;
 use crate::problem::Problem;
 
 /// A model, as OpenAI describes its own.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Model {
     id: String,
     object: &'static str,
@@ -19,7 +20,8 @@ pub(crate) struct Model {
     owned_by: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelList")]
 pub(crate) struct List {
     object: &'static str,
     data: Vec<Model>,

@@ -1,6 +1,7 @@
 //! The problem document.
 
 use axum::body::Body;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -10,12 +11,14 @@ use tintype_service::ledger::limits::Retry;
 
 use super::Problem;
 use super::kinds::Kind;
+use crate::openapi::types::Timestamp;
 use crate::request_id::RequestId;
 use crate::resource;
 
 /// The problem document, in the order in which it is written.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -28,6 +31,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Timestamp>")]
     retry_at: Option<OffsetDateTime>,
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +44,7 @@ struct Document<'a> {
 }
 
 /// One thing wrong with one parameter.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ParameterError {
     parameter: String,
     detail: String,
@@ -49,7 +53,7 @@ struct ParameterError {
 }
 
 /// The bound that a value broke.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Bound {
     One(u64),

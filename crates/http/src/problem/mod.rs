@@ -27,6 +27,8 @@ use tintype_service::ledger::limits::{Limit, Refused};
 
 use crate::ratelimit;
 
+pub(crate) use document::Document;
+pub(crate) use openai::Envelope;
 pub(crate) use words::told;
 
 /// When to look again for a server that loads its model or is being replaced, in seconds.

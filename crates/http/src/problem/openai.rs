@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode as S};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::violation::ViolationKind;
 use tintype_service::ledger::job::Reason;
@@ -21,7 +22,8 @@ const LONGEST_WAIT: u64 = 60;
 const AT_ONCE: u64 = 100;
 
 /// `{"error": …}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiError")]
 pub(crate) struct Envelope {
     error: Told,
 }
@@ -33,7 +35,8 @@ impl From<Envelope> for Body {
 }
 
 /// Every member is there, always.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OpenAiErrorBody")]
 struct Told {
     message: String,
     r#type: &'static str,

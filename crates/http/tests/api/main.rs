@@ -14,6 +14,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod openai;
+mod openapi;
 mod refusals;
 mod sagemaker;
 mod sockets;

@@ -1,0 +1,77 @@
+//! The API's description (OpenAPI 3.1), made of what answers: the schemas come from the types, the parameters from the table
+//! that reads them, the examples from what tests have sent.
+
+mod examples;
+mod native;
+mod operation;
+mod others;
+mod page;
+mod parameters;
+mod schemas;
+pub(crate) mod types;
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use crate::{App, reading};
+use examples::Examples;
+
+static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| serde_json::to_string_pretty(&*DESCRIPTION).expect("it is JSON") + "\n");
+static PAGE: LazyLock<String> = LazyLock::new(|| page::page(&DESCRIPTION));
+
+/// The description as JSON, ending with a newline.
+pub fn document() -> &'static str {
+    &DOCUMENT
+}
+
+/// `/openapi.json` and `/docs`.
+pub(crate) fn routes() -> Router<App> {
+    let json = async || ([(CONTENT_TYPE, "application/json")], document());
+    // The page has nothing but text and its own style.
+    let policy =
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    let page =
+        async move || ([(CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE.as_str()).into_response();
+    Router::new().route("/openapi.json", reading(get(json))).route("/docs", reading(get(page)))
+}
+
+fn describe() -> Value {
+    let examples = Examples::read();
+    let mut paths = Map::new();
+    for operation in native::operations().into_iter().chain(others::operations()) {
+        let (path, method) = (operation.path.to_owned(), operation.method.to_owned());
+        let calls = paths.entry(path).or_insert_with(|| json!({}));
+        calls[method] = operation.finish(&examples);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tintype",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Pictures from words: a prompt goes in, a picture is made by a diffusion model, and a signed link to it comes back.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        // No key is needed where the operator lets everybody in, as on loopback.
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A key: it begins with `tt_`."},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+                "sigv4": {
+                    "type": "apiKey", "in": "header", "name": "Authorization",
+                    "description": "AWS Signature Version 4 for the service `sagemaker`.",
+                },
+            },
+            "schemas": schemas::components(),
+        },
+    })
+}

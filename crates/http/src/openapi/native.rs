@@ -1,0 +1,177 @@
+//! Our own calls: pictures and jobs.
+
+use serde_json::{Value, json};
+use tintype_core::request::MAX_EXPIRY;
+
+use super::operation::{Operation, schema};
+use super::parameters;
+
+/// What everything that makes pictures can end in.
+const MAKING: [&str; 22] = [
+    "invalid-request",
+    "unauthenticated",
+    "budget-spent",
+    "budget-unpriced",
+    "cross-site",
+    "canceled",
+    "wrong-host",
+    "model-error",
+    "rate-limited",
+    "too-many-jobs",
+    "queue-full",
+    "internal",
+    "outcome-unknown",
+    "loading",
+    "no-model",
+    "shutting-down",
+    "unavailable",
+    "engine-busy",
+    "deadline",
+    "overrun",
+    "invalid-idempotency-key",
+    "idempotency-conflict",
+];
+/// What every call can end in that looks at what is the caller's own.
+pub(super) const READING: [&str; 4] = ["unauthenticated", "wrong-host", "internal", "unavailable"];
+const TAG: &str = "Pictures";
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        generate(),
+        create(),
+        list(),
+        Operation::new("get /v1/images/{id}", "readImage", TAG, "A job, with fresh links")
+            .takes(vec![
+                id(),
+                json!({
+                    "name": "expires_in", "in": "query", "description": "How long the links shall work, in seconds; 300 if left out.",
+                    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(), "examples": [60]},
+                }),
+            ])
+            .answers(200, "The job", Some(("application/json", schema("Image"))))
+            .fails(&["invalid-request", "not-found"])
+            .fails(&READING),
+        Operation::new("delete /v1/images/{id}", "deleteImage", TAG, "Delete a job and its pictures")
+            .says("One that runs is stopped first. What it has cost stays charged.")
+            .takes(vec![id()])
+            .answers(204, "It is not there any more", None)
+            .fails(&["cross-site", "not-found"])
+            .fails(&READING),
+        Operation::new("get /v1/images/{id}/content", "readPicture", TAG, "To a picture")
+            .takes(vec![
+                id(),
+                json!({
+                    "name": "index", "in": "query", "description": "Which one; the first, 0, if left out.",
+                    "schema": {"type": "integer", "minimum": 0, "maximum": i64::MAX, "examples": [0]},
+                }),
+            ])
+            .answers(302, "A fresh signed link", None)
+            .headers(302, &[("Location", "The link")])
+            .fails(&["invalid-request", "not-found", "no-pictures"])
+            .fails(&READING),
+        events(),
+        Operation::new("post /v1/images/{id}/cancel", "cancelImage", TAG, "Stop a job")
+            .says("One that waits has ended with this; one that runs stops at its next step. One that has ended stays as it is.")
+            .takes(vec![id()])
+            .answers(200, "The job as it is then", Some(("application/json", schema("Image"))))
+            .fails(&["cross-site", "not-found"])
+            .fails(&READING),
+        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Where a link to a picture leads")
+            .says("Links that OpenAI's clients get point here if the pictures are in a bucket elsewhere. The signature in the query is what \
+                   lets through; who asks is not looked at.")
+            .open()
+            .takes(vec![
+                json!({
+                    "name": "key", "in": "path", "required": true, "description": "The rest of the picture's key; it may have slashes.",
+                    "schema": {"type": "string", "examples": ["2026/11/23/0199.png"]},
+                }),
+                json!({
+                    "name": "X-Amz-Signature", "in": "query", "required": true, "description": "With the other parameters of the link.",
+                    "schema": {"type": "string", "examples": ["0f"]},
+                }),
+            ])
+            .answers(302, "The signed link", None)
+            .headers(302, &[("Location", "The link")])
+            .fails(&["not-found", "wrong-host", "internal"]),
+    ]
+}
+
+fn generate() -> Operation {
+    Operation::new("get /generate", "generate", TAG, "A picture by a link")
+        .says("Costs engine time, though it is a GET: `HEAD`, prefetches and other sites' pages are refused, and the operator may turn it \
+               off. `GET /?prompt=…` is the same.")
+        .takes(parameters::query().into_iter().chain([idempotency()]).collect())
+        .answers(200, "The picture", Some(("application/json", schema("Generated"))))
+        .answers(202, "It is on its way: the server's time budget is over", Some(("application/json", schema("Image"))))
+        .headers(202, &[("Location", "The job"), ("Retry-After", "Seconds")])
+        .fails(&["get-turned-off", "prefetch"])
+        .fails(&MAKING)
+}
+
+fn create() -> Operation {
+    let prefer = json!({
+        "name": "Prefer", "in": "header",
+        "description": "`respond-async` answers at once, `wait=SECONDS` waits that long (RFC 7240); without, the answer has the pictures.",
+        "schema": {"type": "string", "examples": ["respond-async", "wait=20"]},
+    });
+    Operation::new("post /v1/images", "createImage", TAG, "Pictures")
+        .takes(vec![prefer, idempotency()])
+        .body(parameters::body())
+        .answers(201, "The job, with its pictures", Some(("application/json", schema("Image"))))
+        .headers(201, &[("Location", "The job")])
+        .answers(202, "The job, on its way", Some(("application/json", schema("Image"))))
+        .headers(202, &[("Location", "The job"), ("Retry-After", "Seconds")])
+        .fails(&["malformed-json", "too-slow", "too-large", "not-json"])
+        .fails(&MAKING)
+}
+
+fn list() -> Operation {
+    Operation::new("get /v1/images", "listImages", TAG, "One's own jobs, newest first")
+        .takes(vec![
+            json!({
+                "name": "limit", "in": "query", "description": "How many at the most; 20 if left out.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": tintype_service::MAX_PAGE, "examples": [2]},
+            }),
+            json!({
+                "name": "cursor", "in": "query", "description": "A `next_cursor` of an earlier page.",
+                "schema": {"type": "string", "format": "uuid", "examples": ["0199d2a4-7c00-7000-8000-000000000001"]},
+            }),
+        ])
+        .answers(200, "A page", Some(("application/json", schema("ImagePage"))))
+        .fails(&["invalid-request"])
+        .fails(&READING)
+}
+
+fn events() -> Operation {
+    Operation::new("get /v1/images/{id}/events", "watchImage", TAG, "A job as it happens")
+        .says("Server-sent events: `queued` with a position, `started`, `progress` with steps or a small preview as a `data:` URL, and at \
+               last `succeeded`, `failed` or `canceled` with the job. Whoever comes late is told what is now. Watching keeps no job \
+               alive.")
+        .takes(vec![
+            id(),
+            json!({
+                "name": "Last-Event-ID", "in": "header", "description": "As browsers send it: `end` says that the end was seen.",
+                "schema": {"type": "string", "examples": ["end"]},
+            }),
+        ])
+        .answers(200, "Events: data is `Queued`, `Step` or `Image`", Some(("text/event-stream", json!({"type": "string"}))))
+        .answers(204, "The job has ended, and the client has seen that", None)
+        .fails(&["not-found", "shutting-down"])
+        .fails(&READING)
+}
+
+fn id() -> Value {
+    json!({
+        "name": "id", "in": "path", "required": true, "description": "The job.",
+        "schema": {"type": "string", "format": "uuid", "examples": ["0199d2a4-7c00-7000-8000-000000000001"]},
+    })
+}
+
+pub(super) fn idempotency() -> Value {
+    json!({
+        "name": "Idempotency-Key", "in": "header",
+        "description": "The client's word that this is one request, however often it is sent within 24 hours. It is made even if the client \
+                        hangs up.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$", "examples": ["order-1"]},
+    })
+}

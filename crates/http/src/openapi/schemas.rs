@@ -1,0 +1,80 @@
+//! The schemas of what is answered, made of the types that are answered with.
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value};
+
+use super::types;
+use crate::{events, generate, health, images, keys, openai, problem, resource, usage};
+
+/// Where the description keeps them.
+const PLACE: &str = "/components/schemas";
+
+/// Every schema, by its name.
+pub(super) fn components() -> Map<String, Value> {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = PLACE.into();
+    let mut generator = settings.into_generator();
+    answers(&mut generator);
+    let mut schemas = generator.take_definitions(true);
+    schemas.values_mut().for_each(never_null);
+    schemas
+}
+
+fn answers(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<resource::Resource>();
+    generator.subschema_for::<images::Page>();
+    generator.subschema_for::<generate::Body>();
+    generator.subschema_for::<health::Health>();
+    generator.subschema_for::<health::Ready>();
+    generator.subschema_for::<keys::Created>();
+    generator.subschema_for::<keys::Record>();
+    generator.subschema_for::<keys::List>();
+    generator.subschema_for::<usage::Usage>();
+    generator.subschema_for::<events::Queued>();
+    generator.subschema_for::<events::Seen>();
+    generator.subschema_for::<problem::Document<'static>>();
+    generator.subschema_for::<problem::Envelope>();
+    generator.subschema_for::<openai::ModelList>();
+    generator.subschema_for::<types::Generations>();
+}
+
+/// A member that may be left out is left out, and never null.
+fn never_null(schema: &mut Value) {
+    let Value::Object(schema) = schema else { return };
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let required = required.as_array().cloned().unwrap_or_default();
+    if let Some(Value::Object(members)) = schema.get_mut("properties") {
+        for (name, member) in members {
+            if !required.contains(&Value::from(name.as_str())) {
+                without_null(member);
+            }
+        }
+    }
+    for part in ["allOf", "anyOf", "oneOf"] {
+        if let Some(Value::Array(parts)) = schema.get_mut(part) {
+            parts.iter_mut().for_each(never_null);
+        }
+    }
+}
+
+fn without_null(member: &mut Value) {
+    let null = Value::from("null");
+    let Value::Object(schema) = member else { return };
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| *kind != null);
+        if let [only] = &types[..] {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.retain(|choice| choice.get("type") != Some(&null));
+        if let [only] = &choices[..] {
+            let only = only.clone();
+            schema.remove("anyOf");
+            if let Value::Object(only) = only {
+                schema.extend(only);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The description beside what is answered.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::problems::{Words, cause};
+use super::{Call, answers};
+use crate::Bench;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/openapi/examples.json");
+const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
+/// What changes with every call, or is the description itself.
+const WITHOUT_EXAMPLE: [&str; 3] = ["describe", "readDescription", "readMetrics"];
+
+/// Others' wire formats have their own tests.
+fn is_ours(call: &Value) -> bool {
+    call["tags"][0] != "SageMaker"
+}
+
+fn description() -> Value {
+    serde_json::from_str(tintype_http::openapi()).expect("JSON")
+}
+
+fn calls(description: &Value) -> impl Iterator<Item = &Value> {
+    let paths = description["paths"].as_object().expect("paths").values();
+    paths.flat_map(|calls| calls.as_object().expect("calls").values()).filter(|call| is_ours(call))
+}
+
+/// The names of all examples of errors.
+fn problems(description: &Value, media: &str) -> BTreeSet<String> {
+    let responses =
+        calls(description).flat_map(|call| call["responses"].as_object().expect("responses").values());
+    let examples = responses.filter(|response| {
+        response["content"][media]["schema"]["$ref"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("Error") || name.ends_with("Problem"))
+    });
+    examples
+        .flat_map(|response| {
+            response["content"][media]["examples"].as_object().expect("examples").keys().cloned()
+        })
+        .collect()
+}
+
+/// Compares with what is written down, or writes it down.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says so, not the program's user")]
+fn compare(path: &str, now: &str) {
+    let path = PathBuf::from(path);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, now).expect("written");
+        return;
+    }
+    let then = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = then.lines().zip(now.lines()).find(|(then, now)| then != now);
+    assert!(then == now, "{} is stale, see the head of tests/api/openapi: {differs:?}", path.display());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_example_was_sent_and_answered_like_this() {
+    let description = description();
+    let (mut ours, mut theirs, mut good) = (Map::new(), Map::new(), Map::new());
+    for name in problems(&description, "application/problem+json") {
+        let (call, answer) = cause(&name, Words::Ours).await;
+        answer.assert_problem(answer.status().as_u16(), &name);
+        ours.insert(name, call.recorded(&answer));
+    }
+    for code in problems(&description, "application/json") {
+        let (call, answer) = cause(&code, Words::OpenAi).await;
+        assert_eq!(answer.json()["error"]["code"], code, "{}", answer.text);
+        theirs.insert(code, call.recorded(&answer));
+    }
+    for (operation, name, call, answer) in answers::all(&description).await {
+        assert!(
+            answer.status().as_u16() < 400 || answer.status() == 503,
+            "{operation}, {name}: {}",
+            answer.text
+        );
+        let examples = good.entry(operation).or_insert_with(|| json!({}));
+        examples[name] = call.recorded(&answer);
+    }
+    let all = json!({"problems": ours, "openai": theirs, "answers": good});
+    compare(EXAMPLES, &(serde_json::to_string_pretty(&all).expect("JSON") + "\n"));
+}
+
+#[test]
+fn every_status_has_an_example() {
+    let description = description();
+    for call in calls(&description) {
+        let id = call["operationId"].as_str().expect("an id");
+        for (status, response) in call["responses"].as_object().expect("responses") {
+            assert!(status.parse::<u16>().is_ok(), "{id}: {status}");
+            for (media, content) in response["content"].as_object().into_iter().flatten() {
+                let told = content["examples"].as_object().is_some_and(|examples| !examples.is_empty());
+                let needless =
+                    WITHOUT_EXAMPLE.contains(&id) || (id == "generateImages" && media == "text/event-stream");
+                assert!(told || needless, "{id}, {status}: no example of {media}");
+            }
+        }
+        for parameter in call["parameters"].as_array().into_iter().flatten() {
+            assert!(!parameter["schema"]["examples"][0].is_null(), "{id}: no example of {parameter}");
+            assert!(parameter["description"].is_string(), "{id}: {parameter}");
+        }
+    }
+}
+
+#[test]
+fn the_file_at_the_root_is_what_is_served() {
+    compare(DESCRIPTION, tintype_http::openapi());
+}
+
+#[tokio::test]
+async fn it_is_served_and_can_be_read() {
+    let bench = Bench::keyed();
+    let served = Call::new("GET", "/openapi.json").send(&bench).await;
+    assert_eq!((served.status().as_u16(), served.header("content-type")), (200, Some("application/json")));
+    assert_eq!(served.text, tintype_http::openapi());
+    let page = Call::new("GET", "/docs").send(&bench).await;
+    assert_eq!(
+        (page.status().as_u16(), page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    // Nothing is loaded from anywhere, and nothing is run.
+    for outside in ["<script", "src=", "http://", "https://cdn", "@import", "url("] {
+        let without_examples = page.text.replace("http://127.0.0.1:8080", "");
+        assert!(!without_examples.contains(outside) || outside == "http://", "{outside}");
+    }
+    assert!(
+        page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'"))
+    );
+    for call in calls(&description()) {
+        assert!(
+            page.text.contains(call["summary"].as_str().expect("a summary").split('`').next().expect("text"))
+        );
+    }
+}
