@@ -48,8 +48,8 @@ pub struct Binary {
 pub enum Unfit {
     /// Not a 64-bit ELF file.
     #[error(
-        "this is no 64-bit program for Linux, which is what Lambda runs; name one with --binary (`cargo xtask dist` \
-         builds them)"
+        "this is no 64-bit program for Linux, which is what Lambda runs; build one there, or with `cargo zigbuild`, and name it \
+         with --binary"
     )]
     NotLinux,
     /// For some other processor; its number in ELF.
@@ -57,8 +57,8 @@ pub enum Unfit {
     OtherMachine(u16),
     /// It was linked against a newer C library than Lambda has.
     #[error(
-        "this program needs glibc {}.{}, and Lambda has {}.{}; build it on Debian 12 or older, or name such a build with \
-         --binary (`cargo xtask dist` builds them)", .0.0, .0.1, GLIBC_OF_LAMBDA.0, GLIBC_OF_LAMBDA.1
+        "this program needs glibc {}.{}, and Lambda has {}.{}; build it on Debian 12 or older, and name such a build with \
+         --binary", .0.0, .0.1, GLIBC_OF_LAMBDA.0, GLIBC_OF_LAMBDA.1
     )]
     NewerGlibc((u32, u32)),
 }

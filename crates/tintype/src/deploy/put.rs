@@ -31,7 +31,8 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let mut watcher = |event: &Event| output::remark(&event.to_string());
     let deployed = aws.deploy(&plan, package, &identity, &mut watcher).await;
     let deployed = deployed.with_context(|| cleaning_up(&arguments.target))?;
-    let key = key::first(&deployed.bucket, aws.region()).await?;
+    let key = key::first(&deployed.bucket, aws.region()).await;
+    let key = key.with_context(|| format!("it is deployed at {}, but without a key", deployed.url))?;
     if arguments.json { as_json(&deployed, key) } else { show(&deployed, key.as_ref(), &arguments.target) }
 }
 
