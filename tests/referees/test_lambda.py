@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,12 +50,12 @@ def start(
     """Starts the function at `api`, in front of `endpoint`; anybody may ask it."""
     started = []
 
-    def start(**more: str) -> Function:
-        own = settings(weed.url, endpoint.url, AWS_LAMBDA_RUNTIME_API=api.address, **more)
+    def start(at: RuntimeApi = api, **more: str) -> Function:
+        own = settings(weed.url, endpoint.url, AWS_LAMBDA_RUNTIME_API=at.address, **more)
         environment = clean_environment | {"TINTYPE_ALLOW_ANONYMOUS": "true"} | own
         function = start_function(tintype, tmp_path_factory.mktemp("function"), environment)
         started.append(function)
-        api.wait_until_asked(1)
+        at.wait_until_asked(1)
         return function
 
     yield start
@@ -94,9 +95,11 @@ def test_what_is_not_ready_in_time_goes_on(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     start(TINTYPE_RESPOND_WITHIN="1s")
-    endpoint.seconds = 4
+    endpoint.seconds = 5
+    sent = time.monotonic()
     answer = api.invoke(rest("GET", "/generate", PROMPT))
     assert answer.event["statusCode"] == 202, answer.body
+    assert answer.posted_at - sent < 4, "the answer is out before the picture is there"
     job = answer.json()
     assert answer.header("location") == f"/prod/v1/images/{job['id']}"
     assert answer.header("retry-after") == "2"
@@ -251,6 +254,27 @@ def test_a_stream_of_events(start: Callable[..., Function], api: RuntimeApi, end
     head, body = framed(api.invoke(rest("GET", f"/v1/images/{job['id']}/events")))
     assert head["headers"]["content-type"] == "text/event-stream"
     assert b"event: succeeded" in body, body
+
+
+def test_a_stream_of_events_ends_before_the_functions_time_does(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
+    elsewhere = RuntimeApi()
+    start(TINTYPE_RESPOND_WITHIN="1s")
+    start(at=elsewhere, TINTYPE_LAMBDA_RESPONSE="stream")
+    endpoint.seconds = 15
+    job = api.invoke(rest("GET", "/generate", PROMPT)).json()
+    # One environment makes the picture, another one tells of it, and has 9 s for that.
+    sent = time.monotonic()
+    answer = elsewhere.invoke(rest("GET", f"/v1/images/{job['id']}/events"), seconds=9)
+    head, body = framed(answer)
+    assert head["statusCode"] == 200 and b"event: succeeded" not in body, body
+    assert 2 < answer.posted_at - sent < 7
+    assert "lambda-runtime-function-error-type" not in answer.trailers
+    api.wait_until_asked(2)
+    done = elsewhere.invoke(rest("GET", f"/v1/images/{job['id']}/events"))
+    assert b"event: succeeded" in framed(done)[1]
+    assert len(endpoint.calls) == 1
 
 
 def test_the_model_may_be_in_the_function(start: Callable[..., Function], api: RuntimeApi) -> None:

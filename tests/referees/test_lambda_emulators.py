@@ -119,7 +119,8 @@ def test_what_is_late_is_fetched_later(emulator: str, request: pytest.FixtureReq
     answer = invoke(rest("GET", "/generate", PROMPT))
     assert answer["statusCode"] == 202, answer
     late = json.loads(answer["body"])
-    # The emulator takes no event before the function asks for one, and by then the picture is there.
+    # Neither takes an event before the function asks for one, and by then the picture is there, made once. When a client has the
+    # first answer these do not show: RIE hands it on only then, too. That the function gives it at once, test_lambda.py shows.
     done = json.loads(invoke(rest("GET", f"/v1/images/{late['id']}"))["body"])
     assert done["status"] == "succeeded", done
     assert requests.get(done["images"][0]["url"], timeout=30).content == endpoint.picture

@@ -1,13 +1,16 @@
 //! From an answer of the API to one that Lambda can hand over.
 
-use std::time::Duration;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
-use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, timeout_at};
+use http_body_util::Full;
+use hyper::body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The most that Lambda takes for an answer that is not streamed, less some for the headers and what is around them.
 const MOST_BYTES: usize = 6 * 1_024 * 1_024 - 64 * 1_024;
@@ -25,16 +28,23 @@ pub(crate) fn outward(mut response: Response, prefix: &str) -> Response {
     response
 }
 
-/// The whole answer. A stream of events is cut after `patience`, and whoever reads it comes again; what is larger than Lambda
-/// takes is replaced by an error that says so.
-pub(crate) async fn whole(response: Response, patience: Duration) -> Response<Full<Bytes>> {
+/// The same answer; if it is a stream of events, it ends then, and whoever reads it comes again.
+pub(crate) fn ending(response: Response, end: Option<Instant>) -> Response {
+    match end {
+        Some(end) if content_type(response.headers()).starts_with("text/event-stream") => {
+            response.map(|body| Body::new(Ending { body, end: Box::pin(sleep_until(end)) }))
+        }
+        _ => response,
+    }
+}
+
+/// The whole answer. What is larger than Lambda takes is replaced by an error that says so.
+pub(crate) async fn whole(response: Response) -> Response<Full<Bytes>> {
     let (parts, body) = response.into_parts();
-    let streams = content_type(&parts.headers).starts_with("text/event-stream");
-    let bytes =
-        if streams { collect_until(body, Instant::now() + patience).await } else { collect(body).await };
-    let fits = bytes.as_ref().is_some_and(|bytes| handed_over(&parts.headers, bytes) <= MOST_BYTES);
-    match bytes {
-        Some(bytes) if fits => Response::from_parts(parts, Full::new(bytes)),
+    match collect(body).await {
+        Some(bytes) if handed_over(&parts.headers, &bytes) <= MOST_BYTES => {
+            Response::from_parts(parts, Full::new(bytes))
+        }
         _ => {
             tracing::warn!(most = MOST_BYTES, "the answer is larger than Lambda takes");
             let (parts, body) = tintype_http::answer_too_large(&parts.headers).into_parts();
@@ -48,12 +58,25 @@ async fn collect(body: Body) -> Option<Bytes> {
     axum::body::to_bytes(body, MOST_BYTES).await.ok()
 }
 
-async fn collect_until(mut body: Body, end: Instant) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
-        bytes.extend(frame.into_data().unwrap_or_default());
+/// A body that is over at a certain time at the latest.
+struct Ending {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Ending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => self.end.as_mut().poll(cx).map(|()| None),
+            frame => frame,
+        }
     }
-    Some(Bytes::from(bytes))
 }
 
 /// How many bytes a body becomes: text is written as a string of JSON, anything else in base64.
@@ -77,6 +100,10 @@ fn content_type(headers: &HeaderMap) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
     use super::*;
 
     fn answer(kind: &'static str, body: impl Into<Body>) -> Response {
@@ -94,7 +121,7 @@ mod tests {
             ("image/png", "x".repeat(MOST_BYTES / 4 * 3), 200),
             ("image/png", "x".repeat(MOST_BYTES / 4 * 3 + 1), 413),
         ] {
-            let whole = whole(answer(kind, body), Duration::ZERO).await;
+            let whole = whole(answer(kind, body)).await;
             assert_eq!(whole.status().as_u16(), status, "{kind}");
             let bytes = whole.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(status == 413, String::from_utf8_lossy(&bytes).contains("answer-too-large"));
@@ -108,8 +135,9 @@ mod tests {
         let stream = futures::stream::unfold(receiver, async |mut receiver| {
             Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
         });
-        let whole = whole(answer("text/event-stream", Body::from_stream(stream)), Duration::from_millis(50));
-        let bytes = whole.await.into_body().collect().await.expect("a body").to_bytes();
+        let end = Instant::now() + Duration::from_millis(50);
+        let ended = ending(answer("text/event-stream", Body::from_stream(stream)), Some(end));
+        let bytes = whole(ended).await.into_body().collect().await.expect("a body").to_bytes();
         assert_eq!(bytes, "data: 1\n\n");
         drop(sender);
     }

@@ -78,13 +78,16 @@ impl Front {
             ..self.settings.clone()
         });
         let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-        answer::outward(answered, &place.prefix)
+        // Events that are streamed may go on for as long as the function may.
+        let end = deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
+        answer::ending(answer::outward(answered, &place.prefix), end)
     }
 
     /// Answers an event once the whole answer is made.
     pub(crate) async fn whole_answer(&self, event: Request) -> Response<Full<Bytes>> {
         let answered = self.answer(event).await;
-        answer::whole(answered, self.budget(self.deadline())).await
+        let end = Instant::now() + self.budget(self.deadline());
+        answer::whole(answer::ending(answered, Some(end))).await
     }
 
     /// When the function's time for the current event is over, if that is known.

@@ -3,6 +3,11 @@
 //! Lambda answers the client as soon as it has the function's answer, and freezes the process when that asks for the next
 //! event. So a picture that is not ready in time is answered `202` and goes on being made in the same environment; the next
 //! event is asked for once it is done, or the function's time is over. Nothing is invoked a second time.
+//!
+//! AWS's own runtimes are made for that: `lambda_runtime::Runtime::layer` is for logic "after the response has been sent back to
+//! the Lambda Runtime API", and the one for Swift (its pull request 334) keeps the environment running between `/response` and
+//! `/next`, as described in "Running code after returning a response from an AWS Lambda function" (AWS Compute Blog). AWS's
+//! emulator hands the answer on at `/next` only, so no test here shows when a real gateway's client has it.
 
 mod afterwards;
 mod answer;
