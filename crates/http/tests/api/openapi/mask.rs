@@ -3,16 +3,21 @@
 use serde_json::Value;
 
 /// In patterns, `h` is a hexadecimal digit, `d` a decimal one, `b` a character of a key.
-const TEXTS: [(&str, &str); 6] = [
+const TEXTS: [(&str, &str); 11] = [
     ("hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", "0199d2a4-7c00-7000-8000-000000000001"),
-    ("dddd-dd-ddTdd:dd:dd.dddZ", "2026-11-23T12:00:00.000Z"),
+    ("dddd-dd-ddTdd:dd:dd.dddZ", "2026-11-23T12:00:00Z"),
+    ("dddd-dd-ddTdd:dd:dd.ddZ", "2026-11-23T12:00:00Z"),
+    ("dddd-dd-ddTdd:dd:dd.dZ", "2026-11-23T12:00:00Z"),
     ("dddd-dd-ddTdd:dd:ddZ", "2026-11-23T12:00:00Z"),
     ("images/dddd/dd/dd/", "images/2026/11/23/"),
+    ("from=dddd-dd-dd", "from=2026-11-23"),
+    ("to=dddd-dd-dd", "to=2026-11-23"),
+    ("\"created_at\":dddddddddd", "\"created_at\":1795435200"),
+    ("/v1/keys/hhhhhhhhhhhhhhhh", "/v1/keys/3f9c1a5b7d2e4f60"),
     (
         "tt_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
         "tt_3f9c1a5b7d2e4f603f9c1a5b7d2e4f603f9c1a5b7d2e4f603",
     ),
-    ("\"date\":\"dddd-dd-dd\"", "\"date\":\"2026-11-23\""),
 ];
 
 /// Replaces ids, times, keys and files wherever they are.
