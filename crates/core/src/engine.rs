@@ -116,6 +116,12 @@ pub enum EngineError {
     /// A remote model answered with an error of its own, and made nothing.
     #[error("the model made nothing")]
     Model(#[source] ModelError),
+    /// A remote model made a picture and keeps it back, for this reason: the work was paid.
+    #[error("the model keeps the picture back: {0}")]
+    Withheld(String),
+    /// A remote engine did the work, and what it answered cannot be used: it was paid.
+    #[error("what the engine made cannot be used")]
+    Wasted(#[source] Box<dyn Error + Send + Sync>),
     /// A remote engine was given the work, and what became of it cannot be known: it may have been paid, so it is not
     /// to be done again.
     #[error("what became of the work is not known")]
@@ -143,6 +149,11 @@ pub trait Engine: Send + Sync {
     /// new; empty where nothing is known of them.
     fn revision(&self) -> &str {
         ""
+    }
+
+    /// The longest that a request can take, if something other than the engine's own work bounds it.
+    fn longest(&self) -> Option<Duration> {
+        None
     }
 
     /// How many requests it can work on at the same time.

@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows a runtime, a transport, a tensor library, the file system or the environment.
 
+pub mod causes;
 pub mod engine;
 pub mod picture;
 pub mod request;

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use tintype_core::causes::causes;
 use tintype_service::{Exchange, Service};
 use tracing::Instrument;
 
@@ -81,7 +82,7 @@ async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
     let mut response = answered.unwrap_or_else(|_| Problem::Broken.into_response());
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(cause) = problem.cause() {
-            tracing::error!(error = cause, "the request failed");
+            tracing::error!(error = %causes(cause), "the request failed");
         }
         if openai::is_spoken_at(&path) {
             *response.status_mut() = problem.openai_status();

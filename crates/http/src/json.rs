@@ -71,7 +71,7 @@ impl FromRequest<App> for Members {
             return Err(Problem::NotJson);
         }
         let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
-        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| Problem::unread(&error))?;
+        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| Problem::unread(&error, MAX_BODY))?;
         serde_json::from_slice(&body).map_err(|error| Problem::Malformed(error.to_string()))
     }
 }

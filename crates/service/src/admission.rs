@@ -216,14 +216,14 @@ impl Inner {
         }
         let foreseen = self.estimates.foresee(&order.request);
         if budgets.is_empty() {
-            return Ok((foreseen.unwrap_or(self.settings.max_job), None));
+            return Ok((foreseen.unwrap_or(self.longest()), None));
         }
         if let Some(foreseen) = foreseen {
             return Ok((foreseen, Some(foreseen * 2)));
         }
         let standing = self.ledger.standing(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
         let left = price::time_left(&standing, self.settings.price).unwrap_or(Duration::MAX);
-        let reserve = self.settings.max_job.min(left).max(price::LEAST);
+        let reserve = self.longest().min(left).max(price::LEAST);
         Ok((reserve, Some(reserve)))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tintype_core::causes::causes;
 use tintype_core::engine::Preview;
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::DEFAULT_EXPIRY;
@@ -138,7 +139,7 @@ fn encode(preview: &Preview, format: Format) -> Option<Turn> {
     match tintype_picture::preview(&preview.pixels, format) {
         Ok(file) => Some(Turn::Preview { picture: preview.picture, file }),
         Err(error) => {
-            tracing::warn!(%error, "a preview could not be encoded");
+            tracing::warn!(error = %causes(&error), "a preview could not be encoded");
             None
         }
     }

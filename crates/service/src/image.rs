@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tintype_core::causes::causes;
 use tintype_core::engine::Progress;
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::GenerateRequest;
@@ -170,7 +171,7 @@ impl Inner {
         // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
         self.runtime.spawn(async move {
             if let Err(error) = ledger.collect(&owner, id, OffsetDateTime::now_utc()).await {
-                tracing::warn!(job = %id, %error, "that a job was collected is not written down");
+                tracing::warn!(job = %id, error = %causes(&error), "that a job was collected is not written down");
             }
             drop(doing);
         });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tintype_core::causes::causes;
 use tintype_ledger::job::Lost;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -41,7 +42,7 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
             && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.forget(keep).await
         {
-            tracing::error!(%error, "old jobs could not be deleted");
+            tracing::error!(error = %causes(&error), "old jobs could not be deleted");
         }
     }
 }
@@ -69,7 +70,7 @@ impl Inner {
                     self.ended(job).await;
                 }
             }
-            Err(error) => tracing::error!(%error, "lost jobs could not be looked for"),
+            Err(error) => tracing::error!(error = %causes(&error), "lost jobs could not be looked for"),
         }
         self.arrivals.notify_one();
     }
@@ -99,7 +100,7 @@ impl Inner {
         match self.ledger.job(&live.owner, live.id).await {
             Ok(job) => job.is_some_and(|job| job.attended.as_ref() != Some(&self.process)),
             Err(error) => {
-                tracing::warn!(job = %live.id, %error, "a job could not be looked at");
+                tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at");
                 true
             }
         }
@@ -110,7 +111,9 @@ impl Inner {
         match self.ledger.cancel(&live.owner, live.id, OffsetDateTime::now_utc()).await {
             Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
             Ok(_) => {}
-            Err(error) => tracing::error!(job = %live.id, %error, "a job could not be canceled"),
+            Err(error) => {
+                tracing::error!(job = %live.id, error = %causes(&error), "a job could not be canceled")
+            }
         }
     }
 
@@ -150,7 +153,9 @@ impl Inner {
         match self.ledger.revise(&live.owner, live.id, OffsetDateTime::now_utc()).await {
             Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
             Ok(_) => {}
-            Err(error) => tracing::warn!(job = %live.id, %error, "a job could not be looked at"),
+            Err(error) => {
+                tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at")
+            }
         }
     }
 }

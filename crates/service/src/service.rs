@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, Model};
 use tintype_core::request::{Draft, GenerateRequest, Limits};
 use tintype_core::store::ObjectStore;
@@ -199,6 +200,12 @@ impl Inner {
         self.engine.wait().await;
     }
 
+    /// The longest that a job can take.
+    pub(crate) fn longest(&self) -> Duration {
+        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.longest());
+        engine.map_or(self.settings.max_job, |longest| longest.min(self.settings.max_job))
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
     }
@@ -234,7 +241,7 @@ impl Inner {
                 let canceled =
                     self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {
-                    tracing::error!(job = %live.id, %error, "a job stays in the ledger");
+                    tracing::error!(job = %live.id, error = %causes(&error), "a job stays in the ledger");
                 }
                 self.table.close(live.id, State::LostSight(ServiceError::Abandoned));
             } else {

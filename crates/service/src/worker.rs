@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, EngineError, Generated, ModelError};
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
@@ -71,7 +72,7 @@ impl Worker {
                 }
                 Ok(Claimed::Taken(_) | Claimed::Gone) => return,
                 Err(error) => {
-                    tracing::error!(job = %id, %error, "an own job could not be claimed");
+                    tracing::error!(job = %id, error = %causes(&error), "an own job could not be claimed");
                     sleep(PAUSES.0).await;
                 }
             }
@@ -91,7 +92,7 @@ impl Worker {
             }
             Ok(None) => false,
             Err(error) => {
-                tracing::error!(%error, "no job could be claimed");
+                tracing::error!(error = %causes(&error), "no job could be claimed");
                 false
             }
         }
@@ -124,7 +125,7 @@ impl Worker {
                 }
                 Err(error) => {
                     drop(asking);
-                    tracing::error!(%error, "no job could be claimed");
+                    tracing::error!(error = %causes(&error), "no job could be claimed");
                     sleep(PAUSES.0).await;
                 }
             }
@@ -220,12 +221,13 @@ impl Worker {
             }
             (EngineError::Abandoned, _) => (Outcome::Canceled, took_all()),
             // Somebody may have been paid for it, and a budget must count that.
-            (EngineError::OutcomeUnknown(_), _) => (Outcome::Failed(failure(error)), took_all()),
+            (EngineError::OutcomeUnknown(_) | EngineError::Withheld(_) | EngineError::Wasted(_), _) => {
+                (Outcome::Failed(failure(error)), took_all())
+            }
             _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
         if !matches!(error, EngineError::Abandoned) {
-            let error = error as &dyn std::error::Error;
-            tracing::error!(job = %claim.live.id, error, "the engine made no pictures");
+            tracing::error!(job = %claim.live.id, error = %causes(error), "the engine made no pictures");
         }
         self.end(&claim.live, &claim.run, outcome, cost).await;
     }
@@ -233,7 +235,7 @@ impl Worker {
     /// The next process shall make it, as if it had not been begun.
     async fn hand_back(&self, claim: &Claim) {
         if let Err(error) = self.inner.ledger.hand_back(&claim.run).await {
-            tracing::error!(job = %claim.live.id, %error, "a job was not handed back");
+            tracing::error!(job = %claim.live.id, error = %causes(&error), "a job was not handed back");
         }
         if self.inner.settings.on_call {
             // Whoever asks for it is told what the ledger has.
@@ -262,7 +264,7 @@ impl Worker {
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
             let kept = keep::keep(store, model, (&claim.run, claim.request.clone()), generated);
             let failed = |error: &(dyn std::error::Error + 'static)| {
-                tracing::error!(job = %claim.live.id, error, "the pictures could not be kept");
+                tracing::error!(job = %claim.live.id, error = %causes(error), "the pictures could not be kept");
                 Outcome::Failed(Reason::Store.into())
             };
             let (outcome, took) = match timeout(KEEP_WITHIN, kept).await {
@@ -304,7 +306,7 @@ impl Worker {
                     return self.lose(live);
                 }
                 Err(error) => {
-                    tracing::error!(job = %live.id, %error, "the end of a job could not be reported");
+                    tracing::error!(job = %live.id, error = %causes(&error), "the end of a job could not be reported");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -322,7 +324,9 @@ async fn beat(inner: Arc<Inner>, live: Arc<Live>, run: Run) {
             Ok(Pulse::Alive) => {}
             Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
             Ok(Pulse::Lost) => live.stop(Stop::Lost),
-            Err(error) => tracing::warn!(job = %live.id, %error, "a heartbeat was not heard"),
+            Err(error) => {
+                tracing::warn!(job = %live.id, error = %causes(&error), "a heartbeat was not heard")
+            }
         }
     }
 }
@@ -343,8 +347,12 @@ fn failure(error: &EngineError) -> Failure {
             let said = Said { status: Some(*status), message, retry_after: None };
             Failure { reason: Reason::Model, said: Some(said) }
         }
+        EngineError::Withheld(reason) => {
+            let message = format!("it keeps the picture back ({reason})");
+            Failure { reason: Reason::Model, said: Some(Said { message, ..Said::default() }) }
+        }
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
-        EngineError::Failed(_) | EngineError::Abandoned => Reason::Engine.into(),
+        EngineError::Failed(_) | EngineError::Wasted(_) | EngineError::Abandoned => Reason::Engine.into(),
     }
 }
 

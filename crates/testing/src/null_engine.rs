@@ -23,6 +23,10 @@ pub enum Fault {
     Busy,
     /// As a remote model that answers with this status and these words.
     Model(u16, &'static str),
+    /// As a remote model that keeps its picture back for this reason.
+    Withheld(&'static str),
+    /// As a remote engine whose answer cannot be used, for `a secret cause`.
+    Wasted,
     /// As a remote engine of which nobody knows what became of its work, for `a secret cause`.
     Unknown,
 }
@@ -167,6 +171,8 @@ impl Engine for NullEngine {
                 let message = message.to_owned();
                 return Err(EngineError::Model(ModelError { status, message }));
             }
+            Some(Fault::Withheld(reason)) => return Err(EngineError::Withheld(reason.to_owned())),
+            Some(Fault::Wasted) => return Err(EngineError::Wasted("a secret cause".into())),
             Some(Fault::Unknown) => return Err(EngineError::OutcomeUnknown("a secret cause".into())),
         };
         let pictures = (0..u64::from(n))

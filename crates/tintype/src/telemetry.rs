@@ -22,6 +22,7 @@ use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tintype_core::causes::causes;
 use tintype_sagemaker::wire::header::CUSTOM_ATTRIBUTES;
 use tokio::runtime::Handle;
 use tracing::{Level, Span, Subscriber};
@@ -72,7 +73,7 @@ impl Traces {
     /// Sends what is left.
     pub(crate) fn finish(self) {
         if let Err(error) = self.0.shutdown() {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(error = %causes(&error), "the last traces were not sent");
         }
     }
 }

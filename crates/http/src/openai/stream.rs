@@ -7,6 +7,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use tintype_core::causes::causes;
 use tintype_core::engine::Progress;
 use tintype_core::picture::Encoded;
 use tintype_core::request::GenerateRequest;
@@ -179,7 +180,7 @@ impl Story {
     /// The status has been sent long ago: the clients look for an error in every event.
     fn fail(&mut self, problem: &Problem) {
         if let Some(cause) = problem.cause() {
-            tracing::error!(error = cause, "the request failed");
+            tracing::error!(error = %causes(cause), "the request failed");
         }
         let body = serde_json::to_string(&problem.openai_body()).expect("plain data");
         self.tell("error", &body);

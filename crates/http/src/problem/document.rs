@@ -19,17 +19,23 @@ use crate::resource;
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(crate) struct Document<'a> {
+    /// `urn:tintype:problem:` and the name of the problem.
     r#type: String,
+    /// What kind of problem it is.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What happened, and what to do.
     detail: String,
     /// The job that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
+    /// The name under which the log has it; `x-request-id` too.
     request_id: &'a str,
     /// The limit of the key that does not let the request in.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
+    /// When the same request may do better.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     retry_at: Option<OffsetDateTime>,
@@ -39,6 +45,7 @@ pub(crate) struct Document<'a> {
     /// The status that a remote model answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
     model_status: Option<u16>,
+    /// Everything that is wrong with the parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ParameterError>,
 }
@@ -46,8 +53,11 @@ pub(crate) struct Document<'a> {
 /// One thing wrong with one parameter.
 #[derive(Serialize, JsonSchema)]
 struct ParameterError {
+    /// Which one.
     parameter: String,
+    /// What it must be.
     detail: String,
+    /// The bound that it broke.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Bound>,
 }
@@ -57,7 +67,12 @@ struct ParameterError {
 #[serde(untagged)]
 enum Bound {
     One(u64),
-    Range { min: Value, max: Value },
+    Range {
+        #[schemars(with = "f64")]
+        min: Value,
+        #[schemars(with = "f64")]
+        max: Value,
+    },
 }
 
 impl Problem {

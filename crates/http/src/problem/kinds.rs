@@ -43,7 +43,7 @@ impl Problem {
             Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "This server is not that host"),
             Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "This takes JSON"),
             Self::TooSlow => kind(S::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
-            Self::TooLarge => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::TooLarge(_) => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::AnswerTooLarge => {
                 kind(S::PAYLOAD_TOO_LARGE, "answer-too-large", "The answer is too large to be handed over")
             }

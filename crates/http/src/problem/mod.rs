@@ -61,8 +61,8 @@ pub(crate) enum Problem {
     NotJson,
     /// The body takes too long to come.
     TooSlow,
-    /// The body is larger than any request can be.
-    TooLarge,
+    /// The body is larger than so many bytes, which no request needs.
+    TooLarge(usize),
     /// The answer is larger than whatever runs this server can hand over.
     AnswerTooLarge,
     /// The body is no JSON object, for this reason.
@@ -104,9 +104,9 @@ impl From<InvocationError> for Problem {
 
 impl Problem {
     /// The body did not arrive whole.
-    pub(crate) fn unread(error: &BytesRejection) -> Self {
+    pub(crate) fn unread(error: &BytesRejection, limit: usize) -> Self {
         match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(limit),
             _ => Self::Malformed("it broke off before its end".into()),
         }
     }

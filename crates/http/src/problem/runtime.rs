@@ -1,5 +1,6 @@
 //! The same problems as SageMaker tells them to clients of its Runtime API, where ours is the model behind it.
 
+use tintype_core::causes::causes;
 use tintype_sagemaker::wire::Failure;
 use tintype_service::ServiceError as E;
 
@@ -13,7 +14,7 @@ impl Problem {
             Some(E::Draining | E::Abandoned) => Failure::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
                 if let Some(cause) = self.cause() {
-                    tracing::error!(error = cause, "the invocation failed");
+                    tracing::error!(error = %causes(cause), "the invocation failed");
                 }
                 Failure::Internal
             }

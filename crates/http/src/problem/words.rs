@@ -6,7 +6,6 @@ use tintype_service::{KeyFault, ServiceError as E};
 
 use super::{Problem, seconds};
 use crate::fields::NAME_CHARS;
-use crate::json::MAX_BODY;
 
 impl Problem {
     pub(super) fn detail(&self) -> String {
@@ -28,7 +27,7 @@ impl Problem {
                 .into(),
             Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
             Self::TooSlow => "Send it again, and faster.".into(),
-            Self::TooLarge => format!("It may have {MAX_BODY} bytes at the most."),
+            Self::TooLarge(limit) => format!("It may have {limit} bytes at the most."),
             Self::AnswerTooLarge => {
                 "The pictures are made, but their files are larger than a function may answer with. Ask for links to them."
                     .into()
@@ -120,6 +119,7 @@ pub(crate) fn told(reason: Reason, said: Option<&Said>) -> String {
         Some(Said { status: Some(status), message, .. }) => {
             format!("The model refused it with status {status}: {message}")
         }
+        Some(Said { message, .. }) if !message.is_empty() => format!("The model made nothing: {message}."),
         _ => by_reason(reason).to_owned(),
     }
 }
@@ -137,8 +137,8 @@ fn by_reason(reason: Reason) -> &'static str {
         Reason::Busy => "Nothing was made, and nothing charged. Try again later.",
         Reason::Model => "The model answered with an error.",
         Reason::OutcomeUnknown => {
-            "The connection to the engine broke while it was being made, and it may have been. It is not made again, so \
-             that nobody pays twice."
+            "The engine was given the work and its answer did not come: the connection broke, or the time was over. It may \
+             have been made, so it is not made again, and nobody pays twice."
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tintype_core::causes::causes;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use tintype_sagemaker::remote::S3Location;
 use tintype_sagemaker::wire::{AsyncAccepted, Failure, JSON, MAX_BODY, header};
@@ -81,8 +82,7 @@ pub(super) async fn resume(api: &RuntimeApi, service: &Arc<Service>) {
     match Pending::all(&*api.store).await {
         Ok(found) => found.into_iter().for_each(|pending| begin(api, service, pending)),
         Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "asynchronous requests that wait could not be listed");
+            tracing::error!(error = %causes(&error), "asynchronous requests that wait could not be listed");
         }
     }
 }
@@ -116,7 +116,7 @@ async fn carry_out(store: &dyn ObjectStore, service: &Service, pending: &Pending
         match left.await {
             Ok(()) => return,
             Err(error) => {
-                tracing::error!(id = %pending.id, %error, "an asynchronous result could not be stored");
+                tracing::error!(id = %pending.id, error = %causes(&error), "an asynchronous result could not be stored");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -175,6 +175,6 @@ fn name(header: &'static str) -> axum::http::HeaderName {
 }
 
 fn failed(error: &StoreError) -> Failure {
-    tracing::error!(error = error as &dyn std::error::Error, "the object store cannot be used");
+    tracing::error!(error = %causes(error), "the object store cannot be used");
     Failure::Internal
 }

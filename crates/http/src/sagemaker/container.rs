@@ -42,7 +42,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|error| Problem::unread(&error))?;
+    let body = body.map_err(|error| Problem::unread(&error, MAX_BODY))?;
     let answer = make::answer(&service, make::types(&headers), &body, Manner::Waiting).await?;
     Ok(([(CONTENT_TYPE, JSON)], answer).into_response())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::future::try_join_all;
+use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
 use tintype_sagemaker::wire::{Invocation, Made, Wanted};
 use tintype_service::{Caller, Order, Service, ServiceError, decode};
@@ -48,7 +49,7 @@ pub(super) async fn answer(
         let made = pictures.into_iter().map(|(file, seed)| made(&invocation, file, seed));
         let made = made.collect::<Result<Vec<_>, Problem>>()?;
         invocation.answer(&made).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "the answer could not be written");
+            tracing::error!(error = %causes(&error), "the answer could not be written");
             Problem::Broken
         })
     });
@@ -102,7 +103,7 @@ fn made(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Made, Probl
     let picture = match invocation.wanted() {
         Wanted::Files => Picture::Encoded(file),
         Wanted::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a picture just made cannot be read");
+            tracing::error!(error = %causes(&error), "a picture just made cannot be read");
             Problem::Broken
         })?),
     };

@@ -57,7 +57,13 @@ impl Pending {
             let page = store.list(PENDING, after.as_ref(), PAGE).await?;
             after = page.objects.last().map(|object| object.key.clone());
             for object in page.objects {
-                match serde_json::from_slice(&store.get(&object.key, None).await?.bytes) {
+                let bytes = match store.get(&object.key, None).await {
+                    Ok(object) => object.bytes,
+                    // Somebody has deleted it meanwhile.
+                    Err(StoreError::NotFound) => continue,
+                    Err(error) => return Err(error),
+                };
+                match serde_json::from_slice(&bytes) {
                     Ok(pending) => found.push(pending),
                     Err(error) => {
                         tracing::error!(key = object.key.as_str(), %error, "an asynchronous request cannot be read");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use time::OffsetDateTime;
@@ -36,6 +36,8 @@ pub type Buckets = Arc<dyn Fn(&str) -> Option<Arc<dyn ObjectStore>> + Send + Syn
 pub struct RuntimeApi {
     /// Requests signed with these are let in.
     pub keys: AccessKeys,
+    /// The host that clients sign for, where a proxy may send another.
+    pub host: Option<HeaderValue>,
     /// The bucket in which asynchronous requests and their results are kept.
     pub bucket: String,
     /// That bucket.
@@ -80,7 +82,7 @@ async fn invoke(
     request: Request,
 ) -> Response {
     let answered = async {
-        let (headers, body) = signed(&api.keys, request, &app).await?;
+        let (headers, body) = signed(api, request, &app).await?;
         make::answer(&app.service, make::types(&headers), &body, Manner::Waiting)
             .await
             .map_err(|problem| problem.failure())
@@ -100,7 +102,7 @@ async fn invoke_async(
     request: Request,
 ) -> Response {
     let accepted = async {
-        let (headers, body) = signed(&api.keys, request, &app).await?;
+        let (headers, body) = signed(api, request, &app).await?;
         asynchronous::accept(api, &app.service, &headers, body).await
     };
     match accepted.await {
@@ -110,8 +112,13 @@ async fn invoke_async(
 }
 
 /// Reads a request whose signature is genuine. One of unknown origin is turned away before its body is read.
-async fn signed(keys: &AccessKeys, request: Request, app: &App) -> Result<(HeaderMap, Bytes), Failure> {
-    let claim = Claim::read(request.headers(), keys, OffsetDateTime::now_utc())?;
+async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(HeaderMap, Bytes), Failure> {
+    // HTTP/2 has the host in the URI.
+    let sent = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = api.host.clone().or(sent) {
+        request.headers_mut().insert(HOST, host);
+    }
+    let claim = Claim::read(request.headers(), &api.keys, OffsetDateTime::now_utc())?;
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;

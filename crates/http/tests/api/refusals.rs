@@ -223,12 +223,19 @@ async fn what_a_remote_engine_says() {
             "The model failed with status 500. What it said is in this server's log.",
         ),
         (
+            Fault::Withheld("CONTENT_FILTERED"),
+            424,
+            "model-error",
+            None,
+            "The model made nothing: it keeps the picture back (CONTENT_FILTERED).",
+        ),
+        (
             Fault::Unknown,
             502,
             "outcome-unknown",
             None,
-            "The connection to the engine broke while it was being made, and it may have been. It is not made again, \
-             so that nobody pays twice.",
+            "The engine was given the work and its answer did not come: the connection broke, or the time was over. It may \
+             have been made, so it is not made again, and nobody pays twice.",
         ),
     ] {
         let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
@@ -236,7 +243,7 @@ async fn what_a_remote_engine_says() {
         let problem = answer.assert_problem(status, kind);
         assert_eq!((problem["detail"].as_str(), answer.header("retry-after")), (Some(detail), retry_after));
         let told = problem.get("model_status").and_then(Value::as_u64);
-        assert_eq!(told.is_some(), status == 424, "{problem}");
+        assert_eq!(told.is_some(), matches!(fault, Fault::Model(..)), "{problem}");
         assert!(!answer.text.contains("secret"), "{}", answer.text);
         let body = bench.get(problem["instance"].as_str().expect("the job's path")).await.json();
         assert_eq!(

@@ -26,6 +26,7 @@ impl Bench {
     fn with_runtime(mut self) -> Self {
         let runtime = RuntimeApi {
             keys: AccessKeys { id: "TTKEY".into(), secret: Secret::new("secret") },
+            host: None,
             bucket: "tintype".into(),
             store: self.store.clone(),
             buckets: std::sync::Arc::new(|_| None),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
@@ -164,12 +165,8 @@ impl AsyncEngine {
                 Ok(None) => {}
                 Err(InvokeError::Fetch(error @ FetchError::Unavailable(_))) => {
                     // What was paid for is not given up because the store has a bad minute.
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(
-                        inference_id = work.inference_id,
-                        error,
-                        "the result could not be looked for"
-                    );
+                    let (id, error) = (&work.inference_id, causes(&error));
+                    tracing::warn!(inference_id = id, %error, "the result could not be looked for");
                 }
                 Err(error) => return Err(error),
             }

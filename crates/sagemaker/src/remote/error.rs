@@ -98,12 +98,12 @@ impl From<InvokeError> for EngineError {
             | InvokeError::TimedOut(_)
             | InvokeError::NoLocation
             | InvokeError::Interrupted(_) => Self::OutcomeUnknown(Box::new(error)),
-            InvokeError::Unprepared(_)
-            | InvokeError::Denied { .. }
-            | InvokeError::TooLong(_)
+            InvokeError::Reply(ReplyError::Withheld { reason, .. }) => Self::Withheld(reason),
+            InvokeError::TooLong(_)
             | InvokeError::Reply(_)
             | InvokeError::AsyncFailed(_)
-            | InvokeError::Fetch(_) => Self::Failed(Box::new(error)),
+            | InvokeError::Fetch(_) => Self::Wasted(Box::new(error)),
+            InvokeError::Unprepared(_) | InvokeError::Denied { .. } => Self::Failed(Box::new(error)),
         }
     }
 }

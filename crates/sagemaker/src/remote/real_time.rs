@@ -1,6 +1,7 @@
 //! The engine over a real-time endpoint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
@@ -74,6 +75,10 @@ impl SageMakerEngine {
 impl Engine for SageMakerEngine {
     fn model(&self) -> &Model {
         &self.settings.model
+    }
+
+    fn longest(&self) -> Option<Duration> {
+        Some(self.settings.budget)
     }
 
     fn slots(&self) -> usize {

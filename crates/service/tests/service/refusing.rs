@@ -156,13 +156,16 @@ async fn a_remote_engine_s_word_is_passed_on_and_not_charged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_been_paid_is_charged() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Unknown));
-    let end = bench.generate(bench.request("x", 2)).await;
-    assert!(
-        matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::OutcomeUnknown),
-        "{end:?}"
-    );
-    let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
-    assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
+async fn what_was_or_may_have_been_paid_is_charged() {
+    for (fault, reason) in [
+        (Fault::Unknown, Reason::OutcomeUnknown),
+        (Fault::Withheld("CONTENT_FILTERED"), Reason::Model),
+        (Fault::Wasted, Reason::Engine),
+    ] {
+        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let end = bench.generate(bench.request("x", 2)).await;
+        assert!(matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == reason), "{end:?}");
+        let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
+        assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
+    }
 }

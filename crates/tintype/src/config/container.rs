@@ -20,8 +20,8 @@ pub(super) fn defaults(environment: &Environment) -> [(&'static str, String); 8]
         ("data_dir", "/tmp/tintype".into()),
         ("keep", "10m".into()),
         ("keep_jobs", "1h".into()),
-        // SageMaker kills it 30 s after SIGTERM.
-        ("grace", "25s".into()),
+        // SageMaker kills it 30 s after SIGTERM, and the last answers take a moment.
+        ("grace", "20s".into()),
         ("log_format", "json".into()),
     ]
 }

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tintype_core::causes::causes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -52,7 +53,7 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(tokio::spawn(converse(stream, dispatch.clone(), graceful.watcher()))),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(error = %causes(&error), "a connection could not be accepted");
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -74,6 +75,6 @@ async fn converse(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
         .header_read_timeout(HEADERS_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(error = %causes(&error), "a connection ended early");
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let (server, loaded) = start(&config, move |objects| {
-            engine::load(&wanted.model, || Ok(store::results(&wanted, objects)))
+            engine::load(&wanted.model, || store::results(&wanted, objects))
         })
         .await?;
         let ready = async {
@@ -170,8 +170,10 @@ fn runtime_api(config: &Config, store: &Store) -> Option<RuntimeApi> {
     let keys =
         AccessKeys { id: embedded.access_key_id().to_owned(), secret: embedded.secret_access_key().clone() };
     let buckets = embedded.clone();
+    let public = config.serving.public_url.as_ref().and_then(|url| url.split("//").nth(1));
     Some(RuntimeApi {
         keys,
+        host: public.and_then(|host| host.parse().ok()),
         bucket: store::BUCKET.to_owned(),
         store: embedded.store(),
         buckets: Arc::new(move |name| buckets.bucket(name)),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tintype_core::causes::causes;
 use tintype_storage::Embedded;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -40,7 +41,7 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
                 );
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "old pictures could not be deleted"),
+            Err(error) => tracing::warn!(error = %causes(&error), "old pictures could not be deleted"),
         }
     }
 }

@@ -17,6 +17,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+use tintype_core::causes::causes;
 
 use super::bucket::DiskError;
 use super::credentials::AccessKeys;
@@ -64,7 +65,7 @@ impl From<DiskError> for S3Error {
             DiskError::Precondition => S3ErrorCode::PreconditionFailed,
             // What went wrong in here is for the log, not for the client.
             DiskError::Io(error) => {
-                tracing::error!(%error, "the object store's disk");
+                tracing::error!(error = %causes(&error), "the object store's disk");
                 return Self::with_message(S3ErrorCode::InternalError, "the disk failed");
             }
         };

@@ -10,6 +10,7 @@ use s3s::dto::{self, *};
 use s3s::{S3Request, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tintype_core::causes::causes;
 use uuid::Uuid;
 
 use super::checks::{Checks, md5_of};
@@ -334,7 +335,7 @@ pub(super) async fn complete(
     let disk = Arc::clone(&api.disk);
     // The object is there; an upload that cannot be removed now is swept later.
     if let Err(error) = blocking(move || Ok(disk.discard(&folder)?)).await {
-        tracing::warn!(%error, "a completed upload could not be removed");
+        tracing::warn!(error = %causes(&error), "a completed upload could not be removed");
     }
     let mut output = CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),
