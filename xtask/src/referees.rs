@@ -8,10 +8,11 @@ use crate::stages::binary;
 
 /// Sets the referees up, builds the binary, and lets them judge it. The arguments go to pytest.
 pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
-    // Three environments, since MiniStack and checkov each pin a botocore of their own.
+    // Several environments, since MiniStack and checkov each pin a botocore of their own, and schemathesis what moto does.
     let venv = Venv::ensure("referees-venv", "tests/referees/requirements.txt")?;
     let ministack = Venv::ensure("ministack-venv", "tests/referees/ministack.txt")?;
     let checkov = Venv::ensure("checkov-venv", "tests/referees/checkov.txt")?;
+    let openapi = Venv::ensure("openapi-venv", "tests/referees/openapi.txt")?;
     let moto = ["test", "--release", "--package", "tintype-sagemaker", "--test", "moto"];
     run(cargo(&moto).env("TINTYPE_MOTO", venv.program("moto_server")))?;
     run(&mut cargo(&["build", "--release"]))?;
@@ -22,6 +23,7 @@ pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
         .env("TINTYPE_BIN", binary()?)
         .env("TINTYPE_MINISTACK", ministack.program("ministack"))
         .env("TINTYPE_CHECKOV", checkov.program("checkov"))
+        .env("TINTYPE_OPENAPI", openapi.program("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     run(&mut pytest)
 }

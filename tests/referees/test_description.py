@@ -1,0 +1,101 @@
+"""The API's description, judged by programs that know nothing else of the API."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+HERE = Path(__file__).parent
+SMALL = ["--max-work", str(64 * 64 * 4), "--queue", "100"]
+"""Whatever is asked for is made soon, or refused by that limit."""
+
+
+def tool(name: str) -> str:
+    """A program of the environment in which those are that judge descriptions; `cargo xtask referees` sets it."""
+    return str(Path(os.environ["TINTYPE_OPENAPI"]).with_name(name))
+
+
+@contextmanager
+def serving(tintype: str, environment: dict[str, str], folder: Path, *flags: str) -> Iterator[str]:
+    """The server's address, as long as it runs."""
+    process = subprocess.Popen(
+        [tintype, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data"), *flags],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=(folder / "log").open("w"),
+        text=True,
+    )
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        assert "http://" in line, (folder / "log").read_text()
+        yield "http://" + line.split("http://")[1].split("/")[0].split()[0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def keys(tintype: str, environment: dict[str, str], folder: Path, *flags: str) -> str:
+    command = [tintype, "keys", "create", "--name", "k", "--data-dir", str(folder / "data"), *flags]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("who", ["anybody", "stranger", "customer", "admin"])
+def test_schemathesis_finds_nothing(
+    tintype: str, clean_environment: dict[str, str], tmp_path: Path, who: str
+) -> None:
+    flags = [*SMALL]
+    header = []
+    if who in ("customer", "admin"):
+        key = keys(tintype, clean_environment, tmp_path, *(["--admin"] if who == "admin" else []))
+        header = ["--header", f"Authorization: Bearer {key}"]
+    if who != "anybody":
+        flags += ["--listen", "0.0.0.0:0"]
+    if who == "stranger":
+        flags += ["--allow-anonymous"]
+    with serving(tintype, clean_environment, tmp_path, *flags) as url:
+        done = subprocess.run(
+            [
+                *(tool("schemathesis"), "--config-file", str(HERE / "description/schemathesis.toml"), "run"),
+                *(f"{url}/openapi.json", "--mode", "all", "--max-examples", "40", "--seed", "1"),
+                *("--phases", "examples,coverage,fuzzing,stateful", "--workers", "1", *header),
+            ],
+            cwd=HERE / "description",
+            env=clean_environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_generated_client_makes_a_picture(
+    tintype: str, clean_environment: dict[str, str], tmp_path: Path
+) -> None:
+    description = tmp_path / "openapi.json"
+    printed = subprocess.run([tintype, "openapi"], env=clean_environment, check=True, capture_output=True, text=True)
+    description.write_text(printed.stdout)
+    client = tmp_path / "client"
+    generate = ["generate", "--path", str(description), "--output-path", str(client), "--meta", "none", "--fail-on-warning"]
+    done = subprocess.run([tool("openapi-python-client"), *generate], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    subprocess.run([tool("python"), "-m", "compileall", "-q", str(client)], check=True)
+    with serving(tintype, clean_environment, tmp_path) as url:
+        program = (HERE / "description/client.py").read_text()
+        made = subprocess.run([tool("python"), "-c", program, url], cwd=tmp_path, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        for link in json.loads(made.stdout):
+            picture = requests.get(link, timeout=30)
+            assert picture.headers["content-type"] in ("image/jpeg", "image/png")
+            Image.open(io.BytesIO(picture.content)).load()
