@@ -1,6 +1,7 @@
 //! From the setting `store` to a store.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use tintype_core::store::ObjectStore;
@@ -8,6 +9,7 @@ use tintype_sagemaker::remote::InBucket;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 use crate::config::{self, Config, StoreChoice};
+use crate::output::Usage;
 
 /// The bucket that the embedded store keeps pictures in.
 pub(crate) const BUCKET: &str = "tintype";
@@ -33,18 +35,27 @@ impl Store {
 
 /// The store as an asynchronous endpoint knows it, which leaves its results there, or in another bucket of the same S3
 /// service.
-pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> InBucket {
-    match &config.store.choice {
-        StoreChoice::Embedded => InBucket::new(store, BUCKET, ""),
-        StoreChoice::S3 { bucket, prefix } => {
-            let how = config.store.s3.clone();
-            let open = move |bucket: &str| {
-                let store: Arc<dyn ObjectStore> = Arc::new(s3(&how, bucket, "").ok()?);
-                Some(store)
-            };
-            InBucket::new(store, bucket, prefix).and_others(Arc::new(open))
+///
+/// # Errors
+/// When the store is our own folder, which no endpoint can write to.
+pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<InBucket> {
+    let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
+        let message = "an asynchronous endpoint leaves its pictures in a bucket: set `store` to s3://BUCKET";
+        return Err(Usage(message.to_owned()).into());
+    };
+    let how = config.store.s3.clone();
+    // Each is looked at again and again, until a picture is there.
+    let opened = Mutex::new(HashMap::<String, Arc<dyn ObjectStore>>::new());
+    let open = move |bucket: &str| {
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = opened.get(bucket) {
+            return Some(store.clone());
         }
-    }
+        let store: Arc<dyn ObjectStore> = Arc::new(s3(&how, bucket, "").ok()?);
+        opened.insert(bucket.to_owned(), store.clone());
+        Some(store)
+    };
+    Ok(InBucket::new(store, bucket, prefix).and_others(Arc::new(open)))
 }
 
 /// Opens the store; `url` is our own origin.

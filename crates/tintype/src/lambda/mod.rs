@@ -96,7 +96,7 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
 
 /// Loads the model beside everything else: an event waits for it.
 fn load_model(config: Config, store: Arc<dyn ObjectStore>, service: Arc<Service>) -> Result<()> {
-    let load = move || match engine::load(&config.model, || Ok(store::results(&config, store))) {
+    let load = move || match engine::load(&config.model, || store::results(&config, store)) {
         Ok(engine) => service.engine_ready(engine),
         Err(error) => service.engine_failed(format!("{error:#}")),
     };
