@@ -54,7 +54,8 @@ fn start(folder: &Path, ports: &[u16; 8]) -> Child {
         "s3.port.grpc",
     ];
     Command::new(&program)
-        .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"])
+        .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"])
+        .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
         .args(["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"])
         .args(names.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")))
         .arg(format!("-dir={}", folder.display()))

@@ -49,7 +49,8 @@ impl Weed {
         let config = folder.path().join("s3.json");
         std::fs::write(&config, identity().to_string())?;
         let process = Command::new(program)
-            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"])
+            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"])
+            .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
             .args(["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"])
             .args(names.zip(&ports).map(|(name, port)| format!("-{name}={port}")))
             .arg(format!("-dir={}", folder.path().display()))
