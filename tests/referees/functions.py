@@ -42,7 +42,8 @@ def start_weed(folder: Path, environment: dict[str, str]) -> Service:
     names = [f"{server}.port{kind}" for server in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
     ports = {name: free_port() for name in names}
     command = [own_program("weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += ["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     command += [f"-dir={folder}", f"-s3.config={folder / 's3.json'}"]
     service = listening(command, ports["s3.port"], environment, folder / "log")
