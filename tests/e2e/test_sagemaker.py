@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,11 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from conftest import Server
 from PIL import Image
@@ -120,6 +124,22 @@ def test_errors_are_sagemaker_s(server: Server, runtime: BaseClient) -> None:
         assert denied.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
     unsigned = requests.post(f"{server.url}/endpoints/x/invocations", json={"prompt": "x"}, timeout=10)
     assert unsigned.status_code == 403
+
+
+def test_a_signature_for_the_public_host_holds_behind_a_proxy(start_server: Callable[..., Server]) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        local = f"127.0.0.1:{found.getsockname()[1]}"
+    # The ready line tells the public address, so the other one is chosen here.
+    server = start_server("--listen", local, "--public-url", "http://pictures.example", "--allow-anonymous")
+    # As a proxy passes it on: signed for the public host, sent with the host of the server behind.
+    body = json.dumps({"prompt": "a tiger", **SMALL})
+    request = AWSRequest("POST", "http://pictures.example/endpoints/any/invocations", data=body)
+    request.headers["Content-Type"] = "application/json"
+    SigV4Auth(Credentials(server.access_key, server.secret_key), "sagemaker", "us-east-1").add_auth(request)
+    url = f"http://{local}/endpoints/any/invocations"
+    answer = requests.post(url, data=body, headers=dict(request.headers), timeout=60)
+    assert answer.status_code == 200, answer.text
 
 
 def wait_for(s3: BaseClient, location: str, seconds: float = 120) -> bytes:
@@ -244,10 +264,13 @@ def test_an_endpoint_s_errors_are_told(start_server: Callable[..., Server]) -> N
     assert (refused.status_code, refused.json()["model_status"]) == (424, 400)
     assert "4096" in refused.json()["detail"], "the model's own words"
 
-    nowhere = in_front_of(start_server, strict, "http://127.0.0.1:9")
+    nowhere = in_front_of(start_server, strict, "http://127.0.0.1:9", "--log-format", "json")
     busy = requests.get(f"{nowhere.url}/generate", params={"prompt": "x"}, timeout=60)
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
     assert busy.json()["type"] == "urn:tintype:problem:engine-busy"
+    assert "refused" not in busy.text.lower()
+    causes = [json.loads(line).get("error", "") for line in nowhere.log.read_text().splitlines()]
+    assert any("refused" in cause.lower() for cause in causes), "the log has what the client is not told"
 
 
 def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(

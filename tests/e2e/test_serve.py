@@ -93,7 +93,7 @@ def test_sigterm_lets_accepted_work_finish(start_server: Callable[..., Server]) 
     refused = threading.Semaphore(0)
 
     def ask(seed: int) -> requests.Response:
-        answer = generate(server, prompt="a tiger", steps=20, seed=seed)
+        answer = generate(server, prompt="a tiger", steps=150, seed=seed)
         if answer.status_code == 429:
             refused.release()
         return answer
