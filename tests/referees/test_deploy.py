@@ -58,6 +58,8 @@ def test_deploying_again_changes_what_changed_and_keeps_keys_and_pictures(accoun
     assert (again["bucket"], again["changed"]) == (first.bucket, True)
     function = aws.client("lambda").get_function_configuration(FunctionName=first.function)
     assert function["MemorySize"] == 2048
+    seen = aws.succeeds("doctor", "--name", "again")
+    assert f"{first.bucket} is there" in seen, "the bucket of what is deployed"
     (code,) = [name for name in aws.left()["buckets"] if name.startswith("tintype-code-")]
     assert len(aws.client("s3").list_objects_v2(Bucket=code)["Contents"]) == 1
     listed = aws.succeeds("keys", "list", "--ledger", "bucket", "--store", f"s3://{first.bucket}")
@@ -81,7 +83,8 @@ def test_the_doctor(account: Callable[..., Aws], moto: Service) -> None:
     well = aws.run("doctor", "--store", "s3://pictures")
     assert well.returncode == 0, well.stdout + well.stderr
     assert [line.split()[:2] for line in well.stdout.splitlines()] == [
-        ["ok", subject] for subject in ("region", "clock", "credentials", "stack", "bucket")
+        *(["ok", subject] for subject in ("region", "clock", "credentials", "stack", "bucket")),
+        ["?", "permissions"],
     ]
     ill = aws.run("doctor", "--store", "s3://nowhere", "--endpoint", "none")
     assert ill.returncode == 1

@@ -33,7 +33,7 @@ impl Aws {
         let wanted = Wanted { name: &plan.name, template: TEMPLATE, parameters };
         let (state, changed) = match there {
             None => (self.create(&wanted, watcher).await?, true),
-            Some(before) => match self.update(&wanted, watcher).await? {
+            Some(before) => match self.update(&wanted, &before, watcher).await? {
                 Some(after) => (after, true),
                 None => (before, false),
             },

@@ -11,9 +11,14 @@ use crate::bucket::is_missing;
 use crate::call::STS;
 use crate::error::AwsError;
 use crate::plan::StackName;
+use crate::stack::State;
 
 /// How far a clock may be off: AWS refuses signatures of another time.
 const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// What cannot be asked without doing it.
+const NOT_ASKED: &str = "creating stack, role, function, API and buckets is not tried here; what is missing is named when \
+                         `tintype deploy` is refused";
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub enum Subject {
     Endpoint,
     /// The bucket.
     Bucket,
+    /// What we may do.
+    Permissions,
 }
 
 impl fmt::Display for Subject {
@@ -41,6 +48,7 @@ impl fmt::Display for Subject {
             Self::Stack => "stack",
             Self::Endpoint => "endpoint",
             Self::Bucket => "bucket",
+            Self::Permissions => "permissions",
         })
     }
 }
@@ -52,6 +60,8 @@ pub enum Verdict {
     Good,
     /// Something must be done.
     Bad,
+    /// It was not looked at.
+    Unknown,
 }
 
 /// What was found, and what to do about it.
@@ -80,13 +90,15 @@ impl fmt::Display for Finding {
         let verdict = match self.verdict {
             Verdict::Good => "ok   ",
             Verdict::Bad => "WRONG",
+            Verdict::Unknown => "?    ",
         };
         write!(f, "{verdict} {:<12} {}", self.subject, self.says)
     }
 }
 
 impl Aws {
-    /// Connects and looks at everything that was named; who we are and the clock always.
+    /// Connects and looks at who we are, the clock, the stack, and an endpoint and a bucket: those that are named, or else the
+    /// stack's.
     pub async fn diagnose(
         region: Option<String>,
         stack: &StackName,
@@ -117,13 +129,24 @@ impl Aws {
             // Nothing else would be allowed either.
             return findings;
         }
-        findings.push(self.health_of_stack(stack).await);
-        if let Some(name) = endpoint {
+        let there = self.stack(stack.as_str()).await;
+        findings.push(health_of_stack(stack, there.as_ref()));
+        // What was not named is what is deployed.
+        let there = there.ok().flatten();
+        let deployed = there.as_ref().and_then(|state| state.output("Endpoint").ok());
+        let chosen = there.as_ref().and_then(|state| state.parameter("EndpointName"));
+        if let Some(name) = endpoint.or(deployed.as_deref()).or(chosen) {
             findings.push(self.health_of_endpoint(name).await);
         }
-        if let Some(name) = bucket {
+        let deployed = there.as_ref().and_then(|state| state.output("Bucket").ok());
+        if let Some(name) = bucket.or(deployed.as_deref()) {
             findings.push(self.health_of_bucket(name).await);
         }
+        findings.push(Finding {
+            subject: Subject::Permissions,
+            verdict: Verdict::Unknown,
+            says: NOT_ASKED.to_owned(),
+        });
         findings
     }
 
@@ -142,21 +165,6 @@ impl Aws {
         match theirs {
             Some(theirs) => compare(OffsetDateTime::now_utc(), theirs),
             None => Finding::bad(Subject::Clock, "the answer has no time: is this AWS, or a proxy's page?"),
-        }
-    }
-
-    async fn health_of_stack(&self, name: &StackName) -> Finding {
-        match self.stack(name.as_str()).await {
-            Ok(None) => Finding::good(Subject::Stack, format!("there is no stack {name} yet")),
-            Ok(Some(state)) if state.is_changing() => {
-                Finding::good(Subject::Stack, format!("{name} is being changed ({})", state.status))
-            }
-            Ok(Some(state)) if state.status.contains("FAILED") || state.status == "ROLLBACK_COMPLETE" => {
-                let way_out = "remove it with `tintype destroy` and deploy again";
-                Finding::bad(Subject::Stack, format!("{name} is {}; {way_out}", state.status))
-            }
-            Ok(Some(state)) => Finding::good(Subject::Stack, format!("{name} is {}", state.status)),
-            Err(error) => Finding::bad(Subject::Stack, error.to_string()),
         }
     }
 
@@ -214,6 +222,23 @@ impl Aws {
                 format!("{name} is in {region} and not in {}; {way_out}", self.region),
             )
         }
+    }
+}
+
+fn health_of_stack(name: &StackName, there: Result<&Option<State>, &AwsError>) -> Finding {
+    let state = match there {
+        Ok(None) => return Finding::good(Subject::Stack, format!("there is no stack {name} yet")),
+        Ok(Some(state)) => state,
+        Err(error) => return Finding::bad(Subject::Stack, error.to_string()),
+    };
+    let status = &state.status;
+    if state.is_changing() {
+        Finding::good(Subject::Stack, format!("{name} is being changed ({status})"))
+    } else if status.contains("FAILED") || status == "ROLLBACK_COMPLETE" {
+        let way_out = "remove it with `tintype destroy` and deploy again";
+        Finding::bad(Subject::Stack, format!("{name} is {status}; {way_out}"))
+    } else {
+        Finding::good(Subject::Stack, format!("{name} is {status}"))
     }
 }
 

@@ -143,6 +143,11 @@ impl What {
         }
     }
 
+    /// Calls that may run at once if nobody says. One that waits for an asynchronous endpoint to wake up takes its place for minutes.
+    pub fn concurrency(&self) -> u32 {
+        if self.is_asynchronous() { 50 } else { 10 }
+    }
+
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let switch = |on: bool| if on { "true" } else { "false" }.to_owned();
         match self {

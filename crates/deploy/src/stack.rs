@@ -57,11 +57,12 @@ pub struct Deployed {
 pub(crate) type Watcher<'a> = &'a mut (dyn FnMut(&Event) + Send);
 
 /// A stack as it is at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) id: String,
     pub(crate) status: String,
     outputs: Vec<(String, String)>,
+    parameters: Vec<(String, String)>,
 }
 
 impl State {
@@ -69,11 +70,21 @@ impl State {
         let outputs = stack.outputs().iter();
         let outputs =
             outputs.filter_map(|one| Some((one.output_key()?.to_owned(), one.output_value()?.to_owned())));
+        let parameters = stack.parameters().iter();
+        let parameters = parameters
+            .filter_map(|one| Some((one.parameter_key()?.to_owned(), one.parameter_value()?.to_owned())));
         Self {
             id: stack.stack_id().unwrap_or_default().to_owned(),
             status: stack.stack_status().map(ToString::to_string).unwrap_or_default(),
             outputs: outputs.collect(),
+            parameters: parameters.collect(),
         }
+    }
+
+    /// What a parameter was given; none if it is empty or not there.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn is_changing(&self) -> bool {
@@ -85,6 +96,18 @@ impl State {
         found.map(|(_, value)| value.clone()).ok_or(AwsError::Output(name))
     }
 }
+
+/// The template's parameters that only its operator sets. What is not sent in an update falls back to the template's default.
+const OPERATORS: [&str; 8] = [
+    "AlarmTopic",
+    "AllowedOrigin",
+    "EngineSecondsPerHour",
+    "KeepPictures",
+    "LogDays",
+    "MostInstances",
+    "RequestsPerSecond",
+    "Timeout",
+];
 
 /// What to make of a stack.
 pub(crate) struct Wanted<'a> {
@@ -99,6 +122,16 @@ impl Wanted<'_> {
             Parameter::builder().parameter_key(*key).parameter_value(value).build()
         };
         self.parameters.iter().map(one).collect()
+    }
+
+    /// The parameters for a stack that is there: what its operator may have set stays, unless it is given now.
+    fn parameters_after(&self, before: &State) -> Vec<Parameter> {
+        let given = |name: &str| self.parameters.iter().any(|(key, _)| *key == name);
+        let known = |name: &str| before.parameters.iter().any(|(key, _)| key == name);
+        let kept = OPERATORS.iter().filter(|name| !given(name) && known(name));
+        let kept =
+            kept.map(|name| Parameter::builder().parameter_key(*name).use_previous_value(true).build());
+        self.parameters().into_iter().chain(kept).collect()
     }
 
     fn tag(&self) -> Tag {
@@ -135,12 +168,13 @@ impl Aws {
     pub(crate) async fn update(
         &self,
         wanted: &Wanted<'_>,
+        before: &State,
         watcher: Watcher<'_>,
     ) -> Result<Option<State>, AwsError> {
         let seen = self.events(wanted.name.as_str()).await?.into_iter().map(|(id, _)| id).collect();
         let request =
             self.stacks.update_stack().stack_name(wanted.name.as_str()).template_body(wanted.template);
-        let request = request.set_parameters(Some(wanted.parameters())).tags(wanted.tag());
+        let request = request.set_parameters(Some(wanted.parameters_after(before))).tags(wanted.tag());
         let updated = request.capabilities(Capability::CapabilityIam).send().await;
         match updated.map_err(AwsError::of("update the stack")) {
             Ok(updated) => {
@@ -195,7 +229,7 @@ impl Aws {
 
     async fn state_by_id(&self, id: &str) -> Result<State, AwsError> {
         let asked = self.stacks.describe_stacks().stack_name(id).send().await;
-        let gone = || State { id: id.to_owned(), status: "DELETE_COMPLETE".to_owned(), outputs: Vec::new() };
+        let gone = || State { id: id.to_owned(), status: "DELETE_COMPLETE".to_owned(), ..State::default() };
         match asked.map_err(AwsError::of("look at the stack (cloudformation:DescribeStacks)")) {
             Ok(answer) => Ok(answer.stacks().first().map_or_else(gone, State::of)),
             Err(AwsError::Failed { said, .. }) if said.contains("does not exist") => Ok(gone()),

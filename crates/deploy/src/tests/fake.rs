@@ -19,6 +19,7 @@ type Answer = (u16, String);
 struct Script {
     answers: HashMap<String, VecDeque<Answer>>,
     asked: Vec<String>,
+    forms: HashMap<String, String>,
 }
 
 /// The player.
@@ -57,7 +58,8 @@ impl Fake {
             "DescribeStacks",
             &format!(
                 "<Stacks><member><StackId>arn:stack</StackId><StackStatus>{status}</StackStatus>\
-                 <Outputs>{outputs}</Outputs></member></Stacks>"
+                 <Parameters><member><ParameterKey>KeepPictures</ParameterKey><ParameterValue>90</ParameterValue></member>\
+                 </Parameters><Outputs>{outputs}</Outputs></member></Stacks>"
             ),
         )
     }
@@ -80,21 +82,30 @@ impl Fake {
         self.0.lock().expect("no panic").asked.clone()
     }
 
+    /// The form that was last sent with an action.
+    pub(super) fn form(&self, action: &str) -> Vec<(String, String)> {
+        let forms = &self.0.lock().expect("no panic").forms;
+        let pairs = forms[action].split('&').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
     /// Listens on a free port, and gives the account that it plays.
     pub(super) async fn play(&self) -> Aws {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let fake = self.clone();
         let answer = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
-            fake.answer(&action(&method, &uri, &headers, &body))
+            let action = action(&method, &uri, &headers, &body);
+            fake.answer(&action, String::from_utf8_lossy(&body).into_owned())
         };
         let router = Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
         account(&url)
     }
 
-    fn answer(&self, action: &str) -> Response {
+    fn answer(&self, action: &str, form: String) -> Response {
         let mut script = self.0.lock().expect("no panic");
+        script.forms.insert(action.to_owned(), form);
         script.asked.push(action.to_owned());
         let (status, body) = match script.answers.get_mut(action) {
             Some(answers) if answers.len() > 1 => answers.pop_front().expect("more than one"),

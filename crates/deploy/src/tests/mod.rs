@@ -101,6 +101,23 @@ async fn an_update_shows_only_its_own_events() {
 }
 
 #[tokio::test]
+async fn what_the_operator_has_set_survives_an_update() {
+    let fake = empty_artefacts(Fake::default())
+        .stack("CREATE_COMPLETE")
+        .stack("UPDATE_COMPLETE")
+        .events(&[])
+        .result("UpdateStack", "<StackId>arn:stack</StackId>");
+    deploy(&fake.play().await).await.0.expect("deployed");
+    let sent = fake.form("UpdateStack");
+    let key = |name: &str| sent.iter().find(|(_, value)| value == name).map(|(key, _)| key.clone());
+    let kept = key("KeepPictures").expect("sent").replace("ParameterKey", "UsePreviousValue");
+    assert!(sent.contains(&(kept, "true".to_owned())), "{sent:?}");
+    assert_eq!(key("LogDays"), None, "this stack was made from a template without it");
+    let model = key("Model").expect("sent").replace("ParameterKey", "ParameterValue");
+    assert!(sent.contains(&(model, "builtin".to_owned())), "{sent:?}");
+}
+
+#[tokio::test]
 async fn a_stack_that_cannot_be_updated_is_refused_before_anything_is_uploaded() {
     for (status, busy) in [("ROLLBACK_COMPLETE", false), ("UPDATE_IN_PROGRESS", true)] {
         let fake = Fake::default().stack(status);
@@ -206,6 +223,7 @@ async fn the_doctor_says_what_to_do_about_each() {
         ("WRONG stack", "tintype destroy"),
         ("WRONG endpoint", "no capacity"),
         ("WRONG bucket", "there is no bucket pictures"),
+        ("?     permissions", "tintype deploy"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (begins, says)) in lines.iter().zip(expected) {

@@ -53,9 +53,10 @@ pub(crate) struct Deploy {
     /// How answers leave: `stream` may take 15 minutes, `buffered` 29 seconds
     #[arg(long, value_name = "HOW", default_value = "stream")]
     pub(crate) response: Response,
-    /// Calls that may run at once, which caps what is spent; 0 leaves it to the account's own limit
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    pub(crate) concurrency: u32,
+    /// Calls that may run at once, which caps what is spent; 0 leaves it to the account's own limit [default: 10, in front of an
+    /// asynchronous endpoint 50]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) concurrency: Option<u32>,
     /// The function's memory, 128 to 10240 MB; its processors grow with it [default: 512, with a model inside 3008]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(128..=10_240))]
     pub(crate) memory: Option<u32>,

@@ -18,7 +18,8 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let identity = aws.identity().await?;
     let what = what(arguments, &aws).await?;
     let memory = arguments.memory.unwrap_or_else(|| what.memory());
-    let (response, concurrency) = (arguments.response, arguments.concurrency);
+    let concurrency = arguments.concurrency.unwrap_or_else(|| what.concurrency());
+    let response = arguments.response;
     let plan = Plan { name: arguments.target.name.clone(), what, response, concurrency, memory };
 
     output::remark(&format!(
