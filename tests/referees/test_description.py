@@ -72,8 +72,8 @@ def test_schemathesis_finds_nothing(
                 *(f"{url}/openapi.json", "--mode", "all", "--max-examples", "40", "--seed", "1"),
                 *("--phases", "examples,coverage,fuzzing,stateful", "--workers", "1", *header),
             ],
-            cwd=HERE / "description",
-            env=clean_environment,
+            cwd=tmp_path,
+            env=clean_environment | {"PYTHONPATH": str(HERE / "description")},
             capture_output=True,
             text=True,
         )
@@ -87,12 +87,19 @@ def test_a_generated_client_makes_a_picture(
     printed = subprocess.run([tintype, "openapi"], env=clean_environment, check=True, capture_output=True, text=True)
     description.write_text(printed.stdout)
     client = tmp_path / "client"
-    generate = ["generate", "--path", str(description), "--output-path", str(client), "--meta", "none", "--fail-on-warning"]
-    done = subprocess.run([tool("openapi-python-client"), *generate], capture_output=True, text=True)
+    config = HERE / "description/client.yaml"
+    done = subprocess.run(
+        [
+            *(tool("openapi-python-client"), "generate", "--path", str(description), "--output-path", str(client)),
+            *("--config", str(config), "--meta", "none", "--fail-on-warning"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     subprocess.run([tool("python"), "-m", "compileall", "-q", str(client)], check=True)
     with serving(tintype, clean_environment, tmp_path) as url:
-        program = (HERE / "description/client.py").read_text()
+        program = (HERE / "description/calls.py").read_text()
         made = subprocess.run([tool("python"), "-c", program, url], cwd=tmp_path, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
         for link in json.loads(made.stdout):

@@ -32,19 +32,29 @@ const HINT: &str = "tintype makes pictures from words.\n\n  GET /generate?prompt
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Generated")]
 pub(crate) struct Body {
+    /// A signed link to the picture.
     url: String,
+    /// What it shows.
     prompt: String,
+    /// The job: `/v1/images/{id}` has it.
     id: Uuid,
+    /// Seed of its noise.
     seed: u64,
+    /// Pixels per row.
     width: u32,
+    /// Rows of pixels.
     height: u32,
+    /// When the link stops working.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
+    /// What was charged; nothing if the picture was there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
+    /// `hit` if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    /// What the client should know.
     #[schemars(with = "Vec<Warning>")]
     warnings: Vec<Notice>,
 }

@@ -20,6 +20,7 @@ pub(crate) struct Health {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
 pub(crate) struct Ready {
+    /// `loading`, `ready`, `failed` or `draining`.
     state: &'static str,
 }
 

@@ -32,7 +32,9 @@ const PAGE: usize = 20;
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ImagePage")]
 pub(crate) struct Page {
+    /// Jobs, newest first.
     data: Vec<Resource>,
+    /// The `cursor` of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }

@@ -36,19 +36,26 @@ const MAX_NAME: usize = 200;
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Key")]
 pub(crate) struct Record {
+    /// The key's id, which is not the key.
     #[schemars(with = "String")]
     id: KeyId,
+    /// What people call it.
     name: String,
+    /// Whose jobs and pictures it reaches.
     owner: String,
+    /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
+    /// Until when it works.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
+    /// When it was taken back.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     revoked_at: Option<OffsetDateTime>,
+    /// It may manage keys, and read metrics.
     admin: bool,
     #[serde(flatten)]
     #[schemars(with = "KeyLimits")]
@@ -59,6 +66,7 @@ pub(crate) struct Record {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NewKey")]
 pub(crate) struct Created {
+    /// The key itself, shown this once.
     key: String,
     #[serde(flatten)]
     record: Record,

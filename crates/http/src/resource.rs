@@ -23,38 +23,55 @@ pub(crate) fn path(id: impl std::fmt::Display) -> String {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Image")]
 pub(crate) struct Resource {
+    /// The job.
     id: Uuid,
+    /// Where it is.
+    #[schemars(extend("enum" = ["queued", "running", "succeeded", "failed", "canceled"]))]
     status: &'static str,
     #[serde(flatten)]
     request: Option<Request>,
+    /// The model that makes it, or has made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// When it was accepted.
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
+    /// When it was last begun.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     started_at: Option<OffsetDateTime>,
+    /// When it ended.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     finished_at: Option<OffsetDateTime>,
+    /// When it is given up if it has not ended.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     deadline: Option<OffsetDateTime>,
+    /// How many jobs come before it while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
+    /// How far it is while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Steps>,
+    /// Its pictures, in the order of their seeds, once it has succeeded; each with a fresh link.
     images: Vec<Link>,
+    /// When the links stop working.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
+    /// What it was charged; nothing if another request pays.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
+    /// `hit` if the pictures were there already.
+    #[schemars(extend("enum" = ["hit"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    /// What the client should know.
     #[schemars(with = "Vec<Warning>")]
     warnings: Vec<Notice>,
+    /// Why there is no picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
@@ -63,15 +80,24 @@ pub(crate) struct Resource {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Asked")]
 struct Request {
+    /// What the picture shows.
     prompt: String,
+    /// What it should not show.
     #[serde(skip_serializing_if = "String::is_empty")]
     negative_prompt: String,
+    /// Pixels per row.
     width: u32,
+    /// Rows of pixels.
     height: u32,
+    /// Denoising steps.
     steps: u32,
+    /// How closely to follow the prompt.
     guidance: f64,
+    /// Seed of the first picture; each one's is one more.
     seed: u64,
+    /// How many pictures.
     n: u32,
+    /// Their file format.
     #[schemars(with = "FileFormat")]
     format: Format,
 }
@@ -80,7 +106,9 @@ struct Request {
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Progress")]
 pub(crate) struct Steps {
+    /// Steps done.
     step: u32,
+    /// Steps in all, over all pictures.
     steps: u32,
 }
 
@@ -98,10 +126,15 @@ impl Steps {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Picture")]
 struct Link {
+    /// A signed link.
     url: String,
+    /// Seed of its noise.
     seed: u64,
+    /// Pixels per row.
     width: u32,
+    /// Rows of pixels.
     height: u32,
+    /// Its file format.
     #[schemars(with = "FileFormat")]
     format: Format,
 }
@@ -109,6 +142,7 @@ struct Link {
 /// What a request was charged.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Cost {
+    /// Engine time.
     engine_seconds: f64,
     #[serde(flatten)]
     money: Option<Money>,
@@ -117,7 +151,9 @@ pub(crate) struct Cost {
 /// An amount in the currency's unit.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Money {
+    /// In the currency's unit.
     amount: f64,
+    /// Three letters.
     currency: String,
 }
 

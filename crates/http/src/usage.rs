@@ -28,7 +28,9 @@ const BACK: Duration = Duration::days(30);
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Usage {
+    /// By day; days without any are left out.
     data: Vec<OfDay>,
+    /// What is left of the key's limits.
     limits: Vec<Left>,
 }
 
@@ -36,13 +38,21 @@ pub(crate) struct Usage {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Day")]
 struct OfDay {
+    /// The day, UTC.
     date: String,
+    /// Jobs accepted.
     jobs: u64,
+    /// Pictures made.
     pictures: u64,
+    /// Requests answered by pictures that were there already.
     stored: u64,
+    /// Requests answered by somebody else's job in flight.
     joined: u64,
+    /// Engine time charged.
     engine_seconds: f64,
+    /// Engine time set aside for jobs that have not ended.
     reserved_engine_seconds: f64,
+    /// Money charged, by currency.
     amounts: Vec<Money>,
 }
 
@@ -50,8 +60,11 @@ struct OfDay {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Limit")]
 struct Left {
+    /// The limit, as it was written.
     limit: String,
+    /// What is left of it.
     remaining: serde_json::Number,
+    /// When it is whole again.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     resets_at: Option<OffsetDateTime>,

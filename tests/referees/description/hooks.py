@@ -1,10 +1,10 @@
-"""What the description cannot say: how large a picture one server allows."""
+"""What the description cannot say: how large a picture one server allows, and how two parameters go together."""
 
 from __future__ import annotations
 
 import schemathesis
 
-LIMITS = ("pixels", "work", "memory", "pixel-steps")
+LIMITS = ("pixels", "work", "memory", "no later than `to`")
 
 
 @schemathesis.check

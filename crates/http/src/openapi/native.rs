@@ -154,7 +154,7 @@ fn events() -> Operation {
                 "schema": {"type": "string", "examples": ["end"]},
             }),
         ])
-        .answers(200, "Events: data is `Queued`, `Step` or `Image`", Some(("text/event-stream", json!({"type": "string"}))))
+        .answers(200, "Events: data is `Queued`, `Step` or `Image`", Some(("text/event-stream", schema("Event"))))
         .answers(204, "The job has ended, and the client has seen that", None)
         .fails(&["not-found", "shutting-down"])
         .fails(&READING)

@@ -73,7 +73,7 @@ impl Operation {
     /// A good answer may also be events.
     pub(super) fn and_events(mut self) -> Self {
         if let Some(response) = self.responses.get_mut("200") {
-            response["content"]["text/event-stream"] = json!({"schema": {"type": "string"}});
+            response["content"]["text/event-stream"] = json!({ "schema": schema("Event") });
         }
         self
     }

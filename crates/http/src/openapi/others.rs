@@ -127,11 +127,7 @@ fn customers() -> Vec<Operation> {
             "What this process has done, for Prometheus",
         )
         .says("Takes an admin key.")
-        .answers(
-            200,
-            "OpenMetrics",
-            Some(("application/openmetrics-text; version=1.0.0; charset=utf-8", json!({"type": "string"}))),
-        )
+        .answers(200, "OpenMetrics", Some(("application/openmetrics-text", json!({"type": "string"}))))
         .fails(&["not-admin"])
         .fails(&READING),
     ]
@@ -180,7 +176,7 @@ fn server() -> Vec<Operation> {
         Operation::new("get /", "root", SERVER, "A word on how to begin")
             .says("With the parameters of `/generate` it is that call.")
             .open()
-            .answers(200, "Text", Some(("text/plain; charset=utf-8", json!({"type": "string"}))))
+            .answers(200, "Text", Some(("text/plain", json!({"type": "string"}))))
             .fails(&["wrong-host"]),
         Operation::new("get /healthz", "isAlive", SERVER, "Whether the process answers")
             .open()
@@ -197,7 +193,7 @@ fn server() -> Vec<Operation> {
             .fails(&["wrong-host"]),
         Operation::new("get /docs", "readDescription", SERVER, "This description, to be read")
             .open()
-            .answers(200, "A page", Some(("text/html; charset=utf-8", json!({"type": "string"}))))
+            .answers(200, "A page", Some(("text/html", json!({"type": "string"}))))
             .fails(&["wrong-host"]),
     ]
 }

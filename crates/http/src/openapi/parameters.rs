@@ -30,7 +30,20 @@ pub(super) fn body() -> Value {
 pub(super) fn openai_body() -> Value {
     let ours = Place::OpenAi.fields().map(|field| (field.name.to_owned(), schema(field)));
     let theirs = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), of_openai(name)));
-    object(ours.chain(theirs).collect())
+    let mut body = object(ours.chain(theirs).collect());
+    let twice = |one: &str, pattern: &str, other: &str| {
+        json!({
+            "required": [one, other],
+            "properties": {one: {"type": "string", "pattern": pattern}, other: {"not": {"type": "null"}}},
+        })
+    };
+    body["not"] = json!({"anyOf": [
+        twice("output_format", "", "format"),
+        twice("size", "^[1-9]", "width"),
+        twice("size", "^[1-9]", "height"),
+        {"required": ["stream", "response_format"], "properties": {"stream": {"const": true}, "response_format": {"const": "url"}}},
+    ]});
+    body
 }
 
 fn object(properties: Map<String, Value>) -> Value {

@@ -36,6 +36,7 @@ fn answers(generator: &mut SchemaGenerator) {
     generator.subschema_for::<problem::Envelope>();
     generator.subschema_for::<openai::ModelList>();
     generator.subschema_for::<types::Generations>();
+    generator.subschema_for::<types::Event>();
 }
 
 /// A member that may be left out is left out, and never null.

@@ -43,18 +43,36 @@ pub(crate) struct Warning {
     message: String,
 }
 
+/// A server-sent event.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct Event {
+    /// What happened.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+    /// Its number; the last one's is `end`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// JSON, but for OpenAI's last one, `[DONE]`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+}
+
 /// A key's limits.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "it is only described")]
 pub(crate) struct KeyLimits {
     /// Requests per time.
     #[schemars(extend("examples" = ["60/min"]))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     rate: Option<String>,
     /// Jobs that are queued or running at the same time.
     #[schemars(range(min = 1))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     concurrency: Option<u32>,
     /// Engine time and money per day or month. All of them hold.
     #[schemars(extend("examples" = [["3600s/day", "5usd/day"]]))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     budgets: Option<Vec<String>>,
 }
 
@@ -75,8 +93,10 @@ pub(crate) struct Generations {
 #[expect(dead_code, reason = "it is only described")]
 pub(crate) struct GeneratedPicture {
     /// A signed link on this server's own origin.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// The file, in base64.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     b64_json: Option<String>,
     /// Seed of its noise.
     seed: u64,

@@ -4,7 +4,7 @@ import json
 import sys
 
 from client import Client
-from client.api.open_ai_s_images_api import generate_images
+from client.api.open_a_is_images_api import generate_images
 from client.api.pictures import create_image, generate, list_images, read_image
 from client.models import CreateImageBody, GenerateImagesBody, Generated, Generations, Image
 
