@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{ProvideCredentials, timeout::TimeoutConfig};
+use tintype_core::causes::causes;
 
 use crate::error::AwsError;
 
@@ -46,7 +47,7 @@ impl Aws {
         let found =
             config.credentials_provider().ok_or_else(|| AwsError::Credentials("none given".into()))?;
         let found = found.provide_credentials().await;
-        found.map_err(|error| AwsError::Credentials(with_causes(&error)))?;
+        found.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?;
         Self::with(config, PAUSE)
     }
 
@@ -71,17 +72,6 @@ impl Aws {
         let answer = asked.map_err(AwsError::of("ask who we are"))?;
         Ok(Identity { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
     }
-}
-
-/// An error with what caused it, on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use aws_smithy_http_client::{Connector, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_types::service_config::ServiceConfigKey;
 use http::{HeaderMap, StatusCode};
+use tintype_core::causes::causes;
 
-use crate::account::{Aws, with_causes};
+use crate::account::Aws;
 use crate::error::AwsError;
 
 /// How long a question may take.
@@ -66,9 +67,12 @@ impl Aws {
         let provider =
             self.config.credentials_provider().ok_or_else(|| AwsError::Credentials("none".into()))?;
         let credentials = provider.provide_credentials().await;
-        let identity = credentials.map_err(|error| AwsError::Credentials(with_causes(&error)))?.into();
-        let broken =
-            |error: &dyn std::error::Error| AwsError::Failed { what, code: None, said: with_causes(error) };
+        let identity = credentials.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?.into();
+        let broken = |error: &dyn std::error::Error| AwsError::Failed {
+            what,
+            code: None,
+            said: causes(error).to_string(),
+        };
         let parameters = SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
@@ -103,13 +107,13 @@ impl Aws {
 
 async fn send(request: http::Request<SdkBody>, what: &'static str) -> Result<Reply, AwsError> {
     let unreachable = |said: String| AwsError::Unreachable { what, said };
-    let request = HttpRequest::try_from(request).map_err(|error| unreachable(with_causes(&error)))?;
+    let request = HttpRequest::try_from(request).map_err(|error| unreachable(causes(&error).to_string()))?;
     let exchange = async {
         let answer = connector().call(request).await;
-        let mut answer = answer.map_err(|error| unreachable(with_causes(&error)))?;
+        let mut answer = answer.map_err(|error| unreachable(causes(&error).to_string()))?;
         let body = ByteStream::new(answer.take_body()).collect().await;
-        let body = body.map_err(|error| unreachable(with_causes(&error)))?.to_vec();
-        let answer = answer.try_into_http1x().map_err(|error| unreachable(with_causes(&error)))?;
+        let body = body.map_err(|error| unreachable(causes(&error).to_string()))?.to_vec();
+        let answer = answer.try_into_http1x().map_err(|error| unreachable(causes(&error).to_string()))?;
         Ok(Reply { status: answer.status(), headers: answer.headers().clone(), body })
     };
     let waited = tokio::time::timeout(ANSWER, exchange).await;

@@ -5,8 +5,9 @@ use std::fmt;
 use crate::binary::Architecture;
 use crate::plan::{Plan, What};
 
-/// When these prices were looked up, in US dollars for us-east-1 without free tiers and taxes, on AWS's public pages
-/// aws.amazon.com/lambda/pricing, /api-gateway/pricing, /s3/pricing, /cloudwatch/pricing and /sagemaker/pricing. Other regions cost up to half as much again.
+/// The month as of which these prices were known, in US dollars for us-east-1 without free tiers and taxes. They were written down
+/// without access to AWS's pages (lambda/pricing, api-gateway/pricing, s3/pricing, cloudwatch/pricing and sagemaker/pricing), so
+/// an instance's may be off by a fifth. Other regions cost up to half as much again.
 const AS_OF: &str = "2025-11";
 /// A GB of a function's memory for a second, on Intel and AMD.
 const GB_SECOND: f64 = 0.000_016_666_7;

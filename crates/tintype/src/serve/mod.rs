@@ -50,10 +50,9 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let wanted = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
-        let (server, loaded) = start(&config, move |objects| {
-            engine::load(&wanted.model, || store::results(&wanted, objects))
-        })
-        .await?;
+        let (server, loaded) =
+            start(&config, move |objects| engine::load(&wanted.model, || store::results(&wanted, objects)))
+                .await?;
         let ready = async {
             loaded.await.context("the thread that loaded the model ended early")??;
             output::line(&server.ready_line)
@@ -137,7 +136,7 @@ pub(crate) async fn start(
         }));
     })?;
 
-    let ready_line = ready::line(&url, &config.store, !config.serving.no_get);
+    let ready_line = ready::line(&url, config);
     let embedded = match store {
         // A container's clients know nothing of a store.
         Store::Embedded(embedded) if !config.serving.sagemaker => Some(embedded),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{Config, Store, StoreChoice};
+use crate::config::{Config, StoreChoice};
 
 /// The origin that links begin with: the public URL, or our own address.
 pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
@@ -19,13 +19,18 @@ pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
 
 /// Others come by another name as a rule, and links that lead nowhere are found out late.
 pub(crate) fn warn_of_links(config: &Config, address: SocketAddr, url: &str) {
-    if config.serving.public_url.is_none() && !address.ip().is_loopback() {
+    let gives_links = !config.serving.sagemaker;
+    if gives_links && config.serving.public_url.is_none() && !address.ip().is_loopback() {
         tracing::warn!(url, "links will point here; if clients reach this server elsewhere, set public_url");
     }
 }
 
 /// The line on standard output that says that requests are served.
-pub(crate) fn line(url: &str, store: &Store, get_enabled: bool) -> String {
+pub(crate) fn line(url: &str, config: &Config) -> String {
+    let (store, get_enabled) = (&config.store, !config.serving.no_get);
+    if config.serving.sagemaker {
+        return format!("tintype ready: {url}/invocations   (the container of a SageMaker endpoint)");
+    }
     let link = if get_enabled { format!("{url}/generate?prompt=a+tiger") } else { url.to_owned() };
     match &store.choice {
         StoreChoice::Embedded => {
