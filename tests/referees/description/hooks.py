@@ -1,10 +1,11 @@
-"""What the description cannot say: how large a picture one server allows, and how two parameters go together."""
+"""What the description cannot say: how large a picture one server allows, and how two parameters go together, and
+what time it is."""
 
 from __future__ import annotations
 
 import schemathesis
 
-LIMITS = ("pixels", "work", "memory", "no later than `to`")
+LIMITS = ("pixels", "work", "memory", "no later than `to`", "a time to come")
 
 
 @schemathesis.check
