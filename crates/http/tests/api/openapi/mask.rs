@@ -12,7 +12,7 @@ const TEXTS: [(&str, &str); 11] = [
     ("images/dddd/dd/dd/", "images/2026/11/23/"),
     ("from=dddd-dd-dd", "from=2026-11-23"),
     ("to=dddd-dd-dd", "to=2026-11-23"),
-    ("\"created_at\":dddddddddd", "\"created_at\":1795435200"),
+    ("_at\":dddddddddd", "_at\":1795435200"),
     ("/v1/keys/hhhhhhhhhhhhhhhh", "/v1/keys/3f9c1a5b7d2e4f60"),
     (
         "tt_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
