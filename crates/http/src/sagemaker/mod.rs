@@ -1,4 +1,4 @@
-//! SageMaker's two faces: what a model container answers ([`container`]), and the Runtime API's own paths ([`runtime`]), so that
+//! SageMaker's two faces: what a model container answers ([`container()`]), and the Runtime API's own paths ([`runtime`]), so that
 //! a program written for SageMaker needs only another endpoint URL.
 
 mod asynchronous;
