@@ -118,7 +118,7 @@ async fn a_model_that_failed() {
     let engine =
         engine(at(&fake.url), Results::of([Look::Nothing, Look::Nothing, Look::Failure("out of memory")]));
     let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
-    let EngineError::Failed(cause) = error else { panic!("{error:?}") };
+    let EngineError::Wasted(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }
 
@@ -127,7 +127,7 @@ async fn a_result_that_is_none() {
     let fake = accepting().await;
     let engine = engine(at(&fake.url), Results::of([Look::Output("<html>".into())]));
     let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
-    assert!(matches!(error, EngineError::Failed(_)), "{error:?}");
+    assert!(matches!(error, EngineError::Wasted(_)), "{error:?}");
 }
 
 #[tokio::test]
