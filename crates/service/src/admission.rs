@@ -1,6 +1,7 @@
 //! Letting a request in.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -37,6 +38,39 @@ enum Place {
     Needless,
     /// There is none: only a job that is there already can answer.
     None,
+}
+
+/// How many orders of each owner are being let in just now.
+#[derive(Debug, Default)]
+pub(crate) struct Admitting(Mutex<HashMap<OwnerId, usize>>);
+
+/// One of them, until it is dropped.
+struct Entered<'a> {
+    all: &'a Admitting,
+    owner: OwnerId,
+    /// There was no other of this owner.
+    alone: bool,
+}
+
+impl Admitting {
+    fn enter(&self, owner: &OwnerId) -> Entered<'_> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(owner.clone()).or_default();
+        *count += 1;
+        Entered { all: self, owner: owner.clone(), alone: *count == 1 }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.owner);
+            }
+        }
+    }
 }
 
 impl Service {
@@ -85,7 +119,9 @@ impl Inner {
             stored: explicit,
             retry: (order.retry && !caller.stranger).then(|| self.retry(OffsetDateTime::now_utc())),
         };
-        let mut place = self.place(&caller.owner, order.detached);
+        // Until the job is in the table, this says that the owner has something here.
+        let admitting = self.admitting.enter(&caller.owner);
+        let mut place = self.place(&caller.owner, order.detached, admitting.alone);
         let queue = match place {
             Place::None if !reuse.any() && order.idempotency.is_none() => return Err(self.queue_full()),
             Place::None => Some(QueueLimit { per_owner: 0, total: 0 }),
@@ -146,13 +182,14 @@ impl Inner {
     }
 
     /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
-    fn place(&self, owner: &OwnerId, detached: bool) -> Place {
+    /// Not even two of them at once, of which neither is in the table yet.
+    fn place(&self, owner: &OwnerId, detached: bool, alone: bool) -> Place {
         if detached {
             return Place::Needless;
         }
         match self.places.clone().try_acquire_owned() {
             Ok(permit) => Place::Had(Some(permit)),
-            Err(_) if self.settings.queue > 0 && !self.table.has_any_of(owner) => Place::Had(None),
+            Err(_) if self.settings.queue > 0 && alone && !self.table.has_any_of(owner) => Place::Had(None),
             Err(_) => Place::None,
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::admission::Admitting;
 use crate::busy::Busy;
 use crate::error::ServiceError;
 use crate::janitor;
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) process: WorkerId,
     /// One permit per request that may be on its way with a client that waits; none until there is an engine.
     pub(crate) places: Arc<Semaphore>,
+    /// Orders that are being let in.
+    pub(crate) admitting: Admitting,
     /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
     /// engine down instead of filling the memory. None until there is an engine.
     pub(crate) storing: Arc<Semaphore>,
@@ -89,6 +92,7 @@ impl Service {
             table: Table::new(process, settings.sole),
             settings,
             places: Arc::new(Semaphore::new(0)),
+            admitting: Admitting::default(),
             storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
             engine: SetOnce::new(),

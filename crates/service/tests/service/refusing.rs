@@ -96,6 +96,22 @@ async fn a_full_queue_says_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_of_one_owner_does_not_pass_the_queue() {
+    let settings = ServiceSettings { queue: 1, ..ServiceSettings::default() };
+    let bench = Bench::with(settings, NullEngine::new(SECOND));
+    let clients: Vec<_> = (0..20).map(|_| bench.client("x", 2)).collect();
+    let mut made = 0;
+    for client in clients {
+        match client.await.expect("no panic") {
+            Ok(_) => made += 1,
+            Err(ServiceError::QueueFull { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(made, 2, "one that runs and one that waits");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_queue_at_all_still_serves_a_free_slot() {
     let settings = ServiceSettings { queue: 0, ..ServiceSettings::default() };
     let bench = Bench::with(settings, NullEngine::new(SECOND));
