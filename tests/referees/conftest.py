@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +150,24 @@ def account(
     yield start
     for service in started:
         service.stop()
+
+
+@contextmanager
+def serving(tintype: str, environment: dict[str, str], folder: Path) -> Iterator[str]:
+    """The URL of a `tintype serve` that is ready, with its data in `folder/data`."""
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [tintype, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data")],
+            env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
+    try:
+        assert server.stdout
+        found = re.search(r"http://[^/\s]+", server.stdout.readline())
+        assert found, (folder / "log").read_text()
+        yield found.group()
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 @pytest.fixture

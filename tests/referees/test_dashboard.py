@@ -9,7 +9,7 @@ from pathlib import Path
 
 import promql_parser
 import requests
-from conftest import ROOT
+from conftest import ROOT, serving
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/tintype.json").read_text())
@@ -26,30 +26,18 @@ def test_grafana_s_types_read_it() -> None:
 def test_every_query_asks_for_what_there_is(
     tintype: str, clean_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    data = ["--data-dir", str(tmp_path / "data")]
     key = subprocess.run(
-        [tintype, "keys", "create", "--name", "slow", "--rate", "1/h", *data],
+        [tintype, "keys", "create", "--name", "slow", "--rate", "1/h", "--data-dir", str(tmp_path / "data")],
         env=clean_environment, cwd=tmp_path, check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [tintype, "serve", "--listen", "127.0.0.1:0", *data],
-            env=clean_environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-    try:
-        assert server.stdout
-        found = re.search(r"http://[^/\s]+", server.stdout.readline())
-        assert found, (tmp_path / "log").read_text()
-        url, bearer = found.group(), {"Authorization": f"Bearer {key}"}
+    with serving(tintype, clean_environment, tmp_path) as url:
+        bearer = {"Authorization": f"Bearer {key}"}
         statuses = [
             requests.get(f"{url}/generate", params={"prompt": "x", "steps": 2}, headers=bearer, timeout=60).status_code
             for _ in range(2)
         ]
         assert statuses == [200, 429]
         told = requests.get(f"{url}/metrics", timeout=10).text
-    finally:
-        server.terminate()
-        server.wait(60)
     there = {line.split("{")[0].split()[0] for line in told.splitlines() if not line.startswith("#")}
     for query in QUERIES:
         promql_parser.parse(query.replace("$__rate_interval", "5m"))

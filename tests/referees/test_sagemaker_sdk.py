@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import configparser
 import io
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from conftest import serving
 from PIL import Image
 from sagemaker.async_inference import WaiterConfig
 from sagemaker.deserializers import JSONDeserializer
@@ -26,26 +25,15 @@ SMALL = {"prompt": "a tiger", "width": 64, "height": 64, "num_inference_steps": 
 @pytest.fixture
 def session(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> Iterator[Session]:
     """A session whose services are a `tintype serve`."""
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [tintype, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")],
-            cwd=tmp_path, env=clean_environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-    try:
-        assert server.stdout
-        found = re.search(r"http://[^/\s]+", server.stdout.readline())
-        assert found, (tmp_path / "log").read_text()
+    with serving(tintype, clean_environment, tmp_path) as url:
         keys = configparser.ConfigParser()
         keys.read(tmp_path / "data/credentials")
         boto = boto3.Session(**keys["default"], region_name="us-east-1")
-        runtime = boto.client("sagemaker-runtime", endpoint_url=found.group())
+        runtime = boto.client("sagemaker-runtime", endpoint_url=url)
         made = Session(boto_session=boto, sagemaker_client=boto.client("sagemaker"), sagemaker_runtime_client=runtime)
-        made.s3_client = boto.client("s3", endpoint_url=found.group())
-        made.s3_resource = boto.resource("s3", endpoint_url=found.group())
+        made.s3_client = boto.client("s3", endpoint_url=url)
+        made.s3_resource = boto.resource("s3", endpoint_url=url)
         yield made
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 def predictor(session: Session) -> Predictor:
