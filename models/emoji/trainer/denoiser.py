@@ -19,8 +19,10 @@ from .preset import Preset
 LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
 CHECKPOINT_SECONDS = 300
-# Weight of a noise level: min(signal-to-noise, 5) (Hang et al., 2023).
-MIN_SNR = 5.0
+# The clean sample's error counts min(signal-to-noise, 5) + 1 times at each noise level: clamped where next to no
+# noise is left, as Hang et al. (2023) do, but not vanishing where nearly all is noise, as theirs does: two fifths of
+# the schedule are below a ratio of 0.1, and there the words decide what the picture shows.
+MAX_SNR = 5.0
 
 # The last step is all but pure noise (signal 0.015), so that "a black background" is not fought by
 # the mean brightness that leaks through Stable Diffusion's own end, 0.012.
@@ -62,7 +64,7 @@ class Model(nn.Module):
         )  # fmt: skip
 
     def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """noisy: B×16×H×W, t: B, tokens: B×77. Returns the velocity, B×16×H×W."""
+        """noisy: B×16×H×W, t: B, tokens: B×32. Returns the velocity, B×16×H×W."""
         return self.unet(noisy, t, encoder_hidden_states=self.text(tokens).last_hidden_state).sample
 
 
@@ -71,7 +73,7 @@ def _is_matrix(name: str) -> bool:
 
 
 def _tokens(pieces, texts: list[str]) -> Tensor:
-    """Texts to B×77 token ids, padded and cut."""
+    """Texts to B×32 token ids, padded and cut."""
     return pieces(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
@@ -81,10 +83,10 @@ class Objective:
     def __init__(self) -> None:
         self.signal = DDPMScheduler(**SCHEDULE).alphas_cumprod
         ratio = self.signal / (1 - self.signal)
-        self.weights = ratio.clamp(max=MIN_SNR) / (ratio + 1)
+        self.weights = (ratio.clamp(max=MAX_SNR) + 1) / (ratio + 1)
 
     def __call__(self, model: Model, clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """clean, noise: B×16×H×W; t: B; tokens: B×77. Returns the mean over the batch."""
+        """clean, noise: B×16×H×W; t: B; tokens: B×32. Returns the mean over the batch."""
         a, s = (x.sqrt()[t].view(-1, 1, 1, 1) for x in (self.signal, 1 - self.signal))
         velocity = model(a * clean + s * noise, t, tokens)
         error = F.mse_loss(velocity, a * noise - s * clean, reduction="none").mean((1, 2, 3))
@@ -133,6 +135,7 @@ def train(preset: Preset, minutes: float, side: int, batch: int, seed: int = 2) 
     if state:
         model.load_state_dict(state["model"])
         step = state["step"]
+    model.unet.to(memory_format=torch.channels_last)  # a fifth faster
     optimisers = Optimisers(model.named_parameters(), LEARNING_RATE, _is_matrix)
     average = Average(model, 0.999)
     if state:
