@@ -160,10 +160,12 @@ impl Inner {
             }
             match self.wait_for(&job, &asking) {
                 Some(live) => {
-                    if source == Source::Made {
-                        if let Place::Had(permit) = &mut place {
-                            live.hold(permit.take());
-                        }
+                    if source == Source::Made
+                        && let Place::Had(permit) = &mut place
+                    {
+                        live.hold(permit.take());
+                    }
+                    if source == Source::Made || job.is_elsewhere() {
                         self.begin(&job);
                     }
                     let ticket = Ticket::waiting(self.clone(), live, (source, standing));

@@ -77,6 +77,8 @@ struct Attention {
     overrun_at: Option<Instant>,
     /// Somebody sees to its end already.
     looked_after: bool,
+    /// Others work on it, who go on whatever becomes of this process, and that is written down.
+    elsewhere: bool,
     /// Its place among the requests that may be on their way.
     place: Option<OwnedSemaphorePermit>,
     /// Its files, for those who waited for them.
@@ -96,6 +98,7 @@ impl Live {
             stop: None,
             overrun_at: None,
             looked_after: false,
+            elsewhere: false,
             place: None,
             files: None,
             waiting: (job.status == Status::Queued).then(|| tracing::trace_span!("wait")),
@@ -203,6 +206,16 @@ impl Live {
         attention.overrun_at.is_some() && attention.stop != Some(Stop::Lost)
     }
 
+    /// Others work on it from now on.
+    pub(crate) fn give_away(&self) {
+        self.attention().elsewhere = true;
+    }
+
+    /// Others work on it: it need not be stopped for a process to end.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.attention().elsewhere
+    }
+
     /// Stops it; the first reason counts.
     pub(crate) fn stop(&self, why: Stop) {
         self.attention().stop.get_or_insert(why);
@@ -255,7 +268,8 @@ impl Live {
 
     /// Somebody here waits for it, or watches it.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.attention().waiters > 0 || self.states.receiver_count() > 0
+        // Who looks after it has a receiver of its states too.
+        self.attention().waiters > 0 || self.previews.receiver_count() > 0
     }
 
     /// Nobody waits for it, nor has to.
