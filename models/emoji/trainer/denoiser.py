@@ -19,7 +19,8 @@ from .preset import Preset
 LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
 CHECKPOINT_SECONDS = 300
-SKETCH_SIDE, SKETCH_WEIGHT = 8, 0.25
+# Latents a side of the picture that the words are to hold, and of one of its parts; the share in the loss.
+SKETCH_SIDE, SKETCH_PART, SKETCH_WEIGHT = 8, 2, 0.2
 # The clean sample's error counts min(signal-to-noise, 5) + 1 times at each noise level: clamped where next to no
 # noise is left, as Hang et al. (2023) do, but not vanishing where nearly all is noise, as theirs does: two fifths of
 # the schedule are below a ratio of 0.1, and there the words decide what the picture shows.
@@ -72,23 +73,32 @@ class Model(nn.Module):
 
 
 class Sketch(nn.Module):
-    """The picture as a linear map sees it in the words. Training only: it is no part of the shipped model.
+    """The picture as linear maps see it in the words. Training only: it is no part of the shipped model.
 
     Through the denoiser the text encoder hears little, and that late, of what words mean. Here it is told directly:
-    from the end of the text on, where a causal encoder has read all of it, every position holds the clean latents.
+    from the end of the text on, where a causal encoder has read all of it, every position holds the clean latents;
+    and each of the last sixteen holds its own sixteenth of them again, so that attention can fetch it from there.
     """
 
     def __init__(self, preset: Preset, end: int):
         super().__init__()
         self.end = end
-        self.guess = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_SIDE**2)
+        self.whole = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_SIDE**2)
+        self.part = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_PART**2)
 
     def forward(self, words: Tensor, tokens: Tensor, clean: Tensor) -> Tensor:
-        """words: B×32×width, tokens: B×32, clean: B×16×H×W. Returns the mean squared error."""
-        whole = (tokens == self.end).float()
-        target = F.adaptive_avg_pool2d(clean, SKETCH_SIDE).flatten(1)
-        error = (self.guess(words) - target[:, None]).square().mean(2)
-        return (error * whole).sum() / whole.sum()
+        """words: B×32×width, tokens: B×32, clean: B×16×H×W. Returns the sum of the two mean squared errors."""
+        ended = (tokens == self.end).float()
+        picture = F.adaptive_avg_pool2d(clean, SKETCH_SIDE)
+        parts = F.pixel_unshuffle(picture, SKETCH_PART).flatten(2).mT  # B×16×(channels · part²)
+        count = parts.shape[1]
+        whole_error = (self.whole(words) - picture.flatten(1)[:, None]).square().mean(2)
+        part_error = (self.part(words[:, -count:]) - parts).square().mean(2)
+        return _mean(whole_error, ended) + _mean(part_error, ended[:, -count:])
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum()
 
 
 def _is_matrix(name: str) -> bool:
