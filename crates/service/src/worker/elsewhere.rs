@@ -48,7 +48,7 @@ impl Worker {
     /// requests has time for a single look, unless somebody in it waits.
     pub(super) async fn ask_others(&self, claim: &Claim, receipt: String) -> Ending {
         let live = &claim.live;
-        live.give_away();
+        self.inner.table.give_away(live);
         live.advance(State::Running(Progress::Started));
         // Final if the process ends, or if the job has by what somebody else did.
         let mut states = live.states();

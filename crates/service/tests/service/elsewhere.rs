@@ -168,14 +168,18 @@ async fn a_process_that_is_killed_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_loses_nothing_either() {
-    for detached in [true, false] {
+    for waits in [true, false] {
         let world = World::new(ServiceSettings::default());
         let first = world.process();
-        let ticket = submit(&first, detached).await;
-        let id = ticket.id();
+        let ticket = submit(&first, !waits).await;
+        let (id, ticket) = (ticket.id(), Some(ticket).filter(|_| waits));
         pass(1.0).await;
-        first.drain(SECOND).await;
-        assert!(matches!(ticket.finished().await, Err(ServiceError::Draining | ServiceError::Abandoned)));
+        let began = Instant::now();
+        first.drain(SECOND * 3).await;
+        assert_eq!(began.elapsed().as_secs(), if waits { 3 } else { 0 }, "nobody else holds it up");
+        if let Some(ticket) = ticket {
+            assert!(matches!(ticket.finished().await, Err(ServiceError::Abandoned)));
+        }
         pass(1.0).await;
         assert!(world.record(id).await.is_elsewhere(), "it waits for the next start");
         drop(first);
@@ -183,7 +187,7 @@ async fn a_restart_loses_nothing_either() {
 
         let second = world.process();
         pass(5.0).await;
-        assert_eq!(read(&second, id).await.status, Status::Succeeded, "detached: {detached}");
+        assert_eq!(read(&second, id).await.status, Status::Succeeded, "somebody waited: {waits}");
         world.has_paid_once().await;
     }
 }
