@@ -70,7 +70,7 @@ fn schema(field: &Field) -> Value {
     match (field.name, field.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
-            "description": "What the picture shows. What is beyond the model's 77 tokens is left out, with a warning that says from where.",
+            "description": "What the picture shows. What is beyond what the model reads (77 tokens of Stable Diffusion's, 32 of the built-in one's) is left out, with a warning that says from where.",
             "examples": ["a cyborg tiger"],
         }),
         ("negative_prompt", _) => json!({
