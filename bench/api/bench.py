@@ -72,7 +72,7 @@ class Bench:
         create = [self.options.binary, "keys", "create", "--name", "bench", "--data-dir", str(data), "--json"]
         made = subprocess.run(create, check=True, capture_output=True, text=True, env=self.clean, cwd=self.folder)
         nothing = {"secs": 0, "nanos": 0}
-        setup = {"folder": str(data), "place": "Memory", "step": nothing, "slots": 1, "queue": 1000, "anonymous": False}
+        setup = {"folder": str(data), "place": "Memory", "step": nothing, "slots": CONNECTIONS, "queue": 1000, "anonymous": False}
         process, address = self.start([self.options.server, "serve", json.dumps(setup)])
         return process.pid, f"http://{address}", json.loads(made.stdout)["key"]
 

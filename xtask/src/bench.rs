@@ -45,6 +45,13 @@ pub(crate) fn api(arguments: &[&str]) -> Result<()> {
     let (tintype, python) = (binary()?, venv.program("python"));
     let server = tintype.with_file_name("examples").join("bench_service");
     let mut bench = program(python);
-    bench.arg("bench/api/bench.py").arg("--binary").arg(tintype).arg("--server").arg(server).arg("--oha").arg(oha);
+    bench
+        .arg("bench/api/bench.py")
+        .arg("--binary")
+        .arg(tintype)
+        .arg("--server")
+        .arg(server)
+        .arg("--oha")
+        .arg(oha);
     run(bench.args(arguments))
 }

@@ -10,7 +10,8 @@ use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
 use tintype_ledger::job::{Failure, JobRecord, Lease, Outcome, Reason, Run, Said};
 use tintype_ledger::money::Spend;
-use tintype_ledger::{Claimed, Finished, Pulse};
+use tintype_ledger::{Claimed, Finished};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
@@ -26,8 +27,6 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The same where there is no other process: what a dead one left is found at the next start, and a machine that slept, or a
 /// ledger that was away, is no reason to begin again.
 const SOLE_LEASE: Duration = Duration::from_secs(365 * 86_400);
-/// How often it is heard of.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a ledger that is not to be had is left alone at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often jobs are looked for that another process has accepted.
@@ -98,11 +97,19 @@ impl Worker {
         }
     }
 
-    /// Works until the service takes nothing new and no client waits any more.
+    /// Works on a job that is its own already, in a slot of the engine.
+    pub(crate) async fn take_begun(self, job: JobRecord, live: Arc<Live>, slot: OwnedSemaphorePermit) {
+        let _doing = self.inner.busy.enter();
+        self.take(job, live).await;
+        drop(slot);
+    }
+
+    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
     pub(crate) async fn run(self) {
         loop {
             // Registered before anything is looked at, so that nothing that happens in between is missed.
             let arrival = self.inner.arrivals.notified();
+            let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
             if self.inner.table.is_done() {
                 return;
             }
@@ -113,10 +120,10 @@ impl Worker {
                     self.inner.arrivals.notify_one();
                     let live = self.inner.table.enter(&job, &asking);
                     drop(asking);
-                    self.take(job, live).await;
+                    tokio::spawn(self.clone().take_begun(job, live, slot));
                 }
                 Ok(None) => {
-                    drop(asking);
+                    drop((asking, slot));
                     if self.inner.settings.sole {
                         arrival.await;
                     } else {
@@ -124,7 +131,7 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    drop(asking);
+                    drop((asking, slot));
                     tracing::error!(error = %causes(&error), "no job could be claimed");
                     sleep(PAUSES.0).await;
                 }
@@ -132,8 +139,9 @@ impl Worker {
         }
     }
 
-    fn lease(&self) -> Lease {
-        let life = if self.inner.settings.sole { SOLE_LEASE } else { LEASE };
+    /// What says that a job is this worker's.
+    pub(crate) fn lease(&self) -> Lease {
+        let life = lease_life(self.inner.settings.sole);
         Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + life }
     }
 
@@ -159,8 +167,7 @@ impl Worker {
     async fn work(&self, claim: Claim) {
         let began = Instant::now();
         let live = claim.live.clone();
-        live.begin(began + claim.limit);
-        let heartbeat = tokio::spawn(beat(self.inner.clone(), live.clone(), claim.run.clone()));
+        live.begin(claim.run.clone(), began + claim.limit);
         // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), live.clone());
         let task = async move { engine.generate(request, observer).await };
@@ -183,10 +190,10 @@ impl Worker {
             Ok(generated) => {
                 self.inner.estimates.learn(&claim.request, took);
                 self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
-                self.store(claim, generated, heartbeat.abort_handle()).await;
+                self.store(claim, generated).await;
             }
             Err(error) => {
-                heartbeat.abort();
+                live.rest();
                 self.end_without(&claim, &error, took).await;
             }
         }
@@ -252,7 +259,7 @@ impl Worker {
     }
 
     /// Stores the pictures beside the engine's next job.
-    async fn store(&self, claim: Claim, generated: Generated, heartbeat: tokio::task::AbortHandle) {
+    async fn store(&self, claim: Claim, generated: Generated) {
         claim.live.advance(State::Storing);
         let permit = self.inner.storing.clone().acquire_owned().await;
         let doing = self.inner.busy.enter();
@@ -276,7 +283,7 @@ impl Worker {
                 Err(too_late) => (failed(&too_late), Duration::ZERO),
             };
             this.end(&claim.live, &claim.run, outcome, this.inner.estimates.spend(took)).await;
-            heartbeat.abort();
+            claim.live.rest();
             drop((permit, doing));
         };
         tokio::spawn(task.in_current_span());
@@ -315,20 +322,9 @@ impl Worker {
     }
 }
 
-/// Keeps the job's lease alive, and hears of it if the job is to stop.
-async fn beat(inner: Arc<Inner>, live: Arc<Live>, run: Run) {
-    let life = if inner.settings.sole { SOLE_LEASE } else { LEASE };
-    loop {
-        sleep(HEARTBEAT).await;
-        match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + life).await {
-            Ok(Pulse::Alive) => {}
-            Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
-            Ok(Pulse::Lost) => live.stop(Stop::Lost),
-            Err(error) => {
-                tracing::warn!(job = %live.id, error = %causes(&error), "a heartbeat was not heard")
-            }
-        }
-    }
+/// How long a worker has a job without being heard of.
+pub(crate) fn lease_life(sole: bool) -> Duration {
+    if sole { SOLE_LEASE } else { LEASE }
 }
 
 /// What a client is told of an engine's error.
