@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests/referees")]
 
 import requests  # noqa: E402
-from connections import idle, slow  # noqa: E402
-from conftest import free_port, listening, own_program  # noqa: E402
+from connections import allow, idle, slow  # noqa: E402
+from conftest import free_port, own_program  # noqa: E402
 from functions import BUCKET, ID, SECRET, start_weed  # noqa: E402
 from load import Figures, Oha, Target  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -30,8 +31,11 @@ from PIL import Image  # noqa: E402
 HERE = Path(__file__).parent
 CONNECTIONS = 8
 RATE = 1_000
+IDLE = 10_000
 MASTER_KEY = "sk-bench"
 ENDPOINT = "jumpstart-sd21"
+START_SECONDS = 300
+"""How long LiteLLM's proxy may take to start: a quarter of a minute on an idle machine."""
 PARTS = ["generations", "rate", "generate", "idle", "slow"]
 
 
@@ -47,18 +51,23 @@ class Bench:
 
     def start(self, command: list[str], environment: dict[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
         """Starts a program, which runs until the end, and reads the line that it says once it is ready."""
-        log = self.folder / f"{len(os.listdir(self.folder))}.log"
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                command, env=self.clean | (environment or {}), cwd=self.folder,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
-            )  # fmt: skip
-        self.running.callback(process.wait)
-        self.running.callback(process.kill)
+        process = self.launch(command, environment or {}, subprocess.PIPE)
         assert process.stdout
         line = process.stdout.readline().strip()
-        assert line, log.read_text()
+        assert line, f"{command[0]} did not start"
         return process, line
+
+    def launch(
+        self, command: list[str], environment: dict[str, str], stdout: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[str]:
+        """Starts a program, which runs until the end."""
+        process = subprocess.Popen(
+            command, env=self.clean | environment, cwd=self.folder,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        self.running.callback(process.wait)
+        self.running.callback(process.kill)
+        return process
 
     def python(self, script: str, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
         """Starts one of the scripts here: its process, and its URL."""
@@ -97,6 +106,17 @@ class Bench:
         return path
 
 
+def answering(url: str) -> None:
+    """Waits until this is answered."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return requests.get(url, timeout=5).raise_for_status()
+        except requests.RequestException:
+            assert time.monotonic() < deadline, f"nobody answers at {url}"
+            time.sleep(0.2)
+
+
 def aws(more: dict[str, str]) -> dict[str, str]:
     """What a client of AWS is told."""
     keys = {"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -111,7 +131,7 @@ def generations(bench: Bench) -> None:
     # As ours answers: both hand on the same picture.
     own = json.dumps({"model": "null", "prompt": "a tiger", "response_format": "b64_json"})
     ours = Target(f"{url}{path}", pid, own, key)
-    answer = requests.post(ours.url, data=own, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    answer = requests.post(ours.url, json=json.loads(own), headers={"Authorization": f"Bearer {key}"}, timeout=60)
     assert answer.status_code == 200, answer.text
     backend_pid, backend = bench.python("canned.py", str(bench.file("answer.json", answer.text)))
     direct = bench.oha.closed(Target(f"{backend}{path}", backend_pid, body), 1)
@@ -125,9 +145,8 @@ def generations(bench: Bench) -> None:
     command = [own_program("litellm"), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--config", str(bench.file("litellm.yaml", json.dumps(config)))]
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
-    proxy = listening(command, port, bench.clean | quiet, bench.folder / "litellm.log")
-    bench.running.callback(proxy.stop)
-    theirs = Target(f"{proxy.url}{path}", proxy.process.pid, body, MASTER_KEY)
+    theirs = Target(f"http://127.0.0.1:{port}{path}", bench.launch(command, quiet).pid, body, MASTER_KEY)
+    answering(f"http://127.0.0.1:{port}/health/liveliness")
     columns = {}
     for name, target, added_by_backend in [("tintype", ours, None), ("LiteLLM's proxy", theirs, direct)]:
         bench.oha.closed(target, CONNECTIONS)
@@ -184,7 +203,7 @@ def connections(bench: Bench) -> None:
     """Memory of connections that nobody uses, and what slow ones do to the others."""
     pid, url = bench.product({"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": bench.endpoint()})
     if bench.options.wants("idle"):
-        held = {f"{count:,} idle connections": f"{mib:.1f}" for count, mib in idle(url, pid, (0, 100, 10_000))}
+        held = {f"{count:,} idle connections": f"{mib:.1f}" for count, mib in idle(url, pid, (0, 100, IDLE))}
         table("Resident memory, MiB", {"tintype": held})
     if bench.options.wants("slow"):
         pid, url, key = bench.null()
@@ -215,6 +234,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="how long each load lasts")
     parser.add_argument("--only", action="append", choices=PARTS, help="only these parts")
     options = parser.parse_args()
+    allow(IDLE + 100)
     options.wants = lambda part: not options.only or part in options.only
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         bench = Bench(options, Path(folder), running)

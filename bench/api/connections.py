@@ -14,7 +14,6 @@ from load import resident_mib
 
 def idle(url: str, pid: int, counts: tuple[int, ...]) -> Iterator[tuple[int, float]]:
     """What a server holds with so many connections open, each of which has asked once and been answered."""
-    allow(max(counts) + 100)
     open_ones: list[socket.socket] = []
     try:
         for count in counts:
@@ -71,7 +70,7 @@ def connect(url: str) -> socket.socket:
 
 
 def allow(files: int) -> None:
-    """Lets this process have so many open files."""
+    """Lets this process and those that it starts have so many open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
