@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +232,13 @@ def test_the_container_s_port_is_sagemaker_s(run: Callable[..., tuple[int, str, 
     assert (status, settings["listen"]["value"], settings["model"]["value"]) == (0, "0.0.0.0:8123", "builtin")
 
 
-def in_front_of(start_server: Callable[..., Server], endpoint: Server, url: str, *flags: str) -> Server:
+def in_front_of(
+    start_server: Callable[..., Server], endpoint: Server, url: str, *flags: str, data_dir: Path | None = None
+) -> Server:
     """An API whose pictures are made by an endpoint, which is another server here."""
     return start_server(
         "--model", "sagemaker:emoji", "--sagemaker-size", "64", "--sagemaker-steps", "2", *flags,
+        data_dir=data_dir,
         env={
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
             "AWS_ACCESS_KEY_ID": endpoint.access_key,
@@ -273,14 +282,100 @@ def test_an_endpoint_s_errors_are_told(start_server: Callable[..., Server]) -> N
     assert any("refused" in cause.lower() for cause in causes), "the log has what the client is not told"
 
 
-def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(
-    start_server: Callable[..., Server], server: Server
-) -> None:
-    store = [
+def store_of(server: Server) -> list[str]:
+    """The flags by which another server keeps its pictures in this one's store."""
+    return [
         "--store", f"s3://{server.bucket}", "--s3-endpoint", server.url, "--s3-region", "us-east-1",
         "--s3-access-key-id", server.access_key, "--s3-secret-access-key", server.secret_key,
     ]  # fmt: skip
-    front = in_front_of(start_server, server, server.url, "--sagemaker-async", *store)
+
+
+def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(
+    start_server: Callable[..., Server], server: Server
+) -> None:
+    front = in_front_of(start_server, server, server.url, "--sagemaker-async", *store_of(server))
     answer = requests.get(f"{front.url}/generate", params={"prompt": "a tiger"}, timeout=120)
     assert answer.status_code == 200, answer.text
     assert requests.get(answer.json()["url"], timeout=10).headers["content-type"] == "image/jpeg"
+
+
+class Elsewhere:
+    """An asynchronous endpoint that accepts every request and says where its result will be: the rest is the test's."""
+
+    def __init__(self, bucket: str) -> None:
+        self.accepted: list[str] = []
+        self.folder = f"async/{uuid.uuid4()}"
+        elsewhere = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                number = len(elsewhere.accepted)
+                elsewhere.accepted.append(self.path)
+                body = json.dumps({"InferenceId": str(number)}).encode()
+                self.send_response(202)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                at = f"s3://{bucket}/{elsewhere.folder}/{number}"
+                self.send_header("X-Amzn-SageMaker-OutputLocation", f"{at}.out")
+                self.send_header("X-Amzn-SageMaker-FailureLocation", f"{at}.err")
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+
+def is_written_down(data_dir: Path) -> bool:
+    """Whether the only job's record says where its result will be."""
+    with closing(sqlite3.connect(f"file:{data_dir / 'ledger.db'}?mode=ro", uri=True)) as books:
+        return any("receipt" in json.loads(record) for (record,) in books.execute("SELECT record FROM jobs"))
+
+
+@pytest.mark.parametrize("later", [{"Prefer": "respond-async"}, {}], ids=["later", "waiting"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_an_asynchronous_endpoint_works_on_survives_the_server(
+    start_server: Callable[..., Server], server: Server, tmp_path: Path, how: signal.Signals, later: dict[str, str]
+) -> None:
+    endpoint = Elsewhere(server.bucket)
+    flags = ["--sagemaker-async", "--grace", "1s", *store_of(server)]
+    first = in_front_of(start_server, server, endpoint.url, *flags, data_dir=tmp_path)
+    with ThreadPoolExecutor() as clients:
+        asked = clients.submit(
+            requests.post, f"{first.url}/v1/images", json={"prompt": "a tiger"}, headers=later, timeout=60
+        )
+        deadline = time.monotonic() + 60
+        while not is_written_down(tmp_path):
+            assert time.monotonic() < deadline, first.log.read_text()
+            time.sleep(0.05)
+        first.stop(how)
+        assert later or asked.exception() or asked.result().status_code == 503
+
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 80, 20)).save(made, "JPEG")
+    result = {"generated_images": [base64.b64encode(made.getvalue()).decode()], "prompt": "a tiger"}
+    body = json.dumps(result).encode()
+    client(server, "s3").put_object(Bucket=server.bucket, Key=f"{endpoint.folder}/0.out", Body=body)
+
+    second = in_front_of(start_server, server, endpoint.url, *flags, data_dir=tmp_path)
+    deadline = time.monotonic() + 60
+    while True:
+        (job,) = requests.get(f"{second.url}/v1/images", timeout=10).json()["data"]
+        if job["status"] not in ("queued", "running"):
+            break
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+    assert job["status"] == "succeeded", job
+    assert requests.get(job["images"][0]["url"], timeout=10).content == made.getvalue()
+    assert len(endpoint.accepted) == 1
+    (day,) = requests.get(f"{second.url}/v1/usage", timeout=10).json()["data"]
+    assert (day["jobs"], day["pictures"], day["reserved_engine_seconds"]) == (1, 1, 0)
+    assert day["engine_seconds"] == job["cost"]["engine_seconds"] < 60

@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import accounts
 import pytest
+
+if TYPE_CHECKING:
+    from runtime_api import Endpoint
 
 START_SECONDS = 60
 """How long a server may take to listen; a busy machine needs longer than the second or two it takes."""
@@ -191,3 +195,22 @@ def front(container: Service) -> Iterator[accounts.SageMakerFront]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
+    """SeaweedFS with an empty bucket."""
+    # That module has its tools from this one.
+    from functions import start_weed
+
+    service = start_weed(tmp_path_factory.mktemp("weed"), clean_environment)
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    """A SageMaker endpoint with a clock."""
+    from runtime_api import Endpoint
+
+    return Endpoint()

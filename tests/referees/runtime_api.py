@@ -148,7 +148,7 @@ class RuntimeApi:
 
 
 class Endpoint:
-    """A SageMaker endpoint with JumpStart's answer, as slow as it is told to be."""
+    """A SageMaker endpoint with JumpStart's answer, as slow as it is told to be; asked asynchronously it answers when told to."""
 
     def __init__(self) -> None:
         picture = io.BytesIO()
@@ -156,6 +156,9 @@ class Endpoint:
         self.picture = picture.getvalue()
         self.seconds = 0.0
         self.calls: list[dict[str, Any]] = []
+        self.bucket = ""
+        """Where it leaves its answers if it is asked asynchronously."""
+        self.folder = f"async/{uuid.uuid4()}"
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -169,11 +172,22 @@ class Endpoint:
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 endpoint.calls.append(asked)
-                time.sleep(endpoint.seconds)
-                encoded = base64.b64encode(endpoint.picture).decode()
-                body = json.dumps({"generated_images": [encoded], "prompt": asked.get("prompt")}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json;jpeg")
+                if self.path.endswith("/async-invocations"):
+                    self.accept(len(endpoint.calls) - 1)
+                else:
+                    time.sleep(endpoint.seconds)
+                    self.answer(200, endpoint.answer(asked), {"Content-Type": "application/json;jpeg"})
+
+            def accept(self, number: int) -> None:
+                at = f"s3://{endpoint.bucket}/{endpoint.folder}/{number}"
+                places = {"OutputLocation": f"{at}.out", "FailureLocation": f"{at}.err"}
+                headers = {f"X-Amzn-SageMaker-{name}": place for name, place in places.items()}
+                self.answer(202, json.dumps({"InferenceId": str(number)}).encode(), headers)
+
+            def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -181,6 +195,15 @@ class Endpoint:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, asked: dict[str, Any]) -> bytes:
+        encoded = base64.b64encode(self.picture).decode()
+        return json.dumps({"generated_images": [encoded], "prompt": asked.get("prompt")}).encode()
+
+    def leave_answers(self, s3: Any) -> None:
+        """Answers what it was asked asynchronously."""
+        for number, asked in enumerate(self.calls):
+            s3.put_object(Bucket=self.bucket, Key=f"{self.folder}/{number}.out", Body=self.answer(asked))
 
     @property
     def url(self) -> str:

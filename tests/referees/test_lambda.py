@@ -16,21 +16,9 @@ import pytest
 import requests
 from conftest import Service
 from events import HOST, http, rest
-from functions import Function, settings, start_function, start_weed
+from functions import BUCKET, Function, s3, settings, start_function
 from PIL import Image
 from runtime_api import Answer, Endpoint, RuntimeApi
-
-
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
-    service = start_weed(tmp_path_factory.mktemp("weed"), clean_environment)
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def endpoint() -> Endpoint:
-    return Endpoint()
 
 
 @pytest.fixture
@@ -139,6 +127,54 @@ def test_what_there_is_no_time_for_ends_cleanly(
     assert len(endpoint.calls) == 1
 
 
+def make_key(tintype: str, environment: dict[str, str], name: str, *limits: str) -> dict[str, str]:
+    """The header of a customer with these limits."""
+    made = subprocess.run(
+        [tintype, "keys", "create", "--name", name, *limits],
+        env=environment, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return {"authorization": f"Bearer {made.stdout.strip()}"}
+
+
+def test_no_function_waits_for_an_asynchronous_endpoint(
+    start: Callable[..., Function],
+    api: RuntimeApi,
+    tintype: str,
+    weed: Service,
+    endpoint: Endpoint,
+    clean_environment: dict[str, str],
+) -> None:
+    endpoint.bucket, more = BUCKET, {"TINTYPE_SAGEMAKER_ASYNC": "true"}
+    own = clean_environment | settings(weed.url, endpoint.url, TINTYPE_LEDGER="bucket")
+    key = make_key(tintype, own, "patient")
+    first = start(**more)
+    # The function has 9 s, its client three of them, and the endpoint takes longer than both.
+    answer = api.invoke(rest("GET", "/generate", PROMPT, key), seconds=9)
+    assert answer.event["statusCode"] == 202, answer.body
+    assert api.wait_until_asked(2) - answer.posted_at < 3, "nobody waits any more"
+    assert first.stop() == 0
+    others = [RuntimeApi(), RuntimeApi()]
+    for other in others:
+        start(at=other, **more)
+    poll = rest("GET", f"/v1/images/{answer.json()['id']}", headers=key)
+    for other in others:
+        early = other.invoke(poll)
+        assert (early.json()["status"], early.header("retry-after")) == ("running", "2")
+        other.wait_until_asked(2)
+    endpoint.leave_answers(s3(weed.url))
+    # Both look at once, and one of them finds it.
+    for sent in [other.send(poll) for other in others]:
+        sent.answer.get(timeout=60)
+    for other in others:
+        done = other.invoke(poll).json()
+        assert done["status"] == "succeeded", done
+        assert requests.get(done["images"][0]["url"], timeout=30).content == endpoint.picture
+    usage = others[0].invoke(rest("GET", "/v1/usage", headers=key)).json()["data"]
+    assert [(day["jobs"], day["pictures"], day["reserved_engine_seconds"]) for day in usage] == [(1, 1, 0)]
+    assert usage[0]["engine_seconds"] == done["cost"]["engine_seconds"]
+    assert len(endpoint.calls) == 1
+
+
 def test_a_short_time_makes_for_a_short_budget(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
@@ -195,16 +231,8 @@ def test_keys_are_kept_in_the_bucket(
     endpoint: Endpoint,
     clean_environment: dict[str, str],
 ) -> None:
-    own = settings(weed.url, endpoint.url, TINTYPE_LEDGER="bucket")
-    made = subprocess.run(
-        [tintype, "keys", "create", "--name", "acme", "--rate", "2/day"],
-        env=clean_environment | own,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    key = {"authorization": f"Bearer {made.stdout.strip()}"}
+    own = clean_environment | settings(weed.url, endpoint.url, TINTYPE_LEDGER="bucket")
+    key = make_key(tintype, own, "acme", "--rate", "2/day")
     start(TINTYPE_ALLOW_ANONYMOUS="false")
     statuses = [
         api.invoke(http("GET", "/generate", PROMPT, headers)).event["statusCode"]

@@ -12,23 +12,11 @@ import requests
 import samcli
 from conftest import Service, free_port, listening, own_program
 from events import http, rest
-from functions import settings, start_function, start_weed
+from functions import settings, start_function
 from runtime_api import Endpoint
 
 RIE = Path(samcli.__file__).parent / "local/rapid/aws-lambda-rie-x86_64"
 PROMPT = {"prompt": "a tiger & 老虎+1"}
-
-
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
-    service = start_weed(tmp_path_factory.mktemp("weed"), clean_environment)
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def endpoint() -> Endpoint:
-    return Endpoint()
 
 
 Invoke = Callable[[dict[str, Any]], Any]

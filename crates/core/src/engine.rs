@@ -139,6 +139,42 @@ pub struct ModelError {
     pub message: String,
 }
 
+/// What there is of work that was handed over.
+#[derive(Debug)]
+pub enum Look {
+    /// Nothing yet.
+    Pending,
+    /// The pictures.
+    Made(Generated),
+    /// There will be none.
+    Failed {
+        /// Why.
+        error: EngineError,
+        /// Seconds that it took all the same; where that is paid is the error's to say.
+        engine_seconds: f64,
+    },
+}
+
+/// What an engine can whose work is done by others: they go on with it whatever becomes of this process, and whoever has
+/// the receipt can ask them for the result, also from another process, and any number of times.
+#[async_trait]
+pub trait Deferred: Send + Sync {
+    /// Hands the request over, in one attempt, and gives the receipt: a text to be written down before anything else is
+    /// done.
+    ///
+    /// # Errors
+    /// Those of [`Engine::generate`].
+    async fn submit(
+        &self,
+        request: Arc<GenerateRequest>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<String, EngineError>;
+
+    /// Looks once whether the work of this receipt is done. The future may be dropped. It does not say
+    /// [`Look::Pending`] for ever: once the work cannot be done any more, it has failed.
+    async fn look(&self, receipt: &str) -> Look;
+}
+
 /// Makes pictures. One request at a time is handed in per slot; the queue is the caller's.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -166,6 +202,12 @@ pub trait Engine: Send + Sync {
     /// whether the first one was.
     fn repeatable(&self) -> bool {
         true
+    }
+
+    /// The way to hand work over and to ask for it later, if others do it. Whoever can write receipts down prefers this to
+    /// [`generate`](Self::generate), which is the same in one piece.
+    fn deferred(&self) -> Option<&dyn Deferred> {
+        None
     }
 
     /// An estimate of the memory it will use for this request beyond the model's weights, in bytes; `0` if the

@@ -121,10 +121,6 @@ const REMOTE_MEMORY: u32 = 512;
 /// The function's memory in MB with the model in it: what every account may have without asking, about two processors.
 const INSIDE_MEMORY: u32 = 3_008;
 
-/// Seconds that the function may run in front of an asynchronous endpoint, which may have to start an instance first: the most that
-/// Lambda allows.
-const ASYNCHRONOUS_TIMEOUT: u32 = 900;
-
 impl What {
     /// The model is behind an endpoint that takes requests into a queue.
     fn is_asynchronous(&self) -> bool {
@@ -143,7 +139,8 @@ impl What {
         }
     }
 
-    /// Calls that may run at once if nobody says. One that waits for an asynchronous endpoint to wake up takes its place for minutes.
+    /// Calls that may run at once if nobody says. One whose client waits while an asynchronous endpoint wakes up takes its place
+    /// for a minute instead of seconds.
     pub fn concurrency(&self) -> u32 {
         if self.is_asynchronous() { 50 } else { 10 }
     }
@@ -191,9 +188,6 @@ impl Plan {
             ("Concurrency", self.concurrency.to_string()),
             ("Response", self.response.as_str().to_owned()),
         ];
-        if self.what.is_asynchronous() {
-            parameters.push(("Timeout", ASYNCHRONOUS_TIMEOUT.to_string()));
-        }
         parameters.extend(self.what.parameters());
         parameters
     }
@@ -233,7 +227,6 @@ mod tests {
         assert!(parameters.contains(&("EndpointNameInArn", "jumpstart-sd".into())));
         assert!(parameters.contains(&("Asynchronous", "true".into())));
         assert!(parameters.contains(&("FailuresAt", "b/failed".into())));
-        assert!(parameters.contains(&("Timeout", "900".into())));
     }
 
     #[test]

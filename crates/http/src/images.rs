@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::request::{DEFAULT_EXPIRY, MAX_EXPIRY};
@@ -88,7 +88,8 @@ pub(crate) async fn read(
         None => DEFAULT_EXPIRY,
     };
     let image = app.service.image(&caller, job(&id)?, expires_in).await?;
-    Ok(Json(Resource::new(image, &app.origin)).into_response())
+    let later = (!image.status.is_final()).then(|| [(RETRY_AFTER, SHORTLY.to_string())]);
+    Ok((later.map(AppendHeaders), Json(Resource::new(image, &app.origin))).into_response())
 }
 
 /// `GET /v1/images`

@@ -188,6 +188,7 @@ impl NewJob {
             idempotency_key: self.idempotency.map(|idempotency| idempotency.key),
             attended: self.attended,
             runs: 0,
+            receipt: None,
             lease: None,
             cancel_requested: false,
             collected: None,

@@ -5,7 +5,12 @@
 //!   ▲  └──cancel, deadline──▶ …        │
 //!   └──────────── lose ◀───────────────┘  the worker died
 //! ```
-//! The changes here are pure; whoever keeps jobs makes reading, changing and writing one step.
+//! A job with a receipt is in the hands of others, who go on with it whatever becomes of its worker. Queued, it waits for
+//! somebody to ask them for the result.
+//!
+//! The changes are pure; whoever keeps jobs makes reading, changing and writing one step.
+
+mod changes;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +23,9 @@ use crate::money::Spend;
 
 /// How often a job is begun before it is given up: one that brings the process down with it must not do so for ever.
 pub const MAX_RUNS: u32 = 3;
+/// The same for a job that others work on: to ask for its result again costs next to nothing, and until it is there machines
+/// may be restarted often.
+pub const MAX_RUNS_ELSEWHERE: u32 = 20;
 
 /// Why a job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,7 +136,7 @@ pub enum Interrupted {
     /// It is run again: a local engine, at least once and charged once.
     Requeue,
     /// It fails as [`Reason::OutcomeUnknown`] and is charged what was reserved: somebody may have been paid, and a
-    /// budget must count that.
+    /// budget must count that. Unless there is a receipt, so that those who work on it can be asked.
     OutcomeUnknown,
 }
 
@@ -177,7 +185,7 @@ pub struct JobRecord {
     /// When it was accepted.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// When a worker last took it.
+    /// When a worker last took it; of a job that others work on, when it was given to them.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub started: Option<OffsetDateTime>,
     /// When it ended.
@@ -210,6 +218,10 @@ pub struct JobRecord {
     /// How often it was begun.
     #[serde(default)]
     pub runs: u32,
+    /// How to ask for the result those who work on it, as the engine wrote it down; the ledger does not look inside. Gone once
+    /// the job has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// Who runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
@@ -258,143 +270,6 @@ pub enum Lost {
     Expired,
     /// All of them: for the one process of a laptop as it starts, when nobody else can be running anything.
     All,
-}
-
-impl JobRecord {
-    /// The current attempt.
-    pub fn run(&self) -> Run {
-        Run { owner: self.owner.clone(), job: self.id, number: self.runs }
-    }
-
-    /// True if the worker of this attempt may still report on it.
-    pub(crate) fn is_run_by(&self, run: &Run) -> bool {
-        self.status == Status::Running && self.runs == run.number
-    }
-
-    /// Hands a queued job to a worker.
-    pub(crate) fn start(&mut self, lease: Lease, now: OffsetDateTime) {
-        self.status = Status::Running;
-        self.started = Some(now);
-        self.runs += 1;
-        self.lease = Some(lease);
-    }
-
-    /// Ends the job.
-    pub(crate) fn end(&mut self, outcome: Outcome, cost: Spend, now: OffsetDateTime) {
-        self.status = match outcome {
-            Outcome::Succeeded { images, warnings } => {
-                (self.images, self.warnings) = (images, warnings);
-                Status::Succeeded
-            }
-            Outcome::Failed(Failure { reason, said }) => {
-                self.said = said;
-                Status::Failed(reason)
-            }
-            Outcome::Canceled => Status::Canceled,
-        };
-        self.cost = Some(cost);
-        self.finished = Some(now);
-        self.lease = None;
-    }
-
-    /// When its pictures were given to a client: to whoever fetched them, or waited for them to the end. That they arrived
-    /// is not known.
-    pub(crate) fn answered(&self) -> Option<OffsetDateTime> {
-        let waited = self.attended.as_ref().and(self.finished);
-        self.collected.or(waited)
-    }
-
-    /// Why it failed, if it did.
-    pub fn failure(&self) -> Option<Failure> {
-        match self.status {
-            Status::Failed(reason) => Some(Failure { reason, said: self.said.clone() }),
-            _ => None,
-        }
-    }
-
-    /// True if its idempotency key stands for it: not once nothing came of it that a second try would pay again.
-    pub(crate) fn answers_retries(&self) -> bool {
-        self.status != Status::Failed(Reason::Busy)
-    }
-
-    /// True if this run has already reported this end: its answer was lost, and it reports again.
-    pub(crate) fn ended_like(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
-        let same = match outcome {
-            Outcome::Succeeded { images, .. } => {
-                self.status == Status::Succeeded && (self.deleted || self.images == *images)
-            }
-            Outcome::Failed(failure) => self.status == Status::Failed(failure.reason),
-            Outcome::Canceled => self.status == Status::Canceled,
-        };
-        same && self.runs == run.number && self.cost == Some(*cost)
-    }
-
-    /// It is made whether anybody waits or not. True if anything changed.
-    pub(crate) fn keep(&mut self) -> bool {
-        !self.status.is_final() && self.attended.take().is_some()
-    }
-
-    /// Puts it back as if this run had not begun. True if it was that run's.
-    pub(crate) fn hand_back(&mut self, run: &Run) -> bool {
-        let ours = self.is_run_by(run);
-        if ours {
-            self.status = Status::Queued;
-            self.runs -= 1;
-            self.lease = None;
-        }
-        ours
-    }
-
-    /// Stops it if it waits; asks for that if it runs. True if anything changed.
-    pub(crate) fn cancel(&mut self, now: OffsetDateTime) -> bool {
-        match self.status {
-            Status::Queued => self.end(Outcome::Canceled, Spend::NOTHING, now),
-            Status::Running if !self.cancel_requested => self.cancel_requested = true,
-            _ => return false,
-        }
-        true
-    }
-
-    /// Ends or requeues what nobody will end by himself: a queued job past its deadline, a running one that is lost.
-    /// True if anything changed.
-    pub(crate) fn revise(&mut self, now: OffsetDateTime, lost: Lost) -> bool {
-        let late = self.deadline.is_some_and(|deadline| deadline <= now);
-        match self.status {
-            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now),
-            Status::Running if lost == Lost::All || self.lease_ended(now) => self.lose(late, now),
-            _ => return false,
-        }
-        true
-    }
-
-    fn lease_ended(&self, now: OffsetDateTime) -> bool {
-        self.lease.as_ref().is_none_or(|lease| lease.until <= now)
-    }
-
-    fn lose(&mut self, late: bool, now: OffsetDateTime) {
-        if self.interrupted == Interrupted::OutcomeUnknown {
-            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.hold.reserved, now);
-        } else if self.cancel_requested || self.deleted {
-            self.end(Outcome::Canceled, Spend::NOTHING, now);
-        } else if late {
-            self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now);
-        } else if self.runs >= MAX_RUNS {
-            self.end(Outcome::Failed(Reason::Crashed.into()), Spend::NOTHING, now);
-        } else {
-            self.status = Status::Queued;
-            self.lease = None;
-        }
-    }
-
-    /// Leaves nothing of what the customer wrote, only what the books need.
-    pub(crate) fn erase(&mut self) {
-        self.deleted = true;
-        self.request = Value::Null;
-        self.images.clear();
-        self.warnings.clear();
-        self.said = None;
-        self.idempotency_key = None;
-    }
 }
 
 #[cfg(test)]

@@ -122,11 +122,17 @@ pub trait Ledger: Send + Sync {
     /// there is no such job.
     async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
 
-    /// Puts a job back whose worker shuts down, as if it had not been begun. False if it is not that worker's any more.
-    async fn hand_back(&self, run: &Run) -> Result<bool>;
+    /// Writes down how to ask for the result those who work on a running job. From then on the job is not lost with its worker,
+    /// nor late: it waits for somebody who asks them. False if it is not that worker's any more.
+    async fn note(&self, run: &Run, receipt: &str) -> Result<bool>;
 
-    /// Stops a job: a queued one is canceled and costs nothing; a running one is marked, and its worker hears of it
-    /// with the next heartbeat. The record as it is then; `None` if there is no such job.
+    /// Puts a job back whose worker shuts down, as if it had not been begun; one that is to stop is canceled by that. False if it
+    /// is not that worker's any more.
+    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool>;
+
+    /// Stops a job: a queued one is canceled and costs nothing, unless others work on it, who cannot be called back: then it is
+    /// charged the time since they were given it, and at most what was reserved. A running one is marked, and its worker hears of
+    /// it with the next heartbeat. The record as it is then; `None` if there is no such job.
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Notes that somebody was given the job's pictures; the first time counts.

@@ -103,6 +103,17 @@ pub struct Spend {
 impl Spend {
     /// Nothing at all: a stored picture, a job stopped before it began.
     pub const NOTHING: Self = Self { engine_ms: 0, amount: None };
+
+    /// So much of it in engine time, at the same price, rounded up; all of it at the most.
+    pub(crate) fn part(self, engine_ms: u64) -> Self {
+        let engine_ms = engine_ms.min(self.engine_ms);
+        let amount = self.amount.map(|all| {
+            let micros =
+                (u128::from(all.micros) * u128::from(engine_ms)).div_ceil(self.engine_ms.max(1).into());
+            Amount { micros: u64::try_from(micros).unwrap_or(all.micros), ..all }
+        });
+        Self { engine_ms, amount }
+    }
 }
 
 /// Sums of [`Spend`]s. Currencies are never added to each other.
@@ -188,5 +199,14 @@ mod tests {
         totals.subtract(&spend("1usd"));
         totals.subtract(&spend("2eur"));
         assert_eq!(totals, Totals::default());
+    }
+
+    #[test]
+    fn a_part_costs_its_share_and_never_more_than_all() {
+        let all = Spend { engine_ms: 3_000, amount: "0.01usd".parse().ok() };
+        assert_eq!(all.part(0), Spend { engine_ms: 0, amount: "0usd".parse().ok() });
+        assert_eq!(all.part(1_000), Spend { engine_ms: 1_000, amount: "0.003334usd".parse().ok() });
+        assert_eq!(all.part(u64::MAX), all);
+        assert_eq!(Spend::NOTHING.part(5), Spend::NOTHING);
     }
 }

@@ -170,14 +170,15 @@ impl Inner {
             }
             match self.wait_for(&job, &asking) {
                 Some(live) => {
-                    if source == Source::Made {
-                        if let Place::Had(permit) = &mut place {
-                            live.hold(permit.take());
-                        }
-                        match slot.take().filter(|_| job.status == Status::Running) {
-                            Some(slot) => begin_at_once(worker, job, (live.clone(), slot)),
-                            None => self.begin(&job),
-                        }
+                    if source == Source::Made
+                        && let Place::Had(permit) = &mut place
+                    {
+                        live.hold(permit.take());
+                    }
+                    match slot.take().filter(|_| source == Source::Made && job.status == Status::Running) {
+                        Some(slot) => begin_at_once(worker, job, (live.clone(), slot)),
+                        None if source == Source::Made || job.is_elsewhere() => self.begin(&job),
+                        None => {}
                     }
                     let ticket = Ticket::waiting(self.clone(), live, (source, standing));
                     return Ok(ticket.linked_for(expires_in));

@@ -67,8 +67,11 @@ impl Service {
             }
             self.inner.look_after(&live);
             (states, previews) = (Some(live.states()), Some(live.previews()));
+            if job.is_elsewhere() {
+                self.inner.begin(&job);
+            }
         }
-        let now = self.image(caller, id, DEFAULT_EXPIRY).await?;
+        let now = self.shown(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
         let format = Format::default();
         Ok(Follow { now, states, previews, format, encoding: None, next_preview: Instant::now() })
     }

@@ -120,7 +120,7 @@ impl Inner {
         };
         Image {
             id: job.id,
-            status: job.status,
+            status: if job.is_elsewhere() { Status::Running } else { job.status },
             model: written.as_ref().map(|written| written.model.clone()),
             request: written.map(|written| written.request),
             created: job.created,

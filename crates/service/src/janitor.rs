@@ -174,12 +174,14 @@ impl Inner {
         });
     }
 
-    async fn revise(&self, live: &Live) {
+    async fn revise(self: &Arc<Self>, live: &Live) {
         if live.has_ended() || live.is_run_here() {
             return;
         }
         match self.ledger.revise(&live.owner, live.id, OffsetDateTime::now_utc()).await {
             Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
+            // The process that asked for the result has let go of it, and here somebody waits.
+            Ok(Some(job)) if job.is_elsewhere() && live.is_waited_for() => self.begin(&job),
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at")

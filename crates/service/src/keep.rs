@@ -7,7 +7,7 @@ use tintype_core::engine::Generated;
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
-use tintype_ledger::job::{Run, StoredImage};
+use tintype_ledger::job::StoredImage;
 use tintype_picture::{Parameters, PictureError};
 use tokio::task::JoinError;
 use tracing::{Instrument, trace_span};
@@ -28,21 +28,19 @@ pub(crate) enum KeepError {
 }
 
 /// Encodes and stores every picture of a job, and gives the files too. Either all of them are in the store afterwards, or the
-/// error says why not and those already written are deleted again.
+/// error says why not and those already written are deleted again. The first picture has this name, if nobody else can be writing
+/// under it.
 pub(crate) async fn keep(
     store: Arc<dyn ObjectStore>,
     model: String,
-    (run, request): (&Run, Arc<GenerateRequest>),
+    (name, request): (Option<Uuid>, Arc<GenerateRequest>),
     generated: Generated,
 ) -> Result<(Vec<StoredImage>, Vec<Encoded>), KeepError> {
     let count = generated.pictures.len();
     let (mut images, mut files) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (index, picture) in (0..).zip(generated.pictures) {
         let parameters = Parameters::new(&request, index, &model);
-        // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
-        // taken for dead, cannot remove it.
-        let first = index == 0 && run.number == 1;
-        let id = if first { run.job.uuid() } else { Uuid::now_v7() };
+        let id = name.filter(|_| index == 0).unwrap_or_else(Uuid::now_v7);
         match keep_one(&*store, id, picture, (request.format, parameters)).await {
             Ok((image, file)) => {
                 images.push(image);

@@ -79,6 +79,8 @@ struct Attention {
     overrun_at: Option<Instant>,
     /// Somebody sees to its end already.
     looked_after: bool,
+    /// Others work on it, who go on whatever becomes of this process, and that is written down.
+    elsewhere: bool,
     /// Its place among the requests that may be on their way.
     place: Option<OwnedSemaphorePermit>,
     /// Its files, for those who waited for them.
@@ -99,6 +101,7 @@ impl Live {
             run: None,
             overrun_at: None,
             looked_after: false,
+            elsewhere: false,
             place: None,
             files: None,
             waiting: (job.status == Status::Queued).then(|| tracing::trace_span!("wait")),
@@ -201,9 +204,9 @@ impl Live {
         }
     }
 
-    /// The run is over.
-    pub(crate) fn rest(&self) {
-        self.attention().run = None;
+    /// This run is over.
+    pub(crate) fn rest(&self, run: &Run) {
+        self.attention().run.take_if(|current| current == run);
     }
 
     /// The run whose lease this process has to keep alive.
@@ -216,6 +219,16 @@ impl Live {
     pub(crate) fn is_run_here(&self) -> bool {
         let attention = self.attention();
         attention.overrun_at.is_some() && attention.stop != Some(Stop::Lost)
+    }
+
+    /// Others work on it from now on.
+    pub(crate) fn give_away(&self) {
+        self.attention().elsewhere = true;
+    }
+
+    /// Others work on it: it need not be stopped for a process to end.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.attention().elsewhere
     }
 
     /// Stops it; the first reason counts.
@@ -270,7 +283,8 @@ impl Live {
 
     /// Somebody here waits for it, or watches it.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.attention().waiters > 0 || self.states.receiver_count() > 0
+        // Who looks after it has a receiver of its states too.
+        self.attention().waiters > 0 || self.previews.receiver_count() > 0
     }
 
     /// Nobody waits for it, nor has to.

@@ -1,13 +1,15 @@
 //! A process that is frozen between two requests: it works on its own jobs as they come, and whoever runs it says when it may
 //! look at others', and waits for it before it lets it be frozen.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tintype_ledger::job::{JobRecord, Lost};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
+use crate::live::State;
 use crate::service::{Inner, Service};
 use crate::worker::Worker;
 
@@ -16,6 +18,8 @@ const ROUND: Duration = Duration::from_secs(60);
 /// In one of how many of these looks everything is recovered that a killed process left: that reads every account. Chance spreads it
 /// over processes, of which none lives long. What is asked for before is made good when it is asked for.
 const RECOVER_ONE_IN: u32 = 20;
+/// How long somebody who asks for a job waits for a look at what others have made of it, and for that to be stored.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Waits until the engine is there, or it is known that it will not come.
@@ -29,7 +33,8 @@ impl Service {
     }
 
     /// Ends what this process works on, because its time is over: what costs nothing but time is handed back for another process
-    /// to make; of what is paid the outcome is not known. Returns once that is written down.
+    /// to make, and what others work on for another to ask for; of what else is paid the outcome is not known. Returns once that
+    /// is written down.
     pub async fn let_go(&self) {
         self.inner.letting_go.send_replace(true);
         self.idle().await;
@@ -46,7 +51,9 @@ impl Service {
         if fastrand::u32(..RECOVER_ONE_IN) == 0 {
             inner.recover(Lost::Expired).await;
         }
-        while Instant::now() < until && worker.take_next().await {}
+        // What others still work on waits again at once: a second sight of it means that all have been looked at.
+        let mut seen = HashSet::new();
+        while Instant::now() < until && worker.take_next().await.is_some_and(|id| seen.insert(id)) {}
     }
 }
 
@@ -57,7 +64,25 @@ impl Inner {
         Some(Worker::new(self.clone(), engine.clone(), 0))
     }
 
-    /// Sees to it that somebody works on a job that this process has just accepted.
+    /// Looks whether others are done with a job that no process waits for: where none stays, whoever asks for a job does that. False
+    /// if there was nothing to look at.
+    pub(crate) async fn catch_up(self: &Arc<Self>, job: &JobRecord) -> bool {
+        let wanted = self.settings.on_call && job.is_elsewhere();
+        let Some(worker) = self.hand().filter(|_| wanted) else { return false };
+        // A task of its own: a client that hangs up must not leave the job in the hands of nobody.
+        let task = self.runtime.spawn(worker.take_own(job.owner.clone(), job.id).in_current_span());
+        let looked = async {
+            if let Ok(Some(live)) = task.await {
+                // Pictures may be on their way into the store.
+                let _ = live.states().wait_for(State::is_final).await;
+            }
+        };
+        let _ = timeout(LOOK_WITHIN, looked).await;
+        true
+    }
+
+    /// Sees to it that somebody works on a job that this process has just accepted, or that somebody in it waits for and others
+    /// make.
     pub(crate) fn begin(self: &Arc<Self>, job: &JobRecord) {
         match self.hand().filter(|_| self.settings.on_call) {
             Some(worker) => {

@@ -41,12 +41,17 @@ impl Service {
         id: JobId,
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
-        let job = self.record(caller, id).await?;
-        let image = self.inner.linked(&job, Source::Made, expires_in).await?;
+        let job = self.current(caller, id).await?;
+        self.shown(&job, expires_in).await
+    }
+
+    /// A job with fresh links and its place in the queue.
+    pub(crate) async fn shown(&self, job: &JobRecord, expires_in: Duration) -> Result<Image, ServiceError> {
+        let image = self.inner.linked(job, Source::Made, expires_in).await?;
         if job.status == Status::Succeeded && job.attended.is_none() {
-            self.inner.collected(&job);
+            self.inner.collected(job);
         }
-        let position = match job.status {
+        let position = match image.status {
             Status::Queued => self.inner.ledger.position(&job.owner, job.id).await?,
             _ => None,
         };
@@ -77,7 +82,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`] also for a picture that the job does not have, [`ServiceError::NoPictures`] for a job without any.
     pub async fn picture(&self, caller: &Caller, id: JobId, index: usize) -> Result<String, ServiceError> {
-        let job = self.record(caller, id).await?;
+        let job = self.current(caller, id).await?;
         if job.status != Status::Succeeded {
             return Err(ServiceError::NoPictures);
         }
@@ -160,6 +165,12 @@ impl Service {
             self.inner.ledger.revise(&caller.owner, id, OffsetDateTime::now_utc()).await?
         };
         job.ok_or(ServiceError::NotFound("image"))
+    }
+
+    /// The same, and if others work on it, what there is of it now.
+    async fn current(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
+        let job = self.record(caller, id).await?;
+        if self.inner.catch_up(&job).await { self.record(caller, id).await } else { Ok(job) }
     }
 
     /// A job was canceled or deleted in the ledger: in this process it stops too.

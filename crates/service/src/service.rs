@@ -246,7 +246,10 @@ impl Inner {
         self.table.stop();
         for live in self.table.all() {
             live.stop(Stop::Shutdown);
-            if live.is_attended() {
+            if live.is_attended() && live.is_elsewhere() {
+                // It is paid for; who comes again finds it.
+                self.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+            } else if live.is_attended() {
                 let canceled =
                     self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {

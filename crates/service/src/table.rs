@@ -183,6 +183,13 @@ impl Table {
         open.draining && !open.jobs.values().any(|live| is_awaited(live))
     }
 
+    /// Others work on a job from now on.
+    pub(crate) fn give_away(&self, live: &Live) {
+        let open = self.open();
+        live.give_away();
+        self.publish(&open);
+    }
+
     /// Waits until nothing is left that the end of the process would break: running jobs, and those that a client waits for.
     pub(crate) async fn drained(&self) {
         // The sender lives in `self`, so this ends by the condition only.
@@ -198,7 +205,7 @@ impl Table {
         if !open.draining {
             return;
         }
-        let holds = |live: &&Arc<Live>| !is_queued(live) || is_awaited(live);
+        let holds = |live: &&Arc<Live>| (!is_queued(live) && !goes_on(live)) || is_awaited(live);
         self.holding.send_replace(open.jobs.values().filter(holds).count());
     }
 
@@ -209,6 +216,11 @@ impl Table {
 
 fn is_queued(live: &Live) -> bool {
     matches!(*live.states().borrow(), State::Queued)
+}
+
+/// It is made whether this process ends or not, and nobody in it waits for it.
+fn goes_on(live: &Live) -> bool {
+    live.is_elsewhere() && !live.is_waited_for() && !matches!(*live.states().borrow(), State::Storing)
 }
 
 /// It waits for a worker, and a client for it.

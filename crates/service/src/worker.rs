@@ -1,14 +1,17 @@
 //! Takes jobs from the ledger, one at a time per slot of the engine.
 
+mod elsewhere;
+mod failure;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, EngineError, Generated, ModelError};
+use tintype_core::engine::{Engine, EngineError, Generated};
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
-use tintype_ledger::job::{Failure, JobRecord, Lease, Outcome, Reason, Run, Said};
+use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
 use tintype_ledger::money::Spend;
 use tintype_ledger::{Claimed, Finished};
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,6 +24,8 @@ use crate::live::{Live, State, Stop};
 use crate::notice::Notice;
 use crate::service::Inner;
 use crate::written::Written;
+
+use failure::failure;
 
 /// How long a job stays with a worker that is not heard of.
 const LEASE: Duration = Duration::from_secs(60);
@@ -49,6 +54,25 @@ struct Claim {
     request: Arc<GenerateRequest>,
     /// Engine time after which it is stopped.
     limit: Duration,
+    /// How to ask those for the result who work on it already.
+    receipt: Option<String>,
+}
+
+/// How a run of a job went.
+enum Ending {
+    Made(Generated),
+    /// After so much engine time.
+    Failed(EngineError, Duration),
+    /// Others work on it, and are to be asked for the result another time.
+    Elsewhere,
+    /// Another worker has the job.
+    Lost,
+}
+
+/// What an engine answers a request with.
+enum Answer {
+    Made(Generated),
+    Receipt(String),
 }
 
 impl Worker {
@@ -58,8 +82,8 @@ impl Worker {
         Self { inner, engine, name }
     }
 
-    /// Works on a job that this process has just accepted.
-    pub(crate) async fn take_own(self, owner: OwnerId, id: JobId) {
+    /// Works on this job, if nobody does: one that this process has just accepted, or has been asked for. Its entry if so.
+    pub(crate) async fn take_own(self, owner: OwnerId, id: JobId) -> Option<Arc<Live>> {
         let _doing = self.inner.busy.enter();
         while !*self.inner.letting_go.borrow() {
             let asking = self.inner.table.asking();
@@ -67,32 +91,35 @@ impl Worker {
                 Ok(Claimed::Yours(job)) => {
                     let live = self.inner.table.enter(&job, &asking);
                     drop(asking);
-                    return self.take(job, live).await;
+                    self.take(job, live.clone()).await;
+                    return Some(live);
                 }
-                Ok(Claimed::Taken(_) | Claimed::Gone) => return,
+                Ok(Claimed::Taken(_) | Claimed::Gone) => return None,
                 Err(error) => {
                     tracing::error!(job = %id, error = %causes(&error), "an own job could not be claimed");
                     sleep(PAUSES.0).await;
                 }
             }
         }
+        None
     }
 
-    /// Works on the next job, whoever accepted it. False if there is none.
-    pub(crate) async fn take_next(&self) -> bool {
+    /// Works on the next job, whoever accepted it, and says which; `None` if there is none.
+    pub(crate) async fn take_next(&self) -> Option<JobId> {
         let _doing = self.inner.busy.enter();
         let asking = self.inner.table.asking();
         match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
             Ok(Some(job)) => {
                 let live = self.inner.table.enter(&job, &asking);
                 drop(asking);
+                let id = job.id;
                 self.take(job, live).await;
-                true
+                Some(id)
             }
-            Ok(None) => false,
+            Ok(None) => None,
             Err(error) => {
                 tracing::error!(error = %causes(&error), "no job could be claimed");
-                false
+                None
             }
         }
     }
@@ -152,50 +179,71 @@ impl Worker {
             return self.end(&live, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING).await;
         };
         let left_behind = job.attended.as_ref().is_some_and(|process| *process != self.inner.process);
-        if self.inner.settings.sole && left_behind && live.stop_unless_wanted() {
+        let begun_elsewhere = job.receipt.is_some();
+        if self.inner.settings.sole && left_behind && !begun_elsewhere && live.stop_unless_wanted() {
             // Its client waited for a process that is no more, and nobody has joined it since.
             return self.end(&live, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
         }
-        self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
+        if !begun_elsewhere {
+            self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
+        }
         let most = self.inner.settings.max_job;
         let limit = cap_ms.map_or(most, |cap| Duration::from_millis(cap).min(most));
         let span = live.span.clone();
-        let claim = Claim { live, run: job.run(), request: Arc::new(request), limit };
+        let run = job.run();
+        let claim = Claim { live, run, request: Arc::new(request), limit, receipt: job.receipt };
         self.work(claim).instrument(span).await;
     }
 
     async fn work(&self, claim: Claim) {
-        let began = Instant::now();
         let live = claim.live.clone();
-        live.begin(claim.run.clone(), began + claim.limit);
+        live.begin(claim.run.clone(), Instant::now() + claim.limit);
+        let traced = tracing::trace_span!("generate", job = %live.id);
+        let ending = match claim.receipt.clone() {
+            None => self.run_engine(&claim).instrument(traced).await,
+            Some(receipt) => self.ask_others(&claim, receipt).instrument(traced).await,
+        };
+        live.free_place();
+        match ending {
+            Ending::Made(generated) => {
+                let took = seconds(generated.engine_seconds);
+                self.inner.estimates.learn(&claim.request, took);
+                self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
+                return self.store(claim, generated).await;
+            }
+            Ending::Failed(error, took) => self.end_without(&claim, &error, took).await,
+            Ending::Elsewhere => self.hand_back(&claim).await,
+            Ending::Lost => self.lose(&live),
+        }
+        live.rest(&claim.run);
+    }
+
+    /// Has the engine make the pictures.
+    async fn run_engine(&self, claim: &Claim) -> Ending {
+        let began = Instant::now();
         // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
-        let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), live.clone());
-        let task = async move { engine.generate(request, observer).await };
-        let traced = tracing::trace_span!("generate", job = %claim.live.id);
-        let mut task = tokio::spawn(task.instrument(traced).in_current_span());
-        let generated = tokio::select! {
-            generated = &mut task => match generated {
-                Ok(generated) => generated.and_then(|generated| complete(generated, claim.request.n)),
-                Err(panicked) => Err(EngineError::Failed(Box::new(panicked))),
-            },
+        let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), claim.live.clone());
+        let task = async move {
+            match engine.deferred() {
+                Some(others) => others.submit(request, observer).await.map(Answer::Receipt),
+                None => engine.generate(request, observer).await.map(Answer::Made),
+            }
+        };
+        let mut task = tokio::spawn(task.in_current_span());
+        let answer = tokio::select! {
+            answer = &mut task => {
+                answer.unwrap_or_else(|panicked| Err(EngineError::Failed(Box::new(panicked))))
+            }
             () = self.inner.let_go() => {
-                live.stop(Stop::Shutdown);
+                claim.live.stop(Stop::Shutdown);
                 task.abort();
                 Err(self.cut_off())
             }
         };
-        let took = began.elapsed();
-        live.free_place();
-        match generated {
-            Ok(generated) => {
-                self.inner.estimates.learn(&claim.request, took);
-                self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
-                self.store(claim, generated).await;
-            }
-            Err(error) => {
-                live.rest();
-                self.end_without(&claim, &error, took).await;
-            }
+        match answer {
+            Ok(Answer::Made(generated)) => complete(generated, claim.request.n, began.elapsed()),
+            Ok(Answer::Receipt(receipt)) => self.give_away(claim, receipt, began).await,
+            Err(error) => Ending::Failed(error, began.elapsed()),
         }
     }
 
@@ -241,7 +289,7 @@ impl Worker {
 
     /// The next process shall make it, as if it had not been begun.
     async fn hand_back(&self, claim: &Claim) {
-        if let Err(error) = self.inner.ledger.hand_back(&claim.run).await {
+        if let Err(error) = self.inner.ledger.hand_back(&claim.run, OffsetDateTime::now_utc()).await {
             tracing::error!(job = %claim.live.id, error = %causes(&error), "a job was not handed back");
         }
         if self.inner.settings.on_call {
@@ -265,11 +313,15 @@ impl Worker {
         let doing = self.inner.busy.enter();
         let this = self.clone();
         let task = async move {
-            let took = Duration::try_from_secs_f64(generated.engine_seconds).unwrap_or(Duration::ZERO);
+            let took = seconds(generated.engine_seconds);
             let warnings =
                 generated.warnings.iter().map(|warning| Notice::from(warning).to_value()).collect();
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
-            let kept = keep::keep(store, model, (&claim.run, claim.request.clone()), generated);
+            // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
+            // taken for dead, cannot remove it; and what others have made may have been found by somebody else too.
+            let first = claim.run.number == 1 && claim.receipt.is_none();
+            let name = first.then(|| claim.run.job.uuid());
+            let kept = keep::keep(store, model, (name, claim.request.clone()), generated);
             let failed = |error: &(dyn std::error::Error + 'static)| {
                 tracing::error!(job = %claim.live.id, error = %causes(error), "the pictures could not be kept");
                 Outcome::Failed(Reason::Store.into())
@@ -283,7 +335,7 @@ impl Worker {
                 Err(too_late) => (failed(&too_late), Duration::ZERO),
             };
             this.end(&claim.live, &claim.run, outcome, this.inner.estimates.spend(took)).await;
-            claim.live.rest();
+            claim.live.rest(&claim.run);
             drop((permit, doing));
         };
         tokio::spawn(task.in_current_span());
@@ -327,36 +379,16 @@ pub(crate) fn lease_life(sole: bool) -> Duration {
     if sole { SOLE_LEASE } else { LEASE }
 }
 
-/// What a client is told of an engine's error.
-fn failure(error: &EngineError) -> Failure {
-    match error {
-        EngineError::Busy { retry_after, .. } => {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            Failure {
-                reason: Reason::Busy,
-                said: Some(Said { retry_after: Some(seconds), ..Said::default() }),
-            }
-        }
-        EngineError::Model(ModelError { status, message }) => {
-            // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
-            let message = if *status < 500 { message.clone() } else { String::new() };
-            let said = Said { status: Some(*status), message, retry_after: None };
-            Failure { reason: Reason::Model, said: Some(said) }
-        }
-        EngineError::Withheld(reason) => {
-            let message = format!("it keeps the picture back ({reason})");
-            Failure { reason: Reason::Model, said: Some(Said { message, ..Said::default() }) }
-        }
-        EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
-        EngineError::Failed(_) | EngineError::Wasted(_) | EngineError::Abandoned => Reason::Engine.into(),
-    }
-}
-
 /// An engine that returns another number of pictures than was asked for is broken.
-fn complete(generated: Generated, asked: u32) -> Result<Generated, EngineError> {
+fn complete(generated: Generated, asked: u32, took: Duration) -> Ending {
     let made = generated.pictures.len();
     if made == asked as usize {
-        return Ok(generated);
+        return Ending::Made(generated);
     }
-    Err(EngineError::Failed(format!("{asked} pictures were asked for and {made} made").into()))
+    let error = format!("{asked} pictures were asked for and {made} made");
+    Ending::Failed(EngineError::Failed(error.into()), took)
+}
+
+fn seconds(engine_seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(engine_seconds).unwrap_or(Duration::ZERO)
 }

@@ -18,10 +18,11 @@ def main() -> None:
     commands.add_parser("tokenizer", help="learn the vocabulary")
     latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
     latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
-    denoiser_command = commands.add_parser("train", help="train or resume denoiser and text encoder")
-    denoiser_command.add_argument("--minutes", type=float, required=True)
-    denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
-    denoiser_command.add_argument("--batch", type=int, help="if not the preset's own")
+    for name, what in (("train-words", "the text encoder alone"), ("train", "denoiser and text encoder")):
+        denoiser_command = commands.add_parser(name, help=f"train or resume {what}")
+        denoiser_command.add_argument("--minutes", type=float, required=True)
+        denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
+        denoiser_command.add_argument("--batch", type=int, help="if not the preset's own")
     export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
     export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
     commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
@@ -58,12 +59,11 @@ def main() -> None:
             from . import export, latents
 
             latents.cache(preset, export.averaged_vae(preset), arguments.side or preset.picture)
-        case "train":
+        case "train-words" | "train":
             from . import denoiser
 
-            denoiser.train(
-                preset, arguments.minutes, arguments.side or preset.picture, arguments.batch or preset.batch
-            )
+            train = denoiser.train_words if arguments.command == "train-words" else denoiser.train
+            train(preset, arguments.minutes, arguments.side or preset.picture, arguments.batch or preset.batch)
         case "export":
             from . import export
 

@@ -19,6 +19,8 @@ from .preset import Preset
 LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
 CHECKPOINT_SECONDS = 300
+# Latents a side of the picture that the words are to hold, and of one of its parts; the share in the loss.
+SKETCH_SIDE, SKETCH_PART, SKETCH_WEIGHT = 8, 2, 0.2
 # The clean sample's error counts min(signal-to-noise, 5) + 1 times at each noise level: clamped where next to no
 # noise is left, as Hang et al. (2023) do, but not vanishing where nearly all is noise, as theirs does: two fifths of
 # the schedule are below a ratio of 0.1, and there the words decide what the picture shows.
@@ -62,14 +64,45 @@ class Model(nn.Module):
             attention_head_dim=preset.heads,
             cross_attention_dim=preset.text_width, use_linear_projection=True, norm_num_groups=preset.norm_groups,
         )  # fmt: skip
+        self.sketch = Sketch(preset, end=vocabulary - 1)
 
-    def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """noisy: B×16×H×W, t: B, tokens: B×32. Returns the velocity, B×16×H×W."""
-        return self.unet(noisy, t, encoder_hidden_states=self.text(tokens).last_hidden_state).sample
+    def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """noisy: B×16×H×W, t: B, tokens: B×32. Returns the velocity, B×16×H×W, and the words, B×32×width."""
+        words = self.text(tokens).last_hidden_state
+        return self.unet(noisy, t, encoder_hidden_states=words).sample, words
+
+
+class Sketch(nn.Module):
+    """The picture as linear maps see it in the words. Training only: it is no part of the shipped model.
+
+    Through the denoiser the text encoder hears little, and that late, of what words mean. Here it is told directly:
+    from the end of the text on, where a causal encoder has read all of it, every position holds the clean latents;
+    and each of the last sixteen holds its own sixteenth of them again, so that attention can fetch it from there.
+    """
+
+    def __init__(self, preset: Preset, end: int):
+        super().__init__()
+        self.end = end
+        self.whole = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_SIDE**2)
+        self.part = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_PART**2)
+
+    def forward(self, words: Tensor, tokens: Tensor, clean: Tensor) -> Tensor:
+        """words: B×32×width, tokens: B×32, clean: B×16×H×W. Returns the sum of the two mean squared errors."""
+        ended = (tokens == self.end).float()
+        picture = F.adaptive_avg_pool2d(clean, SKETCH_SIDE)
+        parts = F.pixel_unshuffle(picture, SKETCH_PART).flatten(2).mT  # B×16×(channels · part²)
+        count = parts.shape[1]
+        whole_error = (self.whole(words) - picture.flatten(1)[:, None]).square().mean(2)
+        part_error = (self.part(words[:, -count:]) - parts).square().mean(2)
+        return _mean(whole_error, ended) + _mean(part_error, ended[:, -count:])
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum()
 
 
 def _is_matrix(name: str) -> bool:
-    return not any(part in name for part in ("embed", "conv_in", "conv_out", "time_emb"))
+    return not any(part in name for part in ("embed", "conv_in", "conv_out", "time_emb", "sketch"))
 
 
 def _tokens(pieces, texts: list[str]) -> Tensor:
@@ -85,12 +118,12 @@ class Objective:
         ratio = self.signal / (1 - self.signal)
         self.weights = (ratio.clamp(max=MAX_SNR) + 1) / (ratio + 1)
 
-    def __call__(self, model: Model, clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """clean, noise: B×16×H×W; t: B; tokens: B×32. Returns the mean over the batch."""
+    def __call__(self, model: Model, clean: Tensor, noise: Tensor, t: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """clean, noise: B×16×H×W; t: B; tokens: B×32. Returns the mean over the batch, and the words."""
         a, s = (x.sqrt()[t].view(-1, 1, 1, 1) for x in (self.signal, 1 - self.signal))
-        velocity = model(a * clean + s * noise, t, tokens)
+        velocity, words = model(a * clean + s * noise, t, tokens)
         error = F.mse_loss(velocity, a * noise - s * clean, reduction="none").mean((1, 2, 3))
-        return (self.weights[t] * error).mean()
+        return (self.weights[t] * error).mean(), words
 
 
 @torch.no_grad()
@@ -100,7 +133,7 @@ def _held_out(model: Model, objective: Objective, latents: Latents, items: list[
     noise = torch.randn(len(rows), *latents.latents.shape[1:], generator=torch.Generator().manual_seed(0))
     tokens = _tokens(pieces, [" and ".join(i.en for i in latents.of(items, r)) for r in rows])
     t = torch.linspace(20, 980, len(rows)).long()
-    return objective(model, latents.latents[rows].float(), noise, t, tokens).item()
+    return objective(model, latents.latents[rows].float(), noise, t, tokens)[0].item()
 
 
 def _levels(rng: np.random.Generator, count: int) -> Tensor:
@@ -120,53 +153,88 @@ def _initial(preset: Preset, vocabulary: int) -> Model:
     return model
 
 
-def train(preset: Preset, minutes: float, side: int, batch: int, seed: int = 2) -> None:
-    """Trains for so many minutes from the checkpoint, else the shipped weights, else from nothing.
+class Training:
+    """The denoiser's checkpoint, continued: from the shipped weights or from nothing where there is none."""
+
+    def __init__(self, preset: Preset, side: int, seed: int = 2):
+        configure(seed)
+        self.items, _ = fetch.load()
+        self.latents, self.pieces = Latents(preset, side), tokenizer.load()
+        self.name = f"{preset.name}-denoiser"
+        self.model, self.step = _initial(preset, len(self.pieces)), 0
+        state = restore(self.name)
+        if state:
+            self.model.load_state_dict(state["model"])
+            self.step = state["step"]
+        self.model.unet.to(memory_format=torch.channels_last)  # a fifth faster
+        self.optimisers = Optimisers(self.model.named_parameters(), LEARNING_RATE, _is_matrix)
+        self.average = Average(self.model, 0.999)
+        if state:
+            self.optimisers.load_state_dict(state["optimisers"])
+            self.average.module.load_state_dict(state["average"])
+        self.rng = np.random.default_rng([seed, self.step])
+        torch.manual_seed(seed + self.step)
+
+    def draw(self, batch: int) -> tuple[Tensor, list[str]]:
+        """So many clean latents, and a caption for each."""
+        clean, rows = self.latents.draw(self.rng, batch)
+        things = (self.latents.of(self.items, r) for r in rows)
+        return clean, [caption(self.rng, t, int(self.latents.backgrounds[r])) for t, r in zip(things, rows, strict=True)]
+
+    def update(self, loss: Tensor, factor: float) -> None:
+        loss.backward()
+        self.optimisers.step(factor)
+        self.average.update(self.model)
+        self.step += 1
+
+    def save(self) -> None:
+        save(self.name, {"model": self.model.state_dict(), "average": self.average.module.state_dict(),
+                         "optimisers": self.optimisers.state_dict(), "step": self.step})  # fmt: skip
+
+
+def train_words(preset: Preset, minutes: float, side: int, batch: int) -> None:
+    """Trains the text encoder alone, to know from the words what the picture looks like: it costs a sixth."""
+    training = Training(preset, side)
+    model, budget, window = training.model, Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
+    text = torch.compile(model.text)
+    while not budget.spent:
+        clean, texts = training.draw(batch)
+        tokens = _tokens(training.pieces, texts)
+        loss = model.sketch(text(tokens).last_hidden_state, tokens, clean)
+        training.update(loss, budget.factor())
+        window.add(loss.item())
+        if training.step % 25 == 0:
+            mean, seconds = window.read()
+            record(training.name, step=training.step, sketch=mean, samples_per_second=batch / seconds,
+                   minutes=budget.elapsed / 60)  # fmt: skip
+    training.save()
+
+
+def train(preset: Preset, minutes: float, side: int, batch: int) -> None:
+    """Trains for so many minutes.
 
     Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
     words mean and what things look like, and from the full ones what is missing then.
     """
-    configure(seed)
-    items, _ = fetch.load()
-    latents, pieces = Latents(preset, side), tokenizer.load()
-    name = f"{preset.name}-denoiser"
-    model, step = _initial(preset, len(pieces)), 0
-    state = restore(name)
-    if state:
-        model.load_state_dict(state["model"])
-        step = state["step"]
-    model.unet.to(memory_format=torch.channels_last)  # a fifth faster
-    optimisers = Optimisers(model.named_parameters(), LEARNING_RATE, _is_matrix)
-    average = Average(model, 0.999)
-    if state:
-        optimisers.load_state_dict(state["optimisers"])
-        average.module.load_state_dict(state["average"])
-    objective = Objective()
-    rng = np.random.default_rng([seed, step])
-    torch.manual_seed(seed + step)
-    budget = Budget(minutes, warmup_steps=30, decay_share=0.4)
-
-    window, saved = Window(), budget.elapsed
+    training = Training(preset, side)
+    model, objective = training.model, Objective()
+    model.compile()  # a sixth faster, after a minute or four
+    budget, window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
+    saved = budget.elapsed
     while not budget.spent:
-        clean, rows = latents.draw(rng, batch)
-        texts = [
-            "" if rng.random() < DROPPED_CAPTIONS else caption(rng, latents.of(items, r), int(latents.backgrounds[r]))
-            for r in rows
-        ]
-        loss = objective(model, clean, torch.randn_like(clean), _levels(rng, batch), _tokens(pieces, texts))
-        loss.backward()
-        optimisers.step(budget.factor())
-        average.update(model)
-        step += 1
+        clean, texts = training.draw(batch)
+        dropped = training.rng.random(batch) < DROPPED_CAPTIONS
+        tokens = _tokens(training.pieces, ["" if gone else text for text, gone in zip(texts, dropped, strict=True)])
+        loss, words = objective(model, clean, torch.randn_like(clean), _levels(training.rng, batch), tokens)
+        training.update(loss + SKETCH_WEIGHT * model.sketch(words, tokens, clean), budget.factor())
         window.add(loss.item())
-        if step % 50 == 0:
+        if training.step % 50 == 0:
             mean, seconds = window.read()
             rate = batch / seconds
-            record(name, step=step, loss=mean, samples_per_second=rate, minutes=budget.elapsed / 60)
+            record(training.name, step=training.step, loss=mean, samples_per_second=rate, minutes=budget.elapsed / 60)
         if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
-            held_out = _held_out(average.module, objective, latents, items, pieces)
-            record(name, step=step, held_out=held_out, minutes=budget.elapsed / 60)
-            save(name, {"model": model.state_dict(), "average": average.module.state_dict(),
-                              "optimisers": optimisers.state_dict(), "step": step})  # fmt: skip
+            held_out = _held_out(training.average.module, objective, training.latents, training.items, training.pieces)
+            record(training.name, step=training.step, held_out=held_out, minutes=budget.elapsed / 60)
+            training.save()
             window.reset()
             saved = budget.elapsed

@@ -22,11 +22,12 @@ def orthogonalise(batch: Tensor) -> Tensor:
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     gram = x @ x.mT
     identity = torch.eye(gram.size(-1))
-    product = identity
+    product = None
     for a, b, c in STEPS:
+        if product is not None:
+            gram = factor @ gram @ factor
         factor = a * identity + b * gram + c * gram @ gram
-        product = factor @ product
-        gram = factor @ gram @ factor
+        product = factor if product is None else factor @ product
     x = product @ x
     return x.mT if transposed else x
 

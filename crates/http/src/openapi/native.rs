@@ -49,6 +49,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 }),
             ])
             .answers(200, "The job", Some(("application/json", schema("Image"))))
+            .headers(200, &[("Retry-After", "Seconds, as long as it has not ended")])
             .fails(&["invalid-request", "not-found"])
             .fails(&READING),
         Operation::new("delete /v1/images/{id}", "deleteImage", TAG, "Delete a job and its pictures")
@@ -71,7 +72,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .fails(&READING),
         events(),
         Operation::new("post /v1/images/{id}/cancel", "cancelImage", TAG, "Stop a job")
-            .says("One that waits has ended with this; one that runs stops at its next step. One that has ended stays as it is.")
+            .says("One that waits has ended with this; one that runs stops at its next step. One that has ended stays as it is. What a \
+                   remote endpoint works on cannot be called back: it is finished and charged, or, if nobody waits for it there, \
+                   canceled and charged for the time since it was given away.")
             .takes(vec![id()])
             .answers(200, "The job as it is then", Some(("application/json", schema("Image"))))
             .fails(&["cross-site", "not-found"])

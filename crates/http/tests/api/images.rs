@@ -54,7 +54,8 @@ async fn a_job_has_this_order() {
     assert_ne!(first, second);
 
     // The same again, in its own words.
-    assert_eq!(names(&bench.get(&format!("/v1/images/{id}")).await.json()), names(&body));
+    let again = bench.get(&format!("/v1/images/{id}")).await;
+    assert_eq!((names(&again.json()), again.header("retry-after")), (names(&body), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +64,9 @@ async fn a_job_is_told_as_far_as_it_has_come() {
     let running = start(&bench, json!({"prompt": "x", "negative_prompt": "y", "deadline": 3_600})).await;
     let waiting = start(&bench, json!({"prompt": "y"})).await;
     sleep(SECOND * 5 / 2).await;
-    let body = bench.get(&running).await.json();
+    let answer = bench.get(&running).await;
+    assert_eq!(answer.header("retry-after"), Some("2"));
+    let body = answer.json();
     assert_eq!((&body["status"], &body["negative_prompt"]), (&json!("running"), &json!("y")));
     assert_eq!(body["progress"], json!({"step": 2, "steps": 4}));
     let [created, deadline] = ["created_at", "deadline"]

@@ -132,8 +132,13 @@ impl Ledger for BucketLedger {
         Ok(visible(self.change_job(owner, id, JobRecord::keep).await?))
     }
 
-    async fn hand_back(&self, run: &Run) -> Result<bool> {
-        let changed = self.change_job(&run.owner, run.job, |job| job.hand_back(run)).await?;
+    async fn note(&self, run: &Run, receipt: &str) -> Result<bool> {
+        let changed = self.change_job(&run.owner, run.job, |job| job.note(run, receipt)).await?;
+        Ok(changed.is_some_and(|(job, _)| job.is_run_by(run)))
+    }
+
+    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
+        let changed = self.change_job(&run.owner, run.job, |job| job.hand_back(run, now)).await?;
         Ok(changed.is_some_and(|(_, ours)| ours))
     }
 

@@ -195,12 +195,22 @@ impl Ledger for SqliteLedger {
         Ok(self.writer.call(keep).await?.filter(|job| !job.deleted))
     }
 
-    async fn hand_back(&self, run: &Run) -> Result<bool> {
+    async fn note(&self, run: &Run, receipt: &str) -> Result<bool> {
+        let (run, receipt) = (run.clone(), receipt.to_owned());
+        let note = move |connection: &Connection| {
+            let note = |job: &mut JobRecord| job.note(&run, &receipt);
+            let job = jobs::change(connection, &run.owner, run.job, note)?;
+            Ok(job.is_some_and(|job| job.is_run_by(&run)))
+        };
+        self.writer.call(note).await
+    }
+
+    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
         let run = run.clone();
         let hand_back = move |connection: &Connection| {
             let mut ours = false;
             jobs::change(connection, &run.owner, run.job, |job| {
-                ours = job.hand_back(&run);
+                ours = job.hand_back(&run, now);
                 ours
             })?;
             Ok(ours)

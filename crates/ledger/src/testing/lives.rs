@@ -100,8 +100,9 @@ async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
     // More often than a job may be begun.
     for second in 0..i64::from(MAX_RUNS) + 2 {
         let run = claimed(ledger, &job, second).await.run();
-        assert!(ledger.hand_back(&run).await.expect("hand back"));
-        assert!(!ledger.hand_back(&run).await.expect("hand back"), "it is not that worker's any more");
+        assert!(ledger.hand_back(&run, at(second)).await.expect("hand back"));
+        let again = ledger.hand_back(&run, at(second)).await.expect("hand back");
+        assert!(!again, "it is not that worker's any more");
     }
     let running = claimed(ledger, &job, 10).await;
     assert_eq!((running.status, running.runs), (Status::Running, 1));

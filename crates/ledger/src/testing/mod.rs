@@ -2,6 +2,7 @@
 //! does, at the first promise that is not kept.
 
 mod accepting;
+mod elsewhere;
 mod keys;
 mod limits;
 mod lives;
@@ -29,6 +30,7 @@ pub async fn ledger_contract(ledger: &dyn Ledger) {
     accepting::contract(ledger).await;
     limits::contract(ledger).await;
     lives::contract(ledger).await;
+    elsewhere::contract(ledger).await;
     queue::contract(ledger).await;
 }
 

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer};
+use tintype_core::engine::{Deferred, Engine, EngineError, Generated, Look, Model, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::client::Lazy;
@@ -25,6 +25,8 @@ use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
 
 /// The first pause between two looks for a result; each is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// A store that is away for longer than this does not come back.
+const STORE_PATIENCE: Duration = Duration::from_secs(86_400);
 /// How many bytes of an error that the model left are read.
 const MAX_FAILURE_BYTES: u64 = 1 << 20;
 
@@ -76,6 +78,16 @@ pub struct Submitted {
     pub failure: Option<S3Location>,
     /// Number of pictures that were asked for.
     pub n: u32,
+    /// When it was handed over.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+impl Submitted {
+    /// How long ago that was.
+    fn age(&self, now: OffsetDateTime) -> Duration {
+        Duration::try_from(now - self.at).unwrap_or(Duration::ZERO)
+    }
 }
 
 /// Pictures by `InvokeEndpointAsync`.
@@ -106,10 +118,11 @@ impl AsyncEngine {
     ///
     /// # Errors
     /// [`InvokeError`] if it was not accepted, or if that is not known.
-    pub async fn submit(&self, request: &GenerateRequest) -> Result<Submitted, InvokeError> {
+    pub async fn invoke(&self, request: &GenerateRequest) -> Result<Submitted, InvokeError> {
         let client = self.client.get(&self.settings).await;
         let endpoint = &self.settings.endpoint;
         let inference_id = Uuid::now_v7().to_string();
+        let at = OffsetDateTime::now_utc();
         let watch = Watch::new(self.settings.max_response_bytes);
         let sent = client
             .invoke_endpoint_async()
@@ -130,54 +143,55 @@ impl AsyncEngine {
         let output = located(answer.output_location).ok_or(InvokeError::NoLocation)?;
         let inference_id = answer.inference_id.unwrap_or(inference_id);
         tracing::info!(inference_id, %output, "the endpoint has accepted the work");
-        Ok(Submitted { inference_id, output, failure: located(answer.failure_location), n: request.n })
+        Ok(Submitted { inference_id, output, failure: located(answer.failure_location), n: request.n, at })
     }
 
-    /// Looks once whether the work is done; `None` while it is not.
-    ///
-    /// # Errors
-    /// [`InvokeError::AsyncFailed`] if the model failed, [`InvokeError::Reply`] if its result holds no pictures,
-    /// [`InvokeError::Fetch`] if it cannot be read, now or ever.
-    pub async fn look(&self, work: &Submitted) -> Result<Option<Vec<Picture>>, InvokeError> {
+    /// What there is of the work at this time. It has failed once its time to live and the invocation's time-out have
+    /// passed without a result; a store that is not available for a while ends nothing.
+    pub async fn find(&self, work: &Submitted, now: OffsetDateTime) -> Look {
+        let most = self.how.request_ttl + self.how.invocation_timeout;
+        let (pictures, until) = match self.result(work).await {
+            Ok(Some((pictures, written))) => (pictures, written),
+            Ok(None) if work.age(now) <= most => return Look::Pending,
+            Ok(None) => (Err(InvokeError::TimedOut(most)), now),
+            Err(FetchError::Unavailable(error)) if work.age(now) <= STORE_PATIENCE => {
+                // What was paid for is not given up because the store has a bad hour.
+                let (id, error) = (&work.inference_id, causes(&*error));
+                tracing::warn!(inference_id = id, %error, "the result could not be looked for");
+                return Look::Pending;
+            }
+            Err(error) => (Err(error.into()), now),
+        };
+        let engine_seconds = self.took(work, until, now).as_secs_f64();
+        match pictures {
+            Ok(pictures) => Look::Made(Generated { pictures, engine_seconds, warnings: Vec::new() }),
+            Err(error) => Look::Failed { error: error.into(), engine_seconds },
+        }
+    }
+
+    /// The result, or what the model left instead of one, and when it was written.
+    async fn result(&self, work: &Submitted) -> Result<Option<Written>, FetchError> {
         let limit = self.settings.max_response_bytes as u64;
-        if let Some(body) = self.results.fetch(&work.output, limit).await? {
-            return Ok(Some(read_reply(&body, work.n)?));
+        if let Some(output) = self.results.fetch(&work.output, limit).await? {
+            let pictures = read_reply(&output.bytes, work.n).map_err(InvokeError::from);
+            return Ok(Some((pictures, output.meta.modified)));
         }
         let Some(failure) = &work.failure else { return Ok(None) };
-        match self.results.fetch(failure, MAX_FAILURE_BYTES).await? {
-            Some(body) => Err(failed(&body)),
-            None => Ok(None),
-        }
+        let failure = self.results.fetch(failure, MAX_FAILURE_BYTES).await?;
+        Ok(failure.map(|failure| (Err(failed(&failure.bytes)), failure.meta.modified)))
     }
 
-    /// Looks until the work is done, or until it cannot be any more: when its time to live and the invocation's time-out
-    /// have passed. A store that is not available meanwhile ends nothing.
-    ///
-    /// # Errors
-    /// As [`look`](Self::look), and [`InvokeError::TimedOut`].
-    pub async fn wait(&self, work: &Submitted) -> Result<Vec<Picture>, InvokeError> {
-        let most = self.how.request_ttl + self.how.invocation_timeout;
-        let began = Instant::now();
-        let mut pause = FIRST_PAUSE.min(self.how.longest_pause);
-        loop {
-            match self.look(work).await {
-                Ok(Some(pictures)) => return Ok(pictures),
-                Ok(None) => {}
-                Err(InvokeError::Fetch(error @ FetchError::Unavailable(_))) => {
-                    // What was paid for is not given up because the store has a bad minute.
-                    let (id, error) = (&work.inference_id, causes(&error));
-                    tracing::warn!(inference_id = id, %error, "the result could not be looked for");
-                }
-                Err(error) => return Err(error),
-            }
-            if began.elapsed() > most {
-                return Err(InvokeError::TimedOut(most));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(self.how.longest_pause);
-        }
+    /// What it took until the result was written, whoever has looked when. The store tells whole seconds; if its clock is
+    /// behind ours, what it tells is no use. The model itself cannot have taken longer than it may.
+    fn took(&self, work: &Submitted, written: OffsetDateTime, now: OffsetDateTime) -> Duration {
+        let written = written + Duration::from_secs(1);
+        let until = if written > work.at { written.min(now) } else { now };
+        work.age(until).min(self.how.invocation_timeout)
     }
 }
+
+/// Pictures or the lack of them, and when that was written.
+type Written = (Result<Vec<Picture>, InvokeError>, OffsetDateTime);
 
 /// SageMaker's own numbers are whole seconds, and [`AsyncSettings::check`] has bounded them.
 fn seconds(duration: Duration) -> i32 {
@@ -206,15 +220,46 @@ impl Engine for AsyncEngine {
         0
     }
 
+    fn deferred(&self) -> Option<&dyn Deferred> {
+        Some(self)
+    }
+
     async fn generate(
         &self,
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        paid(&*observer, async {
-            let work = self.submit(&request).await?;
-            self.wait(&work).await
-        })
-        .await
+        let receipt = self.submit(request, observer).await?;
+        let mut pause = FIRST_PAUSE.min(self.how.longest_pause);
+        loop {
+            match self.look(&receipt).await {
+                Look::Made(generated) => return Ok(generated),
+                Look::Failed { error, .. } => return Err(error),
+                Look::Pending => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 3 / 2).min(self.how.longest_pause);
+        }
+    }
+}
+
+#[async_trait]
+impl Deferred for AsyncEngine {
+    async fn submit(
+        &self,
+        request: Arc<GenerateRequest>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<String, EngineError> {
+        let (work, _) = paid(&*observer, self.invoke(&request)).await?;
+        serde_json::to_string(&work).map_err(|error| EngineError::OutcomeUnknown(Box::new(error)))
+    }
+
+    async fn look(&self, receipt: &str) -> Look {
+        match serde_json::from_str(receipt) {
+            Ok(work) => self.find(&work, OffsetDateTime::now_utc()).await,
+            // Another version's, or another engine's.
+            Err(error) => {
+                Look::Failed { error: EngineError::OutcomeUnknown(Box::new(error)), engine_seconds: 0.0 }
+            }
+        }
     }
 }

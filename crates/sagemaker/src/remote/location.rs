@@ -6,9 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tintype_core::store::{Key, ObjectStore, StoreError};
+use tintype_core::store::{Key, Object, ObjectStore, StoreError};
 
 /// An object in S3, written `s3://bucket/key`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,12 +75,12 @@ pub enum FetchError {
 /// Reads what asynchronous endpoints write.
 #[async_trait]
 pub trait FetchResult: Send + Sync {
-    /// The object's content, at most `limit` bytes of it; `None` while there is no such object. Where listing is not
+    /// The object, if its content has at most `limit` bytes; `None` while there is no such object. Where listing is not
     /// permitted S3 answers 403 for an object that is missing, so that is "not there yet" as well.
     ///
     /// # Errors
     /// [`FetchError`].
-    async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Bytes>, FetchError>;
+    async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Object>, FetchError>;
 }
 
 /// Opens the store in another bucket, by the bucket's name; `None` if it is no name.
@@ -127,7 +126,7 @@ impl InBucket {
 
 #[async_trait]
 impl FetchResult for InBucket {
-    async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Bytes>, FetchError> {
+    async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Object>, FetchError> {
         let (store, key) = self.find(location).ok_or_else(|| FetchError::Elsewhere(location.clone()))?;
         let size = match store.head(&key).await {
             Ok(meta) => meta.size,
@@ -138,7 +137,7 @@ impl FetchResult for InBucket {
             return Err(FetchError::TooLong(size));
         }
         match store.get(&key, None).await {
-            Ok(object) => Ok(Some(object.bytes)),
+            Ok(object) => Ok(Some(object)),
             Err(StoreError::NotFound | StoreError::Denied(_)) => Ok(None),
             Err(error) => Err(FetchError::Unavailable(Box::new(error))),
         }

@@ -98,6 +98,7 @@ impl Engine for SageMakerEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        paid(&*observer, self.invoke(&request)).await
+        let (pictures, took) = paid(&*observer, self.invoke(&request)).await?;
+        Ok(Generated { pictures, engine_seconds: took.as_secs_f64(), warnings: Vec::new() })
     }
 }

@@ -2,6 +2,7 @@
 //! everybody waits for it.
 
 mod draining;
+mod elsewhere;
 mod keyed;
 mod making;
 mod on_call;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tintype_core::request::{Draft, GenerateRequest};
+use tintype_core::store::ObjectStore;
 use tintype_service::ledger::{BucketLedger, Ledger};
 use tintype_service::{Caller, Image, Order, Service, ServiceError, ServiceSettings, Ticket};
 use tintype_testing::{MemoryStore, NullEngine};
@@ -33,8 +35,13 @@ struct Bench {
 
 /// A ledger in memory: it needs no thread, so a clock that stands still stands still for it too.
 fn ledger() -> Arc<dyn Ledger> {
+    ledger_in(Arc::new(MemoryStore::default()))
+}
+
+/// The books in this store.
+fn ledger_in(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
     let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
-    Arc::new(BucketLedger::new(Arc::new(MemoryStore::default()), sleeper))
+    Arc::new(BucketLedger::new(store, sleeper))
 }
 
 /// A service whose engine has not come yet.

@@ -173,8 +173,9 @@ impl Embedded {
         &self.keys.secret
     }
 
-    /// Deletes the default bucket's pictures (keys that begin with `images/`) that are older than `keep`, then the oldest until
-    /// the rest has at most `max_bytes`; and uploads that were begun before `keep` and never completed.
+    /// Deletes the default bucket's pictures (keys that begin with `images/`, and with `async/` the answers to asynchronous
+    /// invocations) that are older than `keep`, then the oldest until the rest has at most `max_bytes`; and uploads that were
+    /// begun before `keep` and never completed.
     ///
     /// # Errors
     /// When the folder cannot be written.

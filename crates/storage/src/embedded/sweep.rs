@@ -8,8 +8,10 @@ use time::OffsetDateTime;
 use super::bucket::{Bucket, DiskError, Precondition};
 use super::index::Entry;
 
-/// What is swept; records of jobs and keys are not.
-const PICTURES: &str = "images/";
+/// What is swept: pictures, and what asynchronous invocations left, which is pictures too. Records of jobs and keys are not.
+const PICTURES: [&str; 2] = ["images/", "async/"];
+/// Asynchronous invocations that are not answered yet.
+const UNANSWERED: &str = "async/pending/";
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +24,10 @@ pub struct Swept {
     pub remaining: u64,
 }
 
-/// Deletes pictures older than `keep`, then the oldest until the rest has at most `max_bytes`.
+/// Deletes what is older than `keep`, then the oldest until the rest has at most `max_bytes`.
 pub(crate) fn sweep(bucket: &Arc<Bucket>, keep: Duration, max_bytes: u64) -> Result<Swept, DiskError> {
-    let mut pictures = bucket.all(PICTURES);
+    let all = PICTURES.into_iter().flat_map(|prefix| bucket.all(prefix));
+    let mut pictures: Vec<_> = all.filter(|(key, _)| !key.starts_with(UNANSWERED)).collect();
     pictures.sort_by_key(|(_, entry)| entry.modified);
     let mut swept =
         Swept { remaining: pictures.iter().map(|(_, entry)| entry.size).sum(), ..Swept::default() };
