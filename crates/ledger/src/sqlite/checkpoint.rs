@@ -11,10 +11,11 @@ use rusqlite::hooks::Wal;
 use super::desk::Desk;
 use crate::error::{Error, Result};
 
-/// Pages in the log from which it is copied into the database: 16 MiB of them. The longer it is, the more of them are of one place.
-const LONG: i32 = 4_000;
+/// Pages in the log from which it is copied into the database: 32 MiB of them. The longer it is, the more of them are the same
+/// page at several times, of which only the last is copied.
+const LONG: i32 = 8_000;
 /// Pages from which writing stops until all is copied: as long as it goes on, the log never begins anew.
-const TOO_LONG: i32 = 16_000;
+const TOO_LONG: i32 = 32_000;
 
 /// How long the log is after each commit of a connection that leaves it long. One word of it is kept.
 pub(super) fn lengths(writer: &mut Connection) -> Result<Receiver<i32>> {

@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::Either;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 use super::BUSY;
 use crate::error::{Error, Result};
@@ -36,7 +37,8 @@ pub(crate) struct Desk {
 /// What the callers and the thread share.
 struct Shared {
     connection: Mutex<Connection>,
-    behavior: TransactionBehavior,
+    /// What begins a transaction.
+    begin: &'static str,
     /// What is said to be quick is.
     quick: bool,
     line: Mutex<Line>,
@@ -51,16 +53,16 @@ struct Line {
 }
 
 impl Desk {
-    /// Starts the thread; each group of units runs in one transaction that begins like this. Unless that can be `quick`, the
+    /// Starts the thread; each group of units runs in one transaction that this statement begins. Unless that can be `quick`, the
     /// thread does it all.
     pub(crate) fn open(
         name: &str,
         connection: Connection,
-        (behavior, quick): (TransactionBehavior, bool),
+        (begin, quick): (&'static str, bool),
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             connection: Mutex::new(connection),
-            behavior,
+            begin,
             quick,
             line: Mutex::default(),
             bell: Condvar::new(),
@@ -68,7 +70,8 @@ impl Desk {
         let served = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || served.serve())
+            // A unit that panics takes its transaction with it, and its company, whose callers hear of that; not those who come later.
+            .spawn(move || while catch_unwind(AssertUnwindSafe(|| served.serve())).is_err() {})
             .map_err(Error::unavailable)?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -130,7 +133,7 @@ impl Drop for Desk {
         self.shared.line().closed = true;
         self.shared.bell.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It panicked only if a unit did, and then the callers have heard of it.
+            // It outlives what panics in it.
             let _ = thread.join();
         }
     }
@@ -150,7 +153,7 @@ impl Shared {
             drop(line);
             let mut connection = self.connection();
             let group = self.next();
-            let done = match self.begin(&mut connection, BUSY) {
+            let done = match Open::begin(&mut connection, self.begin, BUSY) {
                 Ok(transaction) => run(transaction, group),
                 Err(error) => excuse(group, error.into()),
             };
@@ -167,7 +170,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let group = self.next();
-        let done = match self.begin(&mut connection, Duration::ZERO) {
+        let done = match Open::begin(&mut connection, self.begin, Duration::ZERO) {
             Ok(transaction) => run(transaction, group),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                 // Another process writes: the thread has the time to wait for it.
@@ -192,18 +195,6 @@ impl Shared {
         let mut line = self.line();
         let count = line.units.len().min(GROUP);
         line.units.drain(..count).collect()
-    }
-
-    /// Begins a transaction, waiting so long for another process that writes.
-    fn begin<'c>(
-        &self,
-        connection: &'c mut Connection,
-        patience: Duration,
-    ) -> rusqlite::Result<Transaction<'c>> {
-        connection.busy_timeout(patience)?;
-        let transaction = connection.transaction_with_behavior(self.behavior)?;
-        transaction.busy_timeout(BUSY)?;
-        Ok(transaction)
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -239,8 +230,40 @@ impl Done {
     }
 }
 
+/// A transaction, by statements that are kept: to read them anew each time would be a good part of the work. Rolled back unless
+/// it is ended.
+struct Open<'c>(&'c mut Connection);
+
+impl<'c> Open<'c> {
+    /// Waits so long for another process that writes.
+    fn begin(connection: &'c mut Connection, begin: &str, patience: Duration) -> rusqlite::Result<Self> {
+        connection.busy_timeout(patience)?;
+        execute(connection, begin)?;
+        let open = Self(connection);
+        open.0.busy_timeout(BUSY)?;
+        Ok(open)
+    }
+
+    fn end(self, keep: bool) -> rusqlite::Result<()> {
+        execute(self.0, if keep { "COMMIT" } else { "ROLLBACK" })
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // SQLite rolls back itself where this fails.
+            let _ = execute(self.0, "ROLLBACK");
+        }
+    }
+}
+
+fn execute(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
 /// Runs units in their transaction.
-fn run(transaction: Transaction<'_>, group: Vec<Unit>) -> Done {
+fn run(transaction: Open<'_>, group: Vec<Unit>) -> Done {
     let mut replies = Vec::with_capacity(group.len());
     let failed = in_turn(transaction, group, &mut replies).err().map(Failed::from);
     Done { replies, failed }
@@ -252,20 +275,16 @@ fn excuse(group: Vec<Unit>, failed: Failed) -> Done {
     Done { replies: replies.collect(), failed: Some(failed) }
 }
 
-fn in_turn(
-    mut transaction: Transaction<'_>,
-    group: Vec<Unit>,
-    replies: &mut Vec<Reply>,
-) -> rusqlite::Result<()> {
+fn in_turn(mut transaction: Open<'_>, group: Vec<Unit>, replies: &mut Vec<Reply>) -> rusqlite::Result<()> {
     let alone = group.len() == 1;
     for unit in group {
         if alone {
             // It is undone with the transaction.
-            let (keep, reply) = unit(Ok(&transaction));
+            let (keep, reply) = unit(Ok(transaction.0));
             replies.push(reply);
-            return if keep { transaction.commit() } else { transaction.rollback() };
+            return transaction.end(keep);
         }
-        match transaction.savepoint() {
+        match transaction.0.savepoint() {
             Ok(savepoint) => {
                 let (keep, reply) = unit(Ok(&savepoint));
                 replies.push(reply);
@@ -276,7 +295,7 @@ fn in_turn(
             Err(error) => replies.push(unit(Err(error.into())).1),
         }
     }
-    transaction.commit()
+    transaction.end(true)
 }
 
 /// A transaction that could not begin or end, for all who were in it.

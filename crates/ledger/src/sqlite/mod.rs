@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::{Date, OffsetDateTime};
 
 use crate::accept::{Acceptance, NewJob};
@@ -72,10 +72,10 @@ impl SqliteLedger {
         let lengths = checkpoint::lengths(&mut writer)?;
         // What syncs the disk takes its time.
         let quick = sync == Synchronous::Normal;
-        let writer = Desk::open("ledger-writer", writer, (TransactionBehavior::Immediate, quick))?;
+        let writer = Desk::open("ledger-writer", writer, ("BEGIN IMMEDIATE", quick))?;
         let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
-        let reader = Desk::open("ledger-reader", reader, (TransactionBehavior::Deferred, true))?;
+        let reader = Desk::open("ledger-reader", reader, ("BEGIN", true))?;
         let checkpoints = Checkpoints::start(lengths, connect(path, sync)?, Arc::downgrade(&writer))?;
         Ok(Self { writer, reader, _checkpoints: checkpoints })
     }
