@@ -275,7 +275,7 @@ fn excuse(group: Vec<Unit>, failed: Failed) -> Done {
     Done { replies: replies.collect(), failed: Some(failed) }
 }
 
-fn in_turn(mut transaction: Open<'_>, group: Vec<Unit>, replies: &mut Vec<Reply>) -> rusqlite::Result<()> {
+fn in_turn(transaction: Open<'_>, group: Vec<Unit>, replies: &mut Vec<Reply>) -> rusqlite::Result<()> {
     let alone = group.len() == 1;
     for unit in group {
         if alone {
