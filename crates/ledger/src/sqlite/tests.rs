@@ -163,10 +163,10 @@ fn a_long_log_is_copied_while_the_ledger_is_open() {
     let (_folder, path) = folder();
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     let size = || std::fs::metadata(&path).expect("the file").len();
-    let (before, record) = (size(), "x".repeat(256 << 10));
-    // 40 MiB, of which 2 stay.
-    for i in 0..160 {
-        let (id, record) = (format!("{}", i % 8), record.clone());
+    let before = size();
+    // 40 MiB, of which 2 stay. What is the same as before would not be written.
+    for i in 0..160_u32 {
+        let (id, record) = ((i % 8).to_string(), format!("{i:03}").repeat(90_000));
         let write = move |connection: &Connection| {
             connection.execute("INSERT OR REPLACE INTO keys (id, record) VALUES (?1, ?2)", (id, record))?;
             Ok(())
