@@ -8,12 +8,14 @@ import re
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from collector import Collector
 
 START_SECONDS = 120
 """How long a start may take before the test gives up; a start takes a second or two, a busy machine needs longer."""
@@ -140,3 +142,15 @@ def run(
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """What OpenTelemetry's messages are sent to."""
+    collector = Collector()
+    thread = threading.Thread(target=collector.serve_forever)
+    thread.start()
+    yield collector
+    collector.shutdown()
+    thread.join()
+    collector.server_close()

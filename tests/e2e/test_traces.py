@@ -2,75 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 
-import pytest
 import requests
+from collector import Collector
 from conftest import Server
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
-
-
-class Collector(ThreadingHTTPServer):
-    """Keeps the spans that it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.received: list[ResourceSpans] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def wait_for(self, *names: str, trace: str, seconds: float = 60) -> list[Span]:
-        """The spans of a trace, once there are some of all these names."""
-        deadline = time.monotonic() + seconds
-        spans: list[Span] = []
-        while time.monotonic() < deadline:
-            scopes = [scope for resource in self.received for scope in resource.scope_spans]
-            spans = [span for scope in scopes for span in scope.spans if span.trace_id.hex() == trace]
-            if {span.name for span in spans} >= set(names):
-                return spans
-            time.sleep(0.05)
-        raise AssertionError(f"only these came: {[span.name for span in spans]}")
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-        self.server.received += ExportTraceServiceRequest.FromString(body).resource_spans
-        answer = ExportTraceServiceResponse().SerializeToString()
-        self.send_response(200)
-        self.send_header("content-type", "application/x-protobuf")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    thread = threading.Thread(target=collector.serve_forever)
-    thread.start()
-    yield collector
-    collector.shutdown()
-    thread.join()
-    collector.server_close()
 
 
 def attributes(span: Span) -> dict[str, object]:
@@ -96,9 +36,9 @@ def test_every_stage_is_a_span_of_the_client_s_trace(
     assert (told["http.route"], told["http.response.status_code"]) == ("/generate", 200)
     known = {span.span_id for span in spans}
     assert all(span.parent_span_id in known for span in spans if span is not root), "one tree"
-    (name,) = (a.value.string_value for a in collector.received[0].resource.attributes if a.key == "service.name")
+    (name,) = (a.value.string_value for a in collector.spans[0].resource.attributes if a.key == "service.name")
     assert name == "ours"
-    assert "secret" not in str(collector.received), "no prompt leaves with the traces"
+    assert "secret" not in str(collector.spans), "no prompt leaves with the traces"
 
 
 def test_a_trace_goes_through_an_endpoint_into_its_container(
@@ -133,4 +73,4 @@ def test_without_the_variables_nothing_is_sent(start_server: Callable[..., Serve
     server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SDK_DISABLED": "true"})
     assert requests.get(f"{server.url}/generate", params={"prompt": "x"}, timeout=60).status_code == 200
     assert server.stop() == 0
-    assert collector.received == []
+    assert (collector.spans, collector.metrics) == ([], [])

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
 use crate::stages::{binary, test_venv};
+use crate::tools;
 
 /// The engine beside diffusers, on one model folder.
 pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
@@ -34,4 +35,23 @@ pub(crate) fn lambda() -> Result<()> {
     run(&mut cargo(&["build", "--release"]))?;
     let python = venv.program("python");
     run(program(python).args(["bench/lambda/bench.py", "--binary"]).arg(binary()?))
+}
+
+/// The API beside LiteLLM's proxy and the blog post's handler, with one load tool. The arguments go to the bench.
+pub(crate) fn api(arguments: &[&str]) -> Result<()> {
+    let venv = Venv::ensure("bench-api-venv", "bench/api/requirements.txt")?;
+    let oha = tools::oha()?;
+    run(&mut cargo(&["build", "--release", "--bin", "tintype", "--example", "bench_service"]))?;
+    let (tintype, python) = (binary()?, venv.program("python"));
+    let server = tintype.with_file_name("examples").join("bench_service");
+    let mut bench = program(python);
+    bench
+        .arg("bench/api/bench.py")
+        .arg("--binary")
+        .arg(tintype)
+        .arg("--server")
+        .arg(server)
+        .arg("--oha")
+        .arg(oha);
+    run(bench.args(arguments))
 }

@@ -14,6 +14,7 @@ mod python;
 mod referees;
 mod shell;
 mod stages;
+mod tools;
 
 const USAGE: &str = "\
 cargo xtask <command>
@@ -29,6 +30,9 @@ cargo xtask <command>
   bench service [--quick] [ARGS]
                   requests per second, identical requests, budgets, overload, and what kill -9 leaves, on an engine
                   that takes a set time; `--help` lists ARGS
+  bench api [ARGS]
+                  the API beside LiteLLM's proxy and the blog post's Python handler: requests per second of processor
+                  time, latency, idle and slow connections; `--help` lists ARGS
   bench lambda    the Lambda function beside the blog post's Python handler: start, warm requests, memory, in AWS's own
                   emulator
   model eval [ARGS]
@@ -55,6 +59,7 @@ fn run() -> Result<()> {
         ["referees", rest @ ..] => referees::referees(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
         ["bench", "service", rest @ ..] => bench::service(rest),
+        ["bench", "api", rest @ ..] => bench::api(rest),
         ["bench", "lambda"] => bench::lambda(),
         ["model", "eval", rest @ ..] => model::eval(rest),
         [] | ["help" | "--help" | "-h"] => {

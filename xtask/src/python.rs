@@ -61,7 +61,8 @@ impl Venv {
     }
 }
 
-fn cache_folder() -> Result<PathBuf> {
+/// Where what was fetched or built is kept, for every clone of this user's.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) => PathBuf::from(folder),
         None => Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),

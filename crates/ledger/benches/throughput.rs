@@ -78,6 +78,7 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         attended: None,
         deadline: None,
         queue: None,
+        begin: None,
     };
     let answer = block_on(ledger.accept(new, OffsetDateTime::now_utc())).expect("accept");
     assert_eq!(matches!(answer, Acceptance::Refused { .. }), limited, "{answer:?}");

@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::account::Hold;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, Worker};
-use crate::job::{Interrupted, JobRecord, Status};
+use crate::job::{Interrupted, JobRecord, Lease, Status};
 use crate::limits::{Refused, Standing};
 use crate::money::Spend;
 use crate::policy::Policy;
@@ -104,12 +104,15 @@ pub struct NewJob {
     pub deadline: Option<OffsetDateTime>,
     /// How many jobs may wait; without it, any number.
     pub queue: Option<QueueLimit>,
+    /// Somebody who would run it at once: the job is theirs from the beginning, if no other waits. A ledger that would have to
+    /// look for others may leave it queued.
+    pub begin: Option<Lease>,
 }
 
 /// What came of asking for a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Acceptance {
-    /// It is queued, and survives whatever happens to this process.
+    /// It is queued, or theirs who would begin it, and survives whatever happens to this process.
     Accepted {
         /// The new job.
         job: JobRecord,

@@ -47,6 +47,7 @@ fn new_job(name: &str, key: String) -> NewJob {
         attended: None,
         deadline: None,
         queue: None,
+        begin: None,
     }
 }
 

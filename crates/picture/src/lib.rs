@@ -60,8 +60,16 @@ impl PictureError {
     }
 }
 
-/// Makes a file of a picture, with `parameters` in its metadata. A picture that is already a file of this format is
-/// passed on byte for byte, so what a remote engine wrote into it stays, unless a compression is asked for.
+/// The file that a picture is already, if it may be passed on byte for byte: it has this format, and no compression is asked for.
+/// What a remote engine wrote into it stays.
+pub fn passed_on<'p>(picture: &'p Picture, format: Format, parameters: &Parameters) -> Option<&'p Encoded> {
+    match picture {
+        Picture::Encoded(file) if file.format == format && parameters.compression.is_none() => Some(file),
+        Picture::Encoded(_) | Picture::Pixels(_) => None,
+    }
+}
+
+/// Makes a file of a picture, with `parameters` in its metadata, unless it is [passed on](passed_on).
 ///
 /// This computes for milliseconds up to about a second: call it from a thread that may block.
 ///
@@ -69,11 +77,11 @@ impl PictureError {
 /// [`PictureError::TooLarge`] if the format has no room for the size, [`PictureError::Decode`] if a file to be converted
 /// is broken, [`PictureError::Encode`] for anything else.
 pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Result<Encoded, PictureError> {
+    if let Some(file) = passed_on(picture, format, parameters) {
+        return Ok(file.clone());
+    }
     let decoded;
     let pixels = match picture {
-        Picture::Encoded(file) if file.format == format && parameters.compression.is_none() => {
-            return Ok(file.clone());
-        }
         Picture::Encoded(file) => {
             decoded = decode(file)?;
             &decoded

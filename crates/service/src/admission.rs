@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::poll;
 use time::OffsetDateTime;
 use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
@@ -25,6 +27,7 @@ use crate::price;
 use crate::service::{Inner, Service};
 use crate::table::Asking;
 use crate::ticket::Ticket;
+use crate::worker::Worker;
 use crate::written::{Written, fingerprint};
 
 /// How long a client may take to come for what an earlier try of its own has made.
@@ -83,8 +86,13 @@ impl Service {
     /// [`ServiceError::Ledger`], and those of [`model`](Self::model).
     pub async fn submit(&self, caller: &Caller, order: Order) -> Result<Ticket, ServiceError> {
         let (inner, caller) = (self.inner.clone(), caller.clone());
-        // A task of its own: if the client hangs up now, the ledger is still answered to, and the ticket dropped.
-        tokio::spawn(async move { inner.admit(caller, order).await }.in_current_span()).await?
+        let mut admitted = Box::pin(async move { inner.admit(caller, order).await }.in_current_span());
+        // Most often that is done at once. What is not goes on in a task of its own: if the client hangs up now, the ledger is still
+        // answered to, and the ticket dropped.
+        match poll!(&mut admitted) {
+            Poll::Ready(ticket) => ticket,
+            Poll::Pending => tokio::spawn(admitted).await?,
+        }
     }
 
     /// Hands an order in and waits for its pictures. Dropping the future is hanging up.
@@ -132,7 +140,9 @@ impl Inner {
             Place::Had(_) => None,
         };
         let new = self.new_job(&caller, &order, &*engine).await?;
-        let mut new = NewJob { reuse, queue, ..new };
+        let worker = Worker::new(self.clone(), engine, 0);
+        let mut slot = self.free_slot();
+        let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
             let asking = self.table.asking();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
@@ -165,8 +175,10 @@ impl Inner {
                     {
                         live.hold(permit.take());
                     }
-                    if source == Source::Made || job.is_elsewhere() {
-                        self.begin(&job);
+                    match slot.take().filter(|_| source == Source::Made && job.status == Status::Running) {
+                        Some(slot) => begin_at_once(worker, job, (live.clone(), slot)),
+                        None if source == Source::Made || job.is_elsewhere() => self.begin(&job),
+                        None => {}
                     }
                     let ticket = Ticket::waiting(self.clone(), live, (source, standing));
                     return Ok(ticket.linked_for(expires_in));
@@ -176,6 +188,12 @@ impl Inner {
                 None => return Err(ServiceError::Abandoned),
             }
         }
+    }
+
+    /// Where a job can begin that is accepted now. Only where no other process has jobs that wait.
+    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slots = self.settings.sole.then(|| self.slots.clone())?;
+        slots.try_acquire_owned().ok()
     }
 
     /// What a client may have left behind that tries again now.
@@ -237,6 +255,7 @@ impl Inner {
             idempotency: order.idempotency.clone(),
             interrupted,
             attended: (!order.is_kept()).then(|| self.process.clone()),
+            begin: None,
             deadline: order.deadline.map(|left| OffsetDateTime::now_utc() + left),
             queue: None,
         })
@@ -283,4 +302,11 @@ impl Inner {
         self.metrics.queue_full();
         ServiceError::QueueFull { retry_after: self.estimates.next_place(self.slots()) }
     }
+}
+
+/// Works on a job that was accepted as this worker's.
+fn begin_at_once(worker: Worker, job: JobRecord, (live, slot): (Arc<Live>, OwnedSemaphorePermit)) {
+    // Its time in the queue, for those who trace where time goes.
+    drop(tracing::trace_span!("wait"));
+    tokio::spawn(worker.take_begun(job, live, slot).in_current_span());
 }

@@ -4,8 +4,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::join_all;
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
+use tintype_ledger::Pulse;
 use tintype_ledger::job::Lost;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,7 +15,10 @@ use crate::error::ServiceError;
 use crate::keep::discard;
 use crate::live::{Live, State, Stop};
 use crate::service::Inner;
+use crate::worker::lease_life;
 
+/// How often a worker is heard of.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often jobs are looked for whose worker died.
 const ROUND: Duration = Duration::from_secs(30);
 /// In how many rounds old jobs are looked for once in a bucket: about every hour.
@@ -44,6 +49,29 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
         {
             tracing::error!(error = %causes(&error), "old jobs could not be deleted");
         }
+    }
+}
+
+/// Keeps the leases of what runs here alive, for as long as there is a service, and hears of what is to stop.
+pub(crate) async fn keep_leases(inner: Weak<Inner>) {
+    loop {
+        sleep(HEARTBEAT).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let life = lease_life(inner.settings.sole);
+        let running = inner.table.all().into_iter().filter_map(|live| Some((live.run()?, live)));
+        let beats = running.map(async |(run, live)| {
+            match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + life).await {
+                Ok(Pulse::Alive) => {}
+                Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
+                // Only if it has not ended meanwhile.
+                Ok(Pulse::Lost) if live.run() == Some(run) => live.stop(Stop::Lost),
+                Ok(Pulse::Lost) => {}
+                Err(error) => {
+                    tracing::warn!(job = %live.id, error = %causes(&error), "a heartbeat was not heard")
+                }
+            }
+        });
+        join_all(beats).await;
     }
 }
 

@@ -13,6 +13,9 @@ use tokio::task::JoinError;
 use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
+/// Pixels in a picture that is encoded sooner than another thread wakes up.
+const SMALL: u32 = 64 * 64;
+
 /// Why pictures were not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeepError {
@@ -64,8 +67,12 @@ async fn keep_one(
         Picture::Encoded(_) => (parameters.width, parameters.height),
     };
     let encoding = trace_span!("encode_picture", format = format.extension());
+    let at_once = match &picture {
+        Picture::Encoded(_) => tintype_picture::passed_on(&picture, format, &parameters).is_some(),
+        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= SMALL,
+    };
     let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));
-    let encoded = tokio::task::spawn_blocking(encode).await??;
+    let encoded = if at_once { encode()? } else { tokio::task::spawn_blocking(encode).await?? };
     let key = key(id, encoded.format);
     let content_type = encoded.format.content_type().to_owned();
     let object = NewObject { bytes: encoded.bytes.clone(), content_type };

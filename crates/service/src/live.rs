@@ -6,7 +6,7 @@ use std::time::Duration;
 use tintype_core::engine::{Observer, Preview, Progress};
 use tintype_core::picture::Encoded;
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
-use tintype_ledger::job::{JobRecord, Status};
+use tintype_ledger::job::{JobRecord, Run, Status};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
@@ -73,6 +73,8 @@ struct Attention {
     /// Everybody hung up; until then a retry may still join.
     orphaned_until: Option<Instant>,
     stop: Option<Stop>,
+    /// What a worker of this process is at.
+    run: Option<Run>,
     /// The run has taken as long as it may by then.
     overrun_at: Option<Instant>,
     /// Somebody sees to its end already.
@@ -96,6 +98,7 @@ impl Live {
             kept,
             orphaned_until: None,
             stop: None,
+            run: None,
             overrun_at: None,
             looked_after: false,
             elsewhere: false,
@@ -191,13 +194,25 @@ impl Live {
     }
 
     /// A run begins, which may take until then. If the lease of the one before was lost, this one has another.
-    pub(crate) fn begin(&self, until: Instant) {
+    pub(crate) fn begin(&self, run: Run, until: Instant) {
         let mut attention = self.attention();
+        attention.run = Some(run);
         attention.overrun_at = Some(until);
         attention.waiting = None;
         if attention.stop == Some(Stop::Lost) {
             attention.stop = None;
         }
+    }
+
+    /// This run is over.
+    pub(crate) fn rest(&self, run: &Run) {
+        self.attention().run.take_if(|current| current == run);
+    }
+
+    /// The run whose lease this process has to keep alive.
+    pub(crate) fn run(&self) -> Option<Run> {
+        let attention = self.attention();
+        attention.run.clone().filter(|_| attention.stop != Some(Stop::Lost))
     }
 
     /// A worker of this process has it, and will tell of its end.

@@ -62,7 +62,7 @@ struct OfKey {
 pub(crate) struct Metrics {
     registry: Registry,
     exchanges: Labelled<Exchange>,
-    exchange_seconds: Histogram,
+    exchange_seconds: Family<Exchange, Histogram>,
     answered: Labelled<Answered>,
     refused: Labelled<RefusedBy>,
     generations: Counter,
@@ -92,7 +92,7 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("tintype"),
             exchanges: Family::default(),
-            exchange_seconds: seconds(),
+            exchange_seconds: Family::new_with_constructor(seconds),
             answered: Family::default(),
             refused: Family::default(),
             generations: Counter::default(),
@@ -213,7 +213,7 @@ impl Service {
     /// Counts an HTTP exchange.
     pub fn count(&self, exchange: &Exchange, took: Duration) {
         self.inner.metrics.exchanges.get_or_create(exchange).inc();
-        self.inner.metrics.exchange_seconds.observe(took.as_secs_f64());
+        self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
     }
 
     /// Everything that is counted, as OpenMetrics text; the names of keys are in it. For an admin, and for whoever needs no key
@@ -226,6 +226,14 @@ impl Service {
         if !trusted && !by.admin {
             return Err(ServiceError::NotAdmin);
         }
+        self.measured().await
+    }
+
+    /// The same for whoever runs this process.
+    ///
+    /// # Errors
+    /// [`ServiceError::Ledger`].
+    pub async fn measured(&self) -> Result<String, ServiceError> {
         let load = self.inner.ledger.load().await?;
         Ok(self.inner.metrics.text(load))
     }

@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) process: WorkerId,
     /// One permit per request that may be on its way with a client that waits; none until there is an engine.
     pub(crate) places: Arc<Semaphore>,
+    /// One permit per job that the engine works on at a time; none until there is an engine.
+    pub(crate) slots: Arc<Semaphore>,
     /// Orders that are being let in.
     pub(crate) admitting: Admitting,
     /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
@@ -92,6 +94,7 @@ impl Service {
             table: Table::new(process, settings.sole),
             settings,
             places: Arc::new(Semaphore::new(0)),
+            slots: Arc::new(Semaphore::new(0)),
             admitting: Admitting::default(),
             storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
@@ -113,6 +116,7 @@ impl Service {
         let slots = engine.slots().max(1);
         inner.places.add_permits(inner.settings.queue + slots);
         inner.storing.add_permits(slots);
+        inner.runtime.spawn(janitor::keep_leases(Arc::downgrade(inner)));
         if inner.settings.on_call {
             return;
         }
@@ -122,6 +126,7 @@ impl Service {
         inner.runtime.spawn(async move {
             // Before the workers begin: what runs in the ledger now is another process's.
             first.recover(if first.settings.sole { Lost::All } else { Lost::Expired }).await;
+            first.slots.add_permits(slots);
             for worker in workers {
                 first.runtime.spawn(worker.run());
             }

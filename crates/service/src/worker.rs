@@ -13,7 +13,8 @@ use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
 use tintype_ledger::money::Spend;
-use tintype_ledger::{Claimed, Finished, Pulse};
+use tintype_ledger::{Claimed, Finished};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
@@ -31,8 +32,6 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The same where there is no other process: what a dead one left is found at the next start, and a machine that slept, or a
 /// ledger that was away, is no reason to begin again.
 const SOLE_LEASE: Duration = Duration::from_secs(365 * 86_400);
-/// How often it is heard of.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a ledger that is not to be had is left alone at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often jobs are looked for that another process has accepted.
@@ -125,11 +124,19 @@ impl Worker {
         }
     }
 
-    /// Works until the service takes nothing new and no client waits any more.
+    /// Works on a job that is its own already, in a slot of the engine.
+    pub(crate) async fn take_begun(self, job: JobRecord, live: Arc<Live>, slot: OwnedSemaphorePermit) {
+        let _doing = self.inner.busy.enter();
+        self.take(job, live).await;
+        drop(slot);
+    }
+
+    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
     pub(crate) async fn run(self) {
         loop {
             // Registered before anything is looked at, so that nothing that happens in between is missed.
             let arrival = self.inner.arrivals.notified();
+            let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
             if self.inner.table.is_done() {
                 return;
             }
@@ -140,10 +147,10 @@ impl Worker {
                     self.inner.arrivals.notify_one();
                     let live = self.inner.table.enter(&job, &asking);
                     drop(asking);
-                    self.take(job, live).await;
+                    tokio::spawn(self.clone().take_begun(job, live, slot));
                 }
                 Ok(None) => {
-                    drop(asking);
+                    drop((asking, slot));
                     if self.inner.settings.sole {
                         arrival.await;
                     } else {
@@ -151,7 +158,7 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    drop(asking);
+                    drop((asking, slot));
                     tracing::error!(error = %causes(&error), "no job could be claimed");
                     sleep(PAUSES.0).await;
                 }
@@ -159,8 +166,9 @@ impl Worker {
         }
     }
 
-    fn lease(&self) -> Lease {
-        let life = if self.inner.settings.sole { SOLE_LEASE } else { LEASE };
+    /// What says that a job is this worker's.
+    pub(crate) fn lease(&self) -> Lease {
+        let life = lease_life(self.inner.settings.sole);
         Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + life }
     }
 
@@ -189,8 +197,7 @@ impl Worker {
 
     async fn work(&self, claim: Claim) {
         let live = claim.live.clone();
-        live.begin(Instant::now() + claim.limit);
-        let heartbeat = tokio::spawn(beat(self.inner.clone(), live.clone(), claim.run.clone()));
+        live.begin(claim.run.clone(), Instant::now() + claim.limit);
         let traced = tracing::trace_span!("generate", job = %live.id);
         let ending = match claim.receipt.clone() {
             None => self.run_engine(&claim).instrument(traced).await,
@@ -202,13 +209,13 @@ impl Worker {
                 let took = seconds(generated.engine_seconds);
                 self.inner.estimates.learn(&claim.request, took);
                 self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
-                return self.store(claim, generated, heartbeat.abort_handle()).await;
+                return self.store(claim, generated).await;
             }
             Ending::Failed(error, took) => self.end_without(&claim, &error, took).await,
             Ending::Elsewhere => self.hand_back(&claim).await,
             Ending::Lost => self.lose(&live),
         }
-        heartbeat.abort();
+        live.rest(&claim.run);
     }
 
     /// Has the engine make the pictures.
@@ -300,7 +307,7 @@ impl Worker {
     }
 
     /// Stores the pictures beside the engine's next job.
-    async fn store(&self, claim: Claim, generated: Generated, heartbeat: tokio::task::AbortHandle) {
+    async fn store(&self, claim: Claim, generated: Generated) {
         claim.live.advance(State::Storing);
         let permit = self.inner.storing.clone().acquire_owned().await;
         let doing = self.inner.busy.enter();
@@ -328,7 +335,7 @@ impl Worker {
                 Err(too_late) => (failed(&too_late), Duration::ZERO),
             };
             this.end(&claim.live, &claim.run, outcome, this.inner.estimates.spend(took)).await;
-            heartbeat.abort();
+            claim.live.rest(&claim.run);
             drop((permit, doing));
         };
         tokio::spawn(task.in_current_span());
@@ -367,20 +374,9 @@ impl Worker {
     }
 }
 
-/// Keeps the job's lease alive, and hears of it if the job is to stop.
-async fn beat(inner: Arc<Inner>, live: Arc<Live>, run: Run) {
-    let life = if inner.settings.sole { SOLE_LEASE } else { LEASE };
-    loop {
-        sleep(HEARTBEAT).await;
-        match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + life).await {
-            Ok(Pulse::Alive) => {}
-            Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
-            Ok(Pulse::Lost) => live.stop(Stop::Lost),
-            Err(error) => {
-                tracing::warn!(job = %live.id, error = %causes(&error), "a heartbeat was not heard")
-            }
-        }
-    }
+/// How long a worker has a job without being heard of.
+pub(crate) fn lease_life(sole: bool) -> Duration {
+    if sole { SOLE_LEASE } else { LEASE }
 }
 
 /// An engine that returns another number of pictures than was asked for is broken.

@@ -277,6 +277,7 @@ async fn what_became_of_it_nobody_knows() {
             attended: None,
             deadline: None,
             queue: None,
+            begin: None,
         };
         bench.ledger.accept(new, now).await.expect("accepted");
         for _ in 0..runs {

@@ -36,8 +36,13 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
         Ok(admitted) => admitted,
         Err(refused) => return refuse(connection, &new, refused, now),
     };
-    let idempotency = new.idempotency.clone();
-    let job = new.into_record(JobId::new(now), hold, now);
+    let (idempotency, begin) = (new.idempotency.clone(), new.begin.clone());
+    let mut job = new.into_record(JobId::new(now), hold, now);
+    if let Some(lease) = begin
+        && !jobs::any_waits(connection)?
+    {
+        job.start(lease, now);
+    }
     rows::save_job(connection, &job)?;
     if let Some(idempotency) = idempotency {
         rows::save_idempotency(connection, &job.owner, &idempotency, job.id, now)?;

@@ -127,6 +127,12 @@ pub(super) fn load(connection: &Connection) -> Result<Load> {
     Ok(Load { queued: queued.into(), running: running.into() })
 }
 
+/// Whether a job waits, of whomever.
+pub(super) fn any_waits(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'queued')";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// True if one more job may wait.
 pub(super) fn has_room(connection: &Connection, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM jobs WHERE status = 'queued'";

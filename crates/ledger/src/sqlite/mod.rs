@@ -1,23 +1,25 @@
 //! The ledger in an SQLite file.
 //!
-//! One thread writes, one reads; write-ahead log. Callers who wait together are committed together. Killing the
+//! One connection writes, one reads; write-ahead log. Callers who wait together are committed together. Killing the
 //! process loses nothing that was answered. Losing power may lose the last moments (what was committed since the last
 //! checkpoint, never the file's consistency) with [`Synchronous::Normal`], and nothing with [`Synchronous::Full`], which waits for
 //! the disk at every commit. Several processes of one machine may share the file; network file systems will not do.
 
 mod accept;
+mod checkpoint;
+mod desk;
 mod jobs;
 mod rows;
 mod schema;
-mod thread;
 
 use std::error::Error as StdError;
 use std::fs::OpenOptions;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::{Date, OffsetDateTime};
 
 use crate::accept::{Acceptance, NewJob};
@@ -31,7 +33,8 @@ use crate::limits::Standing;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
 
-use thread::Thread;
+use checkpoint::Checkpoints;
+use desk::Desk;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -49,8 +52,10 @@ pub enum Synchronous {
 /// The ledger in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    writer: Thread,
-    reader: Thread,
+    writer: Arc<Desk>,
+    reader: Desk,
+    // Dropped last, since it ends when the writer has.
+    _checkpoints: Checkpoints,
 }
 
 impl SqliteLedger {
@@ -64,11 +69,15 @@ impl SqliteLedger {
         create_private(path).map_err(Error::unavailable)?;
         let mut writer = connect(path, sync)?;
         schema::migrate(&mut writer)?;
+        let lengths = checkpoint::lengths(&mut writer)?;
+        // What syncs the disk takes its time.
+        let quick = sync == Synchronous::Normal;
+        let writer = Desk::open("ledger-writer", writer, ("BEGIN IMMEDIATE", quick))?;
+        let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
-        Ok(Self {
-            writer: Thread::start("ledger-writer", writer, TransactionBehavior::Immediate)?,
-            reader: Thread::start("ledger-reader", reader, TransactionBehavior::Deferred)?,
-        })
+        let reader = Desk::open("ledger-reader", reader, ("BEGIN", true))?;
+        let checkpoints = Checkpoints::start(lengths, connect(path, sync)?, Arc::downgrade(&writer))?;
+        Ok(Self { writer, reader, _checkpoints: checkpoints })
     }
 }
 
@@ -133,7 +142,7 @@ impl Ledger for SqliteLedger {
 
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
         let id = id.clone();
-        self.reader.call(move |connection| rows::key(connection, &id)).await
+        self.reader.quick(move |connection| rows::key(connection, &id)).await
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>> {
@@ -152,16 +161,16 @@ impl Ledger for SqliteLedger {
     }
 
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
-        self.writer.call(move |connection| accept::accept(connection, new, now)).await
+        self.writer.quick(move |connection| accept::accept(connection, new, now)).await
     }
 
     async fn claim(&self, owner: &OwnerId, id: JobId, lease: Lease, now: OffsetDateTime) -> Result<Claimed> {
         let owner = owner.clone();
-        self.writer.call(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
+        self.writer.quick(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
     }
 
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.writer.call(move |connection| jobs::claim_next(connection, lease, now)).await
+        self.writer.quick(move |connection| jobs::claim_next(connection, lease, now)).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
@@ -177,7 +186,7 @@ impl Ledger for SqliteLedger {
         now: OffsetDateTime,
     ) -> Result<Finished> {
         let run = run.clone();
-        self.writer.call(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
+        self.writer.quick(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
     }
 
     async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
@@ -232,7 +241,7 @@ impl Ledger for SqliteLedger {
 
     async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        self.reader.call(move |connection| rows::visible(connection, &owner, id)).await
+        self.reader.quick(move |connection| rows::visible(connection, &owner, id)).await
     }
 
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
@@ -274,7 +283,7 @@ impl Ledger for SqliteLedger {
         let (key, first) = (key.clone(), policy.first_day(now));
         let account = self
             .reader
-            .call(move |connection| rows::account(connection, &key, (first, utc_day(now))))
+            .quick(move |connection| rows::account(connection, &key, (first, utc_day(now))))
             .await?;
         Ok(account.standing(policy, now))
     }

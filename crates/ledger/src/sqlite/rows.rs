@@ -158,7 +158,12 @@ pub(super) fn account(connection: &Connection, key: &KeyId, days: (Date, Date)) 
 
 /// A key's days from the first to the last, both included.
 pub(super) fn usage(connection: &Connection, key: &KeyId, days: (Date, Date)) -> Result<Vec<(Date, Day)>> {
-    let sql = "SELECT day, usage FROM days WHERE key = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day";
+    // SQLite plans a range anew for other ends of it, and most often it is one day.
+    let sql = if days.0 == days.1 {
+        "SELECT day, usage FROM days WHERE key = ?1 AND day = ?2 AND day = ?3"
+    } else {
+        "SELECT day, usage FROM days WHERE key = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day"
+    };
     let mut statement = connection.prepare_cached(sql)?;
     let range = params![key.as_str(), days.0.to_string(), days.1.to_string()];
     let rows = statement.query_and_then(range, |row| {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{accepted, at, completed, lease, ledger_contract, new_job, once, race_contract, today};
 use futures::executor::block_on;
+use std::pin::pin;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -123,6 +124,60 @@ fn work_that_fails_is_undone_alone() {
             .query_row("SELECT group_concat(owner) FROM turns", [], |row| row.get::<_, String>(0))?)
     });
     assert_eq!(block_on(count).expect("count"), "good");
+}
+
+#[test]
+fn who_asks_is_not_held_up_while_another_process_writes() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let other = Connection::open(&path).expect("the same file");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it writes");
+    let write = |connection: &Connection| {
+        connection.execute("INSERT INTO turns (owner, turn) VALUES ('acme', 1)", [])?;
+        Ok(())
+    };
+    let mut waiting = pin!(ledger.writer.quick(write));
+    block_on(async { assert!(futures::poll!(&mut waiting).is_pending(), "it waits its turn, elsewhere") });
+    other.execute_batch("COMMIT").expect("it is done");
+    block_on(waiting).expect("written");
+}
+
+#[test]
+fn what_panics_takes_nobody_with_it() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let half = |connection: &Connection| -> Result<()> {
+        connection.execute("INSERT INTO turns (owner, turn) VALUES ('half', 1)", [])?;
+        panic!("on purpose");
+    };
+    assert!(matches!(block_on(ledger.writer.call(half)), Err(Error::Unavailable(_))));
+    let count = |connection: &Connection| {
+        Ok(connection.query_row("SELECT count(*) FROM turns", [], |row| row.get::<_, i64>(0))?)
+    };
+    assert_eq!(block_on(ledger.writer.quick(count)).expect("by the caller"), 0, "rolled back");
+    assert_eq!(block_on(ledger.writer.call(count)).expect("by the thread"), 0);
+}
+
+#[test]
+fn a_long_log_is_copied_while_the_ledger_is_open() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let size = || std::fs::metadata(&path).expect("the file").len();
+    let before = size();
+    // 40 MiB, of which 2 stay. What is the same as before would not be written.
+    for i in 0..160_u32 {
+        let (id, record) = ((i % 8).to_string(), format!("{i:03}").repeat(90_000));
+        let write = move |connection: &Connection| {
+            connection.execute("INSERT OR REPLACE INTO keys (id, record) VALUES (?1, ?2)", (id, record))?;
+            Ok(())
+        };
+        block_on(ledger.writer.quick(write)).expect("written");
+    }
+    let began = std::time::Instant::now();
+    while size() < before + (1 << 20) {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is copied");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
         attended: None,
         deadline: None,
         queue: None,
+        begin: None,
     }
 }
 

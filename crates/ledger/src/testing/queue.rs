@@ -11,6 +11,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     many_do_not_starve_one(ledger).await;
     who_runs_less_comes_first(ledger).await;
     the_late_are_passed_over(ledger).await;
+    whoever_is_ready_begins_at_once(ledger).await;
     assert_eq!(next(ledger, 0).await, None, "and ends empty");
     assert_eq!(ledger.load().await.expect("load"), Load::default());
 }
@@ -98,4 +99,26 @@ async fn the_late_are_passed_over(ledger: &dyn Ledger) {
     end(ledger, &running, 71).await;
     let last = accepted(ledger, new_job("hurry", "c"), 72).await;
     completed(ledger, &last, 73).await;
+}
+
+/// Or finds it queued, where the ledger cannot tell at no cost that no other waits.
+async fn whoever_is_ready_begins_at_once(ledger: &dyn Ledger) {
+    let ready = |prompt| NewJob { begin: Some(lease("ready", 200)), ..new_job("ready", prompt) };
+    let job = accepted(ledger, ready("a"), 80).await;
+    let begun = match job.status {
+        Status::Queued => next(ledger, 80).await.expect("one waits"),
+        _ => job,
+    };
+    assert_eq!((begun.status, begun.runs, begun.started), (Status::Running, 1, Some(at(80))));
+    assert_eq!(ledger.job(&begun.owner, begun.id).await.expect("get"), Some(begun.clone()));
+    assert_eq!(ledger.load().await.expect("load"), Load { queued: 0, running: 1 });
+    let waiting = accepted(ledger, new_job("patient", "a"), 81).await;
+    let behind = accepted(ledger, ready("b"), 82).await;
+    assert_eq!(behind.status, Status::Queued, "another waits");
+    for _ in 0..2 {
+        let running = next(ledger, 83).await.expect("one waits");
+        assert!([waiting.id, behind.id].contains(&running.id));
+        end(ledger, &running, 84).await;
+    }
+    end(ledger, &begun, 85).await;
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
+use super::collector::Collector;
+
 /// What the process was started with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
@@ -20,6 +22,8 @@ pub(crate) struct Environment {
     pub(crate) on_lambda: bool,
     /// OpenTelemetry's variables name a collector for traces, and do not turn them off.
     pub(crate) traces: bool,
+    /// Where they name a collector for metrics.
+    pub(crate) metrics: Option<Collector>,
     /// The port on which SageMaker expects its container, if it says one.
     pub(crate) sagemaker_port: Option<String>,
     /// The folder that relative paths begin in.
@@ -48,9 +52,10 @@ impl Environment {
         let traces = collector.iter().any(|name| says(name).is_some())
             && says("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
             && says("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
+        let metrics = Collector::named(says);
         let sagemaker_port = env::var("SAGEMAKER_BIND_TO_PORT").ok();
         let working_folder = env::current_dir()?;
-        Ok(Self { variables, hub_cache, colors, on_lambda, traces, sagemaker_port, working_folder })
+        Ok(Self { variables, hub_cache, colors, on_lambda, traces, metrics, sagemaker_port, working_folder })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings: defaults file, `tintype.toml`, environment, flags; each value knows where it came from.
 
 mod choices;
+mod collector;
 mod container;
 mod environment;
 mod flags;
@@ -22,6 +23,7 @@ use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
+pub(crate) use collector::Collector;
 pub(crate) use environment::Environment;
 pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
 pub(crate) use layers::{Flags, Layers};
@@ -178,6 +180,8 @@ pub(crate) struct Log {
     pub(crate) prompts: bool,
     /// Traces are sent to a collector.
     pub(crate) traces: bool,
+    /// Metrics are sent to this one.
+    pub(crate) metrics: Option<Collector>,
     /// Colours are welcome on a terminal.
     pub(crate) colors: bool,
 }
@@ -259,6 +263,7 @@ impl Config {
             format: layers.read("log_format", choices::log_format)?,
             prompts: layers.read("log_prompts", units::switch)?,
             traces: environment.traces,
+            metrics: environment.metrics.clone(),
             colors: environment.colors,
         };
         let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;

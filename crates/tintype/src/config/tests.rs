@@ -25,6 +25,7 @@ impl Start {
             colors: false,
             on_lambda: false,
             traces: false,
+            metrics: None,
             sagemaker_port: None,
             working_folder: folder.path().to_owned(),
         };

@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use crate::config::{Config, LedgerChoice, Limits, Serving};
 use crate::output::Usage;
 use crate::store::Store;
-use crate::telemetry::Traces;
+use crate::telemetry::{Metrics, Traces};
 use crate::{engine, ledger, logging, output, store};
 
 use connections::Connections;
@@ -53,6 +53,9 @@ pub(crate) fn run(config: Config) -> Result<()> {
         let (server, loaded) =
             start(&config, move |objects| engine::load(&wanted.model, || store::results(&wanted, objects)))
                 .await?;
+        let metrics = config.log.metrics.as_ref();
+        let metrics =
+            metrics.map(|collector| Metrics::start(server.service.clone(), collector)).transpose()?;
         let ready = async {
             loaded.await.context("the thread that loaded the model ended early")??;
             output::line(&server.ready_line)
@@ -63,8 +66,14 @@ pub(crate) fn run(config: Config) -> Result<()> {
         }
         stop.next().await;
         tracing::info!(grace = ?config.serving.grace, "stopping; a second signal stops at once");
+        let stopped = async {
+            server.stop().await;
+            if let Some(metrics) = metrics {
+                metrics.finish().await;
+            }
+        };
         tokio::select! {
-            () = server.stop() => Ok(()),
+            () = stopped => Ok(()),
             () = stop.next() => anyhow::bail!("stopped at once by a second signal"),
         }
     });

@@ -1,23 +1,21 @@
-//! Traces for OpenTelemetry, where its own variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`), and nothing otherwise.
+//! Traces and metrics for OpenTelemetry, where its own variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`), and nothing
+//! otherwise.
 //!
 //! The crates mark their stages as spans of the level `TRACE`; here they become OpenTelemetry's. A trace that a client has
 //! begun goes on: by the header `traceparent`, or by SageMaker's custom attributes, which carry it to a model container.
 
+mod metrics;
+mod openmetrics;
+mod sender;
+
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
-use async_trait::async_trait;
-use axum::body::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{Context, Key};
-use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
+use opentelemetry_http::HeaderExtractor;
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -31,10 +29,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
+pub(crate) use metrics::Metrics;
+use sender::Sender;
+
 /// The W3C's header, and the name under which custom attributes carry its value.
 const TRACEPARENT: &str = "traceparent";
-/// A collector's answer is a few bytes.
-const MAX_ANSWER: usize = 1 << 20;
 
 /// Set once traces are kept: until then no request is searched for the trace that it is part of.
 static ON: OnceLock<()> = OnceLock::new();
@@ -116,36 +115,6 @@ pub(crate) fn traceparent() -> Option<String> {
     let mut injector = opentelemetry_http::HeaderInjector(&mut told);
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut injector);
     Some(told.get(TRACEPARENT)?.to_str().ok()?.to_owned())
-}
-
-/// Sends traces from OpenTelemetry's own thread, which is none of tokio's.
-#[derive(Debug)]
-struct Sender {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    runtime: Handle,
-}
-
-impl Sender {
-    fn new(runtime: Handle) -> Result<Self> {
-        let tls = HttpsConnectorBuilder::new().with_native_roots().context("no root certificates")?;
-        let connector = tls.https_or_http().enable_http1().build();
-        Ok(Self { client: legacy::Client::builder(TokioExecutor::new()).build(connector), runtime })
-    }
-}
-
-#[async_trait]
-impl HttpClient for Sender {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (mut head, body) = request.into_parts();
-        head.headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("tintype"));
-        let answered = self.client.request(Request::from_parts(head, Full::new(body)));
-        let sent = self.runtime.spawn(async move {
-            let (head, body) = answered.await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
-            Ok::<_, HttpError>(Response::from_parts(head, body))
-        });
-        sent.await?
-    }
 }
 
 #[cfg(test)]
