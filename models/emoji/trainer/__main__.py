@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 
 from .paths import WEIGHTS
-from .preset import GUIDANCE, PRESETS, STEPS
+from .sizes import GUIDANCE, SIZES, STEPS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="models/emoji/run", description=__doc__)
-    parser.add_argument("--preset", choices=PRESETS, default="small", help="the sizes, see preset.py")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="fetch, filter and decode the pictures")
     vae_command = commands.add_parser("train-vae", help="train or resume the autoencoder")
@@ -17,12 +16,12 @@ def main() -> None:
     vae_command.add_argument("--crop", type=int, choices=(64, 128), default=64)
     commands.add_parser("tokenizer", help="learn the vocabulary")
     latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
-    latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
+    latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
     for name, what in (("train-words", "the text encoder alone"), ("train", "denoiser and text encoder")):
         denoiser_command = commands.add_parser(name, help=f"train or resume {what}")
         denoiser_command.add_argument("--minutes", type=float, required=True)
-        denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not the preset's own")
-        denoiser_command.add_argument("--batch", type=int, help="if not the preset's own")
+        denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
+        denoiser_command.add_argument("--batch", type=int, help="if not that of sizes.py")
     export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
     export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
     commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
@@ -40,7 +39,6 @@ def main() -> None:
     draw_command.add_argument("--prompts", nargs="+", help="instead of the usual ones")
     arguments = parser.parse_args()
 
-    preset = PRESETS[arguments.preset]
     # Imported late: torch takes seconds to load.
     match arguments.command:
         case "fetch":
@@ -50,7 +48,7 @@ def main() -> None:
         case "train-vae":
             from . import vae
 
-            vae.train(preset, arguments.minutes, arguments.crop)
+            vae.train(arguments.minutes, arguments.crop)
         case "tokenizer":
             from . import tokenizer
 
@@ -58,16 +56,16 @@ def main() -> None:
         case "latents":
             from . import export, latents
 
-            latents.cache(preset, export.averaged_vae(preset), arguments.side or preset.picture)
+            latents.cache(export.averaged_vae(), arguments.side or SIZES.picture)
         case "train-words" | "train":
             from . import denoiser
 
             train = denoiser.train_words if arguments.command == "train-words" else denoiser.train
-            train(preset, arguments.minutes, arguments.side or preset.picture, arguments.batch or preset.batch)
+            train(arguments.minutes, arguments.side or SIZES.picture, arguments.batch or SIZES.batch)
         case "export":
             from . import export
 
-            export.export(preset, arguments.to)
+            export.export(arguments.to)
         case "goldens":
             from . import export, goldens
 
@@ -79,7 +77,7 @@ def main() -> None:
         case "curve":
             from . import curve
 
-            curve.curve(preset, arguments.path)
+            curve.curve(arguments.path)
         case "evaluate":
             from . import evaluate
 
@@ -87,7 +85,7 @@ def main() -> None:
         case "sheet":
             from . import export, sheet
 
-            pipe = export.shipped() if arguments.shipped else export.pipeline(preset)
+            pipe = export.shipped() if arguments.shipped else export.pipeline()
             pictures = sheet.draw(pipe, arguments.prompts or sheet.PROMPTS, steps=arguments.steps,
                                   guidance=arguments.guidance)  # fmt: skip
             sheet.sheet(pictures, arguments.path)

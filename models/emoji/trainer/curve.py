@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from .paths import CHECKPOINTS
-from .preset import Preset
 
 WIDTH, HEIGHT, MARGIN = 420, 240, 40
 SERIES = (("vae", "psnr", "autoencoder: PSNR, dB"), ("denoiser", "loss", "denoiser: weighted velocity error"))
@@ -18,11 +17,11 @@ def _points(name: str, figure: str) -> list[tuple[int, float]]:
     return [(h["step"], h[figure]) for h in history if h.get(figure) is not None]
 
 
-def curve(preset: Preset, path: Path) -> None:
+def curve(path: Path) -> None:
     canvas = Image.new("RGB", (WIDTH * len(SERIES), HEIGHT), "white")
     draw = ImageDraw.Draw(canvas)
     for i, (part, figure, title) in enumerate(SERIES):
-        points = _points(f"{preset.name}-{part}", figure)
+        points = _points(part, figure)
         steps, values = zip(*points, strict=True)
         low, high = min(values), max(values)
         left, right = i * WIDTH + MARGIN + 10, (i + 1) * WIDTH - 15

@@ -14,7 +14,7 @@ from .latents import Latents
 from .loop import Average, Budget, Window, configure, record, restore, save
 from .muon import Optimisers
 from .paths import WEIGHTS
-from .preset import Preset
+from .sizes import SIZES
 
 LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
@@ -43,28 +43,28 @@ def scheduler() -> DPMSolverMultistepScheduler:
 class Model(nn.Module):
     """The two networks that are trained as one."""
 
-    def __init__(self, preset: Preset, vocabulary: int):
+    def __init__(self, vocabulary: int):
         super().__init__()
         self.text = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=vocabulary, hidden_size=preset.text_width,
-                intermediate_size=4 * preset.text_width, num_hidden_layers=preset.text_layers,
+                vocab_size=vocabulary, hidden_size=SIZES.text_width,
+                intermediate_size=4 * SIZES.text_width, num_hidden_layers=SIZES.text_layers,
                 num_attention_heads=4, max_position_embeddings=tokenizer.LENGTH, hidden_act="gelu",
                 bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
             )
         )  # fmt: skip
         # Attention on the two finest levels; a third has so few positions that convolutions see all.
-        plain = len(preset.widths) - 2
+        plain = len(SIZES.widths) - 2
         self.unet = UNet2DConditionModel(
-            sample_size=preset.latent, in_channels=preset.latent_channels, out_channels=preset.latent_channels,
-            block_out_channels=preset.widths, layers_per_block=1,
+            sample_size=SIZES.latent, in_channels=SIZES.latent_channels, out_channels=SIZES.latent_channels,
+            block_out_channels=SIZES.widths, layers_per_block=1,
             down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",) * plain,
             up_block_types=("UpBlock2D",) * plain + ("CrossAttnUpBlock2D",) * 2,
             # Numbers of heads, under the name that Stable Diffusion 2's configuration gives them.
-            attention_head_dim=preset.heads,
-            cross_attention_dim=preset.text_width, use_linear_projection=True, norm_num_groups=preset.norm_groups,
+            attention_head_dim=SIZES.heads,
+            cross_attention_dim=SIZES.text_width, use_linear_projection=True, norm_num_groups=SIZES.norm_groups,
         )  # fmt: skip
-        self.sketch = Sketch(preset, end=vocabulary - 1)
+        self.sketch = Sketch(end=vocabulary - 1)
 
     def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """noisy: B×16×H×W, t: B, tokens: B×32. Returns the velocity, B×16×H×W, and the words, B×32×width."""
@@ -80,11 +80,11 @@ class Sketch(nn.Module):
     and each of the last sixteen holds its own sixteenth of them again, so that attention can fetch it from there.
     """
 
-    def __init__(self, preset: Preset, end: int):
+    def __init__(self, end: int):
         super().__init__()
         self.end = end
-        self.whole = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_SIDE**2)
-        self.part = nn.Linear(preset.text_width, preset.latent_channels * SKETCH_PART**2)
+        self.whole = nn.Linear(SIZES.text_width, SIZES.latent_channels * SKETCH_SIDE**2)
+        self.part = nn.Linear(SIZES.text_width, SIZES.latent_channels * SKETCH_PART**2)
 
     def forward(self, words: Tensor, tokens: Tensor, clean: Tensor) -> Tensor:
         """words: B×32×width, tokens: B×32, clean: B×16×H×W. Returns the sum of the two mean squared errors."""
@@ -141,13 +141,13 @@ def _levels(rng: np.random.Generator, count: int) -> Tensor:
     return torch.from_numpy(((np.arange(count) + rng.random(count)) / count * 1000).astype(np.int64))
 
 
-def _initial(preset: Preset, vocabulary: int) -> Model:
-    """The shipped weights, if they are of this preset; else random ones."""
-    model = Model(preset, vocabulary)
-    if not (WEIGHTS / "unet").exists():
-        return model
-    unet = UNet2DConditionModel.from_pretrained(WEIGHTS / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
-    if tuple(unet.config.block_out_channels) == preset.widths:
+def _initial(vocabulary: int) -> Model:
+    """The shipped weights, else random ones."""
+    model = Model(vocabulary)
+    if (WEIGHTS / "unet").exists():
+        unet = UNet2DConditionModel.from_pretrained(
+            WEIGHTS / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
         model.unet.load_state_dict(unet.state_dict())
         model.text.load_state_dict(CLIPTextModel.from_pretrained(WEIGHTS / "text_encoder").float().state_dict())
     return model
@@ -156,12 +156,12 @@ def _initial(preset: Preset, vocabulary: int) -> Model:
 class Training:
     """The denoiser's checkpoint, continued: from the shipped weights or from nothing where there is none."""
 
-    def __init__(self, preset: Preset, side: int, seed: int = 2):
+    def __init__(self, side: int, seed: int = 2):
         configure(seed)
         self.items, _ = fetch.load()
-        self.latents, self.pieces = Latents(preset, side), tokenizer.load()
-        self.name = f"{preset.name}-denoiser"
-        self.model, self.step = _initial(preset, len(self.pieces)), 0
+        self.latents, self.pieces = Latents(side), tokenizer.load()
+        self.name = "denoiser"
+        self.model, self.step = _initial(len(self.pieces)), 0
         state = restore(self.name)
         if state:
             self.model.load_state_dict(state["model"])
@@ -179,7 +179,9 @@ class Training:
         """So many clean latents, and a caption for each."""
         clean, rows = self.latents.draw(self.rng, batch)
         things = (self.latents.of(self.items, r) for r in rows)
-        return clean, [caption(self.rng, t, int(self.latents.backgrounds[r])) for t, r in zip(things, rows, strict=True)]
+        return clean, [
+            caption(self.rng, t, int(self.latents.backgrounds[r])) for t, r in zip(things, rows, strict=True)
+        ]
 
     def update(self, loss: Tensor, factor: float) -> None:
         loss.backward()
@@ -192,9 +194,9 @@ class Training:
                          "optimisers": self.optimisers.state_dict(), "step": self.step})  # fmt: skip
 
 
-def train_words(preset: Preset, minutes: float, side: int, batch: int) -> None:
+def train_words(minutes: float, side: int, batch: int) -> None:
     """Trains the text encoder alone, to know from the words what the picture looks like: it costs a sixth."""
-    training = Training(preset, side)
+    training = Training(side)
     model, budget, window = training.model, Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
     text = torch.compile(model.text)
     while not budget.spent:
@@ -210,13 +212,13 @@ def train_words(preset: Preset, minutes: float, side: int, batch: int) -> None:
     training.save()
 
 
-def train(preset: Preset, minutes: float, side: int, batch: int) -> None:
+def train(minutes: float, side: int, batch: int) -> None:
     """Trains for so many minutes.
 
     Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
     words mean and what things look like, and from the full ones what is missing then.
     """
-    training = Training(preset, side)
+    training = Training(side)
     model, objective = training.model, Objective()
     model.compile()  # a sixth faster, after a minute or four
     budget, window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()

@@ -13,30 +13,32 @@ from .denoiser import Model, scheduler
 from .latents import scaling_factor
 from .loop import restore
 from .paths import WEIGHTS
-from .preset import GUIDANCE, STEPS, Preset
+from .sizes import GUIDANCE, SIZES, STEPS
 
 
-def averaged_vae(preset: Preset) -> AutoencoderKL:
+def averaged_vae() -> AutoencoderKL:
     """The autoencoder with its averaged weights, the checkpoint's or else the shipped."""
-    state = restore(f"{preset.name}-vae")
-    model = (vae.shipped(preset) or vae.build(preset)).eval()
-    if state:
+    if state := restore("vae"):
+        model = vae.build()
         model.load_state_dict(state["average"])
+    else:
+        model = vae.shipped() or vae.build()
+    model.eval()
     # The posterior's variance is never trained; at its floor, a sample is the mean.
     with torch.no_grad():
-        model.quant_conv.weight[preset.latent_channels :] = 0
-        model.quant_conv.bias[preset.latent_channels :] = -30
+        model.quant_conv.weight[SIZES.latent_channels :] = 0
+        model.quant_conv.bias[SIZES.latent_channels :] = -30
     return model
 
 
-def pipeline(preset: Preset) -> StableDiffusionPipeline:
+def pipeline() -> StableDiffusionPipeline:
     """The whole model in float32, as it stands in the checkpoints; untrained where there is none."""
     pieces = CLIPTokenizer.from_pretrained(tokenizer.folder())
-    model, state = Model(preset, len(pieces)).eval(), restore(f"{preset.name}-denoiser")
+    model, state = Model(len(pieces)).eval(), restore("denoiser")
     if state:
         model.load_state_dict(state["average"])
-    autoencoder = averaged_vae(preset)
-    if scale := scaling_factor(preset):
+    autoencoder = averaged_vae()
+    if scale := scaling_factor():
         autoencoder.register_to_config(scaling_factor=round(scale, 6))
     pipe = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=model.text, tokenizer=pieces, unet=model.unet, scheduler=scheduler(),
@@ -46,11 +48,11 @@ def pipeline(preset: Preset) -> StableDiffusionPipeline:
     return pipe
 
 
-def export(preset: Preset, folder: Path = WEIGHTS) -> None:
+def export(folder: Path = WEIGHTS) -> None:
     """Writes a model folder, whole or not at all, and its goldens beside it."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    pipeline(preset).to(torch.float16).save_pretrained(partial)
+    pipeline().to(torch.float16).save_pretrained(partial)
     _say_defaults(partial / "model_index.json")
     for config in partial.glob("*/config.json"):
         _forget_origin(config)

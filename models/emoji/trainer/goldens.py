@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import save_file
 
-from .preset import GUIDANCE, STEPS
+from .sizes import GUIDANCE, STEPS
 
 PROMPTS = ("a tiger", "机器人", "a red apple on a blue background")
 

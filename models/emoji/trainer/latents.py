@@ -13,7 +13,7 @@ from .compose import COLOURS, Placement, compose, pair, single
 from .fetch import Item
 from .first import FIRST
 from .paths import DATA
-from .preset import Preset
+from .sizes import SIZES
 from .vae import encode, to_tensor
 
 # Composed pictures per item, besides the plain one on white.
@@ -58,8 +58,8 @@ def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
 
 
 @torch.no_grad()
-def cache(preset: Preset, vae: AutoencoderKL, side: int) -> None:
-    """Writes `latents-PRESET-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
+def cache(vae: AutoencoderKL, side: int) -> None:
+    """Writes `latents-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
 
     Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
     """
@@ -70,9 +70,9 @@ def cache(preset: Preset, vae: AutoencoderKL, side: int) -> None:
         x = to_tensor([compose(pictures, *p[:2], side) for p in plan[start : start + 32]])
         chunks.append(encode(vae, x))
     latents = torch.cat(chunks)
-    scale = scaling_factor(preset) or 1 / latents.std().item()
+    scale = scaling_factor() or 1 / latents.std().item()
     np.savez(
-        path(preset, side),
+        path(side),
         latents=(latents * scale).half().numpy(),
         scaling_factor=np.float32(scale),
         items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p, _, _ in plan], np.int32),
@@ -82,13 +82,13 @@ def cache(preset: Preset, vae: AutoencoderKL, side: int) -> None:
     print(f"{len(plan)} latents, scaling_factor {scale:.4f}, channel deviations", latents.std((0, 2, 3)).mul(scale))
 
 
-def path(preset: Preset, side: int) -> Path:
-    return DATA / f"latents-{preset.name}-{side}.npz"
+def path(side: int) -> Path:
+    return DATA / f"latents-{side}.npz"
 
 
-def scaling_factor(preset: Preset) -> float | None:
-    """The factor that all cached latents of this preset were scaled by; none if there are none."""
-    for file in sorted(DATA.glob(f"latents-{preset.name}-*.npz")):
+def scaling_factor() -> float | None:
+    """The factor that all cached latents were scaled by; none if there are none."""
+    for file in sorted(DATA.glob("latents-*.npz")):
         return float(np.load(file)["scaling_factor"])
     return None
 
@@ -96,19 +96,19 @@ def scaling_factor(preset: Preset) -> float | None:
 class Latents:
     """The cache, and how training draws from it."""
 
-    def __init__(self, preset: Preset, side: int) -> None:
-        stored = np.load(path(preset, side))
+    def __init__(self, side: int) -> None:
+        stored = np.load(path(side))
         self.latents = torch.from_numpy(stored["latents"])
         self.items, self.backgrounds = stored["items"], stored["backgrounds"]
         self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in np.unique(stored["kinds"])}
         known, _ = fetch.load()
         first = np.array([i.index for i in known if i.en in FIRST])
         self.weights = np.zeros(len(self.items))
-        for kind, share in preset.shares.items():
+        for kind, share in SIZES.shares.items():
             rows = self.rows[kind]
             preferred = np.isin(self.items[rows, 0], first)
-            self.weights[rows[preferred]] = share * preset.first / preferred.sum()
-            self.weights[rows[~preferred]] = share * (1 - preset.first) / (~preferred).sum()
+            self.weights[rows[preferred]] = share * SIZES.first / preferred.sum()
+            self.weights[rows[~preferred]] = share * (1 - SIZES.first) / (~preferred).sum()
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, np.ndarray]:
         """`count` latents (B×16×h×w, float32) and their rows in the cache."""

@@ -11,6 +11,11 @@ from torch import Tensor
 STEPS = ((8.2872, -23.5959, 17.3004), (4.1071, -2.9478, 0.5448), (3.9487, -2.9089, 0.5518), (3.3184, -2.4885, 0.5100))
 
 
+def _polynomial(coefficients: tuple[float, float, float], gram: Tensor) -> Tensor:
+    a, b, c = coefficients
+    return a * torch.eye(gram.size(-1)) + b * gram + c * gram @ gram
+
+
 def orthogonalise(batch: Tensor) -> Tensor:
     """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns.
 
@@ -21,13 +26,11 @@ def orthogonalise(batch: Tensor) -> Tensor:
     x = batch.mT if transposed else batch
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     gram = x @ x.mT
-    identity = torch.eye(gram.size(-1))
-    product = None
-    for a, b, c in STEPS:
-        if product is not None:
-            gram = factor @ gram @ factor
-        factor = a * identity + b * gram + c * gram @ gram
-        product = factor if product is None else factor @ product
+    factor = product = _polynomial(STEPS[0], gram)
+    for step in STEPS[1:]:
+        gram = factor @ gram @ factor
+        factor = _polynomial(step, gram)
+        product = factor @ product
     x = product @ x
     return x.mT if transposed else x
 

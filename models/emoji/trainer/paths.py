@@ -5,8 +5,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 WEIGHTS = HERE / "weights"
-# Averaged weights of a training that goes on, for whoever has not its checkpoint.
-UNFINISHED = WEIGHTS.parent / "unfinished"
 REFERENCES = HERE / "references"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tintype" / "emoji"
 RAW = CACHE / "raw"

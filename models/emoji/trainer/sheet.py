@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from .preset import GUIDANCE, STEPS
+from .sizes import GUIDANCE, STEPS
 
 PROMPTS = [
     "a tiger", "a red apple", "机器人", "a rocket", "a house", "a volcano", "a guitar", "a dragon",

@@ -11,23 +11,23 @@ from . import fetch
 from .compose import COLOURS, compose, pair, single
 from .loop import Average, Budget, Window, configure, record, restore, save
 from .muon import Optimisers
-from .paths import SHEETS, UNFINISHED, WEIGHTS
-from .preset import Preset
+from .paths import SHEETS, WEIGHTS
+from .sizes import SIZES
 
 LEARNING_RATE = 1.5e-3
 CHECKPOINT_SECONDS = 300
 
 
-def build(preset: Preset) -> AutoencoderKL:
+def build() -> AutoencoderKL:
     model = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(preset.vae_channels),
-        up_block_types=("UpDecoderBlock2D",) * len(preset.vae_channels),
-        block_out_channels=preset.vae_channels,
+        down_block_types=("DownEncoderBlock2D",) * len(SIZES.vae_channels),
+        up_block_types=("UpDecoderBlock2D",) * len(SIZES.vae_channels),
+        block_out_channels=SIZES.vae_channels,
         layers_per_block=1,
-        latent_channels=preset.latent_channels,
-        norm_num_groups=preset.vae_groups,
+        latent_channels=SIZES.latent_channels,
+        norm_num_groups=SIZES.vae_groups,
         mid_block_add_attention=False,
-        sample_size=preset.picture,
+        sample_size=SIZES.picture,
     )
     # Every residual block starts as nothing: what is left is short and nearly linear, and learns
     # colours and outlines at once.
@@ -47,16 +47,12 @@ def to_pictures(x: Tensor) -> np.ndarray:
     return x.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def shipped(preset: Preset) -> AutoencoderKL | None:
-    """The autoencoder of this preset in weights/, or in unfinished/ as long as its denoiser is not trained."""
-    for folder in (WEIGHTS / "vae", UNFINISHED / "vae"):
-        if not folder.exists():
-            continue
-        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
-        sizes = (tuple(vae.config.block_out_channels), vae.config.norm_num_groups)
-        if sizes == (preset.vae_channels, preset.vae_groups):
-            return vae
-    return None
+def shipped() -> AutoencoderKL | None:
+    """The autoencoder in weights/, if there is one."""
+    folder = WEIGHTS / "vae"
+    if not folder.exists():
+        return None
+    return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
 
 
 def encode(vae: AutoencoderKL, x: Tensor) -> Tensor:
@@ -113,13 +109,13 @@ def evaluate(vae: AutoencoderKL, pictures: np.ndarray, sheet: str) -> float:
     return float(np.mean(psnr))
 
 
-def train(preset: Preset, minutes: float, crop: int, seed: int = 1) -> None:
+def train(minutes: float, crop: int, seed: int = 1) -> None:
     """Trains on crops of this side from the checkpoint, else the shipped weights, else from nothing."""
     configure(seed)
     _, pictures = fetch.load()
     pictures = np.ascontiguousarray(pictures)
-    name = f"{preset.name}-vae"
-    vae, step = shipped(preset) or build(preset), 0
+    name = "vae"
+    vae, step = shipped() or build(), 0
     state = restore(name)
     if state:
         vae.load_state_dict(state["model"])
@@ -134,10 +130,10 @@ def train(preset: Preset, minutes: float, crop: int, seed: int = 1) -> None:
 
     window, saved = Window(), budget.elapsed
     while not budget.spent:
-        x = _crops(rng, pictures, crop, preset.picture)
-        if crop < preset.picture and step % 8 == 0:
+        x = _crops(rng, pictures, crop, SIZES.picture)
+        if crop < SIZES.picture and step % 8 == 0:
             # Whole pictures too: the group norms' statistics are not those of a crop.
-            x = to_tensor([_sample(rng, pictures, preset.picture)])
+            x = to_tensor([_sample(rng, pictures, SIZES.picture)])
         z = encode(vae, x)
         target = x
         if rng.random() < 0.25:
@@ -145,7 +141,7 @@ def train(preset: Preset, minutes: float, crop: int, seed: int = 1) -> None:
             # to generate, and decodable at sizes other than 256.
             half = [int(s * rng.choice([0.5, 0.75])) for s in z.shape[-2:]]
             z = F.interpolate(z, size=half, mode="bilinear", antialias=True)
-            target = F.interpolate(x, size=[preset.factor * s for s in half], mode="bilinear", antialias=True)
+            target = F.interpolate(x, size=[SIZES.factor * s for s in half], mode="bilinear", antialias=True)
         y = vae.decode(z).sample
         loss = _loss(target, y) + 1e-5 * z.square().mean()
         loss.backward()
