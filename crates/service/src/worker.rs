@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod failure;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use tintype_ledger::id::{JobId, OwnerId, Worker as WorkerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
 use tintype_ledger::money::Spend;
 use tintype_ledger::{Claimed, Finished};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
@@ -34,8 +34,6 @@ const LEASE: Duration = Duration::from_secs(60);
 const SOLE_LEASE: Duration = Duration::from_secs(365 * 86_400);
 /// How long a ledger that is not to be had is left alone at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How often jobs are looked for that another process has accepted.
-const LOOK_ROUND: Duration = Duration::from_secs(2);
 /// How long encoding and storing may take: a store that never answers must not hold the engine up for ever.
 const KEEP_WITHIN: Duration = Duration::from_secs(300);
 
@@ -83,8 +81,21 @@ impl Worker {
     }
 
     /// Works on this job, if nobody does: one that this process has just accepted, or has been asked for. Its entry if so.
-    pub(crate) async fn take_own(self, owner: OwnerId, id: JobId) -> Option<Arc<Live>> {
-        let _doing = self.inner.busy.enter();
+    /// The process is busy with it from the call on.
+    pub(crate) fn take_own(
+        self,
+        owner: OwnerId,
+        id: JobId,
+    ) -> impl Future<Output = Option<Arc<Live>>> + Send {
+        let doing = self.inner.busy.enter();
+        async move {
+            let live = self.claim_own(owner, id).await;
+            drop(doing);
+            live
+        }
+    }
+
+    async fn claim_own(self, owner: OwnerId, id: JobId) -> Option<Arc<Live>> {
         while !*self.inner.letting_go.borrow() {
             let asking = self.inner.table.asking();
             match self.inner.ledger.claim(&owner, id, self.lease(), OffsetDateTime::now_utc()).await {
@@ -120,48 +131,6 @@ impl Worker {
             Err(error) => {
                 tracing::error!(error = %causes(&error), "no job could be claimed");
                 None
-            }
-        }
-    }
-
-    /// Works on a job that is its own already, in a slot of the engine.
-    pub(crate) async fn take_begun(self, job: JobRecord, live: Arc<Live>, slot: OwnedSemaphorePermit) {
-        let _doing = self.inner.busy.enter();
-        self.take(job, live).await;
-        drop(slot);
-    }
-
-    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
-    pub(crate) async fn run(self) {
-        loop {
-            // Registered before anything is looked at, so that nothing that happens in between is missed.
-            let arrival = self.inner.arrivals.notified();
-            let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
-            if self.inner.table.is_done() {
-                return;
-            }
-            let asking = self.inner.table.asking();
-            match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
-                Ok(Some(job)) => {
-                    // Where one was, there may be another for the next worker.
-                    self.inner.arrivals.notify_one();
-                    let live = self.inner.table.enter(&job, &asking);
-                    drop(asking);
-                    tokio::spawn(self.clone().take_begun(job, live, slot));
-                }
-                Ok(None) => {
-                    drop((asking, slot));
-                    if self.inner.settings.sole {
-                        arrival.await;
-                    } else {
-                        drop(timeout(LOOK_ROUND, arrival).await);
-                    }
-                }
-                Err(error) => {
-                    drop((asking, slot));
-                    tracing::error!(error = %causes(&error), "no job could be claimed");
-                    sleep(PAUSES.0).await;
-                }
             }
         }
     }

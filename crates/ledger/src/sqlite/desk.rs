@@ -102,9 +102,12 @@ impl Desk {
         Either::Right(answer)
     }
 
-    /// For the time that nothing is done, with the connection.
+    /// Does something with the connection while nobody else does.
     pub(crate) fn pause<T>(&self, meanwhile: impl FnOnce(&Connection) -> T) -> T {
-        meanwhile(&self.shared.connection())
+        let done = meanwhile(&self.shared.connection());
+        // Whoever came in the meantime found it taken.
+        self.shared.look_again();
+        done
     }
 
     fn enter<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
@@ -162,7 +165,7 @@ impl Shared {
         }
     }
 
-    /// Does what waits, unless somebody is at it: who is looks once more when done, so nothing is left lying.
+    /// Does what waits, unless somebody is at it, who [looks again](Self::look_again).
     fn serve_here(&self) {
         let mut connection = match self.connection.try_lock() {
             Ok(connection) => connection,
@@ -184,6 +187,11 @@ impl Shared {
         };
         drop(connection);
         done.tell();
+        self.look_again();
+    }
+
+    /// To be called by whoever has had the connection, once it is free: those who found it taken left their work in the line.
+    fn look_again(&self) {
         if !self.line().units.is_empty() {
             self.bell.notify_one();
         }

@@ -143,6 +143,17 @@ fn who_asks_is_not_held_up_while_another_process_writes() {
 }
 
 #[test]
+fn who_comes_while_the_connection_is_taken_is_not_forgotten() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let came = ledger.writer.pause(|_| ledger.writer.quick(|_| Ok(())));
+    let (told, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(block_on(came)));
+    let answer = answer.recv_timeout(Duration::from_secs(60));
+    assert!(matches!(answer, Ok(Ok(()))), "{answer:?}");
+}
+
+#[test]
 fn what_panics_takes_nobody_with_it() {
     let (_folder, path) = folder();
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");

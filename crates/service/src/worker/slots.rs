@@ -1,0 +1,68 @@
+//! The engine's slots: a job that is accepted while one is free, and no other job waits, begins in it at once; the others wait in the
+//! ledger, from which whoever has a slot takes the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tintype_core::causes::causes;
+use tintype_ledger::job::JobRecord;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+
+use super::{PAUSES, Worker};
+use crate::live::Live;
+
+/// How often jobs are looked for that another process has accepted.
+const LOOK_ROUND: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Works on a job that is its own already, in a slot of the engine. The process is busy with it from the call on.
+    pub(crate) fn take_begun(
+        self,
+        job: JobRecord,
+        live: Arc<Live>,
+        slot: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send {
+        let doing = self.inner.busy.enter();
+        async move {
+            self.take(job, live).await;
+            drop((slot, doing));
+        }
+    }
+
+    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
+    pub(crate) async fn run(self) {
+        loop {
+            // Registered before anything is looked at, so that nothing that happens in between is missed.
+            let arrival = self.inner.arrivals.notified();
+            let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
+            if self.inner.table.is_done() {
+                return;
+            }
+            let asking = self.inner.table.asking();
+            match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
+                Ok(Some(job)) => {
+                    // Where one was, there may be another for the next worker.
+                    self.inner.arrivals.notify_one();
+                    let live = self.inner.table.enter(&job, &asking);
+                    drop(asking);
+                    tokio::spawn(self.clone().take_begun(job, live, slot));
+                }
+                Ok(None) => {
+                    drop((asking, slot));
+                    if self.inner.settings.sole {
+                        arrival.await;
+                    } else {
+                        drop(timeout(LOOK_ROUND, arrival).await);
+                    }
+                }
+                Err(error) => {
+                    drop((asking, slot));
+                    tracing::error!(error = %causes(&error), "no job could be claimed");
+                    sleep(PAUSES.0).await;
+                }
+            }
+        }
+    }
+}
