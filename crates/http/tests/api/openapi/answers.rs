@@ -6,6 +6,7 @@ use tintype_http::{HostPolicy, HttpSettings};
 use tintype_service::ServiceSettings;
 use tintype_service::ledger::policy::Policy;
 use tintype_testing::NullEngine;
+use tokio::time::sleep;
 
 use super::Call;
 use crate::{Answer, Bench, SECOND, settings_for};
@@ -129,9 +130,11 @@ async fn jobs() -> Vec<Sent> {
     let seen = Call::new("GET", format!("{job}/events")).header("last-event-id", "end");
     push(&mut sent, &bench, ("watchImage", "seen"), seen).await;
     let waiting = json!({"prompt": "a robot", "seed": 7});
-    let later = Call::post("/v1/images", waiting).header("prefer", "respond-async").send(&bench).await;
+    let slow = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND));
+    let later = Call::post("/v1/images", waiting).header("prefer", "respond-async").send(&slow).await;
     let running = later.header("location").expect("a path").to_owned();
-    push(&mut sent, &bench, ("cancelImage", "stopped"), Call::new("POST", format!("{running}/cancel"))).await;
+    sleep(SECOND / 2).await;
+    push(&mut sent, &slow, ("cancelImage", "stopped"), Call::new("POST", format!("{running}/cancel"))).await;
     push(&mut sent, &bench, ("deleteImage", "gone"), Call::new("DELETE", job)).await;
     let link = "/v1/images/files/2026/11/23/0199.png?X-Amz-Signature=0f";
     push(&mut sent, &bench, ("followLink", "signed"), Call::new("GET", link)).await;
