@@ -10,13 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tintype_core::engine::Model;
+use time::OffsetDateTime;
+use tintype_core::engine::{Engine, EngineError, Model, Observer, Progress};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, Limits};
 use tintype_core::secret::Secret;
+use tintype_core::store::{ETag, Object, ObjectMeta};
 use tintype_sagemaker::remote::{
-    AsyncEngine, AsyncSettings, EndpointSettings, FetchError, FetchResult, InvokeError, S3Location,
-    SageMakerEngine, Service,
+    AsyncEngine, AsyncSettings, EndpointSettings, FetchError, FetchResult, S3Location, SageMakerEngine,
+    Service,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -96,13 +98,34 @@ struct Results(String);
 
 #[async_trait]
 impl FetchResult for Results {
-    async fn fetch(&self, location: &S3Location, _: u64) -> Result<Option<Bytes>, FetchError> {
+    async fn fetch(&self, location: &S3Location, _: u64) -> Result<Option<Object>, FetchError> {
         let S3Location { bucket, key } = location;
         match exchange(&self.0, &format!("GET /{bucket}/{key}"), "").await {
-            (200, body) => Ok(Some(body)),
+            (200, bytes) => {
+                let meta = ObjectMeta {
+                    size: bytes.len() as u64,
+                    content_type: "application/json".into(),
+                    etag: ETag("1".into()),
+                    modified: OffsetDateTime::now_utc(),
+                };
+                Ok(Some(Object { meta, bytes }))
+            }
             (404, _) => Ok(None),
             (status, _) => Err(FetchError::Unavailable(status.to_string().into())),
         }
+    }
+}
+
+/// Who waits for a picture to the end.
+struct Waiter;
+
+impl Observer for Waiter {
+    fn progress(&self, progress: Progress) {
+        assert_eq!(progress, Progress::Started);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        false
     }
 }
 
@@ -153,8 +176,8 @@ async fn an_asynchronous_endpoint() {
         AsyncEngine::new(moto.settings(), how(), results).expect("sensible settings")
     };
     moto.expect("async-endpoint-results", json!([{"data": answer()}])).await;
-    let work = engine().submit(&request()).await.expect("accepted");
-    assert_eq!(engine().wait(&work).await.expect("a picture"), [picture()]);
+    let generated = engine().generate(Arc::new(request()), Arc::new(Waiter)).await.expect("a picture");
+    assert_eq!(generated.pictures, [picture()]);
 }
 
 #[tokio::test]
@@ -163,7 +186,7 @@ async fn an_asynchronous_endpoint_that_fails() {
     moto.expect("async-endpoint-results", json!([{"is_failure": true, "data": "out of memory"}])).await;
     let results = Arc::new(Results(moto.address.clone()));
     let engine = AsyncEngine::new(moto.settings(), how(), results).expect("sensible settings");
-    let work = engine.submit(&request()).await.expect("accepted");
-    let error = engine.wait(&work).await.expect_err("no picture");
-    assert!(matches!(&error, InvokeError::AsyncFailed(said) if said == "out of memory"), "{error:?}");
+    let error = engine.generate(Arc::new(request()), Arc::new(Waiter)).await.expect_err("no picture");
+    let EngineError::Wasted(cause) = error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }
