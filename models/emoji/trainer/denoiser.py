@@ -18,7 +18,7 @@ from .sizes import SIZES
 
 LEARNING_RATE = 1.5e-3
 DROPPED_CAPTIONS = 0.1
-CHECKPOINT_SECONDS = 300
+CHECKPOINT, CHECKPOINT_SECONDS = "denoiser", 300
 # Latents a side of the picture that the words are to hold, and of one of its parts; the share in the loss.
 SKETCH_SIDE, SKETCH_PART, SKETCH_WEIGHT = 8, 2, 0.2
 # The clean sample's error counts min(signal-to-noise, 5) + 1 times at each noise level: clamped where next to no
@@ -154,15 +154,14 @@ def _initial(vocabulary: int) -> Model:
 
 
 class Training:
-    """The denoiser's checkpoint, continued: from the shipped weights or from nothing where there is none."""
+    """A run of so many minutes from the denoiser's checkpoint: else from the shipped weights, else from nothing."""
 
-    def __init__(self, side: int, seed: int = 2):
+    def __init__(self, minutes: float, side: int, batch: int, seed: int = 2):
         configure(seed)
         self.items, _ = fetch.load()
-        self.latents, self.pieces = Latents(side), tokenizer.load()
-        self.name = "denoiser"
+        self.latents, self.pieces, self.batch = Latents(side), tokenizer.load(), batch
         self.model, self.step = _initial(len(self.pieces)), 0
-        state = restore(self.name)
+        state = restore(CHECKPOINT)
         if state:
             self.model.load_state_dict(state["model"])
             self.step = state["step"]
@@ -174,41 +173,45 @@ class Training:
             self.average.module.load_state_dict(state["average"])
         self.rng = np.random.default_rng([seed, self.step])
         torch.manual_seed(seed + self.step)
+        self.budget, self.window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
 
-    def draw(self, batch: int) -> tuple[Tensor, list[str]]:
-        """So many clean latents, and a caption for each."""
-        clean, rows = self.latents.draw(self.rng, batch)
+    def draw(self) -> tuple[Tensor, list[str]]:
+        """A batch of clean latents, and a caption for each."""
+        clean, rows = self.latents.draw(self.rng, self.batch)
         things = (self.latents.of(self.items, r) for r in rows)
         return clean, [
             caption(self.rng, t, int(self.latents.backgrounds[r])) for t, r in zip(things, rows, strict=True)
         ]
 
-    def update(self, loss: Tensor, factor: float) -> None:
+    def update(self, loss: Tensor, figure: str, value: Tensor) -> None:
+        """One step down this loss; the mean of `value` goes into the history as `figure`."""
         loss.backward()
-        self.optimisers.step(factor)
+        self.optimisers.step(self.budget.factor())
         self.average.update(self.model)
         self.step += 1
+        self.window.add(value.item())
+        if self.step % 50 == 0:
+            mean, seconds = self.window.read()
+            self.record(**{figure: mean, "samples_per_second": self.batch / seconds})
+
+    def record(self, **figures: float) -> None:
+        record(CHECKPOINT, step=self.step, **figures, minutes=self.budget.elapsed / 60)
 
     def save(self) -> None:
-        save(self.name, {"model": self.model.state_dict(), "average": self.average.module.state_dict(),
-                         "optimisers": self.optimisers.state_dict(), "step": self.step})  # fmt: skip
+        save(CHECKPOINT, {"model": self.model.state_dict(), "average": self.average.module.state_dict(),
+                          "optimisers": self.optimisers.state_dict(), "step": self.step})  # fmt: skip
 
 
 def train_words(minutes: float, side: int, batch: int) -> None:
     """Trains the text encoder alone, to know from the words what the picture looks like: it costs a sixth."""
-    training = Training(side)
-    model, budget, window = training.model, Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
+    training = Training(minutes, side, batch)
+    model = training.model
     text = torch.compile(model.text)
-    while not budget.spent:
-        clean, texts = training.draw(batch)
+    while not training.budget.spent:
+        clean, texts = training.draw()
         tokens = _tokens(training.pieces, texts)
         loss = model.sketch(text(tokens).last_hidden_state, tokens, clean)
-        training.update(loss, budget.factor())
-        window.add(loss.item())
-        if training.step % 25 == 0:
-            mean, seconds = window.read()
-            record(training.name, step=training.step, sketch=mean, samples_per_second=batch / seconds,
-                   minutes=budget.elapsed / 60)  # fmt: skip
+        training.update(loss, "sketch", loss)
     training.save()
 
 
@@ -218,25 +221,19 @@ def train(minutes: float, side: int, batch: int) -> None:
     Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
     words mean and what things look like, and from the full ones what is missing then.
     """
-    training = Training(side)
-    model, objective = training.model, Objective()
+    training = Training(minutes, side, batch)
+    model, objective, budget = training.model, Objective(), training.budget
     model.compile()  # a sixth faster, after a minute or four
-    budget, window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
     saved = budget.elapsed
     while not budget.spent:
-        clean, texts = training.draw(batch)
+        clean, texts = training.draw()
         dropped = training.rng.random(batch) < DROPPED_CAPTIONS
         tokens = _tokens(training.pieces, ["" if gone else text for text, gone in zip(texts, dropped, strict=True)])
         loss, words = objective(model, clean, torch.randn_like(clean), _levels(training.rng, batch), tokens)
-        training.update(loss + SKETCH_WEIGHT * model.sketch(words, tokens, clean), budget.factor())
-        window.add(loss.item())
-        if training.step % 50 == 0:
-            mean, seconds = window.read()
-            rate = batch / seconds
-            record(training.name, step=training.step, loss=mean, samples_per_second=rate, minutes=budget.elapsed / 60)
+        training.update(loss + SKETCH_WEIGHT * model.sketch(words, tokens, clean), "loss", loss)
         if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
             held_out = _held_out(training.average.module, objective, training.latents, training.items, training.pieces)
-            record(training.name, step=training.step, held_out=held_out, minutes=budget.elapsed / 60)
+            training.record(held_out=held_out)
             training.save()
-            window.reset()
+            training.window.reset()
             saved = budget.elapsed
