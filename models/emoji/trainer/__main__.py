@@ -54,8 +54,10 @@ def main() -> None:
 
             tokenizer.train()
         case "latents":
-            from . import export, latents
+            from . import export, latents, references
 
+            # What is composed decides which combinations are new.
+            references.write()
             latents.cache(export.averaged_vae(), arguments.side or SIZES.picture)
         case "train-words" | "train":
             from . import denoiser

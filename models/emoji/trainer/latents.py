@@ -1,5 +1,6 @@
 """Encodes composed pictures once, so that the denoiser trains on latents that only have to be read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from .captions import held_out
 from .compose import COLOURS, Placement, compose, pair, single
 from .fetch import Item
 from .first import FIRST
-from .paths import DATA
+from .paths import DATA, WEIGHTS
 from .sizes import SIZES
 from .vae import encode, to_tensor
 
 # Composed pictures per item, besides the plain one on white.
 VARIED, COLOURED, PAIRED = 2, 4, 6
+# Of the things in first.py: pairs of two of them, and more pictures on each of the colours that they are shown on.
+FIRST_PAIRED, FIRST_COLOURED = 18, 2
 HELD_OUT = 64
 PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink", "travel-places",
                  "activities", "objects"}  # fmt: skip
@@ -54,6 +57,16 @@ def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
         left, right = (int(i) for i in rng.choice(pairable, 2))
         if left != right and held_out(left, right):
             plan.append((pair(rng, left, right), 0, "held out"))
+    # Last, and of nothing that was not shown together before but pairs on white: so what is left for the evaluation's
+    # combinations stays.
+    first = [i for i in items if i.en in FIRST and i.index in known]
+    shown = [(p[0].index, background) for p, background, kind in plan if kind == "coloured"]
+    for item in first:
+        others = [o.index for o in first if o is not item and not held_out(item.index, o.index)]
+        for other in rng.choice(others, FIRST_PAIRED, replace=False):
+            plan.append((pair(rng, item.index, int(other)), 0, "paired"))
+        for background in [b for index, b in shown if index == item.index] * FIRST_COLOURED:
+            one(item, background, "coloured")
     return plan
 
 
@@ -87,10 +100,11 @@ def path(side: int) -> Path:
 
 
 def scaling_factor() -> float | None:
-    """The factor that all cached latents were scaled by; none if there are none."""
+    """The factor that all cached latents were scaled by, else that of the shipped model, which a training resumes."""
     for file in sorted(DATA.glob("latents-*.npz")):
         return float(np.load(file)["scaling_factor"])
-    return None
+    config = WEIGHTS / "vae" / "config.json"
+    return json.loads(config.read_text())["scaling_factor"] if config.exists() else None
 
 
 class Latents:

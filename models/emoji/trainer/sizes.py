@@ -38,7 +38,7 @@ class Sizes:
 # smooth; so it is narrow there and wide below. One group for each norm: with a group per channel, as eight of eight
 # channels are, every channel loses its mean over the picture, and with it the picture's colours.
 SIZES = Sizes(
-    picture=128, vae_channels=(8, 24, 64, 128, 192), vae_groups=1, latent_channels=16,
+    picture=256, vae_channels=(8, 24, 64, 128, 192), vae_groups=1, latent_channels=16,
     widths=(128, 256, 256), heads=(2, 4, 4), norm_groups=32, text_width=256, text_layers=4, batch=128,
-    shares={"plain": 0.55, "varied": 0.05, "coloured": 0.22, "paired": 0.18}, first=0.1,
+    shares={"plain": 0.33, "varied": 0.05, "coloured": 0.25, "paired": 0.37}, first=0.4,
 )  # fmt: skip
