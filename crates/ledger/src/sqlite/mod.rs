@@ -76,7 +76,7 @@ impl SqliteLedger {
         let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
         let reader = Desk::open("ledger-reader", reader, ("BEGIN", true))?;
-        let checkpoints = Checkpoints::start(lengths, connect(path, sync)?, Arc::downgrade(&writer))?;
+        let checkpoints = Checkpoints::start(lengths, (path, connect(path, sync)?), Arc::downgrade(&writer))?;
         Ok(Self { writer, reader, _checkpoints: checkpoints })
     }
 }
