@@ -65,6 +65,7 @@ def settings(store: str, endpoint: str, **more: str) -> dict[str, str]:
         "TINTYPE_STORE": f"s3://{BUCKET}",
         "TINTYPE_S3_ENDPOINT": store,
         "TINTYPE_MODEL": "sagemaker:jumpstart-sd21",
+        "MIMALLOC_ALLOW_THP": "0",
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint,
         "AWS_ACCESS_KEY_ID": ID,
         "AWS_SECRET_ACCESS_KEY": SECRET,

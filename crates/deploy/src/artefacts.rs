@@ -16,7 +16,7 @@ impl Aws {
 
 /// The bucket's name. All buckets in the world share one space of names, of lower case and at most 63 characters: so the stack's name is
 /// in it as a few digits of its hash.
-fn name(account: &str, region: &str, stack: &StackName) -> String {
+pub(crate) fn name(account: &str, region: &str, stack: &StackName) -> String {
     let hash = hex::encode(&Sha256::digest(stack.as_str())[..4]);
     format!("tintype-code-{account}-{region}-{hash}")
 }

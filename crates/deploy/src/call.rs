@@ -26,13 +26,48 @@ pub(crate) struct Service {
     host: &'static str,
     signing: &'static str,
     id: &'static str,
+    reach: Reach,
+}
+
+/// How many of a service there are.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    /// One in every region.
+    Region,
+    /// One in every partition.
+    Partition,
 }
 
 /// SageMaker's control plane.
 pub(crate) const SAGEMAKER: Service =
-    Service { host: "api.sagemaker", signing: "sagemaker", id: "sagemaker" };
+    Service { host: "api.sagemaker", signing: "sagemaker", id: "sagemaker", reach: Reach::Region };
 /// The service that knows who we are.
-pub(crate) const STS: Service = Service { host: "sts", signing: "sts", id: "sts" };
+pub(crate) const STS: Service = Service { host: "sts", signing: "sts", id: "sts", reach: Reach::Region };
+/// The service that knows users, roles and policies.
+pub(crate) const IAM: Service = Service { host: "iam", signing: "iam", id: "iam", reach: Reach::Partition };
+
+/// What a service is asked, in the words of the protocol that it speaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    headers: Vec<(&'static str, &'static str)>,
+    body: String,
+}
+
+impl Question {
+    /// In JSON 1.1.
+    pub(crate) fn json(target: &'static str, question: &serde_json::Value) -> Self {
+        let headers = vec![("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
+        Self { headers, body: question.to_string() }
+    }
+
+    /// In the Query protocol: an action of a version of the interface, with its fields.
+    pub(crate) fn query(action: &str, version: &str, fields: &[(String, String)]) -> Self {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", action).append_pair("Version", version).extend_pairs(fields);
+        let headers = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+        Self { headers, body: form.finish() }
+    }
+}
 
 /// An answer, read to its end.
 pub(crate) struct Reply {
@@ -53,15 +88,29 @@ impl Aws {
             return url.trim_end_matches('/').to_owned();
         }
         let suffix = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        format!("https://{}.{}.{suffix}", service.host, self.region)
+        match (service.reach, self.home(service)) {
+            // The oldest partition's has no region in its name.
+            (Reach::Partition, "us-east-1") => format!("https://{}.{suffix}", service.host),
+            (Reach::Partition, "us-gov-west-1") => format!("https://{}.us-gov.{suffix}", service.host),
+            (_, region) => format!("https://{}.{region}.{suffix}", service.host),
+        }
     }
 
-    /// Calls an action of a service that speaks JSON 1.1, once.
+    /// The region that a service is in.
+    fn home(&self, service: Service) -> &str {
+        match service.reach {
+            Reach::Region => &self.region,
+            Reach::Partition if self.region.starts_with("cn-") => "cn-north-1",
+            Reach::Partition if self.region.starts_with("us-gov-") => "us-gov-west-1",
+            Reach::Partition => "us-east-1",
+        }
+    }
+
+    /// Asks a service, once.
     pub(crate) async fn ask(
         &self,
         service: Service,
-        action: &'static str,
-        question: &serde_json::Value,
+        question: Question,
         what: &'static str,
     ) -> Result<Reply, AwsError> {
         let provider =
@@ -75,17 +124,16 @@ impl Aws {
         };
         let parameters = SigningParams::builder()
             .identity(&identity)
-            .region(&self.region)
+            .region(self.home(service))
             .name(service.signing)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| broken(&error))?
             .into();
-        let (url, body) = (format!("{}/", self.url(service)), question.to_string());
-        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", action)];
+        let (url, Question { headers, body }) = (format!("{}/", self.url(service)), question);
         let signable =
-            SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
+            SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
         let signed = signable.and_then(|signable| sign(signable, &parameters));
         let (instructions, _) = signed.map_err(|error| broken(&error))?.into_parts();
         let mut request =
@@ -141,6 +189,22 @@ mod tests {
         assert_eq!(real.url(SAGEMAKER), "https://api.sagemaker.eu-central-1.amazonaws.com");
         real.region = "cn-north-1".into();
         assert_eq!(real.url(STS), "https://sts.cn-north-1.amazonaws.com.cn");
+    }
+
+    #[test]
+    fn there_is_one_iam_in_a_partition() {
+        let mut account = account("http://127.0.0.1:1");
+        let mut config = account.config.into_builder();
+        config.set_endpoint_url(None);
+        account.config = config.build();
+        for (region, home, url) in [
+            ("eu-central-1", "us-east-1", "https://iam.amazonaws.com"),
+            ("cn-northwest-1", "cn-north-1", "https://iam.cn-north-1.amazonaws.com.cn"),
+            ("us-gov-east-1", "us-gov-west-1", "https://iam.us-gov.amazonaws.com"),
+        ] {
+            account.region = region.into();
+            assert_eq!((account.home(IAM), &*account.url(IAM)), (home, url), "{region}");
+        }
     }
 
     #[tokio::test]

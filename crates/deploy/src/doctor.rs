@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::account::{Aws, Identity};
+use crate::account::Aws;
 use crate::bucket::is_missing;
 use crate::call::STS;
 use crate::error::AwsError;
@@ -15,10 +15,6 @@ use crate::stack::State;
 
 /// How far a clock may be off: AWS refuses signatures of another time.
 const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
-
-/// What cannot be asked without doing it.
-const NOT_ASKED: &str = "creating stack, role, function, API and buckets is not tried here; what is missing is named when \
-                         `tintype deploy` is refused";
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +31,7 @@ pub enum Subject {
     Endpoint,
     /// The bucket.
     Bucket,
-    /// What we may do.
+    /// What we may do, and what the function may.
     Permissions,
 }
 
@@ -60,7 +56,7 @@ pub enum Verdict {
     Good,
     /// Something must be done.
     Bad,
-    /// It was not looked at.
+    /// It could not be seen.
     Unknown,
 }
 
@@ -76,12 +72,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn good(subject: Subject, says: impl Into<String>) -> Self {
+    pub(crate) fn good(subject: Subject, says: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Good, says: says.into() }
     }
 
-    fn bad(subject: Subject, says: impl Into<String>) -> Self {
+    pub(crate) fn bad(subject: Subject, says: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Bad, says: says.into() }
+    }
+
+    pub(crate) fn unknown(subject: Subject, says: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Unknown, says: says.into() }
     }
 }
 
@@ -97,8 +97,8 @@ impl fmt::Display for Finding {
 }
 
 impl Aws {
-    /// Connects and looks at who we are, the clock, the stack, and an endpoint and a bucket: those that are named, or else the
-    /// stack's.
+    /// Connects and looks at who we are, the clock, the stack, an endpoint and a bucket (those that are named, or else the
+    /// stack's), and at what we and the function may.
     pub async fn diagnose(
         region: Option<String>,
         stack: &StackName,
@@ -121,14 +121,15 @@ impl Aws {
     ) -> Vec<Finding> {
         let mut findings = vec![Finding::good(Subject::Region, self.region()), self.clock().await];
         let who = self.identity().await;
-        findings.push(match &who {
-            Ok(Identity { arn, .. }) => Finding::good(Subject::Credentials, arn),
-            Err(error) => Finding::bad(Subject::Credentials, error.to_string()),
-        });
-        if who.is_err() {
-            // Nothing else would be allowed either.
-            return findings;
-        }
+        let who = match who {
+            Ok(who) => who,
+            Err(error) => {
+                // Nothing else would be allowed either.
+                findings.push(Finding::bad(Subject::Credentials, error.to_string()));
+                return findings;
+            }
+        };
+        findings.push(Finding::good(Subject::Credentials, &who.arn));
         let there = self.stack(stack.as_str()).await;
         findings.push(health_of_stack(stack, there.as_ref()));
         // What was not named is what is deployed.
@@ -142,11 +143,7 @@ impl Aws {
         if let Some(name) = bucket.or(deployed.as_deref()) {
             findings.push(self.health_of_bucket(name).await);
         }
-        findings.push(Finding {
-            subject: Subject::Permissions,
-            verdict: Verdict::Unknown,
-            says: NOT_ASKED.to_owned(),
-        });
+        findings.extend(self.permissions(&who, stack, there.as_ref()).await);
         findings
     }
 

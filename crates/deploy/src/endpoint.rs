@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::account::Aws;
-use crate::call::SAGEMAKER;
+use crate::call::{Question, SAGEMAKER};
 use crate::error::AwsError;
 
 const WHAT: &str = "look at the endpoint (sagemaker:DescribeEndpoint)";
@@ -55,8 +55,8 @@ impl Aws {
     /// # Errors
     /// [`AwsError`], for example when we may not look.
     pub async fn endpoint(&self, name: &str) -> Result<Option<Endpoint>, AwsError> {
-        let question = json!({ "EndpointName": name });
-        let reply = self.ask(SAGEMAKER, "SageMaker.DescribeEndpoint", &question, WHAT).await?;
+        let question = Question::json("SageMaker.DescribeEndpoint", &json!({ "EndpointName": name }));
+        let reply = self.ask(SAGEMAKER, question, WHAT).await?;
         let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let text = |field: &str| answer[field].as_str().map(str::to_owned);
         if reply.status.is_success() {

@@ -16,8 +16,10 @@ mod doctor;
 mod endpoint;
 mod error;
 mod package;
+mod permissions;
 mod plan;
 mod price;
+mod query;
 mod stack;
 
 pub use account::{Aws, Identity};

@@ -14,21 +14,25 @@ use crate::{Aws, Identity};
 /// One answer: its status and body.
 type Answer = (u16, String);
 
+/// Says what IAM decides: for a principal, an action and a resource, what is inside an evaluation after its action's name.
+type Judge = fn(&str, &str, &str) -> &'static str;
+
 /// What to say to an action, and what was asked.
 #[derive(Default)]
 struct Script {
     answers: HashMap<String, VecDeque<Answer>>,
+    judge: Option<Judge>,
     asked: Vec<String>,
-    forms: HashMap<String, String>,
+    forms: Vec<(String, Vec<(String, String)>)>,
 }
 
 /// The player.
 #[derive(Clone, Default)]
-pub(super) struct Fake(Arc<Mutex<Script>>);
+pub(crate) struct Fake(Arc<Mutex<Script>>);
 
 impl Fake {
     /// Says this to an action, after what it was told to say before. The last answer is given for ever.
-    pub(super) fn says(self, action: &str, status: u16, body: impl Into<String>) -> Self {
+    pub(crate) fn says(self, action: &str, status: u16, body: impl Into<String>) -> Self {
         let mut script = self.0.lock().expect("no panic");
         script.answers.entry(action.to_owned()).or_default().push_back((status, body.into()));
         drop(script);
@@ -36,36 +40,52 @@ impl Fake {
     }
 
     /// CloudFormation's answer to an action.
-    pub(super) fn result(self, action: &str, inside: &str) -> Self {
+    pub(crate) fn result(self, action: &str, inside: &str) -> Self {
         let body = format!("<{action}Response><{action}Result>{inside}</{action}Result></{action}Response>");
         self.says(action, 200, body)
     }
 
     /// CloudFormation's refusal.
-    pub(super) fn refuses(self, action: &str, message: &str) -> Self {
+    pub(crate) fn refuses(self, action: &str, message: &str) -> Self {
         let inside = format!("<Type>Sender</Type><Code>ValidationError</Code><Message>{message}</Message>");
         self.says(action, 400, format!("<ErrorResponse><Error>{inside}</Error></ErrorResponse>"))
     }
 
+    /// What IAM's simulations say, where no answer is scripted for them.
+    pub(crate) fn judges(self, judge: Judge) -> Self {
+        self.0.lock().expect("no panic").judge = Some(judge);
+        self
+    }
+
     /// The stack as it will be described.
-    pub(super) fn stack(self, status: &str) -> Self {
-        let output = |key: &str, value: &str| {
+    pub(crate) fn stack(self, status: &str) -> Self {
+        self.stack_with(status, &[], &[])
+    }
+
+    /// The same with more parameters and outputs.
+    pub(crate) fn stack_with(self, status: &str, more: &[(&str, &str)], outputs: &[(&str, &str)]) -> Self {
+        let parameter = |(key, value): &(&str, &str)| {
+            format!(
+                "<member><ParameterKey>{key}</ParameterKey><ParameterValue>{value}</ParameterValue></member>"
+            )
+        };
+        let parameters = parameter(&("KeepPictures", "90")) + &more.iter().map(parameter).collect::<String>();
+        let output = |(key, value): &(&str, &str)| {
             format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>")
         };
-        let outputs =
-            output("Url", "https://a/api") + &output("Bucket", "pictures") + &output("Function", "f");
+        let always = [("Url", "https://a/api"), ("Bucket", "pictures"), ("Function", "f")];
+        let outputs: String = always.iter().chain(outputs).map(output).collect();
         self.result(
             "DescribeStacks",
             &format!(
                 "<Stacks><member><StackId>arn:stack</StackId><StackStatus>{status}</StackStatus>\
-                 <Parameters><member><ParameterKey>KeepPictures</ParameterKey><ParameterValue>90</ParameterValue></member>\
-                 </Parameters><Outputs>{outputs}</Outputs></member></Stacks>"
+                 <Parameters>{parameters}</Parameters><Outputs>{outputs}</Outputs></member></Stacks>"
             ),
         )
     }
 
     /// Events as they will be listed: id, resource, status and reason, the newest first.
-    pub(super) fn events(self, events: &[(&str, &str, &str, &str)]) -> Self {
+    pub(crate) fn events(self, events: &[(&str, &str, &str, &str)]) -> Self {
         let one = |(id, resource, status, reason): &(&str, &str, &str, &str)| {
             format!(
                 "<member><StackId>arn:stack</StackId><StackName>s</StackName><EventId>{id}</EventId>\
@@ -78,42 +98,68 @@ impl Fake {
     }
 
     /// What was asked until now, in order.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.0.lock().expect("no panic").asked.clone()
     }
 
     /// The form that was last sent with an action.
-    pub(super) fn form(&self, action: &str) -> Vec<(String, String)> {
+    pub(crate) fn form(&self, action: &str) -> Vec<(String, String)> {
+        self.forms(action).pop().expect("sent")
+    }
+
+    /// All forms that were sent with an action, in order.
+    pub(crate) fn forms(&self, action: &str) -> Vec<Vec<(String, String)>> {
         let forms = &self.0.lock().expect("no panic").forms;
-        let pairs = forms[action].split('&').filter_map(|pair| pair.split_once('='));
-        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        forms.iter().filter(|(name, _)| name == action).map(|(_, form)| form.clone()).collect()
     }
 
     /// Listens on a free port, and gives the account that it plays.
-    pub(super) async fn play(&self) -> Aws {
+    pub(crate) async fn play(&self) -> Aws {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let fake = self.clone();
         let answer = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             let action = action(&method, &uri, &headers, &body);
-            fake.answer(&action, String::from_utf8_lossy(&body).into_owned())
+            fake.answer(&action, form_urlencoded::parse(&body).into_owned().collect())
         };
         let router = Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
         account(&url)
     }
 
-    fn answer(&self, action: &str, form: String) -> Response {
+    fn answer(&self, action: &str, form: Vec<(String, String)>) -> Response {
         let mut script = self.0.lock().expect("no panic");
-        script.forms.insert(action.to_owned(), form);
+        script.forms.push((action.to_owned(), form.clone()));
         script.asked.push(action.to_owned());
+        let judge = script.judge.filter(|_| action == "SimulatePrincipalPolicy");
         let (status, body) = match script.answers.get_mut(action) {
             Some(answers) if answers.len() > 1 => answers.pop_front().expect("more than one"),
             Some(answers) => answers.front().cloned().expect("never left empty"),
-            None => (200, String::new()),
+            None => (200, judge.map(|judge| simulation(judge, &form)).unwrap_or_default()),
         };
         (StatusCode::from_u16(status).expect("a status"), body).into_response()
     }
+}
+
+/// IAM's answer, as its reference has it.
+fn simulation(judge: Judge, form: &[(String, String)]) -> String {
+    let value = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let principal = value("PolicySourceArn").expect("a principal");
+    let resource = value("ResourceArns.member.1").expect("a resource");
+    let actions =
+        form.iter().filter(|(key, _)| key.starts_with("ActionNames.member.")).map(|(_, value)| value);
+    let evaluations: String = actions
+        .map(|action| {
+            let decided = judge(principal, action, resource);
+            format!("<member><EvalActionName>{action}</EvalActionName>{decided}</member>")
+        })
+        .collect();
+    format!(
+        "<SimulatePrincipalPolicyResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\">\
+         <SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated>\
+         <EvaluationResults>{evaluations}</EvaluationResults></SimulatePrincipalPolicyResult>\
+         <ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></SimulatePrincipalPolicyResponse>"
+    )
 }
 
 /// `CreateStack`, `SageMaker.DescribeEndpoint`, or for S3 `GET /bucket?versions`.
@@ -132,6 +178,6 @@ fn action(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Stri
 }
 
 /// Who we are there.
-pub(super) fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity { account: "123456789012".into(), arn: "arn:aws:iam::123456789012:user/me".into() }
 }

@@ -1,6 +1,6 @@
 //! Deploying, destroying and diagnosing at somebody who plays AWS.
 
-mod fake;
+pub(crate) mod fake;
 
 use fake::{Fake, identity};
 
@@ -140,8 +140,10 @@ async fn somebody_elses_bucket_of_that_name_gets_nothing() {
     assert!(!fake.asked().iter().any(|asked| asked.starts_with("PUT")), "{:?}", fake.asked());
 }
 
-const RESOURCES: &str = "<StackResources><member><LogicalResourceId>Bucket</LogicalResourceId>\
+pub(crate) const RESOURCES: &str = "<StackResources><member><LogicalResourceId>Bucket</LogicalResourceId>\
     <PhysicalResourceId>pictures</PhysicalResourceId><ResourceType>AWS::S3::Bucket</ResourceType>\
+    <ResourceStatus>CREATE_COMPLETE</ResourceStatus></member><member><LogicalResourceId>Role</LogicalResourceId>\
+    <PhysicalResourceId>s-Role-1</PhysicalResourceId><ResourceType>AWS::IAM::Role</ResourceType>\
     <ResourceStatus>CREATE_COMPLETE</ResourceStatus></member></StackResources>";
 const ONE_OBJECT: &str = "<ListVersionsResult><Version><Key>images/a.png</Key><VersionId>null</VersionId>\
     </Version></ListVersionsResult>";
@@ -212,7 +214,15 @@ async fn the_doctor_says_what_to_do_about_each() {
         .result("GetCallerIdentity", "<Arn>arn:aws:iam::1:user/me</Arn><Account>1</Account>")
         .stack("ROLLBACK_COMPLETE")
         .says(DESCRIBE, 200, r#"{"EndpointStatus":"Failed","FailureReason":"no capacity"}"#)
-        .says("HEAD /pictures", 404, "");
+        .says("HEAD /pictures", 404, "")
+        .result("DescribeStackResources", RESOURCES)
+        .judges(|principal, _, _| {
+            if principal.ends_with(":user/me") {
+                "<EvalDecision>allowed</EvalDecision>"
+            } else {
+                "<EvalDecision>implicitDeny</EvalDecision>"
+            }
+        });
     let aws = fake.play().await;
     let findings = aws.examine(&plan().name, Some("sd"), Some("pictures")).await;
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
@@ -223,7 +233,8 @@ async fn the_doctor_says_what_to_do_about_each() {
         ("WRONG stack", "tintype destroy"),
         ("WRONG endpoint", "no capacity"),
         ("WRONG bucket", "there is no bucket pictures"),
-        ("?     permissions", "tintype deploy"),
+        ("ok    permissions", "you may deploy and destroy"),
+        ("WRONG permissions", "the function's role s-Role-1"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (begins, says)) in lines.iter().zip(expected) {

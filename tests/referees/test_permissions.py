@@ -1,0 +1,257 @@
+"""What `tintype doctor` says of permissions. MiniStack simulates policies and enforces them; what is asked for is judged by AWS's
+schemas of the template's resources, parliament's tables of actions, and botocore's model of the operation."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import botocore.session
+import cfnlint
+import parliament
+import pytest
+import requests
+from accounts import Aws, deploy
+from botocore.serialize import create_serializer
+from botocore.validate import ParamValidator
+from conftest import TEMPLATE
+
+CALLED = {
+    *(f"cloudformation:{verb}Stack" for verb in ("Create", "Delete", "Update")),
+    *(f"cloudformation:DescribeStack{what}" for what in ("s", "Events", "Resources")),
+    *("s3:DeleteObjectVersion", "s3:GetObject", "s3:ListBucketVersions", "s3:PutObject"),
+}
+"""What this program calls by itself, so that no schema names it."""
+
+
+def user(aws: Aws, *policies: dict) -> Aws:
+    """The account as a new user of it with these policies."""
+    iam = aws.client("iam")
+    name = f"user-{len(iam.list_users()['Users'])}"
+    iam.create_user(UserName=name)
+    for number, policy in enumerate(policies):
+        iam.put_user_policy(UserName=name, PolicyName=str(number), PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    own = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    return replace(aws, environment=aws.environment | own)
+
+
+def policy(*statements: tuple[str, str, str]) -> dict:
+    """A policy of effects, actions and resources."""
+    said = [{"Effect": effect, "Action": action, "Resource": on} for effect, action, on in statements]
+    return {"Version": "2012-10-17", "Statement": said}
+
+
+EVERYTHING = policy(("Allow", "*", "*"))
+
+
+def permissions(aws: Aws, *arguments: str) -> tuple[list[str], list[dict]]:
+    """The lines about permissions, and the policies below them."""
+    said = aws.run("doctor", *arguments).stdout
+    lines = [line for line in said.splitlines() if re.match(r"\S+ +permissions ", line)]
+    return lines, [json.loads(found) for found in re.findall(r"^{$.*?^}$", said, re.DOTALL | re.MULTILINE)]
+
+
+@pytest.fixture
+def missing(account: Callable[..., Aws]) -> dict:
+    """The policy that is missing where there is none."""
+    (line,), (wanted,) = permissions(user(account()))
+    assert line.startswith("WRONG") and "no policy allows this" in line
+    return wanted
+
+
+def actions(wanted: dict) -> set[str]:
+    return {action for statement in wanted["Statement"] for action in statement["Action"]}
+
+
+def test_what_is_missing_is_enough(account: Callable[..., Aws], missing: dict) -> None:
+    """MiniStack does not look at the context that it is given, so a condition on it is never met there."""
+    aws = account()
+    (line,), (rest,) = permissions(user(aws, missing))
+    assert line.startswith("WRONG") and actions(rest) == {"iam:PassRole"}
+    (line,), policies = permissions(user(aws, missing, policy(("Allow", "iam:PassRole", "*"))))
+    assert line.startswith("ok") and "not with --image, which needs" in line and policies == []
+    assert "sagemaker:CreateEndpoint," in line
+    (line,), policies = permissions(user(aws, EVERYTHING))
+    assert line.endswith("you may deploy and destroy") and policies == []
+
+
+def test_with_what_is_missing_one_may_deploy_and_destroy(account: Callable[..., Aws], missing: dict) -> None:
+    """An account that refuses what no policy allows."""
+    aws = account(AUTH="true")
+    before = aws.left()
+    nobody = user(aws)
+    refused = nobody.run("deploy", "--model", "builtin", "--yes")
+    assert refused.returncode == 1 and "not allowed to" in refused.stderr
+    lines, _ = permissions(nobody)
+    assert lines[0].startswith("?") and "iam:SimulatePrincipalPolicy" in lines[0]
+    somebody = user(aws, missing)
+    # The bucket itself refuses whoever comes without TLS, as everybody does to MiniStack.
+    unencrypted = somebody.run("deploy", "--model", "builtin", "--yes")
+    assert "it is deployed" in unencrypted.stderr and "explicit deny in a resource-based policy" in unencrypted.stderr
+    (bucket,) = [name for name in aws.left()["buckets"] if not name.startswith("tintype-code-")]
+    aws.client("s3").delete_bucket_policy(Bucket=bucket)
+    assert deploy(somebody, "--model", "builtin").key
+    somebody.succeeds("destroy", "--yes")
+    assert aws.left() == before
+
+
+def test_a_deny_is_another_matter(account: Callable[..., Aws]) -> None:
+    aws = account()
+    (line,), policies = permissions(user(aws, EVERYTHING, policy(("Deny", "lambda:CreateFunction", "*"))))
+    assert line.startswith("WRONG") and line.endswith("for lambda:CreateFunction") and policies == []
+    root = permissions(aws)
+    assert root[0][0].startswith("ok") and "root" in root[0][0]
+
+
+def test_a_session_of_a_role(account: Callable[..., Aws]) -> None:
+    aws = account()
+    iam = aws.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    arn = iam.create_role(RoleName="deployer", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    held = policy(("Allow", "*", "*"), ("Deny", "iam:CreateRole", "*"))
+    iam.put_role_policy(RoleName="deployer", PolicyName="held", PolicyDocument=json.dumps(held))
+    taken = aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="me")["Credentials"]
+    session = {
+        "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": taken["SessionToken"],
+    }
+    aws = replace(aws, environment=aws.environment | session)
+    assert "assumed-role/deployer/me" in aws.run("doctor").stdout
+    (line,), _ = permissions(aws)
+    assert line.startswith("WRONG") and line.endswith("for iam:CreateRole")
+
+
+def test_the_function(account: Callable[..., Aws]) -> None:
+    aws = account()
+    deployed = deploy(aws, "--model", "builtin")
+    lines, _ = permissions(aws)
+    assert [line.split()[0] for line in lines] == ["ok", "ok"] and "the function may do its work" in lines[1]
+    iam = aws.client("iam")
+    (role,) = [role["RoleName"] for role in iam.list_roles()["Roles"] if "Role" in role["RoleName"]]
+    (held,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    less = policy(("Allow", "s3:GetObject", "*"), ("Allow", "s3:ListBucket", "*"), ("Allow", "logs:*", "*"))
+    iam.put_role_policy(RoleName=role, PolicyName=held, PolicyDocument=json.dumps(less))
+    (_, line), (wanted,) = permissions(aws)
+    assert line.startswith("WRONG") and role in line
+    assert actions(wanted) == {"s3:DeleteObject", "s3:PutObject"}
+    assert f"arn:aws:s3:::{deployed.bucket}/jobs/*" in {statement["Resource"] for statement in wanted["Statement"]}
+
+
+def test_every_action_exists_and_is_done_to_such_a_resource(missing: dict) -> None:
+    findings = parliament.analyze_policy_string(json.dumps(missing)).findings
+    assert [finding for finding in findings if finding.severity != "LOW"] == [], findings
+
+
+def handlers() -> dict[str, set[str]]:
+    """What CloudFormation may need for each type of the template's resources: AWS's schemas of them, as cfn-lint carries them."""
+    schemas = Path(cfnlint.__file__).parent / "data/schemas"
+    of_type = json.loads((schemas / "providers/us-east-1.json").read_text())
+    types = set(re.findall(r"^    Type: (AWS::\S+)$", TEMPLATE.read_text(), re.MULTILINE))
+    needed = {}
+    for kind in types:
+        schema = json.loads((schemas / f"resources/{of_type[kind]}.json").read_text())
+        needed[kind] = {action for one in schema["handlers"].values() for action in one["permissions"]}
+        needed[kind] |= set(schema.get("tagging", {}).get("permissions", []))
+    return needed
+
+
+def test_cloudformation_needs_what_is_asked_for(account: Callable[..., Aws], missing: dict) -> None:
+    needed = handlers()
+    assert len(needed) >= 18
+    # What only `--image` needs is said by name.
+    (line,), _ = permissions(user(account(), missing, policy(("Allow", "iam:PassRole", "*"))))
+    imaginable = set(re.findall(r"[a-z-]+:[A-Z]\w+", line))
+    asked = actions(missing) | imaginable
+    assert asked - set().union(*needed.values()) - CALLED == set()
+    for kind, permitted in needed.items():
+        assert permitted & asked, f"nothing is asked for {kind}"
+
+
+class Recorder(ThreadingHTTPServer):
+    """Hands requests on to IAM, and keeps their bodies."""
+
+    def __init__(self, iam: str) -> None:
+        super().__init__(("127.0.0.1", 0), RecorderHandler)
+        self.iam = iam
+        self.bodies: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class RecorderHandler(BaseHTTPRequestHandler):
+    server: Recorder
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body.decode())
+        # The signature is for this host; MiniStack does not look at it.
+        headers = {name: self.headers[name] for name in ("Content-Type", "Authorization", "X-Amz-Date")}
+        answer = requests.post(self.server.iam, data=body, headers=headers, timeout=60)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def recorder(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Recorder]]:
+    """`recorder(url)`: in front of the IAM there."""
+
+    def start(iam: str) -> Recorder:
+        server = Recorder(iam)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def stop() -> None:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+        request.addfinalizer(stop)
+        return server
+
+    yield start
+
+
+def as_parameters(form: dict[str, str]) -> dict:
+    """What the form of a simulation says, as botocore's parameters."""
+    context: dict[str, dict] = {}
+    lists: dict[str, list[str]] = {}
+    parameters: dict = {}
+    for name, value in form.items():
+        if entry := re.fullmatch(r"ContextEntries\.member\.(\d+)\.(\w+)(\.member\.1)?", name):
+            context.setdefault(entry[1], {})[entry[2]] = [value] if entry[3] else value
+        elif member := re.fullmatch(r"(\w+)\.member\.\d+", name):
+            lists.setdefault(member[1], []).append(value)
+        elif name not in ("Action", "Version"):
+            parameters[name] = value
+    return parameters | lists | {"ContextEntries": list(context.values())}
+
+
+def test_botocore_would_ask_in_the_same_words(account: Callable[..., Aws], recorder: Callable[[str], Recorder]) -> None:
+    aws = account()
+    server = recorder(aws.service.url)
+    asking = user(aws, EVERYTHING)
+    permissions(replace(asking, environment=asking.environment | {"AWS_ENDPOINT_URL_IAM": server.url}))
+    model = botocore.session.get_session().get_service_model("iam")
+    operation, serializer = model.operation_model("SimulatePrincipalPolicy"), create_serializer("query")
+    assert len(server.bodies) > 10
+    for body in server.bodies:
+        form = dict(parse_qsl(body, strict_parsing=True))
+        parameters = as_parameters(form)
+        if parameters["ContextEntries"] == []:
+            del parameters["ContextEntries"]
+        problems = ParamValidator().validate(parameters, operation.input_shape)
+        assert not problems.has_errors(), problems.generate_report()
+        assert serializer.serialize_to_request(parameters, operation)["body"] == form
