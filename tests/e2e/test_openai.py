@@ -176,7 +176,7 @@ def test_keys(keyed: tuple[Server, str, str]) -> None:
     with unreliable(server.port) as proxy, pytest.raises(openai.RateLimitError) as spent:
         for _ in range(20):
             client(proxy.url, customer).images.generate(
-                prompt="apple", response_format="b64_json", extra_body={"steps": 30}
+                prompt="apple", size="128x128", response_format="b64_json", extra_body={"steps": 8}
             )
     assert (spent.value.code, spent.value.type) == ("insufficient_quota", "insufficient_quota")
     assert spent.value.response.headers["x-should-retry"] == "false"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import resource
 import signal
 import socket
 import threading
@@ -229,3 +230,13 @@ def whole_pictures(server: Server) -> list[str]:
         assert len(body) == item["Size"]
         Image.open(io.BytesIO(body)).load()
     return [item["Key"] for item in listed]
+
+
+def test_more_connections_than_a_shell_allows(start_server: Callable[..., Server]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        server = start_server()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)

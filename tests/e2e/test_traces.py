@@ -41,6 +41,16 @@ def test_every_stage_is_a_span_of_the_client_s_trace(
     assert "secret" not in str(collector.spans), "no prompt leaves with the traces"
 
 
+def test_openai_s_call_has_the_same_stages(start_server: Callable[..., Server], collector: Collector) -> None:
+    server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"})
+    asked = requests.post(
+        f"{server.url}/v1/images/generations", json={"prompt": "x", "steps": 2}, timeout=60,
+        headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
+    )  # fmt: skip
+    assert asked.status_code == 200
+    collector.wait_for("POST /v1/images/generations", "parse", "wait", "generate", "put", trace=TRACE)
+
+
 def test_a_trace_goes_through_an_endpoint_into_its_container(
     start_server: Callable[..., Server], collector: Collector
 ) -> None:

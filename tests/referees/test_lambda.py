@@ -79,6 +79,15 @@ def test_every_kind_of_event(
     assert not any("\x1b" in line for line in function.log.read_text().splitlines())
 
 
+def test_it_holds_little_memory(start: Callable[..., Function], api: RuntimeApi) -> None:
+    function = start()
+    idle = function.resident_mib()
+    for _ in range(20):
+        assert api.invoke(rest("GET", "/generate", PROMPT)).event["statusCode"] == 200
+    # 30 MB, which are 28.6 MiB: what is loaded waits for the first who needs it, and goes no further than it must.
+    assert (idle < 24, function.resident_mib() < 28.6) == (True, True), (idle, function.resident_mib())
+
+
 def test_what_is_not_ready_in_time_goes_on(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:

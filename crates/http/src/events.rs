@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::App;
 use crate::caller::Authenticated;
 use crate::images::job;
+use crate::in_path::InPath;
 use crate::problem::Problem;
 use crate::resource::{Resource, Steps};
 
@@ -57,7 +58,7 @@ pub(crate) struct Seen {
 pub(crate) async fn events(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let follow = app.service.follow(&caller, job(&id)?).await?;

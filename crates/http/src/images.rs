@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -17,6 +17,7 @@ use tintype_service::{Image, MAX_PAGE, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
+use crate::in_path::InPath;
 use crate::json::Members;
 use crate::prefer::{APPLIED, Preferences};
 use crate::problem::{Problem, SHORTLY};
@@ -79,7 +80,7 @@ pub(crate) fn accepted(app: &App, image: Image) -> Response {
 pub(crate) async fn read(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let given = query::only(&query.unwrap_or_default(), &["expires_in"])?;
@@ -126,7 +127,7 @@ pub(crate) async fn list(
 pub(crate) async fn content(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let id = job(&id)?;
@@ -150,7 +151,7 @@ pub(crate) async fn content(
 pub(crate) async fn cancel(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Response, Problem> {
     let image = app.service.cancel(&caller, job(&id)?).await?;
     Ok(Json(Resource::new(image, &app.origin)).into_response())
@@ -160,7 +161,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn delete(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<StatusCode, Problem> {
     app.service.delete(&caller, job(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)

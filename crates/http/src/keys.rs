@@ -4,15 +4,15 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::ServiceError;
 use tintype_service::ledger::id::KeyId;
@@ -22,6 +22,7 @@ use tintype_service::ledger::policy::{Policy, Span};
 use crate::App;
 use crate::caller::Authenticated;
 use crate::fields::{MOST_TOLD, out_of_range, unknown};
+use crate::in_path::InPath;
 use crate::json::{Members, whole};
 use crate::openapi::types::{KeyLimits, Timestamp};
 use crate::problem::Problem;
@@ -115,7 +116,7 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Response, Problem> {
     let record = app.service.key(&caller, &key(&id)?).await?;
     Ok(Json(Record::from(record)).into_response())
@@ -125,7 +126,7 @@ pub(crate) async fn read(
 pub(crate) async fn revoke(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Response, Problem> {
     let record = app.service.revoke_key(&caller, &key(&id)?).await?;
     Ok(Json(Record::from(record)).into_response())
@@ -201,7 +202,10 @@ fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime)
             new.owner =
                 Some(parsed(name, value, "1 to 64 of the characters A-Z a-z 0-9 - _ . (no dot first)")?);
         }
-        "rate" => new.policy.rate = Some(parsed(name, value, "a rate like 60/min")?),
+        "rate" => {
+            new.policy.rate =
+                Some(parsed(name, value, "a rate like 60/min (1 to 1,000,000 per s, min, h or day)")?)
+        }
         "concurrency" => new.policy.concurrency = Some(concurrency(name, value)?),
         "budgets" => {
             let expected = "a list of budgets like 3600s/day and 5usd/day";
@@ -216,8 +220,9 @@ fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime)
         }
         "expires_at" => {
             let at = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-            let at = at.filter(|at| *at > now);
-            let expected = "a time to come like 2027-01-31T12:00:00Z";
+            // Times are written in UTC, where the last hours of the year 9999 may be in the year 10000, which is none.
+            let at = at.and_then(|at| at.checked_to_offset(UtcOffset::UTC)).filter(|at| *at > now);
+            let expected = "a time to come like 2027-01-31T12:00:00Z, at the latest 9999-12-31T23:59:59Z";
             new.expires = Some(at.ok_or_else(|| Violation::malformed(name, expected))?);
         }
         _ => new.admin = value.as_bool().ok_or_else(|| Violation::malformed(name, "true or false"))?,

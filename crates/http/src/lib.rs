@@ -13,6 +13,7 @@ mod health;
 mod host;
 mod idempotency;
 mod images;
+mod in_path;
 mod json;
 mod keys;
 mod openai;

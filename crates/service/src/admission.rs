@@ -116,6 +116,7 @@ impl Inner {
         if order.idempotency.is_none()
             && !order.detached
             && !has_deadline
+            && !caller.stranger
             && let Some(orphan) = self.table.adopt(&caller.owner, || fingerprint(&*engine, &order.request))
         {
             return Ok(Ticket::waiting(self, orphan, (Source::Made, Vec::new())).linked_for(expires_in));
@@ -272,7 +273,8 @@ impl Inner {
         if let Some(currency) = price::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
-        let foreseen = self.estimates.foresee(&order.request);
+        // What was measured of small jobs says much of larger ones that the engine would never take so long for.
+        let foreseen = self.estimates.foresee(&order.request).map(|foreseen| foreseen.min(self.longest()));
         if budgets.is_empty() {
             return Ok((foreseen.unwrap_or(self.longest()), None));
         }

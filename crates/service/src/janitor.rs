@@ -12,7 +12,6 @@ use tintype_ledger::job::Lost;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::ServiceError;
-use crate::keep::discard;
 use crate::live::{Live, State, Stop};
 use crate::service::Inner;
 use crate::worker::lease_life;
@@ -76,11 +75,11 @@ pub(crate) async fn keep_leases(inner: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Deletes jobs that are older than this, with their pictures; a few of them, so that nothing else waits long.
+    /// Deletes the records of jobs that are older than this, a few of them, so that nothing else waits long. How long pictures are
+    /// kept is the store's to say.
     async fn forget(&self, keep: Duration) -> Result<(), ServiceError> {
         let before = OffsetDateTime::now_utc() - keep.min(LONGEST);
         for job in self.ledger.ended_before(before, AT_ONCE).await? {
-            discard(&*self.store, &job.images).await;
             self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
         }
         Ok(())
@@ -182,7 +181,9 @@ impl Inner {
             Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
             // The process that asked for the result has let go of it, and here somebody waits.
             Ok(Some(job)) if job.is_elsewhere() && live.is_waited_for() => self.begin(&job),
-            Ok(_) => {}
+            Ok(Some(_)) => {}
+            // Its owner has deleted it, through another process.
+            Ok(None) => drop(self.table.close(live.id, State::LostSight(ServiceError::Canceled))),
             Err(error) => {
                 tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at")
             }

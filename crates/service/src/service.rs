@@ -10,7 +10,7 @@ use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::Ledger;
 use tintype_ledger::id::Worker as WorkerId;
-use tintype_ledger::job::{JobRecord, Lost};
+use tintype_ledger::job::{JobRecord, Lost, Reason};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::admission::Admitting;
 use crate::busy::Busy;
 use crate::error::ServiceError;
 use crate::janitor;
-use crate::live::{State, Stop};
+use crate::live::{Live, State, Stop};
 use crate::metrics::Metrics;
 use crate::price::Estimates;
 use crate::settings::ServiceSettings;
@@ -255,12 +255,22 @@ impl Inner {
                 if let Err(error) = canceled {
                     tracing::error!(job = %live.id, error = %causes(&error), "a job stays in the ledger");
                 }
-                self.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+                self.table.close(live.id, State::LostSight(self.parting(&live)));
             } else {
                 self.table.close(live.id, State::LostSight(ServiceError::Draining));
             }
         }
         self.arrivals.notify_waiters();
+    }
+
+    /// What a client is told whose job ends with this process: to come again, unless a call was begun that somebody is paid for.
+    fn parting(&self, live: &Live) -> ServiceError {
+        let engine = self.engine.get().and_then(Option::as_ref);
+        if live.is_run_here() && engine.is_some_and(|engine| !engine.repeatable()) {
+            ServiceError::Failed(Reason::OutcomeUnknown.into())
+        } else {
+            ServiceError::Abandoned
+        }
     }
 }
 

@@ -42,6 +42,7 @@ pub struct NullEngine {
     slots: usize,
     revision: String,
     paid: bool,
+    longest: Option<Duration>,
     fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
@@ -61,6 +62,7 @@ impl NullEngine {
             slots: 1,
             revision: String::new(),
             paid: false,
+            longest: None,
             fault: None,
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -83,6 +85,12 @@ impl NullEngine {
     #[must_use]
     pub fn paid(self) -> Self {
         Self { paid: true, ..self }
+    }
+
+    /// The same engine where something else bounds what a request can take.
+    #[must_use]
+    pub fn with_longest(self, longest: Duration) -> Self {
+        Self { longest: Some(longest), ..self }
     }
 
     /// The same engine breaking at every request.
@@ -127,6 +135,10 @@ impl Engine for NullEngine {
 
     fn repeatable(&self) -> bool {
         !self.paid
+    }
+
+    fn longest(&self) -> Option<Duration> {
+        self.longest
     }
 
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {

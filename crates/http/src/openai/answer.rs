@@ -148,8 +148,7 @@ pub(super) struct Partial<'a> {
     pub(super) partial_image_index: u32,
     pub(super) created_at: i64,
     pub(super) size: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) quality: Option<&'a str>,
+    pub(super) quality: &'a str,
     pub(super) background: &'static str,
     pub(super) output_format: Format,
 }

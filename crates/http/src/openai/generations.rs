@@ -5,6 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use tintype_service::{Order, Ticket};
+use tracing::trace_span;
 
 use super::answer::About;
 use super::caller::LetIn;
@@ -21,7 +22,8 @@ pub(crate) async fn generations(
     headers: HeaderMap,
     body: Members,
 ) -> Result<Response, Problem> {
-    let Checked { order, canonical, answer } = Wanted::read(body).check(&app)?;
+    let Checked { order, canonical, answer } =
+        trace_span!("parse").in_scope(|| Wanted::read(body).check(&app))?;
     let order = Order { retry: is_retry(&headers), ..order };
     let HandedIn { ticket, headers } = hand_in(&app, &caller, (order, &canonical), &headers).await?;
     let answered = match answer.delivery {

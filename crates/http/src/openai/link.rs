@@ -4,13 +4,14 @@
 //! So a link that leads elsewhere is led through here: its signature stays as it is, S3 checks it, and no client takes its token
 //! along to another origin.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tintype_service::LinkedPicture;
 
 use crate::App;
+use crate::in_path::InPath;
 use crate::problem::Problem;
 
 /// What every picture's key begins with.
@@ -29,7 +30,7 @@ pub(super) fn own(app: &App, picture: LinkedPicture) -> String {
 /// `GET /v1/images/files/{key}`: to where the picture is. Who asks does not matter, the signature does.
 pub(crate) async fn file(
     State(app): State<App>,
-    Path(rest): Path<String>,
+    InPath(rest): InPath,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;

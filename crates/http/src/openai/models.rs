@@ -1,13 +1,14 @@
 //! `/v1/models`: the one model, and the names that stand for it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::caller::LetIn;
 use crate::App;
+use crate::in_path::InPath;
 use crate::problem::Problem;
 
 /// A model, as OpenAI describes its own.
@@ -45,7 +46,7 @@ pub(crate) async fn list(State(app): State<App>, _: LetIn) -> Result<Json<List>,
 pub(crate) async fn read(
     State(app): State<App>,
     _: LetIn,
-    Path(id): Path<String>,
+    InPath(id): InPath,
 ) -> Result<Json<Model>, Problem> {
     match named(&app, &id)? {
         Named::Other => Err(Problem::UnknownModel(id)),

@@ -23,6 +23,8 @@ use crate::problem::Problem;
 
 /// What ends a stream that went well.
 const DONE: &str = "[DONE]";
+/// The quality where none was asked for: every event names one, as the clients' types have it.
+const AUTO: &str = "auto";
 
 /// The answer that goes on until the pictures are there. Whoever stops reading it has hung up.
 pub(super) async fn answer(
@@ -140,12 +142,13 @@ impl Story {
     }
 
     fn partial(&mut self, file: &Encoded) {
-        let Some((request, index)) = self.request.as_ref().zip(self.partials.next()) else { return };
+        let Some((request, answer)) = self.request.as_ref().zip(self.answer.as_ref()) else { return };
+        let Some(index) = self.partials.next() else { return };
         let partial = Partial {
             partial_image_index: index,
             created_at: time::OffsetDateTime::now_utc().unix_timestamp(),
             size: &format!("{}x{}", request.width, request.height),
-            quality: self.answer.as_ref().and_then(|answer| answer.quality.as_deref()),
+            quality: answer.quality.as_deref().unwrap_or(AUTO),
             background: "opaque",
             output_format: file.format,
         };
@@ -157,7 +160,8 @@ impl Story {
         let id = ticket.id();
         match ticket.pictures().await {
             Ok((image, files)) => {
-                let about = About::new(image, answer);
+                let quality = answer.quality.or_else(|| Some(AUTO.to_owned()));
+                let about = About::new(image, Answer { quality, ..answer });
                 for (index, file) in files.iter().enumerate() {
                     self.tell("image_generation.completed", &about.completed(index, file));
                 }

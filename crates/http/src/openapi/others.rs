@@ -10,6 +10,9 @@ const OPENAI: &str = "OpenAI's Images API";
 const SAGEMAKER: &str = "SageMaker";
 const CUSTOMERS: &str = "Customers";
 const SERVER: &str = "Server";
+/// What a call that names models can end in, for OpenAI's clients.
+const MODELS: [&str; 7] =
+    ["invalid_api_key", "wrong_host", "internal", "loading", "no_model", "shutting_down", "unavailable"];
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = openai();
@@ -39,18 +42,19 @@ fn openai() -> Vec<Operation> {
                 "invalid_value", "unknown_parameter", "missing_required_parameter", "invalid_api_key", "cross_site", "model_not_found",
                 "too_slow", "canceled", "too_large", "not_json", "malformed_json", "wrong_host", "idempotency_conflict", "model_error",
                 "rate_limit_exceeded", "insufficient_quota", "queue_full", "internal", "outcome_unknown", "on_its_way", "loading",
-                "shutting_down", "engine_busy", "deadline", "overrun", "invalid_idempotency_key",
+                "no_model", "shutting_down", "unavailable", "engine_busy", "deadline", "overrun", "invalid_idempotency_key",
             ]),
         Operation::new("get /v1/models", "listModels", OPENAI, "The models")
             .answers(200, "This server's model, and the whole names that stand for it", Some(("application/json", schema("ModelList"))))
-            .openai_fails(&["invalid_api_key", "wrong_host", "loading"]),
+            .openai_fails(&MODELS),
         Operation::new("get /v1/models/{model}", "readModel", OPENAI, "A model")
             .takes(vec![json!({
                 "name": "model", "in": "path", "required": true, "description": "Its name, or one that stands for it; it may have slashes.",
                 "schema": {"type": "string", "examples": ["dall-e-3"]},
             })])
             .answers(200, "The model", Some(("application/json", schema("Model"))))
-            .openai_fails(&["invalid_api_key", "model_not_found", "wrong_host", "loading"]),
+            .openai_fails(&["model_not_found", "not_found"])
+            .openai_fails(&MODELS),
     ]
 }
 
@@ -133,6 +137,12 @@ fn customers() -> Vec<Operation> {
     ]
 }
 
+/// The units in which a key's limits count time.
+const UNITS: &str = "s|sec|second|m|min|minute|h|hour|d|day";
+/// Engine time or money.
+const BUDGET: &str = r"^([0-9]+(\.[0-9]{1,3})?s|[0-9]+(\.[0-9]{1,6})?[A-Za-z]{3})/(d|day|month)$";
+
+/// The patterns are what the ledger reads, whatever the size: how large a number may be is told in words.
 fn new_key() -> Value {
     json!({
         "type": "object", "required": ["name"], "additionalProperties": false,
@@ -150,21 +160,23 @@ fn new_key() -> Value {
                 "examples": ["acme-inc"],
             },
             "rate": {
-                "type": ["string", "null"], "pattern": "^[1-9][0-9]{0,5}/(s|min|h|day)$", "description": "Requests per time.", "examples": ["60/min"],
+                "type": ["string", "null"], "pattern": format!("^ *\\+?[0-9]+ */ *({UNITS}) *$"),
+                "description": "Requests per time: 1 to 1,000,000 per s, min, h or day.", "examples": ["60/min"],
             },
             "concurrency": {
                 "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX, "description": "Jobs queued or running at the same time.", "examples": [4],
             },
             "budgets": {
-                "type": ["array", "null"], "items": {"type": "string", "pattern": "^[1-9][0-9]{0,5}s/(day|month)$"},
-                "description": "Engine time per day or month. A budget in money, as in `5usd/day`, takes a server with a price in that currency.",
+                "type": ["array", "null"], "items": {"type": "string", "pattern": BUDGET},
+                "description": "Engine time per day or month, to the millisecond. A budget in money, as in `5usd/day`, takes a server with a price in that currency.",
                 "examples": [["3600s/day"]],
             },
             "expires_in": {
-                "type": ["string", "null"], "pattern": "^[1-9][0-9]{0,2}(s|min|h|d)$", "description": "How long it works.", "examples": ["90d"],
+                "type": ["string", "null"], "pattern": format!("^\\+?[0-9]+({UNITS})$"),
+                "description": "How long it works: up to 3650d.", "examples": ["90d"],
             },
             "expires_at": {
-                "type": ["string", "null"], "format": "date-time", "description": "Until when it works; a time to come.",
+                "type": ["string", "null"], "format": "date-time", "description": "Until when it works; a time to come, at the latest 9999-12-31T23:59:59Z.",
             },
             "admin": {"type": ["boolean", "null"], "description": "It may manage keys, and read metrics.", "examples": [false]},
         },

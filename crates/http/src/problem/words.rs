@@ -37,7 +37,10 @@ impl Problem {
             Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
             Self::NotYet(_) => "The job has not ended yet.".into(),
             Self::OnItsWay(id) => {
-                format!("They are still being made, and will be: send the same request again, or read /v1/images/{id}.")
+                format!(
+                    "They are still being made, and will be: read /v1/images/{id}. The same request finds them too if it has \
+                     the same seed or Idempotency-Key, or is an SDK's retry; otherwise it is for other pictures."
+                )
             }
             Self::UnknownModel(name) => {
                 let name: String = name.chars().take(NAME_CHARS).collect();

@@ -81,7 +81,7 @@ async fn only_an_admin_may() {
 async fn keys_that_are_not_there() {
     let bench = Bench::keyed();
     let (name, admin) = bench.admin_key().await;
-    for id in ["0123456789abcdef", ".x", "%20", &"a".repeat(65)] {
+    for id in ["0123456789abcdef", ".x", "%20", "%ff", &"a".repeat(65)] {
         for method in ["GET", "DELETE"] {
             let answer = bench.send(method, &format!("/v1/keys/{id}"), &[(name, &admin)]).await;
             answer.assert_problem(404, "not-found");
@@ -118,6 +118,7 @@ async fn what_is_no_key() {
         ("expires_in", json!(90)),
         ("expires_at", json!("2020-01-01T00:00:00Z")),
         ("expires_at", json!("tomorrow")),
+        ("expires_at", json!("9999-12-31T23:59:59-08:00")),
         ("admin", json!("yes")),
         ("limit", json!("60/min")),
     ] {
@@ -137,8 +138,19 @@ async fn what_is_no_key() {
     let until = json!({"name": "x", "expires_at": "2099-01-01T00:00:00+01:00"});
     let made = bench.send_json("/v1/keys", &until, &[(name, &admin)]).await.json();
     assert_eq!(made["expires_at"], "2098-12-31T23:00:00Z");
+    // In UTC the year is 10000, in which no time can be written.
+    let beyond = json!({"name": "x", "expires_at": "9999-12-31T23:59:59-08:00"});
+    let told = bench.send_json("/v1/keys", &beyond, &[(name, &admin)]).await;
+    assert!(
+        told.text.contains("`expires_at`") && told.text.contains("9999-12-31T23:59:59Z"),
+        "{}",
+        told.text
+    );
+    let last = json!({"name": "x", "expires_at": "9999-12-31T15:59:59-08:00"});
+    let made = bench.send_json("/v1/keys", &last, &[(name, &admin)]).await.json();
+    assert_eq!(made["expires_at"], "9999-12-31T23:59:59Z");
     assert_eq!(
         bench.send("GET", "/v1/keys", &[(name, &admin)]).await.json()["data"].as_array().map(Vec::len),
-        Some(2)
+        Some(3)
     );
 }

@@ -8,6 +8,7 @@ use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::timeout;
 use tracing::Dispatch;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::Bench;
 
@@ -88,6 +89,31 @@ async fn the_cause_of_a_problem_is_logged_under_its_id() {
     let line = text.lines().find(|line| line.contains("the request failed")).expect("a line");
     assert!(line.contains("req-7") && line.contains("a secret cause"), "{text}");
     assert!(!text.contains("zebra"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
+    LazyLock::force(&ANOTHER);
+    for path in ["/generate?prompt=x", "/v1/images", "/v1/images/generations"] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(FmtSpan::NEW)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let bench = Bench::new();
+        let answer = match path.starts_with("/generate") {
+            true => bench.get(path).await,
+            false => bench.send_json(path, &serde_json::json!({"prompt": "x"}), &[]).await,
+        };
+        assert!(answer.status().is_success(), "{}", answer.text);
+        let text = log.text();
+        let parse = text.lines().filter(|line| line.contains(":exchange{") && line.contains(":parse: "));
+        assert_eq!(parse.count(), 1, "{path}: {text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,18 @@ async fn what_is_not_there() {
             bench.send(method, path, &[]).await.assert_problem(404, "not-found");
         }
     }
+    // What is not UTF-8 names nothing, wherever a name is taken.
+    for (method, path) in [
+        ("GET", "/v1/images/%ff"),
+        ("DELETE", "/v1/images/%ff"),
+        ("GET", "/v1/images/%ff/content"),
+        ("GET", "/v1/images/%ff/events"),
+        ("POST", "/v1/images/%ff/cancel"),
+        ("GET", "/v1/images/files/%ff?X-Amz-Signature=0f"),
+    ] {
+        bench.send(method, path, &[]).await.assert_problem(404, "not-found");
+    }
+    Bench::keyed().get("/v1/images/%ff").await.assert_problem(401, "unauthenticated");
 }
 
 #[tokio::test]

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_service::{Readiness, ServiceError};
+use tintype_service::ledger::job::Reason;
+use tintype_service::{Readiness, ServiceError, ServiceSettings};
+use tintype_testing::NullEngine;
 use tokio::time::Instant;
 
-use crate::{Bench, draft, hang_up, pass};
+use crate::{Bench, SECOND, draft, hang_up, pass};
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,20 @@ async fn after_the_grace_everybody_is_told() {
     // The engine stops at its next step.
     pass(2.0).await;
     assert_eq!((bench.engine.started(), bench.engine.finished()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_what_is_paid_is_not_told_to_come_again() {
+    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).paid());
+    let (running, waiting) = (bench.client("x", 100), bench.client("y", 1));
+    pass(0.5).await;
+    bench.service.drain(GRACE).await;
+    let running = running.await.expect("no panic");
+    assert!(
+        matches!(&running, Err(ServiceError::Failed(failure)) if failure.reason == Reason::OutcomeUnknown),
+        "{running:?}"
+    );
+    assert!(matches!(waiting.await.expect("no panic"), Err(ServiceError::Abandoned)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -274,6 +274,18 @@ async fn strangers_have_pictures_made_and_see_nothing_of_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_is_reserved_than_a_request_can_take() {
+    let engine = NullEngine::new(SECOND).with_longest(SECOND * 60);
+    let bench = Bench::with(ServiceSettings::default(), engine);
+    let acme = customer(&bench, "acme", budget("300s/day")).await;
+    bench.service.generate(&acme, seeded(&bench, "small", 1)).await.expect("a picture");
+    // By its work, a thousand times as large; but nothing takes the engine more than a minute.
+    let draft = Draft { width: Some(512), height: Some(512), ..draft("large", 30) };
+    let large = bench.service.check(draft).expect("valid");
+    bench.service.generate(&acme, Order::new(large)).await.expect("a picture");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_takes_twice_its_reservation_is_stopped() {
     let bench = bench();
     let acme = customer(&bench, "acme", budget("100s/day")).await;

@@ -54,6 +54,22 @@ async fn who_joins_from_another_process_does_not_depend_on_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_what_was_deleted_elsewhere_hears_of_it() {
+    let ledger = ledger();
+    let caller = Caller::anonymous();
+    let one = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND * 100));
+    let order = |prompt: &str| Order::new(one.request(prompt, 3));
+    let running = one.service.submit(&caller, order("first")).await.expect("accepted");
+    pass(1.0).await;
+    let waiting = one.service.submit(&caller, order("second")).await.expect("accepted");
+    let two = Bench::on(ledger, shared(), NullEngine::new(SECOND * 100));
+    two.service.delete(&caller, waiting.id()).await.expect("deleted");
+    let end = tokio::time::timeout(SECOND * 60, waiting.finished()).await.expect("not for ever");
+    assert!(matches!(end, Err(ServiceError::Canceled)), "{end:?}");
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_was_taken_for_dead_takes_nothing_away() {
     let ledger = ledger();
     let caller = Caller::anonymous();

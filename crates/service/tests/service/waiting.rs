@@ -2,7 +2,7 @@
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_service::{ServiceError, ServiceSettings};
+use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, hang_up, pass};
@@ -49,6 +49,20 @@ async fn a_place_in_the_queue_is_free_again() {
     pass(0.2).await;
     assert!(bench.submit(bench.request("z", 1)).await.is_ok());
     drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_stranger_has_left_is_not_for_another() {
+    let bench = Bench::new();
+    let stranger = Caller { stranger: true, ..Caller::anonymous() };
+    let ask = async |caller| {
+        bench.service.submit(caller, Order::new(bench.request("x", 40))).await.expect("accepted")
+    };
+    let left = ask(&stranger).await;
+    let id = left.id();
+    pass(5.0).await;
+    drop(left);
+    assert_ne!(ask(&stranger).await.id(), id);
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,5 +159,11 @@ async fn a_server_that_is_not_ready_says_when_to_come() {
         assert_eq!(answer.header("retry-after"), Some("5"));
     }
     bench.service.engine_failed("x".into());
-    assert_error(&ask(&bench, json!({"prompt": "x"})).await, (503, "server_error", Some("no_model")), false);
+    for answer in [ask(&bench, json!({"prompt": "x"})).await, bench.get("/v1/models").await] {
+        assert_error(&answer, (503, "server_error", Some("no_model")), false);
+    }
+    bench.service.drain(SECOND).await;
+    for path in ["/v1/models", "/v1/models/x"] {
+        assert_error(&bench.get(path).await, (503, "server_error", Some("shutting_down")), true);
+    }
 }

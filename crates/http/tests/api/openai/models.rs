@@ -22,6 +22,8 @@ async fn there_is_one_and_what_stands_for_it() {
     let unknown = bench.get("/v1/models/gpt-5").await;
     let error = assert_error(&unknown, (404, "invalid_request_error", Some("model_not_found")), false);
     assert_eq!(error["param"], "model");
+    let nothing = bench.get("/v1/models/%ff").await;
+    assert_error(&nothing, (404, "invalid_request_error", Some("not_found")), false);
     let asked = super::ask(&bench, json!({"prompt": "x", "model": "gpt-5"})).await;
     assert_error(&asked, (404, "invalid_request_error", Some("model_not_found")), false);
     assert_eq!(bench.engine.started(), 0);

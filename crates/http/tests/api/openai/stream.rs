@@ -81,6 +81,7 @@ async fn without_partial_pictures_there_are_only_finished_ones() {
     assert_eq!(events.len(), 3);
     for (seed, event) in (5..).zip(&events[..2]) {
         let data = data(event, "image_generation.completed");
+        assert_eq!(data["quality"], "auto");
         assert_eq!((&data["seed"], picture(&data, Format::Png).rgb()[0]), (&json!(seed), seed));
     }
     // What is there already comes at once.
@@ -91,6 +92,17 @@ async fn without_partial_pictures_there_are_only_finished_ones() {
         (3, json!("hit"))
     );
     assert_eq!(bench.engine.started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_event_names_a_quality() {
+    let body = json!({"prompt": "x", "stream": true, "partial_images": 1});
+    let events = watch(&slow(), body).await;
+    let names = ["image_generation.partial_image", "image_generation.completed"];
+    assert_eq!(events.len(), names.len() + 1, "{events:?}");
+    for (event, name) in events.iter().zip(names) {
+        assert_eq!(data(event, name)["quality"], "auto");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ const TEXTS: [(&str, &str); 11] = [
     ("dddd-dd-ddTdd:dd:dd.ddZ", "2026-11-23T12:00:00Z"),
     ("dddd-dd-ddTdd:dd:dd.dZ", "2026-11-23T12:00:00Z"),
     ("dddd-dd-ddTdd:dd:ddZ", "2026-11-23T12:00:00Z"),
-    ("images/dddd/dd/dd/", "images/2026/11/23/"),
+    ("/dddd/dd/dd/", "/2026/11/23/"),
     ("from=dddd-dd-dd", "from=2026-11-23"),
     ("to=dddd-dd-dd", "to=2026-11-23"),
     ("_at\":dddddddddd", "_at\":1795435200"),

@@ -6,6 +6,7 @@
 mod answers;
 mod described;
 mod mask;
+mod patterns;
 mod problems;
 
 use axum::body::Body;

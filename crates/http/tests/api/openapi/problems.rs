@@ -79,6 +79,7 @@ pub(super) async fn cause(name: &str, words: Words) -> (Call, Answer) {
             (Bench::new(), Call::new("GET", "/generate?prompt=x").header("sec-purpose", "prefetch"))
         }
         "not-found" => (Bench::new(), Call::new("GET", "/v1/images/0199d2a4-7c00-7000-8000-000000000001")),
+        "not_found" => (Bench::new(), Call::new("GET", "/v1/models/%ff")),
         "no-pictures" => {
             let bench = slow();
             let job = plain.clone().header("prefer", "respond-async").send(&bench).await;
@@ -134,7 +135,7 @@ pub(super) async fn cause(name: &str, words: Words) -> (Call, Answer) {
             )
         }
         "loading" => (Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND)), plain),
-        "no-model" => {
+        "no-model" | "no_model" => {
             let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND));
             bench.service.engine_failed("x".into());
             (bench, plain)
