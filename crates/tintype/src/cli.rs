@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Deploy(Deploy),
     /// Take it off AWS again, all of it
     Destroy(Destroy),
-    /// Look at what AWS needs: credentials, region, clock, endpoint, bucket
+    /// Look at what AWS needs: credentials, region, clock, endpoint, bucket, permissions
     Doctor(Doctor),
     /// Print the CloudFormation template that `deploy` uses
     Template,

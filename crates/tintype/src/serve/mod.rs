@@ -39,6 +39,15 @@ use dispatch::Dispatch;
 /// How long answers that are ready may take to reach their clients once the work is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
+/// Every connection takes a file descriptor. Shells allow 1,024, for programs that could not take more; this one takes as many as
+/// the system allows it.
+fn allow_connections() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(allowed) => tracing::debug!(allowed, "file descriptors"),
+        Err(error) => tracing::warn!(%error, "no more file descriptors could be had than there were"),
+    }
+}
+
 /// Serves until it is told to stop.
 ///
 /// # Errors
@@ -47,6 +56,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let traces = config.log.traces.then(|| Traces::start(runtime.handle().clone())).transpose()?;
     logging::start(&config.log, traces.as_ref());
+    allow_connections();
     let wanted = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
