@@ -66,6 +66,9 @@ impl Traces {
         let layer = tracing_opentelemetry::layer().with_tracer(self.0.tracer("tintype"));
         let layer =
             layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
+        // A span's parent is the one that `tracing` knows. The layer's own way, a context per thread, loses it now and then where a
+        // future goes on in another thread (tracing-opentelemetry 0.34).
+        let layer = layer.with_context_activation(false);
         layer.with_filter(ours)
     }
 
