@@ -17,11 +17,14 @@ def main() -> None:
     commands.add_parser("tokenizer", help="learn the vocabulary")
     latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
     latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
+    latents_command.add_argument("--one-in", type=int, default=1, help="fewer of the composed pictures")
     for name, what in (("train-words", "the text encoder alone"), ("train", "denoiser and text encoder")):
         denoiser_command = commands.add_parser(name, help=f"train or resume {what}")
         denoiser_command.add_argument("--minutes", type=float, required=True)
         denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
         denoiser_command.add_argument("--batch", type=int, help="if not that of sizes.py")
+    denoiser_command.add_argument("--other-sides", type=int, nargs="*", default=[],
+                                  help="of pictures that it is to draw well, too")  # fmt: skip
     export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
     export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
     commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
@@ -58,12 +61,15 @@ def main() -> None:
 
             # What is composed decides which combinations are new.
             references.write()
-            latents.cache(export.averaged_vae(), arguments.side or SIZES.picture)
+            latents.cache(export.averaged_vae(), arguments.side or SIZES.picture, arguments.one_in)
         case "train-words" | "train":
             from . import denoiser
 
-            train = denoiser.train_words if arguments.command == "train-words" else denoiser.train
-            train(arguments.minutes, arguments.side or SIZES.picture, arguments.batch or SIZES.batch)
+            side, batch = arguments.side or SIZES.picture, arguments.batch or SIZES.batch
+            if arguments.command == "train-words":
+                denoiser.train_words(arguments.minutes, side, batch)
+            else:
+                denoiser.train(arguments.minutes, side, batch, arguments.other_sides)
         case "export":
             from . import export
 

@@ -66,3 +66,14 @@ def pair(rng: np.random.Generator, left: int, right: int) -> list[Placement]:
         Placement(left, 0.26, ys[0], sizes[0], bool(mirrored[0])),
         Placement(right, 0.74, ys[1], sizes[1], bool(mirrored[1])),
     ]
+
+
+def apart(rng: np.random.Generator, left: int, right: int) -> list[Placement]:
+    """Two cut-outs that leave the middle free, so that halves of such pictures may be exchanged."""
+    sizes = rng.uniform(0.44, 0.48, 2)
+    ys = 0.5 + rng.uniform(-0.06, 0.06, 2)
+    mirrored = rng.random(2) < 0.3
+    return [
+        Placement(left, 0.24, ys[0], sizes[0], bool(mirrored[0])),
+        Placement(right, 0.76, ys[1], sizes[1], bool(mirrored[1])),
+    ]

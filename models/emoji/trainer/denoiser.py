@@ -4,14 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from . import fetch, tokenizer
+from . import tokenizer
 from .captions import caption
-from .fetch import Item
 from .latents import Latents
-from .loop import Average, Budget, Window, configure, record, restore, save
+from .loop import Average, Budget, Window, autocast, configure, record, restore, save
 from .muon import Optimisers
 from .paths import WEIGHTS
 from .sizes import SIZES
@@ -127,13 +127,14 @@ class Objective:
 
 
 @torch.no_grad()
-def _held_out(model: Model, objective: Objective, latents: Latents, items: list[Item], pieces) -> float:
+def _held_out(model: Model, objective: Objective, latents: Latents, pieces) -> float:
     """The objective on pairs that training never shows, with the same noise every time."""
     rows = latents.rows["held out"]
     noise = torch.randn(len(rows), *latents.latents.shape[1:], generator=torch.Generator().manual_seed(0))
-    tokens = _tokens(pieces, [" and ".join(i.en for i in latents.of(items, r)) for r in rows])
+    tokens = _tokens(pieces, [" and ".join(i.en for i in latents.of(r)) for r in rows])
     t = torch.linspace(20, 980, len(rows)).long()
-    return objective(model, latents.latents[rows].float(), noise, t, tokens)[0].item()
+    with autocast():
+        return objective(model, latents.latents[rows].float(), noise, t, tokens)[0].item()
 
 
 def _levels(rng: np.random.Generator, count: int) -> Tensor:
@@ -158,7 +159,6 @@ class Training:
 
     def __init__(self, minutes: float, side: int, batch: int, seed: int = 2):
         configure(seed)
-        self.items, _ = fetch.load()
         self.latents, self.pieces, self.batch = Latents(side), tokenizer.load(), batch
         self.model, self.step = _initial(len(self.pieces)), 0
         state = restore(CHECKPOINT)
@@ -166,6 +166,7 @@ class Training:
             self.model.load_state_dict(state["model"])
             self.step = state["step"]
         self.model.unet.to(memory_format=torch.channels_last)  # a fifth faster
+        self.model.unet.set_attn_processor(AttnProcessor())  # PyTorch's own attention is slow to go back through
         self.optimisers = Optimisers(self.model.named_parameters(), LEARNING_RATE, _is_matrix)
         self.average = Average(self.model, 0.999)
         if state:
@@ -175,13 +176,10 @@ class Training:
         torch.manual_seed(seed + self.step)
         self.budget, self.window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
 
-    def draw(self) -> tuple[Tensor, list[str]]:
-        """A batch of clean latents, and a caption for each."""
-        clean, rows = self.latents.draw(self.rng, self.batch)
-        things = (self.latents.of(self.items, r) for r in rows)
-        return clean, [
-            caption(self.rng, t, int(self.latents.backgrounds[r])) for t, r in zip(things, rows, strict=True)
-        ]
+    def draw(self, latents: Latents | None = None) -> tuple[Tensor, list[str]]:
+        """A batch of clean latents, its own or these, and a caption for each."""
+        clean, shown = (latents or self.latents).draw(self.rng, self.batch)
+        return clean, [caption(self.rng, *what) for what in shown]
 
     def update(self, loss: Tensor, figure: str, value: Tensor) -> None:
         """One step down this loss; the mean of `value` goes into the history as `figure`."""
@@ -210,29 +208,37 @@ def train_words(minutes: float, side: int, batch: int) -> None:
     while not training.budget.spent:
         clean, texts = training.draw()
         tokens = _tokens(training.pieces, texts)
-        loss = model.sketch(text(tokens).last_hidden_state, tokens, clean)
+        with autocast():
+            loss = model.sketch(text(tokens).last_hidden_state, tokens, clean)
         training.update(loss, "sketch", loss)
     training.save()
 
 
-def train(minutes: float, side: int, batch: int) -> None:
-    """Trains for so many minutes.
+def train(minutes: float, side: int, batch: int, other_sides: list[int]) -> None:
+    """Trains for so many minutes; one step in eight on pictures of another of these sizes.
 
     Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
     words mean and what things look like, and from the full ones what is missing then.
     """
     training = Training(minutes, side, batch)
+    others = [Latents(other) for other in other_sides]
     model, objective, budget = training.model, Objective(), training.budget
-    model.compile()  # a sixth faster, after a minute or four
+    compiled = torch.compile(model, dynamic=False)  # a sixth faster, after a minute or four
     saved = budget.elapsed
     while not budget.spent:
-        clean, texts = training.draw()
+        # What is compiled is for one size; the others are drawn too seldom to pay for theirs.
+        other = others[training.step // 8 % len(others)] if others and training.step % 8 == 7 else None
+        clean, texts = training.draw(other)
         dropped = training.rng.random(batch) < DROPPED_CAPTIONS
         tokens = _tokens(training.pieces, ["" if gone else text for text, gone in zip(texts, dropped, strict=True)])
-        loss, words = objective(model, clean, torch.randn_like(clean), _levels(training.rng, batch), tokens)
-        training.update(loss + SKETCH_WEIGHT * model.sketch(words, tokens, clean), "loss", loss)
+        with autocast():
+            loss, words = objective(
+                model if other else compiled, clean, torch.randn_like(clean), _levels(training.rng, batch), tokens
+            )
+            total = loss + SKETCH_WEIGHT * model.sketch(words, tokens, clean)
+        training.update(total, "loss", loss)
         if budget.elapsed - saved > CHECKPOINT_SECONDS or budget.spent:
-            held_out = _held_out(training.average.module, objective, training.latents, training.items, training.pieces)
+            held_out = _held_out(training.average.module, objective, training.latents, training.pieces)
             training.record(held_out=held_out)
             training.save()
             training.window.reset()

@@ -10,78 +10,36 @@ from torch import Tensor
 
 from . import fetch
 from .captions import held_out
-from .compose import COLOURS, Placement, compose, pair, single
+from .compose import compose
 from .fetch import Item
 from .first import FIRST
+from .loop import autocast
 from .paths import DATA, WEIGHTS
+from .plan import halves, planned, widened
+from .references import asked
 from .sizes import SIZES
 from .vae import encode, to_tensor
 
-# Composed pictures per item, besides the plain one on white.
-VARIED, COLOURED, PAIRED = 2, 4, 6
-# Of the things in first.py: pairs of two of them, and more pictures on each of the colours that they are shown on.
-FIRST_PAIRED, FIRST_COLOURED = 18, 2
-HELD_OUT = 64
-PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink", "travel-places",
-                 "activities", "objects"}  # fmt: skip
-SIDED = ("left", "right")
-
-
-def planned(seed: int = 3) -> list[tuple[list[Placement], int, str]]:
-    """What to compose: placements, background, and the kind by which training draws."""
-    rng = np.random.default_rng(seed)
-    items, _ = fetch.load()
-    pairable = [i.index for i in items if i.group in PAIRED_GROUPS]
-    known = set(pairable)
-    plan: list[tuple[list[Placement], int, str]] = []
-
-    def one(item: Item, background: int, kind: str) -> None:
-        place = single(rng, item.index, plain=False)
-        if any(side in item.en for side in SIDED):  # mirrored, it would be the other one
-            place = [Placement(p.index, p.x, p.y, p.size, False) for p in place]
-        plan.append((place, background, kind))
-
-    for item in items:
-        plan.append((single(rng, item.index, plain=True), 0, "plain"))
-        for _ in range(VARIED):
-            one(item, 0, "varied")
-        for background in rng.permutation(len(COLOURS) - 1)[:COLOURED] + 1:
-            one(item, int(background), "coloured")
-        for _ in range(PAIRED if item.index in known else 0):
-            other = item.index
-            while other == item.index or held_out(item.index, other):
-                other = int(rng.choice(pairable))
-            background = 0 if rng.random() < 0.7 else int(rng.integers(1, len(COLOURS)))
-            plan.append((pair(rng, item.index, other), background, "paired"))
-    while sum(kind == "held out" for *_, kind in plan) < HELD_OUT:
-        left, right = (int(i) for i in rng.choice(pairable, 2))
-        if left != right and held_out(left, right):
-            plan.append((pair(rng, left, right), 0, "held out"))
-    # Last, and of nothing that was not shown together before but pairs on white: so what is left for the evaluation's
-    # combinations stays.
-    first = [i for i in items if i.en in FIRST and i.index in known]
-    shown = [(p[0].index, background) for p, background, kind in plan if kind == "coloured"]
-    for item in first:
-        others = [o.index for o in first if o is not item and not held_out(item.index, o.index)]
-        for other in rng.choice(others, FIRST_PAIRED, replace=False):
-            plan.append((pair(rng, item.index, int(other)), 0, "paired"))
-        for background in [b for index, b in shown if index == item.index] * FIRST_COLOURED:
-            one(item, background, "coloured")
-    return plan
+# Items from left to right, and their background.
+Shown = tuple[list[Item], int]
 
 
 @torch.no_grad()
-def cache(vae: AutoencoderKL, side: int) -> None:
+def cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
     """Writes `latents-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
 
-    Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
+    Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
     """
-    _, pictures = fetch.load()
+    items, pictures = fetch.load()
     plan = planned()
+    plan += widened(plan, kept=set(asked(items)[1])) + halves()
+    plan = [p for i, p in enumerate(plan) if i % one_in == 0 or p[2] == "plain"]
+    vae.to(memory_format=torch.channels_last)
     chunks = []
     for start in range(0, len(plan), 32):
         x = to_tensor([compose(pictures, *p[:2], side) for p in plan[start : start + 32]])
-        chunks.append(encode(vae, x))
+        with autocast():  # in bfloat16 the latents are half a percent off
+            chunks.append(encode(vae, x.to(memory_format=torch.channels_last)).float())
     latents = torch.cat(chunks)
     scale = scaling_factor() or 1 / latents.std().item()
     np.savez(
@@ -113,22 +71,44 @@ class Latents:
     def __init__(self, side: int) -> None:
         stored = np.load(path(side))
         self.latents = torch.from_numpy(stored["latents"])
-        self.items, self.backgrounds = stored["items"], stored["backgrounds"]
-        self.rows = {kind: np.flatnonzero(stored["kinds"] == kind) for kind in np.unique(stored["kinds"])}
-        known, _ = fetch.load()
-        first = np.array([i.index for i in known if i.en in FIRST])
-        self.weights = np.zeros(len(self.items))
+        self.shown, self.backgrounds, kinds = stored["items"], stored["backgrounds"], stored["kinds"]
+        self.rows = {kind: np.flatnonzero(kinds == kind) for kind in np.unique(kinds)}
+        self.items, _ = fetch.load()
+        preferred = np.isin(self.shown[:, 0], [i.index for i in self.items if i.en in FIRST])
+        self.weights = np.zeros(len(kinds))
         for kind, share in SIZES.shares.items():
-            rows = self.rows[kind]
-            preferred = np.isin(self.items[rows, 0], first)
-            self.weights[rows[preferred]] = share * SIZES.first / preferred.sum()
-            self.weights[rows[~preferred]] = share * (1 - SIZES.first) / (~preferred).sum()
+            for which, part in ((preferred, SIZES.first), (~preferred, 1 - SIZES.first)):
+                rows = np.flatnonzero((kinds == kind) & which)
+                self.weights[rows] = share * part / len(rows)
+        # The pairs with which one may exchange its right half: those on its background, drawn as often.
+        self.exchanges: dict[int, np.ndarray] = {}
+        for background in np.unique(self.backgrounds):
+            for which in (preferred, ~preferred):
+                rows = np.flatnonzero((kinds == "apart") & (self.backgrounds == background) & which)
+                self.exchanges |= dict.fromkeys(rows.tolist(), rows)
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, np.ndarray]:
-        """`count` latents (B×16×h×w, float32) and their rows in the cache."""
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Shown]]:
+        """`count` latents (B×16×h×w, float32) and what each shows.
+
+        Pairs with a free middle get another's right half, as their latents are apart too: so thousands of composed
+        pairs show millions.
+        """
         rows = rng.choice(len(self.weights), count, p=self.weights)
-        return self.latents[rows].float(), rows
+        clean = self.latents[rows].float()
+        shown: list[Shown] = []
+        for i, row in enumerate(rows.tolist()):
+            left, right = self.shown[row].tolist()
+            if row in self.exchanges:
+                other = int(rng.choice(self.exchanges[row]))
+                stranger = int(self.shown[other, 1])
+                if stranger != left and not held_out(left, stranger):
+                    half = clean.shape[-1] // 2
+                    clean[i, :, :, half:] = self.latents[other, :, :, half:]
+                    right = stranger
+            things = [self.items[index] for index in (left, right) if index >= 0]
+            shown.append((things, int(self.backgrounds[row])))
+        return clean, shown
 
-    def of(self, items: list[Item], row: int) -> list[Item]:
+    def of(self, row: int) -> list[Item]:
         """The items that this row of the cache shows, left to right."""
-        return [items[i] for i in self.items[row] if i >= 0]
+        return [self.items[i] for i in self.shown[row] if i >= 0]

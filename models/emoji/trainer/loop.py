@@ -17,6 +17,16 @@ def configure(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def fast_type() -> torch.dtype:
+    """What this processor multiplies fastest: bfloat16 where it has AMX (2.3 times the samples), else float32."""
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def autocast() -> torch.autocast:
+    """The forward pass in the fast type; weights, averages and sums stay in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast_type() == torch.bfloat16)
+
+
 class Budget:
     """A run of so many minutes: short warm-up, then flat, then down to a tenth over the last part."""
 

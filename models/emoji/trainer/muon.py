@@ -7,31 +7,24 @@ and few steps are what two cores can pay for.
 import torch
 from torch import Tensor
 
+from .loop import fast_type
+
 # The first steps of the Polar Express (Amsel et al., 2025): the best polynomial for each.
 STEPS = ((8.2872, -23.5959, 17.3004), (4.1071, -2.9478, 0.5448), (3.9487, -2.9089, 0.5518), (3.3184, -2.4885, 0.5100))
 
 
-def _polynomial(coefficients: tuple[float, float, float], gram: Tensor) -> Tensor:
-    a, b, c = coefficients
-    return a * torch.eye(gram.size(-1)) + b * gram + c * gram @ gram
-
-
 def orthogonalise(batch: Tensor) -> Tensor:
-    """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns.
+    """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns, float32.
 
-    Every iterate is a polynomial of the first Gram matrix times the first iterate, so all but two
-    of the products are small squares: half the work where a matrix is much wider than high.
+    In the fast type of the processor, as Muon's authors have it: on bfloat16 the result is 1.6% off.
     """
     transposed = batch.size(-2) > batch.size(-1)
     x = batch.mT if transposed else batch
-    x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    gram = x @ x.mT
-    factor = product = _polynomial(STEPS[0], gram)
-    for step in STEPS[1:]:
-        gram = factor @ gram @ factor
-        factor = _polynomial(step, gram)
-        product = factor @ product
-    x = product @ x
+    x = (x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(fast_type())
+    for a, b, c in STEPS:
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.float()
     return x.mT if transposed else x
 
 

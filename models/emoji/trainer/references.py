@@ -15,8 +15,8 @@ from .captions import article, held_out
 from .compose import COLOURS, compose, single
 from .fetch import Item
 from .first import FIRST
-from .latents import planned
 from .paths import REFERENCES
+from .plan import planned
 
 SIDE, COLUMNS = 32, 36  # of a tile in pixels; of the atlas in tiles
 LABELS = 300
@@ -54,8 +54,8 @@ def load() -> tuple[list[dict], list[int], np.ndarray]:
     return known["things"], known["labels"], tiles[: len(known["things"])]
 
 
-def combinations(items: list[Item]) -> list[str]:
-    """Prompts that training has no caption for, of things that it draws often.
+def asked(items: list[Item]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Combinations that training never shows, of things that it draws often: pairs of things; things and colours.
 
     Pairs are the held-out ones: no caption ever names both. A thing and a colour are those that no
     composed picture shows together, so that no caption says them of one. (White is not among them:
@@ -68,6 +68,12 @@ def combinations(items: list[Item]) -> list[str]:
     coloured = [(i, colour) for i in first for colour in range(1, len(COLOURS)) if (i, colour) not in shown]
     pairs = _apart(rng.permutation(pairs).tolist(), lambda pair: set(pair))
     coloured = _apart(rng.permutation(coloured).tolist(), lambda choice: {choice[0]})
+    return [(a, b) for a, b in pairs], [(i, colour) for i, colour in coloured]
+
+
+def combinations(items: list[Item]) -> list[str]:
+    """The prompts for what is asked."""
+    pairs, coloured = asked(items)
 
     def english(index: int) -> str:
         return article(items[index].en)
