@@ -14,6 +14,8 @@ def main() -> None:
     vae_command = commands.add_parser("train-vae", help="train or resume the autoencoder")
     vae_command.add_argument("--minutes", type=float, required=True)
     vae_command.add_argument("--crop", type=int, choices=(64, 128), default=64)
+    decoder_command = commands.add_parser("train-decoder", help="the autoencoder's decoder, on the denoiser's latents")
+    decoder_command.add_argument("--minutes", type=float, required=True)
     commands.add_parser("tokenizer", help="learn the vocabulary")
     latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
     latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
@@ -52,6 +54,10 @@ def main() -> None:
             from . import vae
 
             vae.train(arguments.minutes, arguments.crop)
+        case "train-decoder":
+            from . import decoder
+
+            decoder.train(arguments.minutes)
         case "tokenizer":
             from . import tokenizer
 

@@ -105,7 +105,7 @@ def _is_matrix(name: str) -> bool:
     return not any(part in name for part in ("embed", "conv_in", "conv_out", "time_emb", "sketch"))
 
 
-def _tokens(pieces, texts: list[str]) -> Tensor:
+def tokens_of(pieces, texts: list[str]) -> Tensor:
     """Texts to B×32 token ids, padded and cut."""
     return pieces(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
@@ -131,7 +131,7 @@ def _held_out(model: Model, objective: Objective, latents: Latents, pieces) -> f
     """The objective on pairs that training never shows, with the same noise every time."""
     rows = latents.rows["held out"]
     noise = torch.randn(len(rows), *latents.latents.shape[1:], generator=torch.Generator().manual_seed(0))
-    tokens = _tokens(pieces, [" and ".join(i.en for i in latents.of(r)) for r in rows])
+    tokens = tokens_of(pieces, [" and ".join(i.en for i in latents.of(r)) for r in rows])
     t = torch.linspace(20, 980, len(rows)).long()
     with autocast():
         return objective(model, latents.latents[rows].float(), noise, t, tokens)[0].item()
@@ -168,13 +168,13 @@ class Training:
         self.model.unet.to(memory_format=torch.channels_last)  # a fifth faster
         self.model.unet.set_attn_processor(AttnProcessor())  # PyTorch's own attention is slow to go back through
         self.optimisers = Optimisers(self.model.named_parameters(), LEARNING_RATE, _is_matrix)
-        self.average = Average(self.model, 0.999)
+        self.average = Average(self.model, 0.998)
         if state:
             self.optimisers.load_state_dict(state["optimisers"])
             self.average.module.load_state_dict(state["average"])
         self.rng = np.random.default_rng([seed, self.step])
         torch.manual_seed(seed + self.step)
-        self.budget, self.window = Budget(minutes, warmup_steps=30, decay_share=0.4), Window()
+        self.budget, self.window = Budget(minutes, warmup_steps=30, decay_share=0.8), Window()
 
     def draw(self, latents: Latents | None = None) -> tuple[Tensor, list[str]]:
         """A batch of clean latents, its own or these, and a caption for each."""
@@ -207,7 +207,7 @@ def train_words(minutes: float, side: int, batch: int) -> None:
     text = torch.compile(model.text)
     while not training.budget.spent:
         clean, texts = training.draw()
-        tokens = _tokens(training.pieces, texts)
+        tokens = tokens_of(training.pieces, texts)
         with autocast():
             loss = model.sketch(text(tokens).last_hidden_state, tokens, clean)
         training.update(loss, "sketch", loss)
@@ -230,7 +230,7 @@ def train(minutes: float, side: int, batch: int, other_sides: list[int]) -> None
         other = others[training.step // 8 % len(others)] if others and training.step % 8 == 7 else None
         clean, texts = training.draw(other)
         dropped = training.rng.random(batch) < DROPPED_CAPTIONS
-        tokens = _tokens(training.pieces, ["" if gone else text for text, gone in zip(texts, dropped, strict=True)])
+        tokens = tokens_of(training.pieces, ["" if gone else text for text, gone in zip(texts, dropped, strict=True)])
         with autocast():
             loss, words = objective(
                 model if other else compiled, clean, torch.randn_like(clean), _levels(training.rng, batch), tokens

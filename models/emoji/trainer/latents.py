@@ -15,13 +15,19 @@ from .fetch import Item
 from .first import FIRST
 from .loop import autocast
 from .paths import DATA, WEIGHTS
-from .plan import halves, planned, widened
+from .plan import Plan, halves, planned, widened
 from .references import asked
 from .sizes import SIZES
 from .vae import encode, to_tensor
 
 # Items from left to right, and their background.
 Shown = tuple[list[Item], int]
+
+
+def everything(items: list[Item]) -> Plan:
+    """All that is composed, row by row of the cache; nothing that the evaluation asks for."""
+    plan = planned()
+    return plan + widened(plan, kept=set(asked(items)[1])) + halves()
 
 
 @torch.no_grad()
@@ -31,9 +37,7 @@ def cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
     Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
     """
     items, pictures = fetch.load()
-    plan = planned()
-    plan += widened(plan, kept=set(asked(items)[1])) + halves()
-    plan = [p for i, p in enumerate(plan) if i % one_in == 0 or p[2] == "plain"]
+    plan = [p for i, p in enumerate(everything(items)) if i % one_in == 0 or p[2] == "plain"]
     vae.to(memory_format=torch.channels_last)
     chunks = []
     for start in range(0, len(plan), 32):

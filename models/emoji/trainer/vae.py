@@ -82,13 +82,13 @@ def _crops(rng: np.random.Generator, pictures: np.ndarray, side: int, size: int)
     return to_tensor(crops)
 
 
-def _loss(x: Tensor, y: Tensor) -> Tensor:
+def loss_of(x: Tensor, y: Tensor) -> Tensor:
     """L1 and squared error, and L1 again two and three octaves down, where colour and shape are."""
     coarse = sum(F.l1_loss(F.avg_pool2d(y, k), F.avg_pool2d(x, k)) for k in (4, 8))
     return F.l1_loss(y, x) + F.mse_loss(y, x) + 0.5 * coarse
 
 
-def _is_matrix(name: str) -> bool:
+def is_matrix(name: str) -> bool:
     ends = ("conv_in", "conv_out", "quant_conv")
     return not any(f"{end}.weight" in name for end in ends)
 
@@ -120,10 +120,11 @@ def train(minutes: float, crop: int, seed: int = 1) -> None:
     if state:
         vae.load_state_dict(state["model"])
         step = state["step"]
-    optimisers = Optimisers(vae.named_parameters(), LEARNING_RATE, _is_matrix)
+    optimisers = Optimisers(vae.named_parameters(), LEARNING_RATE, is_matrix)
     average = Average(vae, 0.998)
     if state:
-        optimisers.load_state_dict(state["optimisers"])
+        if "optimisers" in state:  # the decoder's own training keeps none
+            optimisers.load_state_dict(state["optimisers"])
         average.module.load_state_dict(state["average"])
     rng = np.random.default_rng([seed, step])
     budget = Budget(minutes, warmup_steps=50, decay_share=0.4)
@@ -143,7 +144,7 @@ def train(minutes: float, crop: int, seed: int = 1) -> None:
             z = F.interpolate(z, size=half, mode="bilinear", antialias=True)
             target = F.interpolate(x, size=[SIZES.factor * s for s in half], mode="bilinear", antialias=True)
         y = vae.decode(z).sample
-        loss = _loss(target, y) + 1e-5 * z.square().mean()
+        loss = loss_of(target, y) + 1e-5 * z.square().mean()
         loss.backward()
         optimisers.step(budget.factor())
         average.update(vae)
