@@ -27,6 +27,7 @@ def main() -> None:
         denoiser_command.add_argument("--batch", type=int, help="if not that of sizes.py")
     denoiser_command.add_argument("--other-sides", type=int, nargs="*", default=[],
                                   help="of pictures that it is to draw well, too")  # fmt: skip
+    denoiser_command.add_argument("--rate", type=float, default=1.0, help="times the usual learning rate")
     export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
     export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
     commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
@@ -75,7 +76,7 @@ def main() -> None:
             if arguments.command == "train-words":
                 denoiser.train_words(arguments.minutes, side, batch)
             else:
-                denoiser.train(arguments.minutes, side, batch, arguments.other_sides)
+                denoiser.train(arguments.minutes, side, batch, arguments.other_sides, arguments.rate)
         case "export":
             from . import export
 

@@ -20,7 +20,7 @@ def _points(name: str, figure: str) -> list[tuple[int, float]]:
 
 
 def curve(path: Path) -> None:
-    """Draws what this cache has the history of: a training that was begun elsewhere is drawn from where it came here."""
+    """Draws what this cache has the history of; of a training that was begun elsewhere, that is the rest."""
     drawn = [(title, points) for part, figure, title in SERIES if len(points := _points(part, figure)) > 1]
     canvas = Image.new("RGB", (WIDTH * len(drawn), HEIGHT), "white")
     draw = ImageDraw.Draw(canvas)

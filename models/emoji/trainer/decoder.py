@@ -39,7 +39,7 @@ class Restorer:
 
     @torch.no_grad()
     def __call__(self, clean: Tensor, t: Tensor, texts: list[str]) -> Tensor:
-        """clean: B×16×H×W; t: B noise levels. Returns the clean latents as seen through the noise, of the same shape."""
+        """clean: B×16×H×W; t: B noise levels. Returns the clean latents as they are told from the noisy ones."""
         a, s = (x.sqrt()[t].view(-1, 1, 1, 1) for x in (self.objective.signal, 1 - self.objective.signal))
         noisy = a * clean + s * torch.randn_like(clean)
         velocity, _ = self.model(noisy, t, tokens_of(self.pieces, texts))

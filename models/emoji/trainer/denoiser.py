@@ -157,7 +157,7 @@ def _initial(vocabulary: int) -> Model:
 class Training:
     """A run of so many minutes from the denoiser's checkpoint: else from the shipped weights, else from nothing."""
 
-    def __init__(self, minutes: float, side: int, batch: int, seed: int = 2):
+    def __init__(self, minutes: float, side: int, batch: int, rate: float = 1.0, seed: int = 2):
         configure(seed)
         self.latents, self.pieces, self.batch = Latents(side), tokenizer.load(), batch
         self.model, self.step = _initial(len(self.pieces)), 0
@@ -167,7 +167,7 @@ class Training:
             self.step = state["step"]
         self.model.unet.to(memory_format=torch.channels_last)  # a fifth faster
         self.model.unet.set_attn_processor(AttnProcessor())  # PyTorch's own attention is slow to go back through
-        self.optimisers = Optimisers(self.model.named_parameters(), LEARNING_RATE, _is_matrix)
+        self.optimisers = Optimisers(self.model.named_parameters(), rate * LEARNING_RATE, _is_matrix)
         self.average = Average(self.model, 0.998)
         if state:
             self.optimisers.load_state_dict(state["optimisers"])
@@ -214,13 +214,14 @@ def train_words(minutes: float, side: int, batch: int) -> None:
     training.save()
 
 
-def train(minutes: float, side: int, batch: int, other_sides: list[int]) -> None:
-    """Trains for so many minutes; one step in eight on pictures of another of these sizes.
+def train(minutes: float, side: int, batch: int, other_sides: list[int], rate: float) -> None:
+    """Trains for so many minutes, at `rate` times the usual learning rate.
 
+    One step in eight is on pictures of one of the other sides.
     Pictures of half the side cost a quarter: a network that is convolutional everywhere learns from them what
     words mean and what things look like, and from the full ones what is missing then.
     """
-    training = Training(minutes, side, batch)
+    training = Training(minutes, side, batch, rate)
     others = [Latents(other) for other in other_sides]
     model, objective, budget = training.model, Objective(), training.budget
     compiled = torch.compile(model, dynamic=False)  # a sixth faster, after a minute or four

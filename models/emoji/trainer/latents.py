@@ -26,15 +26,16 @@ Shown = tuple[list[Item], int]
 
 def everything(items: list[Item]) -> Plan:
     """All that is composed, row by row of the cache; nothing that the evaluation asks for."""
-    plan = planned()
-    return plan + widened(plan, kept=set(asked(items)[1])) + halves()
+    plan, kept = planned(), set(asked(items)[1])
+    return plan + widened(plan, kept) + halves(kept)
 
 
 @torch.no_grad()
 def cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
     """Writes `latents-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
 
-    Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the factor of the first size that was cached: they are for one denoiser.
+    Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the
+    factor of the first size that was cached: they are for one denoiser.
     """
     items, pictures = fetch.load()
     plan = [p for i, p in enumerate(everything(items)) if i % one_in == 0 or p[2] == "plain"]

@@ -21,7 +21,6 @@ PAIRED_GROUPS = {"smileys-emotion", "people-body", "animals-nature", "food-drink
                  "activities", "objects"}  # fmt: skip
 SIDED = ("left", "right")
 
-
 # What to compose: placements, background, and the kind by which training draws.
 Plan = list[tuple[list[Placement], int, str]]
 
@@ -86,8 +85,8 @@ def widened(plan: Plan, kept: set[tuple[int, int]], seed: int = 5) -> Plan:
     return more
 
 
-def halves(seed: int = 7) -> Plan:
-    """Pairs whose halves training exchanges: every thing on the left, with others on the right."""
+def halves(kept: set[tuple[int, int]], seed: int = 7) -> Plan:
+    """Pairs whose halves training exchanges: every thing on the left, with others on the right; but for `kept`."""
     rng = np.random.default_rng(seed)
     items, _ = fetch.load()
     pairable = [i for i in items if i.group in PAIRED_GROUPS]
@@ -97,5 +96,7 @@ def halves(seed: int = 7) -> Plan:
             others = [o.index for o in things if o is not item and not held_out(item.index, o.index)]
             for i, other in enumerate(rng.choice(others, white + coloured, replace=False).tolist()):
                 background = 0 if i < white else int(rng.integers(1, len(COLOURS)))
-                plan.append((apart(rng, item.index, other), background, "apart"))
+                places = apart(rng, item.index, other)
+                if kept.isdisjoint((place.index, background) for place in places):
+                    plan.append((places, background, "apart"))
     return plan
