@@ -17,7 +17,7 @@ Examples:
   tintype serve                                  API, model and object store on http://127.0.0.1:8080
   curl 'http://127.0.0.1:8080/generate?prompt=a+tiger'
   tintype serve --model ./my-model --store s3://pictures/app
-  tintype generate \"a cyborg tiger\" -o tiger.png
+  tintype generate \"a tiger\" -o tiger.png
   tintype keys create --name acme --rate 60/min --budget 5usd/day
   tintype config                                 every setting, its value and where that came from
 
