@@ -51,6 +51,8 @@ def train(minutes: float, seed: int = 4) -> None:
     configure(seed)
     items, pictures = fetch.load()
     latents, composed, scale = Latents(SIZES.picture), everything(items), scaling_factor()
+    if len(composed) != len(latents.weights):
+        raise ValueError("the latents were cached from another plan: run `latents` again")
     restorer, vae = Restorer(), averaged_vae()
     step = (restore("vae") or {"step": 0})["step"]
     vae.requires_grad_(False)
