@@ -14,9 +14,10 @@ from .captions import caption
 from .compose import compose
 from .denoiser import Model, Objective, tokens_of
 from .export import averaged_vae, pipeline
-from .latents import Latents, everything, scaling_factor
+from .latents import Latents, scaling_factor
 from .loop import Average, Budget, Window, autocast, configure, record, restore, save
 from .muon import Optimisers
+from .plan import planned
 from .sizes import SIZES
 from .vae import evaluate, is_matrix, loss_of, to_tensor
 
@@ -49,8 +50,8 @@ class Restorer:
 def train(minutes: float, seed: int = 4) -> None:
     """Trains the decoder for so many minutes, on whole pictures: a group norm's statistics are not those of a crop."""
     configure(seed)
-    items, pictures = fetch.load()
-    latents, composed, scale = Latents(SIZES.picture), everything(items), scaling_factor()
+    _, pictures = fetch.load()
+    latents, composed, scale = Latents(SIZES.picture), planned(), scaling_factor()
     if len(composed) != len(latents.weights):
         raise ValueError("the latents were cached from another plan: run `latents` again")
     restorer, vae = Restorer(), averaged_vae()

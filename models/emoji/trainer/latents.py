@@ -15,19 +15,12 @@ from .fetch import Item
 from .first import FIRST
 from .loop import autocast
 from .paths import DATA, WEIGHTS
-from .plan import Plan, halves, planned, widened
-from .references import asked
+from .plan import planned
 from .sizes import SIZES
 from .vae import encode, to_tensor
 
 # Items from left to right, and their background.
 Shown = tuple[list[Item], int]
-
-
-def everything(items: list[Item]) -> Plan:
-    """All that is composed, row by row of the cache; nothing that the evaluation asks for."""
-    plan, kept = planned(), set(asked(items)[1])
-    return plan + widened(plan, kept) + halves(kept)
 
 
 @torch.no_grad()
@@ -37,8 +30,8 @@ def cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
     Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the
     factor of the first size that was cached: they are for one denoiser.
     """
-    items, pictures = fetch.load()
-    plan = [p for i, p in enumerate(everything(items)) if i % one_in == 0 or p[2] == "plain"]
+    _, pictures = fetch.load()
+    plan = [p for i, p in enumerate(planned()) if i % one_in == 0 or p[2] == "plain"]
     vae.to(memory_format=torch.channels_last)
     chunks = []
     for start in range(0, len(plan), 32):
@@ -89,7 +82,7 @@ class Latents:
         self.exchanges: dict[int, np.ndarray] = {}
         for background in np.unique(self.backgrounds):
             for which in (preferred, ~preferred):
-                rows = np.flatnonzero((kinds == "apart") & (self.backgrounds == background) & which)
+                rows = np.flatnonzero((kinds == "pair") & (self.backgrounds == background) & which)
                 self.exchanges |= dict.fromkeys(rows.tolist(), rows)
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Shown]]:

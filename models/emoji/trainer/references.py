@@ -5,18 +5,15 @@ All of it follows from the data and the plan of what is composed of it, none of 
 
 import json
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from . import fetch
-from .captions import article, held_out
+from . import asked, fetch
+from .captions import article
 from .compose import COLOURS, compose, single
 from .fetch import Item
-from .first import FIRST
 from .paths import REFERENCES
-from .plan import planned
 
 SIDE, COLUMNS = 32, 36  # of a tile in pixels; of the atlas in tiles
 LABELS = 300
@@ -54,26 +51,9 @@ def load() -> tuple[list[dict], list[int], np.ndarray]:
     return known["things"], known["labels"], tiles[: len(known["things"])]
 
 
-def asked(items: list[Item]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Combinations that training never shows, of things that it draws often: pairs of things; things and colours.
-
-    Pairs are the held-out ones: no caption ever names both. A thing and a colour are those that no
-    composed picture shows together, so that no caption says them of one. (White is not among them:
-    captions of pictures on white say so at times.)
-    """
-    rng = np.random.default_rng(17)
-    first = [i.index for i in items if i.en in FIRST]
-    shown = {(place.index, background) for places, background, _ in planned() for place in places}
-    pairs = [(a, b) for a in first for b in first if a != b and held_out(a, b)]
-    coloured = [(i, colour) for i in first for colour in range(1, len(COLOURS)) if (i, colour) not in shown]
-    pairs = _apart(rng.permutation(pairs).tolist(), lambda pair: set(pair))
-    coloured = _apart(rng.permutation(coloured).tolist(), lambda choice: {choice[0]})
-    return [(a, b) for a, b in pairs], [(i, colour) for i, colour in coloured]
-
-
 def combinations(items: list[Item]) -> list[str]:
     """The prompts for what is asked."""
-    pairs, coloured = asked(items)
+    pairs, coloured = asked.pairs(items), asked.coloured(items)
 
     def english(index: int) -> str:
         return article(items[index].en)
@@ -83,16 +63,3 @@ def combinations(items: list[Item]) -> list[str]:
     prompts += [f"{english(i)} on {article(COLOURS[colour][0])} background" for i, colour in coloured[:PER_KIND]]
     prompts += [f"{COLOURS[colour][1]}背景上的{items[i].zh}" for i, colour in coloured[PER_KIND:]]
     return prompts
-
-
-def _apart(choices: list[list[int]], things: Callable[[list[int]], set[int]]) -> list[list[int]]:
-    """The first `2 * PER_KIND` choices of which no two share a thing."""
-    taken: list[list[int]] = []
-    used: set[int] = set()
-    for choice in choices:
-        if used.isdisjoint(things(choice)):
-            taken.append(choice)
-            used |= things(choice)
-    if len(taken) < 2 * PER_KIND:
-        raise ValueError(f"only {len(taken)} combinations are apart")
-    return taken[: 2 * PER_KIND]

@@ -40,5 +40,5 @@ class Sizes:
 SIZES = Sizes(
     picture=256, vae_channels=(8, 24, 64, 128, 192), vae_groups=1, latent_channels=16,
     widths=(128, 256, 256), heads=(2, 4, 4), norm_groups=32, text_width=256, text_layers=4, batch=128,
-    shares={"plain": 0.24, "varied": 0.04, "coloured": 0.27, "paired": 0.07, "apart": 0.38}, first=0.6,
+    shares={"plain": 0.22, "varied": 0.03, "coloured": 0.3, "pair": 0.45}, first=0.65,
 )  # fmt: skip
