@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # How the model is drawn with unless a request says otherwise; `export` writes it into the model's index.
-STEPS, GUIDANCE = 20, 4.0
+STEPS, GUIDANCE = 20, 3.0
 
 
 @dataclass(frozen=True)
