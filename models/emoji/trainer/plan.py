@@ -36,7 +36,7 @@ def planned(seed: int = 3) -> Plan:
         plan.append((as_it_is, 0, "plain"))
         plan += [(_varied(rng, item), 0, "varied") for _ in range(VARIED)]
         colours = [c for c in range(1, len(COLOURS)) if (item.index, c) not in kept]
-        plan += [(as_it_is, int(c), "coloured") for c in _some(rng, colours, None if item.en in FIRST else COLOURED)]
+        plan += [(as_it_is, c, "coloured") for c in _some(rng, colours, None if item.en in FIRST else COLOURED)]
     for things, counts in ((pairable, BESIDE), (first, FIRST_BESIDE)):
         for left in things:
             plan += _pairs(rng, left, things, counts, kept)
