@@ -36,7 +36,8 @@ def planned(seed: int = 3) -> Plan:
         plan.append((as_it_is, 0, "plain"))
         plan += [(_varied(rng, item), 0, "varied") for _ in range(VARIED)]
         colours = [c for c in range(1, len(COLOURS)) if (item.index, c) not in kept]
-        plan += [(as_it_is, c, "coloured") for c in _some(rng, colours, None if item.en in FIRST else COLOURED)]
+        count = None if item.en in FIRST else COLOURED
+        plan += [(as_it_is, c, "coloured") for c in rng.permutation(colours)[:count].tolist()]
     for things, counts in ((pairable, BESIDE), (first, FIRST_BESIDE)):
         for left in things:
             plan += _pairs(rng, left, things, counts, kept)
@@ -45,11 +46,6 @@ def planned(seed: int = 3) -> Plan:
         if held_out(left, right):
             plan.append((beside(left, right), 0, "held out"))
     return plan
-
-
-def _some(rng: np.random.Generator, options: list[int], count: int | None) -> list[int]:
-    """So many of them, in any order; or all."""
-    return rng.permutation(options)[:count].tolist()
 
 
 def _varied(rng: np.random.Generator, item: Item) -> list[Placement]:
@@ -72,6 +68,6 @@ def _pairs(
             for background in backgrounds
             if kept.isdisjoint({(left.index, background), (right.index, background)})
         ]
-        chosen = [options[i] for i in _some(rng, list(range(len(options))), count)]
+        chosen = [options[i] for i in rng.permutation(len(options))[:count]]
         plan += [(beside(left.index, right), background, "pair") for right, background in chosen]
     return plan

@@ -1,6 +1,6 @@
 """What `cargo xtask model eval` compares drawn pictures with, and the prompts that it draws them for.
 
-All of it follows from the data and the plan of what is composed of it, none of it from the weights.
+All of it follows from the data and from what is asked of it (`asked.py`), none of it from the weights.
 """
 
 import json
