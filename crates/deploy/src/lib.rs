@@ -6,7 +6,7 @@
 //! [`Event`]s.
 
 mod account;
-mod artefacts;
+mod artifacts;
 mod binary;
 mod bucket;
 mod call;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tintype_service::Caller;
 
 use crate::problem::Problem;
-use crate::{App, fence};
+use crate::{App, csrf};
 
 /// The other header that a key may be in.
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -20,7 +20,7 @@ impl FromRequestParts<App> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if !parts.method.is_safe() {
-            fence::same_site(&parts.headers)?;
+            csrf::same_site(&parts.headers)?;
         }
         let key = presented(&parts.headers)?;
         if key.is_none() && app.behind_loopback && was_forwarded(&parts.headers) {

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use crate::App;
 use crate::caller::Authenticated;
+use crate::image_resource::{Resource, Steps};
 use crate::images::job;
-use crate::in_path::InPath;
+use crate::path_param::InPath;
 use crate::problem::Problem;
-use crate::resource::{Resource, Steps};
 
 /// Told to proxies of the nginx family, which otherwise keep events back until there are enough of them.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =

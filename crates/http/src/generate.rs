@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::fence;
+use crate::csrf;
+use crate::image_resource::{self, Cost};
 use crate::images;
 use crate::openapi::types::{Timestamp, Warning};
 use crate::problem::Problem;
 use crate::query;
-use crate::resource::{self, Cost};
 use crate::submit::{Submitted, submit};
 
 /// The path that the root stands for too.
@@ -76,7 +76,7 @@ async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     if !app.get_enabled {
         return Err(Problem::GetTurnedOff);
     }
-    fence::deliberate(&parts.headers)?;
+    csrf::deliberate(&parts.headers)?;
     let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, app).await?;
     let asked = (query::asked(parts.uri.query().unwrap_or_default()), PATH);
     let Submitted { result, headers } = submit(app, &caller, asked, &parts.headers, None).await?;
@@ -99,15 +99,15 @@ fn body(app: &App, mut image: Image) -> Result<Body, Box<Image>> {
     let picture = image.pictures.swap_remove(0);
     let LinkedPicture { seed, width, height, .. } = picture;
     Ok(Body {
-        url: resource::link(&app.origin, (image.id, 0), picture),
+        url: image_resource::link(&app.origin, (image.id, 0), picture),
         prompt: image.request.map(|request| request.prompt).unwrap_or_default(),
         id: image.id.uuid(),
         seed,
         width,
         height,
-        expires_at: image.expires_at.map(resource::until),
+        expires_at: image.expires_at.map(image_resource::until),
         cost: image.cost.map(Cost::from),
-        cache: resource::cache(image.source),
+        cache: image_resource::cache(image.source),
         warnings: image.warnings,
     })
 }

@@ -17,12 +17,12 @@ use tintype_service::{Image, MAX_PAGE, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::in_path::InPath;
+use crate::image_resource::{Resource, path};
 use crate::json::Members;
+use crate::path_param::InPath;
 use crate::prefer::{APPLIED, Preferences};
 use crate::problem::{Problem, SHORTLY};
 use crate::query;
-use crate::resource::{Resource, path};
 use crate::submit::{Submitted, submit};
 
 const PATH: &str = "/v1/images";

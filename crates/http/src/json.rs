@@ -12,7 +12,7 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tokio::time::timeout;
 
 use crate::App;
-use crate::fields::{Asked, Field, Kind, Place, Value};
+use crate::params::{Asked, Field, Kind, Place, Value};
 use crate::problem::Problem;
 
 /// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.

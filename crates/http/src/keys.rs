@@ -21,12 +21,12 @@ use tintype_service::ledger::policy::{Policy, Span};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::fields::{MOST_TOLD, out_of_range, unknown};
-use crate::in_path::InPath;
+use crate::image_resource::moment;
 use crate::json::{Members, whole};
 use crate::openapi::types::{KeyLimits, Timestamp};
+use crate::params::{MOST_TOLD, out_of_range, unknown};
+use crate::path_param::InPath;
 use crate::problem::Problem;
-use crate::resource::moment;
 
 const MEMBERS: [&str; 8] =
     ["name", "owner", "rate", "concurrency", "budgets", "expires_in", "expires_at", "admin"];

@@ -4,27 +4,27 @@
 //! `envelope` the only one where request ids, headers and log lines are added.
 
 mod caller;
-mod envelope;
+mod csrf;
 mod events;
-mod fence;
-mod fields;
 mod generate;
 mod health;
 mod host;
 mod idempotency;
+mod image_resource;
 mod images;
-mod in_path;
 mod json;
 mod keys;
+mod middleware;
 mod openai;
 mod openapi;
+mod params;
+mod path_param;
 mod prefer;
 mod problem;
 mod query;
 mod ratelimit;
 mod request_id;
 mod reserved;
-mod resource;
 mod sagemaker;
 mod submit;
 mod usage;
@@ -39,8 +39,8 @@ use axum::{Router, handler::Handler};
 use time::OffsetDateTime;
 use tintype_service::Service;
 
-pub use envelope::answer_too_large;
 pub use host::HostPolicy;
+pub use middleware::answer_too_large;
 pub use openai::{Alias, BadAlias};
 pub use openapi::document as openapi;
 pub use reserved::RESERVED;
@@ -123,7 +123,7 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
         .layer(from_fn_with_state(Arc::new(hosts), host::check))
-        .layer(from_fn_with_state(service, envelope::envelope))
+        .layer(from_fn_with_state(service, middleware::envelope))
 }
 
 /// A route that refuses every other method.

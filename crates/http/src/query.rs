@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode;
 use tintype_core::violation::{Violation, ViolationKind};
 
-use crate::fields::{Asked, Field, Kind, MOST_TOLD, Place, Value, out_of_range, unknown};
+use crate::params::{Asked, Field, Kind, MOST_TOLD, Place, Value, out_of_range, unknown};
 
 /// What a query asks for.
 pub(crate) fn asked(query: &str) -> Asked {

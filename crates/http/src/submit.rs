@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use tracing::trace_span;
 
 use crate::App;
-use crate::fields::Asked;
 use crate::idempotency::{self, REPLAYED};
+use crate::params::Asked;
 use crate::problem::Problem;
 use crate::ratelimit;
 

@@ -17,10 +17,10 @@ use tintype_service::ledger::policy::{Allowance, utc_day};
 
 use crate::App;
 use crate::caller::Authenticated;
+use crate::image_resource::{Money, moment, seconds, units};
 use crate::openapi::types::Timestamp;
 use crate::problem::Problem;
 use crate::query;
-use crate::resource::{Money, moment, seconds, units};
 
 const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 /// How far back the answer goes unless asked otherwise.

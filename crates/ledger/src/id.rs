@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::text::serde_as_text;
+use crate::serde_as_text::serde_as_text;
 
 /// The text is no name: it must have 1 to 64 of `A-Z a-z 0-9 - _ .` and not begin with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -56,6 +56,7 @@ pub mod accept;
 pub mod account;
 mod bucket;
 mod error;
+mod fairness;
 pub mod id;
 pub mod job;
 pub mod key;
@@ -63,11 +64,10 @@ mod ledger;
 pub mod limits;
 pub mod money;
 pub mod policy;
+mod serde_as_text;
 mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod text;
-mod turns;
 
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};

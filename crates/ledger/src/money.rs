@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::serde_as_text;
+use crate::serde_as_text::serde_as_text;
 
 /// A currency by its ISO 4217 letters, written in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
 
 use crate::money::{Amount, read_decimal, write_decimal};
-use crate::text::serde_as_text;
+use crate::serde_as_text::serde_as_text;
 
 /// The limits of one key. Without any, it may do everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,18 +17,18 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::active_job::Live;
 use crate::caller::Caller;
 use crate::error::{Refusal, ServiceError};
 use crate::image::{Image, Source};
+use crate::job_handle::Ticket;
 use crate::keys::known;
-use crate::live::Live;
-use crate::order::Order;
-use crate::price;
+use crate::pricing;
+use crate::registry::Asking;
 use crate::service::{Inner, Service};
-use crate::table::Asking;
-use crate::ticket::Ticket;
+use crate::stored_request::{Written, fingerprint};
+use crate::submission::Order;
 use crate::worker::Worker;
-use crate::written::{Written, fingerprint};
 
 /// How long a client may take to come for what an earlier try of its own has made.
 const RETRY_WITHIN: Duration = Duration::from_secs(600);
@@ -270,7 +270,7 @@ impl Inner {
         order: &Order,
     ) -> Result<(Duration, Option<Duration>), ServiceError> {
         let budgets = &caller.policy.budgets;
-        if let Some(currency) = price::unpriced(budgets, self.settings.price) {
+        if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
         // What was measured of small jobs says much of larger ones that the engine would never take so long for.
@@ -282,8 +282,8 @@ impl Inner {
             return Ok((foreseen, Some(foreseen * 2)));
         }
         let standing = self.ledger.standing(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
-        let left = price::time_left(&standing, self.settings.price).unwrap_or(Duration::MAX);
-        let reserve = self.longest().min(left).max(price::LEAST);
+        let left = pricing::time_left(&standing, self.settings.price).unwrap_or(Duration::MAX);
+        let reserve = self.longest().min(left).max(pricing::LEAST);
         Ok((reserve, Some(reserve)))
     }
 

@@ -12,11 +12,11 @@ use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Said, Status, StoredImage};
 use tintype_ledger::money::Spend;
 
+use crate::active_job::State;
 use crate::error::ServiceError;
-use crate::live::State;
-use crate::notice::Notice;
 use crate::service::Inner;
-use crate::written::Written;
+use crate::stored_request::Written;
+use crate::warning::Notice;
 
 /// Two looks at the clock may be so far apart, and links live whole seconds.
 const CLOCK: Duration = Duration::from_secs(2);

@@ -11,8 +11,8 @@ use tintype_ledger::Pulse;
 use tintype_ledger::job::Lost;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::active_job::{Live, State, Stop};
 use crate::error::ServiceError;
-use crate::live::{Live, State, Stop};
 use crate::service::Inner;
 use crate::worker::lease_life;
 

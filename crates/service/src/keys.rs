@@ -6,7 +6,7 @@ use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
 
 use crate::caller::Caller;
 use crate::error::{KeyFault, ServiceError};
-use crate::price;
+use crate::pricing;
 use crate::service::Service;
 use crate::settings::Anonymous;
 
@@ -39,7 +39,7 @@ impl Service {
     /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
         admin(by)?;
-        if let Some(currency) = price::unpriced(&new.policy.budgets, self.inner.settings.price) {
+        if let Some(currency) = pricing::unpriced(&new.policy.budgets, self.inner.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
         Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)

@@ -9,44 +9,44 @@
 //! The ledger has the truth about every job. What is in this process besides (who waits, how far the engine is) may be lost
 //! with it.
 
+mod active_job;
 mod admission;
-mod busy;
 mod caller;
 mod error;
-mod follow;
 mod image;
 mod janitor;
-mod keep;
+mod job_events;
+mod job_handle;
 mod keys;
-mod live;
 mod metrics;
-mod notice;
-mod on_call;
-mod order;
-mod price;
+mod pricing;
 mod records;
+mod registry;
+mod serverless;
 mod service;
 mod settings;
-mod table;
-mod ticket;
+mod stored_request;
+mod submission;
+mod task_tracker;
+mod upload;
+mod warning;
 mod worker;
-mod written;
 
 /// What dialects need to know of the ledger's words.
 pub use tintype_ledger as ledger;
 /// What dialects need of the codecs: a file's pixels, for clients that want numbers.
 pub use tintype_picture::decode;
 
+pub use active_job::State;
 pub use caller::Caller;
 pub use error::{KeyFault, Refusal, ServiceError};
-pub use follow::{Follow, Turn};
 pub use image::{Image, LinkedPicture, Source};
-pub use live::State;
+pub use job_events::{Follow, Turn};
+pub use job_handle::Ticket;
 pub use metrics::Exchange;
-pub use notice::Notice;
-pub use order::Order;
-pub use price::unpriced;
+pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
 pub use settings::{Anonymous, ServiceSettings};
-pub use ticket::Ticket;
+pub use submission::Order;
+pub use warning::Notice;

@@ -10,13 +10,13 @@ use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::Standing;
 
+use crate::active_job::{State, Stop};
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::{Image, Source};
-use crate::keep::discard;
 use crate::keys::known;
-use crate::live::{State, Stop};
 use crate::service::Service;
+use crate::upload::discard;
 
 /// Most jobs on one page of a list.
 pub const MAX_PAGE: usize = 100;

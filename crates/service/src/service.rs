@@ -16,15 +16,15 @@ use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::active_job::{Live, State, Stop};
 use crate::admission::Admitting;
-use crate::busy::Busy;
 use crate::error::ServiceError;
 use crate::janitor;
-use crate::live::{Live, State, Stop};
 use crate::metrics::Metrics;
-use crate::price::Estimates;
+use crate::pricing::Estimates;
+use crate::registry::Table;
 use crate::settings::ServiceSettings;
-use crate::table::Table;
+use crate::task_tracker::Busy;
 use crate::worker::Worker;
 
 /// Whether the service takes work.

@@ -1,7 +1,7 @@
 //! Takes jobs from the ledger, one at a time per slot of the engine.
 
-mod elsewhere;
 mod failure;
+mod remote_job;
 mod slots;
 
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use tintype_ledger::{Claimed, Finished};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
+use crate::active_job::{Live, State, Stop};
 use crate::error::ServiceError;
-use crate::keep;
-use crate::live::{Live, State, Stop};
-use crate::notice::Notice;
 use crate::service::Inner;
-use crate::written::Written;
+use crate::stored_request::Written;
+use crate::upload;
+use crate::warning::Notice;
 
 use failure::failure;
 
@@ -290,7 +290,7 @@ impl Worker {
             // taken for dead, cannot remove it; and what others have made may have been found by somebody else too.
             let first = claim.run.number == 1 && claim.receipt.is_none();
             let name = first.then(|| claim.run.job.uuid());
-            let kept = keep::keep(store, model, (name, claim.request.clone()), generated);
+            let kept = upload::keep(store, model, (name, claim.request.clone()), generated);
             let failed = |error: &(dyn std::error::Error + 'static)| {
                 tracing::error!(job = %claim.live.id, error = %causes(error), "the pictures could not be kept");
                 Outcome::Failed(Reason::Store.into())
@@ -326,11 +326,11 @@ impl Worker {
                     return self.inner.ended(job).await;
                 }
                 Ok(Finished::Discarded(job)) => {
-                    keep::discard(&*self.inner.store, &made).await;
+                    upload::discard(&*self.inner.store, &made).await;
                     return self.inner.ended(job).await;
                 }
                 Ok(Finished::Stale) => {
-                    keep::discard(&*self.inner.store, &made).await;
+                    upload::discard(&*self.inner.store, &made).await;
                     return self.lose(live);
                 }
                 Err(error) => {

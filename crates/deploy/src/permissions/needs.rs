@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::tables::{ALWAYS, ENDPOINT, Row, SCALING};
-use crate::artefacts;
+use crate::artifacts;
 use crate::plan::StackName;
 
 /// Actions on one resource, without which something does not work.
@@ -73,7 +73,7 @@ impl Place {
             region: region.to_owned(),
             account: account.to_owned(),
             stack: stack.as_str().to_owned(),
-            code: artefacts::name(account, region, stack),
+            code: artifacts::name(account, region, stack),
             bucket: made_up("Bucket").to_ascii_lowercase(),
             function: made_up("Function"),
             role: made_up("Role"),

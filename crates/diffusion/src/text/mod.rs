@@ -3,9 +3,9 @@
 mod config;
 mod network;
 mod ops;
+mod pretokenizer;
 mod special;
 mod tokenizer;
-mod words;
 
 #[cfg(test)]
 mod tests;

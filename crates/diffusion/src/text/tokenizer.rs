@@ -6,8 +6,8 @@ use std::ops::Range;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, Token};
 
+use super::pretokenizer::{Cleaned, Word};
 use super::special::Special;
-use super::words::{Cleaned, Word};
 use super::{Cut, Tokens};
 use crate::{ModelError, ModelFiles};
 

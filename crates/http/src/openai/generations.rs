@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use tintype_service::{Order, Ticket};
 use tracing::trace_span;
 
-use super::answer::About;
 use super::caller::LetIn;
 use super::request::{Answer, Checked, Delivery, Wanted};
+use super::response::About;
 use super::{is_retry, link, stream};
 use crate::App;
 use crate::json::Members;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tintype_service::LinkedPicture;
 
 use crate::App;
-use crate::in_path::InPath;
+use crate::path_param::InPath;
 use crate::problem::Problem;
 
 /// What every picture's key begins with.

@@ -4,12 +4,12 @@
 //! retries (it counts them) get what the first try has made.
 
 mod aliases;
-mod answer;
 mod caller;
 mod generations;
 mod link;
 mod models;
 mod request;
+mod response;
 mod size;
 mod stream;
 
@@ -20,9 +20,9 @@ use axum::routing::{get, post};
 use crate::{App, reading, taking};
 
 pub use aliases::{Alias, BadAlias};
-pub(crate) use answer::About;
 pub(crate) use models::List as ModelList;
 pub(crate) use request::PARAMETERS;
+pub(crate) use response::About;
 
 /// The paths of this dialect.
 pub(crate) fn routes() -> Router<App> {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::caller::LetIn;
 use crate::App;
-use crate::in_path::InPath;
+use crate::path_param::InPath;
 use crate::problem::Problem;
 
 /// A model, as OpenAI describes its own.

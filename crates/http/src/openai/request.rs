@@ -12,8 +12,8 @@ use tintype_service::{Notice, Order, ServiceError};
 use super::models::{self, Named};
 use super::size;
 use crate::App;
-use crate::fields::{Asked, Place, Value, out_of_range};
 use crate::json::{self, Members};
+use crate::params::{Asked, Place, Value, out_of_range};
 use crate::problem::Problem;
 
 /// How long links work unless asked otherwise: as long as OpenAI's do.

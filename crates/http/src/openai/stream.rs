@@ -15,8 +15,8 @@ use tintype_service::{Caller, Follow, State, Ticket, Turn};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{About, Partial};
 use super::request::Answer;
+use super::response::{About, Partial};
 use crate::App;
 use crate::events::{KEEP_ALIVE, UNBUFFERED};
 use crate::problem::Problem;

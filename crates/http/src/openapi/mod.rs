@@ -1,10 +1,10 @@
 //! The API's description (OpenAPI 3.1), made of what answers: the schemas come from the types, the parameters from the table
 //! that reads them, the examples from what tests have sent.
 
+mod compat;
 mod examples;
 mod native;
 mod operation;
-mod others;
 mod page;
 mod parameters;
 mod schemas;
@@ -45,7 +45,7 @@ pub(crate) fn routes() -> Router<App> {
 fn describe() -> Value {
     let examples = Examples::read();
     let mut paths = Map::new();
-    for operation in native::operations().into_iter().chain(others::operations()) {
+    for operation in native::operations().into_iter().chain(compat::operations()) {
         let (path, method) = (operation.path.to_owned(), operation.method.to_owned());
         let calls = paths.entry(path).or_insert_with(|| json!({}));
         calls[method] = operation.finish(&examples);

@@ -6,8 +6,8 @@ use tintype_core::request::{
     SIDE_UNIT,
 };
 
-use crate::fields::{Field, Kind, MAX_DEADLINE, Place};
 use crate::openai;
+use crate::params::{Field, Kind, MAX_DEADLINE, Place};
 
 /// The parameters of a query.
 pub(super) fn query() -> Vec<Value> {

@@ -4,7 +4,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::types;
-use crate::{events, generate, health, images, keys, openai, problem, resource, usage};
+use crate::{events, generate, health, image_resource, images, keys, openai, problem, usage};
 
 /// Where the description keeps them.
 const PLACE: &str = "/components/schemas";
@@ -21,7 +21,7 @@ pub(super) fn components() -> Map<String, Value> {
 }
 
 fn answers(generator: &mut SchemaGenerator) {
-    generator.subschema_for::<resource::Resource>();
+    generator.subschema_for::<image_resource::Resource>();
     generator.subschema_for::<images::Page>();
     generator.subschema_for::<generate::Body>();
     generator.subschema_for::<health::Health>();

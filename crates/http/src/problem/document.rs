@@ -10,10 +10,10 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::limits::Retry;
 
 use super::Problem;
-use super::kinds::Kind;
+use super::status::Kind;
+use crate::image_resource;
 use crate::openapi::types::Timestamp;
 use crate::request_id::RequestId;
-use crate::resource;
 
 /// The problem document, in the order in which it is written.
 #[derive(Serialize, JsonSchema)]
@@ -85,7 +85,7 @@ impl Problem {
         };
         let refused = self.refused();
         let retry_at = refused.and_then(|refused| match refused.retry {
-            Retry::At(at) => Some(resource::moment(at)),
+            Retry::At(at) => Some(image_resource::moment(at)),
             Retry::WhenOneEnds | Retry::Never => None,
         });
         let document = Document {
@@ -94,7 +94,7 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail(),
             instance: match self {
-                Self::Job(id, _) | Self::NotYet(id) => Some(resource::path(id)),
+                Self::Job(id, _) | Self::NotYet(id) => Some(image_resource::path(id)),
                 _ => None,
             },
             request_id: id.as_str(),

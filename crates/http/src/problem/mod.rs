@@ -5,10 +5,10 @@
 //! with the request id under which the log has the cause.
 
 mod document;
-mod kinds;
+mod messages;
 mod openai;
-mod runtime;
-mod words;
+mod sagemaker;
+mod status;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use tintype_service::ledger::limits::{Limit, Refused};
 use crate::ratelimit;
 
 pub(crate) use document::Document;
+pub(crate) use messages::told;
 pub(crate) use openai::Envelope;
-pub(crate) use words::told;
 
 /// When to look again for a server that loads its model or is being replaced, in seconds.
 pub(crate) const SOON: u64 = 5;
@@ -149,7 +149,7 @@ impl Problem {
             Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
             Some(ServiceError::Failed(failure)) => failure.said.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
-            Some(ServiceError::Ledger(error)) => kinds::passes(error).then_some(SOON),
+            Some(ServiceError::Ledger(error)) => status::passes(error).then_some(SOON),
             _ => matches!(self, Self::NotYet(_) | Self::OnItsWay(_)).then_some(SHORTLY),
         }
     }

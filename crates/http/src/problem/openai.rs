@@ -10,7 +10,7 @@ use tintype_service::ledger::job::Reason;
 use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyFault, ServiceError as E};
 
-use super::{Problem, kinds};
+use super::{Problem, status};
 
 /// Obeyed by the clients before anything else.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -92,7 +92,7 @@ impl Problem {
             Self::Service(error) | Self::Job(_, error) => match error {
                 E::Refused(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
-                E::Ledger(error) => kinds::passes(error),
+                E::Ledger(error) => status::passes(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,
                 _ => false,
             },

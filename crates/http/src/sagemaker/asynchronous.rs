@@ -14,7 +14,7 @@ use tintype_sagemaker::wire::{AsyncAccepted, Failure, JSON, MAX_BODY, header};
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
-use super::make::{self, Manner, text};
+use super::invoke::{self, Manner, text};
 use super::pending::Pending;
 use super::runtime::RuntimeApi;
 use crate::problem::Problem;
@@ -100,7 +100,7 @@ async fn carry_out(store: &dyn ObjectStore, service: &Service, pending: &Pending
         within: Duration::from_secs(pending.within),
     };
     let types = (pending.content_type.as_deref(), pending.accept.as_deref());
-    let answer = make::answer(service, types, pending.body.as_bytes(), manner).await;
+    let answer = invoke::answer(service, types, pending.body.as_bytes(), manner).await;
     let (key, bytes) = match answer {
         Ok(answer) => (pending.output(), answer),
         // The next start goes on with it.

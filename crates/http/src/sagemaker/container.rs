@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use tintype_sagemaker::wire::{JSON, MAX_BODY};
 use tintype_service::{Readiness, Service};
 
-use super::make::{self, Manner};
-use crate::envelope;
+use super::invoke::{self, Manner};
+use crate::middleware;
 use crate::problem::Problem;
 
 /// The API of a model container. It serves anybody: in SageMaker only the endpoint reaches it.
@@ -26,7 +26,7 @@ pub fn container(service: Arc<Service>) -> Router {
         .fallback(async || Problem::NotFound)
         .with_state(service.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(service, envelope::envelope))
+        .layer(from_fn_with_state(service, middleware::envelope))
 }
 
 /// 200 without a body once requests are taken, 503 until then and afterwards.
@@ -43,6 +43,6 @@ async fn invoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|error| Problem::unread(&error, MAX_BODY))?;
-    let answer = make::answer(&service, make::types(&headers), &body, Manner::Waiting).await?;
+    let answer = invoke::answer(&service, invoke::types(&headers), &body, Manner::Waiting).await?;
     Ok(([(CONTENT_TYPE, JSON)], answer).into_response())
 }

@@ -3,7 +3,7 @@
 
 mod asynchronous;
 mod container;
-mod make;
+mod invoke;
 mod pending;
 mod runtime;
 

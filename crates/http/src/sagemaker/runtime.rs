@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::asynchronous;
-use super::make::{self, Manner};
+use super::invoke::{self, Manner};
 use crate::App;
 use crate::json::BODY_WITHIN;
 use crate::problem::Problem;
@@ -83,7 +83,7 @@ async fn invoke(
 ) -> Response {
     let answered = async {
         let (headers, body) = signed(api, request, &app).await?;
-        make::answer(&app.service, make::types(&headers), &body, Manner::Waiting)
+        invoke::answer(&app.service, invoke::types(&headers), &body, Manner::Waiting)
             .await
             .map_err(|problem| problem.failure())
     };

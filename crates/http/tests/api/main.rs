@@ -1,21 +1,21 @@
 //! The API through its router, without a socket but for what only shows over one.
 
-mod answers;
 mod bodies;
 mod callers;
-mod envelope;
+mod csrf;
+mod disconnects;
+mod errors;
 mod events;
-mod fences;
-mod hanging_up;
 mod idempotency;
 mod images;
 mod keys;
 mod limits;
 mod logging;
 mod metrics;
+mod middleware;
 mod openai;
 mod openapi;
-mod refusals;
+mod responses;
 mod sagemaker;
 mod sockets;
 mod usage;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::store::{Condition, ETag};
 
-use super::book::GRACE;
-use super::cells::{Seen, TRIES};
+use super::accounts::GRACE;
+use super::cas::{Seen, TRIES};
 use super::{BucketLedger, paths};
 use crate::accept::{Acceptance, IDEMPOTENCY_LIFE, NewJob, Reuse};
 use crate::account::Shared;

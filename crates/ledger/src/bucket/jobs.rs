@@ -8,16 +8,16 @@ use futures::future::join;
 use time::OffsetDateTime;
 use tintype_core::store::Condition;
 
-use super::book::GRACE;
-use super::cells::Change;
+use super::accounts::GRACE;
+use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::QueueLimit;
 use crate::error::Result;
+use crate::fairness::{Waiting, ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
 use crate::ledger::{Claimed, Finished, JobPage, Pulse, Recovered};
 use crate::money::Spend;
-use crate::turns::{Waiting, ahead};
 
 /// Most marks that are looked at: where more jobs are open at a time, there should be a database.
 const MOST_OPEN: usize = 10_000;

@@ -11,8 +11,8 @@
 //! record without anything that the customer wrote.
 
 mod accept;
-mod book;
-mod cells;
+mod accounts;
+mod cas;
 mod jobs;
 mod paths;
 
@@ -35,9 +35,9 @@ use crate::limits::Standing;
 use crate::money::Spend;
 use crate::policy::Policy;
 
-use cells::{Cells, Change};
+use cas::{Cells, Change};
 
-pub use cells::Sleeper;
+pub use cas::Sleeper;
 
 /// The ledger in a bucket.
 pub struct BucketLedger {

@@ -4,10 +4,10 @@ use futures::executor::block_on;
 use tintype_testing::MemoryStore;
 
 mod crashes;
-mod doubles;
+mod faults;
 mod overtaken;
 
-use doubles::{DeafStore, patient, quick};
+use faults::{DeafStore, patient, quick};
 
 #[test]
 fn keeps_the_contract() {

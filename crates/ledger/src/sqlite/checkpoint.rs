@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::desk::Desk;
+use super::connection::Desk;
 use crate::error::{Error, Result};
 
 /// Pages in the log from which it is copied into the database: 32 MiB of them. The longer it is, the more of them are the same

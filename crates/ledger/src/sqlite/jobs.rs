@@ -7,12 +7,12 @@ use super::rows;
 use crate::accept::{IDEMPOTENCY_LIFE, QueueLimit};
 use crate::account::DAYS_KEPT;
 use crate::error::Result;
+use crate::fairness::{Waiting, ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
 use crate::ledger::{Claimed, Finished, JobPage, Load, Pulse, Recovered};
 use crate::money::Spend;
 use crate::policy::utc_day;
-use crate::turns::{Waiting, ahead};
 
 /// Writes a job that was changed; if that ended it, charges its account and, when it was deleted, removes it. Called
 /// once per change from an open to a final state, which is what makes the charge happen once.

@@ -7,7 +7,7 @@
 
 mod accept;
 mod checkpoint;
-mod desk;
+mod connection;
 mod jobs;
 mod rows;
 mod schema;
@@ -34,7 +34,7 @@ use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
 
 use checkpoint::Checkpoints;
-use desk::Desk;
+use connection::Desk;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);

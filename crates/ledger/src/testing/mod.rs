@@ -2,12 +2,12 @@
 //! does, at the first promise that is not kept.
 
 mod accepting;
-mod elsewhere;
 mod keys;
+mod lifecycle;
 mod limits;
-mod lives;
 mod queue;
 mod races;
+mod remote_jobs;
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub async fn ledger_contract(ledger: &dyn Ledger) {
     keys::contract(ledger).await;
     accepting::contract(ledger).await;
     limits::contract(ledger).await;
-    lives::contract(ledger).await;
-    elsewhere::contract(ledger).await;
+    lifecycle::contract(ledger).await;
+    remote_jobs::contract(ledger).await;
     queue::contract(ledger).await;
 }
 

@@ -16,11 +16,11 @@ use uuid::Uuid;
 
 use super::client::Lazy;
 use super::error::InvokeError;
+use super::error_mapping::{bounded, meaning};
+use super::interceptor::Watch;
 use super::location::{FetchError, FetchResult, S3Location};
-use super::meaning::{bounded, meaning};
-use super::paid::paid;
 use super::settings::{EndpointSettings, SettingsError};
-use super::watch::Watch;
+use super::single_attempt::paid;
 use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
 
 /// The first pause between two looks for a result; each is half as long again as the one before.

@@ -6,12 +6,12 @@
 mod asynchronous;
 mod client;
 mod error;
+mod error_mapping;
+mod interceptor;
 mod location;
-mod meaning;
-mod paid;
 mod real_time;
 mod settings;
-mod watch;
+mod single_attempt;
 
 pub use asynchronous::{AsyncEngine, AsyncSettings, Submitted};
 pub use error::InvokeError;

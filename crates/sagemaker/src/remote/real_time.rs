@@ -12,10 +12,10 @@ use tintype_core::request::GenerateRequest;
 
 use super::client::Lazy;
 use super::error::InvokeError;
-use super::meaning::meaning;
-use super::paid::paid;
+use super::error_mapping::meaning;
+use super::interceptor::Watch;
 use super::settings::{EndpointSettings, SettingsError};
-use super::watch::Watch;
+use super::single_attempt::paid;
 use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
 
 /// Pictures by `InvokeEndpoint`.

@@ -6,7 +6,7 @@ use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 use tintype_core::secret::Secret;
 
-use super::refusal::Refusal;
+use super::error::Refusal;
 
 /// How far a request's time may be from ours.
 const SKEW: Duration = Duration::minutes(15);

@@ -5,11 +5,11 @@
 //! follows AWS's description of the process and what botocore and the other SDKs do.
 
 mod claim;
-mod refusal;
+mod error;
 mod verify;
 
 pub use claim::{AccessKeys, Claim};
-pub use refusal::Refusal;
+pub use error::Refusal;
 pub use verify::Received;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
 use super::claim::Claim;
-use super::refusal::Refusal;
+use super::error::Refusal;
 
 /// A request as it was received.
 #[derive(Clone, Copy, Debug)]

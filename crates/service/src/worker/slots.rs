@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use super::{PAUSES, Worker};
-use crate::live::Live;
+use crate::active_job::Live;
 
 /// How often jobs are looked for that another process has accepted.
 const LOOK_ROUND: Duration = Duration::from_secs(2);

@@ -1,16 +1,16 @@
 //! The service through its public door, with a null engine, a store in memory and a clock that stands still unless
 //! everybody waits for it.
 
+mod api_keys;
 mod draining;
-mod elsewhere;
-mod keyed;
-mod making;
-mod on_call;
-mod refusing;
+mod generating;
+mod load;
+mod rejecting;
+mod remote_jobs;
 mod restarting;
 mod retrying;
-mod several;
-mod storm;
+mod serverless;
+mod several_processes;
 mod waiting;
 
 use std::sync::Arc;

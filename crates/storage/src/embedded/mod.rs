@@ -1,6 +1,5 @@
 //! The S3 service in the process.
 
-mod answer;
 mod bucket;
 mod credentials;
 mod direct;
@@ -10,6 +9,7 @@ mod guard;
 mod hosts;
 mod index;
 mod query;
+mod response;
 mod s3;
 mod service;
 mod sweep;

@@ -12,7 +12,7 @@ use s3s::service::S3Service;
 use s3s::{Body, S3Error};
 
 use super::hosts::Hosts;
-use super::{answer, guard};
+use super::{guard, response};
 
 /// The S3 API as a service for hyper and axum: takes any body, never fails.
 #[derive(Clone, Debug)]
@@ -27,11 +27,11 @@ impl S3Http {
         let (mut parts, body) = request.into_parts();
         let method = parts.method.clone();
         if method == Method::OPTIONS && parts.headers.contains_key(ORIGIN) {
-            return answer::finish(answer::preflight(), &method, None);
+            return response::finish(response::preflight(), &method, None);
         }
         let signed = match guard::check(&mut parts, &self.hosts, self.proxied) {
             Ok(signed) => signed,
-            Err(error) => return answer::finish(refusal(error), &method, None),
+            Err(error) => return response::finish(refusal(error), &method, None),
         };
         let response = match self.inner.call(Request::from_parts(parts, body)).await {
             Ok(response) => response,
@@ -40,7 +40,7 @@ impl S3Http {
                 broken()
             }
         };
-        answer::finish(response, &method, Some(signed))
+        response::finish(response, &method, Some(signed))
     }
 }
 

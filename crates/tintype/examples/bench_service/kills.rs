@@ -9,10 +9,10 @@ use tintype_core::store::{Key, StoreError};
 use tintype_ledger::policy::Policy;
 use tokio::sync::watch;
 
-use crate::books::Books;
+use crate::chaos::{Crowd, Heard, is_final};
 use crate::client::Client;
-use crate::crowd::{Crowd, Heard, is_final};
 use crate::figures::Sheet;
+use crate::job_totals::Books;
 use crate::keys;
 use crate::server::{Place, Server, Setup};
 use crate::weed::Weed;

@@ -5,12 +5,12 @@
 //! Starts itself as the server, in a process of its own. Prints a table; fails only if something was lost, made twice or
 //! charged twice. The part `bucket` needs SeaweedFS's program, named by `--weed PATH`.
 
-mod books;
 mod budget;
+mod chaos;
 mod client;
-mod crowd;
 mod figures;
 mod identical;
+mod job_totals;
 mod keys;
 mod kills;
 mod latency;

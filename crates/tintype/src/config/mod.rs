@@ -1,6 +1,5 @@
 //! Settings: defaults file, `tintype.toml`, environment, flags; each value knows where it came from.
 
-mod choices;
 mod collector;
 mod container;
 mod environment;
@@ -9,6 +8,7 @@ mod layers;
 mod schema;
 mod show;
 mod units;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use choices::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
 pub(crate) use collector::Collector;
 pub(crate) use environment::Environment;
 pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
+pub(crate) use values::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
@@ -203,39 +203,39 @@ impl Config {
         let text = |text: &str| Ok(text.to_owned());
         let auto_count = units::or_word("auto", units::count);
         let serving = Serving {
-            listen: layers.read("listen", choices::address)?,
-            public_url: layers.read_optional("public_url", choices::origin)?,
+            listen: layers.read("listen", values::address)?,
+            public_url: layers.read_optional("public_url", values::origin)?,
             allow_anonymous: layers.read("allow_anonymous", units::switch)?,
             sagemaker: layers.read("sagemaker", units::switch)?,
             no_get: layers.read("no_get", units::switch)?,
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
-            aliases: layers.read_optional("aliases", choices::aliases)?.unwrap_or_default(),
-            lambda_response: layers.read("lambda_response", choices::response)?,
+            aliases: layers.read_optional("aliases", values::aliases)?.unwrap_or_default(),
+            lambda_response: layers.read("lambda_response", values::response)?,
         };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
         let model = Model {
-            choice: layers.read("model", choices::model)?,
-            device: layers.read("device", choices::device)?,
+            choice: layers.read("model", values::model)?,
+            device: layers.read("device", values::device)?,
             threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),
             hub_cache: hub_cache.or_else(|| environment.hub_cache.clone()),
             endpoint: Endpoint {
                 asynchronous: layers.read("sagemaker_async", units::switch)?,
-                dialect: layers.read("sagemaker_dialect", choices::dialect)?,
+                dialect: layers.read("sagemaker_dialect", values::dialect)?,
                 attributes: layers.read_optional("sagemaker_attributes", text)?,
                 component: layers.read_optional("sagemaker_component", text)?,
-                size: layers.read("sagemaker_size", choices::side)?,
-                steps: layers.read("sagemaker_steps", choices::steps)?,
-                slots: layers.read("sagemaker_slots", choices::slots)?,
+                size: layers.read("sagemaker_size", values::side)?,
+                steps: layers.read("sagemaker_steps", values::steps)?,
+                slots: layers.read("sagemaker_slots", values::slots)?,
             },
         };
         let store = Store {
-            data_dir: layers.read("data_dir", choices::folder)?,
-            choice: layers.read("store", choices::store)?,
+            data_dir: layers.read("data_dir", values::folder)?,
+            choice: layers.read("store", values::store)?,
             s3: S3 {
-                endpoint: layers.read_optional("s3_endpoint", choices::origin)?,
-                public_endpoint: layers.read_optional("s3_public_endpoint", choices::origin)?,
+                endpoint: layers.read_optional("s3_endpoint", values::origin)?,
+                public_endpoint: layers.read_optional("s3_public_endpoint", values::origin)?,
                 region: layers.read_optional("s3_region", text)?,
                 credentials: credentials(layers)?,
                 link_cap: layers.read("link_cap", units::duration)?,
@@ -244,9 +244,9 @@ impl Config {
             keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,
         };
         let ledger = Ledger {
-            choice: layers.read("ledger", choices::ledger)?,
-            sync: layers.read("ledger_sync", choices::synchronous)?,
-            price: layers.read_optional("price", choices::price)?,
+            choice: layers.read("ledger", values::ledger)?,
+            sync: layers.read("ledger_sync", values::synchronous)?,
+            price: layers.read_optional("price", values::price)?,
             keep: layers.read("keep_jobs", units::or_word("forever", units::duration))?,
         };
         let limits = Limits {
@@ -258,9 +258,9 @@ impl Config {
             max_memory: layers.read("max_memory", units::or_word("auto", units::size))?,
         };
         let log = Log {
-            filter: layers.read("log", choices::log_filter)?,
+            filter: layers.read("log", values::log_filter)?,
             asked_for: layers.is_set("log"),
-            format: layers.read("log_format", choices::log_format)?,
+            format: layers.read("log_format", values::log_format)?,
             prompts: layers.read("log_prompts", units::switch)?,
             traces: environment.traces,
             metrics: environment.metrics.clone(),

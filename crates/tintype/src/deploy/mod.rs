@@ -1,11 +1,11 @@
 //! `tintype deploy`, `destroy`, `doctor` and `template`: the front ends of the crate that knows AWS.
 
 mod arguments;
-mod ask;
+mod confirm;
+mod create;
+mod destroy;
 mod doctor;
 mod key;
-mod put;
-mod remove;
 
 use std::future::Future;
 
@@ -21,7 +21,7 @@ pub(crate) use arguments::{Deploy, Destroy, Doctor};
 /// # Errors
 /// When the package cannot be made, nobody agreed, or AWS did not do it.
 pub(crate) fn deploy(arguments: &Deploy) -> Result<()> {
-    wait_for(put::deploy(arguments))
+    wait_for(create::deploy(arguments))
 }
 
 /// `tintype destroy`.
@@ -29,7 +29,7 @@ pub(crate) fn deploy(arguments: &Deploy) -> Result<()> {
 /// # Errors
 /// When nobody agreed, or AWS did not do it.
 pub(crate) fn destroy(arguments: &Destroy) -> Result<()> {
-    wait_for(remove::destroy(arguments))
+    wait_for(destroy::destroy(arguments))
 }
 
 /// `tintype doctor`.

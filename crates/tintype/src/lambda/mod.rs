@@ -9,10 +9,10 @@
 //! `/next`, as described in "Running code after returning a response from an AWS Lambda function" (AWS Compute Blog). AWS's
 //! emulator hands the answer on at `/next` only, so no test here shows when a real gateway's client has it.
 
-mod afterwards;
-mod answer;
 mod event;
-mod front;
+mod handler;
+mod post_response;
+mod response;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use crate::config::{Config, LedgerChoice, Response, StoreChoice};
 use crate::output::Usage;
 use crate::{engine, ledger, logging, serve, store};
 
-use afterwards::Afterwards;
-use front::Front;
+use handler::Front;
+use post_response::Afterwards;
 
 /// Answers Lambda's events until Lambda ends the process.
 ///

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::problems::{Words, cause};
-use super::{Call, answers};
+use super::{Call, responses};
 use crate::Bench;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/openapi/examples.json");
@@ -71,7 +71,7 @@ async fn every_example_was_sent_and_answered_like_this() {
         assert_eq!(answer.json()["error"]["code"], code, "{}", answer.text);
         theirs.insert(code, call.recorded(&answer));
     }
-    for (operation, name, call, answer) in answers::all(&description).await {
+    for (operation, name, call, answer) in responses::all(&description).await {
         assert!(
             answer.status().as_u16() < 400 || answer.status() == 503,
             "{operation}, {name}: {}",

@@ -3,11 +3,11 @@
 //! `BLESS=1 cargo test --release -p tintype-http openapi` writes down what is answered now, in two runs: first the examples,
 //! then the file at the root that is made of them.
 
-mod answers;
 mod described;
 mod mask;
 mod patterns;
 mod problems;
+mod responses;
 
 use axum::body::Body;
 use axum::http::Request;

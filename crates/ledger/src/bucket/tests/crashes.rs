@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::doubles::{Death, DyingStore};
+use super::faults::{Death, DyingStore};
 use super::*;
 use crate::accept::Reuse;
 use crate::job::Interrupted;

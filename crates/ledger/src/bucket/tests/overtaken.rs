@@ -1,6 +1,6 @@
 //! A process that stalls in the middle of accepting a job, and another that goes on in its place.
 
-use super::doubles::{Death, DyingStore, HookedStore};
+use super::faults::{Death, DyingStore, HookedStore};
 use super::*;
 use crate::accept::Reuse;
 use crate::testing::{at, lease, new_job, once, today};

@@ -8,8 +8,8 @@ use tintype_ledger::job::JobRecord;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::active_job::{Live, State, Stop};
 use crate::error::ServiceError;
-use crate::live::{Live, State, Stop};
 
 /// Every job that this process runs or that somebody in it waits for.
 pub(crate) struct Table {

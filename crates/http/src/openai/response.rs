@@ -7,8 +7,8 @@ use tintype_service::{Image, LinkedPicture, Notice};
 use uuid::Uuid;
 
 use super::request::Answer;
+use crate::image_resource::{self, Cost};
 use crate::openapi::types::{FileFormat, Warning};
-use crate::resource::{self, Cost};
 
 /// What is said beside the pictures, in the order in which it is written.
 #[derive(Serialize, JsonSchema)]
@@ -76,7 +76,7 @@ impl About {
             usage: Usage::default(),
             id: image.id.uuid(),
             cost: image.cost.map(Cost::from),
-            cache: resource::cache(image.source),
+            cache: image_resource::cache(image.source),
             seed: request.map_or(0, |request| request.seed.value()),
             created: image.created.unix_timestamp(),
             warnings: image.warnings.into_iter().chain(notice).collect(),

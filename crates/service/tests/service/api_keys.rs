@@ -152,7 +152,7 @@ async fn a_picture_that_is_gone_is_made_again() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
     let made = bench.service.generate(&acme, seeded(&bench, "x", 1)).await.expect("a picture");
-    bench.store.delete(&crate::making::key_of(&made.pictures[0])).await.expect("gone");
+    bench.store.delete(&crate::generating::key_of(&made.pictures[0])).await.expect("gone");
     let again = bench.service.generate(&acme, seeded(&bench, "x", 1)).await.expect("a picture");
     assert_eq!((again.source, bench.engine.started()), (Source::Made, 2));
 }

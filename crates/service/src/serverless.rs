@@ -9,7 +9,7 @@ use tintype_ledger::job::{JobRecord, Lost};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
-use crate::live::State;
+use crate::active_job::State;
 use crate::service::{Inner, Service};
 use crate::worker::Worker;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tintype_deploy::{Aws, Event, Remains};
 
 use super::arguments::Destroy;
-use super::ask;
+use super::confirm;
 use crate::output;
 
 /// Removes a deployment, all of it.
@@ -22,7 +22,7 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
         return Ok(());
     }
     output::remark(&in_words(&remains, &format!("account {}, {}", identity.account, aws.region())));
-    ask::or_stop("Remove it? It cannot be brought back.", arguments.yes)?;
+    confirm::or_stop("Remove it? It cannot be brought back.", arguments.yes)?;
     aws.destroy(&remains, &identity, &mut |event: &Event| output::remark(&event.to_string())).await?;
     output::remark("Nothing is left of it.");
     Ok(())

@@ -8,7 +8,7 @@ use tintype_service::ledger::{SqliteLedger, Synchronous};
 use tintype_service::{Caller, Order, Service, ServiceError, ServiceSettings, Source};
 use tintype_testing::{MemoryStore, NullEngine};
 
-use crate::making::key_of;
+use crate::generating::key_of;
 use crate::{Bench, SECOND, draft, ledger, pass};
 
 fn shared() -> ServiceSettings {

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::active_job::State;
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::Image;
-use crate::live::State;
 use crate::service::Service;
 
 /// The shortest time between two previews: five a second are motion enough.

@@ -9,7 +9,7 @@ use aws_sdk_sagemakerruntime::types::error::ModelError;
 use http_body_util::LengthLimitError;
 
 use super::error::InvokeError;
-use super::watch::Watch;
+use super::interceptor::Watch;
 
 /// When an endpoint that is busy is worth another try, if it does not say so itself.
 const BUSY_RETRY: Duration = Duration::from_secs(5);

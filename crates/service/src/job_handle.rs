@@ -11,9 +11,9 @@ use tintype_ledger::limits::Standing;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::active_job::{Live, State};
 use crate::error::ServiceError;
 use crate::image::{Image, Links, Source};
-use crate::live::{Live, State};
 use crate::service::Inner;
 
 /// A place among those who wait for a job. Dropping it is hanging up.

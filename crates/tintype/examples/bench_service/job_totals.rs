@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::chaos::is_final;
 use crate::client::{Ask, Client};
-use crate::crowd::is_final;
 
 /// How often is looked whether all jobs have ended.
 const LOOK: Duration = Duration::from_millis(500);

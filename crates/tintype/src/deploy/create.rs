@@ -8,7 +8,7 @@ use tintype_core::secret::Secret;
 use tintype_deploy::{Aws, Deployed, Estimate, Event, Package, Plan, What};
 
 use super::arguments::{Deploy, Target};
-use super::{ask, key};
+use super::{confirm, key};
 use crate::output;
 
 /// From the arguments to a URL.
@@ -27,7 +27,7 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
         in_words(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
         Estimate::of(&plan, package.architecture)
     ));
-    ask::or_stop("Deploy it?", arguments.yes)?;
+    confirm::or_stop("Deploy it?", arguments.yes)?;
 
     let mut watcher = |event: &Event| output::remark(&event.to_string());
     let deployed = aws.deploy(&plan, package, &identity, &mut watcher).await;

@@ -5,7 +5,7 @@ use tintype_service::ledger::limits::{Limit, Refused, Retry};
 use tintype_service::{KeyFault, ServiceError as E};
 
 use super::{Problem, seconds};
-use crate::fields::NAME_CHARS;
+use crate::params::NAME_CHARS;
 
 impl Problem {
     pub(super) fn detail(&self) -> String {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 use super::{Claim, Ending, PAUSES, Worker, complete, seconds};
-use crate::live::State;
+use crate::active_job::State;
 
 /// The first pause between two looks; each is half as long again as the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

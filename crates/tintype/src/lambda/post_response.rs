@@ -11,7 +11,7 @@ use lambda_http::{Error, Service};
 use tokio::time::{Instant, timeout_at};
 use tower::Layer;
 
-use super::front::Front;
+use super::handler::Front;
 
 /// The longest time that Lambda gives a function, for those that do not say how much they give.
 const LONGEST: Duration = Duration::from_secs(15 * 60);

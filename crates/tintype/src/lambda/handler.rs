@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::config::{self, Serving};
 
-use super::{answer, event};
+use super::{event, response};
 
 /// How long an event's answer may take unless set otherwise: shorter than the gateway waits, and if it streams longer than
 /// SageMaker does.
@@ -80,14 +80,14 @@ impl Front {
         let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
         // Events that are streamed may go on for as long as the function may.
         let end = deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
-        answer::ending(answer::outward(answered, &place.prefix), end)
+        response::ending(response::outward(answered, &place.prefix), end)
     }
 
     /// Answers an event once the whole answer is made.
     pub(crate) async fn whole_answer(&self, event: Request) -> Response<Full<Bytes>> {
         let answered = self.answer(event).await;
         let end = Instant::now() + self.budget(self.deadline());
-        answer::whole(answer::ending(answered, Some(end))).await
+        response::whole(response::ending(answered, Some(end))).await
     }
 
     /// When the function's time for the current event is over, if that is known.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::cells::Change;
+use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::NewJob;
 use crate::account::{Account, DAYS_KEPT, Hold, Shared};

@@ -8,7 +8,7 @@ use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
 use tintype_testing::NullEngine;
 use tokio::time::{sleep, timeout};
 
-use crate::making::key_of;
+use crate::generating::key_of;
 use crate::{Bench, SECOND};
 
 #[tokio::test(start_paused = true)]
