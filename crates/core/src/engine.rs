@@ -11,7 +11,7 @@ use crate::request::GenerateRequest;
 
 /// What a model is called and what it does when it is not told otherwise.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Model {
+pub struct ModelCard {
     /// The name that the API shows, for example `emoji` or `stabilityai/stable-diffusion-2-1-base`.
     pub name: String,
     /// The width it was trained for, in pixels.
@@ -75,13 +75,13 @@ pub trait Observer: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// The text was longer than the encoder reads.
-    PromptCut {
+    PromptTruncated {
         /// `prompt` or `negative_prompt`.
         parameter: &'static str,
         /// How many tokens the encoder reads, its start and end tokens included.
         limit: usize,
         /// The part that was left out, from the first character that no longer counted.
-        left_out: String,
+        omitted: String,
     },
 }
 
@@ -121,7 +121,7 @@ pub enum EngineError {
     Withheld(String),
     /// A remote engine did the work, and what it answered cannot be used: it was paid.
     #[error("what the engine made cannot be used")]
-    Wasted(#[source] Box<dyn Error + Send + Sync>),
+    UnusableResult(#[source] Box<dyn Error + Send + Sync>),
     /// A remote engine was given the work, and what became of it cannot be known: it may have been paid, so it is not
     /// to be done again.
     #[error("what became of the work is not known")]
@@ -141,11 +141,11 @@ pub struct ModelError {
 
 /// What there is of work that was handed over.
 #[derive(Debug)]
-pub enum Look {
+pub enum RemoteJobStatus {
     /// Nothing yet.
     Pending,
     /// The pictures.
-    Made(Generated),
+    Succeeded(Generated),
     /// There will be none.
     Failed {
         /// Why.
@@ -158,7 +158,7 @@ pub enum Look {
 /// What an engine can whose work is done by others: they go on with it whatever becomes of this process, and whoever has
 /// the receipt can ask them for the result, also from another process, and any number of times.
 #[async_trait]
-pub trait Deferred: Send + Sync {
+pub trait RemoteJobs: Send + Sync {
     /// Hands the request over, in one attempt, and gives the receipt: a text to be written down before anything else is
     /// done.
     ///
@@ -171,15 +171,15 @@ pub trait Deferred: Send + Sync {
     ) -> Result<String, EngineError>;
 
     /// Looks once whether the work of this receipt is done. The future may be dropped. It does not say
-    /// [`Look::Pending`] for ever: once the work cannot be done any more, it has failed.
-    async fn look(&self, receipt: &str) -> Look;
+    /// [`RemoteJobStatus::Pending`] for ever: once the work cannot be done any more, it has failed.
+    async fn poll(&self, receipt: &str) -> RemoteJobStatus;
 }
 
 /// Makes pictures. One request at a time is handed in per slot; the queue is the caller's.
 #[async_trait]
 pub trait Engine: Send + Sync {
     /// The model it runs.
-    fn model(&self) -> &Model;
+    fn model(&self) -> &ModelCard;
 
     /// Another text for other weights under the same name, so that a picture of the old ones is not taken for one of the
     /// new; empty where nothing is known of them.
@@ -188,7 +188,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// The longest that a request can take, if something other than the engine's own work bounds it.
-    fn longest(&self) -> Option<Duration> {
+    fn max_duration(&self) -> Option<Duration> {
         None
     }
 
@@ -206,7 +206,7 @@ pub trait Engine: Send + Sync {
 
     /// The way to hand work over and to ask for it later, if others do it. Whoever can write receipts down prefers this to
     /// [`generate`](Self::generate), which is the same in one piece.
-    fn deferred(&self) -> Option<&dyn Deferred> {
+    fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         None
     }
 

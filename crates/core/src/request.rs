@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Model;
+use crate::engine::ModelCard;
 use crate::picture::Format;
 use crate::violation::{Violation, ViolationKind};
 
@@ -107,7 +107,7 @@ pub struct GenerateRequest {
 
 /// What may be asked for: the model's defaults and the operator's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Most pixels in one picture.
     pub max_pixels: u64,
     /// Most `width × height × steps × n`.
@@ -117,10 +117,10 @@ pub struct Limits {
 /// The area, in pixels, of what programs written for Stable Diffusion ask for, whatever model there is: 512 × 512.
 const COMMON_AREA: u64 = 512 * 512;
 
-impl Limits {
+impl RequestLimits {
     /// The limits for a model when the operator sets none: 2.25 times its own area (so that a square of one and a
     /// half times the side fits), and the work of 200 denoising steps at its own size; for a small model those of 512 × 512.
-    pub fn for_model(model: &Model) -> Self {
+    pub fn for_model(model: &ModelCard) -> Self {
         let native = u64::from(model.width) * u64::from(model.height);
         Self { max_pixels: (native * 9 / 4).max(COMMON_AREA), max_work: native.max(COMMON_AREA) * 200 }
     }
@@ -133,8 +133,8 @@ impl Draft {
     /// Every violation found, never an empty list.
     pub fn check(
         self,
-        model: &Model,
-        limits: &Limits,
+        model: &ModelCard,
+        limits: &RequestLimits,
         fresh_seed: u32,
     ) -> Result<GenerateRequest, Vec<Violation>> {
         let mut found = Violations::default();
@@ -250,12 +250,12 @@ impl Violations {
 mod tests {
     use super::*;
 
-    fn model() -> Model {
-        Model { name: "test".into(), width: 512, height: 512, steps: 20, guidance: 7.5 }
+    fn model() -> ModelCard {
+        ModelCard { name: "test".into(), width: 512, height: 512, steps: 20, guidance: 7.5 }
     }
 
     fn check(draft: Draft) -> Result<GenerateRequest, Vec<Violation>> {
-        draft.check(&model(), &Limits::for_model(&model()), 7)
+        draft.check(&model(), &RequestLimits::for_model(&model()), 7)
     }
 
     fn asking(prompt: &str) -> Draft {

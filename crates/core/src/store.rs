@@ -16,7 +16,7 @@ pub struct Key(String);
 /// The text is no key: empty, or longer than 1,024 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key has 1 to 1,024 bytes; this one has {0}")]
-pub struct BadKey(pub usize);
+pub struct InvalidKey(pub usize);
 
 impl Key {
     /// Longest key in bytes, as S3 has it.
@@ -25,10 +25,10 @@ impl Key {
     /// Checks the length.
     ///
     /// # Errors
-    /// [`BadKey`] if the text is empty or too long.
-    pub fn new(text: impl Into<String>) -> Result<Self, BadKey> {
+    /// [`InvalidKey`] if the text is empty or too long.
+    pub fn new(text: impl Into<String>) -> Result<Self, InvalidKey> {
         let text = text.into();
-        if (1..=Self::MAX_BYTES).contains(&text.len()) { Ok(Self(text)) } else { Err(BadKey(text.len())) }
+        if (1..=Self::MAX_BYTES).contains(&text.len()) { Ok(Self(text)) } else { Err(InvalidKey(text.len())) }
     }
 
     /// The key's text.
@@ -92,7 +92,7 @@ pub struct Object {
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// The object's key.
     pub key: Key,
     /// Bytes of content.
@@ -105,14 +105,14 @@ pub struct Listed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The entries.
-    pub objects: Vec<Listed>,
+    pub objects: Vec<ListedObject>,
     /// There are more after the last of them.
     pub more: bool,
 }
 
 /// How a link is to be signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Presign {
+pub struct PresignOptions {
     /// How long it is to work, 1 s to 7 days.
     pub expires_in: Duration,
     /// The `Content-Disposition` that the answer shall carry; part of what is signed.
@@ -195,5 +195,5 @@ pub trait ObjectStore: Send + Sync {
     ///
     /// # Errors
     /// When there are no credentials to sign with.
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError>;
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError>;
 }

@@ -13,7 +13,7 @@ pub struct StackName(String);
 /// The text is no name of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stack's name has 1 to 64 letters, digits and hyphens, and begins with a letter")]
-pub struct BadStackName;
+pub struct InvalidStackName;
 
 impl StackName {
     /// Longest name. CloudFormation allows 128, and the names of what is in the stack are made from it.
@@ -26,13 +26,13 @@ impl StackName {
 }
 
 impl FromStr for StackName {
-    type Err = BadStackName;
+    type Err = InvalidStackName;
 
-    fn from_str(text: &str) -> Result<Self, BadStackName> {
+    fn from_str(text: &str) -> Result<Self, InvalidStackName> {
         let begins = text.starts_with(|first: char| first.is_ascii_alphabetic());
         let fits = text.len() <= Self::LONGEST
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if begins && fits { Ok(Self(text.to_owned())) } else { Err(BadStackName) }
+        if begins && fits { Ok(Self(text.to_owned())) } else { Err(InvalidStackName) }
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
         }
         let long = "a".repeat(65);
         for bad in ["", "2a", "-a", "a_b", "a.b", "ä", long.as_str()] {
-            assert_eq!(bad.parse::<StackName>(), Err(BadStackName), "{bad}");
+            assert_eq!(bad.parse::<StackName>(), Err(InvalidStackName), "{bad}");
         }
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer, Preview, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};
@@ -60,7 +60,7 @@ pub struct EngineOptions {
 ///
 /// Dropping it ends its thread after the request at hand.
 pub struct DiffusionEngine {
-    model: Model,
+    model: ModelCard,
     revision: String,
     pipeline: Arc<Pipeline>,
     jobs: SyncSender<Job>,
@@ -92,7 +92,7 @@ impl DiffusionEngine {
         let pipeline = Arc::new(pool.install(|| Pipeline::load(&files, &device, dtype))?);
         let (width, height) = pipeline.native_size();
         let defaults = Defaults::load(&files)?;
-        let model = Model {
+        let model = ModelCard {
             name: name.to_owned(),
             width: width as u32,
             height: height as u32,
@@ -111,7 +111,7 @@ impl DiffusionEngine {
 
 #[async_trait]
 impl Engine for DiffusionEngine {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &ModelCard {
         &self.model
     }
 

@@ -14,14 +14,14 @@ use serde::Serialize;
 use tintype_core::engine::Progress;
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_service::ledger::job::Status;
-use tintype_service::{Caller, Follow, Image, State as JobState, Turn};
+use tintype_service::{Caller, Image, JobEvent, JobEvents, JobState};
 use tokio::time::timeout;
 
 use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::{Resource, Steps};
 use crate::images::job;
-use crate::path_param::InPath;
+use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 /// Told to proxies of the nginx family, which otherwise keep events back until there are enough of them.
@@ -58,7 +58,7 @@ pub(crate) struct Seen {
 pub(crate) async fn events(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let follow = app.service.follow(&caller, job(&id)?).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn events(
 struct Watcher {
     app: App,
     caller: Caller,
-    follow: Follow,
+    follow: JobEvents,
     /// Number of the last event.
     number: u64,
     /// What there is to tell before anything else happens.
@@ -97,7 +97,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(app: App, caller: Caller, follow: Follow) -> Self {
+    fn new(app: App, caller: Caller, follow: JobEvents) -> Self {
         let mut this = Self {
             app,
             caller,
@@ -142,22 +142,22 @@ impl Watcher {
         }
     }
 
-    async fn take(&mut self, turn: Option<Turn>) {
+    async fn take(&mut self, turn: Option<JobEvent>) {
         match turn {
-            Some(Turn::State(JobState::Queued)) => {}
-            Some(Turn::State(JobState::Running(progress))) => self.running(progress),
-            Some(Turn::State(JobState::Storing)) => self.running(Progress::Decoding),
-            Some(Turn::State(JobState::Ended(_))) => match self.image().await {
+            Some(JobEvent::StateChanged(JobState::Queued)) => {}
+            Some(JobEvent::StateChanged(JobState::Running(progress))) => self.running(progress),
+            Some(JobEvent::StateChanged(JobState::Storing)) => self.running(Progress::Decoding),
+            Some(JobEvent::StateChanged(JobState::Ended(_))) => match self.image().await {
                 Some(image) => self.end(image),
                 None => self.over = true,
             },
-            Some(Turn::Preview { picture, file }) => {
+            Some(JobEvent::Preview { picture, file }) => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&file.bytes);
                 let preview = format!("data:{};base64,{base64}", file.format.content_type());
                 let seen = Seen { steps: self.steps, picture: Some(picture), preview: Some(preview) };
                 self.tell("progress", &seen);
             }
-            Some(Turn::State(JobState::LostSight(_))) | None => self.over = true,
+            Some(JobEvent::StateChanged(JobState::DetachedFromProcess(_))) | None => self.over = true,
         }
     }
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tintype_service::ledger::job::Status;
-use tintype_service::{Image, LinkedPicture, Notice};
+use tintype_service::{Image, LinkedPicture, WarningMessage};
 use uuid::Uuid;
 
 use crate::App;
@@ -56,7 +56,7 @@ pub(crate) struct Body {
     cache: Option<&'static str>,
     /// What the client should know.
     #[schemars(with = "Vec<Warning>")]
-    warnings: Vec<Notice>,
+    warnings: Vec<WarningMessage>,
 }
 
 /// `GET /generate?prompt=…`

@@ -8,7 +8,7 @@ use tintype_core::picture::Format;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::job::Status;
 use tintype_service::ledger::money::{Amount, Spend};
-use tintype_service::{Image, LinkedPicture, Notice, Source};
+use tintype_service::{Image, LinkedPicture, ServedFrom, WarningMessage};
 use uuid::Uuid;
 
 use crate::openapi::types::{FileFormat, Timestamp, Warning};
@@ -70,7 +70,7 @@ pub(crate) struct Resource {
     cache: Option<&'static str>,
     /// What the client should know.
     #[schemars(with = "Vec<Warning>")]
-    warnings: Vec<Notice>,
+    warnings: Vec<WarningMessage>,
     /// Why there is no picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
@@ -166,8 +166,8 @@ struct Failure {
 }
 
 /// Whether the pictures were there already.
-pub(crate) fn cache(source: Source) -> Option<&'static str> {
-    (source == Source::Stored).then_some("hit")
+pub(crate) fn cache(source: ServedFrom) -> Option<&'static str> {
+    (source == ServedFrom::Stored).then_some("hit")
 }
 
 /// Down to the second: a link must not be said to work longer than it does.
@@ -198,8 +198,8 @@ impl Resource {
         let error = match image.status {
             Status::Failed(reason) => Some(Failure {
                 reason: reason.name(),
-                detail: problem::told(reason, image.said.as_ref()),
-                model_status: image.said.and_then(|said| said.status),
+                detail: problem::told(reason, image.upstream_error.as_ref()),
+                model_status: image.upstream_error.and_then(|upstream_error| upstream_error.status),
             }),
             _ => None,
         };

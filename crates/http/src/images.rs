@@ -19,7 +19,7 @@ use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::{Resource, path};
 use crate::json::Members;
-use crate::path_param::InPath;
+use crate::path_param::PathParam;
 use crate::prefer::{APPLIED, Preferences};
 use crate::problem::{Problem, SHORTLY};
 use crate::query;
@@ -80,7 +80,7 @@ pub(crate) fn accepted(app: &App, image: Image) -> Response {
 pub(crate) async fn read(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let given = query::only(&query.unwrap_or_default(), &["expires_in"])?;
@@ -127,7 +127,7 @@ pub(crate) async fn list(
 pub(crate) async fn content(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let id = job(&id)?;
@@ -151,7 +151,7 @@ pub(crate) async fn content(
 pub(crate) async fn cancel(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
     let image = app.service.cancel(&caller, job(&id)?).await?;
     Ok(Json(Resource::new(image, &app.origin)).into_response())
@@ -161,7 +161,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn delete(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
 ) -> Result<StatusCode, Problem> {
     app.service.delete(&caller, job(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -12,7 +12,7 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tokio::time::timeout;
 
 use crate::App;
-use crate::params::{Asked, Field, Kind, Place, Value};
+use crate::params::{Kind, Param, ParamSource, Params, Value};
 use crate::problem::Problem;
 
 /// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.
@@ -26,8 +26,8 @@ pub(crate) struct Members(pub(crate) Vec<(String, Json)>);
 
 impl Members {
     /// What they ask for.
-    pub(crate) fn asked(self) -> Asked {
-        let mut asked = Asked::new(Place::Body);
+    pub(crate) fn asked(self) -> Params {
+        let mut asked = Params::new(ParamSource::Body);
         // Programs that write a member for everything they know write `null` for what is not given.
         for (name, value) in self.0.into_iter().filter(|(_, value)| !value.is_null()) {
             asked.take(&name, |field| read(field, value));
@@ -40,7 +40,7 @@ impl Members {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn read(field: &Field, value: Json) -> Result<Value, Violation> {
+pub(crate) fn read(field: &Param, value: Json) -> Result<Value, Violation> {
     let read = match (field.kind, value) {
         (Kind::Format, Json::String(text)) if text.is_empty() => {
             return Err(Violation::new(field.name, ViolationKind::Empty));

@@ -17,15 +17,15 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::ServiceError;
 use tintype_service::ledger::id::KeyId;
 use tintype_service::ledger::key::{KeyRecord, NewKey};
-use tintype_service::ledger::policy::{Policy, Span};
+use tintype_service::ledger::policy::{CoarseDuration, Policy};
 
 use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::moment;
 use crate::json::{Members, whole};
 use crate::openapi::types::{KeyLimits, Timestamp};
-use crate::params::{MOST_TOLD, out_of_range, unknown};
-use crate::path_param::InPath;
+use crate::params::{MAX_REPORTED_ERRORS, out_of_range, unknown};
+use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 const MEMBERS: [&str; 8] =
@@ -116,7 +116,7 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
     let record = app.service.key(&caller, &key(&id)?).await?;
     Ok(Json(Record::from(record)).into_response())
@@ -126,7 +126,7 @@ pub(crate) async fn read(
 pub(crate) async fn revoke(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
     let record = app.service.revoke_key(&caller, &key(&id)?).await?;
     Ok(Json(Record::from(record)).into_response())
@@ -190,7 +190,7 @@ impl Reading {
         if self.seen.contains(&"expires_in") && self.seen.contains(&"expires_at") {
             self.violations.push(Violation::malformed("expires_at", "left out where `expires_in` is given"));
         }
-        self.violations.truncate(MOST_TOLD);
+        self.violations.truncate(MAX_REPORTED_ERRORS);
         if self.violations.is_empty() { Ok(new) } else { Err(self.violations) }
     }
 }
@@ -214,7 +214,7 @@ fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime)
             new.policy.budgets = read.collect::<Result<_, _>>()?;
         }
         "expires_in" => {
-            let span: Span =
+            let span: CoarseDuration =
                 parsed(name, value, "a length of time like 90d, 12h, 30min or 45s (up to 3650d)")?;
             new.expires = Some(now + span.duration());
         }

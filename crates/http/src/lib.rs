@@ -41,7 +41,7 @@ use tintype_service::Service;
 
 pub use host::HostPolicy;
 pub use middleware::answer_too_large;
-pub use openai::{Alias, BadAlias};
+pub use openai::{Alias, InvalidAlias};
 pub use openapi::document as openapi;
 pub use reserved::RESERVED;
 pub use sagemaker::{Buckets, RuntimeApi, container};

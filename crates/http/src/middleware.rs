@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tintype_core::causes::causes;
-use tintype_service::{Exchange, Service};
+use tintype_service::{HttpExchange, Service};
 use tracing::Instrument;
 
 use crate::openai;
@@ -37,7 +37,7 @@ pub(crate) async fn envelope(State(service): State<Arc<Service>>, request: Reque
     }
     // What a client made up is no label: there would be no end of them.
     let (method, route) = (known(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
-    service.count(&Exchange { method, route, status: response.status().as_u16() }, began.elapsed());
+    service.count(&HttpExchange { method, route, status: response.status().as_u16() }, began.elapsed());
     response
 }
 

@@ -7,12 +7,12 @@ use serde::Serialize;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_service::{Order, Service, ServiceError};
+use tintype_service::{Service, ServiceError, Submission};
 
 use crate::openai;
 
 /// Most violations that are told of one request.
-pub(crate) const MOST_TOLD: usize = 20;
+pub(crate) const MAX_REPORTED_ERRORS: usize = 20;
 /// Most characters of an unknown parameter's name that are repeated to the client.
 pub(crate) const NAME_CHARS: usize = 64;
 /// The longest deadline, in seconds: a day.
@@ -43,19 +43,19 @@ impl Kind {
 
 /// A parameter of a picture.
 #[derive(Debug)]
-pub(crate) struct Field {
+pub(crate) struct Param {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     /// The first of the places in which it can be given, up to the last one.
-    from: Place,
+    from: ParamSource,
 }
 
-const fn field(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, from: Place::Query }
+const fn field(name: &'static str, kind: Kind) -> Param {
+    Param { name, kind, from: ParamSource::Query }
 }
 
 /// Every parameter, in the order in which messages list them.
-const FIELDS: [Field; 13] = [
+const FIELDS: [Param; 13] = [
     field("prompt", Kind::Text),
     field("negative_prompt", Kind::Text),
     field("width", Kind::Whole),
@@ -63,26 +63,26 @@ const FIELDS: [Field; 13] = [
     field("steps", Kind::Whole),
     field("guidance", Kind::Number),
     field("seed", Kind::Whole),
-    Field { from: Place::Body, ..field("n", Kind::Whole) },
+    Param { from: ParamSource::Body, ..field("n", Kind::Whole) },
     field("format", Kind::Format),
     field("expires_in", Kind::Whole),
     field("coalesce", Kind::Flag),
-    Field { from: Place::Body, ..field("deadline", Kind::Whole) },
-    Field { from: Place::OpenAi, ..field("output_compression", Kind::Whole) },
+    Param { from: ParamSource::Body, ..field("deadline", Kind::Whole) },
+    Param { from: ParamSource::OpenAi, ..field("output_compression", Kind::Whole) },
 ];
 
 /// Where parameters were given. What one place has the next one has too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub(crate) enum Place {
+pub(crate) enum ParamSource {
     Query,
     Body,
     /// The body of OpenAI's call, beside its own parameters.
     OpenAi,
 }
 
-impl Place {
+impl ParamSource {
     /// The parameters that can be given here.
-    pub(crate) fn fields(self) -> impl Iterator<Item = &'static Field> {
+    pub(crate) fn fields(self) -> impl Iterator<Item = &'static Param> {
         FIELDS.iter().filter(move |field| field.from <= self)
     }
 }
@@ -100,20 +100,20 @@ pub(crate) enum Value {
 
 /// What a client asked for: the values that could be read, and what is wrong with the others.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Asked {
-    place: Place,
+pub(crate) struct Params {
+    place: ParamSource,
     /// By name; nothing for a value that could not be read.
     values: BTreeMap<&'static str, Option<Value>>,
     violations: Vec<Violation>,
 }
 
-impl Asked {
-    pub(crate) fn new(place: Place) -> Self {
+impl Params {
+    pub(crate) fn new(place: ParamSource) -> Self {
         Self { place, values: BTreeMap::new(), violations: Vec::new() }
     }
 
     /// Takes up a parameter; `read` makes its value of what the client wrote.
-    pub(crate) fn take(&mut self, name: &str, read: impl FnOnce(&Field) -> Result<Value, Violation>) {
+    pub(crate) fn take(&mut self, name: &str, read: impl FnOnce(&Param) -> Result<Value, Violation>) {
         let known = self.place.fields().find(|field| field.name == name);
         let value = match known {
             None => Err(self.unknown(name)),
@@ -133,7 +133,7 @@ impl Asked {
 
     /// Something else is wrong.
     pub(crate) fn refuse(&mut self, violation: Violation) {
-        if self.violations.len() < MOST_TOLD {
+        if self.violations.len() < MAX_REPORTED_ERRORS {
             self.violations.push(violation);
         }
     }
@@ -144,11 +144,11 @@ impl Asked {
     }
 
     fn unknown(&self, name: &str) -> Violation {
-        if name == "n" && self.place == Place::Query {
+        if name == "n" && self.place == ParamSource::Query {
             let expected = "left out of a GET, which makes one picture; use POST for several";
             return Violation::malformed("n", expected);
         }
-        let own = if self.place == Place::OpenAi { &openai::PARAMETERS[..] } else { &[] };
+        let own = if self.place == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
         let known: Vec<_> = self.place.fields().map(|field| field.name).chain(own.iter().copied()).collect();
         unknown(name, &known)
     }
@@ -157,7 +157,7 @@ impl Asked {
     ///
     /// # Errors
     /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`Service::check`].
-    pub(crate) fn order(mut self, service: &Service) -> Result<Order, ServiceError> {
+    pub(crate) fn order(mut self, service: &Service) -> Result<Submission, ServiceError> {
         let deadline = self.whole("deadline");
         if deadline.is_some_and(|deadline| !(1..=MAX_DEADLINE).contains(&deadline)) {
             self.violations.push(out_of_range("deadline", 1, MAX_DEADLINE));
@@ -169,7 +169,7 @@ impl Asked {
         };
         let deadline = deadline.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let coalesce = matches!(self.value("coalesce"), Some(Value::Flag(true)));
-        Ok(Order { coalesce, deadline, ..Order::new(request) })
+        Ok(Submission { coalesce, deadline, ..Submission::new(request) })
     }
 
     /// The request in one form, whatever the order of its parameters, under its path.
@@ -247,8 +247,8 @@ pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
 mod tests {
     use super::*;
 
-    fn asked(values: &[(&str, Value)]) -> Asked {
-        let mut asked = Asked::new(Place::OpenAi);
+    fn asked(values: &[(&str, Value)]) -> Params {
+        let mut asked = Params::new(ParamSource::OpenAi);
         for (name, value) in values {
             asked.take(name, |_| Ok(value.clone()));
         }

@@ -9,9 +9,9 @@ use crate::problem::Problem;
 
 /// The part of the path that says which one is meant. What is not UTF-8 is nothing's name, so it is not found, in the
 /// words of whoever is spoken to there.
-pub(crate) struct InPath(pub(crate) String);
+pub(crate) struct PathParam(pub(crate) String);
 
-impl FromRequestParts<App> for InPath {
+impl FromRequestParts<App> for PathParam {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode;
 use tintype_core::violation::{Violation, ViolationKind};
 
-use crate::params::{Asked, Field, Kind, MOST_TOLD, Place, Value, out_of_range, unknown};
+use crate::params::{Kind, MAX_REPORTED_ERRORS, Param, ParamSource, Params, Value, out_of_range, unknown};
 
 /// What a query asks for.
-pub(crate) fn asked(query: &str) -> Asked {
-    let mut asked = Asked::new(Place::Query);
+pub(crate) fn asked(query: &str) -> Params {
+    let mut asked = Params::new(ParamSource::Query);
     for (name, value) in pairs(query) {
         let name = String::from_utf8_lossy(&decode(name)).into_owned();
         asked.take(&name, |field| read(field, value));
@@ -20,7 +20,8 @@ pub(crate) fn asked(query: &str) -> Asked {
 
 /// Whether a query string has any parameter of a picture, well-formed or not.
 pub(crate) fn asks_for_a_picture(query: &str) -> bool {
-    pairs(query).any(|(name, _)| Place::Query.fields().any(|field| *decode(name) == *field.name.as_bytes()))
+    pairs(query)
+        .any(|(name, _)| ParamSource::Query.fields().any(|field| *decode(name) == *field.name.as_bytes()))
 }
 
 /// The parameters of a call that has only these, each at most once.
@@ -39,7 +40,7 @@ pub(crate) fn only<'a>(query: &str, known: &[&'a str]) -> Result<BTreeMap<&'a st
         };
         violations.extend(wrong);
     }
-    violations.truncate(MOST_TOLD);
+    violations.truncate(MAX_REPORTED_ERRORS);
     if violations.is_empty() { Ok(values) } else { Err(violations) }
 }
 
@@ -55,7 +56,7 @@ pub(crate) fn whole_within(name: &str, value: &str, (min, max): (i64, i64)) -> R
     Err(out_of_range(name, min, max))
 }
 
-fn read(field: &Field, value: &str) -> Result<Value, Violation> {
+fn read(field: &Param, value: &str) -> Result<Value, Violation> {
     let name = field.name;
     let value = text(name, value)?;
     let malformed = || Violation::malformed(name, field.kind.expected());
@@ -112,8 +113,8 @@ fn number(name: &str, value: &str) -> Result<f64, Violation> {
 mod tests {
     use super::*;
 
-    fn field(name: &str) -> &'static Field {
-        Place::Query.fields().find(|field| field.name == name).expect("a parameter")
+    fn field(name: &str) -> &'static Param {
+        ParamSource::Query.fields().find(|field| field.name == name).expect("a parameter")
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn a_flood_of_nonsense_gets_a_short_answer() {
         let flood: String = (0..10_000).map(|i| format!("x{i}=&")).collect();
-        assert_eq!(only(&flood, &["from"]).expect_err("nonsense").len(), MOST_TOLD);
+        assert_eq!(only(&flood, &["from"]).expect_err("nonsense").len(), MAX_REPORTED_ERRORS);
         let long = only(&"x".repeat(60_000), &["from"]).expect_err("nonsense");
         assert_eq!(long[0].parameter.len(), 64);
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use tintype_service::{Caller, Image, Order, ServiceError, Source, State, Ticket};
+use tintype_service::{Caller, Image, JobHandle, JobState, ServedFrom, ServiceError, Submission};
 use tokio::time::timeout;
 use tracing::trace_span;
 
 use crate::App;
 use crate::idempotency::{self, REPLAYED};
-use crate::params::Asked;
+use crate::params::Params;
 use crate::problem::Problem;
 use crate::ratelimit;
 
@@ -24,7 +24,7 @@ pub(crate) struct Submitted {
 /// An order that was let in.
 pub(crate) struct HandedIn {
     /// The place among those who wait for it.
-    pub(crate) ticket: Ticket,
+    pub(crate) handle: JobHandle,
     /// What the answer says beside what comes of it.
     pub(crate) headers: HeaderMap,
 }
@@ -37,21 +37,21 @@ pub(crate) struct HandedIn {
 pub(crate) async fn submit(
     app: &App,
     caller: &Caller,
-    (asked, path): (Asked, &str),
+    (asked, path): (Params, &str),
     headers: &HeaderMap,
     patience: Option<Duration>,
 ) -> Result<Submitted, Problem> {
     let canonical = asked.canonical(path);
-    let order = trace_span!("parse").in_scope(|| asked.order(&app.service))?;
-    let expires_in = order.request.expires_in;
+    let submission = trace_span!("parse").in_scope(|| asked.order(&app.service))?;
+    let expires_in = submission.request.expires_in;
     let patience = patience.into_iter().chain(app.time_budget).min();
     // Nobody is to wait: then it does not take the place of a client who does.
-    let order = Order { detached: patience == Some(Duration::ZERO), ..order };
-    let HandedIn { ticket, headers } = hand_in(app, caller, (order, &canonical), headers).await?;
-    let id = ticket.id();
-    let result = match wait(&ticket, patience).await {
-        Ok(true) => ticket.finished().await,
-        Ok(false) => now(app, caller, ticket, expires_in).await,
+    let submission = Submission { detached: patience == Some(Duration::ZERO), ..submission };
+    let HandedIn { handle, headers } = hand_in(app, caller, (submission, &canonical), headers).await?;
+    let id = handle.id();
+    let result = match wait(&handle, patience).await {
+        Ok(true) => handle.finished().await,
+        Ok(false) => now(app, caller, handle, expires_in).await,
         Err(error) => Err(error),
     };
     Ok(Submitted { result: result.map_err(|error| Problem::Job(id, error)), headers })
@@ -64,19 +64,19 @@ pub(crate) async fn submit(
 pub(crate) async fn hand_in(
     app: &App,
     caller: &Caller,
-    (order, canonical): (Order, &[u8]),
+    (submission, canonical): (Submission, &[u8]),
     headers: &HeaderMap,
 ) -> Result<HandedIn, Problem> {
-    let order = match idempotency::key(headers)? {
-        Some(key) => order.once(key, canonical),
-        None => order,
+    let submission = match idempotency::key(headers)? {
+        Some(key) => submission.with_idempotency_key(key, canonical),
+        None => submission,
     };
-    let ticket = app.service.submit(caller, order).await?;
-    let mut headers = ratelimit::headers(ticket.standing());
-    if ticket.source() == Source::Replayed {
+    let handle = app.service.submit(caller, submission).await?;
+    let mut headers = ratelimit::headers(handle.quotas());
+    if handle.source() == ServedFrom::Replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(HandedIn { ticket, headers })
+    Ok(HandedIn { handle, headers })
 }
 
 /// Waits for the job's end, no longer than `patience`. If it has not come by then, the client will come back for it: from then
@@ -84,11 +84,11 @@ pub(crate) async fn hand_in(
 ///
 /// # Errors
 /// [`ServiceError::Ledger`] if that could not be written down.
-pub(crate) async fn wait(ticket: &Ticket, patience: Option<Duration>) -> Result<bool, ServiceError> {
+pub(crate) async fn wait(handle: &JobHandle, patience: Option<Duration>) -> Result<bool, ServiceError> {
     let Some(patience) = patience else { return Ok(true) };
-    let mut states = ticket.states();
-    if timeout(patience, states.wait_for(State::is_final)).await.is_err() {
-        ticket.keep().await?;
+    let mut states = handle.states();
+    if timeout(patience, states.wait_for(JobState::is_final)).await.is_err() {
+        handle.detach().await?;
     }
     // It may have ended just now.
     Ok(states.borrow().is_final())
@@ -98,9 +98,9 @@ pub(crate) async fn wait(ticket: &Ticket, patience: Option<Duration>) -> Result<
 async fn now(
     app: &App,
     caller: &Caller,
-    ticket: Ticket,
+    handle: JobHandle,
     expires_in: Duration,
 ) -> Result<Image, ServiceError> {
-    let image = app.service.image(caller, ticket.id(), expires_in).await?;
-    if image.status.is_final() { ticket.finished().await } else { Ok(image) }
+    let image = app.service.image(caller, handle.id(), expires_in).await?;
+    if image.status.is_final() { handle.finished().await } else { Ok(image) }
 }

@@ -10,8 +10,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 use tintype_core::violation::Violation;
-use tintype_service::ledger::account::{DAYS_KEPT, Day};
-use tintype_service::ledger::limits::{Limit, Standing};
+use tintype_service::ledger::account::{DAYS_KEPT, DayUsage};
+use tintype_service::ledger::limits::{Limit, Quota};
 use tintype_service::ledger::money::{Amount, Totals};
 use tintype_service::ledger::policy::{Allowance, utc_day};
 
@@ -88,9 +88,9 @@ pub(crate) async fn usage(
         return Err(vec![Violation::malformed("from", expected)].into());
     }
     let days = app.service.usage(&caller, from, to).await?;
-    let standing = app.service.standing(&caller).await?;
+    let quotas = app.service.quotas(&caller).await?;
     let data = days.iter().map(|(date, day)| OfDay::new(*date, day)).collect();
-    Ok(Json(Usage { data, limits: standing.iter().map(Left::from).collect() }).into_response())
+    Ok(Json(Usage { data, limits: quotas.iter().map(Left::from).collect() }).into_response())
 }
 
 /// `GET /metrics`
@@ -109,7 +109,7 @@ fn day(name: &str, text: Option<&String>) -> Result<Option<Date>, Violation> {
 }
 
 impl OfDay {
-    fn new(date: Date, day: &Day) -> Self {
+    fn new(date: Date, day: &DayUsage) -> Self {
         Self {
             date: date.format(DAY).expect("every date has a year, a month and a day"),
             jobs: day.jobs,
@@ -127,20 +127,20 @@ fn amounts(totals: &Totals) -> Vec<Money> {
     totals.money.iter().map(|(&currency, &micros)| Money::from(Amount { micros, currency })).collect()
 }
 
-impl From<&Standing> for Left {
-    fn from(standing: &Standing) -> Self {
-        let amount = match standing.limit {
+impl From<&Quota> for Left {
+    fn from(quotas: &Quota) -> Self {
+        let amount = match quotas.limit {
             Limit::Rate(_) | Limit::Concurrency(_) => None,
             Limit::Budget(budget) => Some(match budget.allowance {
-                Allowance::EngineMs(_) => seconds(standing.remaining),
-                Allowance::Money(_) => units(standing.remaining),
+                Allowance::EngineMs(_) => seconds(quotas.remaining),
+                Allowance::Money(_) => units(quotas.remaining),
             }),
         };
         let remaining = amount.and_then(serde_json::Number::from_f64);
         Self {
-            limit: standing.limit.to_string(),
-            remaining: remaining.unwrap_or_else(|| standing.remaining.into()),
-            resets_at: standing.resets_at.map(moment),
+            limit: quotas.limit.to_string(),
+            remaining: remaining.unwrap_or_else(|| quotas.remaining.into()),
+            resets_at: quotas.resets_at.map(moment),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tintype_ledger::accept::{Acceptance, NewJob, Reuse};
 use tintype_ledger::id::Fingerprint;
-use tintype_ledger::job::{Interrupted, Lease, Outcome};
+use tintype_ledger::job::{Lease, OnWorkerLoss, Outcome};
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::Policy;
 use tintype_ledger::{Ledger, SqliteLedger, Synchronous};
@@ -74,14 +74,14 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         fingerprint: Fingerprint::of(uuid::Uuid::new_v4().as_bytes()),
         reuse: Reuse { in_flight: true, stored: true, retry: None },
         idempotency: None,
-        interrupted: Interrupted::Requeue,
-        attended: None,
+        on_worker_loss: OnWorkerLoss::Requeue,
+        waiter: None,
         deadline: None,
         queue: None,
         begin: None,
     };
     let answer = block_on(ledger.accept(new, OffsetDateTime::now_utc())).expect("accept");
-    assert_eq!(matches!(answer, Acceptance::Refused { .. }), limited, "{answer:?}");
+    assert_eq!(matches!(answer, Acceptance::LimitExceeded { .. }), limited, "{answer:?}");
 }
 
 fn run(ledger: &SqliteLedger, i: usize) {
@@ -90,5 +90,5 @@ fn run(ledger: &SqliteLedger, i: usize) {
     let lease = Lease { worker, until: now + Duration::from_secs(60) };
     let job = block_on(ledger.claim_next(lease, now)).expect("claim").expect("one waits");
     let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
-    block_on(ledger.finish(&job.run(), outcome, job.hold.reserved, now)).expect("finish");
+    block_on(ledger.finish(&job.run(), outcome, job.reservation.reserved, now)).expect("finish");
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use crate::account::Hold;
-use crate::id::{Fingerprint, JobId, KeyId, OwnerId, Worker};
-use crate::job::{Interrupted, JobRecord, Lease, Status};
-use crate::limits::{Refused, Standing};
+use crate::account::Reservation;
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
+use crate::job::{JobRecord, Lease, OnWorkerLoss, Status};
+use crate::limits::{LimitExceeded, Quota};
 use crate::money::Spend;
 use crate::policy::Policy;
 
@@ -32,19 +32,19 @@ pub struct Reuse {
     pub stored: bool,
     /// The request is a client's own retry, and comes for what its first attempt has made: a job in flight, or one that
     /// succeeded and was not collected.
-    pub retry: Option<Retry>,
+    pub retry: Option<RetryReuse>,
 }
 
 /// Which jobs a retry comes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryReuse {
     /// The first attempt was not accepted before then.
     pub accepted_since: OffsetDateTime,
     /// What was answered before then has reached its client; of a later answer nobody knows.
     pub answered_since: OffsetDateTime,
 }
 
-impl Retry {
+impl RetryReuse {
     fn takes(&self, job: &JobRecord) -> bool {
         let answered = job.answered().is_some_and(|at| at < self.answered_since);
         job.created >= self.accepted_since && !answered
@@ -97,9 +97,9 @@ pub struct NewJob {
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
     /// What a dead worker means.
-    pub interrupted: Interrupted,
+    pub on_worker_loss: OnWorkerLoss,
     /// The process in which its client waits, if it is made for that client alone.
-    pub attended: Option<Worker>,
+    pub waiter: Option<WorkerId>,
     /// When it is given up.
     pub deadline: Option<OffsetDateTime>,
     /// How many jobs may wait; without it, any number.
@@ -117,14 +117,14 @@ pub enum Acceptance {
         /// The new job.
         job: JobRecord,
         /// What is left of the key's limits.
-        standing: Vec<Standing>,
+        quotas: Vec<Quota>,
     },
     /// An identical one is in flight; this request costs nothing.
     Joined {
         /// The job in flight.
         job: JobRecord,
         /// What is left of the key's limits.
-        standing: Vec<Standing>,
+        quotas: Vec<Quota>,
     },
     /// Its picture is there already; this request costs nothing. If the object store has lost it since, delete the job
     /// and ask again.
@@ -132,7 +132,7 @@ pub enum Acceptance {
         /// The job that made it.
         job: JobRecord,
         /// What is left of the key's limits.
-        standing: Vec<Standing>,
+        quotas: Vec<Quota>,
     },
     /// The idempotency key was used for this very request, whatever became of it. No limit is touched.
     Replayed {
@@ -142,11 +142,11 @@ pub enum Acceptance {
     /// The idempotency key was used for another request.
     Conflict,
     /// A limit does not let it in.
-    Refused {
+    LimitExceeded {
         /// The limit, and when to come back.
-        refused: Refused,
+        refused: LimitExceeded,
         /// What is left of the key's limits.
-        standing: Vec<Standing>,
+        quotas: Vec<Quota>,
     },
     /// Too many jobs wait.
     QueueFull,
@@ -160,38 +160,38 @@ impl Acceptance {
             | Self::Joined { job, .. }
             | Self::Stored { job, .. }
             | Self::Replayed { job } => Some(job),
-            Self::Conflict | Self::Refused { .. } | Self::QueueFull => None,
+            Self::Conflict | Self::LimitExceeded { .. } | Self::QueueFull => None,
         }
     }
 }
 
 impl NewJob {
     /// The record of this job once it is let in.
-    pub(crate) fn into_record(self, id: JobId, hold: Hold, now: OffsetDateTime) -> JobRecord {
+    pub(crate) fn into_record(self, id: JobId, reservation: Reservation, now: OffsetDateTime) -> JobRecord {
         JobRecord {
             id,
             owner: self.owner,
             key: self.key,
             request: self.request,
             fingerprint: self.fingerprint,
-            interrupted: self.interrupted,
+            on_worker_loss: self.on_worker_loss,
             status: Status::Queued,
             created: now,
             started: None,
             finished: None,
             deadline: self.deadline,
-            hold,
-            said: None,
+            reservation,
+            upstream_error: None,
             cost: None,
             images: Vec::new(),
             warnings: Vec::new(),
             idempotency_key: self.idempotency.map(|idempotency| idempotency.key),
-            attended: self.attended,
+            waiter: self.waiter,
             runs: 0,
             receipt: None,
             lease: None,
             cancel_requested: false,
-            collected: None,
+            delivered: None,
             deleted: false,
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::{Date, Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::limits::{Limit, Refused, Retry, Standing};
+use crate::limits::{Limit, LimitExceeded, Quota, RetryTime};
 use crate::money::{Spend, Totals};
 use crate::policy::{Allowance, Budget, Policy, Rate, utc_day};
 
@@ -18,7 +18,7 @@ pub const DAYS_KEPT: i64 = 400;
 /// One day of one key, in UTC. A job counts for the day on which it was accepted, also if it ends on the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Day {
+pub struct DayUsage {
     /// Jobs that were accepted.
     pub jobs: u64,
     /// Pictures that were made.
@@ -36,7 +36,7 @@ pub struct Day {
 
 /// What admission reserved for one job. It is given back by exactly one [`Account::settle`] or [`Account::release`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct Reservation {
     /// Tells this reservation from every other.
     pub id: Uuid,
     /// The day whose budget it is taken from.
@@ -47,7 +47,7 @@ pub struct Hold {
 
 /// How a request was answered without a job of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shared {
+pub enum ReuseKind {
     /// It joined a job in flight.
     Joined,
     /// It got a stored picture.
@@ -64,7 +64,7 @@ pub struct Account {
     /// Jobs queued or running.
     pub in_flight: u32,
     /// What was used, by day.
-    pub days: BTreeMap<Date, Day>,
+    pub days: BTreeMap<Date, DayUsage>,
 }
 
 impl Account {
@@ -72,8 +72,13 @@ impl Account {
     /// Budgets are looked at first (waiting for the rate would not help there), then concurrency, then the rate.
     ///
     /// # Errors
-    /// [`Refused`] with the limit and when to come back.
-    pub fn admit(&mut self, policy: &Policy, now: OffsetDateTime, reserve: Spend) -> Result<Hold, Refused> {
+    /// [`LimitExceeded`] with the limit and when to come back.
+    pub fn admit(
+        &mut self,
+        policy: &Policy,
+        now: OffsetDateTime,
+        reserve: Spend,
+    ) -> Result<Reservation, LimitExceeded> {
         for budget in &policy.budgets {
             self.check_budget(*budget, now, &reserve)?;
         }
@@ -82,56 +87,61 @@ impl Account {
         }
         self.take_turn(policy, now)?;
         self.in_flight = self.in_flight.saturating_add(1);
-        let hold = Hold { id: Uuid::new_v4(), day: utc_day(now), reserved: reserve };
+        let reservation = Reservation { id: Uuid::new_v4(), day: utc_day(now), reserved: reserve };
         let today = self.today(now);
         today.jobs += 1;
         today.reserved.add(&reserve);
-        Ok(hold)
+        Ok(reservation)
     }
 
     /// Lets in a request that needs no job of its own: it takes its turn in the rate and nothing else.
     ///
     /// # Errors
-    /// [`Refused`] by the rate.
-    pub fn admit_shared(&mut self, policy: &Policy, now: OffsetDateTime, how: Shared) -> Result<(), Refused> {
+    /// [`LimitExceeded`] by the rate.
+    pub fn admit_shared(
+        &mut self,
+        policy: &Policy,
+        now: OffsetDateTime,
+        how: ReuseKind,
+    ) -> Result<(), LimitExceeded> {
         self.take_turn(policy, now)?;
         let today = self.today(now);
         match how {
-            Shared::Joined => today.joined += 1,
-            Shared::Stored => today.stored += 1,
+            ReuseKind::Joined => today.joined += 1,
+            ReuseKind::Stored => today.stored += 1,
         }
         Ok(())
     }
 
     /// Turns a reservation into what the job really took.
-    pub fn settle(&mut self, hold: &Hold, took: &Spend, pictures: usize) {
-        let day = self.give_back(hold);
+    pub fn settle(&mut self, reservation: &Reservation, took: &Spend, pictures: usize) {
+        let day = self.give_back(reservation);
         day.spent.add(took);
         day.pictures += pictures as u64;
     }
 
     /// Gives a reservation back as if its job had never been let in (its turn in the rate is not given back).
-    pub fn release(&mut self, hold: &Hold) {
-        let day = self.give_back(hold);
+    pub fn release(&mut self, reservation: &Reservation) {
+        let day = self.give_back(reservation);
         day.jobs = day.jobs.saturating_sub(1);
     }
 
-    fn give_back(&mut self, hold: &Hold) -> &mut Day {
+    fn give_back(&mut self, reservation: &Reservation) -> &mut DayUsage {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let day = self.days.entry(hold.day).or_default();
-        day.reserved.subtract(&hold.reserved);
+        let day = self.days.entry(reservation.day).or_default();
+        day.reserved.subtract(&reservation.reserved);
         day
     }
 
     /// What is left of every limit.
-    pub fn standing(&self, policy: &Policy, now: OffsetDateTime) -> Vec<Standing> {
+    pub fn quotas(&self, policy: &Policy, now: OffsetDateTime) -> Vec<Quota> {
         let rate = policy.rate.map(|rate| self.rate_standing(rate, now));
-        let concurrency = policy.concurrency.map(|limit| Standing {
+        let concurrency = policy.concurrency.map(|limit| Quota {
             limit: Limit::Concurrency(limit),
             remaining: limit.get().saturating_sub(self.in_flight).into(),
             resets_at: None,
         });
-        let budgets = policy.budgets.iter().map(|budget| Standing {
+        let budgets = policy.budgets.iter().map(|budget| Quota {
             limit: Limit::Budget(*budget),
             remaining: budget_units(*budget).saturating_sub(self.taken(*budget, now)),
             resets_at: Some(budget.per.next(now)),
@@ -144,7 +154,7 @@ impl Account {
         self.days.retain(|day, usage| *day >= first || !usage.reserved.is_zero());
     }
 
-    fn today(&mut self, now: OffsetDateTime) -> &mut Day {
+    fn today(&mut self, now: OffsetDateTime) -> &mut DayUsage {
         self.days.entry(utc_day(now)).or_default()
     }
 
@@ -159,46 +169,51 @@ impl Account {
             .fold(0, u64::saturating_add)
     }
 
-    fn check_budget(&self, budget: Budget, now: OffsetDateTime, reserve: &Spend) -> Result<(), Refused> {
+    fn check_budget(
+        &self,
+        budget: Budget,
+        now: OffsetDateTime,
+        reserve: &Spend,
+    ) -> Result<(), LimitExceeded> {
         let asked = match (budget.allowance, reserve.amount) {
             (Allowance::EngineMs(_), _) => reserve.engine_ms,
             (Allowance::Money(limit), Some(amount)) if amount.currency == limit.currency => amount.micros,
             (Allowance::Money(_), _) => 0,
         };
         let limit = budget_units(budget);
-        let retry = if asked > limit { Retry::Never } else { Retry::At(budget.per.next(now)) };
+        let retry = if asked > limit { RetryTime::Never } else { RetryTime::At(budget.per.next(now)) };
         let taken = self.taken(budget, now);
         // What is free of charge passes a budget that is just used up; one that jobs overdrew lets nothing in.
         if taken.saturating_add(asked) > limit {
-            return Err(Refused { limit: Limit::Budget(budget), retry });
+            return Err(LimitExceeded { limit: Limit::Budget(budget), retry });
         }
         Ok(())
     }
 
-    fn check_concurrency(&self, limit: NonZeroU32) -> Result<(), Refused> {
+    fn check_concurrency(&self, limit: NonZeroU32) -> Result<(), LimitExceeded> {
         if self.in_flight >= limit.get() {
-            return Err(Refused { limit: Limit::Concurrency(limit), retry: Retry::WhenOneEnds });
+            return Err(LimitExceeded { limit: Limit::Concurrency(limit), retry: RetryTime::WhenOneEnds });
         }
         Ok(())
     }
 
-    fn take_turn(&mut self, policy: &Policy, now: OffsetDateTime) -> Result<(), Refused> {
+    fn take_turn(&mut self, policy: &Policy, now: OffsetDateTime) -> Result<(), LimitExceeded> {
         let Some(rate) = policy.rate else { return Ok(()) };
         let (interval, burst) = cells(rate);
         let arrival = self.arrival.map_or(now, |arrival| arrival.max(now)) + interval;
         if arrival - now > burst {
-            return Err(Refused { limit: Limit::Rate(rate), retry: Retry::At(arrival - burst) });
+            return Err(LimitExceeded { limit: Limit::Rate(rate), retry: RetryTime::At(arrival - burst) });
         }
         self.arrival = Some(arrival);
         Ok(())
     }
 
-    fn rate_standing(&self, rate: Rate, now: OffsetDateTime) -> Standing {
+    fn rate_standing(&self, rate: Rate, now: OffsetDateTime) -> Quota {
         let (interval, burst) = cells(rate);
         let arrival = self.arrival.map_or(now, |arrival| arrival.max(now));
         let left = (burst - (arrival - now)).whole_nanoseconds().max(0);
         let remaining = (left / interval.whole_nanoseconds()) as u64;
-        Standing { limit: Limit::Rate(rate), remaining, resets_at: Some(arrival) }
+        Quota { limit: Limit::Rate(rate), remaining, resets_at: Some(arrival) }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::serde_as_text::serde_as_text;
 /// The text is no name: it must have 1 to 64 of `A-Z a-z 0-9 - _ .` and not begin with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no {1}: 1 to 64 of the characters A-Z a-z 0-9 - _ . are, not beginning with a dot")]
-pub struct BadName(String, &'static str);
+pub struct InvalidName(String, &'static str);
 
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -34,10 +34,10 @@ macro_rules! name {
         }
 
         impl FromStr for $name {
-            type Err = BadName;
+            type Err = InvalidName;
 
-            fn from_str(text: &str) -> Result<Self, BadName> {
-                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(BadName(text.to_owned(), $what)) }
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned(), $what)) }
             }
         }
 
@@ -64,7 +64,7 @@ name! {
 
 name! {
     /// Whoever runs jobs: one per process and slot, unlike any other that is alive, for example `host-4711-0`.
-    Worker, "worker"
+    WorkerId, "worker"
 }
 
 /// A job's id, a UUID of version 7: it sorts by the time of acceptance, to a quarter of a microsecond.
@@ -135,7 +135,7 @@ pub struct Fingerprint([u8; 32]);
 /// The text is no fingerprint: 64 hexadecimal digits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint has 64 hexadecimal digits")]
-pub struct BadFingerprint;
+pub struct InvalidFingerprint;
 
 impl Fingerprint {
     /// The fingerprint of these bytes. Whoever calls this makes them canonical first.
@@ -168,12 +168,12 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl FromStr for Fingerprint {
-    type Err = BadFingerprint;
+    type Err = InvalidFingerprint;
 
-    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+    fn from_str(text: &str) -> Result<Self, InvalidFingerprint> {
         let digits = text.as_bytes();
         if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(BadFingerprint);
+            return Err(InvalidFingerprint);
         }
         let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
         Ok(Self(std::array::from_fn(|i| value(digits[2 * i]) << 4 | value(digits[2 * i + 1]))))
@@ -216,7 +216,7 @@ mod tests {
     fn fingerprints_survive_their_text() {
         let print = Fingerprint::of(b"a cyborg tiger");
         assert_eq!(print.to_string().parse::<Fingerprint>(), Ok(print));
-        assert_eq!("zz".parse::<Fingerprint>(), Err(BadFingerprint));
+        assert_eq!("zz".parse::<Fingerprint>(), Err(InvalidFingerprint));
         assert_ne!(print, Fingerprint::of(b"a cyborg tige"));
     }
 }

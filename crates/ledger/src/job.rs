@@ -17,15 +17,15 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tintype_core::picture::Format;
 
-use crate::account::Hold;
-use crate::id::{Fingerprint, JobId, KeyId, OwnerId, Worker};
+use crate::account::Reservation;
+use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
 use crate::money::Spend;
 
 /// How often a job is begun before it is given up: one that brings the process down with it must not do so for ever.
 pub const MAX_RUNS: u32 = 3;
 /// The same for a job that others work on: to ask for its result again costs next to nothing, and until it is there machines
 /// may be restarted often.
-pub const MAX_RUNS_ELSEWHERE: u32 = 20;
+pub const MAX_REMOTE_RUNS: u32 = 20;
 
 /// Why a job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,18 +72,18 @@ pub struct Failure {
     /// The reason.
     pub reason: Reason,
     /// What somebody else said about it.
-    pub said: Option<Said>,
+    pub upstream_error: Option<UpstreamError>,
 }
 
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
-        Self { reason, said: None }
+        Self { reason, upstream_error: None }
     }
 }
 
 /// What a remote engine or model said when it made nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct UpstreamError {
     /// The status that a model answered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -132,7 +132,7 @@ impl Status {
 /// What becomes of a running job whose worker died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Interrupted {
+pub enum OnWorkerLoss {
     /// It is run again: a local engine, at least once and charged once.
     Requeue,
     /// It fails as [`Reason::OutcomeUnknown`] and is charged what was reserved: somebody may have been paid, and a
@@ -144,7 +144,7 @@ pub enum Interrupted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Who has it.
-    pub worker: Worker,
+    pub worker: WorkerId,
     /// Until when.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
@@ -179,7 +179,8 @@ pub struct JobRecord {
     /// Equal for requests that may share a picture.
     pub fingerprint: Fingerprint,
     /// What a dead worker means.
-    pub interrupted: Interrupted,
+    #[serde(rename = "interrupted")]
+    pub on_worker_loss: OnWorkerLoss,
     /// Where it is.
     pub status: Status,
     /// When it was accepted.
@@ -195,10 +196,11 @@ pub struct JobRecord {
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<OffsetDateTime>,
     /// What was reserved for it.
-    pub hold: Hold,
+    #[serde(rename = "hold")]
+    pub reservation: Reservation,
     /// What a remote engine said, if it has failed by that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub said: Option<Said>,
+    #[serde(default, rename = "said", skip_serializing_if = "Option::is_none")]
+    pub upstream_error: Option<UpstreamError>,
     /// What it was charged, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Spend>,
@@ -213,8 +215,8 @@ pub struct JobRecord {
     pub idempotency_key: Option<String>,
     /// The process in which a client waits for it, if it is made for that client alone; without it, it is made whether
     /// anybody waits or not. The ledger only remembers it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attended: Option<Worker>,
+    #[serde(default, rename = "attended", skip_serializing_if = "Option::is_none")]
+    pub waiter: Option<WorkerId>,
     /// How often it was begun.
     #[serde(default)]
     pub runs: u32,
@@ -229,8 +231,13 @@ pub struct JobRecord {
     #[serde(default)]
     pub cancel_requested: bool,
     /// When somebody was first given its pictures.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub collected: Option<OffsetDateTime>,
+    #[serde(
+        default,
+        rename = "collected",
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub delivered: Option<OffsetDateTime>,
     /// Its owner deleted it: nobody is shown it any more.
     #[serde(default)]
     pub deleted: bool,
@@ -265,9 +272,9 @@ pub enum Outcome {
 
 /// Which running jobs count as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum RecoveryScope {
     /// Those whose lease has run out.
-    Expired,
+    ExpiredLeases,
     /// All of them: for the one process of a laptop as it starts, when nobody else can be running anything.
     All,
 }

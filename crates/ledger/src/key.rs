@@ -24,7 +24,7 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 /// The text is no key of ours; nothing was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
+pub enum InvalidKey {
     /// Not the prefix, the length or the characters of a key.
     #[error("this is no tintype key: one begins with `tt_` and has 52 characters")]
     Malformed,
@@ -59,15 +59,15 @@ impl ApiKey {
     /// Reads a key and checks its checksum.
     ///
     /// # Errors
-    /// [`BadKey`]; the text is not in it.
-    pub fn parse(text: &str) -> Result<Self, BadKey> {
-        let random = text.strip_prefix(PREFIX).ok_or(BadKey::Malformed)?;
+    /// [`InvalidKey`]; the text is not in it.
+    pub fn parse(text: &str) -> Result<Self, InvalidKey> {
+        let random = text.strip_prefix(PREFIX).ok_or(InvalidKey::Malformed)?;
         let length = RANDOM_CHARS + CHECKSUM_CHARS;
         if random.len() != length || !random.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(BadKey::Malformed);
+            return Err(InvalidKey::Malformed);
         }
         let (body, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
-        if checksum(body) == sum { Ok(Self(Secret::new(text))) } else { Err(BadKey::Checksum) }
+        if checksum(body) == sum { Ok(Self(Secret::new(text))) } else { Err(InvalidKey::Checksum) }
     }
 
     /// The key itself, to be shown once to whom it is made for.
@@ -217,9 +217,9 @@ pub enum Authentication {
 }
 
 impl FromStr for ApiKey {
-    type Err = BadKey;
+    type Err = InvalidKey;
 
-    fn from_str(text: &str) -> Result<Self, BadKey> {
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
         Self::parse(text)
     }
 }
@@ -239,10 +239,10 @@ mod tests {
         let mut typo = text.clone().into_bytes();
         typo[10] = if typo[10] == b'a' { b'b' } else { b'a' };
         let typo = String::from_utf8(typo).expect("ASCII");
-        assert_eq!(ApiKey::parse(&typo), Err(BadKey::Checksum));
+        assert_eq!(ApiKey::parse(&typo), Err(InvalidKey::Checksum));
         for bad in ["", "tt_", "sk-abc", &text[..51], &format!("{text}0"), &text.replace("tt_", "tt-"), "虎"]
         {
-            assert_eq!(ApiKey::parse(bad), Err(BadKey::Malformed), "{bad}");
+            assert_eq!(ApiKey::parse(bad), Err(InvalidKey::Malformed), "{bad}");
         }
     }
 

@@ -4,44 +4,44 @@ use async_trait::async_trait;
 use time::{Date, OffsetDateTime};
 
 use crate::accept::{Acceptance, NewJob};
-use crate::account::Day;
+use crate::account::DayUsage;
 use crate::error::Result;
 use crate::id::{JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run};
+use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run};
 use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
-use crate::limits::Standing;
+use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
 
 /// What came of claiming a job by its id.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Claimed {
+pub enum ClaimReply {
     /// It is yours: run it.
-    Yours(JobRecord),
+    Granted(JobRecord),
     /// Somebody else has it, or it has ended.
-    Taken(JobRecord),
+    Unavailable(JobRecord),
     /// There is no such job.
-    Gone,
+    NotFound,
 }
 
 /// The answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pulse {
+pub enum HeartbeatReply {
     /// Go on.
-    Alive,
+    Continue,
     /// Somebody asked that it be stopped.
     CancelRequested,
     /// It is not yours any more: stop, and report nothing.
-    Lost,
+    LeaseLost,
 }
 
 /// What came of reporting a job's end.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finished {
+pub enum FinishReply {
     /// It has ended as reported and is charged.
-    Ended(JobRecord),
+    Recorded(JobRecord),
     /// The same, but its owner has deleted it: remove the pictures.
-    Discarded(JobRecord),
+    Deleted(JobRecord),
     /// It is not yours any more and nothing was changed or charged: remove the pictures.
     Stale,
 }
@@ -105,30 +105,41 @@ pub trait Ledger: Send + Sync {
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance>;
 
     /// Takes one queued job by its id.
-    async fn claim(&self, owner: &OwnerId, id: JobId, lease: Lease, now: OffsetDateTime) -> Result<Claimed>;
+    async fn claim(
+        &self,
+        owner: &OwnerId,
+        id: JobId,
+        lease: Lease,
+        now: OffsetDateTime,
+    ) -> Result<ClaimReply>;
 
     /// Takes the next queued job. Owners take turns: the one with the fewest running jobs comes first, then the one
     /// whose turn is longest ago; within an owner the oldest job. Queued jobs past their deadline fail on the way.
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Extends the lease of a running job.
-    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse>;
+    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply>;
 
     /// Ends a running job and charges what it took, exactly once however often it is reported.
-    async fn finish(&self, run: &Run, outcome: Outcome, cost: Spend, now: OffsetDateTime)
-    -> Result<Finished>;
+    async fn finish(
+        &self,
+        run: &Run,
+        outcome: Outcome,
+        cost: Spend,
+        now: OffsetDateTime,
+    ) -> Result<FinishReply>;
 
     /// Makes a job that was attended one that is made whether anybody waits or not. The record as it is then; `None` if
     /// there is no such job.
-    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
+    async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
 
     /// Writes down how to ask for the result those who work on a running job. From then on the job is not lost with its worker,
     /// nor late: it waits for somebody who asks them. False if it is not that worker's any more.
-    async fn note(&self, run: &Run, receipt: &str) -> Result<bool>;
+    async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool>;
 
     /// Puts a job back whose worker shuts down, as if it had not been begun; one that is to stop is canceled by that. False if it
     /// is not that worker's any more.
-    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool>;
+    async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool>;
 
     /// Stops a job: a queued one is canceled and costs nothing, unless others work on it, who cannot be called back: then it is
     /// charged the time since they were given it, and at most what was reserved. A running one is marked, and its worker hears of
@@ -136,7 +147,7 @@ pub trait Ledger: Send + Sync {
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Notes that somebody was given the job's pictures; the first time counts.
-    async fn collect(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()>;
+    async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()>;
 
     /// Deletes a job's record, its request and its idempotency key; what was charged stays charged. A running one
     /// is stopped first and is gone for its owner at once. The record as it was, with its pictures' keys: whoever
@@ -151,7 +162,7 @@ pub trait Ledger: Send + Sync {
 
     /// Jobs of all owners that were accepted before `before` and have ended, oldest first within an owner, at most
     /// `limit` (1 to 1,000): what is to be deleted when records are kept for a time only.
-    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
+    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
     /// How many queued jobs come before this one if no more are accepted; `None` if it is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
@@ -161,16 +172,16 @@ pub trait Ledger: Send + Sync {
 
     /// One job, ended or requeued if nobody will do that any more (see [`Ledger::recover`]): what a reader calls
     /// where no process stays to look after jobs.
-    async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
+    async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Ends or requeues every job that nobody will end any more: running ones that are lost, queued ones past their
     /// deadline. To be called at start and now and then.
-    async fn recover(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered>;
+    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered>;
 
     /// A key's usage on the days from `from` to `to`, both included; days without any are left out. Days are kept
     /// for [`DAYS_KEPT`](crate::account::DAYS_KEPT).
-    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, Day)>>;
+    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>>;
 
     /// What is left of a key's limits.
-    async fn standing(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Standing>>;
+    async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>>;
 }

@@ -21,19 +21,19 @@
 //! ```
 //! # use time::{Duration, OffsetDateTime};
 //! # use tintype_ledger::accept::{Acceptance, NewJob};
-//! # use tintype_ledger::id::Worker;
+//! # use tintype_ledger::id::WorkerId;
 //! # use tintype_ledger::job::{Lease, Outcome, StoredImage};
 //! # use tintype_ledger::money::Spend;
-//! # use tintype_ledger::{Finished, Ledger, Result};
+//! # use tintype_ledger::{FinishReply, Ledger, Result};
 //! # fn delete(_: Vec<StoredImage>) {}
-//! # async fn run(ledger: &dyn Ledger, new: NewJob, worker: Worker, now: OffsetDateTime, images: Vec<StoredImage>) -> Result<()> {
+//! # async fn run(ledger: &dyn Ledger, new: NewJob, worker: WorkerId, now: OffsetDateTime, images: Vec<StoredImage>) -> Result<()> {
 //! // Whoever answers requests:
 //! match ledger.accept(new, now).await? {
 //!     Acceptance::Accepted { job, .. } => { /* 202, or wait for it */ }
 //!     Acceptance::Joined { job, .. } | Acceptance::Replayed { job } => { /* wait for that one */ }
 //!     Acceptance::Stored { job, .. } => { /* sign its pictures anew */ }
 //!     Acceptance::Conflict => { /* 422 */ }
-//!     Acceptance::Refused { refused, standing } => { /* 429 or 402, refused.retry_after(now) */ }
+//!     Acceptance::LimitExceeded { refused, quotas } => { /* 429 or 402, refused.retry_after(now) */ }
 //!     Acceptance::QueueFull => { /* 429 */ }
 //! }
 //!
@@ -44,8 +44,8 @@
 //!     let outcome = Outcome::Succeeded { images: images.clone(), warnings: Vec::new() };
 //!     let cost = Spend { engine_ms: 3_120, amount: "0.0031usd".parse().ok() };
 //!     match ledger.finish(&job.run(), outcome, cost, now).await? {
-//!         Finished::Ended(job) => { /* tell who waits */ }
-//!         Finished::Discarded(_) | Finished::Stale => delete(images),
+//!         FinishReply::Recorded(job) => { /* tell who waits */ }
+//!         FinishReply::Deleted(_) | FinishReply::Stale => delete(images),
 //!     }
 //! }
 //! # Ok(())
@@ -71,5 +71,5 @@ pub mod testing;
 
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
-pub use ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
+pub use ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
 pub use sqlite::{SqliteLedger, Synchronous};

@@ -30,7 +30,7 @@ impl fmt::Display for Limit {
 
 /// When a refused request may be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryTime {
     /// Not before then.
     At(OffsetDateTime),
     /// When one of the key's jobs has ended.
@@ -42,27 +42,27 @@ pub enum Retry {
 /// A request that a limit does not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit `{limit}` of this key does not let the request in")]
-pub struct Refused {
+pub struct LimitExceeded {
     /// The limit.
     pub limit: Limit,
     /// When to come back.
-    pub retry: Retry,
+    pub retry: RetryTime,
 }
 
-impl Refused {
-    /// Whole seconds until the request may be made again, rounded up, at least 1: the value of `Retry-After`. `None`
+impl LimitExceeded {
+    /// Whole seconds until the request may be made again, rounded up, at least 1: the value of `RetryTime-After`. `None`
     /// if no time can be told.
     pub fn retry_after(&self, now: OffsetDateTime) -> Option<u64> {
         match self.retry {
-            Retry::At(at) => Some(seconds_until(at, now).max(1)),
-            Retry::WhenOneEnds | Retry::Never => None,
+            RetryTime::At(at) => Some(seconds_until(at, now).max(1)),
+            RetryTime::WhenOneEnds | RetryTime::Never => None,
         }
     }
 }
 
 /// How much of a limit is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Quota {
     /// The limit.
     pub limit: Limit,
     /// Requests, jobs, engine milliseconds or millionths of the currency that are left, by the limit's kind.
@@ -71,7 +71,7 @@ pub struct Standing {
     pub resets_at: Option<OffsetDateTime>,
 }
 
-impl Standing {
+impl Quota {
     /// The item of this limit in the `RateLimit` header (draft-ietf-httpapi-ratelimit-headers-10), for example
     /// `"rate";r=59;t=1`.
     pub fn header(&self, now: OffsetDateTime) -> String {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn headers_follow_the_draft() {
         let now = datetime!(2026-11-23 12:00 UTC);
-        let at = |limit, remaining, millis| Standing {
+        let at = |limit, remaining, millis| Quota {
             limit,
             remaining,
             resets_at: Some(now + Duration::milliseconds(millis)),
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(money.header(now), r#""usd-month";r=499;t=1"#);
 
         let limit = Limit::Concurrency(NonZeroU32::new(4).expect("four"));
-        let concurrency = Standing { limit, remaining: 3, resets_at: None };
+        let concurrency = Quota { limit, remaining: 3, resets_at: None };
         assert_eq!(concurrency.policy_header(), r#""concurrency";q=4;qu="concurrent-requests""#);
         assert_eq!(concurrency.header(now), r#""concurrency";r=3"#);
     }
@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn a_refusal_says_when_to_come_back() {
         let now = datetime!(2026-11-23 12:00 UTC);
-        let refused = |retry| Refused { limit: Limit::Rate("1/s".parse().expect("a rate")), retry };
-        assert_eq!(refused(Retry::At(now + Duration::milliseconds(1_001))).retry_after(now), Some(2));
-        assert_eq!(refused(Retry::At(now)).retry_after(now), Some(1));
-        assert_eq!(refused(Retry::Never).retry_after(now), None);
-        assert!(refused(Retry::Never).to_string().contains("rate 1/s"));
+        let refused = |retry| LimitExceeded { limit: Limit::Rate("1/s".parse().expect("a rate")), retry };
+        assert_eq!(refused(RetryTime::At(now + Duration::milliseconds(1_001))).retry_after(now), Some(2));
+        assert_eq!(refused(RetryTime::At(now)).retry_after(now), Some(1));
+        assert_eq!(refused(RetryTime::Never).retry_after(now), None);
+        assert!(refused(RetryTime::Never).to_string().contains("rate 1/s"));
     }
 }

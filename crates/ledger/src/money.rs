@@ -13,15 +13,15 @@ use crate::serde_as_text::serde_as_text;
 pub struct Currency([u8; 3]);
 
 impl FromStr for Currency {
-    type Err = BadAmount;
+    type Err = InvalidAmount;
 
     /// Reads three letters of either case.
-    fn from_str(text: &str) -> Result<Self, BadAmount> {
+    fn from_str(text: &str) -> Result<Self, InvalidAmount> {
         match <[u8; 3]>::try_from(text.as_bytes()) {
             Ok(letters) if letters.iter().all(u8::is_ascii_alphabetic) => {
                 Ok(Self(letters.map(|letter| letter.to_ascii_lowercase())))
             }
-            _ => Err(BadAmount(text.to_owned())),
+            _ => Err(InvalidAmount(text.to_owned())),
         }
     }
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Currency {
 /// The text is no amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no amount of money; write one like 5usd or 0.25eur, with at most six decimals")]
-pub struct BadAmount(pub(crate) String);
+pub struct InvalidAmount(pub(crate) String);
 
 /// An amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,11 +47,11 @@ pub struct Amount {
 }
 
 impl FromStr for Amount {
-    type Err = BadAmount;
+    type Err = InvalidAmount;
 
     /// Reads `5usd`, `0.25eur`.
-    fn from_str(text: &str) -> Result<Self, BadAmount> {
-        let bad = || BadAmount(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidAmount> {
+        let bad = || InvalidAmount(text.to_owned());
         let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
         let currency = text[split..].parse().map_err(|_| bad())?;
         let micros = read_decimal(&text[..split], 6).ok_or_else(bad)?;

@@ -89,7 +89,7 @@ impl Unit {
 /// The text is no rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no rate; write one like 60/min (1 to 1,000,000 per s, min, h or day)")]
-pub struct BadRate(String);
+pub struct InvalidRate(String);
 
 /// Requests per time. So many may come at once after a pause; then one every `unit / count` (the generic cell rate
 /// algorithm of ATM networks, ITU-T I.371, with the whole count as its burst).
@@ -121,14 +121,14 @@ impl Rate {
 }
 
 impl FromStr for Rate {
-    type Err = BadRate;
+    type Err = InvalidRate;
 
-    fn from_str(text: &str) -> Result<Self, BadRate> {
+    fn from_str(text: &str) -> Result<Self, InvalidRate> {
         let read = || {
             let (count, unit) = text.split_once('/')?;
             Self::new(count.trim().parse().ok()?, Unit::named(unit.trim())?)
         };
-        read().ok_or_else(|| BadRate(text.to_owned()))
+        read().ok_or_else(|| InvalidRate(text.to_owned()))
     }
 }
 
@@ -188,7 +188,7 @@ pub fn utc_day(now: OffsetDateTime) -> Date {
 /// The text is no budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no budget; write engine time like 3600s/day or money like 5usd/day (per day or month)")]
-pub struct BadBudget(String);
+pub struct InvalidBudget(String);
 
 /// So much engine time or money per day or month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,9 +200,9 @@ pub struct Budget {
 }
 
 impl FromStr for Budget {
-    type Err = BadBudget;
+    type Err = InvalidBudget;
 
-    fn from_str(text: &str) -> Result<Self, BadBudget> {
+    fn from_str(text: &str) -> Result<Self, InvalidBudget> {
         let read = || {
             let (allowance, per) = text.split_once('/')?;
             let per = match per {
@@ -216,7 +216,7 @@ impl FromStr for Budget {
             };
             Some(Self { allowance, per })
         };
-        read().ok_or_else(|| BadBudget(text.to_owned()))
+        read().ok_or_else(|| InvalidBudget(text.to_owned()))
     }
 }
 
@@ -239,34 +239,34 @@ impl fmt::Display for Budget {
 /// The text is no length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no length of time; write one like 90d, 12h, 30min or 45s (up to 3650d)")]
-pub struct BadSpan(String);
+pub struct InvalidDuration(String);
 
 /// A length of time in whole seconds, such as a key's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(u64);
+pub struct CoarseDuration(u64);
 
-impl Span {
+impl CoarseDuration {
     /// The same as a duration; at most ten years.
     pub fn duration(self) -> Duration {
         Duration::seconds(self.0 as i64)
     }
 }
 
-impl FromStr for Span {
-    type Err = BadSpan;
+impl FromStr for CoarseDuration {
+    type Err = InvalidDuration;
 
-    fn from_str(text: &str) -> Result<Self, BadSpan> {
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
         let read = || {
             let split = text.find(|c: char| c.is_ascii_alphabetic())?;
             let unit = Unit::named(&text[split..])?.duration().whole_seconds() as u64;
             let seconds = text[..split].parse::<u64>().ok()?.checked_mul(unit)?;
             (1..=3_650 * 86_400).contains(&seconds).then_some(Self(seconds))
         };
-        read().ok_or_else(|| BadSpan(text.to_owned()))
+        read().ok_or_else(|| InvalidDuration(text.to_owned()))
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for CoarseDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (size, unit) = [(86_400, "d"), (3_600, "h"), (60, "min")]
             .into_iter()
@@ -276,7 +276,7 @@ impl fmt::Display for Span {
     }
 }
 
-serde_as_text!(Rate, Budget, Span);
+serde_as_text!(Rate, Budget, CoarseDuration);
 
 #[cfg(test)]
 mod tests {
@@ -292,9 +292,9 @@ mod tests {
             assert_eq!(text.parse::<Budget>().expect(text).to_string(), text);
         }
         for text in ["90d", "12h", "30min", "45s", "3650d", "90s"] {
-            assert_eq!(text.parse::<Span>().expect(text).to_string(), text);
+            assert_eq!(text.parse::<CoarseDuration>().expect(text).to_string(), text);
         }
-        assert_eq!("120min".parse::<Span>().expect("two hours").to_string(), "2h");
+        assert_eq!("120min".parse::<CoarseDuration>().expect("two hours").to_string(), "2h");
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
             assert!(bad.parse::<Budget>().expect_err(bad).to_string().contains("3600s/day"));
         }
         for bad in ["", "90", "d", "0d", "3651d", "9x", "-1d", "18446744073709551615d"] {
-            assert!(bad.parse::<Span>().expect_err(bad).to_string().contains("90d"));
+            assert!(bad.parse::<CoarseDuration>().expect_err(bad).to_string().contains("90d"));
         }
     }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 use tintype_ledger::accept::{Acceptance, Idempotency, NewJob, Reuse};
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
-use tintype_ledger::job::{Interrupted, Lease, Lost, Outcome, Status};
+use tintype_ledger::job::{Lease, OnWorkerLoss, Outcome, RecoveryScope, Status};
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_ledger::{Ledger, SqliteLedger, Synchronous};
@@ -43,8 +43,8 @@ fn new_job(name: &str, key: String) -> NewJob {
         fingerprint: Fingerprint::of(key.as_bytes()),
         reuse: Reuse::default(),
         idempotency: Some(Idempotency { body: Fingerprint::of(key.as_bytes()), key }),
-        interrupted: Interrupted::Requeue,
-        attended: None,
+        on_worker_loss: OnWorkerLoss::Requeue,
+        waiter: None,
         deadline: None,
         queue: None,
         begin: None,
@@ -136,12 +136,12 @@ fn parent() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a child");
-        let mut said = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut upstream_error = BufReader::new(child.stdout.take().expect("its output")).lines();
         for _ in 0..lines {
-            told.hear(&said.next().expect("it works until it is killed").expect("a line"));
+            told.hear(&upstream_error.next().expect("it works until it is killed").expect("a line"));
         }
         child.kill().expect("kill");
-        for line in said {
+        for line in upstream_error {
             told.hear(&line.expect("a line"));
         }
         let status = child.wait().expect("its end");
@@ -156,7 +156,7 @@ fn parent() {
 }
 
 async fn check(ledger: &SqliteLedger, told: &Told, round: u32) {
-    ledger.recover(now(), Lost::All).await.expect("recover");
+    ledger.recover(now(), RecoveryScope::All).await.expect("recover");
     // Every other round the next child finds the queue as it was left.
     if round % 2 == 1 || round + 1 == ROUNDS {
         while let Some(job) = ledger.claim_next(lease("parent"), now()).await.expect("claim") {
@@ -195,7 +195,7 @@ async fn the_books_add_up(ledger: &SqliteLedger, name: &str) {
         for job in &page.jobs {
             match job.cost {
                 Some(cost) => spent += cost.engine_ms,
-                None => reserved += job.hold.reserved.engine_ms,
+                None => reserved += job.reservation.reserved.engine_ms,
             }
         }
         before = page.next;

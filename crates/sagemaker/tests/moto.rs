@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tintype_core::engine::{Engine, EngineError, Model, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, ModelCard, Observer, Progress};
 use tintype_core::picture::{Encoded, Format, Picture};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
 use tintype_core::store::{ETag, Object, ObjectMeta};
 use tintype_sagemaker::remote::{
@@ -138,13 +138,13 @@ fn how() -> AsyncSettings {
     }
 }
 
-fn model() -> Model {
-    Model { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+fn model() -> ModelCard {
+    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
 }
 
 fn request() -> GenerateRequest {
     let draft = Draft { prompt: Some("a tiger".into()), ..Draft::default() };
-    draft.check(&model(), &Limits::for_model(&model()), 7).expect("a valid request")
+    draft.check(&model(), &RequestLimits::for_model(&model()), 7).expect("a valid request")
 }
 
 fn picture() -> Picture {
@@ -187,6 +187,6 @@ async fn an_asynchronous_endpoint_that_fails() {
     let results = Arc::new(Results(moto.address.clone()));
     let engine = AsyncEngine::new(moto.settings(), how(), results).expect("sensible settings");
     let error = engine.generate(Arc::new(request()), Arc::new(Waiter)).await.expect_err("no picture");
-    let EngineError::Wasted(cause) = error else { panic!("{error:?}") };
+    let EngineError::UnusableResult(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tintype_core::engine::{Observer, Preview, Progress};
 use tintype_core::picture::Encoded;
-use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId, WorkerId};
 use tintype_ledger::job::{JobRecord, Run, Status};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::error::ServiceError;
 
 /// How far a job has come. It only ever moves forward, and the last two states are final.
 #[derive(Clone, Debug)]
-pub enum State {
+pub enum JobState {
     /// It waits for an engine.
     Queued,
     /// An engine works on it.
@@ -24,13 +24,13 @@ pub enum State {
     /// It has ended, and this is what the ledger has of it.
     Ended(Arc<JobRecord>),
     /// This process has nothing more to say of it: it is shutting down, or the ledger is not to be had.
-    LostSight(ServiceError),
+    DetachedFromProcess(ServiceError),
 }
 
-impl State {
+impl JobState {
     /// Nothing comes after this.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Ended(_) | Self::LostSight(_))
+        matches!(self, Self::Ended(_) | Self::DetachedFromProcess(_))
     }
 }
 
@@ -46,20 +46,20 @@ pub(crate) enum Stop {
     /// The process ends.
     Shutdown,
     /// Another worker was given it.
-    Lost,
+    LeaseLost,
 }
 
 /// A job that this process runs, or that somebody in it waits for.
-pub(crate) struct Live {
+pub(crate) struct ActiveJob {
     pub(crate) id: JobId,
     pub(crate) owner: OwnerId,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) deadline: Option<Instant>,
     /// Nobody can wait for it in another process.
-    sole: bool,
+    single_process: bool,
     /// Of the request that started it, so that what the job logs carries that request's id.
     pub(crate) span: tracing::Span,
-    states: watch::Sender<State>,
+    states: watch::Sender<JobState>,
     previews: watch::Sender<Option<Arc<Preview>>>,
     attention: Mutex<Attention>,
 }
@@ -89,10 +89,10 @@ struct Attention {
     waiting: Option<tracing::Span>,
 }
 
-impl Live {
+impl ActiveJob {
     /// A job as the ledger has it, in this process. One that is attended in another is not this one's to give up.
-    pub(crate) fn new(job: &JobRecord, process: &Worker, sole: bool) -> Arc<Self> {
-        let kept = job.attended.as_ref() != Some(process);
+    pub(crate) fn new(job: &JobRecord, process: &WorkerId, single_process: bool) -> Arc<Self> {
+        let kept = job.waiter.as_ref() != Some(process);
         let attention = Attention {
             waiters: 0,
             kept,
@@ -111,15 +111,15 @@ impl Live {
             owner: job.owner.clone(),
             fingerprint: job.fingerprint,
             deadline: job.deadline.map(instant),
-            sole,
+            single_process,
             span: tracing::Span::current(),
-            states: watch::Sender::new(State::Queued),
+            states: watch::Sender::new(JobState::Queued),
             previews: watch::Sender::new(None),
             attention: Mutex::new(attention),
         })
     }
 
-    pub(crate) fn states(&self) -> watch::Receiver<State> {
+    pub(crate) fn states(&self) -> watch::Receiver<JobState> {
         self.states.subscribe()
     }
 
@@ -128,7 +128,7 @@ impl Live {
     }
 
     /// Moves on, unless it has ended already.
-    pub(crate) fn advance(&self, to: State) {
+    pub(crate) fn advance(&self, to: JobState) {
         self.states.send_if_modified(|state| {
             let open = !state.is_final();
             if open {
@@ -145,8 +145,8 @@ impl Live {
     /// Worth handing to somebody who comes late: on its way, or done well.
     pub(crate) fn is_good(&self) -> bool {
         match &*self.states.borrow() {
-            State::Ended(job) => job.status == Status::Succeeded,
-            State::LostSight(_) => false,
+            JobState::Ended(job) => job.status == Status::Succeeded,
+            JobState::DetachedFromProcess(_) => false,
             _ => true,
         }
     }
@@ -173,7 +173,7 @@ impl Live {
     }
 
     /// Made from now on whether anybody waits or not.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn detach(&self) {
         let mut attention = self.attention();
         attention.kept = true;
         attention.orphaned_until = None;
@@ -199,7 +199,7 @@ impl Live {
         attention.run = Some(run);
         attention.overrun_at = Some(until);
         attention.waiting = None;
-        if attention.stop == Some(Stop::Lost) {
+        if attention.stop == Some(Stop::LeaseLost) {
             attention.stop = None;
         }
     }
@@ -212,22 +212,22 @@ impl Live {
     /// The run whose lease this process has to keep alive.
     pub(crate) fn run(&self) -> Option<Run> {
         let attention = self.attention();
-        attention.run.clone().filter(|_| attention.stop != Some(Stop::Lost))
+        attention.run.clone().filter(|_| attention.stop != Some(Stop::LeaseLost))
     }
 
     /// A worker of this process has it, and will tell of its end.
     pub(crate) fn is_run_here(&self) -> bool {
         let attention = self.attention();
-        attention.overrun_at.is_some() && attention.stop != Some(Stop::Lost)
+        attention.overrun_at.is_some() && attention.stop != Some(Stop::LeaseLost)
     }
 
     /// Others work on it from now on.
-    pub(crate) fn give_away(&self) {
+    pub(crate) fn set_remote(&self) {
         self.attention().elsewhere = true;
     }
 
     /// Others work on it: it need not be stopped for a process to end.
-    pub(crate) fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_remote(&self) -> bool {
         self.attention().elsewhere
     }
 
@@ -305,7 +305,7 @@ impl Live {
     /// Everybody hung up so long ago that nobody will come back. Where somebody may wait in another process, the ledger is asked
     /// first, by whoever looks after orphans.
     fn is_given_up(&self, attention: &Attention, now: Instant) -> bool {
-        self.sole && attention.orphaned_until.is_some_and(|until| now >= until)
+        self.single_process && attention.orphaned_until.is_some_and(|until| now >= until)
     }
 
     fn attention(&self) -> MutexGuard<'_, Attention> {
@@ -313,9 +313,9 @@ impl Live {
     }
 }
 
-impl Observer for Live {
+impl Observer for ActiveJob {
     fn progress(&self, progress: Progress) {
-        self.advance(State::Running(progress));
+        self.advance(JobState::Running(progress));
     }
 
     fn is_abandoned(&self) -> bool {

@@ -9,25 +9,25 @@ use futures::poll;
 use time::OffsetDateTime;
 use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
-use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, Retry, Reuse};
+use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use tintype_ledger::id::OwnerId;
-use tintype_ledger::job::{Interrupted, JobRecord, Status};
-use tintype_ledger::limits::Standing;
+use tintype_ledger::job::{JobRecord, OnWorkerLoss, Status};
+use tintype_ledger::limits::Quota;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::active_job::Live;
+use crate::active_job::ActiveJob;
 use crate::caller::Caller;
-use crate::error::{Refusal, ServiceError};
-use crate::image::{Image, Source};
-use crate::job_handle::Ticket;
+use crate::error::{LimitRejection, ServiceError};
+use crate::image::{Image, ServedFrom};
+use crate::job_handle::JobHandle;
 use crate::keys::known;
 use crate::pricing;
 use crate::registry::Asking;
 use crate::service::{Inner, Service};
-use crate::stored_request::{Written, fingerprint};
-use crate::submission::Order;
+use crate::stored_request::{StoredRequest, fingerprint};
+use crate::submission::Submission;
 use crate::worker::Worker;
 
 /// How long a client may take to come for what an earlier try of its own has made.
@@ -82,15 +82,15 @@ impl Service {
     /// ago. What is accepted is in the ledger before this returns.
     ///
     /// # Errors
-    /// [`ServiceError::QueueFull`], [`ServiceError::Refused`], [`ServiceError::Unpriced`], [`ServiceError::IdempotencyConflict`],
+    /// [`ServiceError::QueueFull`], [`ServiceError::LimitExceeded`], [`ServiceError::Unpriced`], [`ServiceError::IdempotencyConflict`],
     /// [`ServiceError::Ledger`], and those of [`model`](Self::model).
-    pub async fn submit(&self, caller: &Caller, order: Order) -> Result<Ticket, ServiceError> {
+    pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<JobHandle, ServiceError> {
         let (inner, caller) = (self.inner.clone(), caller.clone());
-        let mut admitted = Box::pin(async move { inner.admit(caller, order).await }.in_current_span());
+        let mut admitted = Box::pin(async move { inner.admit(caller, submission).await }.in_current_span());
         // Most often that is done at once. What is not goes on in a task of its own: if the client hangs up now, the ledger is still
         // answered to, and the ticket dropped.
         match poll!(&mut admitted) {
-            Poll::Ready(ticket) => ticket,
+            Poll::Ready(handle) => handle,
             Poll::Pending => tokio::spawn(admitted).await?,
         }
     }
@@ -98,41 +98,49 @@ impl Service {
     /// Hands an order in and waits for its pictures. Dropping the future is hanging up.
     ///
     /// # Errors
-    /// Those of [`submit`](Self::submit) and of [`Ticket::finished`].
-    pub async fn generate(&self, caller: &Caller, order: Order) -> Result<Image, ServiceError> {
-        self.submit(caller, order).await?.finished().await
+    /// Those of [`submit`](Self::submit) and of [`JobHandle::finished`].
+    pub async fn generate(&self, caller: &Caller, submission: Submission) -> Result<Image, ServiceError> {
+        self.submit(caller, submission).await?.finished().await
     }
 }
 
 impl Inner {
-    async fn admit(self: Arc<Self>, caller: Caller, order: Order) -> Result<Ticket, ServiceError> {
+    async fn admit(
+        self: Arc<Self>,
+        caller: Caller,
+        submission: Submission,
+    ) -> Result<JobHandle, ServiceError> {
         let engine = self.engine()?.clone();
-        if order.idempotency.is_some() {
+        if submission.idempotency.is_some() {
             // A key of one stranger must not lead another to the first one's picture.
             known(&caller)?;
         }
-        let expires_in = order.request.expires_in;
-        let has_deadline = order.deadline.is_some();
-        if order.idempotency.is_none()
-            && !order.detached
+        let expires_in = submission.request.expires_in;
+        let has_deadline = submission.deadline.is_some();
+        if submission.idempotency.is_none()
+            && !submission.detached
             && !has_deadline
-            && !caller.stranger
-            && let Some(orphan) = self.table.adopt(&caller.owner, || fingerprint(&*engine, &order.request))
+            && !caller.is_anonymous_public
+            && let Some(orphan) =
+                self.registry.adopt(&caller.owner, || fingerprint(&*engine, &submission.request))
         {
-            return Ok(Ticket::waiting(self, orphan, (Source::Made, Vec::new())).linked_for(expires_in));
+            return Ok(
+                JobHandle::waiting(self, orphan, (ServedFrom::Made, Vec::new())).linked_for(expires_in)
+            );
         }
-        let explicit = matches!(order.request.seed, Seed::Explicit(_)) && !caller.stranger;
+        let explicit = matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
         let reuse = Reuse {
             // Whoever has a deadline is not to wait for somebody else's job.
-            in_flight: (explicit || order.coalesce) && !has_deadline && !caller.stranger,
+            in_flight: (explicit || submission.coalesce) && !has_deadline && !caller.is_anonymous_public,
             stored: explicit,
-            retry: (order.retry && !caller.stranger).then(|| self.retry(OffsetDateTime::now_utc())),
+            retry: (submission.retry && !caller.is_anonymous_public)
+                .then(|| self.retry(OffsetDateTime::now_utc())),
         };
         // Until the job is in the table, this says that the owner has something here.
         let admitting = self.admitting.enter(&caller.owner);
-        let mut place = self.place(&caller.owner, order.detached, admitting.alone);
+        let mut place = self.place(&caller.owner, submission.detached, admitting.alone);
         let queue = match place {
-            Place::None if !reuse.any() && order.idempotency.is_none() => return Err(self.queue_full()),
+            Place::None if !reuse.any() && submission.idempotency.is_none() => return Err(self.queue_full()),
             Place::None => Some(QueueLimit { per_owner: 0, total: 0 }),
             Place::Needless => {
                 let per_owner = self.settings.backlog;
@@ -140,23 +148,23 @@ impl Inner {
             }
             Place::Had(_) => None,
         };
-        let new = self.new_job(&caller, &order, &*engine).await?;
+        let new = self.new_job(&caller, &submission, &*engine).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
         let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
-            let asking = self.table.asking();
+            let asking = self.registry.asking();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
-            let (mut job, source, standing) = self.answered(accepted)?;
-            if source == Source::Stored && self.has_lost_pictures(&job).await? {
+            let (mut job, source, quotas) = self.answered(accepted)?;
+            if source == ServedFrom::Stored && self.has_lost_pictures(&job).await? {
                 self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
                 continue;
             }
-            if source != Source::Made && !job.status.is_final() && job.attended != new.attended {
+            if source != ServedFrom::Made && !job.status.is_final() && job.waiter != new.waiter {
                 // It was made for somebody else alone, who may hang up, or be dead: now it is made for this one too.
-                let Some(kept) = self.ledger.keep(&job.owner, job.id).await? else { continue };
+                let Some(kept) = self.ledger.detach(&job.owner, job.id).await? else { continue };
                 job = kept;
-                if source == Source::Joined && job.status.is_final() && job.status != Status::Succeeded {
+                if source == ServedFrom::Joined && job.status.is_final() && job.status != Status::Succeeded {
                     // It ended before this one could say that it is wanted.
                     new.reuse.in_flight = false;
                     continue;
@@ -164,28 +172,29 @@ impl Inner {
             }
             self.metrics.answered(source, &caller);
             if self.settings.log_prompts {
-                tracing::info!(job = %job.id, prompt = order.request.prompt, source = source.name(), "accepted");
+                tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "accepted");
             }
             if job.status.is_final() {
-                return Ok(Ticket::ended(self.clone(), job, (source, standing)).linked_for(expires_in));
+                return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).linked_for(expires_in));
             }
             match self.wait_for(&job, &asking) {
-                Some(live) => {
-                    if source == Source::Made
+                Some(active) => {
+                    if source == ServedFrom::Made
                         && let Place::Had(permit) = &mut place
                     {
-                        live.hold(permit.take());
+                        active.hold(permit.take());
                     }
-                    match slot.take().filter(|_| source == Source::Made && job.status == Status::Running) {
-                        Some(slot) => begin_at_once(worker, job, (live.clone(), slot)),
-                        None if source == Source::Made || job.is_elsewhere() => self.begin(&job),
+                    match slot.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
+                    {
+                        Some(slot) => begin_at_once(worker, job, (active.clone(), slot)),
+                        None if source == ServedFrom::Made || job.is_remote() => self.begin(&job),
                         None => {}
                     }
-                    let ticket = Ticket::waiting(self.clone(), live, (source, standing));
-                    return Ok(ticket.linked_for(expires_in));
+                    let handle = JobHandle::waiting(self.clone(), active, (source, quotas));
+                    return Ok(handle.linked_for(expires_in));
                 }
                 // Everybody else hung up on it a while ago, and it is about to stop.
-                None if source == Source::Joined => new.reuse.in_flight = false,
+                None if source == ServedFrom::Joined => new.reuse.in_flight = false,
                 None => return Err(ServiceError::Abandoned),
             }
         }
@@ -193,13 +202,13 @@ impl Inner {
 
     /// Where a job can begin that is accepted now. Only where no other process has jobs that wait.
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
-        let slots = self.settings.sole.then(|| self.slots.clone())?;
+        let slots = self.settings.single_process.then(|| self.slots.clone())?;
         slots.try_acquire_owned().ok()
     }
 
     /// What a client may have left behind that tries again now.
-    fn retry(&self, now: OffsetDateTime) -> Retry {
-        Retry { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
+    fn retry(&self, now: OffsetDateTime) -> RetryReuse {
+        RetryReuse { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
     }
 
     /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
@@ -210,22 +219,24 @@ impl Inner {
         }
         match self.places.clone().try_acquire_owned() {
             Ok(permit) => Place::Had(Some(permit)),
-            Err(_) if self.settings.queue > 0 && alone && !self.table.has_any_of(owner) => Place::Had(None),
+            Err(_) if self.settings.queue > 0 && alone && !self.registry.has_any_of(owner) => {
+                Place::Had(None)
+            }
             Err(_) => Place::None,
         }
     }
 
     /// The job that answers, and how.
-    fn answered(&self, accepted: Acceptance) -> Result<(JobRecord, Source, Vec<Standing>), ServiceError> {
+    fn answered(&self, accepted: Acceptance) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
         Ok(match accepted {
-            Acceptance::Accepted { job, standing } => (job, Source::Made, standing),
-            Acceptance::Joined { job, standing } => (job, Source::Joined, standing),
-            Acceptance::Stored { job, standing } => (job, Source::Stored, standing),
-            Acceptance::Replayed { job } => (job, Source::Replayed, Vec::new()),
+            Acceptance::Accepted { job, quotas } => (job, ServedFrom::Made, quotas),
+            Acceptance::Joined { job, quotas } => (job, ServedFrom::Joined, quotas),
+            Acceptance::Stored { job, quotas } => (job, ServedFrom::Stored, quotas),
+            Acceptance::Replayed { job } => (job, ServedFrom::Replayed, Vec::new()),
             Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
-            Acceptance::Refused { refused, standing } => {
+            Acceptance::LimitExceeded { refused, quotas } => {
                 self.metrics.refused(&refused);
-                return Err(ServiceError::Refused(Box::new(Refusal { refused, standing })));
+                return Err(ServiceError::LimitExceeded(Box::new(LimitRejection { refused, quotas })));
             }
             Acceptance::QueueFull => return Err(self.queue_full()),
         })
@@ -234,30 +245,30 @@ impl Inner {
     async fn new_job(
         &self,
         caller: &Caller,
-        order: &Order,
+        submission: &Submission,
         engine: &dyn Engine,
     ) -> Result<NewJob, ServiceError> {
-        let (reserve, cap) = self.reserve(caller, order).await?;
-        let written = Written {
+        let (reserve, cap) = self.reserve(caller, submission).await?;
+        let written = StoredRequest {
             model: engine.model().name.clone(),
-            request: order.request.clone(),
+            request: submission.request.clone(),
             cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
         };
-        let interrupted =
-            if engine.repeatable() { Interrupted::Requeue } else { Interrupted::OutcomeUnknown };
+        let on_worker_loss =
+            if engine.repeatable() { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
         Ok(NewJob {
             owner: caller.owner.clone(),
             key: caller.key.clone(),
             policy: caller.policy.clone(),
             reserve: self.estimates.spend(reserve),
             request: written.to_value(),
-            fingerprint: fingerprint(engine, &order.request),
+            fingerprint: fingerprint(engine, &submission.request),
             reuse: Reuse::default(),
-            idempotency: order.idempotency.clone(),
-            interrupted,
-            attended: (!order.is_kept()).then(|| self.process.clone()),
+            idempotency: submission.idempotency.clone(),
+            on_worker_loss,
+            waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
             begin: None,
-            deadline: order.deadline.map(|left| OffsetDateTime::now_utc() + left),
+            deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
             queue: None,
         })
     }
@@ -267,37 +278,38 @@ impl Inner {
     async fn reserve(
         &self,
         caller: &Caller,
-        order: &Order,
+        submission: &Submission,
     ) -> Result<(Duration, Option<Duration>), ServiceError> {
         let budgets = &caller.policy.budgets;
         if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
         // What was measured of small jobs says much of larger ones that the engine would never take so long for.
-        let foreseen = self.estimates.foresee(&order.request).map(|foreseen| foreseen.min(self.longest()));
+        let foreseen =
+            self.estimates.foresee(&submission.request).map(|foreseen| foreseen.min(self.longest()));
         if budgets.is_empty() {
             return Ok((foreseen.unwrap_or(self.longest()), None));
         }
         if let Some(foreseen) = foreseen {
             return Ok((foreseen, Some(foreseen * 2)));
         }
-        let standing = self.ledger.standing(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
-        let left = pricing::time_left(&standing, self.settings.price).unwrap_or(Duration::MAX);
+        let quotas = self.ledger.quotas(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
+        let left = pricing::time_left(&quotas, self.settings.price).unwrap_or(Duration::MAX);
         let reserve = self.longest().min(left).max(pricing::LEAST);
         Ok((reserve, Some(reserve)))
     }
 
     /// The entry of a job that has not ended, with one more who waits for it. `None` if it is about to stop.
-    fn wait_for(self: &Arc<Self>, job: &JobRecord, asking: &Asking<'_>) -> Option<Arc<Live>> {
-        let live = self.table.enter(job, asking);
-        if !live.join(Instant::now()) {
+    fn wait_for(self: &Arc<Self>, job: &JobRecord, asking: &Asking<'_>) -> Option<Arc<ActiveJob>> {
+        let active = self.registry.enter(job, asking);
+        if !active.join(Instant::now()) {
             return None;
         }
-        if job.attended.is_none() {
-            live.keep();
+        if job.waiter.is_none() {
+            active.detach();
         }
-        self.look_after(&live);
-        Some(live)
+        self.look_after(&active);
+        Some(active)
     }
 
     fn queue_full(&self) -> ServiceError {
@@ -307,8 +319,8 @@ impl Inner {
 }
 
 /// Works on a job that was accepted as this worker's.
-fn begin_at_once(worker: Worker, job: JobRecord, (live, slot): (Arc<Live>, OwnedSemaphorePermit)) {
+fn begin_at_once(worker: Worker, job: JobRecord, (active, slot): (Arc<ActiveJob>, OwnedSemaphorePermit)) {
     // Its time in the queue, for those who trace where time goes.
     drop(tracing::trace_span!("wait"));
-    tokio::spawn(worker.take_begun(job, live, slot).in_current_span());
+    tokio::spawn(worker.take_begun(job, active, slot).in_current_span());
 }

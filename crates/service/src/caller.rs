@@ -21,7 +21,7 @@ pub struct Caller {
     /// May manage keys.
     pub admin: bool,
     /// One of many strangers who are booked as one: what the others have asked for is none of this one's business.
-    pub stranger: bool,
+    pub is_anonymous_public: bool,
 }
 
 impl Caller {
@@ -30,14 +30,14 @@ impl Caller {
         Self::without_key(false)
     }
 
-    pub(crate) fn without_key(stranger: bool) -> Self {
+    pub(crate) fn without_key(is_anonymous_public: bool) -> Self {
         Self {
             owner: ANONYMOUS.parse().expect("letters are a name"),
             key: ANONYMOUS.parse().expect("letters are a name"),
             name: ANONYMOUS.to_owned(),
             policy: Policy::default(),
             admin: false,
-            stranger,
+            is_anonymous_public,
         }
     }
 }
@@ -45,6 +45,6 @@ impl Caller {
 impl From<KeyRecord> for Caller {
     fn from(record: KeyRecord) -> Self {
         let KeyRecord { id, owner, name, policy, admin, .. } = record;
-        Self { owner, key: id, name, policy, admin, stranger: false }
+        Self { owner, key: id, name, policy, admin, is_anonymous_public: false }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tintype_core::store::StoreError;
 use tintype_core::violation::Violation;
 use tintype_ledger::job::Failure;
-use tintype_ledger::limits::{Refused, Standing};
+use tintype_ledger::limits::{LimitExceeded, Quota};
 use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
 
@@ -24,7 +24,7 @@ pub enum ServiceError {
     Draining,
     /// No key, or none that is good.
     #[error("no good key: {0}")]
-    Unauthenticated(KeyFault),
+    Unauthenticated(KeyError),
     /// Only an admin key may do this.
     #[error("this takes an admin key")]
     NotAdmin,
@@ -36,7 +36,7 @@ pub enum ServiceError {
     },
     /// A limit of the key does not let it in.
     #[error(transparent)]
-    Refused(Box<Refusal>),
+    LimitExceeded(Box<LimitRejection>),
     /// The key has a budget in a currency in which nothing here has a price, so that it would never be used up.
     #[error("the key has a budget in {0}, and nothing here has a price in it")]
     Unpriced(Currency),
@@ -74,7 +74,7 @@ pub enum ServiceError {
 
 /// What is wrong with the key that was, or was not, presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyFault {
+pub enum KeyError {
     /// There is none.
     #[error("there is none")]
     Missing,
@@ -95,11 +95,11 @@ pub enum KeyFault {
 /// A limit that does not let a request in, and what is left of all of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{refused}")]
-pub struct Refusal {
+pub struct LimitRejection {
     /// The limit, and when to come back.
-    pub refused: Refused,
+    pub refused: LimitExceeded,
     /// What is left of the key's limits.
-    pub standing: Vec<Standing>,
+    pub quotas: Vec<Quota>,
 }
 
 impl From<StoreError> for ServiceError {

@@ -7,23 +7,23 @@ use tintype_core::causes::causes;
 use tintype_core::engine::Progress;
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::GenerateRequest;
-use tintype_core::store::{Key, Presign, StoreError};
+use tintype_core::store::{Key, PresignOptions, StoreError};
 use tintype_ledger::id::JobId;
-use tintype_ledger::job::{JobRecord, Said, Status, StoredImage};
+use tintype_ledger::job::{JobRecord, Status, StoredImage, UpstreamError};
 use tintype_ledger::money::Spend;
 
-use crate::active_job::State;
+use crate::active_job::JobState;
 use crate::error::ServiceError;
 use crate::service::Inner;
-use crate::stored_request::Written;
-use crate::warning::Notice;
+use crate::stored_request::StoredRequest;
+use crate::warning::WarningMessage;
 
 /// Two looks at the clock may be so far apart, and links live whole seconds.
 const CLOCK: Duration = Duration::from_secs(2);
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum ServedFrom {
     /// By a job of its own, which it pays for.
     Made,
     /// By an identical job in flight, which another request pays for.
@@ -34,7 +34,7 @@ pub enum Source {
     Replayed,
 }
 
-impl Source {
+impl ServedFrom {
     /// The name as metrics have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -74,13 +74,13 @@ pub struct Image {
     /// When the first of the links stops working, or was to.
     pub expires_at: Option<OffsetDateTime>,
     /// What a remote engine said, if it has failed by that.
-    pub said: Option<Said>,
+    pub upstream_error: Option<UpstreamError>,
     /// What this request was charged for it: nothing if another one pays. `None` until that is known.
     pub cost: Option<Spend>,
     /// How the request was answered.
-    pub source: Source,
+    pub source: ServedFrom,
     /// What the client should know.
-    pub warnings: Vec<Notice>,
+    pub warnings: Vec<WarningMessage>,
 }
 
 /// A picture with a link to it.
@@ -111,16 +111,16 @@ pub(crate) struct Links {
 
 impl Inner {
     /// A job with these links to its pictures, without its place in the queue: that takes a look at all that wait.
-    pub(crate) fn image(&self, job: &JobRecord, source: Source, links: Links) -> Image {
-        let written = Written::read(job);
+    pub(crate) fn image(&self, job: &JobRecord, source: ServedFrom, links: Links) -> Image {
+        let written = StoredRequest::read(job);
         let Links { pictures, expires_at } = links;
         let cost = match source {
-            Source::Made | Source::Replayed => job.cost,
-            Source::Joined | Source::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
+            ServedFrom::Made | ServedFrom::Replayed => job.cost,
+            ServedFrom::Joined | ServedFrom::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
         };
         Image {
             id: job.id,
-            status: if job.is_elsewhere() { Status::Running } else { job.status },
+            status: if job.is_remote() { Status::Running } else { job.status },
             model: written.as_ref().map(|written| written.model.clone()),
             request: written.map(|written| written.request),
             created: job.created,
@@ -131,10 +131,10 @@ impl Inner {
             progress: self.progress(job),
             pictures,
             expires_at,
-            said: job.said.clone(),
+            upstream_error: job.upstream_error.clone(),
             cost,
             source,
-            warnings: job.warnings.iter().filter_map(Notice::read).collect(),
+            warnings: job.warnings.iter().filter_map(WarningMessage::read).collect(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Inner {
     pub(crate) async fn linked(
         &self,
         job: &JobRecord,
-        source: Source,
+        source: ServedFrom,
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
         let mut links = Links::default();
@@ -163,14 +163,14 @@ impl Inner {
     /// Somebody is given a job's pictures: no retry comes for them any more. Of one whose client waited for it that is known
     /// without.
     pub(crate) fn collected(&self, job: &JobRecord) {
-        if job.collected.is_some() {
+        if job.delivered.is_some() {
             return;
         }
         let (ledger, owner, id) = (self.ledger.clone(), job.owner.clone(), job.id);
         let doing = self.busy.enter();
         // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
         self.runtime.spawn(async move {
-            if let Err(error) = ledger.collect(&owner, id, OffsetDateTime::now_utc()).await {
+            if let Err(error) = ledger.mark_delivered(&owner, id, OffsetDateTime::now_utc()).await {
                 tracing::warn!(job = %id, error = %causes(&error), "that a job was collected is not written down");
             }
             drop(doing);
@@ -195,11 +195,11 @@ impl Inner {
         if job.status != Status::Running {
             return None;
         }
-        let live = self.table.get(job.id)?;
-        let states = live.states();
+        let active = self.registry.get(job.id)?;
+        let states = active.states();
         match *states.borrow() {
-            State::Running(progress) => Some(progress),
-            State::Storing => Some(Progress::Decoding),
+            JobState::Running(progress) => Some(progress),
+            JobState::Storing => Some(Progress::Decoding),
             _ => None,
         }
     }
@@ -211,7 +211,8 @@ impl Inner {
         expires_in: Duration,
     ) -> Result<(String, OffsetDateTime), ServiceError> {
         let key = Key::new(stored.key.clone()).map_err(|_| StoreError::NotFound)?;
-        let signed = self.store.presign(&key, &Presign { expires_in, content_disposition: None }).await?;
+        let signed =
+            self.store.presign(&key, &PresignOptions { expires_in, content_disposition: None }).await?;
         Ok((signed.url, signed.expires_at))
     }
 

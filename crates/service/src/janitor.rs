@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_ledger::Pulse;
-use tintype_ledger::job::Lost;
+use tintype_ledger::HeartbeatReply;
+use tintype_ledger::job::RecoveryScope;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::active_job::{Live, State, Stop};
+use crate::active_job::{ActiveJob, JobState, Stop};
 use crate::error::ServiceError;
 use crate::service::Inner;
 use crate::worker::lease_life;
@@ -36,12 +36,12 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
     for round in 0u64.. {
         sleep(ROUND).await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.table.is_draining() {
+        if inner.registry.is_draining() {
             return;
         }
-        inner.recover(Lost::Expired).await;
+        inner.recover(RecoveryScope::ExpiredLeases).await;
         // Looking for what is old is cheap in a database; in a bucket it reads the whole list.
-        let looks = inner.settings.sole || round.is_multiple_of(SELDOM_ROUNDS);
+        let looks = inner.settings.single_process || round.is_multiple_of(SELDOM_ROUNDS);
         if looks
             && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.forget(keep).await
@@ -56,17 +56,17 @@ pub(crate) async fn keep_leases(inner: Weak<Inner>) {
     loop {
         sleep(HEARTBEAT).await;
         let Some(inner) = inner.upgrade() else { return };
-        let life = lease_life(inner.settings.sole);
-        let running = inner.table.all().into_iter().filter_map(|live| Some((live.run()?, live)));
-        let beats = running.map(async |(run, live)| {
+        let life = lease_life(inner.settings.single_process);
+        let running = inner.registry.all().into_iter().filter_map(|active| Some((active.run()?, active)));
+        let beats = running.map(async |(run, active)| {
             match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + life).await {
-                Ok(Pulse::Alive) => {}
-                Ok(Pulse::CancelRequested) => live.stop(Stop::Canceled),
+                Ok(HeartbeatReply::Continue) => {}
+                Ok(HeartbeatReply::CancelRequested) => active.stop(Stop::Canceled),
                 // Only if it has not ended meanwhile.
-                Ok(Pulse::Lost) if live.run() == Some(run) => live.stop(Stop::Lost),
-                Ok(Pulse::Lost) => {}
+                Ok(HeartbeatReply::LeaseLost) if active.run() == Some(run) => active.stop(Stop::LeaseLost),
+                Ok(HeartbeatReply::LeaseLost) => {}
                 Err(error) => {
-                    tracing::warn!(job = %live.id, error = %causes(&error), "a heartbeat was not heard")
+                    tracing::warn!(job = %active.id, error = %causes(&error), "a heartbeat was not heard")
                 }
             }
         });
@@ -79,14 +79,14 @@ impl Inner {
     /// kept is the store's to say.
     async fn forget(&self, keep: Duration) -> Result<(), ServiceError> {
         let before = OffsetDateTime::now_utc() - keep.min(LONGEST);
-        for job in self.ledger.ended_before(before, AT_ONCE).await? {
+        for job in self.ledger.finished_before(before, AT_ONCE).await? {
             self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
         }
         Ok(())
     }
 
     /// Ends or requeues what no worker will end any more.
-    pub(crate) async fn recover(&self, lost: Lost) {
+    pub(crate) async fn recover(&self, lost: RecoveryScope) {
         match self.ledger.recover(OffsetDateTime::now_utc(), lost).await {
             Ok(recovered) => {
                 let (requeued, ended) = (recovered.requeued.len(), recovered.ended.len());
@@ -103,89 +103,92 @@ impl Inner {
     }
 
     /// Cancels a job then, if still nobody waits for it.
-    pub(crate) fn give_up_at(self: &Arc<Self>, live: &Arc<Live>, until: Instant) {
-        let (inner, live) = (Arc::downgrade(self), live.clone());
+    pub(crate) fn give_up_at(self: &Arc<Self>, active: &Arc<ActiveJob>, until: Instant) {
+        let (inner, active) = (Arc::downgrade(self), active.clone());
         self.runtime.spawn(async move {
             // Ten seconds, as a rule: the entry is an orphan for as long.
             sleep_until(until).await;
             let Some(inner) = inner.upgrade() else { return };
-            inner.table.sweep();
-            if live.has_ended() || !live.is_orphan() {
+            inner.registry.sweep();
+            if active.has_ended() || !active.is_orphan() {
                 return;
             }
-            if !inner.settings.sole && inner.is_promised(&live).await {
-                return live.keep();
+            if !inner.settings.single_process && inner.is_promised(&active).await {
+                return active.detach();
             }
-            live.stop(Stop::Canceled);
+            active.stop(Stop::Canceled);
             // A running one is stopped by its worker, which may be here.
-            inner.cancel_in_ledger(&live).await;
+            inner.cancel_in_ledger(&active).await;
         });
     }
 
     /// Somebody in another process waits for a job, or will come for it.
-    async fn is_promised(&self, live: &Live) -> bool {
-        match self.ledger.job(&live.owner, live.id).await {
-            Ok(job) => job.is_some_and(|job| job.attended.as_ref() != Some(&self.process)),
+    async fn is_promised(&self, active: &ActiveJob) -> bool {
+        match self.ledger.job(&active.owner, active.id).await {
+            Ok(job) => job.is_some_and(|job| job.waiter.as_ref() != Some(&self.process)),
             Err(error) => {
-                tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at");
+                tracing::warn!(job = %active.id, error = %causes(&error), "a job could not be looked at");
                 true
             }
         }
     }
 
     /// Asks the ledger to cancel a job; if it was waiting, that is its end.
-    pub(crate) async fn cancel_in_ledger(&self, live: &Live) {
-        match self.ledger.cancel(&live.owner, live.id, OffsetDateTime::now_utc()).await {
-            Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
+    pub(crate) async fn cancel_in_ledger(&self, active: &ActiveJob) {
+        match self.ledger.cancel(&active.owner, active.id, OffsetDateTime::now_utc()).await {
+            Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(job = %live.id, error = %causes(&error), "a job could not be canceled")
+                tracing::error!(job = %active.id, error = %causes(&error), "a job could not be canceled")
             }
         }
     }
 
     /// Sees to it that a job that is entered here ends: at its deadline at the latest, and also if another process runs it.
     /// Once for each entry is enough.
-    pub(crate) fn look_after(self: &Arc<Self>, live: &Arc<Live>) {
-        if (live.deadline.is_none() && self.settings.sole) || !live.is_first_look() {
+    pub(crate) fn look_after(self: &Arc<Self>, active: &Arc<ActiveJob>) {
+        if (active.deadline.is_none() && self.settings.single_process) || !active.is_first_look() {
             return;
         }
-        let (inner, live, sole) = (Arc::downgrade(self), Arc::downgrade(live), self.settings.sole);
+        let (inner, active, single_process) =
+            (Arc::downgrade(self), Arc::downgrade(active), self.settings.single_process);
         self.runtime.spawn(async move {
             let mut pause = LOOK;
             loop {
-                let Some((next, mut states)) = live.upgrade().map(|live| {
-                    let look = (!sole).then(|| Instant::now() + pause);
+                let Some((next, mut states)) = active.upgrade().map(|active| {
+                    let look = (!single_process).then(|| Instant::now() + pause);
                     // Once the deadline is over, a running one is its worker's to stop: looked at until it has.
-                    let deadline = live.deadline.map(|at| at.max(Instant::now() + LOOK));
-                    (look.into_iter().chain(deadline).min(), live.states())
+                    let deadline = active.deadline.map(|at| at.max(Instant::now() + LOOK));
+                    (look.into_iter().chain(deadline).min(), active.states())
                 }) else {
                     return;
                 };
                 tokio::select! {
                     () = sleep_until(next.unwrap_or_else(|| Instant::now() + SELDOM)) => {}
-                    _ = states.wait_for(State::is_final) => return,
+                    _ = states.wait_for(JobState::is_final) => return,
                 }
-                let (Some(inner), Some(live)) = (inner.upgrade(), live.upgrade()) else { return };
-                inner.revise(&live).await;
+                let (Some(inner), Some(active)) = (inner.upgrade(), active.upgrade()) else { return };
+                inner.revise(&active).await;
                 pause = (pause * 2).min(SELDOM);
             }
         });
     }
 
-    async fn revise(self: &Arc<Self>, live: &Live) {
-        if live.has_ended() || live.is_run_here() {
+    async fn revise(self: &Arc<Self>, active: &ActiveJob) {
+        if active.has_ended() || active.is_run_here() {
             return;
         }
-        match self.ledger.revise(&live.owner, live.id, OffsetDateTime::now_utc()).await {
-            Ok(Some(job)) if job.status.is_final() => drop(self.table.end(job)),
+        match self.ledger.reconcile(&active.owner, active.id, OffsetDateTime::now_utc()).await {
+            Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
             // The process that asked for the result has let go of it, and here somebody waits.
-            Ok(Some(job)) if job.is_elsewhere() && live.is_waited_for() => self.begin(&job),
+            Ok(Some(job)) if job.is_remote() && active.is_waited_for() => self.begin(&job),
             Ok(Some(_)) => {}
             // Its owner has deleted it, through another process.
-            Ok(None) => drop(self.table.close(live.id, State::LostSight(ServiceError::Canceled))),
+            Ok(None) => {
+                drop(self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Canceled)))
+            }
             Err(error) => {
-                tracing::warn!(job = %live.id, error = %causes(&error), "a job could not be looked at")
+                tracing::warn!(job = %active.id, error = %causes(&error), "a job could not be looked at")
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::active_job::State;
+use crate::active_job::JobState;
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::Image;
@@ -23,24 +23,24 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// A job that is being watched. Dropping it is looking away.
 #[derive(Debug)]
-pub struct Follow {
+pub struct JobEvents {
     /// The job as it was when this began.
     pub now: Image,
     /// None once the job has ended, or is out of this process's sight.
-    states: Option<watch::Receiver<State>>,
+    states: Option<watch::Receiver<JobState>>,
     /// The engine makes previews only as long as somebody has this.
     previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
     /// What their files are to be.
     format: Format,
-    encoding: Option<JoinHandle<Option<Turn>>>,
+    encoding: Option<JoinHandle<Option<JobEvent>>>,
     next_preview: Instant,
 }
 
 /// Something that happened to a job.
 #[derive(Clone, Debug)]
-pub enum Turn {
+pub enum JobEvent {
     /// It has come this far.
-    State(State),
+    StateChanged(JobState),
     /// A picture in the making, small.
     Preview {
         /// Which of the job's pictures it is, from 0.
@@ -55,29 +55,29 @@ impl Service {
     ///
     /// # Errors
     /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
-    pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<Follow, ServiceError> {
-        let asking = self.inner.table.asking();
+    pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<JobEvents, ServiceError> {
+        let asking = self.inner.registry.asking();
         let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
         if !job.status.is_final() {
-            let live = self.inner.table.enter(&job, &asking);
-            if self.inner.table.is_draining() {
+            let active = self.inner.registry.enter(&job, &asking);
+            if self.inner.registry.is_draining() {
                 // Those who watch may have been told already that there is nothing more to see.
                 return Err(ServiceError::Draining);
             }
-            self.inner.look_after(&live);
-            (states, previews) = (Some(live.states()), Some(live.previews()));
-            if job.is_elsewhere() {
+            self.inner.look_after(&active);
+            (states, previews) = (Some(active.states()), Some(active.previews()));
+            if job.is_remote() {
                 self.inner.begin(&job);
             }
         }
         let now = self.shown(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
         let format = Format::default();
-        Ok(Follow { now, states, previews, format, encoding: None, next_preview: Instant::now() })
+        Ok(JobEvents { now, states, previews, format, encoding: None, next_preview: Instant::now() })
     }
 }
 
-impl Follow {
+impl JobEvents {
     /// The same with previews in this format.
     #[must_use]
     pub fn in_format(self, format: Format) -> Self {
@@ -86,7 +86,7 @@ impl Follow {
 
     /// What happens next; nothing after the job's end. States that follow each other closely may be told as one, the last
     /// one always is; of previews there are at most five a second. The future may be dropped and nothing is lost.
-    pub async fn next(&mut self) -> Option<Turn> {
+    pub async fn next(&mut self) -> Option<JobEvent> {
         loop {
             let Self { states, previews, format, encoding, next_preview, .. } = self;
             let current = states.as_mut()?;
@@ -97,7 +97,7 @@ impl Follow {
                     if changed.is_err() || state.is_final() {
                         (self.states, self.previews) = (None, None);
                     }
-                    return Some(Turn::State(state));
+                    return Some(JobEvent::StateChanged(state));
                 }
                 encoded = encoded(encoding) => {
                     self.encoding = None;
@@ -117,7 +117,7 @@ impl Follow {
 }
 
 /// The file that is being made, if one is and it can be.
-async fn encoded(encoding: &mut Option<JoinHandle<Option<Turn>>>) -> Option<Turn> {
+async fn encoded(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<JobEvent> {
     match encoding {
         Some(encoding) => encoding.await.ok().flatten(),
         None => std::future::pending().await,
@@ -138,9 +138,9 @@ async fn arrived(
     receiver.borrow_and_update().clone()
 }
 
-fn encode(preview: &Preview, format: Format) -> Option<Turn> {
+fn encode(preview: &Preview, format: Format) -> Option<JobEvent> {
     match tintype_picture::preview(&preview.pixels, format) {
-        Ok(file) => Some(Turn::Preview { picture: preview.picture, file }),
+        Ok(file) => Some(JobEvent::Preview { picture: preview.picture, file }),
         Err(error) => {
             tracing::warn!(error = %causes(&error), "a preview could not be encoded");
             None

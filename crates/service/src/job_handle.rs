@@ -7,48 +7,48 @@ use tintype_core::picture::Encoded;
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
-use tintype_ledger::limits::Standing;
+use tintype_ledger::limits::Quota;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::active_job::{Live, State};
+use crate::active_job::{ActiveJob, JobState};
 use crate::error::ServiceError;
-use crate::image::{Image, Links, Source};
+use crate::image::{Image, Links, ServedFrom};
 use crate::service::Inner;
 
 /// A place among those who wait for a job. Dropping it is hanging up.
-pub struct Ticket {
+pub struct JobHandle {
     inner: Arc<Inner>,
     id: JobId,
-    states: watch::Receiver<State>,
+    states: watch::Receiver<JobState>,
     /// The job's entry, as long as the holder waits for it: leaving with the result is not hanging up.
-    live: Option<Arc<Live>>,
-    source: Source,
-    standing: Vec<Standing>,
+    active: Option<Arc<ActiveJob>>,
+    source: ServedFrom,
+    quotas: Vec<Quota>,
     /// How long the links shall work that this holder gets.
     expires_in: Duration,
 }
 
-impl Ticket {
+impl JobHandle {
     /// A ticket for a job on its way, which its holder has joined.
     pub(crate) fn waiting(
         inner: Arc<Inner>,
-        live: Arc<Live>,
-        (source, standing): (Source, Vec<Standing>),
+        active: Arc<ActiveJob>,
+        (source, quotas): (ServedFrom, Vec<Quota>),
     ) -> Self {
-        let (id, states, expires_in) = (live.id, live.states(), DEFAULT_EXPIRY);
-        Self { inner, id, states, live: Some(live), source, standing, expires_in }
+        let (id, states, expires_in) = (active.id, active.states(), DEFAULT_EXPIRY);
+        Self { inner, id, states, active: Some(active), source, quotas, expires_in }
     }
 
     /// A ticket for a job that has ended.
     pub(crate) fn ended(
         inner: Arc<Inner>,
         job: JobRecord,
-        (source, standing): (Source, Vec<Standing>),
+        (source, quotas): (ServedFrom, Vec<Quota>),
     ) -> Self {
         let id = job.id;
-        let (_, states) = watch::channel(State::Ended(Arc::new(job)));
-        Self { inner, id, states, live: None, source, standing, expires_in: DEFAULT_EXPIRY }
+        let (_, states) = watch::channel(JobState::Ended(Arc::new(job)));
+        Self { inner, id, states, active: None, source, quotas, expires_in: DEFAULT_EXPIRY }
     }
 
     /// The same ticket, whose links work for so long.
@@ -63,17 +63,17 @@ impl Ticket {
     }
 
     /// How the order is answered.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ServedFrom {
         self.source
     }
 
     /// What is left of the key's limits, as the ledger said when it let the order in.
-    pub fn standing(&self) -> &[Standing] {
-        &self.standing
+    pub fn quotas(&self) -> &[Quota] {
+        &self.quotas
     }
 
     /// The job's states as they come. A slow reader misses some, never the last one.
-    pub fn states(&self) -> watch::Receiver<State> {
+    pub fn states(&self) -> watch::Receiver<JobState> {
         self.states.clone()
     }
 
@@ -82,12 +82,12 @@ impl Ticket {
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
-    pub async fn keep(&self) -> Result<(), ServiceError> {
-        if let Some(live) = &self.live
-            && live.is_attended()
+    pub async fn detach(&self) -> Result<(), ServiceError> {
+        if let Some(active) = &self.active
+            && active.is_attended()
         {
-            self.inner.ledger.keep(&live.owner, live.id).await?;
-            live.keep();
+            self.inner.ledger.detach(&active.owner, active.id).await?;
+            active.detach();
         }
         Ok(())
     }
@@ -108,8 +108,8 @@ impl Ticket {
     /// Those of [`finished`](Self::finished); [`ServiceError::Store`] if a picture that was made earlier, or by another process,
     /// could not be read.
     pub async fn pictures(mut self) -> Result<(Image, Vec<Encoded>), ServiceError> {
-        let (job, live) = self.good_end().await?;
-        let files = match live.and_then(|live| live.files()) {
+        let (job, active) = self.good_end().await?;
+        let files = match active.and_then(|active| active.files()) {
             Some(files) => files,
             None => self.inner.files(&job).await?,
         };
@@ -117,37 +117,37 @@ impl Ticket {
     }
 
     /// Waits for a good end. From then on the holder does not wait any more, so that leaving is not hanging up.
-    async fn good_end(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<Live>>), ServiceError> {
-        let last = self.states.wait_for(State::is_final).await.map(|state| state.clone());
-        let live = self.live.take();
+    async fn good_end(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<ActiveJob>>), ServiceError> {
+        let last = self.states.wait_for(JobState::is_final).await.map(|state| state.clone());
+        let active = self.active.take();
         match last {
-            Ok(State::Ended(job)) => match job.failure() {
+            Ok(JobState::Ended(job)) => match job.failure() {
                 Some(failure) => Err(ServiceError::Failed(failure)),
                 None if job.status == Status::Succeeded => {
-                    if self.source != Source::Made || job.attended.is_none() {
+                    if self.source != ServedFrom::Made || job.waiter.is_none() {
                         self.inner.collected(&job);
                     }
-                    Ok((job, live))
+                    Ok((job, active))
                 }
                 None => Err(self.canceled()),
             },
-            Ok(State::LostSight(why)) => Err(why),
+            Ok(JobState::DetachedFromProcess(why)) => Err(why),
             Ok(_) | Err(_) => Err(ServiceError::Abandoned),
         }
     }
 
     /// Of two clients of a canceled job one may have said so; the others only see it gone.
     fn canceled(&self) -> ServiceError {
-        if self.inner.table.is_draining() { ServiceError::Abandoned } else { ServiceError::Canceled }
+        if self.inner.registry.is_draining() { ServiceError::Abandoned } else { ServiceError::Canceled }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for JobHandle {
     fn drop(&mut self) {
-        let Some(live) = self.live.take() else { return };
+        let Some(active) = self.active.take() else { return };
         let until = Instant::now() + self.inner.settings.abandon_after;
-        if self.inner.table.leave(&live, until) {
-            self.inner.give_up_at(&live, until);
+        if self.inner.registry.leave(&active, until) {
+            self.inner.give_up_at(&active, until);
         }
     }
 }

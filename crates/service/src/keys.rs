@@ -5,10 +5,10 @@ use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
 
 use crate::caller::Caller;
-use crate::error::{KeyFault, ServiceError};
+use crate::error::{KeyError, ServiceError};
 use crate::pricing;
 use crate::service::Service;
-use crate::settings::Anonymous;
+use crate::settings::AnonymousAccess;
 
 impl Service {
     /// Lets somebody in by the key that was presented, or without one where that is allowed.
@@ -19,17 +19,17 @@ impl Service {
         let fault = |fault| Err(ServiceError::Unauthenticated(fault));
         let Some(text) = presented else {
             return match self.inner.settings.anonymous {
-                Anonymous::Refused => fault(KeyFault::Missing),
-                Anonymous::Trusted => Ok(Caller::without_key(false)),
-                Anonymous::Stranger => Ok(Caller::without_key(true)),
+                AnonymousAccess::Denied => fault(KeyError::Missing),
+                AnonymousAccess::Trusted => Ok(Caller::without_key(false)),
+                AnonymousAccess::Public => Ok(Caller::without_key(true)),
             };
         };
-        let Ok(key) = ApiKey::parse(text) else { return fault(KeyFault::Malformed) };
+        let Ok(key) = ApiKey::parse(text) else { return fault(KeyError::Malformed) };
         match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
             Authentication::Valid(record) => Ok(record.into()),
-            Authentication::Unknown => fault(KeyFault::Unknown),
-            Authentication::Expired(_) => fault(KeyFault::Expired),
-            Authentication::Revoked(_) => fault(KeyFault::Revoked),
+            Authentication::Unknown => fault(KeyError::Unknown),
+            Authentication::Expired(_) => fault(KeyError::Expired),
+            Authentication::Revoked(_) => fault(KeyError::Revoked),
         }
     }
 
@@ -76,7 +76,7 @@ impl Service {
 
 /// What only somebody may do who is told from others.
 pub(crate) fn known(caller: &Caller) -> Result<(), ServiceError> {
-    if caller.stranger { Err(ServiceError::Unauthenticated(KeyFault::Missing)) } else { Ok(()) }
+    if caller.is_anonymous_public { Err(ServiceError::Unauthenticated(KeyError::Missing)) } else { Ok(()) }
 }
 
 fn admin(caller: &Caller) -> Result<(), ServiceError> {

@@ -1,9 +1,9 @@
 //! The application, free of any transport: one door for every dialect.
 //!
 //! A dialect finds out who asks ([`Service::authenticate`]), turns what it was sent into a
-//! [`Draft`](tintype_core::request::Draft), has it checked by [`Service::check`] and hands an [`Order`] in by
+//! [`Draft`](tintype_core::request::Draft), has it checked by [`Service::check`] and hands an [`Submission`] in by
 //! [`Service::submit`]. The ledger then lets it in or not; from there on it is a job: an engine's worker claims it, its
-//! pictures are made, encoded and stored, and whoever holds its [`Ticket`] gets signed links. Dropping the ticket is hanging
+//! pictures are made, encoded and stored, and whoever holds its [`JobHandle`] gets signed links. Dropping the ticket is hanging
 //! up; work that nobody waits for, or has to, stops.
 //!
 //! The ledger has the truth about every job. What is in this process besides (who waits, how far the engine is) may be lost
@@ -37,16 +37,16 @@ pub use tintype_ledger as ledger;
 /// What dialects need of the codecs: a file's pixels, for clients that want numbers.
 pub use tintype_picture::decode;
 
-pub use active_job::State;
+pub use active_job::JobState;
 pub use caller::Caller;
-pub use error::{KeyFault, Refusal, ServiceError};
-pub use image::{Image, LinkedPicture, Source};
-pub use job_events::{Follow, Turn};
-pub use job_handle::Ticket;
-pub use metrics::Exchange;
+pub use error::{KeyError, LimitRejection, ServiceError};
+pub use image::{Image, LinkedPicture, ServedFrom};
+pub use job_events::{JobEvent, JobEvents};
+pub use job_handle::JobHandle;
+pub use metrics::HttpExchange;
 pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
-pub use settings::{Anonymous, ServiceSettings};
-pub use submission::Order;
-pub use warning::Notice;
+pub use settings::{AnonymousAccess, ServiceSettings};
+pub use submission::Submission;
+pub use warning::WarningMessage;

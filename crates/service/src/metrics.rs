@@ -14,20 +14,20 @@ use prometheus_client::registry::{Registry, Unit};
 use tintype_ledger::Load;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::job::{JobRecord, Status};
-use tintype_ledger::limits::{Limit, Refused};
+use tintype_ledger::limits::{Limit, LimitExceeded};
 
 use crate::caller::Caller;
 use crate::error::ServiceError;
-use crate::image::Source;
+use crate::image::ServedFrom;
 use crate::service::Service;
-use crate::settings::Anonymous;
+use crate::settings::AnonymousAccess;
 
 type Labelled<L> = Family<L, Counter>;
 type Seconds = Counter<f64, AtomicU64>;
 
 /// An HTTP exchange, for counting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Exchange {
+pub struct HttpExchange {
     /// The method.
     pub method: String,
     /// The route's pattern, never the path itself.
@@ -61,8 +61,8 @@ struct OfKey {
 /// Everything that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
-    exchanges: Labelled<Exchange>,
-    exchange_seconds: Family<Exchange, Histogram>,
+    exchanges: Labelled<HttpExchange>,
+    exchange_seconds: Family<HttpExchange, Histogram>,
     answered: Labelled<Answered>,
     refused: Labelled<RefusedBy>,
     generations: Counter,
@@ -140,7 +140,7 @@ impl Metrics {
         self
     }
 
-    pub(crate) fn answered(&self, source: Source, caller: &Caller) {
+    pub(crate) fn answered(&self, source: ServedFrom, caller: &Caller) {
         self.answered.get_or_create(&Answered { source: source.name() }).inc();
         if !self.knows(&caller.key) {
             self.name(&caller.key, &caller.name);
@@ -161,7 +161,7 @@ impl Metrics {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn refused(&self, refused: &Refused) {
+    pub(crate) fn refused(&self, refused: &LimitExceeded) {
         let limit = match refused.limit {
             Limit::Rate(_) => "rate",
             Limit::Concurrency(_) => "concurrency",
@@ -211,7 +211,7 @@ impl Metrics {
 
 impl Service {
     /// Counts an HTTP exchange.
-    pub fn count(&self, exchange: &Exchange, took: Duration) {
+    pub fn count(&self, exchange: &HttpExchange, took: Duration) {
         self.inner.metrics.exchanges.get_or_create(exchange).inc();
         self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
     }
@@ -222,7 +222,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
     pub async fn metrics(&self, by: &Caller) -> Result<String, ServiceError> {
-        let trusted = self.inner.settings.anonymous == Anonymous::Trusted && *by == Caller::anonymous();
+        let trusted = self.inner.settings.anonymous == AnonymousAccess::Trusted && *by == Caller::anonymous();
         if !trusted && !by.admin {
             return Err(ServiceError::NotAdmin);
         }

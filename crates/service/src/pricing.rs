@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tintype_core::request::GenerateRequest;
-use tintype_ledger::limits::{Limit, Standing};
+use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Currency, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
 
@@ -60,12 +60,12 @@ pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
 }
 
 /// How much engine time is left of the smallest budget; `None` without budgets.
-pub(crate) fn time_left(standing: &[Standing], price: Option<Amount>) -> Option<Duration> {
-    let left = standing.iter().filter_map(|standing| match standing.limit {
-        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(standing.remaining),
+pub(crate) fn time_left(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
+    let left = quotas.iter().filter_map(|quotas| match quotas.limit {
+        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quotas.remaining),
         Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
             let micros = price.map(|price| price.micros).filter(|micros| *micros > 0)?;
-            let millis = u128::from(standing.remaining) * 1_000 / u128::from(micros);
+            let millis = u128::from(quotas.remaining) * 1_000 / u128::from(micros);
             Some(u64::try_from(millis).unwrap_or(u64::MAX))
         }
         _ => None,
@@ -138,15 +138,15 @@ impl Estimates {
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::Model;
-    use tintype_core::request::{Draft, Limits};
+    use tintype_core::engine::ModelCard;
+    use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
 
     fn request(steps: i64) -> GenerateRequest {
-        let model = Model { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
-        draft.check(&model, &Limits::for_model(&model), 0).expect("valid")
+        draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")
     }
 
     fn seconds(count: u64) -> Option<Duration> {
@@ -189,12 +189,12 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_budget_is_so_much_time() {
-        let standing = |limit: &str, remaining| Standing {
+        let quotas = |limit: &str, remaining| Quota {
             limit: Limit::Budget(limit.parse().expect("a budget")),
             remaining,
             resets_at: None,
         };
-        let both = [standing("100s/day", 50_000), standing("5usd/day", 2_000_000)];
+        let both = [quotas("100s/day", 50_000), quotas("5usd/day", 2_000_000)];
         assert_eq!(time_left(&both, "0.1usd".parse().ok()), seconds(20));
         assert_eq!(time_left(&both[..1], None), seconds(50));
         assert_eq!(time_left(&[], None), None);

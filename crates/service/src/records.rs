@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 use tintype_core::request::DEFAULT_EXPIRY;
-use tintype_core::store::{Key, Presign, StoreError};
-use tintype_ledger::account::Day;
+use tintype_core::store::{Key, PresignOptions, StoreError};
+use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
-use tintype_ledger::limits::Standing;
+use tintype_ledger::limits::Quota;
 
-use crate::active_job::{State, Stop};
+use crate::active_job::{JobState, Stop};
 use crate::caller::Caller;
 use crate::error::ServiceError;
-use crate::image::{Image, Source};
+use crate::image::{Image, ServedFrom};
 use crate::keys::known;
 use crate::service::Service;
 use crate::upload::discard;
@@ -47,8 +47,8 @@ impl Service {
 
     /// A job with fresh links and its place in the queue.
     pub(crate) async fn shown(&self, job: &JobRecord, expires_in: Duration) -> Result<Image, ServiceError> {
-        let image = self.inner.linked(job, Source::Made, expires_in).await?;
-        if job.status == Status::Succeeded && job.attended.is_none() {
+        let image = self.inner.linked(job, ServedFrom::Made, expires_in).await?;
+        if job.status == Status::Succeeded && job.waiter.is_none() {
             self.inner.collected(job);
         }
         let position = match image.status {
@@ -72,7 +72,7 @@ impl Service {
         let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
         let mut images = Vec::with_capacity(page.jobs.len());
         for job in &page.jobs {
-            images.push(self.inner.linked(job, Source::Made, DEFAULT_EXPIRY).await?);
+            images.push(self.inner.linked(job, ServedFrom::Made, DEFAULT_EXPIRY).await?);
         }
         Ok(Page { images, next: page.next })
     }
@@ -96,7 +96,7 @@ impl Service {
     /// [`ServiceError::NotFound`] for what is no key, [`ServiceError::Store`].
     pub async fn address(&self, key: &str) -> Result<String, ServiceError> {
         let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
-        let how = Presign { expires_in: DEFAULT_EXPIRY, content_disposition: None };
+        let how = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
         let url = self.inner.store.presign(&key, &how).await?.url;
         Ok(url.split_once('?').map_or(&*url, |(address, _)| address).to_owned())
     }
@@ -110,7 +110,7 @@ impl Service {
         let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
         self.stopped(&job).await;
-        self.inner.linked(&job, Source::Made, DEFAULT_EXPIRY).await
+        self.inner.linked(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
     }
 
     /// Deletes a job of the caller's and its pictures. What it cost stays charged.
@@ -144,7 +144,7 @@ impl Service {
         caller: &Caller,
         from: Date,
         to: Date,
-    ) -> Result<Vec<(Date, Day)>, ServiceError> {
+    ) -> Result<Vec<(Date, DayUsage)>, ServiceError> {
         Ok(self.inner.ledger.usage(&caller.key, from, to).await?)
     }
 
@@ -152,17 +152,17 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
-    pub async fn standing(&self, caller: &Caller) -> Result<Vec<Standing>, ServiceError> {
+    pub async fn quotas(&self, caller: &Caller) -> Result<Vec<Quota>, ServiceError> {
         let now = OffsetDateTime::now_utc();
-        Ok(self.inner.ledger.standing(&caller.key, &caller.policy, now).await?)
+        Ok(self.inner.ledger.quotas(&caller.key, &caller.policy, now).await?)
     }
 
     pub(crate) async fn record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
-        let job = if self.inner.settings.sole {
+        let job = if self.inner.settings.single_process {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {
             // Perhaps no process is left that looks after it.
-            self.inner.ledger.revise(&caller.owner, id, OffsetDateTime::now_utc()).await?
+            self.inner.ledger.reconcile(&caller.owner, id, OffsetDateTime::now_utc()).await?
         };
         job.ok_or(ServiceError::NotFound("image"))
     }
@@ -175,13 +175,13 @@ impl Service {
 
     /// A job was canceled or deleted in the ledger: in this process it stops too.
     async fn stopped(&self, job: &JobRecord) {
-        match self.inner.table.get(job.id) {
-            Some(live) if job.status == Status::Running => live.stop(Stop::Canceled),
+        match self.inner.registry.get(job.id) {
+            Some(active) if job.status == Status::Running => active.stop(Stop::Canceled),
             Some(_) if job.status.is_final() => self.inner.ended(job.clone()).await,
-            Some(live) => {
+            Some(active) => {
                 // Deleted while it waited.
-                live.stop(Stop::Canceled);
-                self.inner.table.close(job.id, State::LostSight(ServiceError::Canceled));
+                active.stop(Stop::Canceled);
+                self.inner.registry.close(job.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             None => {}
         }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tintype_ledger::id::{Fingerprint, JobId, OwnerId, Worker};
+use tintype_ledger::id::{Fingerprint, JobId, OwnerId, WorkerId};
 use tintype_ledger::job::JobRecord;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::active_job::{Live, State, Stop};
+use crate::active_job::{ActiveJob, JobState, Stop};
 use crate::error::ServiceError;
 
 /// Every job that this process runs or that somebody in it waits for.
-pub(crate) struct Table {
-    process: Worker,
-    sole: bool,
+pub(crate) struct JobRegistry {
+    process: WorkerId,
+    single_process: bool,
     open: Mutex<Open>,
     /// How many of them hold up the end of the process.
     holding: watch::Sender<usize>,
@@ -22,17 +22,17 @@ pub(crate) struct Table {
 
 #[derive(Default)]
 struct Open {
-    jobs: HashMap<JobId, Arc<Live>>,
+    jobs: HashMap<JobId, Arc<ActiveJob>>,
     /// Jobs that everybody hung up on and a retry may join. One that ends well stays until its time is over, so that a
     /// retry that comes a moment later is not paid for twice.
-    orphans: Vec<Arc<Live>>,
+    orphans: Vec<Arc<ActiveJob>>,
     /// Numbers of those who have asked the ledger something and not yet entered what it answered.
     asking: BTreeSet<u64>,
     /// The number of the next.
     next: u64,
     /// What has ended since the oldest of those asked, and the number that was next then: the answer may be of a time before
     /// the end, and nobody says so again.
-    ended: VecDeque<(u64, JobId, State)>,
+    ended: VecDeque<(u64, JobId, JobState)>,
     draining: bool,
     /// Nothing runs here any more.
     stopped: bool,
@@ -40,13 +40,13 @@ struct Open {
 
 /// Somebody asks the ledger for a job, to enter it: as long as there is this, no end of a job is forgotten.
 pub(crate) struct Asking<'a> {
-    table: &'a Table,
+    registry: &'a JobRegistry,
     number: u64,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let mut open = self.table.open();
+        let mut open = self.registry.open();
         open.asking.remove(&self.number);
         let oldest = open.asking.first().copied().unwrap_or(u64::MAX);
         while open.ended.front().is_some_and(|(number, ..)| *number <= oldest) {
@@ -55,9 +55,9 @@ impl Drop for Asking<'_> {
     }
 }
 
-impl Table {
-    pub(crate) fn new(process: Worker, sole: bool) -> Self {
-        Self { process, sole, open: Mutex::default(), holding: watch::Sender::new(0) }
+impl JobRegistry {
+    pub(crate) fn new(process: WorkerId, single_process: bool) -> Self {
+        Self { process, single_process, open: Mutex::default(), holding: watch::Sender::new(0) }
     }
 
     /// To be called before the ledger is asked for a job that is to be entered.
@@ -66,43 +66,47 @@ impl Table {
         let number = open.next;
         open.next += 1;
         open.asking.insert(number);
-        Asking { table: self, number }
+        Asking { registry: self, number }
     }
 
     /// The entry of a job that has not ended, made if there is none. One that has ended since the ledger was asked, or that nobody
     /// here will tell of any more, gets an entry that says so.
-    pub(crate) fn enter(&self, job: &JobRecord, _asked: &Asking<'_>) -> Arc<Live> {
+    pub(crate) fn enter(&self, job: &JobRecord, _asked: &Asking<'_>) -> Arc<ActiveJob> {
         let mut open = self.open();
-        if let Some(live) = open.jobs.get(&job.id) {
-            return live.clone();
+        if let Some(active) = open.jobs.get(&job.id) {
+            return active.clone();
         }
-        let live = Live::new(job, &self.process, self.sole);
+        let active = ActiveJob::new(job, &self.process, self.single_process);
         let ended = open.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
         let end = match ended {
-            None if open.stopped => Some(State::LostSight(ServiceError::Draining)),
+            None if open.stopped => Some(JobState::DetachedFromProcess(ServiceError::Draining)),
             ended => ended,
         };
         match end {
-            Some(end) => live.advance(end),
+            Some(end) => active.advance(end),
             None => {
-                open.jobs.insert(job.id, live.clone());
+                open.jobs.insert(job.id, active.clone());
                 self.publish(&open);
             }
         }
-        live
+        active
     }
 
-    pub(crate) fn get(&self, id: JobId) -> Option<Arc<Live>> {
+    pub(crate) fn get(&self, id: JobId) -> Option<Arc<ActiveJob>> {
         self.open().jobs.get(&id).cloned()
     }
 
     /// Whether an owner has a job here.
     pub(crate) fn has_any_of(&self, owner: &OwnerId) -> bool {
-        self.open().jobs.values().any(|live| live.owner == *owner)
+        self.open().jobs.values().any(|active| active.owner == *owner)
     }
 
     /// A job like this that everybody hung up on a moment ago; the caller waits for it from now on.
-    pub(crate) fn adopt(&self, owner: &OwnerId, wanted: impl FnOnce() -> Fingerprint) -> Option<Arc<Live>> {
+    pub(crate) fn adopt(
+        &self,
+        owner: &OwnerId,
+        wanted: impl FnOnce() -> Fingerprint,
+    ) -> Option<Arc<ActiveJob>> {
         let now = Instant::now();
         let mut open = self.open();
         if open.orphans.is_empty() {
@@ -117,12 +121,12 @@ impl Table {
     }
 
     /// Somebody hung up. True if that makes it an orphan, which somebody is to look after at `until`.
-    pub(crate) fn leave(&self, live: &Arc<Live>, until: Instant) -> bool {
+    pub(crate) fn leave(&self, active: &Arc<ActiveJob>, until: Instant) -> bool {
         let mut open = self.open();
         let until = if open.draining { Instant::now() } else { until };
-        let orphaned = live.leave(until) && live.is_good();
+        let orphaned = active.leave(until) && active.is_good();
         if orphaned {
-            open.orphans.push(live.clone());
+            open.orphans.push(active.clone());
         }
         self.publish(&open);
         orphaned
@@ -137,17 +141,17 @@ impl Table {
     /// Tells everybody that a job has ended like this. False if nobody here knew it, or they have been told.
     pub(crate) fn end(&self, job: JobRecord) -> bool {
         let id = job.id;
-        self.close(id, State::Ended(Arc::new(job)))
+        self.close(id, JobState::Ended(Arc::new(job)))
     }
 
     /// Ends a job for everybody in this process, whatever becomes of it.
-    pub(crate) fn close(&self, id: JobId, end: State) -> bool {
+    pub(crate) fn close(&self, id: JobId, end: JobState) -> bool {
         let mut open = self.open();
-        let live = open.jobs.remove(&id);
-        if let Some(live) = &live {
-            live.advance(end.clone());
-            live.free_place();
-            if !live.is_good() {
+        let active = open.jobs.remove(&id);
+        if let Some(active) = &active {
+            active.advance(end.clone());
+            active.free_place();
+            if !active.is_good() {
                 open.orphans.retain(|orphan| orphan.id != id);
             }
         }
@@ -156,10 +160,10 @@ impl Table {
             open.ended.push_back((number, id, end));
         }
         self.publish(&open);
-        live.is_some()
+        active.is_some()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
+    pub(crate) fn all(&self) -> Vec<Arc<ActiveJob>> {
         self.open().jobs.values().cloned().collect()
     }
 
@@ -180,13 +184,13 @@ impl Table {
     /// Nothing new is taken, and no client waits for a job that waits: what else waits is for the next start.
     pub(crate) fn is_done(&self) -> bool {
         let open = self.open();
-        open.draining && !open.jobs.values().any(|live| is_awaited(live))
+        open.draining && !open.jobs.values().any(|active| is_awaited(active))
     }
 
     /// Others work on a job from now on.
-    pub(crate) fn give_away(&self, live: &Live) {
+    pub(crate) fn set_remote(&self, active: &ActiveJob) {
         let open = self.open();
-        live.give_away();
+        active.set_remote();
         self.publish(&open);
     }
 
@@ -205,7 +209,7 @@ impl Table {
         if !open.draining {
             return;
         }
-        let holds = |live: &&Arc<Live>| (!is_queued(live) && !goes_on(live)) || is_awaited(live);
+        let holds = |active: &&Arc<ActiveJob>| (!is_queued(active) && !goes_on(active)) || is_awaited(active);
         self.holding.send_replace(open.jobs.values().filter(holds).count());
     }
 
@@ -214,16 +218,16 @@ impl Table {
     }
 }
 
-fn is_queued(live: &Live) -> bool {
-    matches!(*live.states().borrow(), State::Queued)
+fn is_queued(active: &ActiveJob) -> bool {
+    matches!(*active.states().borrow(), JobState::Queued)
 }
 
 /// It is made whether this process ends or not, and nobody in it waits for it.
-fn goes_on(live: &Live) -> bool {
-    live.is_elsewhere() && !live.is_waited_for() && !matches!(*live.states().borrow(), State::Storing)
+fn goes_on(active: &ActiveJob) -> bool {
+    active.is_remote() && !active.is_waited_for() && !matches!(*active.states().borrow(), JobState::Storing)
 }
 
 /// It waits for a worker, and a client for it.
-fn is_awaited(live: &Live) -> bool {
-    is_queued(live) && live.is_attended() && !live.is_orphan()
+fn is_awaited(active: &ActiveJob) -> bool {
+    is_queued(active) && active.is_attended() && !active.is_orphan()
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tintype_ledger::job::{JobRecord, Lost};
+use tintype_ledger::job::{JobRecord, RecoveryScope};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
-use crate::active_job::State;
+use crate::active_job::JobState;
 use crate::service::{Inner, Service};
 use crate::worker::Worker;
 
@@ -35,21 +35,21 @@ impl Service {
     /// Ends what this process works on, because its time is over: what costs nothing but time is handed back for another process
     /// to make, and what others work on for another to ask for; of what else is paid the outcome is not known. Returns once that
     /// is written down.
-    pub async fn let_go(&self) {
+    pub async fn release_jobs(&self) {
         self.inner.letting_go.send_replace(true);
         self.idle().await;
         self.inner.letting_go.send_replace(false);
     }
 
     /// Works on jobs that other processes left behind, if it is time to look for some; begins none after `until`.
-    pub async fn lend_a_hand(&self, until: Instant) {
+    pub async fn run_pending_jobs(&self, until: Instant) {
         let inner = &self.inner;
         if !inner.is_time_to_look() {
             return;
         }
         let Some(worker) = inner.hand() else { return };
         if fastrand::u32(..RECOVER_ONE_IN) == 0 {
-            inner.recover(Lost::Expired).await;
+            inner.recover(RecoveryScope::ExpiredLeases).await;
         }
         // What others still work on waits again at once: a second sight of it means that all have been looked at.
         let mut seen = HashSet::new();
@@ -67,14 +67,14 @@ impl Inner {
     /// Looks whether others are done with a job that no process waits for: where none stays, whoever asks for a job does that. False
     /// if there was nothing to look at.
     pub(crate) async fn catch_up(self: &Arc<Self>, job: &JobRecord) -> bool {
-        let wanted = self.settings.on_call && job.is_elsewhere();
+        let wanted = self.settings.serverless && job.is_remote();
         let Some(worker) = self.hand().filter(|_| wanted) else { return false };
         // A task of its own: a client that hangs up must not leave the job in the hands of nobody.
         let task = self.runtime.spawn(worker.take_own(job.owner.clone(), job.id).in_current_span());
         let looked = async {
-            if let Ok(Some(live)) = task.await {
+            if let Ok(Some(active)) = task.await {
                 // Pictures may be on their way into the store.
-                let _ = live.states().wait_for(State::is_final).await;
+                let _ = active.states().wait_for(JobState::is_final).await;
             }
         };
         let _ = timeout(LOOK_WITHIN, looked).await;
@@ -84,7 +84,7 @@ impl Inner {
     /// Sees to it that somebody works on a job that this process has just accepted, or that somebody in it waits for and others
     /// make.
     pub(crate) fn begin(self: &Arc<Self>, job: &JobRecord) {
-        match self.hand().filter(|_| self.settings.on_call) {
+        match self.hand().filter(|_| self.settings.serverless) {
             Some(worker) => {
                 let task = worker.take_own(job.owner.clone(), job.id);
                 drop(self.runtime.spawn(task.in_current_span()));
@@ -105,7 +105,7 @@ impl Inner {
     }
 
     /// Ready once this process's work is to end at once.
-    pub(crate) async fn let_go(&self) {
+    pub(crate) async fn release_jobs(&self) {
         // The sender lives in `self`, so this ends by the condition only.
         let _ = self.letting_go.subscribe().wait_for(|&going| going).await;
     }

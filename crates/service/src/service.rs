@@ -4,25 +4,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, Model};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::engine::{Engine, ModelCard};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::Ledger;
-use tintype_ledger::id::Worker as WorkerId;
-use tintype_ledger::job::{JobRecord, Lost, Reason};
+use tintype_ledger::id::WorkerId;
+use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::active_job::{Live, State, Stop};
+use crate::active_job::{ActiveJob, JobState, Stop};
 use crate::admission::Admitting;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
 use crate::pricing::Estimates;
-use crate::registry::Table;
+use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::Busy;
 use crate::worker::Worker;
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) settings: ServiceSettings,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) table: Table,
+    pub(crate) registry: JobRegistry,
     pub(crate) estimates: Estimates,
     pub(crate) metrics: Metrics,
     /// The name of this process in the ledger, unlike any other's.
@@ -91,7 +91,7 @@ impl Service {
             process: process.clone(),
             ledger,
             store,
-            table: Table::new(process, settings.sole),
+            registry: JobRegistry::new(process, settings.single_process),
             settings,
             places: Arc::new(Semaphore::new(0)),
             slots: Arc::new(Semaphore::new(0)),
@@ -117,7 +117,7 @@ impl Service {
         inner.places.add_permits(inner.settings.queue + slots);
         inner.storing.add_permits(slots);
         inner.runtime.spawn(janitor::keep_leases(Arc::downgrade(inner)));
-        if inner.settings.on_call {
+        if inner.settings.serverless {
             return;
         }
         let workers: Vec<_> =
@@ -125,7 +125,13 @@ impl Service {
         let first = inner.clone();
         inner.runtime.spawn(async move {
             // Before the workers begin: what runs in the ledger now is another process's.
-            first.recover(if first.settings.sole { Lost::All } else { Lost::Expired }).await;
+            first
+                .recover(if first.settings.single_process {
+                    RecoveryScope::All
+                } else {
+                    RecoveryScope::ExpiredLeases
+                })
+                .await;
             first.slots.add_permits(slots);
             for worker in workers {
                 first.runtime.spawn(worker.run());
@@ -143,7 +149,7 @@ impl Service {
     /// Whether work is taken.
     pub fn readiness(&self) -> Readiness {
         match self.inner.engine.get() {
-            _ if self.inner.table.is_draining() => Readiness::Draining,
+            _ if self.inner.registry.is_draining() => Readiness::Draining,
             None => Readiness::Loading,
             Some(Some(_)) => Readiness::Ready,
             Some(None) => Readiness::Failed,
@@ -154,7 +160,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
-    pub fn model(&self) -> Result<&Model, ServiceError> {
+    pub fn model(&self) -> Result<&ModelCard, ServiceError> {
         Ok(self.inner.engine()?.model())
     }
 
@@ -162,7 +168,7 @@ impl Service {
     ///
     /// # Errors
     /// Those of [`model`](Self::model).
-    pub fn limits(&self) -> Result<Limits, ServiceError> {
+    pub fn limits(&self) -> Result<RequestLimits, ServiceError> {
         Ok(self.inner.settings.limits(self.model()?))
     }
 
@@ -185,16 +191,16 @@ impl Service {
     /// Takes nothing new, and lets what runs or is waited for finish within `grace`. Jobs that are kept go on at the next start;
     /// whoever waits for one hears [`ServiceError::Draining`], for the others [`ServiceError::Abandoned`].
     pub async fn drain(&self, grace: Duration) {
-        self.inner.table.drain();
+        self.inner.registry.drain();
         // Whether all ended in time or not, what is left is stopped.
-        let _ = tokio::time::timeout(grace, self.inner.table.drained()).await;
+        let _ = tokio::time::timeout(grace, self.inner.registry.drained()).await;
         self.inner.stop().await;
     }
 }
 
 impl Inner {
     pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, ServiceError> {
-        if self.table.is_draining() {
+        if self.registry.is_draining() {
             return Err(ServiceError::Draining);
         }
         self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
@@ -211,7 +217,7 @@ impl Inner {
 
     /// The longest that a job can take.
     pub(crate) fn longest(&self) -> Duration {
-        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.longest());
+        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.max_duration());
         engine.map_or(self.settings.max_job, |longest| longest.min(self.settings.max_job))
     }
 
@@ -222,14 +228,14 @@ impl Inner {
     /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
     pub(crate) async fn ended(&self, job: JobRecord) {
         // Nobody asks a process for its metrics that is frozen most of the time.
-        if !self.settings.on_call
+        if !self.settings.serverless
             && !self.metrics.knows(&job.key)
             && let Ok(Some(key)) = self.ledger.key(&job.key).await
         {
             self.metrics.name(&key.id, &key.name);
         }
         self.metrics.ended(&job);
-        self.table.end(job);
+        self.registry.end(job);
     }
 
     /// Every slot may be busy with a request like this one, so each has its share.
@@ -243,30 +249,30 @@ impl Inner {
     /// Stops what there still is. What a client of this process waits for is canceled in the ledger; the rest is left in it for
     /// the next start.
     async fn stop(&self) {
-        self.table.stop();
-        for live in self.table.all() {
-            live.stop(Stop::Shutdown);
-            if live.is_attended() && live.is_elsewhere() {
+        self.registry.stop();
+        for active in self.registry.all() {
+            active.stop(Stop::Shutdown);
+            if active.is_attended() && active.is_remote() {
                 // It is paid for; who comes again finds it.
-                self.table.close(live.id, State::LostSight(ServiceError::Abandoned));
-            } else if live.is_attended() {
+                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
+            } else if active.is_attended() {
                 let canceled =
-                    self.ledger.cancel(&live.owner, live.id, time::OffsetDateTime::now_utc()).await;
+                    self.ledger.cancel(&active.owner, active.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {
-                    tracing::error!(job = %live.id, error = %causes(&error), "a job stays in the ledger");
+                    tracing::error!(job = %active.id, error = %causes(&error), "a job stays in the ledger");
                 }
-                self.table.close(live.id, State::LostSight(self.parting(&live)));
+                self.registry.close(active.id, JobState::DetachedFromProcess(self.parting(&active)));
             } else {
-                self.table.close(live.id, State::LostSight(ServiceError::Draining));
+                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             }
         }
         self.arrivals.notify_waiters();
     }
 
     /// What a client is told whose job ends with this process: to come again, unless a call was begun that somebody is paid for.
-    fn parting(&self, live: &Live) -> ServiceError {
+    fn parting(&self, active: &ActiveJob) -> ServiceError {
         let engine = self.engine.get().and_then(Option::as_ref);
-        if live.is_run_here() && engine.is_some_and(|engine| !engine.repeatable()) {
+        if active.is_run_here() && engine.is_some_and(|engine| !engine.repeatable()) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
             ServiceError::Abandoned
@@ -276,18 +282,18 @@ impl Inner {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.inner.table.drain();
-        self.inner.table.stop();
-        for live in self.inner.table.all() {
-            live.stop(Stop::Shutdown);
-            self.inner.table.close(live.id, State::LostSight(ServiceError::Abandoned));
+        self.inner.registry.drain();
+        self.inner.registry.stop();
+        for active in self.inner.registry.all() {
+            active.stop(Stop::Shutdown);
+            self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
         self.inner.arrivals.notify_waiters();
     }
 }
 
 /// The parameter that makes a request larger than the model's usual one.
-fn largest(model: &Model, request: &GenerateRequest) -> &'static str {
+fn largest(model: &ModelCard, request: &GenerateRequest) -> &'static str {
     match request {
         request if request.width > model.width => "width",
         request if request.height > model.height => "height",

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use tintype_core::engine::Model;
-use tintype_core::request::Limits;
+use tintype_core::engine::ModelCard;
+use tintype_core::request::RequestLimits;
 use tintype_ledger::money::Amount;
 
 /// Whether somebody without a key is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anonymous {
+pub enum AnonymousAccess {
     /// No.
-    Refused,
+    Denied,
     /// Yes, as the one whose machine this is.
     Trusted,
     /// Yes, as anybody: may have pictures made, and see what it knows the id of, but not list, stop or delete anything.
-    Stranger,
+    Public,
 }
 
 /// The operator's limits.
@@ -41,13 +41,13 @@ pub struct ServiceSettings {
     /// Write the prompts of accepted jobs to the log.
     pub log_prompts: bool,
     /// Whether requests without a key are served.
-    pub anonymous: Anonymous,
+    pub anonymous: AnonymousAccess,
     /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
     /// here waits for nobody waits for.
-    pub sole: bool,
+    pub single_process: bool,
     /// This process is frozen between two requests, and not sole. It works on the jobs that it accepts as it accepts them, and on
-    /// others' only in [`lend_a_hand`](crate::Service::lend_a_hand).
-    pub on_call: bool,
+    /// others' only in [`run_pending_jobs`](crate::Service::lend_a_hand).
+    pub serverless: bool,
 }
 
 impl Default for ServiceSettings {
@@ -63,18 +63,18 @@ impl Default for ServiceSettings {
             price: None,
             keep_jobs: None,
             log_prompts: false,
-            anonymous: Anonymous::Trusted,
-            sole: true,
-            on_call: false,
+            anonymous: AnonymousAccess::Trusted,
+            single_process: true,
+            serverless: false,
         }
     }
 }
 
 impl ServiceSettings {
     /// The limits that requests for this model are held to.
-    pub(crate) fn limits(&self, model: &Model) -> Limits {
-        let own = Limits::for_model(model);
-        Limits {
+    pub(crate) fn limits(&self, model: &ModelCard) -> RequestLimits {
+        let own = RequestLimits::for_model(model);
+        RequestLimits {
             max_pixels: self.max_pixels.unwrap_or(own.max_pixels),
             max_work: self.max_work.unwrap_or(own.max_work),
         }

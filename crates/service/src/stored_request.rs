@@ -11,7 +11,7 @@ use tintype_ledger::job::JobRecord;
 
 /// A job's request as it is written into the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Written {
+pub(crate) struct StoredRequest {
     /// The model that it was checked for.
     pub(crate) model: String,
     pub(crate) request: GenerateRequest,
@@ -20,7 +20,7 @@ pub(crate) struct Written {
     pub(crate) cap_ms: Option<u64>,
 }
 
-impl Written {
+impl StoredRequest {
     pub(crate) fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("plain data")
     }
@@ -46,7 +46,7 @@ pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fin
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::request::{Draft, Limits};
+    use tintype_core::request::{Draft, RequestLimits};
     use tintype_testing::NullEngine;
 
     use super::*;
@@ -58,7 +58,7 @@ mod tests {
     fn request(draft: Draft, fresh_seed: u32) -> GenerateRequest {
         let draft = Draft { prompt: Some("x".into()), ..draft };
         let engine = engine();
-        draft.check(engine.model(), &Limits::for_model(engine.model()), fresh_seed).expect("valid")
+        draft.check(engine.model(), &RequestLimits::for_model(engine.model()), fresh_seed).expect("valid")
     }
 
     fn same_as(draft: Draft, fresh_seed: u32) -> Fingerprint {
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let request = request(Draft { seed: Some(7), guidance: Some(7.3), ..Draft::default() }, 1);
-        let written = Written { model: "test".into(), request, cap_ms: Some(5) };
-        assert_eq!(Written::deserialize(&written.to_value()).expect("readable"), written);
+        let written = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
+        assert_eq!(StoredRequest::deserialize(&written.to_value()).expect("readable"), written);
     }
 }

@@ -8,7 +8,7 @@ use tintype_ledger::id::Fingerprint;
 
 /// A checked request and how it is to be carried out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+pub struct Submission {
     /// What is to be made.
     pub request: GenerateRequest,
     /// The client's word that this is one request however often it is sent.
@@ -23,7 +23,7 @@ pub struct Order {
     pub deadline: Option<Duration>,
 }
 
-impl Order {
+impl Submission {
     /// Made while the client waits, and by itself.
     pub fn new(request: GenerateRequest) -> Self {
         Self { request, idempotency: None, coalesce: false, retry: false, detached: false, deadline: None }
@@ -32,12 +32,12 @@ impl Order {
     /// The same under an idempotency key; `body` is the request as the client sent it, in any form that is the same
     /// when the same is sent again.
     #[must_use]
-    pub fn once(self, key: String, body: &[u8]) -> Self {
+    pub fn with_idempotency_key(self, key: String, body: &[u8]) -> Self {
         Self { idempotency: Some(Idempotency { key, body: Fingerprint::of(body) }), ..self }
     }
 
     /// Nobody has to wait for it to be worth making.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn survives_disconnect(&self) -> bool {
         self.detached || self.idempotency.is_some()
     }
 }

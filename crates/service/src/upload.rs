@@ -18,7 +18,7 @@ const SMALL: u32 = 64 * 64;
 
 /// Why pictures were not stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
+pub(crate) enum UploadError {
     #[error("the picture could not be encoded")]
     Encode(#[from] PictureError),
     #[error("the picture could not be stored")]
@@ -35,7 +35,7 @@ pub(crate) async fn keep(
     model: String,
     (name, request): (Option<Uuid>, Arc<GenerateRequest>),
     generated: Generated,
-) -> Result<(Vec<StoredImage>, Vec<Encoded>), KeepError> {
+) -> Result<(Vec<StoredImage>, Vec<Encoded>), UploadError> {
     let count = generated.pictures.len();
     let (mut images, mut files) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (index, picture) in (0..).zip(generated.pictures) {
@@ -60,7 +60,7 @@ async fn keep_one(
     id: Uuid,
     picture: Picture,
     (format, parameters): (Format, Parameters),
-) -> Result<(StoredImage, Encoded), KeepError> {
+) -> Result<(StoredImage, Encoded), UploadError> {
     let seed = parameters.seed;
     let (width, height) = match &picture {
         Picture::Pixels(pixels) => (pixels.width(), pixels.height()),

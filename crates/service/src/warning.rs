@@ -9,14 +9,14 @@ const LEFT_OUT_CHARS: usize = 60;
 
 /// A warning as a client reads it, and as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct WarningMessage {
     /// What kind of thing it is about, for programs.
     pub code: String,
     /// The whole of it, for people.
     pub message: String,
 }
 
-impl Notice {
+impl WarningMessage {
     pub(crate) fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("two texts")
     }
@@ -26,12 +26,12 @@ impl Notice {
     }
 }
 
-impl From<&Warning> for Notice {
+impl From<&Warning> for WarningMessage {
     fn from(warning: &Warning) -> Self {
         match warning {
-            Warning::PromptCut { parameter, limit, left_out } => {
-                let mut rest: String = left_out.chars().take(LEFT_OUT_CHARS).collect();
-                if rest.len() < left_out.len() {
+            Warning::PromptTruncated { parameter, limit, omitted } => {
+                let mut rest: String = omitted.chars().take(LEFT_OUT_CHARS).collect();
+                if rest.len() < omitted.len() {
                     rest.push('…');
                 }
                 let message = format!(
@@ -49,17 +49,17 @@ mod tests {
 
     #[test]
     fn a_cut_prompt_is_told_with_the_place() {
-        let cut = |left_out: &str| {
-            let left_out = left_out.to_owned();
-            Notice::from(&Warning::PromptCut { parameter: "prompt", limit: 77, left_out })
+        let cut = |omitted: &str| {
+            let omitted = omitted.to_owned();
+            WarningMessage::from(&Warning::PromptTruncated { parameter: "prompt", limit: 77, omitted })
         };
-        let notice = cut("and a hat");
-        assert_eq!(notice.code, "prompt_cut");
+        let warning = cut("and a hat");
+        assert_eq!(warning.code, "prompt_cut");
         assert_eq!(
-            notice.message,
+            warning.message,
             "`prompt` is longer than the 77 tokens that the model reads; left out from: and a hat"
         );
         assert!(cut(&"虎".repeat(100)).message.ends_with(&format!(": {}…", "虎".repeat(60))));
-        assert_eq!(Notice::read(&notice.to_value()), Some(notice));
+        assert_eq!(WarningMessage::read(&warning.to_value()), Some(warning));
     }
 }

@@ -13,8 +13,8 @@ use http::{StatusCode, Uri};
 use time::OffsetDateTime;
 use tintype_core::secret::Secret;
 use tintype_core::store::{
-    Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
-    StoreError,
+    Condition, ETag, Key, ListedObject, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions,
+    SignedUrl, StoreError,
 };
 use tokio::sync::OnceCell;
 
@@ -293,7 +293,7 @@ impl ObjectStore for S3Store {
             .contents()
             .iter()
             .filter_map(|object| {
-                Some(Listed {
+                Some(ListedObject {
                     key: Key::new(object.key()?.get(skipped..)?).ok()?,
                     size: object.size().unwrap_or_default().unsigned_abs(),
                     modified: to_second(object.last_modified()),
@@ -312,7 +312,7 @@ impl ObjectStore for S3Store {
         }
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.connection().await.signer.sign(&self.full(key.as_str()), how).await
     }
 }
@@ -337,7 +337,8 @@ mod tests {
     async fn links_name_the_public_endpoint_and_the_prefix() {
         let public_endpoint = Some("https://pics.example.com".into());
         let store = S3Store::new(S3Settings { public_endpoint, ..settings() }).expect("sense");
-        let how = Presign { expires_in: std::time::Duration::from_secs(300), content_disposition: None };
+        let how =
+            PresignOptions { expires_in: std::time::Duration::from_secs(300), content_disposition: None };
         let signed = store.presign(&Key::new("a.png").expect("a key"), &how).await.expect("presign");
         assert!(
             signed.url.starts_with("https://pics.example.com/pictures/team/one/a.png?"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use time::OffsetDateTime;
-use tintype_core::store::{Presign, SignedUrl, StoreError};
+use tintype_core::store::{PresignOptions, SignedUrl, StoreError};
 
 use crate::session::LastTerm;
 
@@ -33,7 +33,7 @@ impl Signer {
     }
 
     /// Signs a `GET` of the object with this full key, for as long as was asked or the credentials work. No request is made.
-    pub(crate) async fn sign(&self, key: &str, how: &Presign) -> Result<SignedUrl, StoreError> {
+    pub(crate) async fn sign(&self, key: &str, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         let asked = how.expires_in;
         if asked.as_secs() == 0 || asked.as_secs() > LONGEST_LIFE {
             return Err(StoreError::Unavailable("a link lives for 1 s to 7 days".into()));
@@ -51,7 +51,12 @@ impl Signer {
         self.sign_for(key, how, term.life(asked, self.cap)).await
     }
 
-    async fn sign_for(&self, key: &str, how: &Presign, life: Duration) -> Result<SignedUrl, StoreError> {
+    async fn sign_for(
+        &self,
+        key: &str,
+        how: &PresignOptions,
+        life: Duration,
+    ) -> Result<SignedUrl, StoreError> {
         let unavailable = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Unavailable(error);
         let config = PresigningConfig::expires_in(life).map_err(|error| unavailable(error.into()))?;
         let expires_at = OffsetDateTime::now_utc() + life;

@@ -8,7 +8,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use common::{Served, get, send, settings};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
-use tintype_core::store::{Condition, Key, NewObject, ObjectStore, Presign, SignedUrl, StoreError};
+use tintype_core::store::{Condition, Key, NewObject, ObjectStore, PresignOptions, SignedUrl, StoreError};
 use tintype_storage::{Embedded, OpenError};
 use tintype_testing::{store_contract, store_contract_with_keys, strange_keys};
 use tokio::io::AsyncWriteExt;
@@ -22,7 +22,7 @@ fn object(content: &'static str, content_type: &str) -> NewObject {
 }
 
 async fn link(store: &dyn ObjectStore, name: &str) -> SignedUrl {
-    let how = Presign { expires_in: Duration::from_secs(60), content_disposition: None };
+    let how = PresignOptions { expires_in: Duration::from_secs(60), content_disposition: None };
     store.presign(&key(name), &how).await.expect("presign")
 }
 
@@ -149,7 +149,7 @@ async fn what_is_no_picture_is_saved_and_not_shown() {
     assert_eq!((answer.status, answer.header("content-disposition")), (StatusCode::OK, "attachment"));
 
     store.put(&key("picture"), object("x", "image/png")).await.expect("put");
-    let how = Presign {
+    let how = PresignOptions {
         expires_in: Duration::from_secs(60),
         content_disposition: Some("attachment; filename=\"a cat.png\"".into()),
     };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{Served, get, send};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
-use tintype_core::store::{Key, NewObject, ObjectStore, Presign};
+use tintype_core::store::{Key, NewObject, ObjectStore, PresignOptions};
 use tintype_storage::S3Store;
 use tintype_testing::{store_contract_with_keys, strange_keys};
 
@@ -132,7 +132,8 @@ async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
         let object = NewObject { bytes: "picture".into(), content_type: "image/png".into() };
         store.put(key, object).await.expect("put");
     }
-    let how = |seconds| Presign { expires_in: Duration::from_secs(seconds), content_disposition: None };
+    let how =
+        |seconds| PresignOptions { expires_in: Duration::from_secs(seconds), content_disposition: None };
     let good = store.presign(&key, &how(60)).await.expect("presign").url;
     let short = store.presign(&key, &how(1)).await.expect("presign").url;
     let (path, _) = good.split_once('?').expect("a query");

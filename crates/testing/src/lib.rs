@@ -7,5 +7,5 @@ mod store_contract;
 
 pub use memory_store::MemoryStore;
 pub use null_engine::{Fault, NullEngine};
-pub use remote_jobs_engine::{DeferredEngine, Others};
+pub use remote_jobs_engine::{Others, RemoteJobsEngine};
 pub use store_contract::{store_contract, store_contract_with_keys, strange_keys};

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use tintype_core::store::{
-    Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
-    StoreError,
+    Condition, ETag, Key, ListedObject, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions,
+    SignedUrl, StoreError,
 };
 
 /// Objects in a map. Its links begin with `memory:` and lead nowhere.
@@ -87,7 +87,7 @@ impl ObjectStore for MemoryStore {
         let mut matching = objects
             .iter()
             .filter(|(key, _)| key.as_str().starts_with(prefix) && after.is_none_or(|after| *key > after))
-            .map(|(key, object)| Listed {
+            .map(|(key, object)| ListedObject {
                 key: key.clone(),
                 size: object.meta.size,
                 modified: object.meta.modified,
@@ -101,7 +101,7 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         let cap = *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner);
         let life = cap.map_or(how.expires_in, |most| how.expires_in.min(most));
         let url = format!("memory:{key}?expires_in={}", life.as_secs());

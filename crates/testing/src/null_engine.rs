@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use tintype_core::engine::{Engine, EngineError, Generated, Model, ModelError, Observer, Preview, Progress};
+use tintype_core::engine::{
+    Engine, EngineError, Generated, ModelCard, ModelError, Observer, Preview, Progress,
+};
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
 
@@ -26,7 +28,7 @@ pub enum Fault {
     /// As a remote model that keeps its picture back for this reason.
     Withheld(&'static str),
     /// As a remote engine whose answer cannot be used, for `a secret cause`.
-    Wasted,
+    UnusableResult,
     /// As a remote engine of which nobody knows what became of its work, for `a secret cause`.
     Unknown,
 }
@@ -36,7 +38,7 @@ pub enum Fault {
 /// black and becomes white with the last step.
 #[derive(Debug)]
 pub struct NullEngine {
-    model: Model,
+    model: ModelCard,
     /// Nanoseconds per step.
     step: AtomicU64,
     slots: usize,
@@ -54,7 +56,7 @@ impl NullEngine {
 
     /// An engine whose every denoising step takes `step`.
     pub fn new(step: Duration) -> Self {
-        let model = Model { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
         let step = AtomicU64::new(nanoseconds(step));
         Self {
             model,
@@ -121,7 +123,7 @@ impl NullEngine {
 
 #[async_trait]
 impl Engine for NullEngine {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &ModelCard {
         &self.model
     }
 
@@ -137,7 +139,7 @@ impl Engine for NullEngine {
         !self.paid
     }
 
-    fn longest(&self) -> Option<Duration> {
+    fn max_duration(&self) -> Option<Duration> {
         self.longest
     }
 
@@ -184,7 +186,7 @@ impl Engine for NullEngine {
                 return Err(EngineError::Model(ModelError { status, message }));
             }
             Some(Fault::Withheld(reason)) => return Err(EngineError::Withheld(reason.to_owned())),
-            Some(Fault::Wasted) => return Err(EngineError::Wasted("a secret cause".into())),
+            Some(Fault::UnusableResult) => return Err(EngineError::UnusableResult("a secret cause".into())),
             Some(Fault::Unknown) => return Err(EngineError::OutcomeUnknown("a secret cause".into())),
         };
         let pictures = (0..u64::from(n))
@@ -212,7 +214,7 @@ fn plain(width: u32, height: u32, colour: [u8; 3]) -> Pixels {
 mod tests {
     use std::sync::Mutex;
 
-    use tintype_core::request::{Draft, Limits};
+    use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
 
@@ -240,7 +242,7 @@ mod tests {
     async fn previews_are_sent_while_they_are_wanted() {
         let engine = NullEngine::new(Duration::ZERO);
         let draft = Draft { prompt: Some("a tiger".into()), n: Some(2), ..Draft::default() };
-        let limits = Limits { max_pixels: 1 << 20, max_work: u64::MAX };
+        let limits = RequestLimits { max_pixels: 1 << 20, max_work: u64::MAX };
         let request = Arc::new(draft.check(engine.model(), &limits, 1).expect("a valid request"));
         let watcher = Arc::new(Watcher::default());
         engine.generate(request, Arc::clone(&watcher) as _).await.expect("pictures");

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tintype_core::engine::{Deferred, Engine, EngineError, Generated, Look, Model, Observer, Progress};
+use tintype_core::engine::{
+    Engine, EngineError, Generated, ModelCard, Observer, Progress, RemoteJobStatus, RemoteJobs,
+};
 use tintype_core::request::GenerateRequest;
 use tokio::time::Instant;
 
@@ -42,12 +44,12 @@ impl Others {
 
 /// Gives its work to [`Others`], who do it as this [`NullEngine`] would, its faults included.
 #[derive(Debug)]
-pub struct DeferredEngine {
+pub struct RemoteJobsEngine {
     others: Arc<Others>,
     how: NullEngine,
 }
 
-impl DeferredEngine {
+impl RemoteJobsEngine {
     /// An engine of one more process.
     pub fn new(others: Arc<Others>, how: NullEngine) -> Self {
         Self { others, how: how.paid() }
@@ -55,8 +57,8 @@ impl DeferredEngine {
 }
 
 #[async_trait]
-impl Engine for DeferredEngine {
-    fn model(&self) -> &Model {
+impl Engine for RemoteJobsEngine {
+    fn model(&self) -> &ModelCard {
         self.how.model()
     }
 
@@ -68,7 +70,7 @@ impl Engine for DeferredEngine {
         false
     }
 
-    fn deferred(&self) -> Option<&dyn Deferred> {
+    fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         Some(self)
     }
 
@@ -83,16 +85,16 @@ impl Engine for DeferredEngine {
     ) -> Result<Generated, EngineError> {
         let receipt = self.submit(request, observer).await?;
         tokio::time::sleep(self.others.takes).await;
-        match self.look(&receipt).await {
-            Look::Made(generated) => Ok(generated),
-            Look::Failed { error, .. } => Err(error),
-            Look::Pending => unreachable!("it was slept for as long as it takes"),
+        match self.poll(&receipt).await {
+            RemoteJobStatus::Succeeded(generated) => Ok(generated),
+            RemoteJobStatus::Failed { error, .. } => Err(error),
+            RemoteJobStatus::Pending => unreachable!("it was slept for as long as it takes"),
         }
     }
 }
 
 #[async_trait]
-impl Deferred for DeferredEngine {
+impl RemoteJobs for RemoteJobsEngine {
     async fn submit(
         &self,
         request: Arc<GenerateRequest>,
@@ -107,17 +109,17 @@ impl Deferred for DeferredEngine {
         Ok((work.len() - 1).to_string())
     }
 
-    async fn look(&self, receipt: &str) -> Look {
+    async fn poll(&self, receipt: &str) -> RemoteJobStatus {
         self.others.looks.fetch_add(1, Ordering::SeqCst);
         let number: usize = receipt.parse().expect("a receipt of theirs");
         let (since, request) = self.others.work().get(number).cloned().expect("a receipt of theirs");
         if since.elapsed() < self.others.takes {
-            return Look::Pending;
+            return RemoteJobStatus::Pending;
         }
         let engine_seconds = self.others.takes.as_secs_f64();
         match self.how.generate(request, Arc::new(Patient)).await {
-            Ok(generated) => Look::Made(Generated { engine_seconds, ..generated }),
-            Err(error) => Look::Failed { error, engine_seconds },
+            Ok(generated) => RemoteJobStatus::Succeeded(Generated { engine_seconds, ..generated }),
+            Err(error) => RemoteJobStatus::Failed { error, engine_seconds },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use tintype_core::store::{Condition, Key, NewObject, ObjectStore, Presign, StoreError};
+use tintype_core::store::{Condition, Key, NewObject, ObjectStore, PresignOptions, StoreError};
 
 /// Runs the whole contract on an empty store. Panics, as a test does, at the first promise that is not kept.
 pub async fn store_contract(store: &dyn ObjectStore) {
@@ -137,7 +137,7 @@ async fn listing(store: &dyn ObjectStore) {
 }
 
 async fn signing(store: &dyn ObjectStore) {
-    let how = Presign { expires_in: Duration::from_secs(60), content_disposition: None };
+    let how = PresignOptions { expires_in: Duration::from_secs(60), content_disposition: None };
     let before = time::OffsetDateTime::now_utc();
     let signed = store.presign(&key("contract/signed.jpg"), &how).await.expect("presign");
     assert!(signed.url.contains("contract/signed.jpg"), "{}", signed.url);

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_ledger::id::{KeyId, OwnerId};
-use tintype_ledger::policy::{Budget, Rate, Span};
+use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
 use crate::config::{AllFlags, KeepingFlags, ModelFlags};
 use crate::deploy::{Deploy, Destroy, Doctor};
@@ -118,7 +118,7 @@ pub(crate) struct CreateKey {
     pub(crate) budgets: Vec<Budget>,
     /// How long it works, as in 90d [default: until it is revoked]
     #[arg(long, value_name = "TIME")]
-    pub(crate) expires: Option<Span>,
+    pub(crate) expires: Option<CoarseDuration>,
     /// It may manage keys over the API
     #[arg(long)]
     pub(crate) admin: bool,

@@ -8,7 +8,7 @@ use tintype_core::engine::Engine;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
 use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, InBucket, SageMakerEngine};
 
-use crate::config::{Device, Endpoint, Model, ModelChoice};
+use crate::config::{Device, Endpoint, ModelChoice, ModelSettings};
 use crate::telemetry;
 
 /// Loads the model, for seconds, or a minute if it is a large one; or makes ready to call an endpoint's, whose results are
@@ -17,7 +17,10 @@ use crate::telemetry;
 /// # Errors
 /// When there is no such model, a file of it is missing or malformed, or the device is not there; when the endpoint's settings
 /// make no sense.
-pub(crate) fn load(settings: &Model, results: impl FnOnce() -> Result<InBucket>) -> Result<Arc<dyn Engine>> {
+pub(crate) fn load(
+    settings: &ModelSettings,
+    results: impl FnOnce() -> Result<InBucket>,
+) -> Result<Arc<dyn Engine>> {
     match &settings.choice {
         ModelChoice::Builtin => local(settings, "emoji", builtin()?),
         ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
@@ -31,7 +34,7 @@ pub(crate) fn load(settings: &Model, results: impl FnOnce() -> Result<InBucket>)
     }
 }
 
-fn local(settings: &Model, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
+fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
     let options = EngineOptions { device: device(settings.device), threads: settings.threads };
     let engine = DiffusionEngine::load(name, files, options)
         .with_context(|| format!("the model `{name}` could not be loaded"))?;
@@ -44,7 +47,7 @@ fn endpoint(
     how: &Endpoint,
     results: impl FnOnce() -> Result<InBucket>,
 ) -> Result<Arc<dyn Engine>> {
-    let model = tintype_core::engine::Model {
+    let model = tintype_core::engine::ModelCard {
         name: name.to_owned(),
         width: how.size,
         height: how.size,

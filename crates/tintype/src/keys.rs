@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tintype_ledger::Ledger;
-use tintype_ledger::account::Day;
+use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
 use tintype_ledger::money::Amount;
@@ -90,7 +90,7 @@ async fn show(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
         return output::json(&shown);
     }
     output::line(&in_words(&record))?;
-    let Day { jobs, pictures, stored, joined, spent, .. } = used;
+    let DayUsage { jobs, pictures, stored, joined, spent, .. } = used;
     let seconds = spent.engine_ms as f64 / 1e3;
     output::line(&format!(
         "today: {jobs} jobs, {pictures} pictures, {stored} answered from the store, {joined} joined, {seconds} s of engine time"
@@ -103,7 +103,7 @@ async fn revoke(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
     if json { output::json(&as_json(&record)) } else { output::line(&in_words(&record)) }
 }
 
-fn usage(day: &Day) -> Value {
+fn usage(day: &DayUsage) -> Value {
     json!({
         "jobs": day.jobs,
         "pictures": day.pictures,

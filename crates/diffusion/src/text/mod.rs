@@ -34,14 +34,14 @@ pub struct Cut {
     /// How many tokens the encoder reads, its start and end tokens included.
     pub limit: usize,
     /// The part that was left out, from the first character that no longer counted.
-    pub left_out: String,
+    pub omitted: String,
 }
 
 impl Cut {
     /// The same as a warning about `parameter`, which is `prompt` or `negative_prompt`.
     #[must_use]
     pub fn into_warning(self, parameter: &'static str) -> Warning {
-        Warning::PromptCut { parameter, limit: self.limit, left_out: self.left_out }
+        Warning::PromptTruncated { parameter, limit: self.limit, omitted: self.omitted }
     }
 }
 

@@ -49,7 +49,7 @@ fn a_thousand_prompts_become_the_references_tokens() {
             let tokens = tokenizer.tokenize(prompt);
             assert_eq!(tokens.ids, ids, "{name}: {prompt:?}");
             let cut = expected.cut[i].map(|at| prompt.chars().skip(at).collect::<String>());
-            assert_eq!(tokens.cut.map(|cut| cut.left_out), cut, "{name}: {prompt:?}");
+            assert_eq!(tokens.cut.map(|cut| cut.omitted), cut, "{name}: {prompt:?}");
             cuts += usize::from(cut.is_some());
         }
         assert!(cuts > 50, "too few prompts are over-long: {cuts}");
@@ -63,12 +63,12 @@ fn a_cut_prompt_says_what_was_left_out() {
     let cut = tokenizer.tokenize(&prompt).cut.expect("a cut");
     assert_eq!(
         cut.into_warning("prompt"),
-        Warning::PromptCut { parameter: "prompt", limit: 77, left_out: "and the rest".to_owned() }
+        Warning::PromptTruncated { parameter: "prompt", limit: 77, omitted: "and the rest".to_owned() }
     );
     assert_eq!(tokenizer.tokenize(&"cat ".repeat(75)).cut, None);
     // A shorter encoder than tokenizer: the encoder's length counts.
     let short = Tokenizer::load(&files("clip-large"), 8).expect("a tokenizer").tokenize("a b c d e f g h");
-    assert_eq!((short.ids.len(), short.cut.map(|cut| cut.left_out)), (8, Some("g h".to_owned())));
+    assert_eq!((short.ids.len(), short.cut.map(|cut| cut.omitted)), (8, Some("g h".to_owned())));
 }
 
 #[test]

@@ -110,8 +110,7 @@ impl Tokenizer {
         let mut text = Vec::new();
         self.split(prompt, &mut text);
         let room = self.length - 2;
-        let cut =
-            text.get(room).map(|(_, at)| Cut { limit: self.length, left_out: prompt[*at..].to_owned() });
+        let cut = text.get(room).map(|(_, at)| Cut { limit: self.length, omitted: prompt[*at..].to_owned() });
         let mut ids = vec![self.start];
         ids.extend(text.iter().take(room).map(|(id, _)| id));
         ids.push(self.end);

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use tempfile::TempDir;
 use tintype_core::engine::{Engine, Generated};
 use tintype_core::picture::{Picture, Pixels};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
 /// Those with all parts.
@@ -36,7 +36,7 @@ pub(crate) fn engine(family: &str) -> DiffusionEngine {
 /// What the draft asks for, a red cat if it does not say.
 pub(crate) fn request(engine: &DiffusionEngine, draft: Draft) -> Arc<GenerateRequest> {
     let prompt = draft.prompt.or_else(|| Some("a red cat".into()));
-    let limits = Limits { max_pixels: 1 << 20, max_work: u64::MAX };
+    let limits = RequestLimits { max_pixels: 1 << 20, max_work: u64::MAX };
     Arc::new(Draft { prompt, ..draft }.check(engine.model(), &limits, 1).expect("a valid request"))
 }
 

@@ -128,8 +128,8 @@ fn prompts_that_were_cut_are_warned_about() {
     let parameters: Vec<_> = warnings
         .iter()
         .map(|warning| match warning {
-            Warning::PromptCut { parameter, limit, left_out } => {
-                assert!(*limit == 16 && left_out.ends_with("tiger"), "{left_out}");
+            Warning::PromptTruncated { parameter, limit, omitted } => {
+                assert!(*limit == 16 && omitted.ends_with("tiger"), "{omitted}");
                 *parameter
             }
         })

@@ -14,16 +14,16 @@ pub struct Alias {
 /// Neither a name nor the beginning of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither a model's name nor the beginning of one with * behind it")]
-pub struct BadAlias(String);
+pub struct InvalidAlias(String);
 
 impl FromStr for Alias {
-    type Err = BadAlias;
+    type Err = InvalidAlias;
 
-    fn from_str(text: &str) -> Result<Self, BadAlias> {
+    fn from_str(text: &str) -> Result<Self, InvalidAlias> {
         let (name, open) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
         let visible = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b','));
         if text.is_empty() || !visible {
-            return Err(BadAlias(text.to_owned()));
+            return Err(InvalidAlias(text.to_owned()));
         }
         Ok(Self { name: name.to_owned(), open })
     }

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use tintype_service::{Caller, KeyFault, ServiceError};
+use tintype_service::{Caller, KeyError, ServiceError};
 
 use crate::App;
 use crate::caller::{API_KEY, Authenticated};
@@ -21,7 +21,7 @@ impl FromRequestParts<App> for LetIn {
             Ok(Authenticated(caller)) => return Ok(Self(caller)),
             Err(problem) => problem,
         };
-        if !matches!(problem, Problem::Service(ServiceError::Unauthenticated(KeyFault::Malformed))) {
+        if !matches!(problem, Problem::Service(ServiceError::Unauthenticated(KeyError::Malformed))) {
             return Err(problem);
         }
         // Without the key it is held to what holds for everybody who has none.

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use tintype_service::{Order, Ticket};
+use tintype_service::{JobHandle, Submission};
 use tracing::trace_span;
 
 use super::caller::LetIn;
@@ -22,15 +22,15 @@ pub(crate) async fn generations(
     headers: HeaderMap,
     body: Members,
 ) -> Result<Response, Problem> {
-    let Checked { order, canonical, answer } =
+    let Checked { submission, canonical, answer } =
         trace_span!("parse").in_scope(|| Wanted::read(body).check(&app))?;
-    let order = Order { retry: is_retry(&headers), ..order };
-    let HandedIn { ticket, headers } = hand_in(&app, &caller, (order, &canonical), &headers).await?;
+    let submission = Submission { retry: is_retry(&headers), ..submission };
+    let HandedIn { handle, headers } = hand_in(&app, &caller, (submission, &canonical), &headers).await?;
     let answered = match answer.delivery {
         Delivery::Stream { partial_images } => {
-            stream::answer(&app, &caller, ticket, (answer, partial_images)).await
+            stream::answer(&app, &caller, handle, (answer, partial_images)).await
         }
-        Delivery::Links | Delivery::Files => whole(&app, ticket, answer).await,
+        Delivery::Links | Delivery::Files => whole(&app, handle, answer).await,
     };
     let mut response = answered.into_response();
     response.headers_mut().extend(headers);
@@ -38,18 +38,18 @@ pub(crate) async fn generations(
 }
 
 /// The pictures in one answer.
-async fn whole(app: &App, ticket: Ticket, answer: Answer) -> Result<Response, Problem> {
-    let id = ticket.id();
+async fn whole(app: &App, handle: JobHandle, answer: Answer) -> Result<Response, Problem> {
+    let id = handle.id();
     let failed = |error| Problem::Job(id, error);
-    if !wait(&ticket, app.time_budget).await.map_err(failed)? {
+    if !wait(&handle, app.time_budget).await.map_err(failed)? {
         return Err(Problem::OnItsWay(id));
     }
     let body = if answer.delivery == Delivery::Links {
-        let mut image = ticket.finished().await.map_err(failed)?;
+        let mut image = handle.finished().await.map_err(failed)?;
         let pictures = std::mem::take(&mut image.pictures);
         About::new(image, answer).with_links(pictures, |picture| link::own(app, picture))
     } else {
-        let (image, files) = ticket.pictures().await.map_err(failed)?;
+        let (image, files) = handle.pictures().await.map_err(failed)?;
         About::new(image, answer).with_files(&files)
     };
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())

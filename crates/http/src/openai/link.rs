@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tintype_service::LinkedPicture;
 
 use crate::App;
-use crate::path_param::InPath;
+use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 /// What every picture's key begins with.
@@ -30,7 +30,7 @@ pub(super) fn own(app: &App, picture: LinkedPicture) -> String {
 /// `GET /v1/images/files/{key}`: to where the picture is. Who asks does not matter, the signature does.
 pub(crate) async fn file(
     State(app): State<App>,
-    InPath(rest): InPath,
+    PathParam(rest): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;

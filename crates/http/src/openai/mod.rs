@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 
 use crate::{App, reading, taking};
 
-pub use aliases::{Alias, BadAlias};
+pub use aliases::{Alias, InvalidAlias};
 pub(crate) use models::List as ModelList;
 pub(crate) use request::PARAMETERS;
 pub(crate) use response::About;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::caller::LetIn;
 use crate::App;
-use crate::path_param::InPath;
+use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 /// A model, as OpenAI describes its own.
@@ -46,7 +46,7 @@ pub(crate) async fn list(State(app): State<App>, _: LetIn) -> Result<Json<List>,
 pub(crate) async fn read(
     State(app): State<App>,
     _: LetIn,
-    InPath(id): InPath,
+    PathParam(id): PathParam,
 ) -> Result<Json<Model>, Problem> {
     match named(&app, &id)? {
         Named::Other => Err(Problem::UnknownModel(id)),

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tintype_core::engine::Model;
+use tintype_core::engine::ModelCard;
 use tintype_core::picture::Format;
-use tintype_core::request::Limits;
+use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_service::{Notice, Order, ServiceError};
+use tintype_service::{ServiceError, Submission, WarningMessage};
 
 use super::models::{self, Named};
 use super::size;
 use crate::App;
 use crate::json::{self, Members};
-use crate::params::{Asked, Place, Value, out_of_range};
+use crate::params::{ParamSource, Params, Value, out_of_range};
 use crate::problem::Problem;
 
 /// How long links work unless asked otherwise: as long as OpenAI's do.
@@ -57,7 +57,7 @@ pub(super) enum Delivery {
 /// A request as it was read.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    asked: Asked,
+    asked: Params,
     seen: Vec<&'static str>,
     model: Option<String>,
     /// None is the model's own.
@@ -71,7 +71,7 @@ pub(super) struct Wanted {
 /// A request that is all right.
 #[derive(Debug)]
 pub(super) struct Checked {
-    pub(super) order: Order,
+    pub(super) submission: Submission,
     /// The request in one form, however it was written.
     pub(super) canonical: Vec<u8>,
     pub(super) answer: Answer,
@@ -84,13 +84,13 @@ pub(super) struct Answer {
     /// As it was asked for.
     pub(super) quality: Option<String>,
     /// What the client should know.
-    pub(super) notice: Option<Notice>,
+    pub(super) warning: Option<WarningMessage>,
 }
 
 impl Wanted {
     pub(super) fn read(members: Members) -> Self {
         let mut this = Self {
-            asked: Asked::new(Place::OpenAi),
+            asked: Params::new(ParamSource::OpenAi),
             seen: Vec::new(),
             model: None,
             size: None,
@@ -173,7 +173,7 @@ impl Wanted {
     /// The order, if nothing is wrong with it.
     ///
     /// # Errors
-    /// [`Problem::UnknownModel`], and those of [`Asked::order`].
+    /// [`Problem::UnknownModel`], and those of [`Params::submission`].
     pub(super) fn check(mut self, app: &App) -> Result<Checked, Problem> {
         let named = self.model.as_deref().map(|name| models::named(app, name)).transpose()?;
         if named == Some(Named::Other) {
@@ -182,7 +182,7 @@ impl Wanted {
         let delivery = self.delivery();
         // Who names this very model knows what it makes.
         let exact = named == Some(Named::Own);
-        let notice = self.settle_size(app.service.model()?, &app.service.limits()?, exact);
+        let warning = self.settle_size(app.service.model()?, &app.service.limits()?, exact);
         if !self.asked.has("format") {
             self.asked.take("format", |_| Ok(Value::Format(Format::Png)));
         }
@@ -191,9 +191,9 @@ impl Wanted {
         }
         let canonical = self.asked.canonical("/v1/images/generations");
         let sized = self.size.is_some();
-        let order =
+        let submission =
             self.asked.order(&app.service).map_err(|error| if sized { by_size(error) } else { error })?;
-        Ok(Checked { order, canonical, answer: Answer { delivery, quality: self.quality, notice } })
+        Ok(Checked { submission, canonical, answer: Answer { delivery, quality: self.quality, warning } })
     }
 
     fn delivery(&mut self) -> Delivery {
@@ -210,12 +210,17 @@ impl Wanted {
     }
 
     /// Turns the size into width and height; where the client cannot know this model's, into those that are made of it.
-    fn settle_size(&mut self, model: &Model, limits: &Limits, exact: bool) -> Option<Notice> {
+    fn settle_size(
+        &mut self,
+        model: &ModelCard,
+        limits: &RequestLimits,
+        exact: bool,
+    ) -> Option<WarningMessage> {
         let asked = self.size?;
         let (width, height) = if exact { asked } else { size::fit(asked, model, limits) };
         self.asked.take("width", |_| Ok(Value::Whole(width.into())));
         self.asked.take("height", |_| Ok(Value::Whole(height.into())));
-        ((width, height) != asked).then(|| Notice {
+        ((width, height) != asked).then(|| WarningMessage {
             code: "size_fitted".to_owned(),
             message: format!(
                 "`size` {}x{} is not one that {} makes; made instead: {width}x{height}",

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::picture::{Encoded, Format};
-use tintype_service::{Image, LinkedPicture, Notice};
+use tintype_service::{Image, LinkedPicture, WarningMessage};
 use uuid::Uuid;
 
 use super::request::Answer;
@@ -31,7 +31,7 @@ pub(crate) struct About {
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
     #[schemars(with = "Vec<Warning>")]
-    warnings: Vec<Notice>,
+    warnings: Vec<WarningMessage>,
     /// Of the first picture; each one's is one more.
     #[serde(skip)]
     seed: u64,
@@ -64,7 +64,7 @@ struct Link {
 
 impl About {
     /// What there is to say of a job that has its pictures.
-    pub(super) fn new(image: Image, Answer { quality, notice, .. }: Answer) -> Self {
+    pub(super) fn new(image: Image, Answer { quality, warning, .. }: Answer) -> Self {
         let request = image.request.as_ref();
         let size =
             request.map_or_else(String::new, |request| format!("{}x{}", request.width, request.height));
@@ -79,7 +79,7 @@ impl About {
             cache: image_resource::cache(image.source),
             seed: request.map_or(0, |request| request.seed.value()),
             created: image.created.unix_timestamp(),
-            warnings: image.warnings.into_iter().chain(notice).collect(),
+            warnings: image.warnings.into_iter().chain(warning).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sizes as OpenAI's clients write them, and what becomes of those that this model does not make.
 
-use tintype_core::engine::Model;
-use tintype_core::request::{Limits, MAX_SIDE, MIN_SIDE, SIDE_UNIT};
+use tintype_core::engine::ModelCard;
+use tintype_core::request::{MAX_SIDE, MIN_SIDE, RequestLimits, SIDE_UNIT};
 
 /// Reads `WIDTHxHEIGHT`.
 pub(super) fn read(text: &str) -> Option<(u32, u32)> {
@@ -14,7 +14,7 @@ pub(super) fn read(text: &str) -> Option<(u32, u32)> {
 }
 
 /// The size itself if this model makes it, or the one of the same shape that it makes best: of its own area.
-pub(super) fn fit((width, height): (u32, u32), model: &Model, limits: &Limits) -> (u32, u32) {
+pub(super) fn fit((width, height): (u32, u32), model: &ModelCard, limits: &RequestLimits) -> (u32, u32) {
     let pixels = u64::from(width) * u64::from(height);
     let own = u64::from(model.width) * u64::from(model.height);
     // More may be allowed, but is not what the model was made for.
@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn what_is_too_large_keeps_its_shape() {
-        let model = Model { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0 };
-        let limits = Limits::for_model(&model);
+        let model = ModelCard { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0 };
+        let limits = RequestLimits::for_model(&model);
         for (asked, made) in [
             ((256, 256), (256, 256)),
             ((384, 384), (384, 384)),

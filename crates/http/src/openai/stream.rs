@@ -11,7 +11,7 @@ use tintype_core::causes::causes;
 use tintype_core::engine::Progress;
 use tintype_core::picture::Encoded;
 use tintype_core::request::GenerateRequest;
-use tintype_service::{Caller, Follow, State, Ticket, Turn};
+use tintype_service::{Caller, JobEvent, JobEvents, JobHandle, JobState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,10 +30,10 @@ const AUTO: &str = "auto";
 pub(super) async fn answer(
     app: &App,
     caller: &Caller,
-    ticket: Ticket,
+    handle: JobHandle,
     (answer, partial_images): (Answer, u32),
 ) -> Result<Response, Problem> {
-    let follow = app.service.follow(caller, ticket.id()).await?;
+    let follow = app.service.follow(caller, handle.id()).await?;
     let request = follow.now.request.clone();
     // As long as somebody follows it, the engine makes previews.
     let follow = match &request {
@@ -41,8 +41,8 @@ pub(super) async fn answer(
         _ => None,
     };
     let story = Story {
-        states: ticket.states(),
-        ticket: Some(ticket),
+        states: handle.states(),
+        handle: Some(handle),
         follow,
         request,
         answer: Some(answer),
@@ -65,9 +65,9 @@ pub(super) async fn answer(
 /// A request that is told as it happens.
 struct Story {
     /// There until the end.
-    ticket: Option<Ticket>,
-    states: watch::Receiver<State>,
-    follow: Option<Follow>,
+    handle: Option<JobHandle>,
+    states: watch::Receiver<JobState>,
+    follow: Option<JobEvents>,
     request: Option<GenerateRequest>,
     answer: Option<Answer>,
     partials: Partials,
@@ -80,7 +80,7 @@ struct Story {
 /// What a story goes on with.
 enum News {
     /// Nothing more is to be seen after none.
-    Turn(Option<Turn>),
+    JobEvent(Option<JobEvent>),
     End,
     Late,
 }
@@ -117,26 +117,26 @@ impl Story {
             if let Some(event) = self.untold.pop_front() {
                 return Some(event);
             }
-            self.ticket.as_ref()?;
+            self.handle.as_ref()?;
             let news = tokio::select! {
                 biased;
-                turn = turn(&mut self.follow) => News::Turn(turn),
-                _ = self.states.wait_for(State::is_final) => News::End,
+                turn = turn(&mut self.follow) => News::JobEvent(turn),
+                _ = self.states.wait_for(JobState::is_final) => News::End,
                 () = at(self.until) => News::Late,
             };
             match news {
-                News::Turn(turn) => self.take(turn),
+                News::JobEvent(turn) => self.take(turn),
                 News::End => self.end().await,
                 News::Late => self.late().await,
             }
         }
     }
 
-    fn take(&mut self, turn: Option<Turn>) {
+    fn take(&mut self, turn: Option<JobEvent>) {
         match turn {
-            Some(Turn::State(State::Running(progress))) => self.partials.come_to(progress),
-            Some(Turn::State(_)) => {}
-            Some(Turn::Preview { file, .. }) => self.partial(&file),
+            Some(JobEvent::StateChanged(JobState::Running(progress))) => self.partials.come_to(progress),
+            Some(JobEvent::StateChanged(_)) => {}
+            Some(JobEvent::Preview { file, .. }) => self.partial(&file),
             None => self.follow = None,
         }
     }
@@ -156,9 +156,9 @@ impl Story {
     }
 
     async fn end(&mut self) {
-        let (Some(ticket), Some(answer)) = (self.ticket.take(), self.answer.take()) else { return };
-        let id = ticket.id();
-        match ticket.pictures().await {
+        let (Some(handle), Some(answer)) = (self.handle.take(), self.answer.take()) else { return };
+        let id = handle.id();
+        match handle.pictures().await {
             Ok((image, files)) => {
                 let quality = answer.quality.or_else(|| Some(AUTO.to_owned()));
                 let about = About::new(image, Answer { quality, ..answer });
@@ -173,9 +173,9 @@ impl Story {
 
     /// The time is over: the pictures are made all the same, for who asks again.
     async fn late(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let id = ticket.id();
-        match ticket.keep().await {
+        let Some(handle) = self.handle.take() else { return };
+        let id = handle.id();
+        match handle.detach().await {
             Ok(()) => self.fail(&Problem::OnItsWay(id)),
             Err(error) => self.fail(&Problem::Job(id, error)),
         }
@@ -196,7 +196,7 @@ impl Story {
 }
 
 /// What happens to the job next, if it is followed.
-async fn turn(follow: &mut Option<Follow>) -> Option<Turn> {
+async fn turn(follow: &mut Option<JobEvents>) -> Option<JobEvent> {
     match follow {
         Some(follow) => follow.next().await,
         None => std::future::pending().await,

@@ -7,28 +7,28 @@ use tintype_core::request::{
 };
 
 use crate::openai;
-use crate::params::{Field, Kind, MAX_DEADLINE, Place};
+use crate::params::{Kind, MAX_DEADLINE, Param, ParamSource};
 
 /// The parameters of a query.
 pub(super) fn query() -> Vec<Value> {
-    let parameter = |field: &Field| {
+    let parameter = |field: &Param| {
         let mut schema = schema(field);
         let description = schema["description"].take();
         schema.as_object_mut().map(|schema| schema.remove("description"));
         let required = field.name == "prompt";
         json!({"name": field.name, "in": "query", "required": required, "description": description, "schema": schema})
     };
-    Place::Query.fields().map(parameter).collect()
+    ParamSource::Query.fields().map(parameter).collect()
 }
 
 /// The body that asks for pictures in our own words.
 pub(super) fn body() -> Value {
-    object(Place::Body.fields().map(|field| (field.name.to_owned(), schema(field))).collect())
+    object(ParamSource::Body.fields().map(|field| (field.name.to_owned(), schema(field))).collect())
 }
 
 /// The body that asks for them in OpenAI's, or in ours beside them.
 pub(super) fn openai_body() -> Value {
-    let ours = Place::OpenAi.fields().map(|field| (field.name.to_owned(), schema(field)));
+    let ours = ParamSource::OpenAi.fields().map(|field| (field.name.to_owned(), schema(field)));
     let theirs = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), of_openai(name)));
     let mut body = object(ours.chain(theirs).collect());
     let twice = |one: &str, pattern: &str, other: &str| {
@@ -66,7 +66,7 @@ fn or_null(schema: &mut Value) {
     }
 }
 
-fn schema(field: &Field) -> Value {
+fn schema(field: &Param) -> Value {
     match (field.name, field.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",

@@ -7,7 +7,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::ServiceError;
-use tintype_service::ledger::limits::Retry;
+use tintype_service::ledger::limits::RetryTime;
 
 use super::Problem;
 use super::status::Kind;
@@ -85,8 +85,8 @@ impl Problem {
         };
         let refused = self.refused();
         let retry_at = refused.and_then(|refused| match refused.retry {
-            Retry::At(at) => Some(image_resource::moment(at)),
-            Retry::WhenOneEnds | Retry::Never => None,
+            RetryTime::At(at) => Some(image_resource::moment(at)),
+            RetryTime::WhenOneEnds | RetryTime::Never => None,
         });
         let document = Document {
             r#type: format!("urn:tintype:problem:{name}"),
@@ -102,7 +102,9 @@ impl Problem {
             retry_at,
             retry_after: self.retry_after(),
             model_status: match self.error() {
-                Some(ServiceError::Failed(failure)) => failure.said.as_ref().and_then(|said| said.status),
+                Some(ServiceError::Failed(failure)) => {
+                    failure.upstream_error.as_ref().and_then(|upstream_error| upstream_error.status)
+                }
                 _ => None,
             },
             errors,

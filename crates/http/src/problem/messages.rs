@@ -1,8 +1,8 @@
 //! What a client is told in words.
 
-use tintype_service::ledger::job::{Reason, Said};
-use tintype_service::ledger::limits::{Limit, Refused, Retry};
-use tintype_service::{KeyFault, ServiceError as E};
+use tintype_service::ledger::job::{Reason, UpstreamError};
+use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
+use tintype_service::{KeyError, ServiceError as E};
 
 use super::{Problem, seconds};
 use crate::params::NAME_CHARS;
@@ -60,19 +60,19 @@ fn of_service(error: &E) -> String {
             several => format!("{} parameters are not as they must be; see errors.", several.len()),
         },
         E::Unauthenticated(fault) => match fault {
-            KeyFault::Missing => {
+            KeyError::Missing => {
                 "The request carries no key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
             }
-            KeyFault::Malformed => {
+            KeyError::Malformed => {
                 "The key is malformed: one begins with `tt_` and has 52 characters; was it mistyped?"
             }
-            KeyFault::Unknown => "The key is unknown.",
-            KeyFault::Expired => "The key has expired.",
-            KeyFault::Revoked => "The key was revoked.",
+            KeyError::Unknown => "The key is unknown.",
+            KeyError::Expired => "The key has expired.",
+            KeyError::Revoked => "The key was revoked.",
         }
         .into(),
         E::NotAdmin => "The key is good, but not for this.".into(),
-        E::Refused(refusal) => of_refusal(&refusal.refused),
+        E::LimitExceeded(refusal) => of_refusal(&refusal.refused),
         E::Unpriced(currency) => format!(
             "The key has a budget in {currency}, and nothing here has a price in it. The operator has to set one, or \
              to make another key."
@@ -92,16 +92,16 @@ fn of_service(error: &E) -> String {
         E::Draining | E::Abandoned => {
             "The picture was not made. Try again: another server may be there by then.".into()
         }
-        E::Failed(failure) => told(failure.reason, failure.said.as_ref()),
+        E::Failed(failure) => told(failure.reason, failure.upstream_error.as_ref()),
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL.into(),
     }
 }
 
-fn of_refusal(refused: &Refused) -> String {
+fn of_refusal(refused: &LimitExceeded) -> String {
     let limit = refused.limit;
     match (limit, refused.retry) {
-        (_, Retry::Never) => format!("This alone takes more than the key's {limit}."),
-        (Limit::Budget(_), Retry::At(_)) => {
+        (_, RetryTime::Never) => format!("This alone takes more than the key's {limit}."),
+        (Limit::Budget(_), RetryTime::At(_)) => {
             format!("What is left of the key's {limit} does not cover what this is likely to take.")
         }
         (Limit::Concurrency(limit), _) => {
@@ -114,15 +114,17 @@ fn of_refusal(refused: &Refused) -> String {
 }
 
 /// What a client is told of a job that failed, and of what a remote engine said.
-pub(crate) fn told(reason: Reason, said: Option<&Said>) -> String {
-    match said {
-        Some(Said { status: Some(status), message, .. }) if message.is_empty() => {
+pub(crate) fn told(reason: Reason, upstream_error: Option<&UpstreamError>) -> String {
+    match upstream_error {
+        Some(UpstreamError { status: Some(status), message, .. }) if message.is_empty() => {
             format!("The model failed with status {status}. What it said is in this server's log.")
         }
-        Some(Said { status: Some(status), message, .. }) => {
+        Some(UpstreamError { status: Some(status), message, .. }) => {
             format!("The model refused it with status {status}: {message}")
         }
-        Some(Said { message, .. }) if !message.is_empty() => format!("The model made nothing: {message}."),
+        Some(UpstreamError { message, .. }) if !message.is_empty() => {
+            format!("The model made nothing: {message}.")
+        }
         _ => by_reason(reason).to_owned(),
     }
 }

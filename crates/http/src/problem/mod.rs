@@ -23,7 +23,7 @@ use tintype_core::violation::Violation;
 use tintype_sagemaker::wire::InvocationError;
 use tintype_service::ServiceError;
 use tintype_service::ledger::id::JobId;
-use tintype_service::ledger::limits::{Limit, Refused};
+use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
 use crate::ratelimit;
 
@@ -119,9 +119,9 @@ impl Problem {
         }
     }
 
-    fn refused(&self) -> Option<&Refused> {
+    fn refused(&self) -> Option<&LimitExceeded> {
         match self.error() {
-            Some(ServiceError::Refused(refusal)) => Some(&refusal.refused),
+            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.refused),
             _ => None,
         }
     }
@@ -147,7 +147,7 @@ impl Problem {
         }
         match self.error() {
             Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
-            Some(ServiceError::Failed(failure)) => failure.said.as_ref()?.retry_after,
+            Some(ServiceError::Failed(failure)) => failure.upstream_error.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
             Some(ServiceError::Ledger(error)) => status::passes(error).then_some(SOON),
             _ => matches!(self, Self::NotYet(_) | Self::OnItsWay(_)).then_some(SHORTLY),
@@ -167,7 +167,7 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         match self.error() {
-            Some(ServiceError::Refused(refusal)) => headers.extend(ratelimit::headers(&refusal.standing)),
+            Some(ServiceError::LimitExceeded(refusal)) => headers.extend(ratelimit::headers(&refusal.quotas)),
             Some(ServiceError::Unauthenticated(_)) => challenge(headers),
             _ if matches!(self, Self::Credentials(_)) => challenge(headers),
             _ => {}

@@ -8,13 +8,13 @@ use serde::Serialize;
 use tintype_core::violation::ViolationKind;
 use tintype_service::ledger::job::Reason;
 use tintype_service::ledger::limits::Limit;
-use tintype_service::{KeyFault, ServiceError as E};
+use tintype_service::{KeyError, ServiceError as E};
 
 use super::{Problem, status};
 
 /// Obeyed by the clients before anything else.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// As `Retry-After`, in milliseconds; read first.
+/// As `RetryTime-After`, in milliseconds; read first.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// How long the clients wait at the most, in seconds; whoever is told more does not come again.
 const LONGEST_WAIT: u64 = 60;
@@ -90,7 +90,7 @@ impl Problem {
         match self {
             Self::OnItsWay(_) | Self::TooSlow => true,
             Self::Service(error) | Self::Job(_, error) => match error {
-                E::Refused(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
+                E::LimitExceeded(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
                 E::Ledger(error) => status::passes(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,
@@ -113,9 +113,9 @@ impl Problem {
             Self::UnknownModel(_) => (r#type, "model_not_found"),
             Self::Credentials(_) => (r#type, "invalid_api_key"),
             Self::Service(error) | Self::Job(_, error) => match error {
-                E::Unauthenticated(KeyFault::Missing) => (r#type, ""),
+                E::Unauthenticated(KeyError::Missing) => (r#type, ""),
                 E::Unauthenticated(_) => (r#type, "invalid_api_key"),
-                E::Refused(refusal) => match refusal.refused.limit {
+                E::LimitExceeded(refusal) => match refusal.refused.limit {
                     Limit::Budget(_) => ("insufficient_quota", "insufficient_quota"),
                     Limit::Rate(_) | Limit::Concurrency(_) => (r#type, "rate_limit_exceeded"),
                 },

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
 use tintype_sagemaker::wire::{Invocation, Made, Wanted};
-use tintype_service::{Caller, Order, Service, ServiceError, decode};
+use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
 use crate::problem::Problem;
 
@@ -72,22 +72,22 @@ async fn pictures(
             ),
             other => other,
         })?;
-        let order = Order::new(request);
+        let submission = Submission::new(request);
         orders.push(match &manner {
-            Manner::Waiting => order,
+            Manner::Waiting => submission,
             Manner::Kept { name, within } => {
-                let order = Order { detached: true, deadline: Some(*within), ..order };
-                order.once(format!("{name}-{index}"), name.as_bytes())
+                let submission = Submission { detached: true, deadline: Some(*within), ..submission };
+                submission.with_idempotency_key(format!("{name}-{index}"), name.as_bytes())
             }
         });
     }
     let mut tickets = Vec::with_capacity(orders.len());
-    for order in orders {
-        tickets.push(service.submit(&caller, order).await?);
+    for submission in orders {
+        tickets.push(service.submit(&caller, submission).await?);
     }
-    let made = try_join_all(tickets.into_iter().map(|ticket| {
-        let id = ticket.id();
-        async move { ticket.pictures().await.map_err(|error| Problem::Job(id, error)) }
+    let made = try_join_all(tickets.into_iter().map(|handle| {
+        let id = handle.id();
+        async move { handle.pictures().await.map_err(|error| Problem::Job(id, error)) }
     }));
     let made = made.await?;
     Ok(made

@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::key::{ApiKey, NewKey};
 use tintype_service::ledger::policy::Policy;
-use tintype_service::{Anonymous, ServiceSettings};
+use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
 use crate::Bench;
@@ -117,7 +117,7 @@ async fn what_is_another_customers_is_not_there() {
 /// On a network, nobody without a key is told from anybody else.
 #[tokio::test]
 async fn strangers_see_what_they_know_the_id_of_and_no_more() {
-    let settings = ServiceSettings { anonymous: Anonymous::Stranger, ..ServiceSettings::default() };
+    let settings = ServiceSettings { anonymous: AnonymousAccess::Public, ..ServiceSettings::default() };
     let bench = Bench::with(settings, NullEngine::new(std::time::Duration::ZERO));
     let made = bench.get("/generate?prompt=x").await.json();
     let path = format!("/v1/images/{}", made["id"].as_str().expect("an id"));

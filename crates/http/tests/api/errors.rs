@@ -6,7 +6,7 @@ use tintype_core::store::{NewObject, ObjectStore};
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_service::ledger::accept::{Idempotency, NewJob, Reuse};
 use tintype_service::ledger::id::Fingerprint;
-use tintype_service::ledger::job::{Interrupted, Lease, Lost, MAX_RUNS};
+use tintype_service::ledger::job::{Lease, MAX_RUNS, OnWorkerLoss, RecoveryScope};
 use tintype_service::ledger::money::Spend;
 use tintype_service::ledger::policy::Policy;
 use tintype_service::{Caller, ServiceSettings};
@@ -269,9 +269,9 @@ async fn what_a_remote_engine_says() {
 /// down with it too often.
 #[tokio::test(start_paused = true)]
 async fn what_became_of_it_nobody_knows() {
-    for (interrupted, runs, status, kind) in [
-        (Interrupted::OutcomeUnknown, 1, 502, "outcome-unknown"),
-        (Interrupted::Requeue, MAX_RUNS, 500, "internal"),
+    for (on_worker_loss, runs, status, kind) in [
+        (OnWorkerLoss::OutcomeUnknown, 1, 502, "outcome-unknown"),
+        (OnWorkerLoss::Requeue, MAX_RUNS, 500, "internal"),
     ] {
         let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND));
         let body = Fingerprint::of(br#"["/v1/images",{"prompt":"x"}]"#);
@@ -285,8 +285,8 @@ async fn what_became_of_it_nobody_knows() {
             fingerprint: body,
             reuse: Reuse::default(),
             idempotency: Some(Idempotency { key: "once".into(), body }),
-            interrupted,
-            attended: None,
+            on_worker_loss,
+            waiter: None,
             deadline: None,
             queue: None,
             begin: None,
@@ -295,7 +295,7 @@ async fn what_became_of_it_nobody_knows() {
         for _ in 0..runs {
             let lease = Lease { worker: "dead".parse().expect("a name"), until: now };
             bench.ledger.claim_next(lease, now).await.expect("claimed").expect("a job");
-            bench.ledger.recover(now, Lost::All).await.expect("recovered");
+            bench.ledger.recover(now, RecoveryScope::All).await.expect("recovered");
         }
         bench.service.engine_ready(bench.engine.clone());
         let answer = bench.post(&json!({"prompt": "x"}), &[("idempotency-key", "once")]).await;

@@ -121,7 +121,7 @@ async fn previews_are_few() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_another_process_is_watched_too() {
-    let settings = ServiceSettings { sole: false, ..ServiceSettings::default() };
+    let settings = ServiceSettings { single_process: false, ..ServiceSettings::default() };
     let works = Bench::with(settings.clone(), NullEngine::new(SECOND));
     let service = Service::new(settings, works.store.clone(), works.ledger.clone());
     let router = router(service.clone(), settings_for(HostPolicy::Any));

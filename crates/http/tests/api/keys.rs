@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::policy::Policy;
-use tintype_service::{Anonymous, ServiceSettings};
+use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND};
@@ -13,7 +13,7 @@ use crate::{Bench, SECOND};
 async fn a_key_is_made_shown_once_and_revoked() {
     let settings = ServiceSettings {
         price: "0.01usd".parse().ok(),
-        anonymous: Anonymous::Refused,
+        anonymous: AnonymousAccess::Denied,
         ..ServiceSettings::default()
     };
     let bench = Bench::with(settings, NullEngine::new(SECOND));

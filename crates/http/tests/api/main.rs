@@ -36,7 +36,7 @@ use tintype_http::{HostPolicy, HttpSettings, router};
 use tintype_service::ledger::key::NewKey;
 use tintype_service::ledger::policy::Policy;
 use tintype_service::ledger::{BucketLedger, Ledger};
-use tintype_service::{Anonymous, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -89,7 +89,7 @@ impl Bench {
 
     /// A ready server that takes a second per step and serves nobody without a key.
     fn keyed() -> Self {
-        let settings = ServiceSettings { anonymous: Anonymous::Refused, ..ServiceSettings::default() };
+        let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
         Self::with(settings, NullEngine::new(SECOND))
     }
 

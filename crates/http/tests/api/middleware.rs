@@ -60,7 +60,7 @@ struct Trap(NullEngine);
 
 #[async_trait::async_trait]
 impl tintype_core::engine::Engine for Trap {
-    fn model(&self) -> &tintype_core::engine::Model {
+    fn model(&self) -> &tintype_core::engine::ModelCard {
         panic!("a secret cause")
     }
 

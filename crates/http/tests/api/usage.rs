@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::policy::Policy;
-use tintype_service::{Anonymous, ServiceSettings};
+use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND};
@@ -11,7 +11,7 @@ use crate::{Bench, SECOND};
 fn bench() -> Bench {
     let settings = ServiceSettings {
         price: "0.01usd".parse().ok(),
-        anonymous: Anonymous::Refused,
+        anonymous: AnonymousAccess::Denied,
         ..ServiceSettings::default()
     };
     Bench::with(settings, NullEngine::new(SECOND))

@@ -64,7 +64,7 @@ fn dollars(micros: u64) -> Amount {
 #[derive(Default)]
 struct Ledger {
     jobs: Vec<(Date, Spend)>,
-    open: Vec<(usize, Hold)>,
+    open: Vec<(usize, Reservation)>,
     turns: Vec<OffsetDateTime>,
 }
 
@@ -105,8 +105,8 @@ proptest! {
                     let reserve = Spend { engine_ms, amount: Some(dollars(micros)) };
                     let before = account.clone();
                     match account.admit(&policy, now, reserve) {
-                        Ok(hold) => {
-                            books.open.push((books.jobs.len(), hold));
+                        Ok(reservation) => {
+                            books.open.push((books.jobs.len(), reservation));
                             books.jobs.push((utc_day(now), reserve));
                             books.turns.push(now);
                             for budget in &policy.budgets {
@@ -120,21 +120,21 @@ proptest! {
                     }
                 }
                 Act::Share => {
-                    if account.admit_shared(&policy, now, Shared::Joined).is_ok() {
+                    if account.admit_shared(&policy, now, ReuseKind::Joined).is_ok() {
                         books.turns.push(now);
                     }
                 }
                 Act::End { which, percent } if !books.open.is_empty() => {
-                    let (job, hold) = books.open.swap_remove(which.index(books.open.len()));
+                    let (job, reservation) = books.open.swap_remove(which.index(books.open.len()));
                     let of = |whole: u64| whole * percent / 100;
-                    let amount = hold.reserved.amount.map(|amount| dollars(of(amount.micros)));
-                    let took = Spend { engine_ms: of(hold.reserved.engine_ms), amount };
-                    account.settle(&hold, &took, 1);
+                    let amount = reservation.reserved.amount.map(|amount| dollars(of(amount.micros)));
+                    let took = Spend { engine_ms: of(reservation.reserved.engine_ms), amount };
+                    account.settle(&reservation, &took, 1);
                     books.jobs[job].1 = took;
                 }
                 Act::Release { which } if !books.open.is_empty() => {
-                    let (job, hold) = books.open.swap_remove(which.index(books.open.len()));
-                    account.release(&hold);
+                    let (job, reservation) = books.open.swap_remove(which.index(books.open.len()));
+                    account.release(&reservation);
                     books.jobs[job].1 = Spend::NOTHING;
                 }
                 Act::End { .. } | Act::Release { .. } => {}
@@ -150,8 +150,8 @@ proptest! {
         if let Some(rate) = policy.rate {
             prop_assert!(books.rate_holds(rate));
         }
-        for (_, hold) in std::mem::take(&mut books.open) {
-            account.settle(&hold, &Spend::NOTHING, 0);
+        for (_, reservation) in std::mem::take(&mut books.open) {
+            account.settle(&reservation, &Spend::NOTHING, 0);
         }
         prop_assert_eq!(account.in_flight, 0);
         prop_assert!(account.days.values().all(|day| day.reserved.is_zero()));
@@ -162,11 +162,11 @@ proptest! {
         let mut account = Account::default();
         let reserve = Spend { engine_ms: 100, amount: Some(dollars(1_000)) };
         for _ in 0..asks {
-            if let Err(Refused { limit: Limit::Rate(_), retry: Retry::At(at) }) = account.admit(&policy, NOON, reserve) {
+            if let Err(LimitExceeded { limit: Limit::Rate(_), retry: RetryTime::At(at) }) = account.admit(&policy, NOON, reserve) {
                 let early = account.clone().admit(&policy, at - Duration::NANOSECOND, reserve);
                 prop_assert!(early.is_err());
                 let then = account.clone().admit(&policy, at, reserve);
-                let still_rate = matches!(then, Err(Refused { limit: Limit::Rate(_), .. }));
+                let still_rate = matches!(then, Err(LimitExceeded { limit: Limit::Rate(_), .. }));
                 prop_assert!(!still_rate, "told {at}, then {then:?}");
                 break;
             }
@@ -181,7 +181,7 @@ proptest! {
             let _ = account.admit(&policy, NOON, Spend::NOTHING);
         }
         let now = NOON + Duration::milliseconds(millis);
-        let remaining = account.standing(&policy, now)[0].remaining;
+        let remaining = account.quotas(&policy, now)[0].remaining;
         for _ in 0..remaining {
             prop_assert!(account.admit(&policy, now, Spend::NOTHING).is_ok());
         }
@@ -202,7 +202,7 @@ proptest! {
 
 /// A refusal names a limit that really is in the way.
 fn check_refusal(
-    refused: &Refused,
+    refused: &LimitExceeded,
     policy: &Policy,
     books: &Ledger,
     (now, reserve): (OffsetDateTime, Spend),
@@ -214,12 +214,12 @@ fn check_refusal(
                 Allowance::Money(_) => reserve.amount.map_or(0, |amount| amount.micros),
             };
             prop_assert!(books.taken(&budget, now) + asked > budget_units(budget));
-            prop_assert_eq!(refused.retry == Retry::Never, asked > budget_units(budget));
+            prop_assert_eq!(refused.retry == RetryTime::Never, asked > budget_units(budget));
         }
         Limit::Concurrency(limit) => prop_assert_eq!(books.open.len() as u32, limit.get()),
         Limit::Rate(rate) => {
             prop_assert_eq!(Some(rate), policy.rate);
-            prop_assert!(matches!(refused.retry, Retry::At(at) if at > now));
+            prop_assert!(matches!(refused.retry, RetryTime::At(at) if at > now));
         }
     }
     Ok(())
@@ -233,7 +233,7 @@ fn a_whole_burst_comes_at_once_and_then_one_at_a_time() {
         account.admit(&policy, NOON, Spend::NOTHING).expect("the burst");
     }
     let refused = account.admit(&policy, NOON, Spend::NOTHING).expect_err("the sixty-first");
-    assert_eq!(refused.retry, Retry::At(NOON + Duration::SECOND));
+    assert_eq!(refused.retry, RetryTime::At(NOON + Duration::SECOND));
     account.admit(&policy, NOON + Duration::SECOND, Spend::NOTHING).expect("a second later");
     assert!(account.admit(&policy, NOON + Duration::SECOND, Spend::NOTHING).is_err());
 }
@@ -247,10 +247,10 @@ fn a_clock_that_goes_back_breaks_nothing() {
     };
     let reserve = Spend { engine_ms: 600, amount: None };
     let mut account = Account::default();
-    let hold = account.admit(&policy, NOON, reserve).expect("the first");
+    let reservation = account.admit(&policy, NOON, reserve).expect("the first");
     let refused = account.admit(&policy, NOON - Duration::hours(1), Spend::NOTHING).expect_err("too soon");
-    assert_eq!(refused.retry, Retry::At(NOON + Duration::SECOND));
-    account.settle(&hold, &reserve, 1);
+    assert_eq!(refused.retry, RetryTime::At(NOON + Duration::SECOND));
+    account.settle(&reservation, &reserve, 1);
     assert_eq!(account.in_flight, 0);
 }
 

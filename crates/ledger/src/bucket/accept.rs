@@ -20,11 +20,11 @@ use super::accounts::GRACE;
 use super::cas::{Seen, TRIES};
 use super::{BucketLedger, paths};
 use crate::accept::{Acceptance, IDEMPOTENCY_LIFE, NewJob, Reuse};
-use crate::account::Shared;
+use crate::account::ReuseKind;
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, OwnerId};
 use crate::job::JobRecord;
-use crate::limits::Standing;
+use crate::limits::Quota;
 
 /// How many looks a signpost's job is given to appear before somebody else makes it: about two seconds.
 const PATIENCE: u32 = 9;
@@ -187,9 +187,9 @@ impl BucketLedger {
         if !self.point(&mut posts, Some(job.id), now).await? {
             return Ok(None);
         }
-        let how = if job.status.is_final() { Shared::Stored } else { Shared::Joined };
+        let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
         match self.admit_shared((&new.key, &new.policy), how, now).await? {
-            Ok(standing) => Ok(Some(shared(job, standing))),
+            Ok(quotas) => Ok(Some(shared(job, quotas))),
             Err(refused) => {
                 self.point(&mut posts, None, now).await?;
                 Ok(Some(self.refuse(new, refused, now).await?))
@@ -213,7 +213,7 @@ impl BucketLedger {
         }
         // Each may be there without the other; both are there before the job is.
         let (admitted, marked) = join(self.admit(new, id, now), self.mark(&new.owner, id)).await;
-        let (hold, standing) = match admitted? {
+        let (reservation, quotas) = match admitted? {
             Ok(admitted) => admitted,
             Err(refused) => {
                 self.unmark(&new.owner, id).await?;
@@ -226,23 +226,23 @@ impl BucketLedger {
             }
         };
         marked?;
-        let job = new.clone().into_record(id, hold, now);
+        let job = new.clone().into_record(id, reservation, now);
         let path = paths::job(&new.owner, id);
         let (written, _) =
             join(self.cells.write(&path, &job, Condition::Absent), self.signpost(new, id, now)).await;
         if written?.is_none() {
             let first = self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { what: path })?;
             // Ours all the same if an earlier attempt of this very write got through unheard.
-            if first.hold.id != job.hold.id {
-                self.release(&new.key, &job.hold).await?;
-                return Ok(came_second(new, first, standing));
+            if first.reservation.id != job.reservation.id {
+                self.release(&new.key, &job.reservation).await?;
+                return Ok(came_second(new, first, quotas));
             }
         }
         if now - id.created() > GRACE / 2 {
             // Announced long ago by somebody who died: a recovery may just have taken the mark of that for a leftover.
             self.mark(&new.owner, id).await?;
         }
-        Ok(Acceptance::Accepted { job, standing })
+        Ok(Acceptance::Accepted { job, quotas })
     }
 
     /// For whoever looks for a job of this fingerprint later; written already if this one was looked for by it. The job is accepted
@@ -258,22 +258,22 @@ impl BucketLedger {
     async fn refuse(
         &self,
         new: &NewJob,
-        refused: crate::limits::Refused,
+        refused: crate::limits::LimitExceeded,
         now: OffsetDateTime,
     ) -> Result<Acceptance> {
-        let standing = self.book(&new.key).await?.account.standing(&new.policy, now);
-        Ok(Acceptance::Refused { refused, standing })
+        let quotas = self.book(&new.key).await?.account.quotas(&new.policy, now);
+        Ok(Acceptance::LimitExceeded { refused, quotas })
     }
 }
 
-fn came_second(new: &NewJob, job: JobRecord, standing: Vec<Standing>) -> Acceptance {
-    if new.idempotency.is_some() { Acceptance::Replayed { job } } else { shared(job, standing) }
+fn came_second(new: &NewJob, job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
+    if new.idempotency.is_some() { Acceptance::Replayed { job } } else { shared(job, quotas) }
 }
 
-fn shared(job: JobRecord, standing: Vec<Standing>) -> Acceptance {
+fn shared(job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
     if job.status.is_final() {
-        Acceptance::Stored { job, standing }
+        Acceptance::Stored { job, quotas }
     } else {
-        Acceptance::Joined { job, standing }
+        Acceptance::Joined { job, quotas }
     }
 }

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::NewJob;
-use crate::account::{Account, DAYS_KEPT, Hold, Shared};
+use crate::account::{Account, DAYS_KEPT, Reservation, ReuseKind};
 use crate::error::Result;
 use crate::id::{JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lost};
-use crate::limits::{Refused, Standing};
+use crate::job::{JobRecord, RecoveryScope};
+use crate::limits::{LimitExceeded, Quota};
 use crate::policy::{Policy, utc_day};
 
 /// How long accepting a job may take from its reservation to its record. A reservation older than that whose job is
@@ -38,7 +38,8 @@ struct Held {
     job: JobId,
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
-    hold: Hold,
+    #[serde(rename = "hold")]
+    reservation: Reservation,
 }
 
 /// What is to be done with a reservation.
@@ -58,7 +59,7 @@ impl BucketLedger {
         new: &NewJob,
         id: JobId,
         now: OffsetDateTime,
-    ) -> Result<Result<(Hold, Vec<Standing>), Refused>> {
+    ) -> Result<Result<(Reservation, Vec<Quota>), LimitExceeded>> {
         // A refusal may be owed to what a crash left: look once, then ask again.
         let first = self.try_admit(new, id, now).await?;
         match first {
@@ -72,22 +73,27 @@ impl BucketLedger {
         new: &NewJob,
         id: JobId,
         now: OffsetDateTime,
-    ) -> Result<Result<(Hold, Vec<Standing>), Refused>> {
+    ) -> Result<Result<(Reservation, Vec<Quota>), LimitExceeded>> {
         // The same in every attempt, so that one that got through unheard is recognised.
         let hold_id = Uuid::new_v4();
         let admit = |book: Option<Book>| {
             let mut book = book.unwrap_or_default();
             if let Some(held) = book.holds.get(&hold_id) {
-                return Change::Leave(Ok((held.hold.clone(), book.account.standing(&new.policy, now))));
+                return Change::Leave(Ok((held.reservation.clone(), book.account.quotas(&new.policy, now))));
             }
             book.account.forget_days_before(utc_day(now - Duration::days(DAYS_KEPT)));
             match book.account.admit(&new.policy, now, new.reserve) {
-                Ok(hold) => {
-                    let hold = Hold { id: hold_id, ..hold };
-                    let held = Held { owner: new.owner.clone(), job: id, since: now, hold: hold.clone() };
+                Ok(reservation) => {
+                    let reservation = Reservation { id: hold_id, ..reservation };
+                    let held = Held {
+                        owner: new.owner.clone(),
+                        job: id,
+                        since: now,
+                        reservation: reservation.clone(),
+                    };
                     book.holds.insert(hold_id, held);
-                    let standing = book.account.standing(&new.policy, now);
-                    Change::Write(book, Ok((hold, standing)))
+                    let quotas = book.account.quotas(&new.policy, now);
+                    Change::Write(book, Ok((reservation, quotas)))
                 }
                 Err(refused) => Change::Leave(Err(refused)),
             }
@@ -99,15 +105,15 @@ impl BucketLedger {
     pub(super) async fn admit_shared(
         &self,
         (key, policy): (&KeyId, &Policy),
-        how: Shared,
+        how: ReuseKind,
         now: OffsetDateTime,
-    ) -> Result<Result<Vec<Standing>, Refused>> {
+    ) -> Result<Result<Vec<Quota>, LimitExceeded>> {
         let admit = |book: Option<Book>| {
             let mut book = book.unwrap_or_default();
             match book.account.admit_shared(policy, now, how) {
                 Ok(()) => {
-                    let standing = book.account.standing(policy, now);
-                    Change::Write(book, Ok(standing))
+                    let quotas = book.account.quotas(policy, now);
+                    Change::Write(book, Ok(quotas))
                 }
                 Err(refused) => Change::Leave(Err(refused)),
             }
@@ -117,12 +123,12 @@ impl BucketLedger {
 
     /// Charges a job that has ended. Only the first time does anything.
     pub(super) async fn settle(&self, job: &JobRecord) -> Result<()> {
-        self.clear(&job.key, &[(job.hold.id, Verdict::Settle(Box::new(job.clone())))]).await
+        self.clear(&job.key, &[(job.reservation.id, Verdict::Settle(Box::new(job.clone())))]).await
     }
 
     /// Gives back a reservation that no job was made for.
-    pub(super) async fn release(&self, key: &KeyId, hold: &Hold) -> Result<()> {
-        self.clear(key, &[(hold.id, Verdict::Release)]).await
+    pub(super) async fn release(&self, key: &KeyId, reservation: &Reservation) -> Result<()> {
+        self.clear(key, &[(reservation.id, Verdict::Release)]).await
     }
 
     async fn clear(&self, key: &KeyId, verdicts: &[(Uuid, Verdict)]) -> Result<()> {
@@ -130,13 +136,13 @@ impl BucketLedger {
             let mut book = book.unwrap_or_default();
             let mut changed = false;
             for (id, verdict) in verdicts {
-                let Some(Held { hold, .. }) = book.holds.remove(id) else { continue };
+                let Some(Held { reservation, .. }) = book.holds.remove(id) else { continue };
                 changed = true;
                 match verdict {
                     Verdict::Settle(job) => {
-                        book.account.settle(&hold, &job.cost.unwrap_or_default(), job.images.len());
+                        book.account.settle(&reservation, &job.cost.unwrap_or_default(), job.images.len());
                     }
-                    Verdict::Release => book.account.release(&hold),
+                    Verdict::Release => book.account.release(&reservation),
                 }
             }
             if changed { Change::Write(book, ()) } else { Change::Leave(()) }
@@ -150,14 +156,14 @@ impl BucketLedger {
         let book = self.book(key).await?;
         let mut verdicts = Vec::new();
         for held in book.holds.values() {
-            let job = self.try_revise(&held.owner, held.job, (now, Lost::Expired)).await?;
+            let job = self.try_reconcile(&held.owner, held.job, (now, RecoveryScope::ExpiredLeases)).await?;
             let verdict = match job.map(|(job, _)| job) {
-                Some(job) if job.hold.id == held.hold.id => {
+                Some(job) if job.reservation.id == held.reservation.id => {
                     job.status.is_final().then(|| Verdict::Settle(Box::new(job)))
                 }
                 _ => (now - held.since > GRACE).then_some(Verdict::Release),
             };
-            verdicts.extend(verdict.map(|verdict| (held.hold.id, verdict)));
+            verdicts.extend(verdict.map(|verdict| (held.reservation.id, verdict)));
         }
         if !verdicts.is_empty() {
             self.clear(key, &verdicts).await?;

@@ -15,8 +15,8 @@ use crate::accept::QueueLimit;
 use crate::error::Result;
 use crate::fairness::{Waiting, ahead};
 use crate::id::{JobId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
-use crate::ledger::{Claimed, Finished, JobPage, Pulse, Recovered};
+use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Recovered};
 use crate::money::Spend;
 
 /// Most marks that are looked at: where more jobs are open at a time, there should be a database.
@@ -78,17 +78,17 @@ impl BucketLedger {
         self.cells.write(&paths::open(owner, id), &(), Condition::Always).await.map(drop)
     }
 
-    pub(super) async fn try_revise(
+    pub(super) async fn try_reconcile(
         &self,
         owner: &OwnerId,
         id: JobId,
-        (now, lost): (OffsetDateTime, Lost),
+        (now, lost): (OffsetDateTime, RecoveryScope),
     ) -> Result<Option<(JobRecord, bool)>> {
         // Most need nothing: find that out without standing in line.
         match self.record(owner, id).await? {
             None => Ok(None),
-            Some(job) if !job.clone().revise(now, lost) => Ok(Some((job, false))),
-            Some(_) => self.change_job(owner, id, |job| job.revise(now, lost)).await,
+            Some(job) if !job.clone().reconcile(now, lost) => Ok(Some((job, false))),
+            Some(_) => self.change_job(owner, id, |job| job.reconcile(now, lost)).await,
         }
     }
 
@@ -98,9 +98,9 @@ impl BucketLedger {
         id: JobId,
         lease: &Lease,
         now: OffsetDateTime,
-    ) -> Result<Claimed> {
+    ) -> Result<ClaimReply> {
         let claim = |job: &mut JobRecord| {
-            let mut changed = !job.deleted && job.revise(now, Lost::Expired);
+            let mut changed = !job.deleted && job.reconcile(now, RecoveryScope::ExpiredLeases);
             if !job.deleted && job.status == Status::Queued {
                 job.start(lease.clone(), now);
                 changed = true;
@@ -108,13 +108,13 @@ impl BucketLedger {
             changed
         };
         Ok(match self.change_job(owner, id, claim).await? {
-            Some((job, _)) if job.deleted => Claimed::Gone,
+            Some((job, _)) if job.deleted => ClaimReply::NotFound,
             // Also if the answer to this very claim was lost on its way and it is asked again.
             Some((job, _)) if job.status == Status::Running && job.lease.as_ref() == Some(lease) => {
-                Claimed::Yours(job)
+                ClaimReply::Granted(job)
             }
-            Some((job, _)) => Claimed::Taken(job),
-            None => Claimed::Gone,
+            Some((job, _)) => ClaimReply::Unavailable(job),
+            None => ClaimReply::NotFound,
         })
     }
 
@@ -149,14 +149,14 @@ impl BucketLedger {
             let mut queue = open.iter_mut().filter(|job| job.owner == next.owner);
             let Some(first) = queue.find(|job| job.status == Status::Queued) else { break };
             match self.claim_job(&next.owner, first.id, lease, now).await? {
-                Claimed::Yours(job) => {
+                ClaimReply::Granted(job) => {
                     let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
                     let last = turns.values().max().copied().unwrap_or(0);
                     turns.insert(next.owner, last + 1);
                     return Ok(Some(job));
                 }
-                Claimed::Taken(job) => *first = job,
-                Claimed::Gone => first.status = Status::Canceled,
+                ClaimReply::Unavailable(job) => *first = job,
+                ClaimReply::NotFound => first.status = Status::Canceled,
             }
         }
         Ok(None)
@@ -180,7 +180,7 @@ impl BucketLedger {
         Ok(queued().count() < limit.total as usize && own < limit.per_owner as usize)
     }
 
-    pub(super) async fn beat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
+    pub(super) async fn beat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
         let extend = |job: &mut JobRecord| {
             let alive = job.is_run_by(run);
             if let Some(lease) = job.lease.as_mut().filter(|_| alive) {
@@ -189,9 +189,9 @@ impl BucketLedger {
             alive
         };
         Ok(match self.change_job(&run.owner, run.job, extend).await? {
-            Some((job, true)) if job.cancel_requested => Pulse::CancelRequested,
-            Some((_, true)) => Pulse::Alive,
-            _ => Pulse::Lost,
+            Some((job, true)) if job.cancel_requested => HeartbeatReply::CancelRequested,
+            Some((_, true)) => HeartbeatReply::Continue,
+            _ => HeartbeatReply::LeaseLost,
         })
     }
 
@@ -200,7 +200,7 @@ impl BucketLedger {
         run: &Run,
         (outcome, cost): (Outcome, Spend),
         now: OffsetDateTime,
-    ) -> Result<Finished> {
+    ) -> Result<FinishReply> {
         let end = |job: &mut JobRecord| {
             let ours = job.is_run_by(run);
             if ours {
@@ -209,16 +209,16 @@ impl BucketLedger {
             ours
         };
         let Some((job, ended)) = self.change_job(&run.owner, run.job, end).await? else {
-            return Ok(Finished::Stale);
+            return Ok(FinishReply::Stale);
         };
         if !ended {
             if !job.ended_like(run, &outcome, &cost) {
-                return Ok(Finished::Stale);
+                return Ok(FinishReply::Stale);
             }
             // It may have been between its end and its charge that the first report was lost.
             self.close(&job).await?;
         }
-        Ok(if job.deleted { Finished::Discarded(job) } else { Finished::Ended(job) })
+        Ok(if job.deleted { FinishReply::Deleted(job) } else { FinishReply::Recorded(job) })
     }
 
     pub(super) async fn erase(
@@ -284,7 +284,7 @@ impl BucketLedger {
         Ok(jobs)
     }
 
-    pub(super) async fn recover_all(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+    pub(super) async fn recover_all(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
         let marked: Vec<_> = marks.iter().filter_map(|mark| paths::marked(mark)).collect();
@@ -294,8 +294,8 @@ impl BucketLedger {
             match found.get(&paths::job(&owner, id)) {
                 // It ended before, and its process died before it was charged or its mark was gone.
                 Some(job) if job.status.is_final() => self.close(job).await?,
-                Some(job) if job.clone().revise(now, lost) => {
-                    match self.change_job(&owner, id, |job| job.revise(now, lost)).await? {
+                Some(job) if job.clone().reconcile(now, lost) => {
+                    match self.change_job(&owner, id, |job| job.reconcile(now, lost)).await? {
                         Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
                         Some((job, true)) => recovered.requeued.push(job),
                         _ => {}

@@ -25,13 +25,13 @@ use time::{Date, OffsetDateTime};
 use tintype_core::store::{Condition, ObjectStore};
 
 use crate::accept::{Acceptance, NewJob};
-use crate::account::Day;
+use crate::account::DayUsage;
 use crate::error::{Error, Result};
 use crate::id::{JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
+use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
 use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
-use crate::ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
-use crate::limits::Standing;
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
+use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
 
@@ -106,7 +106,13 @@ impl Ledger for BucketLedger {
         self.accept_job(new, now).await
     }
 
-    async fn claim(&self, owner: &OwnerId, id: JobId, lease: Lease, now: OffsetDateTime) -> Result<Claimed> {
+    async fn claim(
+        &self,
+        owner: &OwnerId,
+        id: JobId,
+        lease: Lease,
+        now: OffsetDateTime,
+    ) -> Result<ClaimReply> {
         self.claim_job(owner, id, &lease, now).await
     }
 
@@ -114,7 +120,7 @@ impl Ledger for BucketLedger {
         self.claim_any(&lease, now).await
     }
 
-    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
+    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
         self.beat(run, until).await
     }
 
@@ -124,21 +130,21 @@ impl Ledger for BucketLedger {
         outcome: Outcome,
         cost: Spend,
         now: OffsetDateTime,
-    ) -> Result<Finished> {
+    ) -> Result<FinishReply> {
         self.end_run(run, (outcome, cost), now).await
     }
 
-    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
-        Ok(visible(self.change_job(owner, id, JobRecord::keep).await?))
+    async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+        Ok(visible(self.change_job(owner, id, JobRecord::detach).await?))
     }
 
-    async fn note(&self, run: &Run, receipt: &str) -> Result<bool> {
-        let changed = self.change_job(&run.owner, run.job, |job| job.note(run, receipt)).await?;
+    async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool> {
+        let changed = self.change_job(&run.owner, run.job, |job| job.save_receipt(run, receipt)).await?;
         Ok(changed.is_some_and(|(job, _)| job.is_run_by(run)))
     }
 
-    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
-        let changed = self.change_job(&run.owner, run.job, |job| job.hand_back(run, now)).await?;
+    async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
+        let changed = self.change_job(&run.owner, run.job, |job| job.release(run, now)).await?;
         Ok(changed.is_some_and(|(_, ours)| ours))
     }
 
@@ -146,8 +152,8 @@ impl Ledger for BucketLedger {
         Ok(visible(self.change_job(owner, id, |job| !job.deleted && job.cancel(now)).await?))
     }
 
-    async fn collect(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
-        let collect = |job: &mut JobRecord| job.collected.replace(now).is_none();
+    async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
+        let collect = |job: &mut JobRecord| job.delivered.replace(now).is_none();
         self.change_job(owner, id, collect).await.map(drop)
     }
 
@@ -163,7 +169,7 @@ impl Ledger for BucketLedger {
         self.page(owner, before, limit).await
     }
 
-    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
         self.old(before, limit).await
     }
 
@@ -177,15 +183,15 @@ impl Ledger for BucketLedger {
         Ok(Load { queued: count(Status::Queued), running: count(Status::Running) })
     }
 
-    async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        Ok(visible(self.try_revise(owner, id, (now, Lost::Expired)).await?))
+    async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        Ok(visible(self.try_reconcile(owner, id, (now, RecoveryScope::ExpiredLeases)).await?))
     }
 
-    async fn recover(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
         self.recover_all(now, lost).await
     }
 
-    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, Day)>> {
+    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {
         let book = self.book(key).await?;
         if from > to {
             return Ok(Vec::new());
@@ -193,8 +199,8 @@ impl Ledger for BucketLedger {
         Ok(book.account.days.range(from..=to).map(|(day, usage)| (*day, usage.clone())).collect())
     }
 
-    async fn standing(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Standing>> {
-        Ok(self.book(key).await?.account.standing(policy, now))
+    async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
+        Ok(self.book(key).await?.account.quotas(policy, now))
     }
 }
 

@@ -3,7 +3,8 @@
 use time::OffsetDateTime;
 
 use super::{
-    Failure, Interrupted, JobRecord, Lease, Lost, MAX_RUNS, MAX_RUNS_ELSEWHERE, Outcome, Reason, Run, Status,
+    Failure, JobRecord, Lease, MAX_REMOTE_RUNS, MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Run,
+    Status,
 };
 use crate::money::Spend;
 
@@ -14,7 +15,7 @@ impl JobRecord {
     }
 
     /// Others work on it, and no worker waits for them.
-    pub fn is_elsewhere(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         self.status == Status::Queued && self.receipt.is_some()
     }
 
@@ -40,8 +41,8 @@ impl JobRecord {
                 (self.images, self.warnings) = (images, warnings);
                 Status::Succeeded
             }
-            Outcome::Failed(Failure { reason, said }) => {
-                self.said = said;
+            Outcome::Failed(Failure { reason, upstream_error }) => {
+                self.upstream_error = upstream_error;
                 Status::Failed(reason)
             }
             Outcome::Canceled => Status::Canceled,
@@ -58,7 +59,7 @@ impl JobRecord {
         match self.started.filter(|_| self.receipt.is_some()) {
             Some(began) => {
                 let took = u64::try_from((now - began).whole_milliseconds()).unwrap_or(0);
-                self.hold.reserved.part(took)
+                self.reservation.reserved.part(took)
             }
             None => Spend::NOTHING,
         }
@@ -67,14 +68,14 @@ impl JobRecord {
     /// When its pictures were given to a client: to whoever fetched them, or waited for them to the end. That they arrived
     /// is not known.
     pub(crate) fn answered(&self) -> Option<OffsetDateTime> {
-        let waited = self.attended.as_ref().and(self.finished);
-        self.collected.or(waited)
+        let waited = self.waiter.as_ref().and(self.finished);
+        self.delivered.or(waited)
     }
 
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<Failure> {
         match self.status {
-            Status::Failed(reason) => Some(Failure { reason, said: self.said.clone() }),
+            Status::Failed(reason) => Some(Failure { reason, upstream_error: self.upstream_error.clone() }),
             _ => None,
         }
     }
@@ -97,12 +98,12 @@ impl JobRecord {
     }
 
     /// It is made whether anybody waits or not. True if anything changed.
-    pub(crate) fn keep(&mut self) -> bool {
-        !self.status.is_final() && self.attended.take().is_some()
+    pub(crate) fn detach(&mut self) -> bool {
+        !self.status.is_final() && self.waiter.take().is_some()
     }
 
     /// Others work on it now. True if it is that run's and anything changed.
-    pub(crate) fn note(&mut self, run: &Run, receipt: &str) -> bool {
+    pub(crate) fn save_receipt(&mut self, run: &Run, receipt: &str) -> bool {
         let news = self.is_run_by(run) && self.receipt.as_deref() != Some(receipt);
         if news {
             self.receipt = Some(receipt.to_owned());
@@ -111,7 +112,7 @@ impl JobRecord {
     }
 
     /// Puts it back as if this run had not begun; if it is not wanted any more, that is its end. True if it was that run's.
-    pub(crate) fn hand_back(&mut self, run: &Run, now: OffsetDateTime) -> bool {
+    pub(crate) fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
         let ours = self.is_run_by(run);
         if ours && self.is_unwanted() {
             self.end(Outcome::Canceled, self.spent(now), now);
@@ -139,13 +140,13 @@ impl JobRecord {
 
     /// Ends or requeues what nobody will end by himself: a queued job past its deadline, a running one that is lost.
     /// True if anything changed.
-    pub(crate) fn revise(&mut self, now: OffsetDateTime, lost: Lost) -> bool {
+    pub(crate) fn reconcile(&mut self, now: OffsetDateTime, lost: RecoveryScope) -> bool {
         let elsewhere = self.receipt.is_some();
         // What is paid for is not given up for being late.
         let late = !elsewhere && self.deadline.is_some_and(|deadline| deadline <= now);
         match self.status {
             Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now),
-            Status::Running if lost == Lost::All || self.lease_ended(now) => {
+            Status::Running if lost == RecoveryScope::All || self.lease_ended(now) => {
                 if elsewhere {
                     self.let_be(now)
                 } else {
@@ -162,8 +163,8 @@ impl JobRecord {
     }
 
     fn lose(&mut self, late: bool, now: OffsetDateTime) {
-        if self.interrupted == Interrupted::OutcomeUnknown {
-            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.hold.reserved, now);
+        if self.on_worker_loss == OnWorkerLoss::OutcomeUnknown {
+            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.reservation.reserved, now);
         } else if self.is_unwanted() {
             self.end(Outcome::Canceled, Spend::NOTHING, now);
         } else if late {
@@ -180,7 +181,7 @@ impl JobRecord {
     fn let_be(&mut self, now: OffsetDateTime) {
         if self.is_unwanted() {
             self.end(Outcome::Canceled, self.spent(now), now);
-        } else if self.runs >= MAX_RUNS_ELSEWHERE {
+        } else if self.runs >= MAX_REMOTE_RUNS {
             self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.spent(now), now);
         } else {
             self.status = Status::Queued;
@@ -194,7 +195,7 @@ impl JobRecord {
         self.request = serde_json::Value::Null;
         self.images.clear();
         self.warnings.clear();
-        self.said = None;
+        self.upstream_error = None;
         self.idempotency_key = None;
     }
 }

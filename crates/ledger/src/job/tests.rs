@@ -5,13 +5,16 @@ use time::macros::datetime;
 #[test]
 fn a_record_is_kept_as_readable_json() {
     let now = datetime!(2026-11-23 12:00 UTC);
-    let hold = Hold {
+    let reservation = Reservation {
         id: uuid::Uuid::nil(),
         day: now.date(),
         reserved: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
     };
-    let mut job =
-        crate::testing::new_job("acme", "tiger").into_record(JobId::from(uuid::Uuid::nil()), hold, now);
+    let mut job = crate::testing::new_job("acme", "tiger").into_record(
+        JobId::from(uuid::Uuid::nil()),
+        reservation,
+        now,
+    );
     job.start(crate::testing::lease("w", 60), now);
     job.end(Outcome::Failed(Reason::OutcomeUnknown.into()), Spend { engine_ms: 1, amount: None }, now);
     let text = serde_json::to_value(&job).expect("plain data");

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{jobs, rows};
 use crate::accept::{Acceptance, NewJob};
-use crate::account::Shared;
+use crate::account::ReuseKind;
 use crate::error::Result;
 use crate::id::JobId;
 use crate::job::JobRecord;
@@ -29,15 +29,15 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
     }
     let days = (new.policy.first_day(now), utc_day(now));
     let admitted = rows::change_account(connection, &new.key, days, |account| {
-        let hold = account.admit(&new.policy, now, new.reserve)?;
-        Ok((hold, account.standing(&new.policy, now)))
+        let reservation = account.admit(&new.policy, now, new.reserve)?;
+        Ok((reservation, account.quotas(&new.policy, now)))
     })?;
-    let (hold, standing) = match admitted {
+    let (reservation, quotas) = match admitted {
         Ok(admitted) => admitted,
         Err(refused) => return refuse(connection, &new, refused, now),
     };
     let (idempotency, begin) = (new.idempotency.clone(), new.begin.clone());
-    let mut job = new.into_record(JobId::new(now), hold, now);
+    let mut job = new.into_record(JobId::new(now), reservation, now);
     if let Some(lease) = begin
         && !jobs::any_waits(connection)?
     {
@@ -47,7 +47,7 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
     if let Some(idempotency) = idempotency {
         rows::save_idempotency(connection, &job.owner, &idempotency, job.id, now)?;
     }
-    Ok(Acceptance::Accepted { job, standing })
+    Ok(Acceptance::Accepted { job, quotas })
 }
 
 /// The newest earlier job that will do.
@@ -66,32 +66,32 @@ fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> 
 
 /// Answers with another job, which costs a turn in the rate and nothing else.
 fn share(connection: &Connection, new: NewJob, job: JobRecord, now: OffsetDateTime) -> Result<Acceptance> {
-    let how = if job.status.is_final() { Shared::Stored } else { Shared::Joined };
+    let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
     let days = (new.policy.first_day(now), utc_day(now));
     let shared = rows::change_account(connection, &new.key, days, |account| {
         account.admit_shared(&new.policy, now, how)?;
-        Ok(account.standing(&new.policy, now))
+        Ok(account.quotas(&new.policy, now))
     })?;
-    let standing = match shared {
-        Ok(standing) => standing,
+    let quotas = match shared {
+        Ok(quotas) => quotas,
         Err(refused) => return refuse(connection, &new, refused, now),
     };
     if let Some(idempotency) = &new.idempotency {
         rows::save_idempotency(connection, &new.owner, idempotency, job.id, now)?;
     }
     Ok(match how {
-        Shared::Joined => Acceptance::Joined { job, standing },
-        Shared::Stored => Acceptance::Stored { job, standing },
+        ReuseKind::Joined => Acceptance::Joined { job, quotas },
+        ReuseKind::Stored => Acceptance::Stored { job, quotas },
     })
 }
 
 fn refuse(
     connection: &Connection,
     new: &NewJob,
-    refused: crate::limits::Refused,
+    refused: crate::limits::LimitExceeded,
     now: OffsetDateTime,
 ) -> Result<Acceptance> {
     let days = (new.policy.first_day(now), utc_day(now));
-    let standing = rows::account(connection, &new.key, days)?.standing(&new.policy, now);
-    Ok(Acceptance::Refused { refused, standing })
+    let quotas = rows::account(connection, &new.key, days)?.quotas(&new.policy, now);
+    Ok(Acceptance::LimitExceeded { refused, quotas })
 }

@@ -9,8 +9,8 @@ use crate::account::DAYS_KEPT;
 use crate::error::Result;
 use crate::fairness::{Waiting, ahead};
 use crate::id::{JobId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run, Status};
-use crate::ledger::{Claimed, Finished, JobPage, Load, Pulse, Recovered};
+use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Load, Recovered};
 use crate::money::Spend;
 use crate::policy::utc_day;
 
@@ -18,10 +18,10 @@ use crate::policy::utc_day;
 /// once per change from an open to a final state, which is what makes the charge happen once.
 fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
     if job.status.is_final() {
-        let day = job.hold.day;
+        let day = job.reservation.day;
         let cost = job.cost.unwrap_or_default();
         let settled = rows::change_account(connection, &job.key, (day, day), |account| {
-            account.settle(&job.hold, &cost, job.images.len());
+            account.settle(&job.reservation, &cost, job.images.len());
             Ok::<_, std::convert::Infallible>(())
         })?;
         let Ok(()) = settled;
@@ -53,22 +53,22 @@ pub(super) fn claim(
     id: JobId,
     lease: Lease,
     now: OffsetDateTime,
-) -> Result<Claimed> {
-    let Some(mut job) = rows::visible(connection, owner, id)? else { return Ok(Claimed::Gone) };
+) -> Result<ClaimReply> {
+    let Some(mut job) = rows::visible(connection, owner, id)? else { return Ok(ClaimReply::NotFound) };
     // The answer to this very claim was lost on its way; it is asked again.
     let again = job.status == Status::Running && job.lease.as_ref() == Some(&lease);
     if again {
-        return Ok(Claimed::Yours(job));
+        return Ok(ClaimReply::Granted(job));
     }
-    if job.revise(now, Lost::Expired) {
+    if job.reconcile(now, RecoveryScope::ExpiredLeases) {
         save(connection, &job)?;
     }
     if job.status != Status::Queued {
-        return Ok(Claimed::Taken(job));
+        return Ok(ClaimReply::Unavailable(job));
     }
     job.start(lease, now);
     save(connection, &job)?;
-    Ok(Claimed::Yours(job))
+    Ok(ClaimReply::Granted(job))
 }
 
 pub(super) fn claim_next(
@@ -79,7 +79,7 @@ pub(super) fn claim_next(
     while let Some(next) = waiting(connection)?.into_iter().min_by_key(Waiting::rank) {
         let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
         let Some(mut job) = rows::jobs(connection, sql, [&next.owner])?.pop() else { break };
-        if job.revise(now, Lost::Expired) {
+        if job.reconcile(now, RecoveryScope::ExpiredLeases) {
             save(connection, &job)?;
             continue;
         }
@@ -141,16 +141,18 @@ pub(super) fn has_room(connection: &Connection, owner: &OwnerId, limit: QueueLim
     Ok(total < limit.total && own < limit.per_owner)
 }
 
-pub(super) fn heartbeat(connection: &Connection, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
-    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(Pulse::Lost) };
+pub(super) fn heartbeat(connection: &Connection, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
+    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else {
+        return Ok(HeartbeatReply::LeaseLost);
+    };
     if !job.is_run_by(run) {
-        return Ok(Pulse::Lost);
+        return Ok(HeartbeatReply::LeaseLost);
     }
     if let Some(lease) = &mut job.lease {
         lease.until = until;
     }
     rows::save_job(connection, &job)?;
-    Ok(if job.cancel_requested { Pulse::CancelRequested } else { Pulse::Alive })
+    Ok(if job.cancel_requested { HeartbeatReply::CancelRequested } else { HeartbeatReply::Continue })
 }
 
 pub(super) fn finish(
@@ -158,15 +160,15 @@ pub(super) fn finish(
     run: &Run,
     (outcome, cost): (Outcome, Spend),
     now: OffsetDateTime,
-) -> Result<Finished> {
-    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(Finished::Stale) };
+) -> Result<FinishReply> {
+    let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(FinishReply::Stale) };
     if job.is_run_by(run) {
         job.end(outcome, cost, now);
         save(connection, &job)?;
     } else if !job.ended_like(run, &outcome, &cost) {
-        return Ok(Finished::Stale);
+        return Ok(FinishReply::Stale);
     }
-    Ok(if job.deleted { Finished::Discarded(job) } else { Finished::Ended(job) })
+    Ok(if job.deleted { FinishReply::Deleted(job) } else { FinishReply::Recorded(job) })
 }
 
 pub(super) fn delete(
@@ -205,7 +207,7 @@ pub(super) fn page(
     Ok(JobPage { jobs, next })
 }
 
-pub(super) fn ended_before(
+pub(super) fn finished_before(
     connection: &Connection,
     before: OffsetDateTime,
     limit: usize,
@@ -216,14 +218,18 @@ pub(super) fn ended_before(
     rows::jobs(connection, sql, params![rows::bytes(&JobId::first(before)), limit])
 }
 
-pub(super) fn recover(connection: &Connection, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+pub(super) fn recover(
+    connection: &Connection,
+    now: OffsetDateTime,
+    lost: RecoveryScope,
+) -> Result<Recovered> {
     let sql = "SELECT record FROM jobs WHERE status = 'queued' AND deadline <= ?1
                UNION ALL
                SELECT record FROM jobs WHERE status = 'running' AND (?2 OR lease_until IS NULL OR lease_until <= ?1)";
-    let found = rows::jobs(connection, sql, params![rows::nanos(now), lost == Lost::All])?;
+    let found = rows::jobs(connection, sql, params![rows::nanos(now), lost == RecoveryScope::All])?;
     let mut recovered = Recovered::default();
     for mut job in found {
-        if !job.revise(now, lost) {
+        if !job.reconcile(now, lost) {
             continue;
         }
         save(connection, &job)?;

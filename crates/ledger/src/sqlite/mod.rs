@@ -23,13 +23,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::{Date, OffsetDateTime};
 
 use crate::accept::{Acceptance, NewJob};
-use crate::account::Day;
+use crate::account::DayUsage;
 use crate::error::{Error, Result};
 use crate::id::{JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lease, Lost, Outcome, Run};
+use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run};
 use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
-use crate::ledger::{Claimed, Finished, JobPage, Ledger, Load, Pulse, Recovered};
-use crate::limits::Standing;
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
+use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
 
@@ -164,7 +164,13 @@ impl Ledger for SqliteLedger {
         self.writer.quick(move |connection| accept::accept(connection, new, now)).await
     }
 
-    async fn claim(&self, owner: &OwnerId, id: JobId, lease: Lease, now: OffsetDateTime) -> Result<Claimed> {
+    async fn claim(
+        &self,
+        owner: &OwnerId,
+        id: JobId,
+        lease: Lease,
+        now: OffsetDateTime,
+    ) -> Result<ClaimReply> {
         let owner = owner.clone();
         self.writer.quick(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
     }
@@ -173,7 +179,7 @@ impl Ledger for SqliteLedger {
         self.writer.quick(move |connection| jobs::claim_next(connection, lease, now)).await
     }
 
-    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<Pulse> {
+    async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
         let run = run.clone();
         self.writer.call(move |connection| jobs::heartbeat(connection, &run, until)).await
     }
@@ -184,33 +190,33 @@ impl Ledger for SqliteLedger {
         outcome: Outcome,
         cost: Spend,
         now: OffsetDateTime,
-    ) -> Result<Finished> {
+    ) -> Result<FinishReply> {
         let run = run.clone();
         self.writer.quick(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
     }
 
-    async fn keep(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+    async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        let keep = move |connection: &Connection| jobs::change(connection, &owner, id, JobRecord::keep);
+        let keep = move |connection: &Connection| jobs::change(connection, &owner, id, JobRecord::detach);
         Ok(self.writer.call(keep).await?.filter(|job| !job.deleted))
     }
 
-    async fn note(&self, run: &Run, receipt: &str) -> Result<bool> {
+    async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool> {
         let (run, receipt) = (run.clone(), receipt.to_owned());
-        let note = move |connection: &Connection| {
-            let note = |job: &mut JobRecord| job.note(&run, &receipt);
-            let job = jobs::change(connection, &run.owner, run.job, note)?;
+        let save = move |connection: &Connection| {
+            let save = |job: &mut JobRecord| job.save_receipt(&run, &receipt);
+            let job = jobs::change(connection, &run.owner, run.job, save)?;
             Ok(job.is_some_and(|job| job.is_run_by(&run)))
         };
-        self.writer.call(note).await
+        self.writer.call(save).await
     }
 
-    async fn hand_back(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
+    async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
         let run = run.clone();
         let hand_back = move |connection: &Connection| {
             let mut ours = false;
             jobs::change(connection, &run.owner, run.job, |job| {
-                ours = job.hand_back(&run, now);
+                ours = job.release(&run, now);
                 ours
             })?;
             Ok(ours)
@@ -226,10 +232,10 @@ impl Ledger for SqliteLedger {
         Ok(self.writer.call(cancel).await?.filter(|job| !job.deleted))
     }
 
-    async fn collect(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
+    async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
         let owner = owner.clone();
         let collect = move |connection: &Connection| {
-            jobs::change(connection, &owner, id, |job| job.collected.replace(now).is_none())
+            jobs::change(connection, &owner, id, |job| job.delivered.replace(now).is_none())
         };
         self.writer.call(collect).await.map(drop)
     }
@@ -249,8 +255,8 @@ impl Ledger for SqliteLedger {
         self.reader.call(move |connection| jobs::page(connection, &owner, before, limit)).await
     }
 
-    async fn ended_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        self.reader.call(move |connection| jobs::ended_before(connection, before, limit)).await
+    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.reader.call(move |connection| jobs::finished_before(connection, before, limit)).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
@@ -262,30 +268,30 @@ impl Ledger for SqliteLedger {
         self.reader.call(jobs::load).await
     }
 
-    async fn revise(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+    async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
         let revise = move |connection: &Connection| {
-            jobs::change(connection, &owner, id, |job| job.revise(now, Lost::Expired))
+            jobs::change(connection, &owner, id, |job| job.reconcile(now, RecoveryScope::ExpiredLeases))
         };
         Ok(self.writer.call(revise).await?.filter(|job| !job.deleted))
     }
 
-    async fn recover(&self, now: OffsetDateTime, lost: Lost) -> Result<Recovered> {
+    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
         self.writer.call(move |connection| jobs::recover(connection, now, lost)).await
     }
 
-    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, Day)>> {
+    async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {
         let key = key.clone();
         self.reader.call(move |connection| rows::usage(connection, &key, (from, to))).await
     }
 
-    async fn standing(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Standing>> {
+    async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
         let (key, first) = (key.clone(), policy.first_day(now));
         let account = self
             .reader
             .quick(move |connection| rows::account(connection, &key, (first, utc_day(now))))
             .await?;
-        Ok(account.standing(policy, now))
+        Ok(account.quotas(policy, now))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use time::{Date, OffsetDateTime};
 
 use crate::accept::{IDEMPOTENCY_LIFE, Idempotency};
-use crate::account::{Account, Day};
+use crate::account::{Account, DayUsage};
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
 use crate::job::JobRecord;
@@ -157,7 +157,11 @@ pub(super) fn account(connection: &Connection, key: &KeyId, days: (Date, Date)) 
 }
 
 /// A key's days from the first to the last, both included.
-pub(super) fn usage(connection: &Connection, key: &KeyId, days: (Date, Date)) -> Result<Vec<(Date, Day)>> {
+pub(super) fn usage(
+    connection: &Connection,
+    key: &KeyId,
+    days: (Date, Date),
+) -> Result<Vec<(Date, DayUsage)>> {
     // SQLite plans a range anew for other ends of it, and most often it is one day.
     let sql = if days.0 == days.1 {
         "SELECT day, usage FROM days WHERE key = ?1 AND day = ?2 AND day = ?3"

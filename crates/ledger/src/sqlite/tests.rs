@@ -62,8 +62,8 @@ fn everything_is_there_after_opening_again() {
         assert_eq!(ledger.job(&ended.owner, ended.id).await.expect("get"), Some(ended.clone()));
         assert_eq!(today(&ledger, "other").await.spent.engine_ms, 700);
         let key = queued.key.clone();
-        let standing = ledger.standing(&key, &record.policy, at(0)).await.expect("standing");
-        assert_eq!(standing[0].remaining, 59);
+        let quotas = ledger.quotas(&key, &record.policy, at(0)).await.expect("standing");
+        assert_eq!(quotas[0].remaining, 59);
         let next = ledger.claim_next(lease("w", 60), at(6)).await.expect("claim").expect("one waits");
         assert_eq!(next.id, queued.id);
     });
@@ -227,8 +227,8 @@ fn old_records_are_tidied_away() {
         let job = accepted(&ledger, once("acme", "a", "k"), 0).await;
         completed(&ledger, &job, 1).await;
         let years_later = at(500 * 86_400);
-        ledger.recover(years_later, Lost::Expired).await.expect("recover");
-        assert_eq!(today(&ledger, "acme").await, Day::default());
+        ledger.recover(years_later, RecoveryScope::ExpiredLeases).await.expect("recover");
+        assert_eq!(today(&ledger, "acme").await, DayUsage::default());
         let left = ledger.reader.call(|connection| {
             Ok(connection.query_row("SELECT count(*) FROM idempotency", [], |row| row.get::<_, i64>(0))?)
         });

@@ -1,9 +1,9 @@
 //! Accepting: idempotency keys, joining, stored pictures, and that nothing crosses owners.
 
 use super::{accepted, at, claimed, completed, new_job, once, owner, today};
-use crate::accept::{Acceptance, NewJob, QueueLimit, Retry, Reuse};
-use crate::job::{Failure, Outcome, Reason, Said};
-use crate::ledger::{Finished, Ledger};
+use crate::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
+use crate::job::{Failure, Outcome, Reason, UpstreamError};
+use crate::ledger::{FinishReply, Ledger};
 use crate::money::Spend;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
@@ -30,7 +30,7 @@ async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
     let job = accepted(ledger, new, 0).await;
     assert_eq!((job.created, job.deadline, job.runs), (at(0), Some(at(500)), 0));
     assert_eq!((job.status.name(), job.request["prompt"].as_str()), ("queued", Some("tiger")));
-    assert_eq!((job.hold.reserved.engine_ms, job.idempotency_key.as_deref()), (1_000, Some("key")));
+    assert_eq!((job.reservation.reserved.engine_ms, job.idempotency_key.as_deref()), (1_000, Some("key")));
     assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(job.clone()));
     assert_eq!(ledger.job(&owner("else"), job.id).await.expect("get"), None, "others' jobs are not there");
 
@@ -61,10 +61,10 @@ async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
 
     let busy = accepted(ledger, once("idem", "tiger", "k3"), 3).await;
     let running = claimed(ledger, &busy, 3).await;
-    let said = Said { status: None, message: String::new(), retry_after: Some(5) };
-    let failure = Failure { reason: Reason::Busy, said: Some(said) };
+    let upstream_error = UpstreamError { status: None, message: String::new(), retry_after: Some(5) };
+    let failure = Failure { reason: Reason::Busy, upstream_error: Some(upstream_error) };
     let ended = ledger.finish(&running.run(), Outcome::Failed(failure.clone()), Spend::NOTHING, at(3)).await;
-    let Ok(Finished::Ended(ended)) = ended else { panic!("{ended:?}") };
+    let Ok(FinishReply::Recorded(ended)) = ended else { panic!("{ended:?}") };
     assert_eq!(ended.failure(), Some(failure));
     let again = accepted(ledger, once("idem", "tiger", "k3"), 4).await;
     assert_ne!(again.id, busy.id, "what was never begun is begun by a retry");
@@ -102,7 +102,7 @@ async fn identical_requests_share(ledger: &dyn Ledger) {
     let anew = accepted(ledger, running, 3).await;
     assert_ne!(anew.id, begun.id, "what is about to be canceled is not joined");
     let canceled = ledger.finish(&begun.run(), crate::job::Outcome::Canceled, super::cost(), at(4)).await;
-    assert!(matches!(canceled, Ok(crate::ledger::Finished::Ended(_))), "{canceled:?}");
+    assert!(matches!(canceled, Ok(crate::ledger::FinishReply::Recorded(_))), "{canceled:?}");
 
     let ended = completed(ledger, &other, 2).await;
     let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", ANY), 9).await else {
@@ -132,7 +132,7 @@ fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
 
 async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     let retry = |since| {
-        let retry = Retry { accepted_since: at(since), answered_since: at(105) };
+        let retry = RetryReuse { accepted_since: at(since), answered_since: at(105) };
         Reuse { retry: Some(retry), ..Reuse::default() }
     };
     let first = accepted(ledger, new_job("retry", "tiger"), 100).await;
@@ -145,17 +145,17 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     assert_ne!(too_old.id, first.id);
     completed(ledger, &too_old, 104).await;
 
-    ledger.collect(&owner("retry"), too_old.id, at(104)).await.expect("collect");
-    ledger.collect(&owner("retry"), too_old.id, at(107)).await.expect("collect");
-    let collected = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
-    assert_eq!(collected.collected, Some(at(104)), "the first time counts");
+    ledger.mark_delivered(&owner("retry"), too_old.id, at(104)).await.expect("collect");
+    ledger.mark_delivered(&owner("retry"), too_old.id, at(107)).await.expect("collect");
+    let delivered = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
+    assert_eq!(delivered.delivered, Some(at(104)), "the first time counts");
     let used = today(ledger, "retry").await;
     assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
     ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
     let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
     assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
     completed(ledger, &anew, 109).await;
-    ledger.collect(&owner("retry"), anew.id, at(110)).await.expect("collect");
+    ledger.mark_delivered(&owner("retry"), anew.id, at(110)).await.expect("collect");
     let found = accept(ledger, sharing("retry", "tiger", retry(0)), 111).await;
     let same = found.job().is_some_and(|job| job.id == anew.id);
     assert!(same, "of an answer given just now nobody knows whether it arrived: {found:?}");
@@ -163,15 +163,15 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
 
 /// A job whose client waited for it to the end was answered by that end.
 async fn a_retry_knows_who_waited(ledger: &dyn Ledger) {
-    let attended = |prompt: &str| {
-        let attended = "process".parse().ok();
-        NewJob { attended, ..new_job("waited", prompt) }
+    let waiter = |prompt: &str| {
+        let waiter = "process".parse().ok();
+        NewJob { waiter, ..new_job("waited", prompt) }
     };
     let answered_since = |seconds| {
-        let retry = Retry { accepted_since: at(0), answered_since: at(seconds) };
+        let retry = RetryReuse { accepted_since: at(0), answered_since: at(seconds) };
         Reuse { retry: Some(retry), ..Reuse::default() }
     };
-    let first = accepted(ledger, attended("tiger"), 100).await;
+    let first = accepted(ledger, waiter("tiger"), 100).await;
     let completed_first = completed(ledger, &first, 110).await;
     let lost = accept(ledger, sharing("waited", "tiger", answered_since(110)), 111).await;
     assert!(matches!(&lost, Acceptance::Stored { job, .. } if *job == completed_first), "{lost:?}");

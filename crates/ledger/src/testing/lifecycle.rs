@@ -3,8 +3,8 @@
 use super::{accepted, at, claimed, completed, cost, lease, new_job, once, owner, pictures, today};
 use crate::accept::{Acceptance, NewJob};
 use crate::id::JobId;
-use crate::job::{Interrupted, Lost, MAX_RUNS, Outcome, Reason, Status};
-use crate::ledger::{Claimed, Finished, Ledger, Pulse};
+use crate::job::{MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
 use crate::money::Spend;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
@@ -26,29 +26,29 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
 async fn one_worker_has_it(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("life", "a"), 0).await;
     let claim = |worker: &'static str, until| ledger.claim(&job.owner, job.id, lease(worker, until), at(1));
-    let Claimed::Yours(running) = claim("w1", 10).await.expect("claim") else { panic!("it was free") };
+    let ClaimReply::Granted(running) = claim("w1", 10).await.expect("claim") else { panic!("it was free") };
     assert_eq!((running.status, running.runs, running.started), (Status::Running, 1, Some(at(1))));
     assert_eq!(
         claim("w1", 10).await.expect("claim"),
-        Claimed::Yours(running.clone()),
+        ClaimReply::Granted(running.clone()),
         "the same claim again"
     );
-    assert_eq!(claim("w2", 10).await.expect("claim"), Claimed::Taken(running.clone()));
+    assert_eq!(claim("w2", 10).await.expect("claim"), ClaimReply::Unavailable(running.clone()));
     let stranger = ledger.claim(&owner("else"), job.id, lease("w1", 10), at(1)).await.expect("claim");
-    assert_eq!(stranger, Claimed::Gone);
-    assert_eq!(ledger.heartbeat(&running.run(), at(20)).await.expect("beat"), Pulse::Alive);
+    assert_eq!(stranger, ClaimReply::NotFound);
+    assert_eq!(ledger.heartbeat(&running.run(), at(20)).await.expect("beat"), HeartbeatReply::Continue);
     let other_run = crate::job::Run { number: 2, ..running.run() };
-    assert_eq!(ledger.heartbeat(&other_run, at(99)).await.expect("beat"), Pulse::Lost);
+    assert_eq!(ledger.heartbeat(&other_run, at(99)).await.expect("beat"), HeartbeatReply::LeaseLost);
     let later = ledger.claim(&job.owner, job.id, lease("w2", 40), at(19)).await.expect("claim");
-    assert!(matches!(later, Claimed::Taken(_)), "the heartbeat extended the lease");
+    assert!(matches!(later, ClaimReply::Unavailable(_)), "the heartbeat extended the lease");
     let late = ledger.claim(&job.owner, job.id, lease("w2", 40), at(20)).await.expect("claim");
-    let Claimed::Yours(second) = late else { panic!("the lease had run out") };
+    let ClaimReply::Granted(second) = late else { panic!("the lease had run out") };
     assert_eq!(second.runs, 2);
-    assert_eq!(ledger.heartbeat(&running.run(), at(99)).await.expect("beat"), Pulse::Lost);
+    assert_eq!(ledger.heartbeat(&running.run(), at(99)).await.expect("beat"), HeartbeatReply::LeaseLost);
     let stale = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(21)).await.expect("finish");
-    assert_eq!(stale, Finished::Stale);
+    assert_eq!(stale, FinishReply::Stale);
     let end = ledger.finish(&second.run(), pictures(job.id, 1), cost(), at(22)).await.expect("finish");
-    assert!(matches!(end, Finished::Ended(_)), "{end:?}");
+    assert!(matches!(end, FinishReply::Recorded(_)), "{end:?}");
     assert_eq!(today(ledger, "life").await.spent.engine_ms, 700, "run twice, charged once");
 }
 
@@ -56,18 +56,18 @@ async fn an_end_is_charged_once(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("end", "a"), 0).await;
     let run = claimed(ledger, &job, 1).await.run();
     let first = ledger.finish(&run, pictures(job.id, 2), cost(), at(2)).await.expect("finish");
-    let Finished::Ended(ended) = &first else { panic!("{first:?}") };
+    let FinishReply::Recorded(ended) = &first else { panic!("{first:?}") };
     assert_eq!((ended.status, ended.finished, ended.cost), (Status::Succeeded, Some(at(2)), Some(cost())));
     assert_eq!((ended.images.len(), ended.warnings.len(), &ended.lease), (2, 1, &None));
     let again = ledger.finish(&run, pictures(job.id, 2), cost(), at(3)).await.expect("finish");
     assert_eq!(again, first, "reported again because the answer was lost");
     let other = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
-    assert_eq!(other, Finished::Stale, "another end is not believed");
+    assert_eq!(other, FinishReply::Stale, "another end is not believed");
     let used = today(ledger, "end").await;
     assert_eq!((used.pictures, used.spent.engine_ms), (2, 700));
     assert!(used.reserved.is_zero());
     let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(4)).await.expect("claim");
-    assert_eq!(claim, Claimed::Taken(ended.clone()));
+    assert_eq!(claim, ClaimReply::Unavailable(ended.clone()));
     let untouched = ledger.cancel(&job.owner, job.id, at(4)).await.expect("cancel");
     assert_eq!(untouched.as_ref(), Some(ended));
 }
@@ -78,19 +78,19 @@ async fn a_queued_job_is_canceled_at_once(ledger: &dyn Ledger) {
     let canceled = ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel").expect("there");
     assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(Spend::NOTHING)));
     let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(2)).await.expect("claim");
-    assert!(matches!(claim, Claimed::Taken(_)), "{claim:?}");
+    assert!(matches!(claim, ClaimReply::Unavailable(_)), "{claim:?}");
     let used = today(ledger, "cancel").await;
     assert!(used.spent.is_zero() && used.reserved.is_zero(), "{used:?}");
 }
 
 async fn what_is_kept_is_nobodys_alone(ledger: &dyn Ledger) {
-    let attended = NewJob { attended: "here".parse().ok(), ..new_job("kept", "a") };
-    let job = accepted(ledger, attended, 0).await;
-    assert_eq!(job.attended, "here".parse().ok());
-    assert_eq!(ledger.keep(&owner("else"), job.id).await.expect("keep"), None);
+    let waiter = NewJob { waiter: "here".parse().ok(), ..new_job("kept", "a") };
+    let job = accepted(ledger, waiter, 0).await;
+    assert_eq!(job.waiter, "here".parse().ok());
+    assert_eq!(ledger.detach(&owner("else"), job.id).await.expect("keep"), None);
     for _ in 0..2 {
-        let kept = ledger.keep(&job.owner, job.id).await.expect("keep").expect("there");
-        assert_eq!((kept.status, kept.attended), (Status::Queued, None));
+        let kept = ledger.detach(&job.owner, job.id).await.expect("keep").expect("there");
+        assert_eq!((kept.status, kept.waiter), (Status::Queued, None));
     }
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
 }
@@ -100,8 +100,8 @@ async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
     // More often than a job may be begun.
     for second in 0..i64::from(MAX_RUNS) + 2 {
         let run = claimed(ledger, &job, second).await.run();
-        assert!(ledger.hand_back(&run, at(second)).await.expect("hand back"));
-        let again = ledger.hand_back(&run, at(second)).await.expect("hand back");
+        assert!(ledger.release(&run, at(second)).await.expect("hand back"));
+        let again = ledger.release(&run, at(second)).await.expect("hand back");
         assert!(!again, "it is not that worker's any more");
     }
     let running = claimed(ledger, &job, 10).await;
@@ -114,15 +114,15 @@ async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
     let run = claimed(ledger, &job, 1).await.run();
     let asked = ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel").expect("there");
     assert_eq!((asked.status, asked.cancel_requested), (Status::Running, true));
-    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), Pulse::CancelRequested);
+    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     let end = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
-    assert!(matches!(&end, Finished::Ended(job) if job.status == Status::Canceled), "{end:?}");
+    assert!(matches!(&end, FinishReply::Recorded(job) if job.status == Status::Canceled), "{end:?}");
     assert_eq!(today(ledger, "stop").await.spent.engine_ms, 700, "what it took until then");
 
     let job = accepted(ledger, new_job("stop", "b"), 4).await;
     claimed(ledger, &job, 5).await;
     ledger.cancel(&job.owner, job.id, at(6)).await.expect("cancel").expect("there");
-    let found = ledger.recover(at(7), Lost::All).await.expect("recover");
+    let found = ledger.recover(at(7), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
     assert!(found.requeued.is_empty());
 }
@@ -134,16 +134,20 @@ async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
     let lost = claimed(ledger, &dead, 1).await;
     let kept = claimed(ledger, &alive, 1).await;
     ledger.heartbeat(&kept.run(), at(200)).await.expect("beat");
-    let found = ledger.recover(at(100), Lost::Expired).await.expect("recover");
+    let found = ledger.recover(at(100), RecoveryScope::ExpiredLeases).await.expect("recover");
     assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [dead.id]);
     assert!(found.ended.is_empty());
-    assert_eq!(ledger.recover(at(100), Lost::Expired).await.expect("recover"), Default::default());
+    assert_eq!(
+        ledger.recover(at(100), RecoveryScope::ExpiredLeases).await.expect("recover"),
+        Default::default()
+    );
     let stale = ledger.finish(&lost.run(), pictures(dead.id, 1), cost(), at(101)).await.expect("finish");
-    assert_eq!(stale, Finished::Stale, "it was taken for dead");
+    assert_eq!(stale, FinishReply::Stale, "it was taken for dead");
 
-    let found = ledger.recover(at(101), Lost::All).await.expect("recover");
+    let found = ledger.recover(at(101), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [alive.id], "a new start");
-    let revised = ledger.revise(&owner("dead"), waiting.id, at(101)).await.expect("revise").expect("there");
+    let revised =
+        ledger.reconcile(&owner("dead"), waiting.id, at(101)).await.expect("revise").expect("there");
     assert_eq!(revised, waiting, "what is well is left alone");
     for job in [&dead, &alive, &waiting] {
         completed(ledger, job, 102).await;
@@ -153,27 +157,27 @@ async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
 }
 
 async fn a_paid_call_is_not_made_again(ledger: &dyn Ledger) {
-    let paid = NewJob { interrupted: Interrupted::OutcomeUnknown, ..once("call", "a", "k") };
+    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..once("call", "a", "k") };
     let job = accepted(ledger, paid.clone(), 0).await;
     let lost = claimed(ledger, &job, 1).await;
-    let revised = ledger.revise(&job.owner, job.id, at(60)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(60)).await.expect("revise").expect("there");
     assert_eq!(revised, lost, "its lease runs until 61");
-    let revised = ledger.revise(&job.owner, job.id, at(61)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(61)).await.expect("revise").expect("there");
     assert_eq!(revised.status, Status::Failed(Reason::OutcomeUnknown));
-    assert_eq!(revised.cost, Some(job.hold.reserved), "somebody may have been paid");
+    assert_eq!(revised.cost, Some(job.reservation.reserved), "somebody may have been paid");
     let late = ledger.finish(&lost.run(), pictures(job.id, 1), cost(), at(62)).await.expect("finish");
-    assert_eq!(late, Finished::Stale);
+    assert_eq!(late, FinishReply::Stale);
     let replay = ledger.accept(paid, at(63)).await.expect("accept");
     assert!(matches!(&replay, Acceptance::Replayed { job } if *job == revised), "{replay:?}");
     assert_eq!(today(ledger, "call").await.spent.engine_ms, 1_000);
-    assert_eq!(ledger.revise(&owner("else"), job.id, at(99)).await.expect("revise"), None);
+    assert_eq!(ledger.reconcile(&owner("else"), job.id, at(99)).await.expect("revise"), None);
 }
 
 async fn a_job_that_kills_is_given_up(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("killer", "a"), 0).await;
     for run in 1..=MAX_RUNS {
         assert_eq!(claimed(ledger, &job, run.into()).await.runs, run);
-        ledger.recover(at(run.into()), Lost::All).await.expect("recover");
+        ledger.recover(at(run.into()), RecoveryScope::All).await.expect("recover");
     }
     let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
     assert_eq!((ended.status, ended.cost), (Status::Failed(Reason::Crashed), Some(Spend::NOTHING)));
@@ -184,10 +188,10 @@ async fn who_waits_too_long_fails(ledger: &dyn Ledger) {
     let hurried = |prompt: &str| NewJob { deadline: Some(at(10)), ..new_job("late", prompt) };
     let job = accepted(ledger, hurried("a"), 0).await;
     let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(10)).await.expect("claim");
-    let Claimed::Taken(failed) = claim else { panic!("{claim:?}") };
+    let ClaimReply::Unavailable(failed) = claim else { panic!("{claim:?}") };
     assert_eq!((failed.status, failed.cost), (Status::Failed(Reason::Deadline), Some(Spend::NOTHING)));
     let second = accepted(ledger, hurried("b"), 0).await;
-    let found = ledger.recover(at(11), Lost::Expired).await.expect("recover");
+    let found = ledger.recover(at(11), RecoveryScope::ExpiredLeases).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.id).collect::<Vec<_>>(), [second.id]);
     assert!(today(ledger, "late").await.reserved.is_zero());
 }
@@ -201,20 +205,20 @@ async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
     assert_eq!(ledger.delete(&job.owner, job.id, at(2)).await.expect("delete"), None, "once");
     assert_eq!(ledger.job(&job.owner, job.id).await.expect("get"), None);
     assert_eq!(ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel"), None);
-    assert_eq!(ledger.revise(&job.owner, job.id, at(2)).await.expect("revise"), None);
+    assert_eq!(ledger.reconcile(&job.owner, job.id, at(2)).await.expect("revise"), None);
 
     let queued = accepted(ledger, new_job("gone", "b"), 3).await;
     ledger.delete(&job.owner, queued.id, at(4)).await.expect("delete").expect("there");
     let claim = ledger.claim(&job.owner, queued.id, lease("w", 99), at(5)).await.expect("claim");
-    assert_eq!(claim, Claimed::Gone);
+    assert_eq!(claim, ClaimReply::NotFound);
 
     let running = accepted(ledger, new_job("gone", "c"), 6).await;
     let run = claimed(ledger, &running, 7).await.run();
     ledger.delete(&job.owner, running.id, at(8)).await.expect("delete").expect("there");
     assert_eq!(ledger.job(&job.owner, running.id).await.expect("get"), None, "gone at once");
-    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), Pulse::CancelRequested);
+    assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     let end = ledger.finish(&run, pictures(running.id, 1), cost(), at(9)).await.expect("finish");
-    assert!(matches!(&end, Finished::Discarded(job) if job.images.len() == 1), "{end:?}");
+    assert!(matches!(&end, FinishReply::Deleted(job) if job.images.len() == 1), "{end:?}");
     let page = ledger.jobs(&job.owner, None, 10).await.expect("list");
     assert_eq!(page.jobs, []);
     let used = today(ledger, "gone").await;
@@ -259,7 +263,7 @@ async fn what_is_old_is_found(ledger: &dyn Ledger) {
     completed(ledger, &jobs[1], year + 10).await;
     ledger.delete(&owner("old"), jobs[1].id, at(year + 10)).await.expect("delete").expect("there");
     let third = completed(ledger, &jobs[3], year + 10).await;
-    let old = |seconds, limit| ledger.ended_before(at(year + seconds), limit);
+    let old = |seconds, limit| ledger.finished_before(at(year + seconds), limit);
     assert_eq!(old(0, 10).await.expect("list"), []);
     assert_eq!(
         old(3, 10).await.expect("list"),

@@ -8,7 +8,7 @@ use super::{accepted, at, claimed, completed, cost, key_of, new_job, once, owner
 use crate::accept::{Acceptance, NewJob, Reuse};
 use crate::job::{Outcome, Reason};
 use crate::ledger::Ledger;
-use crate::limits::{Limit, Refused, Retry};
+use crate::limits::{Limit, LimitExceeded, RetryTime};
 use crate::money::Spend;
 use crate::policy::Policy;
 
@@ -20,9 +20,9 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     a_job_counts_for_the_day_it_was_accepted(ledger).await;
 }
 
-async fn refused(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> Refused {
+async fn refused(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> LimitExceeded {
     match ledger.accept(new, at(seconds)).await.expect("accept") {
-        Acceptance::Refused { refused, .. } => refused,
+        Acceptance::LimitExceeded { refused, .. } => refused,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -41,20 +41,20 @@ async fn rate(ledger: &dyn Ledger) {
     let stored = NewJob { reuse: Reuse { stored: true, ..Reuse::default() }, ..limited("a") };
     let first = accepted(ledger, limited("a"), 0).await;
     completed(ledger, &first, 0).await;
-    let Acceptance::Stored { standing, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept")
+    let Acceptance::Stored { quotas, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept")
     else {
         panic!("a stored picture takes a turn too");
     };
-    assert_eq!((standing[0].remaining, standing[0].resets_at), (0, Some(at(60))));
+    assert_eq!((quotas[0].remaining, quotas[0].resets_at), (0, Some(at(60))));
     let third = refused(ledger, limited("b"), 1).await;
     assert_eq!(
         third,
-        Refused { limit: Limit::Rate("2/min".parse().expect("rate")), retry: Retry::At(at(30)) }
+        LimitExceeded { limit: Limit::Rate("2/min".parse().expect("rate")), retry: RetryTime::At(at(30)) }
     );
-    assert_eq!(refused(ledger, stored, 29).await.retry, Retry::At(at(30)));
+    assert_eq!(refused(ledger, stored, 29).await.retry, RetryTime::At(at(30)));
     let job = accepted(ledger, limited("b"), 30).await;
     completed(ledger, &job, 31).await;
-    let left = ledger.standing(&key_of("rate"), &policy, at(60)).await.expect("standing");
+    let left = ledger.quotas(&key_of("rate"), &policy, at(60)).await.expect("standing");
     assert_eq!((left.len(), left[0].remaining), (1, 1));
 }
 
@@ -64,7 +64,7 @@ async fn concurrency(ledger: &dyn Ledger) {
     let second = accepted(ledger, limited("b"), 0).await;
     let third = refused(ledger, limited("c"), 1).await;
     assert!(
-        matches!(third, Refused { limit: Limit::Concurrency(_), retry: Retry::WhenOneEnds }),
+        matches!(third, LimitExceeded { limit: Limit::Concurrency(_), retry: RetryTime::WhenOneEnds }),
         "{third:?}"
     );
     let running = claimed(ledger, &first, 1).await;
@@ -85,9 +85,13 @@ async fn budgets(ledger: &dyn Ledger) {
     let (first, second) = (accepted(ledger, timed("a"), 0).await, accepted(ledger, timed("b"), 0).await);
     let third = refused(ledger, timed("c"), 0).await;
     let midnight = at(12 * 3_600);
-    assert_eq!(third.retry, Retry::At(midnight), "what is reserved counts");
+    assert_eq!(third.retry, RetryTime::At(midnight), "what is reserved counts");
     completed(ledger, &first, 1).await;
-    assert_eq!(refused(ledger, timed("c"), 1).await.retry, Retry::At(midnight), "0.7 spent and 1 reserved");
+    assert_eq!(
+        refused(ledger, timed("c"), 1).await.retry,
+        RetryTime::At(midnight),
+        "0.7 spent and 1 reserved"
+    );
     completed(ledger, &second, 2).await;
     let third = accepted(ledger, timed("c"), 3).await;
     let running = claimed(ledger, &third, 4).await;
@@ -102,8 +106,8 @@ async fn budgets(ledger: &dyn Ledger) {
         (3_300, 0),
         "a failure is charged what it took"
     );
-    assert_eq!(refused(ledger, timed("d"), 6).await.retry, Retry::At(midnight));
-    let left = ledger.standing(&key_of("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
+    assert_eq!(refused(ledger, timed("d"), 6).await.retry, RetryTime::At(midnight));
+    let left = ledger.quotas(&key_of("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
     assert_eq!((left[0].remaining, left[0].resets_at), (0, Some(midnight)));
     let next_day = accepted(ledger, timed("d"), 12 * 3_600).await;
     completed(ledger, &next_day, 12 * 3_600).await;
@@ -113,9 +117,9 @@ async fn budgets(ledger: &dyn Ledger) {
     completed(ledger, &job, 1).await;
     let over = refused(ledger, paid("b"), 12 * 3_600).await;
     let first_of_december = at(0).replace_day(1).expect("a day") + Duration::days(30) - Duration::hours(12);
-    assert_eq!(over.retry, Retry::At(first_of_december), "a month outlasts the night");
+    assert_eq!(over.retry, RetryTime::At(first_of_december), "a month outlasts the night");
     let never = NewJob { reserve: Spend { engine_ms: 1, amount: "0.02usd".parse().ok() }, ..paid("c") };
-    assert_eq!(refused(ledger, never, 0).await.retry, Retry::Never);
+    assert_eq!(refused(ledger, never, 0).await.retry, RetryTime::Never);
     let foreign = NewJob { reserve: Spend { engine_ms: 1, amount: "9eur".parse().ok() }, ..paid("d") };
     let foreign = accepted(ledger, foreign, 2).await;
     completed(ledger, &foreign, 3).await;

@@ -17,10 +17,10 @@ use time::{Duration, OffsetDateTime};
 use tintype_core::picture::Format;
 
 use crate::accept::{Acceptance, Idempotency, NewJob, Reuse};
-use crate::account::Day;
+use crate::account::DayUsage;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
-use crate::job::{Interrupted, JobRecord, Lease, Outcome, StoredImage};
-use crate::ledger::{Claimed, Finished, Ledger};
+use crate::job::{JobRecord, Lease, OnWorkerLoss, Outcome, StoredImage};
+use crate::ledger::{ClaimReply, FinishReply, Ledger};
 use crate::money::Spend;
 use crate::policy::Policy;
 
@@ -64,8 +64,8 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
         fingerprint: Fingerprint::of(prompt.as_bytes()),
         reuse: Reuse::default(),
         idempotency: None,
-        interrupted: Interrupted::Requeue,
-        attended: None,
+        on_worker_loss: OnWorkerLoss::Requeue,
+        waiter: None,
         deadline: None,
         queue: None,
         begin: None,
@@ -109,7 +109,7 @@ pub(crate) async fn accepted(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> 
 pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
     let claim = ledger.claim(&job.owner, job.id, lease("w", seconds + 60), at(seconds)).await.expect("claim");
     match claim {
-        Claimed::Yours(job) => job,
+        ClaimReply::Granted(job) => job,
         other => panic!("not claimed: {other:?}"),
     }
 }
@@ -119,13 +119,13 @@ pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64
     let running = claimed(ledger, job, seconds).await;
     let end = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(seconds)).await.expect("finish");
     match end {
-        Finished::Ended(job) => job,
+        FinishReply::Recorded(job) => job,
         other => panic!("not ended: {other:?}"),
     }
 }
 
 /// Today's usage of a key.
-pub(crate) async fn today(ledger: &dyn Ledger, name: &str) -> Day {
+pub(crate) async fn today(ledger: &dyn Ledger, name: &str) -> DayUsage {
     let day = at(0).date();
     let days = ledger.usage(&key_of(name), day, day).await.expect("usage");
     days.into_iter().next().map(|(_, usage)| usage).unwrap_or_default()

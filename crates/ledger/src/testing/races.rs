@@ -10,7 +10,7 @@ use super::{accepted, at, cost, key_of, lease, new_job, once, owner, pictures, t
 use crate::accept::{Acceptance, NewJob, Reuse};
 use crate::id::JobId;
 use crate::job::JobRecord;
-use crate::ledger::{Claimed, Finished, Ledger};
+use crate::ledger::{ClaimReply, FinishReply, Ledger};
 use crate::policy::Policy;
 
 const RACERS: usize = 100;
@@ -112,15 +112,15 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
     let let_in = race(ledgers, |_, ledger| {
         block_on(async {
             let new = NewJob { policy: policy.clone(), ..new_job("race-crowd", "a") };
-            let Acceptance::Accepted { job, standing } = ledger.accept(new, at(0)).await.expect("accept")
+            let Acceptance::Accepted { job, quotas } = ledger.accept(new, at(0)).await.expect("accept")
             else {
                 return false;
             };
-            assert!(standing[0].remaining < 4);
+            assert!(quotas[0].remaining < 4);
             let claim = ledger.claim(&job.owner, job.id, lease("w", 60), at(1)).await.expect("claim");
-            assert!(matches!(claim, Claimed::Yours(_)), "{claim:?}");
+            assert!(matches!(claim, ClaimReply::Granted(_)), "{claim:?}");
             let end = ledger.finish(&job_run(&claim), pictures(job.id, 1), cost(), at(2)).await;
-            assert!(matches!(end, Ok(Finished::Ended(_))), "{end:?}");
+            assert!(matches!(end, Ok(FinishReply::Recorded(_))), "{end:?}");
             true
         })
     });
@@ -128,14 +128,14 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
     let used = block_on(today(&*ledgers[0], "race-crowd"));
     assert!(let_in >= 4);
     assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (let_in, let_in, let_in * 700), "{used:?}");
-    let standing = block_on(ledgers[0].standing(&key_of("race-crowd"), &policy, at(3))).expect("standing");
-    assert_eq!(standing[0].remaining, 4);
+    let quotas = block_on(ledgers[0].quotas(&key_of("race-crowd"), &policy, at(3))).expect("standing");
+    assert_eq!(quotas[0].remaining, 4);
 }
 
-fn job_run(claim: &Claimed) -> crate::job::Run {
+fn job_run(claim: &ClaimReply) -> crate::job::Run {
     match claim {
-        Claimed::Yours(job) | Claimed::Taken(job) => job.run(),
-        Claimed::Gone => panic!("the job is gone"),
+        ClaimReply::Granted(job) | ClaimReply::Unavailable(job) => job.run(),
+        ClaimReply::NotFound => panic!("the job is gone"),
     }
 }
 
@@ -145,10 +145,10 @@ fn one_claim_wins(ledgers: &[Arc<dyn Ledger>]) {
         let lease = lease(&format!("w{i}"), 60);
         block_on(ledger.claim(&job.owner, job.id, lease, at(1))).expect("claim")
     });
-    let winners: Vec<_> = claims.iter().filter(|claim| matches!(claim, Claimed::Yours(_))).collect();
+    let winners: Vec<_> = claims.iter().filter(|claim| matches!(claim, ClaimReply::Granted(_))).collect();
     assert_eq!(winners.len(), 1);
     let end = block_on(ledgers[0].finish(&job_run(winners[0]), pictures(job.id, 1), cost(), at(2)));
-    assert!(matches!(end, Ok(Finished::Ended(_))), "{end:?}");
+    assert!(matches!(end, Ok(FinishReply::Recorded(_))), "{end:?}");
 }
 
 fn every_job_is_run_once(ledgers: &[Arc<dyn Ledger>]) {
@@ -175,7 +175,7 @@ fn one_end_is_charged(ledgers: &[Arc<dyn Ledger>]) {
     let ends = race(ledgers, |_, ledger| {
         block_on(ledger.finish(&run, pictures(job.id, 1), cost(), at(2))).expect("finish")
     });
-    assert!(ends.iter().all(|end| matches!(end, Finished::Ended(_))), "{ends:?}");
+    assert!(ends.iter().all(|end| matches!(end, FinishReply::Recorded(_))), "{ends:?}");
     let used = block_on(today(&*ledgers[0], "race-end"));
     assert_eq!((used.spent.engine_ms, used.pictures, used.reserved.is_zero()), (700, 1, true));
     assert_eq!(

@@ -2,8 +2,8 @@
 
 use super::{accepted, at, claimed, cost, lease, new_job, pictures, today};
 use crate::accept::NewJob;
-use crate::job::{Interrupted, JobRecord, Lost, MAX_RUNS_ELSEWHERE, Outcome, Reason, Status};
-use crate::ledger::{Claimed, Finished, Ledger, Pulse};
+use crate::job::{JobRecord, MAX_REMOTE_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
+use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
 use crate::money::Spend;
 
 const RECEIPT: &str = "where the result will be";
@@ -19,7 +19,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
 
 /// A paid job of this owner's.
 fn paid(name: &str) -> NewJob {
-    NewJob { interrupted: Interrupted::OutcomeUnknown, ..new_job(name, "a") }
+    NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job(name, "a") }
 }
 
 /// The same, accepted, claimed and given to others at that second.
@@ -27,7 +27,10 @@ async fn given(ledger: &dyn Ledger, new: NewJob, second: i64) -> JobRecord {
     let job = accepted(ledger, new, second).await;
     let running = claimed(ledger, &job, second).await;
     for _ in 0..2 {
-        assert!(ledger.note(&running.run(), RECEIPT).await.expect("note"), "also if it is noted again");
+        assert!(
+            ledger.save_receipt(&running.run(), RECEIPT).await.expect("note"),
+            "also if it is noted again"
+        );
     }
     let noted = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
     assert_eq!(noted, JobRecord { receipt: Some(RECEIPT.into()), ..running });
@@ -36,21 +39,24 @@ async fn given(ledger: &dyn Ledger, new: NewJob, second: i64) -> JobRecord {
 
 async fn it_is_not_lost_with_its_worker(ledger: &dyn Ledger) {
     let job = given(ledger, paid("elsewhere"), 0).await;
-    let found = ledger.recover(at(1), Lost::All).await.expect("recover");
+    let found = ledger.recover(at(1), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [job.id]);
-    assert!(found.requeued[0].is_elsewhere() && found.ended.is_empty());
-    assert!(!ledger.note(&job.run(), "another").await.expect("note"), "it is not that worker's any more");
+    assert!(found.requeued[0].is_remote() && found.ended.is_empty());
+    assert!(
+        !ledger.save_receipt(&job.run(), "another").await.expect("note"),
+        "it is not that worker's any more"
+    );
     let again = claimed(ledger, &job, 2).await;
     assert_eq!((again.runs, again.receipt.as_deref(), again.started), (2, Some(RECEIPT), Some(at(0))));
-    assert!(!ledger.note(&job.run(), "another").await.expect("note"));
+    assert!(!ledger.save_receipt(&job.run(), "another").await.expect("note"));
     // Its lease is until 62.
-    let revised = ledger.revise(&job.owner, job.id, at(62)).await.expect("revise").expect("there");
-    assert!(revised.is_elsewhere());
+    let revised = ledger.reconcile(&job.owner, job.id, at(62)).await.expect("revise").expect("there");
+    assert!(revised.is_remote());
     let third = claimed(ledger, &job, 63).await;
     let late = ledger.finish(&again.run(), pictures(job.id, 1), cost(), at(64)).await.expect("finish");
-    assert_eq!(late, Finished::Stale, "it was taken for dead");
+    assert_eq!(late, FinishReply::Stale, "it was taken for dead");
     let end = ledger.finish(&third.run(), pictures(job.id, 1), cost(), at(65)).await.expect("finish");
-    let Finished::Ended(ended) = end else { panic!("{end:?}") };
+    let FinishReply::Recorded(ended) = end else { panic!("{end:?}") };
     assert_eq!((ended.status, ended.receipt), (Status::Succeeded, None));
     let used = today(ledger, "elsewhere").await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (700, true), "charged once");
@@ -58,11 +64,11 @@ async fn it_is_not_lost_with_its_worker(ledger: &dyn Ledger) {
 
 async fn it_may_be_asked_for_by_turns(ledger: &dyn Ledger) {
     let job = given(ledger, paid("turns"), 0).await;
-    assert!(ledger.hand_back(&job.run(), at(1)).await.expect("hand back"));
-    for second in 2..2 + 2 * i64::from(MAX_RUNS_ELSEWHERE) {
+    assert!(ledger.release(&job.run(), at(1)).await.expect("hand back"));
+    for second in 2..2 + 2 * i64::from(MAX_REMOTE_RUNS) {
         let running = claimed(ledger, &job, second).await;
         assert_eq!((running.runs, running.receipt.as_deref()), (1, Some(RECEIPT)));
-        assert!(ledger.hand_back(&running.run(), at(second)).await.expect("hand back"));
+        assert!(ledger.release(&running.run(), at(second)).await.expect("hand back"));
     }
     let claim = ledger.claim_next(lease("w", 200), at(100)).await.expect("claim").expect("it waits");
     assert_eq!(claim.id, job.id);
@@ -73,9 +79,9 @@ async fn it_may_be_asked_for_by_turns(ledger: &dyn Ledger) {
 async fn it_is_not_late(ledger: &dyn Ledger) {
     let hurried = NewJob { deadline: Some(at(10)), ..paid("not-late") };
     let job = given(ledger, hurried, 0).await;
-    ledger.hand_back(&job.run(), at(1)).await.expect("hand back");
-    let revised = ledger.revise(&job.owner, job.id, at(20)).await.expect("revise").expect("there");
-    assert!(revised.is_elsewhere());
+    ledger.release(&job.run(), at(1)).await.expect("hand back");
+    let revised = ledger.reconcile(&job.owner, job.id, at(20)).await.expect("revise").expect("there");
+    assert!(revised.is_remote());
     let running = claimed(ledger, &job, 21).await;
     ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(22)).await.expect("finish");
 }
@@ -84,17 +90,17 @@ async fn it_cannot_be_called_back(ledger: &dyn Ledger) {
     // A second was reserved, for a cent.
     for (second, spent, amount) in [(0, 0, "0usd"), (10, 1_000, "0.01usd")] {
         let job = given(ledger, paid("no-return"), 0).await;
-        ledger.hand_back(&job.run(), at(0)).await.expect("hand back");
+        ledger.release(&job.run(), at(0)).await.expect("hand back");
         let canceled = ledger.cancel(&job.owner, job.id, at(second)).await.expect("cancel").expect("there");
         let cost = Spend { engine_ms: spent, amount: amount.parse().ok() };
         assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(cost)));
         assert_eq!(canceled.receipt, None);
     }
     let job = given(ledger, paid("no-return"), 0).await;
-    ledger.hand_back(&job.run(), at(0)).await.expect("hand back");
+    ledger.release(&job.run(), at(0)).await.expect("hand back");
     ledger.delete(&job.owner, job.id, at(10)).await.expect("delete").expect("there");
     let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(11)).await.expect("claim");
-    assert_eq!(claim, Claimed::Gone);
+    assert_eq!(claim, ClaimReply::NotFound);
     let used = today(ledger, "no-return").await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (2_000, true), "nobody is paid for nothing");
 }
@@ -103,17 +109,17 @@ async fn one_that_is_to_stop_is_not_handed_on(ledger: &dyn Ledger) {
     let name = "stops-there";
     let job = given(ledger, paid(name), 0).await;
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
-    assert_eq!(ledger.heartbeat(&job.run(), at(99)).await.expect("beat"), Pulse::CancelRequested);
-    assert!(ledger.hand_back(&job.run(), at(2)).await.expect("hand back"));
+    assert_eq!(ledger.heartbeat(&job.run(), at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
+    assert!(ledger.release(&job.run(), at(2)).await.expect("hand back"));
     let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
     assert_eq!((ended.status, ended.cost.map(|cost| cost.engine_ms)), (Status::Canceled, Some(1_000)));
 
     let job = given(ledger, paid(name), 0).await;
     ledger.delete(&job.owner, job.id, at(1)).await.expect("delete");
-    assert!(ledger.hand_back(&job.run(), at(2)).await.expect("hand back"));
+    assert!(ledger.release(&job.run(), at(2)).await.expect("hand back"));
     let job = given(ledger, paid(name), 0).await;
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
-    let found = ledger.recover(at(2), Lost::All).await.expect("recover");
+    let found = ledger.recover(at(2), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
     assert_eq!(ledger.claim_next(lease("w", 99), at(3)).await.expect("claim"), None);
     let used = today(ledger, name).await;
@@ -123,24 +129,24 @@ async fn one_that_is_to_stop_is_not_handed_on(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job(name, "b"), 4).await;
     let run = claimed(ledger, &job, 5).await.run();
     ledger.delete(&job.owner, job.id, at(6)).await.expect("delete");
-    assert!(ledger.hand_back(&run, at(7)).await.expect("hand back"));
+    assert!(ledger.release(&run, at(7)).await.expect("hand back"));
     let used = today(ledger, name).await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (3_000, true));
 }
 
 async fn one_that_kills_is_given_up_in_the_end(ledger: &dyn Ledger) {
     let job = given(ledger, paid("kills"), 0).await;
-    for run in 1..=MAX_RUNS_ELSEWHERE {
+    for run in 1..=MAX_REMOTE_RUNS {
         assert_eq!(ledger.job(&job.owner, job.id).await.expect("get").map(|job| job.runs), Some(run));
-        let found = ledger.recover(at(run.into()), Lost::All).await.expect("recover");
-        assert_eq!(found.ended.len(), usize::from(run == MAX_RUNS_ELSEWHERE));
+        let found = ledger.recover(at(run.into()), RecoveryScope::All).await.expect("recover");
+        assert_eq!(found.ended.len(), usize::from(run == MAX_REMOTE_RUNS));
         if found.ended.is_empty() {
             claimed(ledger, &job, run.into()).await;
         }
     }
     let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
     assert_eq!(ended.status, Status::Failed(Reason::OutcomeUnknown));
-    assert_eq!(ended.cost, Some(job.hold.reserved), "somebody was paid");
+    assert_eq!(ended.cost, Some(job.reservation.reserved), "somebody was paid");
     let late = ledger.finish(&job.run(), Outcome::Canceled, cost(), at(99)).await.expect("finish");
-    assert_eq!(late, Finished::Stale);
+    assert_eq!(late, FinishReply::Stale);
 }

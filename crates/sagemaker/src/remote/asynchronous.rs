@@ -9,7 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_core::engine::{Deferred, Engine, EngineError, Generated, Look, Model, Observer};
+use tintype_core::engine::{
+    Engine, EngineError, Generated, ModelCard, Observer, RemoteJobStatus, RemoteJobs,
+};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use uuid::Uuid;
@@ -148,24 +150,26 @@ impl AsyncEngine {
 
     /// What there is of the work at this time. It has failed once its time to live and the invocation's time-out have
     /// passed without a result; a store that is not available for a while ends nothing.
-    pub async fn find(&self, work: &Submitted, now: OffsetDateTime) -> Look {
+    pub async fn find(&self, work: &Submitted, now: OffsetDateTime) -> RemoteJobStatus {
         let most = self.how.request_ttl + self.how.invocation_timeout;
         let (pictures, until) = match self.result(work).await {
             Ok(Some((pictures, written))) => (pictures, written),
-            Ok(None) if work.age(now) <= most => return Look::Pending,
+            Ok(None) if work.age(now) <= most => return RemoteJobStatus::Pending,
             Ok(None) => (Err(InvokeError::TimedOut(most)), now),
             Err(FetchError::Unavailable(error)) if work.age(now) <= STORE_PATIENCE => {
                 // What was paid for is not given up because the store has a bad hour.
                 let (id, error) = (&work.inference_id, causes(&*error));
                 tracing::warn!(inference_id = id, %error, "the result could not be looked for");
-                return Look::Pending;
+                return RemoteJobStatus::Pending;
             }
             Err(error) => (Err(error.into()), now),
         };
         let engine_seconds = self.took(work, until, now).as_secs_f64();
         match pictures {
-            Ok(pictures) => Look::Made(Generated { pictures, engine_seconds, warnings: Vec::new() }),
-            Err(error) => Look::Failed { error: error.into(), engine_seconds },
+            Ok(pictures) => {
+                RemoteJobStatus::Succeeded(Generated { pictures, engine_seconds, warnings: Vec::new() })
+            }
+            Err(error) => RemoteJobStatus::Failed { error: error.into(), engine_seconds },
         }
     }
 
@@ -204,7 +208,7 @@ fn failed(body: &Bytes) -> InvokeError {
 
 #[async_trait]
 impl Engine for AsyncEngine {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &ModelCard {
         &self.settings.model
     }
 
@@ -220,7 +224,7 @@ impl Engine for AsyncEngine {
         0
     }
 
-    fn deferred(&self) -> Option<&dyn Deferred> {
+    fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         Some(self)
     }
 
@@ -232,10 +236,10 @@ impl Engine for AsyncEngine {
         let receipt = self.submit(request, observer).await?;
         let mut pause = FIRST_PAUSE.min(self.how.longest_pause);
         loop {
-            match self.look(&receipt).await {
-                Look::Made(generated) => return Ok(generated),
-                Look::Failed { error, .. } => return Err(error),
-                Look::Pending => tokio::time::sleep(pause).await,
+            match self.poll(&receipt).await {
+                RemoteJobStatus::Succeeded(generated) => return Ok(generated),
+                RemoteJobStatus::Failed { error, .. } => return Err(error),
+                RemoteJobStatus::Pending => tokio::time::sleep(pause).await,
             }
             pause = (pause * 3 / 2).min(self.how.longest_pause);
         }
@@ -243,7 +247,7 @@ impl Engine for AsyncEngine {
 }
 
 #[async_trait]
-impl Deferred for AsyncEngine {
+impl RemoteJobs for AsyncEngine {
     async fn submit(
         &self,
         request: Arc<GenerateRequest>,
@@ -253,13 +257,14 @@ impl Deferred for AsyncEngine {
         serde_json::to_string(&work).map_err(|error| EngineError::OutcomeUnknown(Box::new(error)))
     }
 
-    async fn look(&self, receipt: &str) -> Look {
+    async fn poll(&self, receipt: &str) -> RemoteJobStatus {
         match serde_json::from_str(receipt) {
             Ok(work) => self.find(&work, OffsetDateTime::now_utc()).await,
             // Another version's, or another engine's.
-            Err(error) => {
-                Look::Failed { error: EngineError::OutcomeUnknown(Box::new(error)), engine_seconds: 0.0 }
-            }
+            Err(error) => RemoteJobStatus::Failed {
+                error: EngineError::OutcomeUnknown(Box::new(error)),
+                engine_seconds: 0.0,
+            },
         }
     }
 }

@@ -102,7 +102,7 @@ impl From<InvokeError> for EngineError {
             InvokeError::TooLong(_)
             | InvokeError::Reply(_)
             | InvokeError::AsyncFailed(_)
-            | InvokeError::Fetch(_) => Self::Wasted(Box::new(error)),
+            | InvokeError::Fetch(_) => Self::UnusableResult(Box::new(error)),
             InvokeError::Unprepared(_) | InvokeError::Denied { .. } => Self::Failed(Box::new(error)),
         }
     }

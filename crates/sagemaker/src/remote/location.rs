@@ -22,26 +22,26 @@ pub struct S3Location {
 /// The text is no location in S3.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not of the form s3://bucket/key")]
-pub struct BadLocation(pub String);
+pub struct InvalidLocation(pub String);
 
 impl FromStr for S3Location {
-    type Err = BadLocation;
+    type Err = InvalidLocation;
 
-    fn from_str(text: &str) -> Result<Self, BadLocation> {
+    fn from_str(text: &str) -> Result<Self, InvalidLocation> {
         let parts = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
         match parts {
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
                 Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
             }
-            _ => Err(BadLocation(text.to_owned())),
+            _ => Err(InvalidLocation(text.to_owned())),
         }
     }
 }
 
 impl TryFrom<String> for S3Location {
-    type Error = BadLocation;
+    type Error = InvalidLocation;
 
-    fn try_from(text: String) -> Result<Self, BadLocation> {
+    fn try_from(text: String) -> Result<Self, InvalidLocation> {
         text.parse()
     }
 }

@@ -15,6 +15,6 @@ mod single_attempt;
 
 pub use asynchronous::{AsyncEngine, AsyncSettings, Submitted};
 pub use error::InvokeError;
-pub use location::{BadLocation, FetchError, FetchResult, InBucket, OpenBucket, S3Location};
+pub use location::{FetchError, FetchResult, InBucket, InvalidLocation, OpenBucket, S3Location};
 pub use real_time::SageMakerEngine;
 pub use settings::{Endpoint, EndpointSettings, Service, SettingsError};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use aws_sdk_sagemakerruntime::primitives::Blob;
-use tintype_core::engine::{Engine, EngineError, Generated, Model, Observer};
+use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
@@ -73,11 +73,11 @@ impl SageMakerEngine {
 
 #[async_trait]
 impl Engine for SageMakerEngine {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &ModelCard {
         &self.settings.model
     }
 
-    fn longest(&self) -> Option<Duration> {
+    fn max_duration(&self) -> Option<Duration> {
         Some(self.settings.budget)
     }
 

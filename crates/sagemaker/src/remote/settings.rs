@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Uri;
-use tintype_core::engine::Model;
+use tintype_core::engine::ModelCard;
 use tintype_core::secret::Secret;
 
 use crate::wire::Dialect;
@@ -52,7 +52,7 @@ pub struct EndpointSettings {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// What the API shows of its model, and the model's defaults.
-    pub model: Model,
+    pub model: ModelCard,
     /// How many requests it is given at the same time.
     pub slots: usize,
     /// How long one call may take, from the connection to the last byte of the answer; 60 s unless set otherwise. With an
@@ -70,7 +70,7 @@ pub struct EndpointSettings {
 pub enum SettingsError {
     /// Not a name that SageMaker gives to endpoints.
     #[error("{0:?} is not the name of a SageMaker endpoint: 1 to 63 letters, digits and hyphens")]
-    BadName(String),
+    InvalidName(String),
     /// Not the URL of a service.
     #[error("{0:?} is not the URL of a SageMaker Runtime API: it needs http:// or https:// and a host")]
     BadUrl(String),
@@ -91,7 +91,7 @@ pub enum SettingsError {
 
 impl EndpointSettings {
     /// An endpoint on AWS with the defaults for everything else; `model` is what the endpoint runs.
-    pub fn new(endpoint: &str, model: Model) -> Self {
+    pub fn new(endpoint: &str, model: ModelCard) -> Self {
         Self {
             service: Service::default(),
             endpoint: Endpoint { name: endpoint.to_owned(), ..Endpoint::default() },
@@ -116,7 +116,7 @@ impl EndpointSettings {
         let name = &self.endpoint.name;
         let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if !(1..=MAX_NAME).contains(&name.len()) || !letters || name.starts_with('-') || name.ends_with('-') {
-            return Err(SettingsError::BadName(name.clone()));
+            return Err(SettingsError::InvalidName(name.clone()));
         }
         if let Some(url) = self.service.url.as_ref().filter(|url| !is_service(url)) {
             return Err(SettingsError::BadUrl(url.clone()));

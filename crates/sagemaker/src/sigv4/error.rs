@@ -2,7 +2,7 @@
 
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SignatureError {
     /// There is no `Authorization` header, or it is of another kind.
     #[error("Missing Authentication Token")]
     Missing,
@@ -34,7 +34,7 @@ pub enum Refusal {
     Mismatch,
 }
 
-impl Refusal {
+impl SignatureError {
     /// AWS's name for the error.
     pub fn code(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ mod error;
 mod verify;
 
 pub use claim::{AccessKeys, Claim};
-pub use error::Refusal;
+pub use error::SignatureError;
 pub use verify::Received;
 
 #[cfg(test)]

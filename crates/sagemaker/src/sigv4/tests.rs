@@ -110,14 +110,14 @@ impl Signing {
     }
 }
 
-fn verify_at(sent: &Sent, now: OffsetDateTime) -> Result<(), Refusal> {
+fn verify_at(sent: &Sent, now: OffsetDateTime) -> Result<(), SignatureError> {
     let keys = AccessKeys { id: "AKID".into(), secret: Secret::new("wJalrXUtnFEMI") };
     let claim = Claim::read(&sent.headers, &keys, now)?;
     let Sent { method, target, headers, body } = sent;
     claim.verify(&Received { method, target, headers, body })
 }
 
-fn verify(sent: &Sent) -> Result<(), Refusal> {
+fn verify(sent: &Sent) -> Result<(), SignatureError> {
     verify_at(sent, NOW)
 }
 

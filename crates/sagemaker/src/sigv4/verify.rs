@@ -9,7 +9,7 @@ use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
 use super::claim::Claim;
-use super::error::Refusal;
+use super::error::SignatureError;
 
 /// A request as it was received.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +28,13 @@ impl Claim {
     /// Computes the request's signature with AWS's own signer and compares, in constant time.
     ///
     /// # Errors
-    /// [`Refusal::Mismatch`] if it is another one.
-    pub fn verify(&self, request: &Received<'_>) -> Result<(), Refusal> {
-        let expected = self.expected(request).ok_or(Refusal::Mismatch)?;
+    /// [`SignatureError::Mismatch`] if it is another one.
+    pub fn verify(&self, request: &Received<'_>) -> Result<(), SignatureError> {
+        let expected = self.expected(request).ok_or(SignatureError::Mismatch)?;
         if expected.as_bytes().ct_eq(self.signature.as_bytes()).into() {
             Ok(())
         } else {
-            Err(Refusal::Mismatch)
+            Err(SignatureError::Mismatch)
         }
     }
 

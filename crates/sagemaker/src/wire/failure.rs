@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::sigv4::Refusal;
+use crate::sigv4::SignatureError;
 
 /// The answer's header with the error's name, from which AWS's SDKs tell what it is.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
@@ -32,7 +32,7 @@ pub enum Failure {
     Unavailable,
     /// The request is not signed as it must be.
     #[error(transparent)]
-    Unsigned(#[from] Refusal),
+    Unsigned(#[from] SignatureError),
 }
 
 impl Failure {
@@ -44,7 +44,7 @@ impl Failure {
             Self::NotReady(_) => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
-            Self::Unsigned(Refusal::Incomplete(_)) => 400,
+            Self::Unsigned(SignatureError::Incomplete(_)) => 400,
             Self::Unsigned(_) => 403,
         }
     }

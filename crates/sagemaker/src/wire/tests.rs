@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tintype_core::engine::Model;
+use tintype_core::engine::ModelCard;
 use tintype_core::picture::{Encoded, Format, Picture, Pixels};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 
 use super::*;
@@ -38,8 +38,8 @@ fn answer(invocation: &Invocation, pictures: &[Made]) -> Value {
 }
 
 fn checked(draft: Draft) -> GenerateRequest {
-    let model = Model { name: "m".into(), width: 512, height: 512, steps: 50, guidance: 7.5 };
-    let limits = Limits { max_pixels: 1 << 24, max_work: u64::MAX };
+    let model = ModelCard { name: "m".into(), width: 512, height: 512, steps: 50, guidance: 7.5 };
+    let limits = RequestLimits { max_pixels: 1 << 24, max_work: u64::MAX };
     draft.check(&model, &limits, 7).expect("a valid request")
 }
 
@@ -290,8 +290,8 @@ fn failures_as_botocore_reads_them() {
         Failure::NotReady("x".into()),
         Failure::Internal,
         Failure::Unavailable,
-        crate::sigv4::Refusal::Missing.into(),
-        crate::sigv4::Refusal::Incomplete("x").into(),
+        crate::sigv4::SignatureError::Missing.into(),
+        crate::sigv4::SignatureError::Incomplete("x").into(),
     ];
     let told = told.map(|failure| (failure.status(), failure.code()));
     let expected = [

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tintype_core::engine::{Deferred, Engine, EngineError, Look};
+use tintype_core::engine::{Engine, EngineError, RemoteJobStatus, RemoteJobs};
 use tintype_core::store::{ETag, Object, ObjectMeta};
 use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, EndpointSettings, FetchError, FetchResult, InvokeError, S3Location,
@@ -125,12 +125,14 @@ async fn accepted_work_can_be_written_down_and_found_by_another() {
 
     let other =
         engine(at(&fake.url), Results::of([Sight::Nothing, Sight::Nothing, Sight::Output(answer(1))]));
-    let other = other.deferred().expect("that is how it works");
-    assert!(matches!(other.look(&receipt).await, Look::Pending));
-    let Look::Made(generated) = other.look(&receipt).await else { panic!("it was there") };
+    let other = other.remote_jobs().expect("that is how it works");
+    assert!(matches!(other.poll(&receipt).await, RemoteJobStatus::Pending));
+    let RemoteJobStatus::Succeeded(generated) = other.poll(&receipt).await else { panic!("it was there") };
     assert_eq!(generated.pictures, [jpeg()]);
     assert_eq!(fake.seen().len(), 1);
-    let Look::Failed { error, .. } = other.look("another engine's").await else { panic!("no receipt") };
+    let RemoteJobStatus::Failed { error, .. } = other.poll("another engine's").await else {
+        panic!("no receipt")
+    };
     assert!(matches!(error, EngineError::OutcomeUnknown(_)), "{error:?}");
 }
 
@@ -158,8 +160,10 @@ async fn what_it_took_does_not_depend_on_who_looks_when() {
         for body in [Sight::Output(answer(1)), Sight::Failure("out of memory")] {
             let engine = engine(settings(), Results::written(later(written_at), [body]));
             let took = match engine.find(&work, later(looked_at)).await {
-                Look::Made(generated) => generated.engine_seconds,
-                Look::Failed { error: EngineError::Wasted(_), engine_seconds } => engine_seconds,
+                RemoteJobStatus::Succeeded(generated) => generated.engine_seconds,
+                RemoteJobStatus::Failed { error: EngineError::UnusableResult(_), engine_seconds } => {
+                    engine_seconds
+                }
                 other => panic!("{other:?}"),
             };
             assert_eq!(took, expected, "written after {written_at} s, seen after {looked_at} s");
@@ -173,7 +177,7 @@ async fn a_model_that_failed() {
     let engine =
         engine(at(&fake.url), Results::of([Sight::Nothing, Sight::Nothing, Sight::Failure("out of memory")]));
     let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
-    let EngineError::Wasted(cause) = error else { panic!("{error:?}") };
+    let EngineError::UnusableResult(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }
 
@@ -182,7 +186,7 @@ async fn a_result_that_is_none() {
     let fake = accepting().await;
     let engine = engine(at(&fake.url), Results::of([Sight::Output("<html>".into())]));
     let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
-    assert!(matches!(error, EngineError::Wasted(_)), "{error:?}");
+    assert!(matches!(error, EngineError::UnusableResult(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -213,7 +217,8 @@ async fn a_store_whose_clock_is_behind_makes_nothing_free() {
         EndpointSettings::new("tiger", model()),
         Results::written(long_ago, [Sight::Output(answer(1))]),
     );
-    let Look::Made(generated) = engine.find(&work, work.at + Duration::from_secs(7)).await else {
+    let RemoteJobStatus::Succeeded(generated) = engine.find(&work, work.at + Duration::from_secs(7)).await
+    else {
         panic!("it was there")
     };
     assert_eq!(generated.engine_seconds, 7.0);
@@ -227,9 +232,14 @@ async fn nothing_is_waited_for_for_ever() {
     for (sight, last) in [((|| Sight::Nothing) as fn() -> Sight, 4_500), (|| Sight::Broken, 86_400)] {
         let look =
             async |seconds| engine([sight()]).find(&work, work.at + Duration::from_secs(seconds)).await;
-        assert!(matches!(look(last).await, Look::Pending), "{last}");
-        let Look::Failed { error, engine_seconds } = look(last + 1).await else { panic!("{last}") };
-        assert!(matches!(error, EngineError::OutcomeUnknown(_) | EngineError::Wasted(_)), "{error:?}");
+        assert!(matches!(look(last).await, RemoteJobStatus::Pending), "{last}");
+        let RemoteJobStatus::Failed { error, engine_seconds } = look(last + 1).await else {
+            panic!("{last}")
+        };
+        assert!(
+            matches!(error, EngineError::OutcomeUnknown(_) | EngineError::UnusableResult(_)),
+            "{error:?}"
+        );
         assert_eq!(engine_seconds, 900.0, "the model cannot have taken longer");
     }
 }

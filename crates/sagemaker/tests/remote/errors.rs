@@ -135,7 +135,7 @@ async fn answers_without_pictures() {
     {
         let error = answered(200, &[("content-type", "application/json")], body.to_owned()).await;
         assert!(matches!(error, InvokeError::Reply(_)), "{body}: {error:?}");
-        assert!(matches!(EngineError::from(error), EngineError::Wasted(_)));
+        assert!(matches!(EngineError::from(error), EngineError::UnusableResult(_)));
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tintype_core::engine::{Model, Observer, Progress};
+use tintype_core::engine::{ModelCard, Observer, Progress};
 use tintype_core::picture::{Encoded, Format, Picture};
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
 use tintype_sagemaker::remote::{EndpointSettings, Service};
 use tintype_sagemaker::sigv4::AccessKeys;
@@ -20,8 +20,8 @@ use tintype_sagemaker::sigv4::AccessKeys;
 /// What begins like a JPEG and is kept like one.
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
 
-fn model() -> Model {
-    Model { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+fn model() -> ModelCard {
+    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
 }
 
 fn keys() -> AccessKeys {
@@ -47,7 +47,7 @@ fn request(n: i64) -> Arc<GenerateRequest> {
         n: Some(n),
         ..Draft::default()
     };
-    let limits = Limits { max_pixels: 1 << 24, max_work: u64::MAX };
+    let limits = RequestLimits { max_pixels: 1 << 24, max_work: u64::MAX };
     Arc::new(draft.check(&model(), &limits, 7).expect("a valid request"))
 }
 

@@ -122,7 +122,7 @@ fn settings_that_make_no_sense() {
     let refused = |settings| SageMakerEngine::new(settings).expect_err("refused");
     for name in ["", "-tiger", "tiger/lion", "tiger two", &"x".repeat(64)] {
         let settings = EndpointSettings::new(name, model());
-        assert_eq!(refused(settings), SettingsError::BadName(name.into()));
+        assert_eq!(refused(settings), SettingsError::InvalidName(name.into()));
     }
     for url in ["", "127.0.0.1:8080", "ftp://host", "https://"] {
         assert_eq!(refused(at(url)), SettingsError::BadUrl(url.into()));

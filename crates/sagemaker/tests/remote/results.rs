@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tintype_core::store::{
-    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
+    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions, SignedUrl,
+    StoreError,
 };
 use tintype_sagemaker::remote::{FetchError, FetchResult, InBucket, OpenBucket, S3Location};
 use tintype_testing::MemoryStore;
@@ -118,7 +119,7 @@ impl ObjectStore for Unreadable {
         Err(self.error())
     }
 
-    async fn presign(&self, _: &Key, _: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, _: &Key, _: &PresignOptions) -> Result<SignedUrl, StoreError> {
         Err(self.error())
     }
 }

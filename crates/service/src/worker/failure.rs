@@ -1,7 +1,7 @@
 //! From an engine's error to a job's.
 
 use tintype_core::engine::{EngineError, ModelError};
-use tintype_ledger::job::{Failure, Reason, Said};
+use tintype_ledger::job::{Failure, Reason, UpstreamError};
 
 /// What a client is told of an engine's error.
 pub(super) fn failure(error: &EngineError) -> Failure {
@@ -10,20 +10,28 @@ pub(super) fn failure(error: &EngineError) -> Failure {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             Failure {
                 reason: Reason::Busy,
-                said: Some(Said { retry_after: Some(seconds), ..Said::default() }),
+                upstream_error: Some(UpstreamError {
+                    retry_after: Some(seconds),
+                    ..UpstreamError::default()
+                }),
             }
         }
         EngineError::Model(ModelError { status, message }) => {
             // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
             let message = if *status < 500 { message.clone() } else { String::new() };
-            let said = Said { status: Some(*status), message, retry_after: None };
-            Failure { reason: Reason::Model, said: Some(said) }
+            let upstream_error = UpstreamError { status: Some(*status), message, retry_after: None };
+            Failure { reason: Reason::Model, upstream_error: Some(upstream_error) }
         }
         EngineError::Withheld(reason) => {
             let message = format!("it keeps the picture back ({reason})");
-            Failure { reason: Reason::Model, said: Some(Said { message, ..Said::default() }) }
+            Failure {
+                reason: Reason::Model,
+                upstream_error: Some(UpstreamError { message, ..UpstreamError::default() }),
+            }
         }
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
-        EngineError::Failed(_) | EngineError::Wasted(_) | EngineError::Abandoned => Reason::Engine.into(),
+        EngineError::Failed(_) | EngineError::UnusableResult(_) | EngineError::Abandoned => {
+            Reason::Engine.into()
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use super::{PAUSES, Worker};
-use crate::active_job::Live;
+use crate::active_job::ActiveJob;
 
 /// How often jobs are looked for that another process has accepted.
 const LOOK_ROUND: Duration = Duration::from_secs(2);
@@ -21,12 +21,12 @@ impl Worker {
     pub(crate) fn take_begun(
         self,
         job: JobRecord,
-        live: Arc<Live>,
+        active: Arc<ActiveJob>,
         slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send {
         let doing = self.inner.busy.enter();
         async move {
-            self.take(job, live).await;
+            self.take(job, active).await;
             drop((slot, doing));
         }
     }
@@ -37,21 +37,21 @@ impl Worker {
             // Registered before anything is looked at, so that nothing that happens in between is missed.
             let arrival = self.inner.arrivals.notified();
             let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
-            if self.inner.table.is_done() {
+            if self.inner.registry.is_done() {
                 return;
             }
-            let asking = self.inner.table.asking();
+            let asking = self.inner.registry.asking();
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(Some(job)) => {
                     // Where one was, there may be another for the next worker.
                     self.inner.arrivals.notify_one();
-                    let live = self.inner.table.enter(&job, &asking);
+                    let active = self.inner.registry.enter(&job, &asking);
                     drop(asking);
-                    tokio::spawn(self.clone().take_begun(job, live, slot));
+                    tokio::spawn(self.clone().take_begun(job, active, slot));
                 }
                 Ok(None) => {
                     drop((asking, slot));
-                    if self.inner.settings.sole {
+                    if self.inner.settings.single_process {
                         arrival.await;
                     } else {
                         drop(timeout(LOOK_ROUND, arrival).await);

@@ -9,7 +9,9 @@ use tintype_service::ledger::job::{Reason, Status};
 use tintype_service::ledger::key::{KeyRecord, NewKey};
 use tintype_service::ledger::limits::Limit;
 use tintype_service::ledger::policy::{Policy, utc_day};
-use tintype_service::{Anonymous, Caller, Image, KeyFault, Order, ServiceError, ServiceSettings, Source};
+use tintype_service::{
+    AnonymousAccess, Caller, Image, KeyError, ServedFrom, ServiceError, ServiceSettings, Submission,
+};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, pass};
@@ -17,7 +19,7 @@ use crate::{Bench, SECOND, draft, pass};
 fn settings() -> ServiceSettings {
     ServiceSettings {
         price: "0.01usd".parse().ok(),
-        anonymous: Anonymous::Refused,
+        anonymous: AnonymousAccess::Denied,
         ..ServiceSettings::default()
     }
 }
@@ -38,9 +40,9 @@ fn budget(text: &str) -> Policy {
 }
 
 /// An order for one picture of so many steps with an explicit seed.
-fn seeded(bench: &Bench, prompt: &str, steps: i64) -> Order {
+fn seeded(bench: &Bench, prompt: &str, steps: i64) -> Submission {
     let draft = Draft { seed: Some(7), ..draft(prompt, steps) };
-    Order::new(bench.service.check(draft).expect("valid"))
+    Submission::new(bench.service.check(draft).expect("valid"))
 }
 
 fn milliseconds(image: &Image) -> Option<u64> {
@@ -70,12 +72,12 @@ async fn a_key_lets_in_and_nothing_else_does() {
     typo.replace_range(5..6, if &text[5..6] == "a" { "b" } else { "a" });
     let other = tintype_service::ledger::key::ApiKey::generate().expect("random numbers");
     for (presented, fault) in [
-        (None, KeyFault::Missing),
-        (Some("sk-1234"), KeyFault::Malformed),
-        (Some(typo.as_str()), KeyFault::Malformed),
-        (Some(other.secret().expose()), KeyFault::Unknown),
-        (Some(expired.secret().expose()), KeyFault::Expired),
-        (Some(revoked.secret().expose()), KeyFault::Revoked),
+        (None, KeyError::Missing),
+        (Some("sk-1234"), KeyError::Malformed),
+        (Some(typo.as_str()), KeyError::Malformed),
+        (Some(other.secret().expose()), KeyError::Unknown),
+        (Some(expired.secret().expose()), KeyError::Expired),
+        (Some(revoked.secret().expose()), KeyError::Revoked),
     ] {
         let end = bench.service.authenticate(presented).await;
         assert!(matches!(&end, Err(ServiceError::Unauthenticated(found)) if *found == fault), "{end:?}");
@@ -100,7 +102,7 @@ async fn what_is_anothers_is_not_there() {
     assert_eq!(bench.service.images(&acme, None, 10).await.expect("a list").images.len(), 1);
 
     let again = bench.service.generate(&evil, seeded(&bench, "x", 2)).await.expect("a picture");
-    assert_eq!((again.source, bench.engine.finished()), (Source::Made, 2), "no cache between owners");
+    assert_eq!((again.source, bench.engine.finished()), (ServedFrom::Made, 2), "no cache between owners");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,8 +111,8 @@ async fn identical_requests_in_flight_are_made_once() {
     let acme = customer(&bench, "acme", Policy::default()).await;
     let clients: Vec<_> = (0..20)
         .map(|_| {
-            let (service, acme, order) = (bench.service.clone(), acme.clone(), seeded(&bench, "x", 4));
-            tokio::spawn(async move { service.generate(&acme, order).await })
+            let (service, acme, submission) = (bench.service.clone(), acme.clone(), seeded(&bench, "x", 4));
+            tokio::spawn(async move { service.generate(&acme, submission).await })
         })
         .collect();
     let mut charged = Vec::new();
@@ -119,11 +121,14 @@ async fn identical_requests_in_flight_are_made_once() {
         charged.push((milliseconds(&image), image.source));
     }
     assert_eq!(bench.engine.started(), 1);
-    assert_eq!(charged.iter().filter(|paid| **paid == (Some(4_000), Source::Made)).count(), 1);
-    assert_eq!(charged.iter().filter(|paid| **paid == (Some(0), Source::Joined)).count(), 19);
+    assert_eq!(charged.iter().filter(|paid| **paid == (Some(4_000), ServedFrom::Made)).count(), 1);
+    assert_eq!(charged.iter().filter(|paid| **paid == (Some(0), ServedFrom::Joined)).count(), 19);
 
     let later = bench.service.generate(&acme, seeded(&bench, "x", 4)).await.expect("a picture");
-    assert_eq!((later.source, milliseconds(&later), bench.engine.started()), (Source::Stored, Some(0), 1));
+    assert_eq!(
+        (later.source, milliseconds(&later), bench.engine.started()),
+        (ServedFrom::Stored, Some(0), 1)
+    );
     let today = utc_day(OffsetDateTime::now_utc());
     let usage = bench.service.usage(&acme, today - time::Duration::DAY, today).await.expect("usage");
     let spent: u64 = usage.iter().map(|(_, day)| day.spent.engine_ms).sum();
@@ -134,17 +139,17 @@ async fn identical_requests_in_flight_are_made_once() {
 async fn without_a_seed_only_who_says_so_shares() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
-    let order = |coalesce| Order { coalesce, ..Order::new(bench.request("x", 4)) };
-    let first = bench.service.submit(&acme, order(false)).await.expect("accepted");
-    let alone = bench.service.submit(&acme, order(false)).await.expect("accepted");
-    let shared = bench.service.submit(&acme, order(true)).await.expect("accepted");
+    let submission = |coalesce| Submission { coalesce, ..Submission::new(bench.request("x", 4)) };
+    let first = bench.service.submit(&acme, submission(false)).await.expect("accepted");
+    let alone = bench.service.submit(&acme, submission(false)).await.expect("accepted");
+    let shared = bench.service.submit(&acme, submission(true)).await.expect("accepted");
     assert_ne!(first.id(), alone.id());
-    assert_eq!(shared.source(), Source::Joined);
-    for ticket in [first, alone, shared] {
-        ticket.finished().await.expect("a picture");
+    assert_eq!(shared.source(), ServedFrom::Joined);
+    for handle in [first, alone, shared] {
+        handle.finished().await.expect("a picture");
     }
-    let later = bench.service.generate(&acme, order(true)).await.expect("a picture");
-    assert_eq!((later.source, bench.engine.started()), (Source::Made, 3), "nothing in flight any more");
+    let later = bench.service.generate(&acme, submission(true)).await.expect("a picture");
+    assert_eq!((later.source, bench.engine.started()), (ServedFrom::Made, 3), "nothing in flight any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,24 +159,26 @@ async fn a_picture_that_is_gone_is_made_again() {
     let made = bench.service.generate(&acme, seeded(&bench, "x", 1)).await.expect("a picture");
     bench.store.delete(&crate::generating::key_of(&made.pictures[0])).await.expect("gone");
     let again = bench.service.generate(&acme, seeded(&bench, "x", 1)).await.expect("a picture");
-    assert_eq!((again.source, bench.engine.started()), (Source::Made, 2));
+    assert_eq!((again.source, bench.engine.started()), (ServedFrom::Made, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idempotency_key_names_one_request() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
-    let order = |body: &str| Order::new(bench.request("x", 4)).once("key".into(), body.as_bytes());
-    let first = bench.service.submit(&acme, order("a")).await.expect("accepted");
+    let submission = |body: &str| {
+        Submission::new(bench.request("x", 4)).with_idempotency_key("key".into(), body.as_bytes())
+    };
+    let first = bench.service.submit(&acme, submission("a")).await.expect("accepted");
     let id = first.id();
     drop(first);
     pass(1.0).await;
-    let running = bench.service.submit(&acme, order("a")).await.expect("joins");
-    assert_eq!((running.id(), running.source()), (id, Source::Replayed));
-    let end = bench.service.submit(&acme, order("b")).await.map(drop);
+    let running = bench.service.submit(&acme, submission("a")).await.expect("joins");
+    assert_eq!((running.id(), running.source()), (id, ServedFrom::Replayed));
+    let end = bench.service.submit(&acme, submission("b")).await.map(drop);
     assert!(matches!(end, Err(ServiceError::IdempotencyConflict)), "{end:?}");
     let finished = running.finished().await.expect("a picture");
-    let again = bench.service.generate(&acme, order("a")).await.expect("a picture");
+    let again = bench.service.generate(&acme, submission("a")).await.expect("a picture");
     assert_eq!((again.id, milliseconds(&again)), (id, milliseconds(&finished)));
     assert_eq!(bench.engine.started(), 1);
 }
@@ -183,16 +190,16 @@ async fn a_budget_is_never_overdrawn_by_what_is_let_in() {
     let acme = customer(&bench, "acme", budget("10s/day")).await;
     let first = bench.service.submit(&acme, seeded(&bench, "measured", 4)).await.expect("accepted");
     let beside = bench.service.submit(&acme, seeded(&bench, "beside", 4)).await;
-    assert!(matches!(beside, Err(ServiceError::Refused(_))), "all of it is reserved");
+    assert!(matches!(beside, Err(ServiceError::LimitExceeded(_))), "all of it is reserved");
     first.finished().await.expect("a picture");
     for (prompt, fits) in [("a", true), ("b", false)] {
         let end = bench.service.generate(&acme, seeded(&bench, prompt, 4)).await;
         assert_eq!(end.is_ok(), fits, "{end:?}");
-        if let Err(ServiceError::Refused(refusal)) = end {
+        if let Err(ServiceError::LimitExceeded(refusal)) = end {
             assert!(matches!(refusal.refused.limit, Limit::Budget(_)));
         }
     }
-    let left = bench.service.standing(&acme).await.expect("standing");
+    let left = bench.service.quotas(&acme).await.expect("standing");
     assert_eq!(left[0].remaining, 2_000);
 }
 
@@ -205,7 +212,7 @@ async fn an_unmeasured_job_stops_where_the_budget_ends() {
         matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Overrun),
         "{end:?}"
     );
-    let left = bench.service.standing(&acme).await.expect("standing");
+    let left = bench.service.quotas(&acme).await.expect("standing");
     assert_eq!(left[0].remaining, 0);
 }
 
@@ -222,9 +229,9 @@ async fn a_budget_in_money_needs_a_price() {
 async fn the_last_of_several_who_leaves_cancels() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
-    let order = || Order { coalesce: true, ..Order::new(bench.request("x", 100)) };
-    let first = bench.service.submit(&acme, order()).await.expect("accepted");
-    let second = bench.service.submit(&acme, order()).await.expect("accepted");
+    let submission = || Submission { coalesce: true, ..Submission::new(bench.request("x", 100)) };
+    let first = bench.service.submit(&acme, submission()).await.expect("accepted");
+    let second = bench.service.submit(&acme, submission()).await.expect("accepted");
     let id = first.id();
     assert_eq!(second.id(), id);
     drop(first);
@@ -257,18 +264,18 @@ async fn one_customers_waiting_requests_do_not_keep_anothers_one_out() {
 
 #[tokio::test(start_paused = true)]
 async fn strangers_have_pictures_made_and_see_nothing_of_each_other() {
-    let strangers = ServiceSettings { anonymous: Anonymous::Stranger, ..settings() };
+    let strangers = ServiceSettings { anonymous: AnonymousAccess::Public, ..settings() };
     let bench = Bench::with(strangers, NullEngine::new(SECOND));
     let anybody = bench.service.authenticate(None).await.expect("anybody is let in");
     let made = bench.service.generate(&anybody, seeded(&bench, "x", 1)).await.expect("a picture");
     let again = bench.service.generate(&anybody, seeded(&bench, "x", 1)).await.expect("a picture");
-    assert_eq!((again.source, bench.engine.started()), (Source::Made, 2), "no cache between strangers");
+    assert_eq!((again.source, bench.engine.started()), (ServedFrom::Made, 2), "no cache between strangers");
     assert!(bench.service.image(&anybody, made.id, SECOND).await.is_ok(), "whoever knows its id sees it");
     let unknown = |end: Result<(), ServiceError>| matches!(end, Err(ServiceError::Unauthenticated(_)));
     assert!(unknown(bench.service.images(&anybody, None, 10).await.map(drop)));
     assert!(unknown(bench.service.cancel(&anybody, made.id).await.map(drop)));
     assert!(unknown(bench.service.delete(&anybody, made.id).await));
-    let once = seeded(&bench, "x", 1).once("order-1".into(), b"body");
+    let once = seeded(&bench, "x", 1).with_idempotency_key("order-1".into(), b"body");
     assert!(unknown(bench.service.submit(&anybody, once).await.map(drop)));
     assert!(matches!(bench.service.metrics(&anybody).await, Err(ServiceError::NotAdmin)));
 }
@@ -282,7 +289,7 @@ async fn no_more_is_reserved_than_a_request_can_take() {
     // By its work, a thousand times as large; but nothing takes the engine more than a minute.
     let draft = Draft { width: Some(512), height: Some(512), ..draft("large", 30) };
     let large = bench.service.check(draft).expect("valid");
-    bench.service.generate(&acme, Order::new(large)).await.expect("a picture");
+    bench.service.generate(&acme, Submission::new(large)).await.expect("a picture");
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,7 +303,7 @@ async fn what_takes_twice_its_reservation_is_stopped() {
     let slow = bench.service.check(draft).expect("valid");
     let reserved = 4.0 / 5.0 * 10.0;
     bench.engine.slow_down(SECOND * 10);
-    let end = bench.service.generate(&acme, Order::new(slow)).await;
+    let end = bench.service.generate(&acme, Submission::new(slow)).await;
     assert!(
         matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Overrun),
         "{end:?}"
@@ -313,11 +320,11 @@ async fn one_customers_thousand_jobs_do_not_starve_anothers_one() {
     let (many, one) =
         (customer(&bench, "many", Policy::default()).await, customer(&bench, "one", Policy::default()).await);
     for _ in 0..50 {
-        let order = Order { detached: true, ..Order::new(bench.request("x", 1)) };
-        bench.service.submit(&many, order).await.expect("accepted");
+        let submission = Submission { detached: true, ..Submission::new(bench.request("x", 1)) };
+        bench.service.submit(&many, submission).await.expect("accepted");
     }
     let began = tokio::time::Instant::now();
-    bench.service.generate(&one, Order::new(bench.request("y", 1))).await.expect("a picture");
+    bench.service.generate(&one, Submission::new(bench.request("y", 1))).await.expect("a picture");
     assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
@@ -325,15 +332,15 @@ async fn one_customers_thousand_jobs_do_not_starve_anothers_one() {
 async fn a_deadline_ends_what_waits_and_what_runs() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
-    let by = |prompt: &str, seconds| Order {
+    let by = |prompt: &str, seconds| Submission {
         deadline: Some(Duration::from_secs(seconds)),
         ..seeded(&bench, prompt, 100)
     };
     let running = bench.service.submit(&acme, by("x", 5)).await.expect("accepted");
     pass(0.5).await;
     let waiting = bench.service.submit(&acme, by("y", 2)).await.expect("accepted");
-    for ticket in [running, waiting] {
-        let end = ticket.finished().await;
+    for handle in [running, waiting] {
+        let end = handle.finished().await;
         assert!(
             matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Deadline),
             "{end:?}"
@@ -345,15 +352,15 @@ async fn a_deadline_ends_what_waits_and_what_runs() {
 async fn cancel_and_delete_stop_and_remove() {
     let bench = bench();
     let acme = customer(&bench, "acme", Policy::default()).await;
-    let later = |prompt: &str| Order { detached: true, ..seeded(&bench, prompt, 10) };
+    let later = |prompt: &str| Submission { detached: true, ..seeded(&bench, prompt, 10) };
     let running = bench.service.submit(&acme, later("x")).await.expect("accepted");
     let waiting = bench.service.submit(&acme, later("y")).await.expect("accepted");
     pass(1.5).await;
     let canceled = bench.service.cancel(&acme, waiting.id()).await.expect("canceled");
     assert_eq!((canceled.status, canceled.cost.map(|cost| cost.engine_ms)), (Status::Canceled, Some(0)));
     bench.service.cancel(&acme, running.id()).await.expect("canceled");
-    for ticket in [running, waiting] {
-        let end = ticket.finished().await;
+    for handle in [running, waiting] {
+        let end = handle.finished().await;
         assert!(matches!(end, Err(ServiceError::Canceled)), "{end:?}");
     }
     let made = bench.service.generate(&acme, seeded(&bench, "z", 1)).await.expect("a picture");
@@ -363,5 +370,5 @@ async fn cancel_and_delete_stop_and_remove() {
     let end = bench.service.image(&acme, made.id, SECOND).await;
     assert!(matches!(end, Err(ServiceError::NotFound(_))), "{end:?}");
     let again = bench.service.generate(&acme, seeded(&bench, "z", 1)).await.expect("a picture");
-    assert_eq!(again.source, Source::Made, "what is deleted is not found again");
+    assert_eq!(again.source, ServedFrom::Made, "what is deleted is not found again");
 }

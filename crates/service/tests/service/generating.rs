@@ -4,7 +4,7 @@ use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_core::store::{Key, ObjectStore};
-use tintype_service::{LinkedPicture, ServiceSettings, State};
+use tintype_service::{JobState, LinkedPicture, ServiceSettings};
 use tintype_testing::NullEngine;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -79,13 +79,13 @@ async fn the_states_tell_how_far_it_is() {
     let bench = Bench::new();
     let ahead = bench.client("first", 2);
     pass(0.5).await;
-    let ticket = bench.submit(bench.request("second", 2)).await.expect("accepted");
-    let mut states = ticket.states();
-    assert!(matches!(*states.borrow_and_update(), State::Queued));
+    let handle = bench.submit(bench.request("second", 2)).await.expect("accepted");
+    let mut states = handle.states();
+    assert!(matches!(*states.borrow_and_update(), JobState::Queued));
     let mut seen = Vec::new();
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update().clone();
-        if let State::Running(progress) = state {
+        if let JobState::Running(progress) = state {
             seen.push(progress);
         }
         if state.is_final() {
@@ -93,7 +93,7 @@ async fn the_states_tell_how_far_it_is() {
         }
     }
     assert!(seen.contains(&Progress::Step { done: 1, of: 2 }), "{seen:?}");
-    let cost = ticket.finished().await.expect("a picture").cost;
+    let cost = handle.finished().await.expect("a picture").cost;
     assert_eq!(cost.map(|cost| cost.engine_ms), Some(2_000));
     ahead.await.expect("no panic").expect("a picture");
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tintype_core::store::ObjectStore;
-use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
+use tintype_service::{Caller, ServiceError, ServiceSettings, Submission};
 use tintype_testing::NullEngine;
 use tokio::time::{sleep, timeout};
 
@@ -22,10 +22,10 @@ async fn everything_adds_up() {
             let request = bench.request(["x", "y", "z"][random.usize(..3)], random.i64(1..40));
             let [arrival, patience] = [60_000, 20_000].map(|most| Duration::from_millis(random.u64(..most)));
             let service = bench.service.clone();
-            let order = Order::new(request);
+            let submission = Submission::new(request);
             clients.push(tokio::spawn(async move {
                 sleep(arrival).await;
-                timeout(patience, service.generate(&Caller::anonymous(), order)).await
+                timeout(patience, service.generate(&Caller::anonymous(), submission)).await
             }));
         }
         let mut answered = HashSet::new();

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_service::ledger::{BucketLedger, Ledger};
-use tintype_service::{Caller, Image, Order, Service, ServiceError, ServiceSettings, Ticket};
+use tintype_service::{Caller, Image, JobHandle, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -72,8 +72,8 @@ impl Bench {
     }
 
     /// Hands in a request of somebody without a key.
-    async fn submit(&self, request: GenerateRequest) -> Result<Ticket, ServiceError> {
-        self.service.submit(&Caller::anonymous(), Order::new(request)).await
+    async fn submit(&self, request: GenerateRequest) -> Result<JobHandle, ServiceError> {
+        self.service.submit(&Caller::anonymous(), Submission::new(request)).await
     }
 
     /// The same, and waits for its pictures.
@@ -84,7 +84,7 @@ impl Bench {
     /// Starts a request whose client waits until it is aborted.
     fn client(&self, prompt: &str, steps: i64) -> Client {
         let (service, request) = (self.service.clone(), self.request(prompt, steps));
-        tokio::spawn(async move { service.generate(&Caller::anonymous(), Order::new(request)).await })
+        tokio::spawn(async move { service.generate(&Caller::anonymous(), Submission::new(request)).await })
     }
 }
 

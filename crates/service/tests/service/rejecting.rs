@@ -6,14 +6,14 @@ use std::time::Duration;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_service::ledger::job::{Reason, Said};
-use tintype_service::{Caller, Image, Order, Readiness, Service, ServiceError, ServiceSettings};
+use tintype_service::ledger::job::{Reason, UpstreamError};
+use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
 
 use crate::{Bench, SECOND, draft, pass, without_engine};
 
 async fn generate(service: &Service, request: GenerateRequest) -> Result<Image, ServiceError> {
-    service.generate(&Caller::anonymous(), Order::new(request)).await
+    service.generate(&Caller::anonymous(), Submission::new(request)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,19 +154,20 @@ async fn a_full_store_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_remote_engine_s_word_is_passed_on_and_not_charged() {
-    let said =
-        |status, message: &str, retry_after| Some(Said { status, message: message.into(), retry_after });
+    let upstream_error = |status, message: &str, retry_after| {
+        Some(UpstreamError { status, message: message.into(), retry_after })
+    };
     for (fault, reason, expected) in [
-        (Fault::Busy, Reason::Busy, said(None, "", Some(17))),
-        (Fault::Model(422, "too rude"), Reason::Model, said(Some(422), "too rude", None)),
-        (Fault::Model(500, "/opt/ml: a secret cause"), Reason::Model, said(Some(500), "", None)),
+        (Fault::Busy, Reason::Busy, upstream_error(None, "", Some(17))),
+        (Fault::Model(422, "too rude"), Reason::Model, upstream_error(Some(422), "too rude", None)),
+        (Fault::Model(500, "/opt/ml: a secret cause"), Reason::Model, upstream_error(Some(500), "", None)),
     ] {
         let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
         let end = bench.generate(bench.request("x", 1)).await;
         let Err(ServiceError::Failed(failure)) = end else { panic!("{end:?}") };
-        assert_eq!((failure.reason, &failure.said), (reason, &expected));
+        assert_eq!((failure.reason, &failure.upstream_error), (reason, &expected));
         let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
-        assert_eq!(page.images[0].said, expected);
+        assert_eq!(page.images[0].upstream_error, expected);
         assert_eq!(page.images[0].cost.expect("known").engine_ms, 0);
     }
 }
@@ -176,7 +177,7 @@ async fn what_was_or_may_have_been_paid_is_charged() {
     for (fault, reason) in [
         (Fault::Unknown, Reason::OutcomeUnknown),
         (Fault::Withheld("CONTENT_FILTERED"), Reason::Model),
-        (Fault::Wasted, Reason::Engine),
+        (Fault::UnusableResult, Reason::Engine),
     ] {
         let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
         let end = bench.generate(bench.request("x", 2)).await;

@@ -8,13 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tintype_core::request::Draft;
 use tintype_core::store::{
-    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
+    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions, SignedUrl,
+    StoreError,
 };
 use tintype_service::ledger::Ledger;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::job::{JobRecord, Reason, Status};
-use tintype_service::{Caller, Image, Order, Service, ServiceError, ServiceSettings, Source, Turn};
-use tintype_testing::{DeferredEngine, Fault, MemoryStore, NullEngine, Others};
+use tintype_service::{
+    Caller, Image, JobEvent, ServedFrom, Service, ServiceError, ServiceSettings, Submission,
+};
+use tintype_testing::{Fault, MemoryStore, NullEngine, Others, RemoteJobsEngine};
 use tokio::time::Instant;
 
 use crate::{SECOND, draft, ledger_in, pass};
@@ -62,7 +65,7 @@ impl ObjectStore for Reach {
         self.alive().await.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.alive().await.presign(key, how).await
     }
 }
@@ -85,8 +88,8 @@ impl World {
     }
 
     /// Where every process is frozen between two requests.
-    fn on_call() -> Self {
-        Self::new(ServiceSettings { sole: false, on_call: true, ..ServiceSettings::default() })
+    fn serverless() -> Self {
+        Self::new(ServiceSettings { single_process: false, serverless: true, ..ServiceSettings::default() })
     }
 
     fn process(&self) -> Arc<Service> {
@@ -99,7 +102,7 @@ impl World {
         let service = Service::new(self.settings.clone(), reach.clone(), ledger_in(reach.clone()));
         let how = NullEngine::new(Duration::ZERO);
         let how = self.fault.iter().fold(how, |how, fault| how.with_fault(*fault));
-        service.engine_ready(Arc::new(DeferredEngine::new(self.others.clone(), how)));
+        service.engine_ready(Arc::new(RemoteJobsEngine::new(self.others.clone(), how)));
         (service, reach)
     }
 
@@ -123,10 +126,10 @@ impl World {
 }
 
 /// Hands in a request; `detached` is one that nobody waits for.
-async fn submit(service: &Arc<Service>, detached: bool) -> tintype_service::Ticket {
+async fn submit(service: &Arc<Service>, detached: bool) -> tintype_service::JobHandle {
     let request = service.check(draft("x", 1)).expect("a valid request");
-    let order = Order { detached, ..Order::new(request) };
-    service.submit(&Caller::anonymous(), order).await.expect("accepted")
+    let submission = Submission { detached, ..Submission::new(request) };
+    service.submit(&Caller::anonymous(), submission).await.expect("accepted")
 }
 
 async fn read(service: &Arc<Service>, id: JobId) -> Image {
@@ -171,17 +174,17 @@ async fn a_restart_loses_nothing_either() {
     for waits in [true, false] {
         let world = World::new(ServiceSettings::default());
         let first = world.process();
-        let ticket = submit(&first, !waits).await;
-        let (id, ticket) = (ticket.id(), Some(ticket).filter(|_| waits));
+        let handle = submit(&first, !waits).await;
+        let (id, handle) = (handle.id(), Some(handle).filter(|_| waits));
         pass(1.0).await;
         let began = Instant::now();
         first.drain(SECOND * 3).await;
         assert_eq!(began.elapsed().as_secs(), if waits { 3 } else { 0 }, "nobody else holds it up");
-        if let Some(ticket) = ticket {
-            assert!(matches!(ticket.finished().await, Err(ServiceError::Abandoned)));
+        if let Some(handle) = handle {
+            assert!(matches!(handle.finished().await, Err(ServiceError::Abandoned)));
         }
         pass(1.0).await;
-        assert!(world.record(id).await.is_elsewhere(), "it waits for the next start");
+        assert!(world.record(id).await.is_remote(), "it waits for the next start");
         drop(first);
         pass(60.0).await;
 
@@ -194,14 +197,14 @@ async fn a_restart_loses_nothing_either() {
 
 #[tokio::test(start_paused = true)]
 async fn where_nobody_waits_whoever_asks_looks() {
-    let world = World::on_call();
+    let world = World::serverless();
     let first = world.process();
     let id = submit(&first, true).await.id();
     let began = Instant::now();
     first.idle().await;
     assert!(began.elapsed() < SECOND, "it holds no process up: {:?}", began.elapsed());
     let record = world.record(id).await;
-    assert!(record.is_elsewhere() && record.runs == 0, "{record:?}");
+    assert!(record.is_remote() && record.runs == 0, "{record:?}");
 
     let second = world.process();
     pass(10.0).await;
@@ -209,7 +212,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
     let early = read(&second, id).await;
     assert_eq!((early.status, early.position), (Status::Running, None));
     second.idle().await;
-    assert!(world.record(id).await.is_elsewhere());
+    assert!(world.record(id).await.is_remote());
     pass(90.0).await;
     let image = read(&second, id).await;
     assert_eq!((image.status, image.pictures.len()), (Status::Succeeded, 1));
@@ -219,7 +222,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_link_to_the_picture_looks_too() {
-    let world = World::on_call();
+    let world = World::serverless();
     let service = world.process();
     let id = submit(&service, true).await.id();
     let link = async || service.picture(&Caller::anonymous(), id, 0).await;
@@ -232,15 +235,15 @@ async fn a_link_to_the_picture_looks_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_whose_time_is_over_hands_it_on() {
-    let world = World::on_call();
+    let world = World::serverless();
     let first = world.process();
-    let ticket = submit(&first, false).await;
-    let id = ticket.id();
+    let handle = submit(&first, false).await;
+    let id = handle.id();
     pass(3.0).await;
-    ticket.keep().await.expect("kept");
-    first.let_go().await;
-    assert!(matches!(ticket.finished().await, Err(ServiceError::Abandoned)));
-    assert!(world.record(id).await.is_elsewhere());
+    handle.detach().await.expect("kept");
+    first.release_jobs().await;
+    assert!(matches!(handle.finished().await, Err(ServiceError::Abandoned)));
+    assert!(world.record(id).await.is_remote());
     pass(60.0).await;
     assert_eq!(read(&first, id).await.status, Status::Succeeded);
     world.has_paid_once().await;
@@ -248,10 +251,10 @@ async fn a_process_whose_time_is_over_hands_it_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frozen_process_that_is_killed_loses_nothing() {
-    let world = World::on_call();
+    let world = World::serverless();
     let (first, reach) = world.mortal_process();
-    let ticket = submit(&first, false).await;
-    let id = ticket.id();
+    let handle = submit(&first, false).await;
+    let id = handle.id();
     pass(1.0).await;
     reach.kill();
     pass(60.0).await;
@@ -269,22 +272,22 @@ async fn a_frozen_process_that_is_killed_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn somebody_who_comes_to_wait_makes_a_process_ask() {
-    let world = World::on_call();
+    let world = World::serverless();
     let (first, second) = (world.process(), world.process());
     let request = first.check(Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
-    let order = Order { detached: true, ..Order::new(request) };
-    let id = first.submit(&Caller::anonymous(), order.clone()).await.expect("accepted").id();
+    let submission = Submission { detached: true, ..Submission::new(request) };
+    let id = first.submit(&Caller::anonymous(), submission.clone()).await.expect("accepted").id();
     first.idle().await;
-    let waits = Order { detached: false, ..order };
+    let waits = Submission { detached: false, ..submission };
     let joined = second.submit(&Caller::anonymous(), waits).await.expect("accepted");
-    assert_eq!((joined.id(), joined.source()), (id, Source::Joined));
+    assert_eq!((joined.id(), joined.source()), (id, ServedFrom::Joined));
     assert_eq!(joined.finished().await.expect("a picture").status, Status::Succeeded);
     world.has_paid_once().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_watches_is_told_of_the_end() {
-    let world = World::on_call();
+    let world = World::serverless();
     let (first, second) = (world.process(), world.process());
     let id = submit(&first, true).await.id();
     first.idle().await;
@@ -294,42 +297,42 @@ async fn who_watches_is_told_of_the_end() {
     while let Some(turn) = follow.next().await {
         last = Some(turn);
     }
-    let Some(Turn::State(tintype_service::State::Ended(job))) = last else { panic!("{last:?}") };
+    let Some(JobEvent::JobState(tintype_service::JobState::Ended(job))) = last else { panic!("{last:?}") };
     assert_eq!(job.status, Status::Succeeded);
     world.has_paid_once().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_client_takes_over_from_a_process_that_lets_go() {
-    let world = World::on_call();
+    let world = World::serverless();
     let (first, second) = (world.process(), world.process());
     let request = first.check(Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
-    let order = Order::new(request);
-    let ticket = first.submit(&Caller::anonymous(), order.clone()).await.expect("accepted");
-    ticket.keep().await.expect("kept");
+    let submission = Submission::new(request);
+    let handle = first.submit(&Caller::anonymous(), submission.clone()).await.expect("accepted");
+    handle.detach().await.expect("kept");
     pass(1.0).await;
-    let joined = second.submit(&Caller::anonymous(), order).await.expect("accepted");
-    assert_eq!((joined.id(), joined.source()), (ticket.id(), Source::Joined));
+    let joined = second.submit(&Caller::anonymous(), submission).await.expect("accepted");
+    assert_eq!((joined.id(), joined.source()), (handle.id(), ServedFrom::Joined));
     pass(1.0).await;
-    first.let_go().await;
+    first.release_jobs().await;
     assert_eq!(joined.finished().await.expect("a picture").status, Status::Succeeded);
     world.has_paid_once().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_asks_for_is_found_by_whoever_has_time() {
-    let world = World::on_call();
+    let world = World::serverless();
     let first = world.process();
     let ids = [submit(&first, true).await.id(), submit(&first, true).await.id()];
     first.idle().await;
     let looks = world.others.looks();
     pass(5.0).await;
     let second = world.process();
-    second.lend_a_hand(Instant::now() + SECOND * 60).await;
+    second.run_pending_jobs(Instant::now() + SECOND * 60).await;
     second.idle().await;
     assert!((1..=2).contains(&(world.others.looks() - looks)), "it does not go round in circles");
     pass(70.0).await;
-    second.lend_a_hand(Instant::now() + SECOND * 60).await;
+    second.run_pending_jobs(Instant::now() + SECOND * 60).await;
     second.idle().await;
     for id in ids {
         assert_eq!(world.record(id).await.status, Status::Succeeded);
@@ -340,24 +343,24 @@ async fn what_nobody_asks_for_is_found_by_whoever_has_time() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_costs_the_same_whoever_finds_it() {
     for (fault, reason, charged) in [
-        (Fault::Wasted, Reason::Engine, 20_000),
+        (Fault::UnusableResult, Reason::Engine, 20_000),
         (Fault::Withheld("nudity"), Reason::Model, 20_000),
         (Fault::Unknown, Reason::OutcomeUnknown, 20_000),
         (Fault::Model(400, "no"), Reason::Model, 0),
         (Fault::Panic, Reason::Engine, 0),
     ] {
         for late in [false, true] {
-            let world = World { fault: Some(fault), ..World::on_call() };
+            let world = World { fault: Some(fault), ..World::serverless() };
             let first = world.process();
-            let ticket = submit(&first, false).await;
-            let id = ticket.id();
+            let handle = submit(&first, false).await;
+            let id = handle.id();
             if late {
-                ticket.keep().await.expect("kept");
+                handle.detach().await.expect("kept");
                 pass(1.0).await;
-                first.let_go().await;
+                first.release_jobs().await;
                 pass(1_000.0).await;
             } else {
-                assert!(ticket.finished().await.is_err());
+                assert!(handle.finished().await.is_err());
             }
             assert_eq!(read(&first, id).await.status, Status::Failed(reason));
             let cost = world.record(id).await.cost.expect("it has ended");
@@ -369,7 +372,7 @@ async fn a_failure_costs_the_same_whoever_finds_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_canceled_or_deleted_there_leaves_no_picture() {
     let caller = Caller::anonymous();
-    let world = World::on_call();
+    let world = World::serverless();
     let service = world.process();
     let canceled = submit(&service, true).await.id();
     let deleted = submit(&service, true).await.id();
@@ -377,7 +380,7 @@ async fn what_is_canceled_or_deleted_there_leaves_no_picture() {
     assert_eq!(service.cancel(&caller, canceled).await.expect("canceled").status, Status::Canceled);
     service.delete(&caller, deleted).await.expect("deleted");
     pass(60.0).await;
-    service.lend_a_hand(Instant::now() + SECOND * 60).await;
+    service.run_pending_jobs(Instant::now() + SECOND * 60).await;
     service.idle().await;
     assert_eq!(read(&service, canceled).await.status, Status::Canceled);
     let gone = service.image(&caller, deleted, SECOND).await;

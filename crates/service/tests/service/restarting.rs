@@ -5,7 +5,7 @@ use std::time::Duration;
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
 use tintype_service::ledger::job::Status;
-use tintype_service::{Caller, Order, ServiceError, ServiceSettings, Source};
+use tintype_service::{Caller, ServedFrom, ServiceError, ServiceSettings, Submission};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, hang_up, ledger, pass};
@@ -17,13 +17,13 @@ async fn what_nobody_has_to_wait_for_goes_on_at_the_next_start() {
     let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
     let mut kept = Vec::new();
     for prompt in ["running", "waiting"] {
-        let order = Order { detached: true, ..Order::new(first.request(prompt, 10)) };
-        kept.push(first.service.submit(&caller, order).await.expect("accepted").id());
+        let submission = Submission { detached: true, ..Submission::new(first.request(prompt, 10)) };
+        kept.push(first.service.submit(&caller, submission).await.expect("accepted").id());
     }
-    let attended = first.client("attended", 10);
+    let waiter = first.client("attended", 10);
     pass(1.5).await;
     // As if it were killed: nothing is told to the ledger any more.
-    hang_up(attended).await;
+    hang_up(waiter).await;
     drop(first);
 
     let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
@@ -45,21 +45,21 @@ async fn a_promise_outlives_the_client_whose_job_it_joined() {
     let seeded = |prompt: &str| {
         first.service.check(Draft { seed: Some(7), ..draft(prompt, 5) }).expect("a valid request")
     };
-    let (alone, shared) = (Order::new(seeded("alone")), Order::new(seeded("shared")));
+    let (alone, shared) = (Submission::new(seeded("alone")), Submission::new(seeded("shared")));
     let mut clients = Vec::new();
-    for order in [&alone, &shared] {
-        clients.push(first.service.submit(&caller, order.clone()).await.expect("accepted"));
+    for submission in [&alone, &shared] {
+        clients.push(first.service.submit(&caller, submission.clone()).await.expect("accepted"));
     }
-    let detached = Order { detached: true, ..shared };
+    let detached = Submission { detached: true, ..shared };
     let promised = first.service.submit(&caller, detached).await.expect("accepted");
-    assert_eq!((promised.id(), promised.source()), (clients[1].id(), Source::Joined));
+    assert_eq!((promised.id(), promised.source()), (clients[1].id(), ServedFrom::Joined));
     pass(0.5).await;
     drop((first.service, first.engine));
 
     let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
     pass(15.0).await;
-    for (ticket, expected) in clients.iter().zip([Status::Canceled, Status::Succeeded]) {
-        let image = second.service.image(&caller, ticket.id(), SECOND).await.expect("it is there");
+    for (handle, expected) in clients.iter().zip([Status::Canceled, Status::Succeeded]) {
+        let image = second.service.image(&caller, handle.id(), SECOND).await.expect("it is there");
         assert_eq!(image.status, expected);
     }
 }
@@ -69,19 +69,19 @@ async fn a_job_that_a_dead_client_left_is_made_for_a_live_one() {
     let ledger = ledger();
     let caller = Caller::anonymous();
     let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
-    let busy = Order { detached: true, ..Order::new(first.request("busy", 5)) };
+    let busy = Submission { detached: true, ..Submission::new(first.request("busy", 5)) };
     first.service.submit(&caller, busy).await.expect("accepted");
     pass(0.5).await;
     let seeded = first.service.check(Draft { seed: Some(7), ..draft("x", 5) }).expect("a valid request");
-    let left = first.service.submit(&caller, Order::new(seeded.clone())).await.expect("accepted");
+    let left = first.service.submit(&caller, Submission::new(seeded.clone())).await.expect("accepted");
     let id = left.id();
     drop((first.service, first.engine));
 
     // The next process is busy with the first job when the client comes.
     let second = Bench::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND));
     pass(0.5).await;
-    let joined = second.service.submit(&caller, Order::new(seeded)).await.expect("accepted");
-    assert_eq!((joined.id(), joined.source()), (id, Source::Joined));
+    let joined = second.service.submit(&caller, Submission::new(seeded)).await.expect("accepted");
+    assert_eq!((joined.id(), joined.source()), (id, ServedFrom::Joined));
     assert_eq!(joined.finished().await.expect("a picture").status, Status::Succeeded);
 }
 
@@ -90,10 +90,11 @@ async fn a_drain_does_not_wait_for_what_goes_on_later() {
     let ledger = ledger();
     let caller = Caller::anonymous();
     let first = Bench::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
-    let order = |prompt: &str| Order { detached: true, ..Order::new(first.request(prompt, 3)) };
-    let running = first.service.submit(&caller, order("running")).await.expect("accepted");
+    let submission =
+        |prompt: &str| Submission { detached: true, ..Submission::new(first.request(prompt, 3)) };
+    let running = first.service.submit(&caller, submission("running")).await.expect("accepted");
     pass(0.5).await;
-    let waiting = first.service.submit(&caller, order("waiting")).await.expect("accepted");
+    let waiting = first.service.submit(&caller, submission("waiting")).await.expect("accepted");
     let id = waiting.id();
     first.service.drain(SECOND * 30).await;
     assert!(running.finished().await.is_ok());

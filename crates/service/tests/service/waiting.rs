@@ -2,7 +2,7 @@
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_service::{Caller, Order, ServiceError, ServiceSettings};
+use tintype_service::{Caller, ServiceError, ServiceSettings, Submission};
 use tintype_testing::NullEngine;
 
 use crate::{Bench, SECOND, draft, hang_up, pass};
@@ -54,15 +54,15 @@ async fn a_place_in_the_queue_is_free_again() {
 #[tokio::test(start_paused = true)]
 async fn what_one_stranger_has_left_is_not_for_another() {
     let bench = Bench::new();
-    let stranger = Caller { stranger: true, ..Caller::anonymous() };
+    let is_anonymous_public = Caller { is_anonymous_public: true, ..Caller::anonymous() };
     let ask = async |caller| {
-        bench.service.submit(caller, Order::new(bench.request("x", 40))).await.expect("accepted")
+        bench.service.submit(caller, Submission::new(bench.request("x", 40))).await.expect("accepted")
     };
-    let left = ask(&stranger).await;
+    let left = ask(&is_anonymous_public).await;
     let id = left.id();
     pass(5.0).await;
     drop(left);
-    assert_ne!(ask(&stranger).await.id(), id);
+    assert_ne!(ask(&is_anonymous_public).await.id(), id);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,10 +72,10 @@ async fn a_retry_joins_and_keeps_it_alive() {
     pass(5.0).await;
     hang_up(client).await;
     pass(9.0).await;
-    let ticket = bench.submit(bench.request("x", 40)).await.expect("accepted");
-    let (other, id) = (bench.submit(bench.request("x", 40)).await.expect("accepted"), ticket.id());
+    let handle = bench.submit(bench.request("x", 40)).await.expect("accepted");
+    let (other, id) = (bench.submit(bench.request("x", 40)).await.expect("accepted"), handle.id());
     assert_ne!(other.id(), id, "only work that nobody waits for is joined");
-    let finished = ticket.finished().await.expect("a picture");
+    let finished = handle.finished().await.expect("a picture");
     assert_eq!((finished.id, bench.engine.finished()), (id, 1));
 }
 
@@ -105,10 +105,10 @@ async fn only_the_same_request_joins_and_only_in_time() {
         draft("X", 40),
     ];
     let bench = Bench::new();
-    let ticket = bench.submit(bench.request("x", 40)).await.expect("accepted");
+    let handle = bench.submit(bench.request("x", 40)).await.expect("accepted");
     pass(1.0).await;
-    let first = ticket.id();
-    drop(ticket);
+    let first = handle.id();
+    drop(handle);
     for other in others {
         let request = bench.service.check(other).expect("valid");
         assert_ne!(bench.submit(request).await.expect("accepted").id(), first);

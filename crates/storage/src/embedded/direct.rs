@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tintype_core::store::{
-    Condition, ETag, Key, Listed, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl,
-    StoreError,
+    Condition, ETag, Key, ListedObject, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions,
+    SignedUrl, StoreError,
 };
 
 use super::bucket::{Bucket, DiskError, Precondition};
@@ -102,7 +102,7 @@ impl ObjectStore for Direct {
         let page = self.bucket.list(query);
         let listed = |(key, entry): (String, super::index::Entry)| {
             let key = Key::new(key).ok()?;
-            Some(Listed { key, size: entry.size, modified: to_time(entry.modified) })
+            Some(ListedObject { key, size: entry.size, modified: to_time(entry.modified) })
         };
         Ok(Listing {
             objects: page.objects.into_iter().filter_map(listed).collect(),
@@ -116,7 +116,7 @@ impl ObjectStore for Direct {
         Ok(deleted.map_err(unavailable)??)
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.signer.sign(key.as_str(), how).await
     }
 }

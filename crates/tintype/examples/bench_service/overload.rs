@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use serde_json::json;
 use tintype_core::engine::{Engine, Observer, Progress};
-use tintype_core::request::{Draft, Limits};
+use tintype_core::request::{Draft, RequestLimits};
 use tintype_ledger::policy::Policy;
 use tintype_testing::NullEngine;
 use tokio::task::JoinSet;
@@ -52,7 +52,7 @@ async fn alone(lasts: Duration) -> Result<f64> {
     }
     let engine = NullEngine::new(STEP);
     let draft = Draft { prompt: Some("alone".into()), steps: Some(1), ..Draft::default() };
-    let request = draft.check(engine.model(), &Limits::for_model(engine.model()), 1);
+    let request = draft.check(engine.model(), &RequestLimits::for_model(engine.model()), 1);
     let request = Arc::new(request.ok().context("a request that the engine takes")?);
     let began = Instant::now();
     while began.elapsed() < lasts {

@@ -23,7 +23,7 @@ use tintype_core::secret::Secret;
 use tintype_core::store::ObjectStore;
 use tintype_http::{HostPolicy, HttpSettings, router};
 use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger, Synchronous};
-use tintype_service::{Anonymous, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::net::TcpListener;
@@ -167,8 +167,8 @@ async fn serve(setup: Setup) -> Result<()> {
     let ledger = setup.ledger(store.clone())?;
     let settings = ServiceSettings {
         queue: setup.queue,
-        anonymous: if setup.anonymous { Anonymous::Trusted } else { Anonymous::Refused },
-        sole: !matches!(setup.place, Place::Bucket(_)),
+        anonymous: if setup.anonymous { AnonymousAccess::Trusted } else { AnonymousAccess::Denied },
+        single_process: !matches!(setup.place, Place::Bucket(_)),
         price: "0.001usd".parse().ok(),
         ..ServiceSettings::default()
     };

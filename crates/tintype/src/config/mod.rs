@@ -35,7 +35,7 @@ pub(crate) struct Config {
     /// How clients are served.
     pub(crate) serving: Serving,
     /// Which model computes, and on what.
-    pub(crate) model: Model,
+    pub(crate) model: ModelSettings,
     /// Where pictures are kept.
     pub(crate) store: Store,
     /// What is kept of customers and their jobs.
@@ -88,7 +88,7 @@ pub(crate) struct Ledger {
 
 /// Which model computes, and on what.
 #[derive(Clone, Debug)]
-pub(crate) struct Model {
+pub(crate) struct ModelSettings {
     /// The model.
     pub(crate) choice: ModelChoice,
     /// The device.
@@ -215,7 +215,7 @@ impl Config {
             lambda_response: layers.read("lambda_response", values::response)?,
         };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
-        let model = Model {
+        let model = ModelSettings {
             choice: layers.read("model", values::model)?,
             device: layers.read("device", values::device)?,
             threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),

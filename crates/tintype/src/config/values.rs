@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
-use tintype_http::{Alias, BadAlias};
+use tintype_http::{Alias, InvalidAlias};
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
@@ -140,7 +140,7 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
 pub(crate) fn aliases(text: &str) -> Result<Vec<Alias>, String> {
     let names = text.split(',').map(|name| name.trim().parse());
     names
-        .collect::<Result<_, BadAlias>>()
+        .collect::<Result<_, InvalidAlias>>()
         .map_err(|_| "names such as dall-e-3 or dall-e-*, with commas between them".to_owned())
 }
 

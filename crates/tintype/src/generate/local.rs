@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tintype_core::engine::Warning;
-use tintype_core::request::{Draft, GenerateRequest, Limits};
+use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
 
 use super::Made;
 use super::progress::Bar;
 use crate::cli::What;
-use crate::config::Model;
+use crate::config::ModelSettings;
 use crate::engine;
 use crate::output::Usage;
 
@@ -20,7 +20,7 @@ use crate::output::Usage;
 ///
 /// # Errors
 /// When the request makes no sense, or the model cannot be loaded or fails.
-pub(super) fn make(settings: &Model, what: &What) -> Result<Vec<Made>> {
+pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
     let bar = Arc::new(Bar::new(!what.json, "loading the model"));
     let engine = engine::load(settings, || {
         bail!(
@@ -29,7 +29,7 @@ pub(super) fn make(settings: &Model, what: &What) -> Result<Vec<Made>> {
     })?;
     let model = engine.model().clone();
     // On one's own machine there is no limit but the machine.
-    let limits = Limits { max_pixels: u64::MAX, max_work: u64::MAX };
+    let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
     let request = check(what.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
     let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -77,9 +77,9 @@ fn check(
 /// A warning in the API's shape.
 fn warning(warning: &Warning) -> Value {
     match warning {
-        Warning::PromptCut { parameter, limit, left_out } => json!({
+        Warning::PromptTruncated { parameter, limit, omitted } => json!({
             "code": "prompt_cut",
-            "message": format!("`{parameter}` is longer than the {limit} tokens that the model reads; left out: {left_out}"),
+            "message": format!("`{parameter}` is longer than the {limit} tokens that the model reads; left out: {omitted}"),
         }),
     }
 }

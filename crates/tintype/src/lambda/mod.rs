@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use lambda_http::{Request, lambda_runtime, service_fn};
 use tintype_core::store::ObjectStore;
-use tintype_service::{Anonymous, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LedgerChoice, Response, StoreChoice};
@@ -90,8 +90,14 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
     if config.ledger.choice != LedgerChoice::Bucket {
         return Err(Usage("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
     }
-    let anonymous = if config.serving.allow_anonymous { Anonymous::Stranger } else { Anonymous::Refused };
-    Ok(ServiceSettings { anonymous, sole: false, on_call: true, ..serve::service_settings(config) })
+    let anonymous =
+        if config.serving.allow_anonymous { AnonymousAccess::Public } else { AnonymousAccess::Denied };
+    Ok(ServiceSettings {
+        anonymous,
+        single_process: false,
+        serverless: true,
+        ..serve::service_settings(config)
+    })
 }
 
 /// Loads the model beside everything else: an event waits for it.

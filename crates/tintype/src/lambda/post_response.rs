@@ -76,11 +76,11 @@ async fn finish(front: &Front, began: Instant) {
     let service = &front.service;
     let in_time = async {
         service.idle().await;
-        service.lend_a_hand(over - HELP).await;
+        service.run_pending_jobs(over - HELP).await;
         service.idle().await;
     };
     if timeout_at(over - PUT_AWAY, in_time).await.is_err() {
         tracing::warn!("the function's time is over before its work is done");
-        let _ = timeout_at(over, service.let_go()).await;
+        let _ = timeout_at(over, service.release_jobs()).await;
     }
 }

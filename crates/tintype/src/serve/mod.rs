@@ -21,7 +21,7 @@ use tintype_http::{HostPolicy, HttpSettings, RuntimeApi};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
 use tintype_sagemaker::sigv4::AccessKeys;
-use tintype_service::{Anonymous, Service, ServiceSettings, unpriced};
+use tintype_service::{AnonymousAccess, Service, ServiceSettings, unpriced};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -127,8 +127,8 @@ pub(crate) async fn start(
 ) -> Result<(Running, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
     // With a ledger that others share, so are its jobs.
-    let sole = config.ledger.choice == LedgerChoice::Sqlite;
-    let lock = if sole { Some(ledger::lock(&config.store.data_dir)?) } else { None };
+    let single_process = config.ledger.choice == LedgerChoice::Sqlite;
+    let lock = if single_process { Some(ledger::lock(&config.store.data_dir)?) } else { None };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let url = ready::own_url(config, address);
@@ -137,7 +137,7 @@ pub(crate) async fn start(
     let anonymous = without_key(&config.serving);
     check_keys(&*ledger, config, anonymous).await?;
     ready::warn_of_links(config, address, &url);
-    let settings = ServiceSettings { anonymous, sole, ..service_settings(config) };
+    let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
     let runtime_api = runtime_api(config, &store);
     let api = api(&service, http_settings(&config.serving, (address, &url)), (config, runtime_api.clone()));
@@ -200,7 +200,7 @@ fn runtime_api(config: &Config, store: &Store) -> Option<RuntimeApi> {
 
 /// Whether requests without a key are served: to this machine alone, or because the operator said so. A public URL means that
 /// something before us lets others in.
-fn without_key(serving: &Serving) -> Anonymous {
+fn without_key(serving: &Serving) -> AnonymousAccess {
     let local = |url: &String| {
         let host = url.split("//").nth(1).and_then(|rest| rest.parse::<Authority>().ok());
         let host = host.as_ref().map_or("", Authority::host);
@@ -209,18 +209,18 @@ fn without_key(serving: &Serving) -> Anonymous {
     };
     let loopback = serving.listen.ip().is_loopback() && serving.public_url.as_ref().is_none_or(local);
     match (loopback, serving.allow_anonymous) {
-        (true, _) => Anonymous::Trusted,
-        (false, true) => Anonymous::Stranger,
-        (false, false) => Anonymous::Refused,
+        (true, _) => AnonymousAccess::Trusted,
+        (false, true) => AnonymousAccess::Public,
+        (false, false) => AnonymousAccess::Denied,
     }
 }
 
 /// Where others can come, somebody must be able to get in, and not just anybody; and a budget must be one that can be used up.
-async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: Anonymous) -> Result<()> {
+async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAccess) -> Result<()> {
     let now = OffsetDateTime::now_utc();
     let works = |key: &KeyRecord| key.revoked.is_none() && key.expires.is_none_or(|at| at > now);
     let keys: Vec<_> = ledger.keys().await?.into_iter().filter(works).collect();
-    if keys.is_empty() && anonymous == Anonymous::Refused {
+    if keys.is_empty() && anonymous == AnonymousAccess::Denied {
         let serving = &config.serving;
         let place = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
         let message = format!(

@@ -183,11 +183,11 @@ async fn two_servers_cannot_share_a_folder_or_a_port() {
 async fn strangers_need_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
     for (settings, anonymous) in [
-        (&[][..], Anonymous::Trusted),
-        (&[("TINTYPE_PUBLIC_URL", "http://localhost:8080")], Anonymous::Trusted),
-        (&[("TINTYPE_PUBLIC_URL", "https://pictures.example")], Anonymous::Refused),
-        (&[("TINTYPE_LISTEN", "0.0.0.0:0")], Anonymous::Refused),
-        (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], Anonymous::Stranger),
+        (&[][..], AnonymousAccess::Trusted),
+        (&[("TINTYPE_PUBLIC_URL", "http://localhost:8080")], AnonymousAccess::Trusted),
+        (&[("TINTYPE_PUBLIC_URL", "https://pictures.example")], AnonymousAccess::Denied),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0")], AnonymousAccess::Denied),
+        (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], AnonymousAccess::Public),
     ] {
         assert_eq!(without_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
     }

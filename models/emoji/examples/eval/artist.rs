@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use futures::executor::block_on;
-use tintype_core::engine::{Engine, Model, Observer, Progress};
+use tintype_core::engine::{Engine, ModelCard, Observer, Progress};
 use tintype_core::picture::{Picture, Pixels};
-use tintype_core::request::{Draft, Limits};
+use tintype_core::request::{Draft, RequestLimits};
 use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
 /// Draws at the model's own size, steps and guidance.
@@ -18,14 +18,14 @@ impl Artist {
         Ok(Self(DiffusionEngine::load("emoji", files, EngineOptions::default())?))
     }
 
-    pub(crate) fn model(&self) -> &Model {
+    pub(crate) fn model(&self) -> &ModelCard {
         self.0.model()
     }
 
     /// The picture of this prompt and seed.
     pub(crate) fn draw(&self, prompt: &str, seed: u32) -> Result<Pixels> {
         let draft = Draft { prompt: Some(prompt.to_owned()), seed: Some(seed.into()), ..Draft::default() };
-        let request = match draft.check(self.model(), &Limits::for_model(self.model()), seed) {
+        let request = match draft.check(self.model(), &RequestLimits::for_model(self.model()), seed) {
             Ok(request) => request,
             Err(violations) => bail!("the prompt `{prompt}` is refused: {violations:?}"),
         };

@@ -8,7 +8,7 @@ use tintype_diffusion::ModelFiles;
 use tintype_diffusion::noise::Noise;
 use tintype_diffusion::pipeline::Pipeline;
 
-use crate::report::{Model, Report, say};
+use crate::report::{ModelCard, Report, say};
 use crate::sample::Sample;
 use crate::sheet::{Album, Sheet};
 
@@ -55,7 +55,7 @@ pub(crate) fn visit(files: &ModelFiles, report: &mut Report, album: &mut Album) 
 
 /// Every side from 3/4 to 5/4 of the model's own that may be asked for, as a square; the extremes also across; then
 /// guidance and prompts at its own size.
-fn corners(model: &Model) -> Vec<Sample<'static>> {
+fn corners(model: &ModelCard) -> Vec<Sample<'static>> {
     let (own_width, own_height) = (model.width as usize, model.height as usize);
     let own = Sample {
         prompt: PROMPT,

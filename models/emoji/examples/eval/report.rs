@@ -15,7 +15,7 @@ use crate::labels::Drawn;
 /// Everything that was measured.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    pub(crate) model: Model,
+    pub(crate) model: ModelCard,
     rows: Vec<Row>,
     pub(crate) cost: Cost,
     pub(crate) goldens: Vec<Compared>,
@@ -25,7 +25,7 @@ pub(crate) struct Report {
 
 /// What the model does when it is not told otherwise.
 #[derive(Serialize)]
-pub(crate) struct Model {
+pub(crate) struct ModelCard {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) steps: u32,
@@ -45,9 +45,9 @@ struct Row {
 impl Report {
     /// An empty one.
     pub(crate) fn of(model: &tintype_core::engine::Model) -> Self {
-        let tintype_core::engine::Model { width, height, steps, guidance, .. } = *model;
+        let tintype_core::engine::ModelCard { width, height, steps, guidance, .. } = *model;
         Self {
-            model: Model { width, height, steps, guidance },
+            model: ModelCard { width, height, steps, guidance },
             rows: Vec::new(),
             cost: Cost::default(),
             goldens: Vec::new(),
@@ -99,7 +99,7 @@ impl Row {
     }
 }
 
-impl fmt::Display for Model {
+impl fmt::Display for ModelCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { width, height, steps, guidance } = self;
         write!(f, "the model: {width}×{height}, {steps} steps, guidance {guidance}")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tintype_service::ledger::policy::Policy;
-use tintype_service::{Anonymous, ServiceSettings};
+use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 
 use super::{PATH, ask, assert_error};
@@ -100,7 +100,7 @@ async fn a_foreign_key_will_do_where_none_is_needed() {
     assert_error(&page, (403, "permission_error", Some("cross_site")), false);
     bench.send("GET", "/v1/images", &[foreign]).await.assert_problem(401, "unauthenticated");
 
-    let settings = ServiceSettings { anonymous: Anonymous::Refused, ..ServiceSettings::default() };
+    let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
     let strict = Bench::with(settings, NullEngine::new(Duration::ZERO));
     let answer = strict.send_json(PATH, &body, &[foreign]).await;
     let error = assert_error(&answer, (401, "invalid_request_error", Some("invalid_api_key")), false);

@@ -3,7 +3,7 @@
 
 use regex::Regex;
 use serde_json::Value;
-use tintype_service::ledger::policy::{Budget, Rate, Span};
+use tintype_service::ledger::policy::{Budget, CoarseDuration, Rate};
 
 fn pattern(member: &str) -> Regex {
     let description: Value = serde_json::from_str(tintype_http::openapi()).expect("JSON");
@@ -88,5 +88,5 @@ fn budgets() {
 fn lengths_of_time() {
     let good = ["90d", "3650d", "3600s", "12h", "30min", "87600h", "1day", "1m", "1minute", "007s", "+7s"];
     let bad = ["", "90", "d", "-1d", "1.5d", "9x", "90 d", "1month", "90D"];
-    compare("expires_in", |text| text.parse::<Span>().is_ok(), &good, &bad, &["3651d", "0d"]);
+    compare("expires_in", |text| text.parse::<CoarseDuration>().is_ok(), &good, &bad, &["3651d", "0d"]);
 }

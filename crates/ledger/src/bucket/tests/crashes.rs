@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use super::faults::{Death, DyingStore};
 use super::*;
 use crate::accept::Reuse;
-use crate::job::Interrupted;
+use crate::job::OnWorkerLoss;
 use crate::policy::utc_day;
 use crate::testing::{at, cost, key_of, lease, new_job, once, owner, pictures};
 
@@ -41,7 +41,7 @@ async fn work(ledger: &BucketLedger, told: &mut Told) -> Result<()> {
     accept(ledger, once("acme", "a", "k2"), told).await?;
     let running = ledger.claim_next(lease("w", 60), at(1)).await?.expect("one waits");
     assert_eq!(running.id, first.id);
-    let paid = NewJob { interrupted: Interrupted::OutcomeUnknown, ..once("acme", "c", "k3") };
+    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..once("acme", "c", "k3") };
     let paid = accept(ledger, paid, told).await?;
     ledger.heartbeat(&running.run(), at(90)).await?;
     ledger.finish(&running.run(), pictures(running.id, 1), cost(), at(2)).await?;
@@ -68,7 +68,7 @@ impl JobRecord {
 async fn aftermath(store: Arc<MemoryStore>, told: &Told, what: &str) {
     let ledger = BucketLedger::new(store.clone(), quick());
     let later = at(3_600);
-    ledger.recover(later, Lost::All).await.expect("recover");
+    ledger.recover(later, RecoveryScope::All).await.expect("recover");
     while let Some(job) = ledger.claim_next(lease("next", 9_000), later).await.expect("claim") {
         ledger.finish(&job.run(), pictures(job.id, 1), cost(), later).await.expect("finish");
     }
@@ -125,7 +125,7 @@ fn a_recovery_that_dies_can_be_made_again() {
         let died = block_on(work(&BucketLedger::new(store, quick()), &mut told));
         assert!(died.is_err());
         let store = Arc::new(DyingStore::new(memory.clone(), writes, Death::After));
-        let second = block_on(BucketLedger::new(store, quick()).recover(at(3_500), Lost::All));
+        let second = block_on(BucketLedger::new(store, quick()).recover(at(3_500), RecoveryScope::All));
         assert!(second.is_ok() || writes < 20, "{second:?}");
         block_on(aftermath(memory, &told, &format!("recovery's write {writes}")));
     }
@@ -144,7 +144,7 @@ fn a_limit_that_a_crash_left_taken_comes_free() {
     assert!(matches!(died, Err(Error::Unavailable(_))), "{died:?}");
     let ledger = BucketLedger::new(memory, quick());
     let soon = block_on(ledger.accept(one("b"), at(60))).expect("accept");
-    assert!(matches!(soon, Acceptance::Refused { .. }), "it may still be on its way: {soon:?}");
+    assert!(matches!(soon, Acceptance::LimitExceeded { .. }), "it may still be on its way: {soon:?}");
     let later = block_on(ledger.accept(one("b"), at(301))).expect("accept");
     assert!(matches!(later, Acceptance::Accepted { .. }), "{later:?}");
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tintype_core::store::{
-    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, Presign, SignedUrl, StoreError,
+    Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions, SignedUrl,
+    StoreError,
 };
 use tintype_testing::MemoryStore;
 
@@ -99,7 +100,7 @@ impl ObjectStore for DeafStore {
         self.0.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.0.presign(key, how).await
     }
 }
@@ -157,7 +158,7 @@ impl ObjectStore for HookedStore {
         self.store.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.store.presign(key, how).await
     }
 }
@@ -197,7 +198,7 @@ impl ObjectStore for DyingStore {
         answer
     }
 
-    async fn presign(&self, key: &Key, how: &Presign) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
         self.store.presign(key, how).await
     }
 }

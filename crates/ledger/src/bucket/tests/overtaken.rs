@@ -64,7 +64,7 @@ fn a_recovery_does_not_hide_a_job_that_is_just_being_made() {
     // Somebody else makes it in his place, much later; a recovery finds the mark and no job.
     let other = BucketLedger::new(memory.clone(), quick());
     let recovery = Box::new(move || {
-        let found = block_on(other.recover(at(900), Lost::Expired)).expect("recover");
+        let found = block_on(other.recover(at(900), RecoveryScope::ExpiredLeases)).expect("recover");
         assert_eq!(found, Recovered::default());
     });
     let store = HookedStore::before(memory.clone(), "jobs/by-owner/", recovery);
