@@ -185,7 +185,7 @@ impl Inner {
             Ok(Some(_)) => {}
             // Its owner has deleted it, through another process.
             Ok(None) => {
-                drop(self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Canceled)))
+                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             Err(error) => {
                 tracing::warn!(job = %active.id, error = %causes(&error), "a job could not be looked at")

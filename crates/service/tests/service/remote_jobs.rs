@@ -297,7 +297,9 @@ async fn who_watches_is_told_of_the_end() {
     while let Some(turn) = follow.next().await {
         last = Some(turn);
     }
-    let Some(JobEvent::JobState(tintype_service::JobState::Ended(job))) = last else { panic!("{last:?}") };
+    let Some(JobEvent::StateChanged(tintype_service::JobState::Ended(job))) = last else {
+        panic!("{last:?}")
+    };
     assert_eq!(job.status, Status::Succeeded);
     world.has_paid_once().await;
 }

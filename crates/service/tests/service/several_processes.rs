@@ -81,7 +81,7 @@ async fn a_worker_that_was_taken_for_dead_takes_nothing_away() {
     let job = ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
     // As if its lease were over: somebody else is given the job.
     let far = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
-    ledger.recover(far, tintype_service::ledger::job::RecoveryScope::Expired).await.expect("recovered");
+    ledger.recover(far, tintype_service::ledger::job::RecoveryScope::ExpiredLeases).await.expect("recovered");
     assert_eq!(job.status, Status::Running);
     let quick = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND));
     pass(10.0).await;

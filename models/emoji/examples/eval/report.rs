@@ -44,7 +44,7 @@ struct Row {
 
 impl Report {
     /// An empty one.
-    pub(crate) fn of(model: &tintype_core::engine::Model) -> Self {
+    pub(crate) fn of(model: &tintype_core::engine::ModelCard) -> Self {
         let tintype_core::engine::ModelCard { width, height, steps, guidance, .. } = *model;
         Self {
             model: ModelCard { width, height, steps, guidance },
