@@ -23,7 +23,8 @@ pub(crate) fn engine(folder: Option<&str>) -> Result<()> {
     run(program(venv.program("python")).arg("bench/engine/diffusers_bench.py").arg(&folder))
 }
 
-/// Measures the service with an engine of constant duration: load, limits, kills. The benchmark receives `bench_arguments`.
+/// Measures the service with an engine of constant duration: load, limits, kills. The benchmark receives
+/// `bench_arguments`.
 pub(crate) fn service(bench_arguments: &[&str]) -> Result<()> {
     let arguments =
         ["run", "--release", "--package", "tintype", "--example", "bench_service", "--", "--weed"];
@@ -38,8 +39,8 @@ pub(crate) fn lambda() -> Result<()> {
     run(program(python).args(["bench/lambda/bench.py", "--binary"]).arg(binary()?))
 }
 
-/// Compares the API with LiteLLM's proxy and the blog post's handler, with one load generator. The benchmark receives
-/// `arguments`.
+/// Compares the API with LiteLLM's proxy and the blog post's handler, with one load generator. The benchmark
+/// receives `arguments`.
 pub(crate) fn api(arguments: &[&str]) -> Result<()> {
     let venv = Venv::ensure("bench-api-venv", "bench/api/requirements.txt")?;
     let oha = tools::oha()?;

@@ -1,11 +1,13 @@
-//! The allowed dependencies between crates, and the heavy libraries that only named crates may use. See ARCHITECTURE.md.
+//! The allowed dependencies between crates, and the heavy libraries that only named crates may use. See
+//! ARCHITECTURE.md.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::shell::{cargo, output};
 
-/// The allowed dependencies between crates of the workspace. The binary may use all of them except [`TESTING`].
+/// The allowed dependencies between crates of the workspace. The binary may use all of them except
+/// [`TESTING`].
 const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-core", &[]),
     ("tintype-deploy", &["tintype-core"]),
@@ -24,7 +26,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The test engines and stores: only a development dependency.
 const TESTING: &str = "tintype-testing";
 
-/// Heavy libraries, each with the crates that may use it. `axum` is also used by the binary, which serves the router.
+/// Heavy libraries, each with the crates that may use it. `axum` is also used by the binary, which serves the
+/// router.
 const RESTRICTED: &[(&str, &[&str])] = &[
     ("axum", &["tintype-http", "tintype"]),
     ("aws-sdk-cloudformation", &["tintype-deploy"]),

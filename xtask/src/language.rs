@@ -1,8 +1,10 @@
-//! A lint for the language of documents and of the texts that users read. The rules behind it are in docs/STYLE.md.
+//! A lint for the language of documents and of the texts that users read. The rules behind it are in
+//! docs/STYLE.md.
 //!
-//! It reads the documents (`*.md`, `*.toml`, `*.yaml`, `*.yml`), the API's description (which holds every description and
-//! example that a client sees), and the string literals of the product's Rust code: error messages, log messages, output.
-//! In a file that defines the command line, doc comments are help texts, so they count too. Tests are left out.
+//! It reads the documents (`*.md`, `*.toml`, `*.yaml`, `*.yml`), the API's description (which holds every
+//! description and example that a client sees), and the string literals of the product's Rust code: error
+//! messages, log messages, output. In a file that defines the command line, doc comments are help texts, so
+//! they count too. Tests are left out.
 
 use std::path::Path;
 
@@ -10,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{output, program, root};
 
-/// Phrases that make a reader search for the subject, with what to write instead. A pattern is a sequence of words;
-/// `a|b` is either word, `*` is any one word.
+/// Phrases that make a reader search for the subject, with what to write instead. A pattern is a sequence of
+/// words; `a|b` is either word, `*` is any one word.
 const PHRASES: &[(&str, &str)] = &[
     ("whoever|nobody|somebody", "name the component or the person: the client, the worker, the operator"),
     ("someone else's", "name the owner"),
@@ -82,7 +84,8 @@ fn is_checked(name: &str) -> bool {
     (is_document && !name.ends_with(".zh-CN.md")) || is_product || name == "openapi.json"
 }
 
-/// Each line of a document with its number; phrases that a line break divides are found by joining each line with the next.
+/// Each line of a document with its number; phrases that a line break divides are found by joining each line
+/// with the next.
 fn lines(text: &str) -> Vec<(usize, String)> {
     let lines: Vec<&str> = text.lines().collect();
     let paired = lines.iter().enumerate().map(|(at, line)| {
@@ -132,7 +135,8 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The string literals of Rust source outside its test module, and its doc comments if it defines a command line.
+/// The string literals of Rust source outside its test module, and its doc comments if it defines a command
+/// line.
 fn user_texts(source: &str) -> Vec<(usize, String)> {
     let source = match source.find("#[cfg(test)]\nmod tests {") {
         Some(tests) => &source[..tests],
@@ -172,7 +176,8 @@ fn user_texts(source: &str) -> Vec<(usize, String)> {
     texts
 }
 
-/// The text of the literal that `token` begins with, and where it ends; `before` tells whether it is a raw one.
+/// The text of the literal that `token` begins with, and where it ends; `before` tells whether it is a raw
+/// one.
 fn literal(before: &str, token: &str) -> (String, usize) {
     let hashes = before.len() - before.trim_end_matches('#').len();
     if before.trim_end_matches('#').ends_with('r') {

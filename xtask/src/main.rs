@@ -1,6 +1,7 @@
 //! The project's development commands. `cargo xtask` without arguments lists them.
 //!
-//! The crate has few dependencies, so that it compiles quickly in a fresh clone. Heavy work runs in other processes.
+//! The crate has few dependencies, so that it compiles quickly in a fresh clone. Heavy work runs in other
+//! processes.
 
 use std::process::ExitCode;
 

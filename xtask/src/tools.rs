@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use crate::python::cache_folder;
 use crate::shell::{cargo, run, say};
 
-/// The load generator. It keeps a constant request rate, and measures latency from the time at which a request was due.
+/// The load generator. It keeps a constant request rate, and measures latency from the time at which a
+/// request was due.
 const OHA: (&str, &str) = ("oha", "1.16.0");
 
 /// The path of the load generator; builds it if it is missing.

@@ -1,4 +1,4 @@
-//! An AWS account in one region, as our credentials reach it.
+//! An AWS account in one region.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tintype_core::causes::causes;
 
 use crate::error::AwsError;
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How often a stack that changes is looked at.
-const PAUSE: Duration = Duration::from_secs(2);
+/// Time limit for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval between two reads of a changing stack.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An account in a region.
 #[derive(Clone, Debug)]
@@ -20,42 +20,44 @@ pub struct Aws {
     pub(crate) region: String,
     pub(crate) stacks: aws_sdk_cloudformation::Client,
     pub(crate) s3: aws_sdk_s3::Client,
-    pub(crate) pause: Duration,
+    pub(crate) poll_interval: Duration,
 }
 
-/// Who we are.
+/// The identity behind the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The account's number, 12 digits.
+    /// The account id, 12 digits.
     pub account: String,
-    /// The user or role.
+    /// The ARN of the user or role.
     pub arn: String,
 }
 
 impl Aws {
-    /// Finds region and credentials the way AWS's own tools do; `AWS_ENDPOINT_URL` leads elsewhere. AWS itself is not asked.
+    /// Finds the region and the credentials as AWS's tools do, and honours `AWS_ENDPOINT_URL`. Sends no
+    /// request to AWS.
     ///
     /// # Errors
     /// [`AwsError::NoRegion`] and [`AwsError::Credentials`].
     pub async fn connect(region: Option<String>) -> Result<Self, AwsError> {
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).build();
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
         let config = loader.load().await;
-        let found =
-            config.credentials_provider().ok_or_else(|| AwsError::Credentials("none given".into()))?;
+        let found = config
+            .credentials_provider()
+            .ok_or_else(|| AwsError::Credentials("no provider is configured".into()))?;
         let found = found.provide_credentials().await;
         found.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?;
-        Self::with(config, PAUSE)
+        Self::with(config, POLL_INTERVAL)
     }
 
-    pub(crate) fn with(config: SdkConfig, pause: Duration) -> Result<Self, AwsError> {
+    pub(crate) fn with(config: SdkConfig, poll_interval: Duration) -> Result<Self, AwsError> {
         let region = config.region().ok_or(AwsError::NoRegion)?.to_string();
         let stacks = aws_sdk_cloudformation::Client::new(&config);
         let s3 = aws_sdk_s3::Client::new(&config);
-        Ok(Self { config, region, stacks, s3, pause })
+        Ok(Self { config, region, stacks, s3, poll_interval })
     }
 
     /// The region, for example `eu-central-1`.
@@ -63,13 +65,13 @@ impl Aws {
         &self.region
     }
 
-    /// Asks AWS who we are.
+    /// Reads the identity from STS.
     ///
     /// # Errors
-    /// [`AwsError::Credentials`] if AWS does not know the credentials; [`AwsError::Unreachable`].
+    /// [`AwsError::Credentials`] if AWS rejects the credentials; [`AwsError::Unreachable`].
     pub async fn identity(&self) -> Result<Identity, AwsError> {
         let asked = aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await;
-        let answer = asked.map_err(AwsError::of("ask who we are"))?;
+        let answer = asked.map_err(AwsError::of("read the identity (sts:GetCallerIdentity)"))?;
         Ok(Identity { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
     }
 }
@@ -80,7 +82,7 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// An account at somebody who plays AWS.
+    /// An account whose services are at `url`.
     pub(crate) fn account(url: &str) -> Aws {
         let credentials = Credentials::new("AKID", "secret", None, None, "test");
         let config = SdkConfig::builder()

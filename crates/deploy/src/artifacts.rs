@@ -1,4 +1,4 @@
-//! The bucket outside the stack that holds the function's code, which must be there before the stack is.
+//! The bucket with the function's code. It is outside the stack, because it must exist before the stack does.
 
 use sha2::{Digest, Sha256};
 
@@ -7,15 +7,15 @@ use crate::bucket::Bucket;
 use crate::plan::StackName;
 
 impl Aws {
-    /// The artefact bucket of a stack, whether it is there or not.
-    pub(crate) fn artefacts(&self, stack: &StackName, identity: &Identity) -> Bucket<'_> {
+    /// The artifact bucket of a stack. The bucket may not exist.
+    pub(crate) fn artifacts(&self, stack: &StackName, identity: &Identity) -> Bucket<'_> {
         let name = name(&identity.account, &self.region, stack);
         Bucket { client: &self.s3, name, owner: identity.account.clone() }
     }
 }
 
-/// The bucket's name. All buckets in the world share one space of names, of lower case and at most 63 characters: so the stack's name is
-/// in it as a few digits of its hash.
+/// The bucket's name. Bucket names are unique worldwide, in lower case, and have at most 63 characters;
+/// therefore the name contains a part of the hash of the stack's name.
 pub(crate) fn name(account: &str, region: &str, stack: &StackName) -> String {
     let hash = hex::encode(&Sha256::digest(stack.as_str())[..4]);
     format!("tintype-code-{account}-{region}-{hash}")
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_into_a_buckets_name_and_differ() {
+    fn bucket_names_are_valid_and_distinct() {
         let stack = |name: &str| name.parse::<StackName>().expect("a name");
         let one = name("123456789012", "ap-southeast-7", &stack(&"A".repeat(64)));
         assert!(one.len() <= 63, "{one}");

@@ -1,4 +1,5 @@
-//! Single requests to services whose SDK would be far larger than the one question that we have.
+//! Signed requests to AWS services of which tintype needs one or two operations. Their SDKs would be much
+//! larger than this module.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,50 +18,50 @@ use tintype_core::causes::causes;
 use crate::account::Aws;
 use crate::error::AwsError;
 
-/// How long a question may take.
-const ANSWER: Duration = Duration::from_secs(30);
+/// Time limit for a request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A service: the name in its host, the name in signatures, and the SDKs' id of it.
+/// A service: its host name, its name in signatures, and its id in the SDKs' configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Service {
     host: &'static str,
     signing: &'static str,
     id: &'static str,
-    reach: Reach,
+    scope: Scope,
 }
 
-/// How many of a service there are.
+/// Whether a service exists once per region or once per partition.
 #[derive(Clone, Copy, Debug)]
-enum Reach {
-    /// One in every region.
+enum Scope {
+    /// Once per region.
     Region,
-    /// One in every partition.
+    /// Once per partition.
     Partition,
 }
 
 /// SageMaker's control plane.
 pub(crate) const SAGEMAKER: Service =
-    Service { host: "api.sagemaker", signing: "sagemaker", id: "sagemaker", reach: Reach::Region };
-/// The service that knows who we are.
-pub(crate) const STS: Service = Service { host: "sts", signing: "sts", id: "sts", reach: Reach::Region };
-/// The service that knows users, roles and policies.
-pub(crate) const IAM: Service = Service { host: "iam", signing: "iam", id: "iam", reach: Reach::Partition };
+    Service { host: "api.sagemaker", signing: "sagemaker", id: "sagemaker", scope: Scope::Region };
+/// The Security Token Service.
+pub(crate) const STS: Service = Service { host: "sts", signing: "sts", id: "sts", scope: Scope::Region };
+/// Identity and Access Management.
+pub(crate) const IAM: Service = Service { host: "iam", signing: "iam", id: "iam", scope: Scope::Partition };
 
-/// What a service is asked, in the words of the protocol that it speaks.
+/// A request in the service's protocol.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct ServiceRequest {
     headers: Vec<(&'static str, &'static str)>,
     body: String,
 }
 
-impl Question {
-    /// In JSON 1.1.
-    pub(crate) fn json(target: &'static str, question: &serde_json::Value) -> Self {
+impl ServiceRequest {
+    /// A request in the protocol JSON 1.1.
+    pub(crate) fn json(target: &'static str, request: &serde_json::Value) -> Self {
         let headers = vec![("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
-        Self { headers, body: question.to_string() }
+        Self { headers, body: request.to_string() }
     }
 
-    /// In the Query protocol: an action of a version of the interface, with its fields.
+    /// A request in the Query protocol: an action, the API version, and the fields.
     pub(crate) fn query(action: &str, version: &str, fields: &[(String, String)]) -> Self {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action).append_pair("Version", version).extend_pairs(fields);
@@ -69,15 +70,15 @@ impl Question {
     }
 }
 
-/// An answer, read to its end.
-pub(crate) struct Reply {
+/// A complete response.
+pub(crate) struct ServiceResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
 impl Aws {
-    /// Where a service is: what the environment or the profile says, as the SDKs read it, or AWS's own address.
+    /// The URL of a service: from the environment or the profile, as the SDKs read it, or AWS's default.
     pub(crate) fn url(&self, service: Service) -> String {
         let key = ServiceConfigKey::builder()
             .service_id(service.id)
@@ -88,50 +89,52 @@ impl Aws {
             return url.trim_end_matches('/').to_owned();
         }
         let suffix = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        match (service.reach, self.home(service)) {
-            // The oldest partition's has no region in its name.
-            (Reach::Partition, "us-east-1") => format!("https://{}.{suffix}", service.host),
-            (Reach::Partition, "us-gov-west-1") => format!("https://{}.us-gov.{suffix}", service.host),
+        match (service.scope, self.home_region(service)) {
+            // The default partition's host has no region.
+            (Scope::Partition, "us-east-1") => format!("https://{}.{suffix}", service.host),
+            (Scope::Partition, "us-gov-west-1") => format!("https://{}.us-gov.{suffix}", service.host),
             (_, region) => format!("https://{}.{region}.{suffix}", service.host),
         }
     }
 
-    /// The region that a service is in.
-    fn home(&self, service: Service) -> &str {
-        match service.reach {
-            Reach::Region => &self.region,
-            Reach::Partition if self.region.starts_with("cn-") => "cn-north-1",
-            Reach::Partition if self.region.starts_with("us-gov-") => "us-gov-west-1",
-            Reach::Partition => "us-east-1",
+    /// The region of a service, which signatures name.
+    fn home_region(&self, service: Service) -> &str {
+        match service.scope {
+            Scope::Region => &self.region,
+            Scope::Partition if self.region.starts_with("cn-") => "cn-north-1",
+            Scope::Partition if self.region.starts_with("us-gov-") => "us-gov-west-1",
+            Scope::Partition => "us-east-1",
         }
     }
 
-    /// Asks a service, once.
-    pub(crate) async fn ask(
+    /// Sends a signed request, in one attempt.
+    pub(crate) async fn call(
         &self,
         service: Service,
-        question: Question,
+        request: ServiceRequest,
         what: &'static str,
-    ) -> Result<Reply, AwsError> {
-        let provider =
-            self.config.credentials_provider().ok_or_else(|| AwsError::Credentials("none".into()))?;
+    ) -> Result<ServiceResponse, AwsError> {
+        let provider = self
+            .config
+            .credentials_provider()
+            .ok_or_else(|| AwsError::Credentials("no provider is configured".into()))?;
         let credentials = provider.provide_credentials().await;
         let identity = credentials.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?.into();
         let broken = |error: &dyn std::error::Error| AwsError::Failed {
             what,
             code: None,
-            said: causes(error).to_string(),
+            message: causes(error).to_string(),
         };
         let parameters = SigningParams::builder()
             .identity(&identity)
-            .region(self.home(service))
+            .region(self.home_region(service))
             .name(service.signing)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| broken(&error))?
             .into();
-        let (url, Question { headers, body }) = (format!("{}/", self.url(service)), question);
+        let (url, ServiceRequest { headers, body }) = (format!("{}/", self.url(service)), request);
         let signable =
             SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
         let signed = signable.and_then(|signable| sign(signable, &parameters));
@@ -145,16 +148,23 @@ impl Aws {
         send(request, what).await
     }
 
-    /// Fetches the root of a service without saying who we are.
-    pub(crate) async fn knock(&self, service: Service, what: &'static str) -> Result<Reply, AwsError> {
+    /// Fetches the root of a service without a signature.
+    pub(crate) async fn probe(
+        &self,
+        service: Service,
+        what: &'static str,
+    ) -> Result<ServiceResponse, AwsError> {
         let request = http::Request::get(format!("{}/", self.url(service))).body(SdkBody::empty());
-        send(request.map_err(|error| AwsError::Failed { what, code: None, said: error.to_string() })?, what)
-            .await
+        send(
+            request.map_err(|error| AwsError::Failed { what, code: None, message: error.to_string() })?,
+            what,
+        )
+        .await
     }
 }
 
-async fn send(request: http::Request<SdkBody>, what: &'static str) -> Result<Reply, AwsError> {
-    let unreachable = |said: String| AwsError::Unreachable { what, said };
+async fn send(request: http::Request<SdkBody>, what: &'static str) -> Result<ServiceResponse, AwsError> {
+    let unreachable = |message: String| AwsError::Unreachable { what, message };
     let request = HttpRequest::try_from(request).map_err(|error| unreachable(causes(&error).to_string()))?;
     let exchange = async {
         let answer = connector().call(request).await;
@@ -162,10 +172,11 @@ async fn send(request: http::Request<SdkBody>, what: &'static str) -> Result<Rep
         let body = ByteStream::new(answer.take_body()).collect().await;
         let body = body.map_err(|error| unreachable(causes(&error).to_string()))?.to_vec();
         let answer = answer.try_into_http1x().map_err(|error| unreachable(causes(&error).to_string()))?;
-        Ok(Reply { status: answer.status(), headers: answer.headers().clone(), body })
+        Ok(ServiceResponse { status: answer.status(), headers: answer.headers().clone(), body })
     };
-    let waited = tokio::time::timeout(ANSWER, exchange).await;
-    waited.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))))
+    let waited = tokio::time::timeout(RESPONSE_TIMEOUT, exchange).await;
+    waited
+        .unwrap_or_else(|_| Err(unreachable(format!("no response within {} s", RESPONSE_TIMEOUT.as_secs()))))
 }
 
 fn connector() -> Connector {
@@ -180,7 +191,7 @@ mod tests {
     use crate::account::testing::account;
 
     #[test]
-    fn addresses() {
+    fn service_urls() {
         assert_eq!(account("http://127.0.0.1:1/").url(SAGEMAKER), "http://127.0.0.1:1");
         let mut real = account("http://127.0.0.1:1");
         let mut config = real.config.into_builder();
@@ -192,24 +203,24 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_iam_in_a_partition() {
+    fn each_partition_has_one_iam() {
         let mut account = account("http://127.0.0.1:1");
         let mut config = account.config.into_builder();
         config.set_endpoint_url(None);
         account.config = config.build();
-        for (region, home, url) in [
+        for (region, home_region, url) in [
             ("eu-central-1", "us-east-1", "https://iam.amazonaws.com"),
             ("cn-northwest-1", "cn-north-1", "https://iam.cn-north-1.amazonaws.com.cn"),
             ("us-gov-east-1", "us-gov-west-1", "https://iam.us-gov.amazonaws.com"),
         ] {
             account.region = region.into();
-            assert_eq!((account.home(IAM), &*account.url(IAM)), (home, url), "{region}");
+            assert_eq!((account.home_region(IAM), &*account.url(IAM)), (home_region, url), "{region}");
         }
     }
 
     #[tokio::test]
-    async fn nobody_there_is_unreachable() {
-        let asked = account("http://127.0.0.1:1").knock(STS, "ask").await;
+    async fn a_refused_connection_is_unreachable() {
+        let asked = account("http://127.0.0.1:1").probe(STS, "ask").await;
         assert!(matches!(asked, Err(AwsError::Unreachable { .. })));
     }
 }

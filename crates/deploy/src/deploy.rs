@@ -1,18 +1,18 @@
-//! From a plan and a package to a URL.
+//! Creates or updates a deployment.
 
 use crate::TEMPLATE;
 use crate::account::{Aws, Identity};
 use crate::error::AwsError;
 use crate::package::Package;
 use crate::plan::Plan;
-use crate::stack::{Deployed, Event, State, Wanted};
+use crate::stack::{Deployed, Event, StackSpec, StackState};
 
 impl Aws {
-    /// Uploads the package, creates or updates the stack, and waits until that has ended; `watcher` sees what happens
-    /// meanwhile, the oldest first.
+    /// Uploads the package, creates or updates the stack, and waits for the end. `watcher` receives the
+    /// stack's events, the oldest first.
     ///
     /// # Errors
-    /// [`AwsError::Stack`] with the reasons of the resources that failed, if the stack did; other kinds of [`AwsError`] before
+    /// [`AwsError::Stack`] with the failed resources if the stack fails; other variants for a failure before
     /// that.
     pub async fn deploy(
         &self,
@@ -21,25 +21,25 @@ impl Aws {
         identity: &Identity,
         watcher: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Deployed, AwsError> {
-        let there = self.stack(plan.name.as_str()).await?;
-        if let Some(state) = &there {
-            refuse_unless_updatable(state)?;
+        let existing = self.stack(plan.name.as_str()).await?;
+        if let Some(state) = &existing {
+            check_updatable(state)?;
         }
-        let artefacts = self.artefacts(&plan.name, identity);
-        artefacts.create(&self.region, plan.name.as_str()).await?;
+        let artifacts = self.artifacts(&plan.name, identity);
+        artifacts.create(&self.region, plan.name.as_str()).await?;
         let key = package.key();
-        let parameters = plan.parameters(package.architecture, &artefacts.name, &key);
-        artefacts.upload(&key, package.zip).await?;
-        let wanted = Wanted { name: &plan.name, template: TEMPLATE, parameters };
-        let (state, changed) = match there {
-            None => (self.create(&wanted, watcher).await?, true),
-            Some(before) => match self.update(&wanted, &before, watcher).await? {
+        let parameters = plan.parameters(package.architecture, &artifacts.name, &key);
+        artifacts.upload(&key, package.zip).await?;
+        let spec = StackSpec { name: &plan.name, template: TEMPLATE, parameters };
+        let (state, changed) = match existing {
+            None => (self.create(&spec, watcher).await?, true),
+            Some(before) => match self.update(&spec, &before, watcher).await? {
                 Some(after) => (after, true),
                 None => (before, false),
             },
         };
-        // Until now a failed update would have gone back to the code before.
-        artefacts.clear(Some(&key)).await?;
+        // A failed update needs the previous code, so old code is deleted only now.
+        artifacts.clear(Some(&key)).await?;
         Ok(Deployed {
             url: state.output("Url")?,
             bucket: state.output("Bucket")?,
@@ -49,10 +49,10 @@ impl Aws {
     }
 }
 
-fn refuse_unless_updatable(state: &State) -> Result<(), AwsError> {
+fn check_updatable(state: &StackState) -> Result<(), AwsError> {
     match &*state.status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_ROLLBACK_COMPLETE" => Ok(()),
-        _ if state.is_changing() => Err(AwsError::Busy(state.status.clone())),
-        _ => Err(AwsError::Stuck(state.status.clone())),
+        _ if state.is_changing() => Err(AwsError::InProgress(state.status.clone())),
+        _ => Err(AwsError::NotUpdatable(state.status.clone())),
     }
 }

@@ -1,4 +1,4 @@
-//! Taking everything away again.
+//! Removes a deployment.
 
 use crate::account::{Aws, Identity};
 use crate::bucket::Bucket;
@@ -6,68 +6,72 @@ use crate::error::AwsError;
 use crate::plan::StackName;
 use crate::stack::Event;
 
-/// How often the bucket is emptied and the stack deleted: a function that is still at work may put one more picture into an empty
+/// Attempts to empty the bucket and delete the stack. A running function may store another image in an empty
 /// bucket.
 const ATTEMPTS: usize = 3;
 
-/// What there is of a deployment.
+/// The existing resources of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remains {
+pub struct DeployedResources {
     /// The stack's id.
     pub stack: Option<String>,
-    /// The bucket with pictures, keys and jobs.
+    /// The bucket with images, keys and jobs.
     pub bucket: Option<String>,
     /// The bucket with the function's code.
-    pub artefacts: Option<String>,
+    pub artifacts: Option<String>,
 }
 
-impl Remains {
-    /// There is nothing.
-    pub fn is_nothing(&self) -> bool {
-        self.stack.is_none() && self.bucket.is_none() && self.artefacts.is_none()
+impl DeployedResources {
+    /// Whether no resource exists.
+    pub fn is_empty(&self) -> bool {
+        self.stack.is_none() && self.bucket.is_none() && self.artifacts.is_none()
     }
 }
 
 impl Aws {
-    /// Looks what there is of a deployment.
+    /// Finds the existing resources of a deployment.
     ///
     /// # Errors
-    /// [`AwsError`], for example when we may not look.
-    pub async fn remains(&self, name: &StackName, identity: &Identity) -> Result<Remains, AwsError> {
+    /// [`AwsError`], for example if a permission is missing.
+    pub async fn resources(
+        &self,
+        name: &StackName,
+        identity: &Identity,
+    ) -> Result<DeployedResources, AwsError> {
         let stack = self.stack(name.as_str()).await?;
         let bucket = match &stack {
             Some(state) => self.resource(&state.id, "Bucket").await?,
             None => None,
         };
-        let artefacts = self.artefacts(name, identity);
-        let artefacts = artefacts.exists().await?.then_some(artefacts.name);
-        Ok(Remains { stack: stack.map(|state| state.id), bucket, artefacts })
+        let artifacts = self.artifacts(name, identity);
+        let artifacts = artifacts.exists().await?.then_some(artifacts.name);
+        Ok(DeployedResources { stack: stack.map(|state| state.id), bucket, artifacts })
     }
 
-    /// Removes it all: empties the bucket, deletes the stack, and deletes the bucket with the code. `watcher` sees what happens
-    /// meanwhile, the oldest first.
+    /// Empties the bucket, deletes the stack, and deletes the bucket with the code. `watcher` receives the
+    /// stack's events, the oldest first.
     ///
     /// # Errors
-    /// [`AwsError`]; it can be called again for what is left.
+    /// [`AwsError`]. The call can be repeated for the remaining resources.
     pub async fn destroy(
         &self,
-        remains: &Remains,
+        resources: &DeployedResources,
         identity: &Identity,
         watcher: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<(), AwsError> {
         let bucket =
             |name: &String| Bucket { client: &self.s3, name: name.clone(), owner: identity.account.clone() };
-        if let Some(stack) = &remains.stack {
-            let pictures = remains.bucket.as_ref().map(bucket);
-            self.delete_with(stack, pictures.as_ref(), watcher).await?;
+        if let Some(stack) = &resources.stack {
+            let pictures = resources.bucket.as_ref().map(bucket);
+            self.empty_and_delete(stack, pictures.as_ref(), watcher).await?;
         }
-        match &remains.artefacts {
-            Some(artefacts) => bucket(artefacts).destroy().await,
+        match &resources.artifacts {
+            Some(artifacts) => bucket(artifacts).destroy().await,
             None => Ok(()),
         }
     }
 
-    async fn delete_with(
+    async fn empty_and_delete(
         &self,
         stack: &str,
         pictures: Option<&Bucket<'_>>,

@@ -1,4 +1,4 @@
-//! Looking for what stands in the way, before it does.
+//! Checks of an AWS account that find problems before a deployment.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::bucket::is_missing;
 use crate::call::STS;
 use crate::error::AwsError;
 use crate::plan::StackName;
-use crate::stack::State;
+use crate::stack::StackState;
 
-/// How far a clock may be off: AWS refuses signatures of another time.
-const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
+/// Largest difference from AWS's clock. AWS rejects signatures with a larger one.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// What was looked at.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The region.
     Region,
-    /// Who we are.
+    /// The credentials.
     Credentials,
     /// This machine's clock.
     Clock,
-    /// The stack, and whether we may look at it.
+    /// The CloudFormation stack.
     Stack,
     /// The SageMaker endpoint.
     Endpoint,
     /// The bucket.
     Bucket,
-    /// What we may do, and what the function may.
+    /// The permissions of the credentials and of the function.
     Permissions,
 }
 
@@ -49,56 +49,56 @@ impl fmt::Display for Subject {
     }
 }
 
-/// How it looks.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it should.
-    Good,
-    /// Something must be done.
-    Bad,
-    /// It could not be seen.
+    /// The check passed.
+    Passed,
+    /// The check failed; the detail says what to do.
+    Failed,
+    /// The check could not be made.
     Unknown,
 }
 
-/// What was found, and what to do about it.
+/// A check with its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The subject.
     pub subject: Subject,
-    /// How it looks.
+    /// The result.
     pub verdict: Verdict,
-    /// What was seen and, if that is bad, what to do.
-    pub says: String,
+    /// What was found and, if the check failed, how to fix it.
+    pub detail: String,
 }
 
 impl Finding {
-    pub(crate) fn good(subject: Subject, says: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Good, says: says.into() }
+    pub(crate) fn passed(subject: Subject, detail: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Passed, detail: detail.into() }
     }
 
-    pub(crate) fn bad(subject: Subject, says: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Bad, says: says.into() }
+    pub(crate) fn failed(subject: Subject, detail: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Failed, detail: detail.into() }
     }
 
-    pub(crate) fn unknown(subject: Subject, says: impl Into<String>) -> Self {
-        Self { subject, verdict: Verdict::Unknown, says: says.into() }
+    pub(crate) fn unknown(subject: Subject, detail: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Unknown, detail: detail.into() }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
-            Verdict::Good => "ok   ",
-            Verdict::Bad => "WRONG",
-            Verdict::Unknown => "?    ",
+            Verdict::Passed => "ok     ",
+            Verdict::Failed => "FAILED ",
+            Verdict::Unknown => "unknown",
         };
-        write!(f, "{verdict} {:<12} {}", self.subject, self.says)
+        write!(f, "{verdict} {:<12} {}", self.subject, self.detail)
     }
 }
 
 impl Aws {
-    /// Connects and looks at who we are, the clock, the stack, an endpoint and a bucket (those that are named, or else the
-    /// stack's), and at what we and the function may.
+    /// Connects and checks the credentials, the clock, the stack, the endpoint and the bucket (the named
+    /// ones, or else the stack's), and the permissions of the credentials and of the function.
     pub async fn diagnose(
         region: Option<String>,
         stack: &StackName,
@@ -107,8 +107,10 @@ impl Aws {
     ) -> Vec<Finding> {
         let aws = match Self::connect(region).await {
             Ok(aws) => aws,
-            Err(error @ AwsError::NoRegion) => return vec![Finding::bad(Subject::Region, error.to_string())],
-            Err(error) => return vec![Finding::bad(Subject::Credentials, error.to_string())],
+            Err(error @ AwsError::NoRegion) => {
+                return vec![Finding::failed(Subject::Region, error.to_string())];
+            }
+            Err(error) => return vec![Finding::failed(Subject::Credentials, error.to_string())],
         };
         aws.examine(stack, endpoint, bucket).await
     }
@@ -119,20 +121,20 @@ impl Aws {
         endpoint: Option<&str>,
         bucket: Option<&str>,
     ) -> Vec<Finding> {
-        let mut findings = vec![Finding::good(Subject::Region, self.region()), self.clock().await];
+        let mut findings = vec![Finding::passed(Subject::Region, self.region()), self.clock().await];
         let who = self.identity().await;
         let who = match who {
             Ok(who) => who,
             Err(error) => {
-                // Nothing else would be allowed either.
-                findings.push(Finding::bad(Subject::Credentials, error.to_string()));
+                // All other checks would fail too.
+                findings.push(Finding::failed(Subject::Credentials, error.to_string()));
                 return findings;
             }
         };
-        findings.push(Finding::good(Subject::Credentials, &who.arn));
+        findings.push(Finding::passed(Subject::Credentials, &who.arn));
         let there = self.stack(stack.as_str()).await;
         findings.push(health_of_stack(stack, there.as_ref()));
-        // What was not named is what is deployed.
+        // An endpoint or bucket that is not named is the stack's.
         let there = there.ok().flatten();
         let deployed = there.as_ref().and_then(|state| state.output("Endpoint").ok());
         let chosen = there.as_ref().and_then(|state| state.parameter("EndpointName"));
@@ -148,12 +150,12 @@ impl Aws {
     }
 
     async fn clock(&self) -> Finding {
-        let reply = match self.knock(STS, "ask the time").await {
+        let reply = match self.probe(STS, "read its clock").await {
             Ok(reply) => reply,
             Err(error) => {
-                return Finding::bad(
+                return Finding::failed(
                     Subject::Clock,
-                    format!("{error}; look at the network, proxy and firewall"),
+                    format!("{error}; check the network, the proxy and the firewall"),
                 );
             }
         };
@@ -161,28 +163,29 @@ impl Aws {
         let theirs = theirs.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
         match theirs {
             Some(theirs) => compare(OffsetDateTime::now_utc(), theirs),
-            None => Finding::bad(Subject::Clock, "the answer has no time: is this AWS, or a proxy's page?"),
+            None => Finding::failed(
+                Subject::Clock,
+                "the response has no date; a proxy may have answered instead of AWS",
+            ),
         }
     }
 
     async fn health_of_endpoint(&self, name: &str) -> Finding {
         match self.endpoint(name).await {
             Ok(None) => {
-                let says =
-                    format!("there is no endpoint {name} in {}; endpoints belong to a region", self.region);
-                Finding::bad(Subject::Endpoint, says)
+                let detail = format!("no endpoint {name} in {}; check the name and the region", self.region);
+                Finding::failed(Subject::Endpoint, detail)
             }
             Ok(Some(endpoint)) if endpoint.in_service() => {
-                let kind = if endpoint.answers.is_some() { "asynchronous" } else { "real-time" };
-                Finding::good(Subject::Endpoint, format!("{name} is in service ({kind})"))
+                let kind = if endpoint.outputs.is_some() { "asynchronous" } else { "real-time" };
+                Finding::passed(Subject::Endpoint, format!("{name} is in service ({kind})"))
             }
             Ok(Some(endpoint)) => {
                 let why = endpoint.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-                let says =
-                    format!("{name} is {}{why}; it must be InService before it answers", endpoint.status);
-                Finding::bad(Subject::Endpoint, says)
+                let detail = format!("{name} is {}{why}; wait until it is InService", endpoint.status);
+                Finding::failed(Subject::Endpoint, detail)
             }
-            Err(error) => Finding::bad(Subject::Endpoint, error.to_string()),
+            Err(error) => Finding::failed(Subject::Endpoint, error.to_string()),
         }
     }
 
@@ -194,59 +197,63 @@ impl Aws {
             }
             Err(error) => error,
         };
-        // S3 tells the region of whatever bucket, even in an answer that is none.
+        // S3 names the region of a bucket even in an error response.
         let region = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
         if let Some(region) = region.filter(|region| **region != self.region) {
             return self.region_of_bucket(name, region);
         }
         if is_missing(&error) {
-            return Finding::bad(
+            return Finding::failed(
                 Subject::Bucket,
-                format!("there is no bucket {name}; create it, or look for a typo"),
+                format!("no bucket {name}; create it or correct the name"),
             );
         }
-        let error = AwsError::of("look at the bucket (s3:ListBucket)")(error);
-        Finding::bad(Subject::Bucket, error.to_string())
+        let error = AwsError::of("read the bucket (s3:ListBucket)")(error);
+        Finding::failed(Subject::Bucket, error.to_string())
     }
 
     fn region_of_bucket(&self, name: &str, region: &str) -> Finding {
         if region == self.region {
-            Finding::good(Subject::Bucket, format!("{name} is there, in {region}"))
+            Finding::passed(Subject::Bucket, format!("{name} is in {region}"))
         } else {
-            let way_out = format!("set --region {region}, or s3_region, so that links are signed for it");
-            Finding::bad(
+            let remedy =
+                format!("set `--region {region}`, or `s3_region`, so that links are signed for that region");
+            Finding::failed(
                 Subject::Bucket,
-                format!("{name} is in {region} and not in {}; {way_out}", self.region),
+                format!("{name} is in {region}, not in {}; {remedy}", self.region),
             )
         }
     }
 }
 
-fn health_of_stack(name: &StackName, there: Result<&Option<State>, &AwsError>) -> Finding {
+fn health_of_stack(name: &StackName, there: Result<&Option<StackState>, &AwsError>) -> Finding {
     let state = match there {
-        Ok(None) => return Finding::good(Subject::Stack, format!("there is no stack {name} yet")),
+        Ok(None) => {
+            return Finding::passed(Subject::Stack, format!("no stack {name}; it has not been deployed"));
+        }
         Ok(Some(state)) => state,
-        Err(error) => return Finding::bad(Subject::Stack, error.to_string()),
+        Err(error) => return Finding::failed(Subject::Stack, error.to_string()),
     };
     let status = &state.status;
     if state.is_changing() {
-        Finding::good(Subject::Stack, format!("{name} is being changed ({status})"))
+        Finding::passed(Subject::Stack, format!("{name} is changing ({status})"))
     } else if status.contains("FAILED") || status == "ROLLBACK_COMPLETE" {
-        let way_out = "remove it with `tintype destroy` and deploy again";
-        Finding::bad(Subject::Stack, format!("{name} is {status}; {way_out}"))
+        let remedy = "run `tintype destroy` and deploy again";
+        Finding::failed(Subject::Stack, format!("{name} is {status}; {remedy}"))
     } else {
-        Finding::good(Subject::Stack, format!("{name} is {status}"))
+        Finding::passed(Subject::Stack, format!("{name} is {status}"))
     }
 }
 
 fn compare(ours: OffsetDateTime, theirs: OffsetDateTime) -> Finding {
     let skew = ours - theirs;
     let (seconds, side) = (skew.whole_seconds().abs(), if skew.is_negative() { "behind" } else { "ahead" });
-    if skew.unsigned_abs() > LARGEST_SKEW {
-        let says = format!("{seconds} s {side} of AWS, which will refuse signatures; set it, best by NTP");
-        Finding::bad(Subject::Clock, says)
+    if skew.unsigned_abs() > MAX_CLOCK_SKEW {
+        let detail =
+            format!("{seconds} s {side} of AWS, which rejects signatures; set the clock, for example by NTP");
+        Finding::failed(Subject::Clock, detail)
     } else {
-        Finding::good(Subject::Clock, format!("{seconds} s {side} of AWS"))
+        Finding::passed(Subject::Clock, format!("{seconds} s {side} of AWS"))
     }
 }
 
@@ -258,14 +265,14 @@ mod tests {
     #[test]
     fn clocks() {
         let noon = datetime!(2026-11-23 12:00 UTC);
-        assert_eq!(compare(noon, datetime!(2026-11-23 11:55:01 UTC)).verdict, Verdict::Good);
+        assert_eq!(compare(noon, datetime!(2026-11-23 11:55:01 UTC)).verdict, Verdict::Passed);
         let late = compare(noon, datetime!(2026-11-23 12:06 UTC));
-        assert_eq!(late.verdict, Verdict::Bad);
-        assert!(late.says.starts_with("360 s behind"), "{late}");
+        assert_eq!(late.verdict, Verdict::Failed);
+        assert!(late.detail.starts_with("360 s behind"), "{late}");
     }
 
     #[test]
-    fn a_date_as_servers_write_it_is_read() {
+    fn the_date_header_is_parsed() {
         let read = OffsetDateTime::parse("Mon, 23 Nov 2026 12:00:00 GMT", &Rfc2822).expect("a date");
         assert_eq!(read, datetime!(2026-11-23 12:00 UTC));
     }

@@ -1,37 +1,37 @@
-//! A SageMaker endpoint that is there.
+//! The description of a SageMaker endpoint.
 
 use serde_json::{Value, json};
 
 use crate::account::Aws;
-use crate::call::{Question, SAGEMAKER};
+use crate::call::{SAGEMAKER, ServiceRequest};
 use crate::error::AwsError;
 
-const WHAT: &str = "look at the endpoint (sagemaker:DescribeEndpoint)";
+const WHAT: &str = "describe the endpoint (sagemaker:DescribeEndpoint)";
 
-/// What SageMaker says of an endpoint.
+/// An endpoint as SageMaker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its name.
     pub name: String,
-    /// `InService` when it answers; `Creating`, `Updating`, `Failed` and others when not.
+    /// `InService` if it accepts requests; otherwise `Creating`, `Updating`, `Failed` or another status.
     pub status: String,
     /// Why it failed, if it did.
     pub reason: Option<String>,
-    /// Where it puts its answers, if it is an asynchronous one.
-    pub answers: Option<Answers>,
+    /// Where an asynchronous endpoint stores its results; `None` for a real-time endpoint.
+    pub outputs: Option<OutputPaths>,
 }
 
-/// Where an asynchronous endpoint puts its answers, as `BUCKET/PREFIX`.
+/// Where an asynchronous endpoint stores its results, as `BUCKET/PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answers {
-    /// Those that are pictures.
+pub struct OutputPaths {
+    /// Results of successful invocations.
     pub successes: String,
-    /// Those that say what went wrong.
+    /// Error reports of failed invocations.
     pub failures: String,
 }
 
-impl Answers {
-    /// From SageMaker's `AsyncInferenceConfig`.
+impl OutputPaths {
+    /// Reads SageMaker's `AsyncInferenceConfig`.
     fn read(configuration: &Value) -> Option<Self> {
         let path = |field: &str| {
             let path = configuration["OutputConfig"][field].as_str()?.strip_prefix("s3://")?;
@@ -43,20 +43,20 @@ impl Answers {
 }
 
 impl Endpoint {
-    /// It answers.
+    /// Whether the endpoint accepts requests.
     pub fn in_service(&self) -> bool {
         self.status == "InService"
     }
 }
 
 impl Aws {
-    /// Looks at an endpoint. None if there is none of that name.
+    /// Describes an endpoint; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`AwsError`], for example when we may not look.
+    /// [`AwsError`], for example if a permission is missing.
     pub async fn endpoint(&self, name: &str) -> Result<Option<Endpoint>, AwsError> {
-        let question = Question::json("SageMaker.DescribeEndpoint", &json!({ "EndpointName": name }));
-        let reply = self.ask(SAGEMAKER, question, WHAT).await?;
+        let request = ServiceRequest::json("SageMaker.DescribeEndpoint", &json!({ "EndpointName": name }));
+        let reply = self.call(SAGEMAKER, request, WHAT).await?;
         let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let text = |field: &str| answer[field].as_str().map(str::to_owned);
         if reply.status.is_success() {
@@ -64,16 +64,16 @@ impl Aws {
                 name: text("EndpointName").unwrap_or_else(|| name.to_owned()),
                 status: text("EndpointStatus").unwrap_or_default(),
                 reason: text("FailureReason"),
-                answers: Answers::read(&answer["AsyncInferenceConfig"]),
+                outputs: OutputPaths::read(&answer["AsyncInferenceConfig"]),
             }));
         }
-        let said = text("message").or_else(|| text("Message"));
-        // SageMaker has no code of its own for what is not there.
-        if said.as_deref().is_some_and(|said| said.starts_with("Could not find endpoint")) {
+        let message = text("message").or_else(|| text("Message"));
+        // SageMaker has no error code for a missing endpoint.
+        if message.as_deref().is_some_and(|message| message.starts_with("Could not find endpoint")) {
             return Ok(None);
         }
         let code = text("__type").map(|code| code.rsplit('#').next().unwrap_or_default().to_owned());
-        let said = said.unwrap_or_else(|| format!("status {}", reply.status));
-        Err(AwsError::said(WHAT, code.as_deref(), said))
+        let message = message.unwrap_or_else(|| format!("status {}", reply.status));
+        Err(AwsError::from_code(WHAT, code.as_deref(), message))
     }
 }

@@ -1,71 +1,71 @@
-//! What can go wrong between us and AWS.
+//! Errors of AWS calls.
 
 use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-/// Why AWS did not do what was asked.
+/// Why an AWS operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
-    /// Nothing says which region.
-    #[error("no region is known: give --region, or set AWS_REGION, or `region` in ~/.aws/config")]
+    /// No region is configured.
+    #[error("no AWS region: pass `--region`, or set `AWS_REGION`, or set `region` in `~/.aws/config`")]
     NoRegion,
-    /// Nothing says who we are, or AWS does not know who that is.
+    /// No credentials, or AWS rejected them.
     #[error(
-        "no working AWS credentials: run `aws configure` or `aws sso login`, or set AWS_PROFILE or \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({0})"
+        "no valid AWS credentials: run `aws configure` or `aws sso login`, or set `AWS_PROFILE`, or set \
+         `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` ({0})"
     )]
     Credentials(String),
-    /// Whoever we are may not do that.
-    #[error("not allowed to {what}: {said}")]
+    /// The identity lacks a permission.
+    #[error("not allowed to {what}: {message}")]
     Denied {
-        /// What was asked, as in `create the stack`.
+        /// The operation, for example `create the stack`.
         what: &'static str,
-        /// AWS's words, which name the permission.
-        said: String,
+        /// AWS's message, which names the permission.
+        message: String,
     },
     /// AWS could not be reached.
-    #[error("cannot reach AWS to {what}: {said}")]
+    #[error("failed to reach AWS to {what}: {message}")]
     Unreachable {
-        /// What was asked.
+        /// The operation.
         what: &'static str,
-        /// Why.
-        said: String,
+        /// The cause.
+        message: String,
     },
-    /// AWS refused or failed for another reason.
-    #[error("cannot {what}: {said}")]
+    /// AWS rejected the request for another reason.
+    #[error("failed to {what}: {message}")]
     Failed {
-        /// What was asked.
+        /// The operation.
         what: &'static str,
-        /// AWS's code.
+        /// AWS's error code.
         code: Option<String>,
-        /// AWS's words.
-        said: String,
+        /// AWS's message.
+        message: String,
     },
-    /// The stack came out another way than it should have.
-    #[error("the stack ended as {status}{}", in_words(reasons))]
+    /// The operation on the stack failed.
+    #[error("the stack ended as {status}{}", list(reasons))]
     Stack {
-        /// Its status.
+        /// The stack's status.
         status: String,
-        /// Which resources failed, and why.
+        /// The failed resources with AWS's reasons.
         reasons: Vec<String>,
     },
-    /// Somebody, or an earlier run, is changing the stack.
-    #[error("the stack is being changed ({0}): try again when that is done")]
-    Busy(String),
+    /// Another operation on the stack is in progress.
+    #[error("another operation on the stack is in progress ({0}); try again when it has ended")]
+    InProgress(String),
     /// The stack is in a state that cannot be updated.
-    #[error("the stack is {0} and cannot be updated: remove it with `tintype destroy` and deploy again")]
-    Stuck(String),
-    /// The stack does not say what it should.
-    #[error("the stack has no output {0}: it was not made from this template")]
-    Output(&'static str),
+    #[error("the stack is {0} and cannot be updated; run `tintype destroy` and deploy again")]
+    NotUpdatable(String),
+    /// An output is missing.
+    #[error("the stack has no output {0}; it was not created from tintype's template")]
+    MissingOutput(&'static str),
 }
 
-fn in_words(reasons: &[String]) -> String {
+fn list(reasons: &[String]) -> String {
     if reasons.is_empty() { String::new() } else { format!(":\n  {}", reasons.join("\n  ")) }
 }
 
 impl AwsError {
-    /// From AWS's code and words.
-    pub(crate) fn said(what: &'static str, code: Option<&str>, said: String) -> Self {
+    /// Classifies an error by AWS's code.
+    pub(crate) fn from_code(what: &'static str, code: Option<&str>, message: String) -> Self {
         match code {
             Some(
                 "AccessDenied"
@@ -73,7 +73,7 @@ impl AwsError {
                 | "AuthorizationError"
                 | "UnauthorizedOperation"
                 | "Forbidden",
-            ) => Self::Denied { what, said },
+            ) => Self::Denied { what, message },
             Some(
                 "ExpiredToken"
                 | "ExpiredTokenException"
@@ -81,32 +81,32 @@ impl AwsError {
                 | "InvalidClientTokenId"
                 | "SignatureDoesNotMatch"
                 | "UnrecognizedClientException",
-            ) => Self::Credentials(said),
-            code => Self::Failed { what, code: code.map(str::to_owned), said },
+            ) => Self::Credentials(message),
+            code => Self::Failed { what, code: code.map(str::to_owned), message },
         }
     }
 
-    /// From the SDK's error.
+    /// Converts an SDK error of the operation `what`.
     pub(crate) fn of<E>(what: &'static str) -> impl FnOnce(SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
         move |error| match (error.code(), error.message()) {
             (None, None) if error.raw_response().is_none() => {
-                Self::Unreachable { what, said: DisplayErrorContext(&error).to_string() }
+                Self::Unreachable { what, message: DisplayErrorContext(&error).to_string() }
             }
             (code, message) => {
                 let status = error.raw_response().map(|response| response.status().as_u16());
-                let said =
+                let message =
                     message.map_or_else(|| format!("status {}", status.unwrap_or_default()), str::to_owned);
-                // An answer to HEAD has no body, so its code is all in its status.
+                // A response to HEAD has no body, so the status is the only code.
                 let code = code.or((status == Some(403)).then_some("Forbidden"));
-                Self::said(what, code, said)
+                Self::from_code(what, code, message)
             }
         }
     }
 
-    /// AWS's code, where it is one without a meaning of its own here.
+    /// AWS's error code, if the error has no variant of its own.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Failed { code, .. } => code.as_deref(),
@@ -120,8 +120,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_have_meanings() {
-        let of = |code| AwsError::said("create the stack", Some(code), "x".into());
+    fn codes_are_classified() {
+        let of = |code| AwsError::from_code("create the stack", Some(code), "x".into());
         assert!(matches!(of("AccessDenied"), AwsError::Denied { .. }));
         assert!(matches!(of("ExpiredToken"), AwsError::Credentials(_)));
         assert_eq!(of("ValidationError").code(), Some("ValidationError"));

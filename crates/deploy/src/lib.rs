@@ -1,9 +1,9 @@
-//! Puts tintype on AWS, looks whether that can work, and takes it away again.
+//! Deploys tintype to AWS, checks the account, and removes the deployment.
 //!
-//! [`Package`] is the function's code: this program as `bootstrap` in a zip, checked for what Lambda can run. [`Plan`] is what
-//! is to be deployed, in the parameters of the [`TEMPLATE`]. [`Aws`] is an account in a region, and does the work:
-//! [`Aws::deploy`], [`Aws::destroy`], [`Aws::diagnose`]. Nothing here talks to people; whoever calls shows the
-//! [`Event`]s.
+//! [`Package`] is the function's code: the program as `bootstrap` in a zip file, checked for compatibility
+//! with Lambda. [`Plan`] describes a deployment as parameters of the [`TEMPLATE`]. [`Aws`] is an account in
+//! one region, with the operations [`Aws::deploy`], [`Aws::destroy`] and [`Aws::diagnose`]. This crate prints
+//! nothing; the caller receives the [`Event`]s.
 
 mod account;
 mod artifacts;
@@ -23,13 +23,13 @@ mod query;
 mod stack;
 
 pub use account::{Aws, Identity};
-pub use binary::{Architecture, Binary, GLIBC_OF_LAMBDA, Unfit};
-pub use destroy::Remains;
+pub use binary::{Architecture, Binary, GLIBC_OF_LAMBDA, IncompatibleBinary};
+pub use destroy::DeployedResources;
 pub use doctor::{Finding, Subject, Verdict};
-pub use endpoint::{Answers, Endpoint};
+pub use endpoint::{Endpoint, OutputPaths};
 pub use error::AwsError;
-pub use package::{LARGEST, Package, PackageError};
-pub use plan::{Plan, Response, StackName, What};
+pub use package::{MAX_UNZIPPED_BYTES, Package, PackageError};
+pub use plan::{ModelLocation, Plan, Response, StackName};
 pub use price::Estimate;
 pub use stack::{Deployed, Event};
 

@@ -1,4 +1,5 @@
-//! The function's code: the program as `bootstrap` in a zip, and beside it the model if it is a folder, and settings.
+//! The function's code: a zip file with the program as `bootstrap`, and optionally a model folder and
+//! settings.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,64 +10,64 @@ use flate2::write::DeflateEncoder;
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use sha2::{Digest, Sha256};
 
-use crate::binary::{Architecture, Binary, Unfit};
+use crate::binary::{Architecture, Binary, IncompatibleBinary};
 
-/// Bytes that a function's code may have when it is unzipped (Lambda's quota, "250 MB").
-pub const LARGEST: u64 = 250 << 20;
+/// Largest size of a function's unzipped code, in bytes (Lambda's quota, "250 MB").
+pub const MAX_UNZIPPED_BYTES: u64 = 250 << 20;
 
-/// The function's code, ready to be uploaded.
+/// The function's code, ready for the upload.
 #[derive(Clone, Debug)]
 pub struct Package {
-    /// What the program was built for.
+    /// The program's architecture.
     pub architecture: Architecture,
-    /// The zip.
+    /// The zip file.
     pub zip: Vec<u8>,
-    /// Bytes of its files.
+    /// Total size of the files, in bytes.
     pub unzipped: u64,
 }
 
-/// Why there is no package.
+/// Why the package could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// The program cannot run on Lambda.
-    #[error("{}: {why}", path.display())]
-    Unfit {
+    #[error("{} cannot run on Lambda", path.display())]
+    Incompatible {
         /// The program.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
-        why: Unfit,
+        why: IncompatibleBinary,
     },
-    /// More than a function may have.
+    /// The code exceeds [`MAX_UNZIPPED_BYTES`]; the value is its size in bytes.
     #[error(
-        "the function's code would have {} MB, and Lambda allows {}; put the model behind a SageMaker endpoint instead: \
-         deploy/docker/Dockerfile makes its container, and --image with --model-data deploys it",
-        .0 >> 20, LARGEST >> 20
+        "the function's code has {} MB, but Lambda allows {} MB; run the model on a SageMaker endpoint \
+         instead: build its container with deploy/docker/Dockerfile, and deploy it with `--image` and `--model-data`",
+        .0 >> 20, MAX_UNZIPPED_BYTES >> 20
     )]
     TooLarge(u64),
-    /// The folder has nothing in it that a model is made of.
-    #[error("{} is no model folder: it has no model_index.json", .0.display())]
+    /// The folder is not a model folder.
+    #[error("{} is not a model folder: model_index.json is missing", .0.display())]
     NoModel(PathBuf),
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
+    /// A file could not be read.
+    #[error("failed to read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The zip cannot be written, which needs memory and nothing else.
-    #[error("cannot write the zip")]
+    /// The zip file could not be written to memory.
+    #[error("failed to write the zip file")]
     Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Package {
-    /// Packs a program, and beside it the files of a model in the folder `model`, and settings as `tintype.toml`, where the
-    /// program looks for them by itself.
+    /// Packs a program, the files of a model under `model/`, and settings as `tintype.toml`, where the
+    /// program looks for them.
     ///
     /// # Errors
-    /// [`PackageError`]; sizes are looked at before anything is read.
+    /// [`PackageError`]. Sizes are checked before files are read.
     pub fn build(
         program: &Path,
         model: Option<&Path>,
@@ -81,13 +82,13 @@ impl Package {
         for (path, _) in &files {
             unzipped += size(path)?;
         }
-        if unzipped > LARGEST {
+        if unzipped > MAX_UNZIPPED_BYTES {
             return Err(PackageError::TooLarge(unzipped));
         }
         let code = read(program)?;
-        let unfit = |why| PackageError::Unfit { path: program.to_owned(), why };
-        let binary = Binary::read(&code).map_err(unfit)?;
-        binary.check().map_err(unfit)?;
+        let incompatible = |why| PackageError::Incompatible { path: program.to_owned(), why };
+        let binary = Binary::read(&code).map_err(incompatible)?;
+        binary.check().map_err(incompatible)?;
         let unwritable = |error: io::Error| PackageError::Unwritable(error.into());
         let mut archive = ZipArchiveWriter::new(Vec::new());
         add(&mut archive, "bootstrap", 0o755, &code).map_err(unwritable)?;
@@ -98,7 +99,8 @@ impl Package {
         Ok(Self { architecture: binary.architecture, zip, unzipped })
     }
 
-    /// Where it goes in the artefact bucket. Other code has another name, so that CloudFormation sees a change.
+    /// The object key in the artifact bucket. It contains the code's hash, so that CloudFormation detects a
+    /// change.
     pub fn key(&self) -> String {
         format!("{}.zip", hex::encode(Sha256::digest(&self.zip)))
     }
@@ -116,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PackageError> {
 fn add(archive: &mut ZipArchiveWriter<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let file = archive.new_file(name).unix_permissions(mode).compression_method(CompressionMethod::DEFLATE);
     let (mut entry, config) = file.start().map_err(io::Error::other)?;
-    // Weights hardly get smaller, and a person waits.
+    // Weights hardly compress, and the operator waits.
     let mut writer = config.wrap(DeflateEncoder::new(&mut entry, Compression::fast()));
     writer.write_all(bytes)?;
     let (encoder, descriptor) = writer.finish().map_err(io::Error::other)?;
@@ -125,7 +127,7 @@ fn add(archive: &mut ZipArchiveWriter<Vec<u8>>, name: &str, mode: u32, bytes: &[
     Ok(())
 }
 
-/// The files of a model with their names in the zip, in order; what is hidden is left out.
+/// The files of a model with their names in the zip file, sorted. Hidden files are left out.
 fn model_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, PackageError> {
     if !folder.join("model_index.json").is_file() {
         return Err(PackageError::NoModel(folder.to_owned()));
@@ -145,7 +147,7 @@ fn collect(folder: &Path, name: &str, files: &mut Vec<(PathBuf, String)>) -> Res
             continue;
         }
         let (path, name) = (entry.path(), format!("{name}/{part}"));
-        // The hub's cache is a folder of links.
+        // The hub's cache consists of symbolic links.
         let meta = fs::metadata(&path).map_err(unreadable)?;
         if meta.is_dir() {
             collect(&path, &name, files)?;
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_program_may_be_executed_and_the_model_is_beside_it() {
+    fn the_package_has_the_program_the_model_and_the_settings() {
         let folder = model(1_000);
         let settings = folder.path().join(".mine.toml");
         fs::write(&settings, "queue = 1").expect("written");
@@ -221,21 +223,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_with_the_way_out() {
-        let folder = model(LARGEST);
+    fn too_large_code_is_rejected_with_the_remedy() {
+        let folder = model(MAX_UNZIPPED_BYTES);
         let refused = Package::build(&own(), Some(folder.path()), None).expect_err("too large");
-        assert!(matches!(refused, PackageError::TooLarge(bytes) if bytes > LARGEST));
+        assert!(matches!(refused, PackageError::TooLarge(bytes) if bytes > MAX_UNZIPPED_BYTES));
         assert!(refused.to_string().contains("--image"), "{refused}");
     }
 
     #[test]
-    fn what_is_no_model_or_no_program_is_refused() {
+    fn an_invalid_model_or_program_is_rejected() {
         let folder = tempfile::tempdir().expect("a folder");
         let refused = Package::build(&own(), Some(folder.path()), None);
         assert!(matches!(refused, Err(PackageError::NoModel(_))));
         let script = folder.path().join("script");
         fs::write(&script, "#!/bin/sh\n").expect("written");
-        assert!(matches!(Package::build(&script, None, None), Err(PackageError::Unfit { .. })));
+        assert!(matches!(Package::build(&script, None, None), Err(PackageError::Incompatible { .. })));
         assert!(matches!(
             Package::build(&folder.path().join("none"), None, None),
             Err(PackageError::Unreadable { .. })

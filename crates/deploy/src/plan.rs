@@ -1,23 +1,23 @@
-//! What is to be deployed, and the template's parameters for it.
+//! A planned deployment and its template parameters.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::binary::Architecture;
-use crate::endpoint::Answers;
+use crate::endpoint::OutputPaths;
 
-/// A stack's name: 1 to 64 letters, digits and hyphens, beginning with a letter.
+/// The name of a stack: 1 to 64 letters, digits and hyphens, starting with a letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackName(String);
 
-/// The text is no name of a stack.
+/// The text is not a valid stack name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stack's name has 1 to 64 letters, digits and hyphens, and begins with a letter")]
+#[error("a stack name has 1 to 64 letters, digits and hyphens, and starts with a letter")]
 pub struct InvalidStackName;
 
 impl StackName {
-    /// Longest name. CloudFormation allows 128, and the names of what is in the stack are made from it.
-    const LONGEST: usize = 64;
+    /// Maximum length in bytes. CloudFormation allows 128, but the names of resources are derived from it.
+    const MAX_BYTES: usize = 64;
 
     /// The text.
     pub fn as_str(&self) -> &str {
@@ -30,7 +30,7 @@ impl FromStr for StackName {
 
     fn from_str(text: &str) -> Result<Self, InvalidStackName> {
         let begins = text.starts_with(|first: char| first.is_ascii_alphabetic());
-        let fits = text.len() <= Self::LONGEST
+        let fits = text.len() <= Self::MAX_BYTES
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if begins && fits { Ok(Self(text.to_owned())) } else { Err(InvalidStackName) }
     }
@@ -44,43 +44,43 @@ impl fmt::Display for StackName {
 
 /// Where the model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Inside the function: the one that is built in, or a folder that is packed beside the program.
-    Inside {
-        /// It is a folder.
+pub enum ModelLocation {
+    /// In the function: the built-in model, or a folder in the package.
+    InFunction {
+        /// Whether the model is a folder.
         folder: bool,
     },
-    /// Behind an endpoint that is there.
-    Existing {
-        /// Its name.
+    /// On an existing SageMaker endpoint.
+    ExistingEndpoint {
+        /// The endpoint's name.
         name: String,
-        /// Where it puts its answers, if it is an asynchronous one.
-        answers: Option<Answers>,
+        /// Where an asynchronous endpoint stores its results.
+        outputs: Option<OutputPaths>,
     },
-    /// Behind an endpoint that the stack makes.
-    New {
-        /// The container's image in a registry of ECR.
+    /// On an endpoint that the stack creates.
+    NewEndpoint {
+        /// The container image in ECR.
         image: String,
-        /// The model's archive, `s3://BUCKET/KEY.tar.gz`; none if the image has the model in it.
+        /// The model archive, `s3://BUCKET/KEY.tar.gz`; `None` if the image contains the model.
         data: Option<String>,
-        /// What it runs on, for example `ml.g4dn.xlarge`.
+        /// The instance type, for example `ml.g4dn.xlarge`.
         instance: String,
-        /// It takes requests into a queue, and scales to zero.
+        /// Whether the endpoint is asynchronous: it queues requests and scales to zero.
         asynchronous: bool,
     },
 }
 
-/// How answers leave the function.
+/// How the function returns responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Whole, within 29 seconds.
+    /// Complete, within 29 s.
     Buffered,
-    /// As they are made, for up to 15 minutes.
+    /// Streamed, for up to 15 minutes.
     Stream,
 }
 
 impl Response {
-    /// As the template and the setting `lambda_response` have it.
+    /// The value of the template parameter and of the setting `lambda_response`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Buffered => "buffered",
@@ -96,84 +96,86 @@ impl FromStr for Response {
         match text {
             "buffered" => Ok(Self::Buffered),
             "stream" => Ok(Self::Stream),
-            _ => Err("buffered or stream".to_owned()),
+            _ => Err("must be `buffered` or `stream`".to_owned()),
         }
     }
 }
 
-/// What is to be deployed.
+/// A planned deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The stack's name.
     pub name: StackName,
     /// Where the model is.
-    pub what: What,
-    /// How answers leave.
+    pub model: ModelLocation,
+    /// How the function returns responses.
     pub response: Response,
-    /// Calls that may run at once; 0 leaves it to the account.
+    /// Maximum number of concurrent invocations; 0 means the account's limit.
     pub concurrency: u32,
-    /// The function's memory in MB; its share of the processors goes with it.
+    /// The function's memory in MB. Lambda assigns CPU time in proportion.
     pub memory: u32,
 }
 
-/// The function's memory in MB if it only calls an endpoint: a third of a processor, for signatures and JSON.
-const REMOTE_MEMORY: u32 = 512;
-/// The function's memory in MB with the model in it: what every account may have without asking, about two processors.
-const INSIDE_MEMORY: u32 = 3_008;
+/// Default memory in MB of a function that calls an endpoint: a third of a CPU, for signatures and JSON.
+const ENDPOINT_MEMORY: u32 = 512;
+/// Default memory in MB of a function with the model in it: the initial quota of every account, about two
+/// CPUs.
+const MODEL_MEMORY: u32 = 3_008;
 
-impl What {
-    /// The model is behind an endpoint that takes requests into a queue.
+impl ModelLocation {
+    /// Whether the model is on an asynchronous endpoint.
     fn is_asynchronous(&self) -> bool {
         match self {
-            Self::Inside { .. } => false,
-            Self::Existing { answers, .. } => answers.is_some(),
-            Self::New { asynchronous, .. } => *asynchronous,
+            Self::InFunction { .. } => false,
+            Self::ExistingEndpoint { outputs, .. } => outputs.is_some(),
+            Self::NewEndpoint { asynchronous, .. } => *asynchronous,
         }
     }
 
-    /// The function's memory in MB if nobody says.
+    /// The function's default memory in MB.
     pub fn memory(&self) -> u32 {
         match self {
-            Self::Inside { .. } => INSIDE_MEMORY,
-            Self::Existing { .. } | Self::New { .. } => REMOTE_MEMORY,
+            Self::InFunction { .. } => MODEL_MEMORY,
+            Self::ExistingEndpoint { .. } | Self::NewEndpoint { .. } => ENDPOINT_MEMORY,
         }
     }
 
-    /// Calls that may run at once if nobody says. One whose client waits while an asynchronous endpoint wakes up takes its place
-    /// for a minute instead of seconds.
+    /// The default number of concurrent invocations. It is higher for an asynchronous endpoint, where an
+    /// invocation may wait for a minute while the endpoint starts.
     pub fn concurrency(&self) -> u32 {
         if self.is_asynchronous() { 50 } else { 10 }
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        let switch = |on: bool| if on { "true" } else { "false" }.to_owned();
+        let bool_text = |on: bool| if on { "true" } else { "false" }.to_owned();
         match self {
-            Self::Inside { folder } => {
+            Self::InFunction { folder } => {
                 vec![("Model", if *folder { "/var/task/model" } else { "builtin" }.to_owned())]
             }
-            Self::Existing { name, answers } => {
-                let Answers { successes, failures } =
-                    answers.clone().unwrap_or(Answers { successes: String::new(), failures: String::new() });
+            Self::ExistingEndpoint { name, outputs } => {
+                let OutputPaths { successes, failures } = outputs
+                    .clone()
+                    .unwrap_or(OutputPaths { successes: String::new(), failures: String::new() });
                 vec![
                     ("EndpointName", name.clone()),
                     ("EndpointNameInArn", name.to_ascii_lowercase()),
-                    ("Asynchronous", switch(self.is_asynchronous())),
+                    ("Asynchronous", bool_text(self.is_asynchronous())),
                     ("AnswersAt", successes),
                     ("FailuresAt", failures),
                 ]
             }
-            Self::New { image, data, instance, .. } => vec![
+            Self::NewEndpoint { image, data, instance, .. } => vec![
                 ("ModelImage", image.clone()),
                 ("ModelData", data.clone().unwrap_or_default()),
                 ("InstanceType", instance.clone()),
-                ("Asynchronous", switch(self.is_asynchronous())),
+                ("Asynchronous", bool_text(self.is_asynchronous())),
             ],
         }
     }
 }
 
 impl Plan {
-    /// The template's parameters; the others keep their defaults.
+    /// The template parameters that differ from the defaults.
     pub(crate) fn parameters(
         &self,
         architecture: Architecture,
@@ -188,7 +190,7 @@ impl Plan {
             ("Concurrency", self.concurrency.to_string()),
             ("Response", self.response.as_str().to_owned()),
         ];
-        parameters.extend(self.what.parameters());
+        parameters.extend(self.model.parameters());
         parameters
     }
 }
@@ -197,17 +199,22 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn plan(what: What) -> Plan {
+    fn plan(what: ModelLocation) -> Plan {
         let name = "tintype".parse().expect("a name");
-        Plan { name, what, response: Response::Stream, concurrency: 10, memory: 512 }
+        Plan { name, model: what, response: Response::Stream, concurrency: 10, memory: 512 }
     }
 
-    fn all() -> Vec<What> {
-        let answers = Answers { successes: "b/out".into(), failures: "b/failed".into() };
+    fn all() -> Vec<ModelLocation> {
+        let outputs = OutputPaths { successes: "b/out".into(), failures: "b/failed".into() };
         vec![
-            What::Inside { folder: true },
-            What::Existing { name: "JumpStart-SD".into(), answers: Some(answers) },
-            What::New { image: "i".into(), data: None, instance: "ml.g5.xlarge".into(), asynchronous: false },
+            ModelLocation::InFunction { folder: true },
+            ModelLocation::ExistingEndpoint { name: "JumpStart-SD".into(), outputs: Some(outputs) },
+            ModelLocation::NewEndpoint {
+                image: "i".into(),
+                data: None,
+                instance: "ml.g5.xlarge".into(),
+                asynchronous: false,
+            },
         ]
     }
 

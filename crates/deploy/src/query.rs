@@ -1,15 +1,15 @@
-//! AWS's Query protocol: a form goes there, XML comes back.
+//! AWS's Query protocol: form requests and XML responses.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::Reply;
+use crate::call::ServiceResponse;
 use crate::error::AwsError;
 
-/// The version of IAM's interface.
+/// IAM's API version.
 pub(crate) const IAM: &str = "2010-05-08";
 
-/// A list in an answer.
+/// A list in a response.
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub(crate) struct Members<T> {
@@ -23,7 +23,7 @@ impl<T> Default for Members<T> {
     }
 }
 
-/// Numbers the members of a list in a question: `ActionNames.member.1` and so on.
+/// The form fields of a list: `ActionNames.member.1` and so on.
 pub(crate) fn members<'a>(
     name: &'a str,
     values: impl IntoIterator<Item = &'a str>,
@@ -32,34 +32,34 @@ pub(crate) fn members<'a>(
     numbered.map(move |(index, value)| (format!("{name}.member.{}", index + 1), value.to_owned()))
 }
 
-/// What was answered.
+/// Parses a response of the operation `what`.
 ///
 /// # Errors
-/// What AWS said instead.
-pub(crate) fn read<T: DeserializeOwned>(reply: &Reply, what: &'static str) -> Result<T, AwsError> {
+/// AWS's error, or [`AwsError::Failed`] for a body that is not AWS's XML.
+pub(crate) fn read<T: DeserializeOwned>(reply: &ServiceResponse, what: &'static str) -> Result<T, AwsError> {
     let text = String::from_utf8_lossy(&reply.body);
     if reply.status.is_success() {
         return quick_xml::de::from_str(&text).map_err(|error| AwsError::Failed {
             what,
             code: None,
-            said: format!("this is no answer of AWS's: {error}"),
+            message: format!("invalid response: {error}"),
         });
     }
-    match quick_xml::de::from_str::<Refusal>(&text) {
-        Ok(Refusal { error }) => Err(AwsError::said(what, Some(&error.code), error.message)),
-        Err(_) => Err(AwsError::said(what, None, format!("status {}", reply.status))),
+    match quick_xml::de::from_str::<ErrorResponse>(&text) {
+        Ok(ErrorResponse { error }) => Err(AwsError::from_code(what, Some(&error.code), error.message)),
+        Err(_) => Err(AwsError::from_code(what, None, format!("status {}", reply.status))),
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refusal {
-    error: Said,
+struct ErrorResponse {
+    error: ErrorDetail,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Said {
+struct ErrorDetail {
     code: String,
     #[serde(default)]
     message: String,
@@ -71,9 +71,9 @@ mod tests {
 
     use super::*;
 
-    fn reply(status: u16, body: &str) -> Reply {
+    fn reply(status: u16, body: &str) -> ServiceResponse {
         let status = StatusCode::from_u16(status).expect("a status");
-        Reply { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() }
+        ServiceResponse { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() }
     }
 
     #[derive(Deserialize)]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_any_length_are_read() {
+    fn lists_of_any_length_are_parsed() {
         for (body, expected) in [
             ("<A><list><member>1</member><member>&lt;2&gt;</member></list></A>", vec!["1", "<2>"]),
             ("<?xml version=\"1.0\"?>\n<A xmlns=\"https://x/\"><list/><more><a>1</a></more></A>", vec![]),
@@ -93,11 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_a_code_and_a_page_of_a_proxy_has_none() {
+    fn an_error_has_a_code_and_a_proxys_page_has_none() {
         let refusal = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error>\
                        <RequestId>1</RequestId></ErrorResponse>";
         let refused = read::<Listed>(&reply(403, refusal), "ask").map(|listed| listed.list.members);
-        assert!(matches!(&refused, Err(AwsError::Denied { said, .. }) if said == "no"), "{refused:?}");
+        assert!(matches!(&refused, Err(AwsError::Denied { message, .. }) if message == "no"), "{refused:?}");
         for status in [200, 502] {
             let page = read::<Listed>(&reply(status, "<html><body>hello<br></body></html>"), "ask");
             let page = page.map(|listed| listed.list.members);

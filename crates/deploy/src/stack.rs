@@ -1,4 +1,4 @@
-//! A CloudFormation stack: looking, changing, following.
+//! CloudFormation stacks: reading, changing, following events.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,21 +9,21 @@ use crate::account::Aws;
 use crate::error::AwsError;
 use crate::plan::StackName;
 
-/// Something that happened to a resource of the stack.
+/// An event of a resource in the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The resource's name in the template, or the stack's.
     pub resource: String,
-    /// What it is, for example `AWS::S3::Bucket`.
+    /// The resource type, for example `AWS::S3::Bucket`.
     pub kind: String,
-    /// Its status, for example `CREATE_COMPLETE`.
+    /// The status, for example `CREATE_COMPLETE`.
     pub status: String,
-    /// Why, if AWS says.
+    /// AWS's reason, if there is one.
     pub reason: Option<String>,
 }
 
 impl Event {
-    /// The resource failed by itself, not because another one did.
+    /// Whether the resource failed itself. AWS cancels other resources after a failure.
     pub fn is_failure(&self) -> bool {
         let canceled = self.reason.as_deref().is_some_and(|reason| reason.contains("cancelled"));
         self.status.ends_with("_FAILED") && !canceled
@@ -40,32 +40,32 @@ impl fmt::Display for Event {
     }
 }
 
-/// What a stack is there for.
+/// The result of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployed {
-    /// Where the API is.
+    /// The API's URL.
     pub url: String,
-    /// Where pictures and records are.
+    /// The bucket with images and records.
     pub bucket: String,
     /// The function's name.
     pub function: String,
-    /// Something was changed.
+    /// Whether the deployment changed the stack.
     pub changed: bool,
 }
 
-/// Whoever watches.
+/// Receives the events of a stack.
 pub(crate) type Watcher<'a> = &'a mut (dyn FnMut(&Event) + Send);
 
-/// A stack as it is at one moment.
+/// The state of a stack at one time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct StackState {
     pub(crate) id: String,
     pub(crate) status: String,
     outputs: Vec<(String, String)>,
     parameters: Vec<(String, String)>,
 }
 
-impl State {
+impl StackState {
     fn of(stack: &Description) -> Self {
         let outputs = stack.outputs().iter();
         let outputs =
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// What a parameter was given; none if it is empty or not there.
+    /// The value of a parameter; `None` if it is empty or missing.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -93,12 +93,13 @@ impl State {
 
     pub(crate) fn output(&self, name: &'static str) -> Result<String, AwsError> {
         let found = self.outputs.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.clone()).ok_or(AwsError::Output(name))
+        found.map(|(_, value)| value.clone()).ok_or(AwsError::MissingOutput(name))
     }
 }
 
-/// The template's parameters that only its operator sets. What is not sent in an update falls back to the template's default.
-const OPERATORS: [&str; 8] = [
+/// Template parameters that only an operator sets. An update must repeat them, or they return to the
+/// template's defaults.
+const OPERATOR_PARAMETERS: [&str; 8] = [
     "AlarmTopic",
     "AllowedOrigin",
     "EngineSecondsPerHour",
@@ -109,14 +110,14 @@ const OPERATORS: [&str; 8] = [
     "Timeout",
 ];
 
-/// What to make of a stack.
-pub(crate) struct Wanted<'a> {
+/// The wanted content of a stack.
+pub(crate) struct StackSpec<'a> {
     pub(crate) name: &'a StackName,
     pub(crate) template: &'a str,
     pub(crate) parameters: Vec<(&'static str, String)>,
 }
 
-impl Wanted<'_> {
+impl StackSpec<'_> {
     fn parameters(&self) -> Vec<Parameter> {
         let one = |(key, value): &(&'static str, String)| {
             Parameter::builder().parameter_key(*key).parameter_value(value).build()
@@ -124,11 +125,12 @@ impl Wanted<'_> {
         self.parameters.iter().map(one).collect()
     }
 
-    /// The parameters for a stack that is there: what its operator may have set stays, unless it is given now.
-    fn parameters_after(&self, before: &State) -> Vec<Parameter> {
+    /// The parameters for an existing stack. The operator's parameters keep their values unless they are
+    /// given.
+    fn parameters_after(&self, before: &StackState) -> Vec<Parameter> {
         let given = |name: &str| self.parameters.iter().any(|(key, _)| *key == name);
         let known = |name: &str| before.parameters.iter().any(|(key, _)| key == name);
-        let kept = OPERATORS.iter().filter(|name| !given(name) && known(name));
+        let kept = OPERATOR_PARAMETERS.iter().filter(|name| !given(name) && known(name));
         let kept =
             kept.map(|name| Parameter::builder().parameter_key(*name).use_previous_value(true).build());
         self.parameters().into_iter().chain(kept).collect()
@@ -140,53 +142,58 @@ impl Wanted<'_> {
 }
 
 impl Aws {
-    /// The stack as it is; none if there is none. `name` may be the stack's id: then a deleted one is still known.
-    pub(crate) async fn stack(&self, name: &str) -> Result<Option<State>, AwsError> {
+    /// Reads the stack; `None` if it does not exist. `name` may be the stack's id, which AWS also knows after
+    /// deletion.
+    pub(crate) async fn stack(&self, name: &str) -> Result<Option<StackState>, AwsError> {
         let asked = self.stacks.describe_stacks().stack_name(name).send().await;
-        match asked.map_err(AwsError::of("look at the stack (cloudformation:DescribeStacks)")) {
+        match asked.map_err(AwsError::of("read the stack (cloudformation:DescribeStacks)")) {
             Ok(answer) => {
-                let state = answer.stacks().first().map(State::of);
+                let state = answer.stacks().first().map(StackState::of);
                 Ok(state.filter(|state| state.status != "DELETE_COMPLETE"))
             }
-            Err(AwsError::Failed { said, .. }) if said.contains("does not exist") => Ok(None),
+            Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Creates the stack and waits until that has ended.
-    pub(crate) async fn create(&self, wanted: &Wanted<'_>, watcher: Watcher<'_>) -> Result<State, AwsError> {
-        let request =
-            self.stacks.create_stack().stack_name(wanted.name.as_str()).template_body(wanted.template);
-        let request = request.set_parameters(Some(wanted.parameters())).tags(wanted.tag());
+    /// Creates the stack and waits for the end.
+    pub(crate) async fn create(
+        &self,
+        spec: &StackSpec<'_>,
+        watcher: Watcher<'_>,
+    ) -> Result<StackState, AwsError> {
+        let request = self.stacks.create_stack().stack_name(spec.name.as_str()).template_body(spec.template);
+        let request = request.set_parameters(Some(spec.parameters())).tags(spec.tag());
         let created = request.capabilities(Capability::CapabilityIam).send().await;
         let created = created.map_err(AwsError::of("create the stack"))?;
-        let id = created.stack_id.unwrap_or_else(|| wanted.name.as_str().to_owned());
+        let id = created.stack_id.unwrap_or_else(|| spec.name.as_str().to_owned());
         self.follow(&id, HashSet::new(), watcher).await
     }
 
-    /// Updates the stack and waits until that has ended. None if it is as wanted.
+    /// Updates the stack and waits for the end; `None` if nothing differs.
     pub(crate) async fn update(
         &self,
-        wanted: &Wanted<'_>,
-        before: &State,
+        spec: &StackSpec<'_>,
+        before: &StackState,
         watcher: Watcher<'_>,
-    ) -> Result<Option<State>, AwsError> {
-        let seen = self.events(wanted.name.as_str()).await?.into_iter().map(|(id, _)| id).collect();
-        let request =
-            self.stacks.update_stack().stack_name(wanted.name.as_str()).template_body(wanted.template);
-        let request = request.set_parameters(Some(wanted.parameters_after(before))).tags(wanted.tag());
+    ) -> Result<Option<StackState>, AwsError> {
+        let seen = self.events(spec.name.as_str()).await?.into_iter().map(|(id, _)| id).collect();
+        let request = self.stacks.update_stack().stack_name(spec.name.as_str()).template_body(spec.template);
+        let request = request.set_parameters(Some(spec.parameters_after(before))).tags(spec.tag());
         let updated = request.capabilities(Capability::CapabilityIam).send().await;
         match updated.map_err(AwsError::of("update the stack")) {
             Ok(updated) => {
-                let id = updated.stack_id.unwrap_or_else(|| wanted.name.as_str().to_owned());
+                let id = updated.stack_id.unwrap_or_else(|| spec.name.as_str().to_owned());
                 self.follow(&id, seen, watcher).await.map(Some)
             }
-            Err(AwsError::Failed { said, .. }) if said.contains("No updates are to be performed") => Ok(None),
+            Err(AwsError::Failed { message, .. }) if message.contains("No updates are to be performed") => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Deletes the stack with this id and waits until that has ended.
+    /// Deletes the stack with this id and waits for the end.
     pub(crate) async fn delete(&self, id: &str, watcher: Watcher<'_>) -> Result<(), AwsError> {
         let seen = self.events(id).await?.into_iter().map(|(id, _)| id).collect();
         let asked = self.stacks.delete_stack().stack_name(id).send().await;
@@ -194,16 +201,16 @@ impl Aws {
         self.follow(id, seen, watcher).await.map(|_| ())
     }
 
-    /// Shows what happens until nothing does.
+    /// Passes new events to `watcher` until the operation ends.
     async fn follow(
         &self,
         id: &str,
         mut seen: HashSet<String>,
         watcher: Watcher<'_>,
-    ) -> Result<State, AwsError> {
+    ) -> Result<StackState, AwsError> {
         let mut reasons = Vec::new();
         loop {
-            // In this order: when the stack has ended, all of its events are there.
+            // The state is read first: all events of an ended operation exist by then.
             let state = self.state_by_id(id).await?;
             for (event_id, event) in self.events(id).await? {
                 if seen.insert(event_id) {
@@ -215,37 +222,41 @@ impl Aws {
                 }
             }
             if !state.is_changing() {
-                let went_well =
+                let succeeded =
                     matches!(&*state.status, "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "DELETE_COMPLETE");
-                return if went_well {
+                return if succeeded {
                     Ok(state)
                 } else {
                     Err(AwsError::Stack { status: state.status, reasons })
                 };
             }
-            tokio::time::sleep(self.pause).await;
+            tokio::time::sleep(self.poll_interval).await;
         }
     }
 
-    async fn state_by_id(&self, id: &str) -> Result<State, AwsError> {
+    async fn state_by_id(&self, id: &str) -> Result<StackState, AwsError> {
         let asked = self.stacks.describe_stacks().stack_name(id).send().await;
-        let gone = || State { id: id.to_owned(), status: "DELETE_COMPLETE".to_owned(), ..State::default() };
-        match asked.map_err(AwsError::of("look at the stack (cloudformation:DescribeStacks)")) {
-            Ok(answer) => Ok(answer.stacks().first().map_or_else(gone, State::of)),
-            Err(AwsError::Failed { said, .. }) if said.contains("does not exist") => Ok(gone()),
+        let gone = || StackState {
+            id: id.to_owned(),
+            status: "DELETE_COMPLETE".to_owned(),
+            ..StackState::default()
+        };
+        match asked.map_err(AwsError::of("read the stack (cloudformation:DescribeStacks)")) {
+            Ok(answer) => Ok(answer.stacks().first().map_or_else(gone, StackState::of)),
+            Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => Ok(gone()),
             Err(error) => Err(error),
         }
     }
 
-    /// Every event of the stack with its id, the oldest first.
+    /// All events of the stack with their ids, the oldest first.
     async fn events(&self, stack: &str) -> Result<Vec<(String, Event)>, AwsError> {
         let mut events = Vec::new();
         let mut pages = self.stacks.describe_stack_events().stack_name(stack).into_paginator().items().send();
         while let Some(event) = pages.next().await {
-            let event = match event.map_err(AwsError::of("read what happens to the stack")) {
+            let event = match event.map_err(AwsError::of("read the stack's events")) {
                 Ok(event) => event,
-                // The stack is gone, and its events with it.
-                Err(AwsError::Failed { said, .. }) if said.contains("does not exist") => break,
+                // The stack was deleted together with its events.
+                Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => break,
                 Err(error) => return Err(error),
             };
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
@@ -262,14 +273,14 @@ impl Aws {
         Ok(events)
     }
 
-    /// The physical name of a resource of the stack, even of one whose creation failed half-way.
+    /// The physical name of a resource, also if its creation failed.
     pub(crate) async fn resource(
         &self,
         stack: &str,
         logical: &'static str,
     ) -> Result<Option<String>, AwsError> {
         let asked = self.stacks.describe_stack_resources().stack_name(stack).send().await;
-        let answer = asked.map_err(AwsError::of("look at what is in the stack"))?;
+        let answer = asked.map_err(AwsError::of("list the stack's resources"))?;
         let found = answer.stack_resources().iter().find(|one| {
             let gone = one.resource_status().is_some_and(|status| status.as_str() == "DELETE_COMPLETE");
             one.logical_resource_id() == Some(logical) && !gone

@@ -1,4 +1,4 @@
-//! What must be allowed: to whoever deploys, and to the function.
+//! The actions that the deploying identity and the function need.
 
 use serde_json::{Value, json};
 
@@ -6,50 +6,52 @@ use super::tables::{ALWAYS, ENDPOINT, Row, SCALING};
 use crate::artifacts;
 use crate::plan::StackName;
 
-/// Actions on one resource, without which something does not work.
+/// Actions on one resource that an operation needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    /// For example `s3:PutObject`. They are simulated together.
+pub(crate) struct RequiredActions {
+    /// For example `s3:PutObject`. IAM simulates them together.
     pub(super) actions: &'static [&'static str],
-    /// As a policy names it: `*` stands for what AWS makes up.
+    /// The resource as a policy names it; `*` replaces the parts that AWS generates.
     pub(super) resource: String,
-    /// What a real call says in a condition's words, where policies commonly ask for it: key and value.
-    pub(super) said: Option<(&'static str, &'static str)>,
+    /// The condition key and value of a real call, where policies commonly test it.
+    pub(super) condition: Option<(&'static str, &'static str)>,
 }
 
-impl Need {
-    /// A resource that the need is about: names that are not known yet are made up.
+impl RequiredActions {
+    /// An example of the resource, with generated names replaced.
     pub(super) fn example(&self) -> String {
         if self.resource == "*" { self.resource.clone() } else { self.resource.replace('*', "example") }
     }
 
-    /// The statement of a policy that allows some of the actions.
+    /// A policy statement that allows some of the actions.
     pub(super) fn statement(&self, actions: &[&str]) -> Value {
         let mut statement = json!({"Effect": "Allow", "Action": actions, "Resource": self.resource});
-        if let Some((key, value)) = self.said {
+        if let Some((key, value)) = self.condition {
             statement["Condition"] = json!({ "StringEquals": { key: value } });
         }
         statement
     }
 }
 
-/// What the function keeps in the bucket.
-const RECORDS: [&str; 5] = ["images", "jobs", "idem", "keys", "usage"];
-/// What it does with that.
-const KEEPING: &[&str] = &["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
+/// The function's folders in the bucket.
+const RECORD_FOLDERS: [&str; 5] = ["images", "jobs", "idem", "keys", "usage"];
+/// The function's actions on its folders.
+const RECORD_ACTIONS: &[&str] = &["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
 
-/// Which model the function speaks to.
+/// The endpoint that the function invokes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Its name.
+    /// The endpoint's name.
     pub(crate) name: String,
-    /// Where it puts its answers and failures, as `BUCKET/PREFIX`, if it is an asynchronous one.
-    pub(crate) answers: Vec<String>,
+    /// Where an asynchronous endpoint stores results and error reports, as `BUCKET/PREFIX`; empty for a
+    /// real-time endpoint.
+    pub(crate) outputs: Vec<String>,
 }
 
-/// Where the resources of a deployment are: what their ARNs are made of. A name may have `*` for what is not known yet.
+/// The names of a deployment's resources, from which ARNs are built. A name has `*` for a part that AWS
+/// generates.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ResourceNames {
     pub(crate) partition: String,
     pub(crate) region: String,
     pub(crate) account: String,
@@ -60,14 +62,13 @@ pub(crate) struct Place {
     pub(crate) role: String,
 }
 
-/// Letters of a stack's name that CloudFormation surely keeps in the names it makes up from it; the rest is cut where a name would
-/// get too long.
-const KEPT_OF_NAME: usize = 24;
+/// Characters of a stack's name that CloudFormation always keeps in generated names. It cuts longer names.
+const STACK_NAME_PREFIX_CHARS: usize = 24;
 
-impl Place {
-    /// Of a stack that is not there yet.
+impl ResourceNames {
+    /// The names for a stack that does not exist.
     pub(crate) fn new(partition: &str, region: &str, account: &str, stack: &StackName) -> Self {
-        let made_up = |logical: &str| begins_like(stack.as_str(), logical);
+        let made_up = |logical: &str| name_pattern(stack.as_str(), logical);
         Self {
             partition: partition.to_owned(),
             region: region.to_owned(),
@@ -81,7 +82,7 @@ impl Place {
     }
 
     fn fill(&self, pattern: &str) -> String {
-        let endpoint_role = begins_like(&self.stack, "EndpointRole");
+        let endpoint_role = name_pattern(&self.stack, "EndpointRole");
         [
             ("{partition}", &self.partition),
             ("{region}", &self.region),
@@ -97,40 +98,48 @@ impl Place {
         .fold(pattern.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
-    fn filled(&self, rows: &[Row]) -> Vec<Need> {
-        let one = |row: &Row| Need { actions: row.actions, resource: self.fill(row.on), said: row.said };
+    fn filled(&self, rows: &[Row]) -> Vec<RequiredActions> {
+        let one = |row: &Row| RequiredActions {
+            actions: row.actions,
+            resource: self.fill(row.on),
+            condition: row.condition,
+        };
         rows.iter().map(one).collect()
     }
 
-    /// What whoever deploys and destroys needs.
-    pub(crate) fn always(&self) -> Vec<Need> {
+    /// The actions for every deployment and removal.
+    pub(crate) fn always(&self) -> Vec<RequiredActions> {
         self.filled(ALWAYS)
     }
 
-    /// What an endpoint needs that the stack makes, besides.
-    pub(crate) fn endpoint(&self) -> Vec<Need> {
+    /// The additional actions for an endpoint that the stack creates.
+    pub(crate) fn endpoint(&self) -> Vec<RequiredActions> {
         self.filled(ENDPOINT)
     }
 
-    /// What its scaling needs, besides.
-    pub(crate) fn scaling(&self) -> Vec<Need> {
+    /// The additional actions for an endpoint that scales.
+    pub(crate) fn scaling(&self) -> Vec<RequiredActions> {
         self.filled(SCALING)
     }
 
-    /// What the function needs.
-    pub(crate) fn function(&self, endpoint: Option<&Endpoint>) -> Vec<Need> {
-        let need = |actions, resource: &str| Need { actions, resource: self.fill(resource), said: None };
-        let mut needs: Vec<_> = RECORDS
+    /// The function's actions.
+    pub(crate) fn function(&self, endpoint: Option<&Endpoint>) -> Vec<RequiredActions> {
+        let need = |actions, resource: &str| RequiredActions {
+            actions,
+            resource: self.fill(resource),
+            condition: None,
+        };
+        let mut needs: Vec<_> = RECORD_FOLDERS
             .iter()
-            .map(|folder| need(KEEPING, &format!("arn:{{partition}}:s3:::{{bucket}}/{folder}/*")))
+            .map(|folder| need(RECORD_ACTIONS, &format!("arn:{{partition}}:s3:::{{bucket}}/{folder}/*")))
             .collect();
         needs.push(need(&["s3:ListBucket"], "arn:{partition}:s3:::{bucket}"));
         needs.push(need(
             &["logs:CreateLogStream", "logs:PutLogEvents"],
             "arn:{partition}:logs:{region}:{account}:log-group:/tintype/{stack}:*",
         ));
-        if let Some(Endpoint { name, answers }) = endpoint {
-            let invoke: &[&str] = if answers.is_empty() {
+        if let Some(Endpoint { name, outputs }) = endpoint {
+            let invoke: &[&str] = if outputs.is_empty() {
                 &["sagemaker:InvokeEndpoint"]
             } else {
                 &["sagemaker:InvokeEndpointAsync"]
@@ -141,15 +150,15 @@ impl Place {
                 &format!("arn:{{partition}}:sagemaker:{{region}}:{{account}}:endpoint/{name}"),
             ));
             let read = |path: &String| need(&["s3:GetObject"], &format!("arn:{{partition}}:s3:::{path}/*"));
-            needs.extend(answers.iter().map(read));
+            needs.extend(outputs.iter().map(read));
         }
         needs
     }
 }
 
-/// How CloudFormation names what is not given a name.
-fn begins_like(stack: &str, logical: &str) -> String {
-    match stack.get(..KEPT_OF_NAME) {
+/// The pattern of a name that CloudFormation generates.
+fn name_pattern(stack: &str, logical: &str) -> String {
+    match stack.get(..STACK_NAME_PREFIX_CHARS) {
         Some(kept) if kept.len() < stack.len() => format!("{kept}*-{logical}-*"),
         _ => format!("{stack}-{logical}-*"),
     }
@@ -162,12 +171,12 @@ mod tests {
     use super::*;
     use crate::TEMPLATE;
 
-    fn place() -> Place {
-        Place::new("aws", "eu-central-1", "123456789012", &"tintype".parse().expect("a name"))
+    fn names() -> ResourceNames {
+        ResourceNames::new("aws", "eu-central-1", "123456789012", &"tintype".parse().expect("a name"))
     }
 
     #[test]
-    fn what_the_template_lets_the_function_do_is_what_is_asked() {
+    fn the_templates_role_and_the_required_actions_agree() {
         let begins = TEMPLATE.find("\n  Role:\n").expect("the function's role");
         let ends = TEMPLATE.find("\n  Function:\n").expect("the function");
         let role = &TEMPLATE[begins..ends];
@@ -177,12 +186,12 @@ mod tests {
         let allowed: BTreeSet<_> = words
             .filter(|word| ["s3:", "logs:", "sagemaker:"].iter().any(|service| word.starts_with(service)))
             .collect();
-        let real_time = Endpoint { name: "Sd".into(), answers: vec![] };
-        let asynchronous = Endpoint { name: "Sd".into(), answers: vec!["theirs/out".into()] };
-        let needs = [place().function(Some(&real_time)), place().function(Some(&asynchronous))].concat();
-        let asked: BTreeSet<_> = needs.iter().flat_map(|need| need.actions).copied().collect();
-        assert_eq!(asked, allowed);
-        for folder in RECORDS {
+        let real_time = Endpoint { name: "Sd".into(), outputs: vec![] };
+        let asynchronous = Endpoint { name: "Sd".into(), outputs: vec!["theirs/out".into()] };
+        let needs = [names().function(Some(&real_time)), names().function(Some(&asynchronous))].concat();
+        let calls: BTreeSet<_> = needs.iter().flat_map(|need| need.actions).copied().collect();
+        assert_eq!(calls, allowed);
+        for folder in RECORD_FOLDERS {
             assert!(role.contains(&format!("${{Bucket}}/{folder}/*")), "{folder}");
         }
         let endpoint = needs.iter().find(|need| need.actions == ["sagemaker:InvokeEndpoint"]).expect("asked");
@@ -190,28 +199,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_open() {
-        let place = place();
-        for need in [place.always(), place.endpoint(), place.scaling(), place.function(None)].concat() {
+    fn every_placeholder_is_filled() {
+        let names = names();
+        for need in [names.always(), names.endpoint(), names.scaling(), names.function(None)].concat() {
             let example = need.example();
             assert!(!example.contains(['{', '}']) && (example == "*" || !example.contains('*')), "{example}");
             assert!(need.resource == "*" || need.resource.starts_with("arn:aws:"), "{}", need.resource);
         }
-        assert_eq!(place.bucket, "tintype-bucket-*");
-        assert_eq!(place.function, "tintype-Function-*");
+        assert_eq!(names.bucket, "tintype-bucket-*");
+        assert_eq!(names.function, "tintype-Function-*");
     }
 
     #[test]
-    fn long_names_are_cut_by_cloudformation_somewhere_behind_what_is_kept() {
+    fn long_stack_names_are_matched_by_their_start() {
         let long = "a-stack-with-a-rather-long-name".parse().expect("a name");
-        let place = Place::new("aws-cn", "cn-north-1", "123456789012", &long);
-        assert_eq!(place.function, "a-stack-with-a-rather-lo*-Function-*");
+        let names = ResourceNames::new("aws-cn", "cn-north-1", "123456789012", &long);
+        assert_eq!(names.function, "a-stack-with-a-rather-lo*-Function-*");
     }
 
     #[test]
-    fn a_role_is_passed_to_its_service_alone() {
+    fn a_role_is_passed_only_to_its_service() {
         let passed =
-            place().always().into_iter().find(|need| need.actions == ["iam:PassRole"]).expect("a need");
+            names().always().into_iter().find(|need| need.actions == ["iam:PassRole"]).expect("a need");
         let statement = passed.statement(passed.actions);
         assert_eq!(statement["Condition"]["StringEquals"]["iam:PassedToService"], "lambda.amazonaws.com");
         assert_eq!(statement["Resource"], "arn:aws:iam::123456789012:role/tintype-Role-*");

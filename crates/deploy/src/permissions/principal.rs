@@ -1,28 +1,28 @@
-//! Whose policies are to be looked at: the user or role behind an ARN that credentials have.
+//! The user or role behind the credentials, whose policies are simulated.
 
 use serde::Deserialize;
 
 use crate::account::Aws;
-use crate::call::{IAM, Question};
+use crate::call::{IAM, ServiceRequest};
 use crate::error::AwsError;
 use crate::query;
 
-const WHAT: &str = "look at our role (iam:GetRole)";
+const WHAT: &str = "read the role (iam:GetRole)";
 
-/// Who we are to IAM.
+/// The kind of identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Principal {
-    /// The account itself, which no policy of its own limits.
+    /// The root user, which no policy limits.
     Root,
-    /// A user or role, by its ARN.
+    /// The ARN of a user or role.
     Entity(String),
-    /// Somebody whose policies IAM cannot look up.
+    /// Another identity, for example a federated user, which IAM cannot simulate.
     Other,
 }
 
-/// What an ARN of STS or IAM names.
+/// The kind of identity in an ARN of STS or IAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Named<'a> {
+enum ArnKind<'a> {
     Root,
     User,
     /// A session of the role with this name.
@@ -30,16 +30,16 @@ enum Named<'a> {
     Other,
 }
 
-fn named(arn: &str) -> Named<'_> {
+fn arn_kind(arn: &str) -> ArnKind<'_> {
     let mut parts = arn.splitn(6, ':').skip(2);
     let (service, resource) = (parts.next(), parts.nth(2));
     match (service, resource.map(|resource| resource.split_once('/').unwrap_or((resource, "")))) {
-        (Some("iam"), Some(("root", ""))) => Named::Root,
-        (Some("iam"), Some(("user", _))) => Named::User,
+        (Some("iam"), Some(("root", ""))) => ArnKind::Root,
+        (Some("iam"), Some(("user", _))) => ArnKind::User,
         (Some("sts"), Some(("assumed-role", session))) => {
-            session.split_once('/').map_or(Named::Other, |(role, _)| Named::Session(role))
+            session.split_once('/').map_or(ArnKind::Other, |(role, _)| ArnKind::Session(role))
         }
-        _ => Named::Other,
+        _ => ArnKind::Other,
     }
 }
 
@@ -49,14 +49,14 @@ pub(super) fn partition(arn: &str) -> &str {
 }
 
 impl Aws {
-    /// The user or role that these credentials, with this ARN in this account, are of. A session's ARN has no path of its role, which
-    /// only IAM knows; if we may not ask for it, the role is taken for one without.
+    /// Finds the user or role of an ARN. A session's ARN lacks the path of its role, so IAM is asked for it;
+    /// without the permission for that call, the role is assumed to have no path.
     pub(super) async fn principal(&self, arn: &str, account: &str) -> Result<Principal, AwsError> {
-        let role = match named(arn) {
-            Named::Root => return Ok(Principal::Root),
-            Named::User => return Ok(Principal::Entity(arn.to_owned())),
-            Named::Other => return Ok(Principal::Other),
-            Named::Session(role) => role,
+        let role = match arn_kind(arn) {
+            ArnKind::Root => return Ok(Principal::Root),
+            ArnKind::User => return Ok(Principal::Entity(arn.to_owned())),
+            ArnKind::Other => return Ok(Principal::Other),
+            ArnKind::Session(role) => role,
         };
         match self.role(role).await {
             Ok(found) => Ok(Principal::Entity(found)),
@@ -69,21 +69,22 @@ impl Aws {
 
     /// The ARN of a role.
     async fn role(&self, name: &str) -> Result<String, AwsError> {
-        let question = Question::query("GetRole", query::IAM, &[("RoleName".to_owned(), name.to_owned())]);
-        let answer: Answer = query::read(&self.ask(IAM, question, WHAT).await?, WHAT)?;
+        let request =
+            ServiceRequest::query("GetRole", query::IAM, &[("RoleName".to_owned(), name.to_owned())]);
+        let answer: GetRoleResponse = query::read(&self.call(IAM, request, WHAT).await?, WHAT)?;
         Ok(answer.result.role.arn)
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct GetRoleResponse {
     #[serde(rename = "GetRoleResult")]
-    result: Found,
+    result: GetRoleResult,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Found {
+struct GetRoleResult {
     role: Role,
 }
 
@@ -98,17 +99,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arns_name_somebody() {
+    fn arns_are_classified() {
         for (arn, expected) in [
-            ("arn:aws:iam::123456789012:root", Named::Root),
-            ("arn:aws:iam::123456789012:user/a/b/me", Named::User),
-            ("arn:aws-cn:sts::123456789012:assumed-role/Admin/me@example.com", Named::Session("Admin")),
-            ("arn:aws:sts::123456789012:federated-user/me", Named::Other),
-            ("arn:aws:sts::123456789012:assumed-role", Named::Other),
-            ("arn:aws:iam::123456789012:role/a", Named::Other),
-            ("", Named::Other),
+            ("arn:aws:iam::123456789012:root", ArnKind::Root),
+            ("arn:aws:iam::123456789012:user/a/b/me", ArnKind::User),
+            ("arn:aws-cn:sts::123456789012:assumed-role/Admin/me@example.com", ArnKind::Session("Admin")),
+            ("arn:aws:sts::123456789012:federated-user/me", ArnKind::Other),
+            ("arn:aws:sts::123456789012:assumed-role", ArnKind::Other),
+            ("arn:aws:iam::123456789012:role/a", ArnKind::Other),
+            ("", ArnKind::Other),
         ] {
-            assert_eq!(named(arn), expected, "{arn}");
+            assert_eq!(arn_kind(arn), expected, "{arn}");
         }
         assert_eq!(partition("arn:aws-cn:sts::123456789012:assumed-role/Admin/me"), "aws-cn");
     }

@@ -1,33 +1,33 @@
-//! Asking IAM what somebody may, without doing it.
+//! IAM's policy simulation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::needs::Need;
+use super::needs::RequiredActions;
 use crate::account::Aws;
-use crate::call::{IAM, Question};
+use crate::call::{IAM, ServiceRequest};
 use crate::error::AwsError;
 use crate::query::{self, Members};
 
 const WHAT: &str = "simulate policies (iam:SimulatePrincipalPolicy)";
 
-/// How often a question is asked that IAM is too busy for. Each time the pause is twice as long.
+/// Attempts for a throttled request. The pause doubles each time.
 const ATTEMPTS: u32 = 5;
 
-/// Whether an action is allowed.
+/// The decision for an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is.
+    /// Allowed.
     Allowed,
-    /// It is not.
+    /// Denied.
     Denied(Reason),
-    /// The simulation does not say, and this is why.
+    /// Undecided, with the reason.
     Unclear(String),
 }
 
-/// Why it is not.
+/// Why an action is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// No policy allows it.
@@ -41,21 +41,21 @@ pub(super) enum Reason {
 }
 
 impl Aws {
-    /// Whether a user or role may do what is needed, action by action. Actions that IAM does not simulate in one question it gets
-    /// in several; which these are is not documented.
+    /// Simulates the required actions for a user or role. IAM rejects some combinations of actions in one
+    /// request, without documenting which; these are split into several requests.
     pub(super) async fn simulate(
         &self,
         principal: &str,
-        need: &Need,
+        need: &RequiredActions,
     ) -> Result<Vec<(&'static str, Decision)>, AwsError> {
         let mut decisions = Vec::new();
         let mut rest = vec![need.actions];
         while let Some(actions) = rest.pop() {
-            match self.simulated(principal, need, actions).await {
+            match self.evaluations(principal, need, actions).await {
                 Ok(evaluations) => {
                     let of = |action| evaluations.iter().find(|one| one.eval_action_name == action);
                     let decided = |action: &&'static str| {
-                        (*action, of(*action).map_or_else(unanswered, Evaluation::decision))
+                        (*action, of(*action).map_or_else(no_decision, Evaluation::decision))
                     };
                     decisions.extend(actions.iter().map(decided));
                 }
@@ -72,11 +72,11 @@ impl Aws {
         Ok(decisions)
     }
 
-    /// One question, and all pages of its answer.
-    async fn simulated(
+    /// Sends one request and reads all pages of the response.
+    async fn evaluations(
         &self,
         principal: &str,
-        need: &Need,
+        need: &RequiredActions,
         actions: &[&str],
     ) -> Result<Vec<Evaluation>, AwsError> {
         let mut fields = vec![("PolicySourceArn".to_owned(), principal.to_owned())];
@@ -90,7 +90,7 @@ impl Aws {
         }
         let mut evaluations = Vec::new();
         loop {
-            let page = self.patiently(&fields).await?;
+            let page = self.page_with_retries(&fields).await?;
             evaluations.extend(page.evaluation_results.members);
             match page.marker.filter(|_| page.is_truncated) {
                 None => return Ok(evaluations),
@@ -102,13 +102,13 @@ impl Aws {
         }
     }
 
-    async fn patiently(&self, fields: &[(String, String)]) -> Result<Page, AwsError> {
-        let mut pause: Duration = self.pause / 4;
+    async fn page_with_retries(&self, fields: &[(String, String)]) -> Result<Page, AwsError> {
+        let mut poll_interval: Duration = self.poll_interval / 4;
         for _ in 1..ATTEMPTS {
             match self.page(fields).await {
                 Err(error) if error.code() == Some("Throttling") => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
+                    tokio::time::sleep(poll_interval).await;
+                    poll_interval *= 2;
                 }
                 answered => return answered,
             }
@@ -117,25 +117,25 @@ impl Aws {
     }
 
     async fn page(&self, fields: &[(String, String)]) -> Result<Page, AwsError> {
-        let question = Question::query("SimulatePrincipalPolicy", query::IAM, fields);
-        let answer: Answer = query::read(&self.ask(IAM, question, WHAT).await?, WHAT)?;
+        let request = ServiceRequest::query("SimulatePrincipalPolicy", query::IAM, fields);
+        let answer: SimulateResponse = query::read(&self.call(IAM, request, WHAT).await?, WHAT)?;
         Ok(answer.result)
     }
 }
 
-/// What conditions commonly ask for and what is known of every such call.
-fn context<'a>(need: &Need, region: &'a str) -> impl Iterator<Item = (&'static str, &'a str)> {
+/// The condition values of a call, as far as they are known.
+fn context<'a>(need: &RequiredActions, region: &'a str) -> impl Iterator<Item = (&'static str, &'a str)> {
     // IAM has no regions.
     let regional = !need.actions.iter().any(|action| action.starts_with("iam:"));
-    regional.then_some(("aws:RequestedRegion", region)).into_iter().chain(need.said)
+    regional.then_some(("aws:RequestedRegion", region)).into_iter().chain(need.condition)
 }
 
-fn unanswered() -> Decision {
-    Decision::Unclear("IAM did not say".to_owned())
+fn no_decision() -> Decision {
+    Decision::Unclear("IAM returned no decision".to_owned())
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct SimulateResponse {
     #[serde(rename = "SimulatePrincipalPolicyResult")]
     result: Page,
 }
@@ -149,7 +149,8 @@ struct Page {
     marker: Option<String>,
 }
 
-/// What is decided of one action. With a resource in the question some of it is only in its own results.
+/// The decision for one action. With a resource in the request, some details are only in the resource's
+/// results.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Evaluation {
@@ -160,12 +161,12 @@ struct Evaluation {
     organizations_decision_detail: Option<Organization>,
     permissions_boundary_decision_detail: Option<Boundary>,
     #[serde(default)]
-    resource_specific_results: Members<OfResource>,
+    resource_specific_results: Members<ResourceResult>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct OfResource {
+struct ResourceResult {
     #[serde(default)]
     missing_context_values: Members<String>,
     permissions_boundary_decision_detail: Option<Boundary>,
@@ -198,7 +199,7 @@ impl Evaluation {
         let keys: BTreeSet<_> = keys.map(String::as_str).collect();
         if !keys.is_empty() {
             let keys = Vec::from_iter(keys).join(", ");
-            return Decision::Unclear(format!("a condition asks for {keys}, which only a real call has"));
+            return Decision::Unclear(format!("a condition tests {keys}, which only a real call has"));
         }
         if self.eval_decision == "explicitDeny" {
             return Decision::Denied(Reason::Forbidden);
@@ -216,8 +217,8 @@ mod tests {
     use super::*;
     use crate::tests::fake::Fake;
 
-    fn need(actions: &'static [&'static str]) -> Need {
-        Need { actions, resource: "*".into(), said: None }
+    fn need(actions: &'static [&'static str]) -> RequiredActions {
+        RequiredActions { actions, resource: "*".into(), condition: None }
     }
 
     fn page(evaluated: &[(&str, &str)], more: &str) -> String {
@@ -234,49 +235,49 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_of_several_pages_is_read_to_its_end() {
+    async fn all_pages_of_a_response_are_read() {
         let more = "<IsTruncated>true</IsTruncated><Marker>next&amp;</Marker>";
-        let fake = Fake::default().says(SIMULATE, 200, page(&[("a:A", "allowed")], more)).says(
+        let fake = Fake::default().responds(SIMULATE, 200, page(&[("a:A", "allowed")], more)).responds(
             SIMULATE,
             200,
             page(&[("a:B", "implicitDeny")], ""),
         );
         let need = need(&["a:A", "a:B", "a:C"]);
-        let decisions = fake.play().await.simulate(ME, &need).await.expect("answered");
+        let decisions = fake.start().await.simulate(ME, &need).await.expect("answered");
         assert_eq!(decisions[0], ("a:A", Decision::Allowed));
         assert_eq!(decisions[1], ("a:B", Decision::Denied(Reason::Missing)));
         assert!(
             matches!(decisions[2], ("a:C", Decision::Unclear(_))),
-            "what was not answered is not allowed"
+            "an action without a decision is not allowed"
         );
         assert!(fake.form(SIMULATE).contains(&("Marker".to_owned(), "next&".to_owned())));
     }
 
     #[tokio::test]
-    async fn a_busy_iam_is_asked_again_but_not_for_ever() {
+    async fn a_throttled_request_is_repeated_a_few_times() {
         let busy = refusal("Throttling", "Rate exceeded");
-        let fake = Fake::default().says(SIMULATE, 400, &*busy).says(SIMULATE, 400, &*busy).says(
+        let fake = Fake::default().responds(SIMULATE, 400, &*busy).responds(SIMULATE, 400, &*busy).responds(
             SIMULATE,
             200,
             page(&[("a:A", "allowed")], ""),
         );
-        let decisions = fake.play().await.simulate(ME, &need(&["a:A"])).await;
+        let decisions = fake.start().await.simulate(ME, &need(&["a:A"])).await;
         assert_eq!(decisions.expect("answered"), [("a:A", Decision::Allowed)]);
 
-        let fake = Fake::default().says(SIMULATE, 400, busy);
-        let refused = fake.play().await.simulate(ME, &need(&["a:A"])).await;
+        let fake = Fake::default().responds(SIMULATE, 400, busy);
+        let refused = fake.start().await.simulate(ME, &need(&["a:A"])).await;
         assert!(refused.is_err() && fake.forms(SIMULATE).len() < 10, "{refused:?}");
     }
 
     #[tokio::test]
-    async fn actions_that_iam_does_not_simulate_together_are_asked_apart() {
+    async fn a_rejected_combination_of_actions_is_split() {
         let apart = "Invalid Input Actions: [a:A] and [a:B] require different authorization information.";
         let fake = Fake::default()
-            .says(SIMULATE, 400, refusal("InvalidInput", apart))
-            .says(SIMULATE, 200, page(&[("a:A", "allowed")], ""))
-            .says(SIMULATE, 400, refusal("InvalidInput", "no such action"));
+            .responds(SIMULATE, 400, refusal("InvalidInput", apart))
+            .responds(SIMULATE, 200, page(&[("a:A", "allowed")], ""))
+            .responds(SIMULATE, 400, refusal("InvalidInput", "no such action"));
         let need = need(&["a:A", "a:B"]);
-        let decisions = fake.play().await.simulate(ME, &need).await.expect("answered");
+        let decisions = fake.start().await.simulate(ME, &need).await.expect("answered");
         assert_eq!(decisions[0], ("a:A", Decision::Allowed));
         assert!(matches!(&decisions[1], ("a:B", Decision::Unclear(why)) if why.contains("no such action")));
     }

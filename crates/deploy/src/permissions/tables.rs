@@ -1,24 +1,25 @@
-//! The actions that deploying and destroying take.
+//! The actions that a deployment and its removal need.
 //!
-//! CloudFormation makes everything with the permissions of whoever asked it to. What it needs for a type of resource is what the
-//! type's schema says (`handlers` in AWS's registry), less what this template has nothing of: networks, keys of KMS, layers.
+//! CloudFormation uses the caller's permissions. The actions for a resource type are in the type's schema
+//! (`handlers` in AWS's registry); this list omits those for features that the template does not use:
+//! networks, KMS keys, layers.
 
 /// A row of the tables.
 pub(super) struct Row {
     pub(super) actions: &'static [&'static str],
-    /// The ARN of what they are done to, with names of a [`Place`](super::needs::Place) in braces.
+    /// The ARN of the resource, with names of [`ResourceNames`](super::needs::Place) in braces.
     pub(super) on: &'static str,
-    /// What such a call says in the words of conditions.
-    pub(super) said: Option<(&'static str, &'static str)>,
+    /// The condition key and value of such a call.
+    pub(super) condition: Option<(&'static str, &'static str)>,
 }
 
 const fn row(on: &'static str, actions: &'static [&'static str]) -> Row {
-    Row { actions, on, said: None }
+    Row { actions, on, condition: None }
 }
 
-/// Handing a role to a service is allowed by itself, and mostly for one service only.
+/// The permission to pass a role to one service.
 const fn pass(role: &'static str, service: &'static str) -> Row {
-    Row { actions: &["iam:PassRole"], on: role, said: Some(("iam:PassedToService", service)) }
+    Row { actions: &["iam:PassRole"], on: role, condition: Some(("iam:PassedToService", service)) }
 }
 
 const ROLE: &[&str] = &[
@@ -57,7 +58,7 @@ pub(super) const ALWAYS: &[Row] = &[
             "s3:PutBucketTagging",
         ],
     ),
-    // Whoever makes a function must be able to read its code.
+    // CreateFunction reads the code with the caller's permissions.
     row(
         "arn:{partition}:s3:::{code}/*",
         &["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"],
@@ -80,7 +81,7 @@ pub(super) const ALWAYS: &[Row] = &[
             "s3:PutLifecycleConfiguration",
         ],
     ),
-    // The first key is put there, and `destroy` empties it.
+    // `deploy` stores the first key there, and `destroy` empties the bucket.
     row(
         "arn:{partition}:s3:::{bucket}/*",
         &["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"],
@@ -96,7 +97,7 @@ pub(super) const ALWAYS: &[Row] = &[
             "logs:PutRetentionPolicy",
         ],
     ),
-    // The stack's tag is put on what is in it. A log group's name ends differently here.
+    // CloudFormation tags the stack's resources. Here a log group's ARN ends differently.
     row("arn:{partition}:logs:{region}:{account}:log-group:/tintype/{stack}", &["logs:TagResource"]),
     row("*", &["logs:DescribeLogGroups"]),
     row("arn:{partition}:iam::{account}:role/{role}", ROLE),
@@ -133,7 +134,7 @@ pub(super) const ALWAYS: &[Row] = &[
     ),
 ];
 
-/// For an endpoint that the stack makes. CloudFormation makes up its names without the stack's.
+/// For an endpoint that the stack creates. CloudFormation generates its names without the stack's name.
 pub(super) const ENDPOINT: &[Row] = &[
     row("arn:{partition}:iam::{account}:role/{endpoint role}", ROLE),
     pass("arn:{partition}:iam::{account}:role/{endpoint role}", "sagemaker.amazonaws.com"),
@@ -164,7 +165,7 @@ pub(super) const ENDPOINT: &[Row] = &[
     ),
 ];
 
-/// For one that scales.
+/// For an endpoint that scales.
 pub(super) const SCALING: &[Row] = &[
     row(
         "arn:{partition}:application-autoscaling:{region}:{account}:scalable-target/*",
@@ -183,12 +184,12 @@ pub(super) const SCALING: &[Row] = &[
             "application-autoscaling:DescribeScalingPolicies",
         ],
     ),
-    // Only the first one of an account makes this role.
+    // Only the first scaling endpoint of an account creates this role.
     Row {
         actions: &["iam:CreateServiceLinkedRole"],
         on: "arn:{partition}:iam::{account}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/\
              AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
-        said: Some(("iam:AWSServiceName", "sagemaker.application-autoscaling.amazonaws.com")),
+        condition: Some(("iam:AWSServiceName", "sagemaker.application-autoscaling.amazonaws.com")),
     },
 ];
 

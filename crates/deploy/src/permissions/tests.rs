@@ -1,4 +1,4 @@
-//! What is asked of IAM and made of its answers, at somebody who plays it.
+//! Permission checks against a fake IAM.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::doctor::Verdict;
-use crate::plan::{Plan, Response, What};
+use crate::plan::{ModelLocation, Plan, Response};
 use crate::tests::RESOURCES;
 use crate::tests::fake::{Fake, identity};
 use crate::{Architecture, Package};
@@ -22,18 +22,18 @@ fn name() -> StackName {
 
 async fn look(fake: &Fake, arn: &str) -> Vec<Finding> {
     let who = Identity { arn: arn.to_owned(), ..identity() };
-    let aws = fake.play().await;
+    let aws = fake.start().await;
     let there = aws.stack("s").await.expect("looked");
     aws.permissions(&who, &name(), there.as_ref()).await
 }
 
 /// A fake without a stack.
 fn bare() -> Fake {
-    Fake::default().refuses("DescribeStacks", "Stack with id s does not exist")
+    Fake::default().rejects("DescribeStacks", "Stack with id s does not exist")
 }
 
 /// What was asked of IAM: principals, actions and resources.
-fn asked(fake: &Fake) -> BTreeSet<(String, String, String)> {
+fn calls(fake: &Fake) -> BTreeSet<(String, String, String)> {
     let all = fake.forms(SIMULATE);
     let of = |form: &[(String, String)], name: &str| {
         let found = form.iter().find(|(key, _)| key == name);
@@ -55,14 +55,14 @@ fn only(findings: Vec<Finding>) -> Finding {
 }
 
 #[tokio::test]
-async fn an_administrator_may_everything() {
+async fn an_administrator_passes() {
     let fake = bare().judges(|_, _, _| ALLOWED);
     let finding = only(look(&fake, ME).await);
-    assert_eq!((finding.verdict, &*finding.says), (Verdict::Good, "you may deploy and destroy"));
-    let asked = asked(&fake);
-    assert!(asked.iter().all(|(principal, ..)| principal == ME), "{asked:#?}");
+    assert_eq!((finding.verdict, &*finding.detail), (Verdict::Passed, "you may deploy and destroy"));
+    let calls = calls(&fake);
+    assert!(calls.iter().all(|(principal, ..)| principal == ME), "{calls:#?}");
     let about = |action: &str, resource: &str| {
-        asked.contains(&(ME.to_owned(), action.to_owned(), resource.to_owned()))
+        calls.contains(&(ME.to_owned(), action.to_owned(), resource.to_owned()))
     };
     assert!(about(
         "cloudformation:CreateStack",
@@ -74,7 +74,7 @@ async fn an_administrator_may_everything() {
 }
 
 #[tokio::test]
-async fn conditions_are_told_what_is_known_of_a_call() {
+async fn known_condition_values_are_sent() {
     let fake = bare().judges(|_, _, _| ALLOWED);
     look(&fake, ME).await;
     let forms = fake.forms(SIMULATE);
@@ -96,14 +96,14 @@ async fn conditions_are_told_what_is_known_of_a_call() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_a_policy_to_attach() {
+async fn missing_actions_are_reported_as_a_policy() {
     let fake = bare().judges(|_, action, _| {
         if ["iam:PassRole", "s3:PutBucketTagging"].contains(&action) { DENIED } else { ALLOWED }
     });
     let finding = only(look(&fake, ME).await);
-    assert_eq!(finding.verdict, Verdict::Bad);
-    let (says, policy) = finding.says.split_once('\n').expect("a policy");
-    assert!(says.starts_with("you may not deploy and destroy: no policy allows this"), "{says}");
+    assert_eq!(finding.verdict, Verdict::Failed);
+    let (detail, policy) = finding.detail.split_once('\n').expect("a policy");
+    assert!(detail.starts_with("you may not deploy and destroy: no policy allows these actions"), "{detail}");
     let policy: Value = serde_json::from_str(policy).expect("JSON");
     let statements = policy["Statement"].as_array().expect("statements");
     assert_eq!(statements.len(), 3, "{policy:#}");
@@ -146,25 +146,22 @@ fn judged_by_all(_: &str, action: &str, _: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn each_kind_of_denial_has_a_way_out_of_its_own() {
+async fn each_kind_of_denial_has_its_own_remedy() {
     let findings = look(&bare().judges(judged_by_all), ME).await;
-    let found: Vec<_> = findings.iter().map(|one| (one.verdict, &*one.says)).collect();
+    let found: Vec<_> = findings.iter().map(|one| (one.verdict, &*one.detail)).collect();
     let expected = [
-        (Verdict::Bad, "a policy has a Deny, which must go, for s3:CreateBucket"),
-        (
-            Verdict::Bad,
-            "the permissions boundary must be widened by lambda:AddPermission, lambda:CreateFunction",
-        ),
-        (Verdict::Bad, "in its service control policies, iam:CreateRole"),
+        (Verdict::Failed, "remove the Deny in a policy for s3:CreateBucket"),
+        (Verdict::Failed, "extend the permissions boundary by lambda:AddPermission, lambda:CreateFunction"),
+        (Verdict::Failed, "in its service control policies: iam:CreateRole"),
         (
             Verdict::Unknown,
-            "a condition asks for aws:MultiFactorAuthPresent, which only a real call has \
+            "a condition tests aws:MultiFactorAuthPresent, which only a real call has \
              (cloudformation:CreateStack, cloudformation:DeleteStack)",
         ),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
-    for ((verdict, says), (expected, ends)) in found.into_iter().zip(expected) {
-        assert!(verdict == expected && says.ends_with(ends), "{says}");
+    for ((verdict, detail), (expected, ends)) in found.into_iter().zip(expected) {
+        assert!(verdict == expected && detail.ends_with(ends), "{detail}");
     }
 }
 
@@ -173,11 +170,11 @@ fn no_sagemaker(_: &str, action: &str, _: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn what_only_an_endpoint_of_its_own_needs_is_wrong_only_where_there_is_one() {
+async fn actions_for_an_endpoint_are_required_only_if_the_stack_creates_one() {
     let finding = only(look(&bare().judges(no_sagemaker), ME).await);
-    assert_eq!(finding.verdict, Verdict::Good);
+    assert_eq!(finding.verdict, Verdict::Passed);
     assert!(
-        finding.says.ends_with("but not with --image, which needs sagemaker:CreateModel besides"),
+        finding.detail.ends_with("but not with `--image`, which also needs sagemaker:CreateModel"),
         "{finding}"
     );
 
@@ -187,20 +184,20 @@ async fn what_only_an_endpoint_of_its_own_needs_is_wrong_only_where_there_is_one
         .judges(no_sagemaker);
     let findings = look(&fake, ME).await;
     let verdicts: Vec<_> = findings.iter().map(|finding| finding.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Bad, Verdict::Good], "{findings:#?}");
-    let asked = asked(&fake);
+    assert_eq!(verdicts, [Verdict::Failed, Verdict::Passed], "{findings:#?}");
+    let calls = calls(&fake);
     let role = "arn:aws:iam::123456789012:role/s-Role-1";
     for (action, resource) in [
         ("sagemaker:InvokeEndpointAsync", "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/sd-1"),
         ("s3:GetObject", "arn:aws:s3:::pictures/async/example"),
         ("s3:PutObject", "arn:aws:s3:::pictures/jobs/example"),
     ] {
-        assert!(asked.contains(&(role.to_owned(), action.to_owned(), resource.to_owned())), "{asked:#?}");
+        assert!(calls.contains(&(role.to_owned(), action.to_owned(), resource.to_owned())), "{calls:#?}");
     }
 }
 
 #[tokio::test]
-async fn what_the_function_lacks_is_said_of_its_role() {
+async fn missing_permissions_of_the_function_name_its_role() {
     let fake = Fake::default()
         .stack_with(
             "UPDATE_COMPLETE",
@@ -216,53 +213,53 @@ async fn what_the_function_lacks_is_said_of_its_role() {
         .judges(|_, _, resource| if resource == "arn:aws:s3:::b/bad/example" { DENIED } else { ALLOWED });
     let findings = look(&fake, ME).await;
     let [ours, functions] = &*findings else { panic!("{findings:#?}") };
-    assert_eq!((ours.verdict, functions.verdict), (Verdict::Good, Verdict::Bad));
-    assert!(functions.says.starts_with("the function's role s-Role-1 may not"), "{functions}");
-    assert!(functions.says.contains("arn:aws:s3:::b/bad/*"), "{functions}");
-    let invoked = asked(&fake).into_iter().find(|(_, action, _)| action == "sagemaker:InvokeEndpointAsync");
+    assert_eq!((ours.verdict, functions.verdict), (Verdict::Passed, Verdict::Failed));
+    assert!(functions.detail.starts_with("the function's role s-Role-1 may not"), "{functions}");
+    assert!(functions.detail.contains("arn:aws:s3:::b/bad/*"), "{functions}");
+    let invoked = calls(&fake).into_iter().find(|(_, action, _)| action == "sagemaker:InvokeEndpointAsync");
     assert!(invoked.expect("asked").2.ends_with(":endpoint/sd"));
 }
 
 #[tokio::test]
-async fn a_role_that_is_gone_is_wrong() {
-    let fake = Fake::default().stack("UPDATE_COMPLETE").result("DescribeStackResources", RESOURCES).says(
+async fn a_deleted_role_fails() {
+    let fake = Fake::default().stack("UPDATE_COMPLETE").result("DescribeStackResources", RESOURCES).responds(
         SIMULATE,
         404,
         refusal("NoSuchEntity", "there is none"),
     );
     let findings = look(&fake, "arn:aws:iam::123456789012:root").await;
-    assert_eq!(findings[1].verdict, Verdict::Bad);
-    assert!(findings[1].says.contains("s-Role-1 is gone"), "{findings:#?}");
+    assert_eq!(findings[1].verdict, Verdict::Failed);
+    assert!(findings[1].detail.contains("s-Role-1 was deleted"), "{findings:#?}");
 }
 
 const SESSION: &str = "arn:aws:sts::123456789012:assumed-role/Deployer/me@example.com";
 
 #[tokio::test]
-async fn a_session_is_looked_up_as_its_role_with_its_path() {
+async fn a_session_is_simulated_as_its_role() {
     let arn = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/Deployer";
     let role =
         format!("<Role><Path>/aws-reserved/</Path><RoleName>Deployer</RoleName><Arn>{arn}</Arn></Role>");
     let fake = bare().result("GetRole", &role).judges(|_, _, _| ALLOWED);
-    assert_eq!(only(look(&fake, SESSION).await).verdict, Verdict::Good);
+    assert_eq!(only(look(&fake, SESSION).await).verdict, Verdict::Passed);
     assert!(fake.form("GetRole").contains(&("RoleName".to_owned(), "Deployer".to_owned())));
-    assert!(asked(&fake).iter().all(|(principal, ..)| principal == arn));
+    assert!(calls(&fake).iter().all(|(principal, ..)| principal == arn));
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_look_at_itself_is_taken_for_one_without_a_path() {
-    let fake = bare().says("GetRole", 403, refusal("AccessDenied", "no")).judges(|_, _, _| ALLOWED);
-    assert_eq!(only(look(&fake, SESSION).await).verdict, Verdict::Good);
-    let asked = asked(&fake);
-    assert!(asked.iter().all(|(principal, ..)| principal == "arn:aws:iam::123456789012:role/Deployer"));
+async fn without_get_role_the_role_is_assumed_to_have_no_path() {
+    let fake = bare().responds("GetRole", 403, refusal("AccessDenied", "no")).judges(|_, _, _| ALLOWED);
+    assert_eq!(only(look(&fake, SESSION).await).verdict, Verdict::Passed);
+    let calls = calls(&fake);
+    assert!(calls.iter().all(|(principal, ..)| principal == "arn:aws:iam::123456789012:role/Deployer"));
 
-    let fake = bare().says("GetRole", 403, refusal("AccessDenied", "no")).says(
+    let fake = bare().responds("GetRole", 403, refusal("AccessDenied", "no")).responds(
         SIMULATE,
         404,
         refusal("NoSuchEntity", "there is none"),
     );
     let finding = only(look(&fake, SESSION).await);
     assert_eq!(finding.verdict, Verdict::Unknown);
-    assert!(finding.says.contains("iam:GetRole"), "{finding}");
+    assert!(finding.detail.contains("iam:GetRole"), "{finding}");
 }
 
 pub(super) fn refusal(code: &str, message: &str) -> String {
@@ -271,9 +268,9 @@ pub(super) fn refusal(code: &str, message: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_is_neither_user_nor_role_is_not_simulated() {
+async fn other_identities_are_not_simulated() {
     for (arn, verdict) in [
-        ("arn:aws:iam::123456789012:root", Verdict::Good),
+        ("arn:aws:iam::123456789012:root", Verdict::Passed),
         ("arn:aws:sts::123456789012:federated-user/me", Verdict::Unknown),
     ] {
         let fake = bare();
@@ -283,12 +280,15 @@ async fn who_is_neither_user_nor_role_is_not_simulated() {
 }
 
 #[tokio::test]
-async fn who_may_not_simulate_is_told_what_that_takes() {
-    let fake = bare().says(SIMULATE, 403, refusal("AccessDenied", "User: me is not authorized"));
+async fn a_missing_simulation_permission_is_named() {
+    let fake = bare().responds(SIMULATE, 403, refusal("AccessDenied", "User: me is not authorized"));
     let finding = only(look(&fake, ME).await);
     assert_eq!(finding.verdict, Verdict::Unknown);
-    assert!(finding.says.contains("iam:SimulatePrincipalPolicy") && finding.says.contains(ME), "{finding}");
-    assert_eq!(fake.forms(SIMULATE).len(), 1, "one refusal is enough");
+    assert!(
+        finding.detail.contains("iam:SimulatePrincipalPolicy") && finding.detail.contains(ME),
+        "{finding}"
+    );
+    assert_eq!(fake.forms(SIMULATE).len(), 1, "one rejection is enough");
 }
 
 /// The action that a call of CloudFormation's or S3's takes, by the name that the fake gives it.
@@ -310,8 +310,8 @@ fn permission(call: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn every_call_of_deploying_and_destroying_is_among_what_is_needed() {
-    let artefacts = "/tintype-code-123456789012-eu-central-1-043a7187";
+async fn every_call_is_among_the_required_actions() {
+    let artifacts = "/tintype-code-123456789012-eu-central-1-043a7187";
     let object =
         "<ListVersionsResult><Version><Key>a</Key><VersionId>null</VersionId></Version></ListVersionsResult>";
     let fake = bare()
@@ -323,25 +323,25 @@ async fn every_call_of_deploying_and_destroying_is_among_what_is_needed() {
         .result("UpdateStack", "<StackId>arn:stack</StackId>")
         .result("DescribeStackResources", RESOURCES)
         .events(&[])
-        .says(&format!("HEAD {artefacts}"), 404, "")
-        .says(&format!("HEAD {artefacts}"), 200, "")
-        .says(&format!("GET {artefacts}?versions"), 200, object)
-        .says(&format!("GET {artefacts}?versions"), 200, "<ListVersionsResult/>")
-        .says("GET /pictures?versions", 200, "<ListVersionsResult/>")
-        .says(&format!("POST {artefacts}?delete"), 200, "<DeleteResult/>");
-    let (aws, what) = (fake.play().await, What::Inside { folder: false });
-    let plan = Plan { name: name(), what, response: Response::Stream, concurrency: 10, memory: 512 };
+        .responds(&format!("HEAD {artifacts}"), 404, "")
+        .responds(&format!("HEAD {artifacts}"), 200, "")
+        .responds(&format!("GET {artifacts}?versions"), 200, object)
+        .responds(&format!("GET {artifacts}?versions"), 200, "<ListVersionsResult/>")
+        .responds("GET /pictures?versions", 200, "<ListVersionsResult/>")
+        .responds(&format!("POST {artifacts}?delete"), 200, "<DeleteResult/>");
+    let (aws, model) = (fake.start().await, ModelLocation::InFunction { folder: false });
+    let plan = Plan { name: name(), model, response: Response::Stream, concurrency: 10, memory: 512 };
     for _ in ["a new one", "the same again"] {
         let package = Package { architecture: Architecture::X86_64, zip: b"zip".to_vec(), unzipped: 3 };
         aws.deploy(&plan, package, &identity(), &mut |_| ()).await.expect("deployed");
     }
-    let remains = aws.remains(&plan.name, &identity()).await.expect("looked");
-    aws.destroy(&remains, &identity(), &mut |_| ()).await.expect("destroyed");
+    let resources = aws.resources(&plan.name, &identity()).await.expect("looked");
+    aws.destroy(&resources, &identity(), &mut |_| ()).await.expect("destroyed");
 
-    let needs = Place::new("aws", "eu-central-1", "123456789012", &plan.name).always();
+    let needs = ResourceNames::new("aws", "eu-central-1", "123456789012", &plan.name).always();
     let needed: BTreeSet<_> = needs.iter().flat_map(|need| need.actions).copied().collect();
     let called: BTreeSet<_> =
-        fake.asked().iter().map(|call| permission(call).unwrap_or_else(|| panic!("{call}"))).collect();
+        fake.calls().iter().map(|call| permission(call).unwrap_or_else(|| panic!("{call}"))).collect();
     for action in ["cloudformation:UpdateStack", "s3:CreateBucket", "s3:DeleteObjectVersion"] {
         assert!(called.contains(action), "{called:?}");
     }

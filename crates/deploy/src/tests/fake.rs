@@ -1,4 +1,4 @@
-//! Somebody who plays AWS over HTTP: says what the script has, and writes down what was asked.
+//! A fake AWS over HTTP with scripted responses. It records the calls.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -11,58 +11,58 @@ use axum::response::{IntoResponse, Response};
 use crate::account::testing::account;
 use crate::{Aws, Identity};
 
-/// One answer: its status and body.
+/// A response: status and body.
 type Answer = (u16, String);
 
-/// Says what IAM decides: for a principal, an action and a resource, what is inside an evaluation after its action's name.
+/// Returns IAM's decision for a principal, an action and a resource, as the XML inside the evaluation.
 type Judge = fn(&str, &str, &str) -> &'static str;
 
-/// What to say to an action, and what was asked.
+/// The scripted responses and the recorded calls.
 #[derive(Default)]
 struct Script {
-    answers: HashMap<String, VecDeque<Answer>>,
+    responses: HashMap<String, VecDeque<Answer>>,
     judge: Option<Judge>,
-    asked: Vec<String>,
+    calls: Vec<String>,
     forms: Vec<(String, Vec<(String, String)>)>,
 }
 
-/// The player.
+/// The fake.
 #[derive(Clone, Default)]
 pub(crate) struct Fake(Arc<Mutex<Script>>);
 
 impl Fake {
-    /// Says this to an action, after what it was told to say before. The last answer is given for ever.
-    pub(crate) fn says(self, action: &str, status: u16, body: impl Into<String>) -> Self {
+    /// Adds a response to an action, after the earlier ones. The last response repeats.
+    pub(crate) fn responds(self, action: &str, status: u16, body: impl Into<String>) -> Self {
         let mut script = self.0.lock().expect("no panic");
-        script.answers.entry(action.to_owned()).or_default().push_back((status, body.into()));
+        script.responses.entry(action.to_owned()).or_default().push_back((status, body.into()));
         drop(script);
         self
     }
 
-    /// CloudFormation's answer to an action.
+    /// Adds a CloudFormation response to an action.
     pub(crate) fn result(self, action: &str, inside: &str) -> Self {
         let body = format!("<{action}Response><{action}Result>{inside}</{action}Result></{action}Response>");
-        self.says(action, 200, body)
+        self.responds(action, 200, body)
     }
 
-    /// CloudFormation's refusal.
-    pub(crate) fn refuses(self, action: &str, message: &str) -> Self {
+    /// Adds a CloudFormation error.
+    pub(crate) fn rejects(self, action: &str, message: &str) -> Self {
         let inside = format!("<Type>Sender</Type><Code>ValidationError</Code><Message>{message}</Message>");
-        self.says(action, 400, format!("<ErrorResponse><Error>{inside}</Error></ErrorResponse>"))
+        self.responds(action, 400, format!("<ErrorResponse><Error>{inside}</Error></ErrorResponse>"))
     }
 
-    /// What IAM's simulations say, where no answer is scripted for them.
+    /// Sets IAM's decisions for simulations without a scripted response.
     pub(crate) fn judges(self, judge: Judge) -> Self {
         self.0.lock().expect("no panic").judge = Some(judge);
         self
     }
 
-    /// The stack as it will be described.
+    /// Adds a description of the stack.
     pub(crate) fn stack(self, status: &str) -> Self {
         self.stack_with(status, &[], &[])
     }
 
-    /// The same with more parameters and outputs.
+    /// Adds a description of the stack with further parameters and responses.
     pub(crate) fn stack_with(self, status: &str, more: &[(&str, &str)], outputs: &[(&str, &str)]) -> Self {
         let parameter = |(key, value): &(&str, &str)| {
             format!(
@@ -84,7 +84,7 @@ impl Fake {
         )
     }
 
-    /// Events as they will be listed: id, resource, status and reason, the newest first.
+    /// Adds a list of events: id, resource, status and reason, the newest first.
     pub(crate) fn events(self, events: &[(&str, &str, &str, &str)]) -> Self {
         let one = |(id, resource, status, reason): &(&str, &str, &str, &str)| {
             format!(
@@ -97,24 +97,24 @@ impl Fake {
         self.result("DescribeStackEvents", &format!("<StackEvents>{events}</StackEvents>"))
     }
 
-    /// What was asked until now, in order.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.0.lock().expect("no panic").asked.clone()
+    /// The recorded calls, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").calls.clone()
     }
 
-    /// The form that was last sent with an action.
+    /// The form of the last call of an action.
     pub(crate) fn form(&self, action: &str) -> Vec<(String, String)> {
         self.forms(action).pop().expect("sent")
     }
 
-    /// All forms that were sent with an action, in order.
+    /// The forms of all calls of an action, in order.
     pub(crate) fn forms(&self, action: &str) -> Vec<Vec<(String, String)>> {
         let forms = &self.0.lock().expect("no panic").forms;
         forms.iter().filter(|(name, _)| name == action).map(|(_, form)| form.clone()).collect()
     }
 
-    /// Listens on a free port, and gives the account that it plays.
-    pub(crate) async fn play(&self) -> Aws {
+    /// Starts the server on a free port and returns an account that uses it.
+    pub(crate) async fn start(&self) -> Aws {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let fake = self.clone();
@@ -130,18 +130,18 @@ impl Fake {
     fn answer(&self, action: &str, form: Vec<(String, String)>) -> Response {
         let mut script = self.0.lock().expect("no panic");
         script.forms.push((action.to_owned(), form.clone()));
-        script.asked.push(action.to_owned());
+        script.calls.push(action.to_owned());
         let judge = script.judge.filter(|_| action == "SimulatePrincipalPolicy");
-        let (status, body) = match script.answers.get_mut(action) {
-            Some(answers) if answers.len() > 1 => answers.pop_front().expect("more than one"),
-            Some(answers) => answers.front().cloned().expect("never left empty"),
+        let (status, body) = match script.responses.get_mut(action) {
+            Some(responses) if responses.len() > 1 => responses.pop_front().expect("more than one"),
+            Some(responses) => responses.front().cloned().expect("never left empty"),
             None => (200, judge.map(|judge| simulation(judge, &form)).unwrap_or_default()),
         };
         (StatusCode::from_u16(status).expect("a status"), body).into_response()
     }
 }
 
-/// IAM's answer, as its reference has it.
+/// IAM's response, as its reference documents it.
 fn simulation(judge: Judge, form: &[(String, String)]) -> String {
     let value = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let principal = value("PolicySourceArn").expect("a principal");
@@ -177,7 +177,7 @@ fn action(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Stri
     format!("{method} {}{query}", uri.path().trim_end_matches('/'))
 }
 
-/// Who we are there.
+/// The identity of the fake account.
 pub(crate) fn identity() -> Identity {
     Identity { account: "123456789012".into(), arn: "arn:aws:iam::123456789012:user/me".into() }
 }

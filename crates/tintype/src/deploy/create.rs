@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tintype_core::secret::Secret;
-use tintype_deploy::{Aws, Deployed, Estimate, Event, Package, Plan, What};
+use tintype_deploy::{Aws, Deployed, Estimate, Event, ModelLocation, Package, Plan};
 
 use super::arguments::{Deploy, Target};
 use super::{confirm, key};
@@ -20,7 +20,7 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let memory = arguments.memory.unwrap_or_else(|| what.memory());
     let concurrency = arguments.concurrency.unwrap_or_else(|| what.concurrency());
     let response = arguments.response;
-    let plan = Plan { name: arguments.target.name.clone(), what, response, concurrency, memory };
+    let plan = Plan { name: arguments.target.name.clone(), model: what, response, concurrency, memory };
 
     output::remark(&format!(
         "{}\n{}",
@@ -54,9 +54,9 @@ fn model_folder(arguments: &Deploy) -> Option<&Path> {
     arguments.model.as_deref().filter(|model| *model != "builtin").map(Path::new)
 }
 
-async fn what(arguments: &Deploy, aws: &Aws) -> Result<What> {
+async fn what(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
     if let (Some(image), Some(instance)) = (&arguments.image, &arguments.instance_type) {
-        return Ok(What::New {
+        return Ok(ModelLocation::NewEndpoint {
             image: image.clone(),
             data: arguments.model_data.clone(),
             instance: instance.clone(),
@@ -64,7 +64,7 @@ async fn what(arguments: &Deploy, aws: &Aws) -> Result<What> {
         });
     }
     let Some(name) = &arguments.endpoint else {
-        return Ok(What::Inside { folder: model_folder(arguments).is_some() });
+        return Ok(ModelLocation::InFunction { folder: model_folder(arguments).is_some() });
     };
     let Some(endpoint) = aws.endpoint(name).await? else {
         bail!("there is no SageMaker endpoint {name} in {}: endpoints belong to a region", aws.region());
@@ -72,20 +72,22 @@ async fn what(arguments: &Deploy, aws: &Aws) -> Result<What> {
     if !endpoint.in_service() {
         bail!("the endpoint {name} is {}: it must be InService before it answers", endpoint.status);
     }
-    Ok(What::Existing { name: endpoint.name, answers: endpoint.answers })
+    Ok(ModelLocation::ExistingEndpoint { name: endpoint.name, outputs: endpoint.outputs })
 }
 
 fn in_words(plan: &Plan, package: &Package, place: &str) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
-    let model = match &plan.what {
-        What::Inside { folder: false } => "with the built-in model".to_owned(),
-        What::Inside { folder: true } => "with the model from the folder".to_owned(),
-        What::Existing { name, answers: None } => format!("in front of the endpoint {name}"),
-        What::Existing { name, answers: Some(_) } => {
+    let model = match &plan.model {
+        ModelLocation::InFunction { folder: false } => "with the built-in model".to_owned(),
+        ModelLocation::InFunction { folder: true } => "with the model from the folder".to_owned(),
+        ModelLocation::ExistingEndpoint { name, outputs: None } => format!("in front of the endpoint {name}"),
+        ModelLocation::ExistingEndpoint { name, outputs: Some(_) } => {
             format!("in front of the asynchronous endpoint {name}")
         }
-        What::New { instance, asynchronous: false, .. } => format!("and an endpoint on {instance}"),
-        What::New { instance, asynchronous: true, .. } => {
+        ModelLocation::NewEndpoint { instance, asynchronous: false, .. } => {
+            format!("and an endpoint on {instance}")
+        }
+        ModelLocation::NewEndpoint { instance, asynchronous: true, .. } => {
             format!("and an asynchronous endpoint on {instance}")
         }
     };

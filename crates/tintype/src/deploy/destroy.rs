@@ -1,7 +1,7 @@
 //! `tintype destroy`.
 
 use anyhow::Result;
-use tintype_deploy::{Aws, Event, Remains};
+use tintype_deploy::{Aws, DeployedResources, Event};
 
 use super::arguments::Destroy;
 use super::confirm;
@@ -12,8 +12,8 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
     let name = &arguments.target.name;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
     let identity = aws.identity().await?;
-    let remains = aws.remains(name, &identity).await?;
-    if remains.is_nothing() {
+    let resources = aws.resources(name, &identity).await?;
+    if resources.is_empty() {
         output::remark(&format!(
             "There is no stack {name} in {}, account {}.",
             aws.region(),
@@ -21,23 +21,23 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
         ));
         return Ok(());
     }
-    output::remark(&in_words(&remains, &format!("account {}, {}", identity.account, aws.region())));
+    output::remark(&in_words(&resources, &format!("account {}, {}", identity.account, aws.region())));
     confirm::or_stop("Remove it? It cannot be brought back.", arguments.yes)?;
-    aws.destroy(&remains, &identity, &mut |event: &Event| output::remark(&event.to_string())).await?;
+    aws.destroy(&resources, &identity, &mut |event: &Event| output::remark(&event.to_string())).await?;
     output::remark("Nothing is left of it.");
     Ok(())
 }
 
-fn in_words(remains: &Remains, place: &str) -> String {
+fn in_words(resources: &DeployedResources, place: &str) -> String {
     let mut lines = vec![format!("To be removed ({place}):")];
-    if let Some(stack) = &remains.stack {
+    if let Some(stack) = &resources.stack {
         lines.push(format!("  stack   {stack}"));
     }
-    if let Some(bucket) = &remains.bucket {
+    if let Some(bucket) = &resources.bucket {
         lines.push(format!("  bucket  {bucket}, with every picture, key and job in it"));
     }
-    if let Some(artefacts) = &remains.artefacts {
-        lines.push(format!("  bucket  {artefacts}, with the function's code"));
+    if let Some(artifacts) = &resources.artifacts {
+        lines.push(format!("  bucket  {artifacts}, with the function's code"));
     }
     lines.join("\n")
 }

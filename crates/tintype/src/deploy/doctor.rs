@@ -14,7 +14,7 @@ pub(super) async fn examine(arguments: &Doctor) -> Result<()> {
     for finding in &findings {
         output::line(&finding.to_string())?;
     }
-    match findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count() {
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count() {
         0 => Ok(()),
         1 => bail!("one thing stands in the way"),
         several => bail!("{several} things stand in the way"),
