@@ -11,7 +11,8 @@ use webp::Encoder;
 use crate::resize::resize;
 
 /// The beginning of the page.
-const TITLE: &str = "# Contact sheets of the built-in model\n\n`cargo xtask model eval` draws these sheets and writes this page. \
+const TITLE: &str = "# Contact sheets of the built-in model\n\n\
+    `cargo xtask model eval` draws these sheets and writes this page. \
     The number above an image is its number in the list of its sheet.\n";
 const COLUMNS: usize = 8;
 /// Pixels between two pictures.
