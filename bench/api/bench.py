@@ -128,9 +128,7 @@ def aws(more: dict[str, str]) -> dict[str, str]:
 
 
 def generations(bench: Bench) -> None:
-    """OpenAI's image call with a key, against tintype and against LiteLLM's proxy with a constant backend.
-
-    """
+    """OpenAI's image call with a key, against tintype and against LiteLLM's proxy with a constant backend."""
     body = json.dumps({"model": "gpt-image-1", "prompt": "a tiger", "n": 1})
     pid, url, key = bench.null()
     path = "/v1/images/generations"

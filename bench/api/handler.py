@@ -1,6 +1,4 @@
-"""Serves `GET /generate?prompt=…` with the blog post's Lambda function and `http.server`. Prints its port.
-
-"""
+"""Serves the blog post's Lambda function at `GET /generate` with `http.server`. Prints its port."""
 
 from __future__ import annotations
 

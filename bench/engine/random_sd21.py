@@ -53,9 +53,7 @@ SCHEDULER = dict(
 
 @torch.no_grad()
 def filled(module: torch.nn.Module) -> torch.nn.Module:
-    """Allocates a module from the meta device, with random weights that preserve the scale of activations.
-
-    """
+    """Allocates a module from the meta device, with random weights that preserve the scale of activations."""
     module = module.to_empty(device="cpu")
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1:

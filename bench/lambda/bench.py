@@ -54,7 +54,7 @@ class Candidate:
         environment = self.environment | {"AWS_LAMBDA_RUNTIME_API": api.address}
         began = time.monotonic()
         process = subprocess.Popen(self.command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.init.append((api.wait_until_asked(1) - began) * 1000)
+        self.init.append((api.wait_until_polled(1) - began) * 1000)
         process.kill()
         process.wait()
 
