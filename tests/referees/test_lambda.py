@@ -222,7 +222,9 @@ def test_an_invalid_event(start: Callable[..., Function], api: RuntimeApi) -> No
     assert api.invoke(http("GET", "/healthz")).event["statusCode"] == 200
 
 
-def test_invalid_settings_of_a_function(tintype: str, clean_environment: dict[str, str], api: RuntimeApi) -> None:
+def test_invalid_settings_of_a_function(
+    tintype: str, clean_environment: dict[str, str], api: RuntimeApi
+) -> None:
     for more, expected in [
         ({}, "set TINTYPE_STORE to s3://"),
         ({"TINTYPE_STORE": "s3://b", "TINTYPE_LEDGER": "sqlite"}, "TINTYPE_LEDGER must be bucket"),

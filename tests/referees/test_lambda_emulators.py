@@ -101,7 +101,9 @@ def test_all_kinds_of_events(emulator: str, request: pytest.FixtureRequest, endp
 
 
 @pytest.mark.parametrize("emulator", ["rie", "cargo_lambda"])
-def test_a_late_image_is_fetched_later(emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
+def test_a_late_image_is_fetched_later(
+    emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint
+) -> None:
     invoke = request.getfixturevalue(emulator)(TINTYPE_RESPOND_WITHIN="1s")
     endpoint.seconds = 3
     answer = invoke(rest("GET", "/generate", PROMPT))

@@ -85,7 +85,9 @@ def test_the_printed_policy_is_sufficient(account: Callable[..., Aws], missing: 
     assert line.endswith("you may deploy and destroy") and policies == []
 
 
-def test_deploy_and_destroy_succeed_with_the_printed_policy(account: Callable[..., Aws], missing: dict) -> None:
+def test_deploy_and_destroy_succeed_with_the_printed_policy(
+    account: Callable[..., Aws], missing: dict
+) -> None:
     """In an account that enforces policies."""
     aws = account(AUTH="true")
     before = aws.resources()

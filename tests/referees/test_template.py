@@ -175,7 +175,9 @@ def endpoint_arn(made: Stack, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "inside"])
-def test_the_function_may_invoke_its_endpoint_only_in_its_mode(stack: Callable[[str], Stack], kind: str) -> None:
+def test_the_function_may_invoke_its_endpoint_only_in_its_mode(
+    stack: Callable[[str], Stack], kind: str
+) -> None:
     made, asynchronous = stack(kind), kind.endswith("async")
     arn = endpoint_arn(made, kind)
     assert made.allows("Role", "sagemaker:InvokeEndpointAsync", arn) == asynchronous
