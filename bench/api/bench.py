@@ -1,7 +1,8 @@
-"""The API beside what a user would run instead, each with the same load tool, in one run.
+"""Compares the API with LiteLLM's proxy and the blog post's Python handler, with one load generator.
 
-Prints requests per second of processor time, added latency, memory of idle connections, and what slow clients do to others;
-`cargo xtask bench api` gives the programs.
+Prints tables in Markdown: requests per second of processor time, added latency, memory of idle
+connections, and latency beside slow clients. `cargo xtask bench api` builds the programs and runs this
+script.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ IDLE = 10_000
 MASTER_KEY = "sk-bench"
 ENDPOINT = "jumpstart-sd21"
 START_SECONDS = 300
-"""How long LiteLLM's proxy may take to start: a quarter of a minute on an idle machine."""
+"""Time limit for a server to start. LiteLLM's proxy needs 15 s on an idle machine."""
 PARTS = ["generations", "rate", "generate", "idle", "slow"]
 
 
 class Bench:
-    """The programs, and what they are told."""
+    """Starts the servers and stops them at the end."""
 
     def __init__(self, options: argparse.Namespace, folder: Path, running: ExitStack) -> None:
         self.options = options
@@ -50,7 +51,7 @@ class Bench:
         self.oha = Oha(options.oha, options.seconds)
 
     def start(self, command: list[str], environment: dict[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
-        """Starts a program, which runs until the end, and reads the line that it says once it is ready."""
+        """Starts a program that runs until the end, and returns the first line that it prints."""
         process = self.launch(command, environment or {}, subprocess.PIPE)
         assert process.stdout
         line = process.stdout.readline().strip()
@@ -60,7 +61,7 @@ class Bench:
     def launch(
         self, command: list[str], environment: dict[str, str], stdout: int = subprocess.DEVNULL
     ) -> subprocess.Popen[str]:
-        """Starts a program, which runs until the end."""
+        """Starts a program that runs until the end."""
         process = subprocess.Popen(
             command, env=self.clean | environment, cwd=self.folder,
             stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL, text=True,
@@ -70,23 +71,26 @@ class Bench:
         return process
 
     def python(self, script: str, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-        """Starts one of the scripts here: its process, and its URL."""
+        """Starts a script of this folder. Returns its process id and its URL."""
         process, port = self.start([sys.executable, str(HERE / script), *arguments], environment)
         return process.pid, f"http://127.0.0.1:{port}"
 
     def null(self) -> tuple[int, str, str]:
-        """The product's router, service and ledger with an engine that takes no time: process, URL, and a key."""
+        """The product's server with the null engine. Returns process id, URL and API key."""
         data = self.folder / "null"
         data.mkdir(exist_ok=True)
         create = [self.options.binary, "keys", "create", "--name", "bench", "--data-dir", str(data), "--json"]
-        made = subprocess.run(create, check=True, capture_output=True, text=True, env=self.clean, cwd=self.folder)
-        nothing = {"secs": 0, "nanos": 0}
-        setup = {"folder": str(data), "place": "Memory", "step": nothing, "slots": CONNECTIONS, "queue": 1000, "anonymous": False}
+        created = subprocess.run(create, check=True, capture_output=True, text=True, env=self.clean, cwd=self.folder)
+        no_time = {"secs": 0, "nanos": 0}
+        setup = {
+            "folder": str(data), "place": "Memory", "step": no_time, "slots": CONNECTIONS, "queue": 1000,
+            "anonymous": False,
+        }  # fmt: skip
         process, address = self.start([self.options.server, "serve", json.dumps(setup)])
-        return process.pid, f"http://{address}", json.loads(made.stdout)["key"]
+        return process.pid, f"http://{address}", json.loads(created.stdout)["key"]
 
     def product(self, environment: dict[str, str], *flags: str) -> tuple[int, str]:
-        """`tintype serve` itself, whose pictures an endpoint makes."""
+        """`tintype serve` in front of an endpoint. Returns process id and URL."""
         data = tempfile.mkdtemp(dir=self.folder)
         command = [self.options.binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", data]
         command += ["--model", f"sagemaker:{ENDPOINT}", *flags]
@@ -94,7 +98,7 @@ class Bench:
         return process.pid, next(word for word in line.split() if word.startswith("http://")).rstrip("/.,")
 
     def endpoint(self) -> str:
-        """A SageMaker endpoint with a picture of 512×512."""
+        """The URL of a SageMaker endpoint that always returns the same image of 512×512 pixels."""
         picture = io.BytesIO()
         Image.effect_mandelbrot((512, 512), (-2, -1.5, 1, 1.5), 100).convert("RGB").save(picture, "JPEG", quality=85)
         answer = {"generated_images": [base64.b64encode(picture.getvalue()).decode()], "prompt": "a tiger"}
@@ -106,29 +110,29 @@ class Bench:
         return path
 
 
-def answering(url: str) -> None:
-    """Waits until this is answered."""
+def wait_until_ready(url: str) -> None:
+    """Waits until a GET of this URL succeeds."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             return requests.get(url, timeout=5).raise_for_status()
         except requests.RequestException:
-            assert time.monotonic() < deadline, f"nobody answers at {url}"
+            assert time.monotonic() < deadline, f"no answer from {url}"
             time.sleep(0.2)
 
 
 def aws(more: dict[str, str]) -> dict[str, str]:
-    """What a client of AWS is told."""
+    """The environment of an AWS client, with these additions."""
     keys = {"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET}
     return keys | {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"} | more
 
 
 def generations(bench: Bench) -> None:
-    """OpenAI's call with a key, beside LiteLLM's proxy in front of a backend that takes no time."""
+    """OpenAI's image call with a key, against tintype and against LiteLLM's proxy with a constant backend."""
     body = json.dumps({"model": "gpt-image-1", "prompt": "a tiger", "n": 1})
     pid, url, key = bench.null()
     path = "/v1/images/generations"
-    # As ours answers: both hand on the same picture.
+    # The proxy's backend returns tintype's own response, so both return the same image.
     own = json.dumps({"model": "null", "prompt": "a tiger", "response_format": "b64_json"})
     ours = Target(f"{url}{path}", pid, own, key)
     answer = requests.post(ours.url, json=json.loads(own), headers={"Authorization": f"Bearer {key}"}, timeout=60)
@@ -146,61 +150,62 @@ def generations(bench: Bench) -> None:
     command += ["--config", str(bench.file("litellm.yaml", json.dumps(config)))]
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
     theirs = Target(f"http://127.0.0.1:{port}{path}", bench.launch(command, quiet).pid, body, MASTER_KEY)
-    answering(f"http://127.0.0.1:{port}/health/liveliness")
+    wait_until_ready(f"http://127.0.0.1:{port}/health/liveliness")
     columns = {}
-    for name, target, added_by_backend in [("tintype", ours, None), ("LiteLLM's proxy", theirs, direct)]:
+    for name, target, backend_alone in [("tintype", ours, None), ("LiteLLM's proxy", theirs, direct)]:
         bench.oha.closed(target, CONNECTIONS)
-        columns[name] = both(bench, target, added_by_backend)
+        columns[name] = throughput_and_latency(bench, target, backend_alone)
     table(f"`POST {path}` with a key", columns)
 
 
-def both(bench: Bench, target: Target, behind: Figures | None) -> dict[str, str]:
-    """How much it takes, over several connections, and how long, over one; what is behind it is taken off."""
+def throughput_and_latency(bench: Bench, target: Target, backend: Figures | None) -> dict[str, str]:
+    """Throughput over several connections and latency over one. The backend's own latency is subtracted."""
     many, one = bench.oha.closed(target, CONNECTIONS), bench.oha.closed(target, 1)
+    p50, p99 = one.p50 - (backend.p50 if backend else 0), one.p99 - (backend.p99 if backend else 0)
     return {
         "requests per second of processor time": f"{many.per_core:,.0f}",
         f"requests per second over {CONNECTIONS} connections": f"{many.rate:,.0f}",
-        "added over one connection, p50 / p99, ms": f"{one.p50 - (behind.p50 if behind else 0):.2f} / {one.p99 - (behind.p99 if behind else 0):.2f}",
+        "latency over one connection, p50 / p99, ms": f"{p50:.2f} / {p99:.2f}",
     }
 
 
 def rate(bench: Bench) -> None:
-    """OpenAI's call at a constant rate."""
+    """OpenAI's image call at a constant rate."""
     pid, url, key = bench.null()
     body = json.dumps({"model": "null", "prompt": "a tiger", "response_format": "b64_json"})
     target = Target(f"{url}/v1/images/generations", pid, body, key)
     bench.oha.open(target, RATE, 4 * CONNECTIONS)
-    told = bench.oha.open(target, RATE, 4 * CONNECTIONS)
+    figures = bench.oha.open(target, RATE, 4 * CONNECTIONS)
     column = {
-        "answered per second": f"{told.rate:,.0f}",
-        "p50 / p99, ms": f"{told.p50:.2f} / {told.p99:.2f}",
-        "of a core": f"{told.rate * told.cpu_ms / 10:.0f}%",
+        "responses per second": f"{figures.rate:,.0f}",
+        "p50 / p99, ms": f"{figures.p50:.2f} / {figures.p99:.2f}",
+        "usage of one core": f"{figures.rate * figures.cpu_ms / 10:.0f}%",
     }
-    table(f"{RATE:,} requests per second, due at even times", {"tintype": column})
+    table(f"{RATE:,} requests per second at a constant rate", {"tintype": column})
 
 
 def generate(bench: Bench) -> None:
-    """The blog post's call, with the store."""
+    """`GET /generate` with an endpoint and a store, against tintype and against the blog post's handler."""
     endpoint = bench.endpoint()
     weed = start_weed(bench.folder, bench.clean)
     bench.running.callback(weed.stop)
-    behind = {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint}
+    runtime = {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint}
     store = ["--store", f"s3://{BUCKET}", "--s3-endpoint", weed.url]
-    ours = bench.product(behind, *store)
+    ours = bench.product(runtime, *store)
     post = {"AWS_ENDPOINT_URL_S3": weed.url, "BUCKET_NAME": BUCKET, "ENDPOINT_NAME": ENDPOINT}
-    theirs = bench.python("handler.py", environment=aws(behind | post))
+    theirs = bench.python("handler.py", environment=aws(runtime | post))
     columns = {}
-    for name, (pid, url) in [("tintype", ours), ("the post's handler (Python, boto3)", theirs)]:
+    for name, (pid, url) in [("tintype", ours), ("blog post's handler (Python, boto3)", theirs)]:
         target = Target(f"{url}/generate?prompt=a%20tiger", pid)
         answer = requests.get(target.url, timeout=60).json()
         assert requests.get(answer["url"], timeout=60).headers["content-type"] == "image/jpeg", answer
         bench.oha.closed(target, CONNECTIONS)
-        columns[name] = both(bench, target, None)
-    table("`GET /generate`: endpoint, store and link", columns)
+        columns[name] = throughput_and_latency(bench, target, None)
+    table("`GET /generate` with an endpoint, SeaweedFS and a presigned URL", columns)
 
 
 def connections(bench: Bench) -> None:
-    """Memory of connections that nobody uses, and what slow ones do to the others."""
+    """Memory of idle connections, and the latency of other clients beside slow ones."""
     pid, url = bench.product({"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": bench.endpoint()})
     if bench.options.wants("idle"):
         held = {f"{count:,} idle connections": f"{mib:.1f}" for count, mib in idle(url, pid, (0, 100, IDLE))}
@@ -213,13 +218,15 @@ def connections(bench: Bench) -> None:
         alone = bench.oha.open(target, RATE // 5, CONNECTIONS)
         with slow(url, 500):
             beside = bench.oha.open(target, RATE // 5, CONNECTIONS)
-        column = {name: f"{told.p50:.2f} / {told.p99:.2f}" for name, told in
-                  [("without them, p50 / p99, ms", alone), ("beside 500 of them", beside)]}
-        table(f"{RATE // 5} requests per second beside clients that send a byte per second", {"tintype": column})
+        column = {
+            "alone, p50 / p99, ms": f"{alone.p50:.2f} / {alone.p99:.2f}",
+            "together with 500 clients that send one byte per second": f"{beside.p50:.2f} / {beside.p99:.2f}",
+        }
+        table(f"{RATE // 5} requests per second", {"tintype": column})
 
 
 def table(title: str, columns: dict[str, dict[str, str]]) -> None:
-    """One table, in Markdown."""
+    """Prints one table in Markdown."""
     print(f"\n| {title} | " + " | ".join(columns) + " |")
     print("| --- |" + " --- |" * len(columns))
     for row in next(iter(columns.values())):
@@ -228,11 +235,11 @@ def table(title: str, columns: dict[str, dict[str, str]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", required=True, help="the program")
-    parser.add_argument("--server", required=True, help="the example bench_service, which is the program with the null engine")
-    parser.add_argument("--oha", required=True, help="the load tool")
-    parser.add_argument("--seconds", type=float, default=10, help="how long each load lasts")
-    parser.add_argument("--only", action="append", choices=PARTS, help="only these parts")
+    parser.add_argument("--binary", required=True, help="the `tintype` binary")
+    parser.add_argument("--server", required=True, help="the example `bench_service` (null engine)")
+    parser.add_argument("--oha", required=True, help="the load generator `oha`")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of each load")
+    parser.add_argument("--only", action="append", choices=PARTS, help="run only this part; may be repeated")
     options = parser.parse_args()
     allow(IDLE + 100)
     options.wants = lambda part: not options.only or part in options.only

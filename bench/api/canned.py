@@ -1,6 +1,6 @@
-"""A server that says the same whatever it is asked: `canned.py FILE`, JSON. Prints its port.
+"""A server that answers every request with the same JSON: `canned.py FILE`. Prints its port.
 
-It stands where a model is, so that nothing but what is before it takes time.
+It replaces the model or the endpoint, so that only the server in front of it takes time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Canned(asyncio.Protocol):
-    """One connection, kept open."""
+    """One persistent connection."""
 
     answer: bytes
 

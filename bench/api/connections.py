@@ -1,4 +1,4 @@
-"""Connections that nobody uses, and clients that send a byte per second."""
+"""Idle connections, and clients that send one byte per second."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from load import resident_mib
 
 
 def idle(url: str, pid: int, counts: tuple[int, ...]) -> Iterator[tuple[int, float]]:
-    """What a server holds with so many connections open, each of which has asked once and been answered."""
-    open_ones: list[socket.socket] = []
+    """The server's resident memory (MiB) for each count of idle connections, after one request on each."""
+    connections: list[socket.socket] = []
     try:
         for count in counts:
-            while len(open_ones) < count:
-                open_ones.append(answered(url))
+            while len(connections) < count:
+                connections.append(answered(url))
             yield count, resident_mib(pid)
     finally:
-        for connection in open_ones:
+        for connection in connections:
             connection.close()
 
 
 def answered(url: str) -> socket.socket:
-    """A connection that stays open after an answer."""
+    """A connection that stays open after one request."""
     host = urlsplit(url).netloc
     connection = connect(url)
     connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -37,7 +37,7 @@ def answered(url: str) -> socket.socket:
 
 @contextmanager
 def slow(url: str, count: int) -> Iterator[None]:
-    """So many clients at a time that send a request's head a byte per second, and come again when they are shown the door."""
+    """`count` clients that send one byte per second of a request's head, and reconnect when disconnected."""
     host = urlsplit(url).netloc
     text = f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}\r\nX-Padding: {'x' * 1000}\r\n".encode()
     over = threading.Event()
@@ -70,7 +70,7 @@ def connect(url: str) -> socket.socket:
 
 
 def allow(files: int) -> None:
-    """Lets this process and those that it starts have so many open files."""
+    """Raises the limit of open files for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))

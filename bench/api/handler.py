@@ -1,4 +1,4 @@
-"""The blog post's function behind Python's own threaded server: `GET /generate?prompt=…`. Prints its port."""
+"""Serves the blog post's Lambda function at `GET /generate` with `http.server`. Prints its port."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import blog_post  # noqa: E402
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What API Gateway does for the function."""
+    """Converts requests and responses like API Gateway."""
 
     protocol_version = "HTTP/1.1"
-    # An answer in two small packets would wait for the kernel to hear of the first.
+    # Buffered: with two small packets, the second would wait for the acknowledgement of the first.
     wbufsize = -1
 
     def do_GET(self) -> None:

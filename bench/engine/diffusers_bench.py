@@ -1,9 +1,10 @@
-"""What diffusers takes for a model folder's parts: the counterpart of the engine's `bench_engine` example.
+"""Measures diffusers on the parts of a model folder. The engine's `bench_engine` example measures tintype.
 
     python bench/engine/diffusers_bench.py FOLDER [WIDTH HEIGHT [STEPS]]
 
-Prints one JSON object: seconds for the text encoder, for one denoising step with guidance (the median) and for the decoder;
-`cpu` are the same in seconds of processor time, which other work on the machine disturbs less.
+Prints one JSON object: seconds for the text encoder, for one denoising step with guidance (the median)
+and for the decoder. `cpu` has the same in seconds of processor time, which depends less on other work on
+the machine.
 """
 
 import json
@@ -18,7 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 
 def seconds(work) -> tuple[tuple[float, float], object]:
-    """What some work takes by the wall's clock and by the process's, and its result."""
+    """Runs `work`. Returns its wall-clock time and processor time in seconds, and its result."""
     start, start_cpu = time.perf_counter(), time.process_time()
     result = work()
     return (round(time.perf_counter() - start, 3), round(time.process_time() - start_cpu, 3)), result

@@ -1,8 +1,9 @@
-"""Writes a model folder of Stable Diffusion 2.1-base's architecture with random weights, in 32 bits.
+"""Writes a model folder with the architecture of Stable Diffusion 2.1-base and random float32 weights.
 
     python bench/engine/random_sd21.py FOLDER
 
-For measuring speed and memory at real size where the published weights cannot be had: its pictures show nothing. Takes 5 GB.
+It measures speed and memory at the real size without the published weights. Its images show noise. Takes
+5 GB.
 """
 
 import json
@@ -16,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 sys.path.insert(0, str(Path(__file__).parents[2] / "crates/diffusion/goldens"))
 from models import write_tokenizer  # noqa: E402
 
-# As stabilityai/stable-diffusion-2-1-base has them.
+# The configuration of stabilityai/stable-diffusion-2-1-base.
 UNET = dict(
     sample_size=64,
     attention_head_dim=(5, 10, 20, 20),
@@ -52,7 +53,7 @@ SCHEDULER = dict(
 
 @torch.no_grad()
 def filled(module: torch.nn.Module) -> torch.nn.Module:
-    """A module made without memory, with weights that keep numbers at their scale."""
+    """Allocates a module from the meta device, with random weights that preserve the scale of activations."""
     module = module.to_empty(device="cpu")
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1:

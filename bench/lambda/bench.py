@@ -1,7 +1,8 @@
-"""The function beside the blog post's Python handler: the same emulator, endpoint and store, in one run.
+"""Compares the Lambda function with the blog post's Python handler, with one emulator, endpoint and store.
 
-Prints how long each takes from the start of its process until it asks for its first event, what a warm request takes that is
-not the model's time, and how much memory it holds. `--binary FILE` is the program; `cargo xtask bench lambda` says which.
+Prints for each: the time from the start of the process to its request for the first event, the time of a
+warm request without the model's time, and the resident memory. `cargo xtask bench lambda` passes the
+binary with `--binary`.
 """
 
 from __future__ import annotations
@@ -33,50 +34,50 @@ STARTS, ROUNDS, REQUESTS = 15, 5, 20
 
 @dataclass
 class Candidate:
-    """Somebody who answers events."""
+    """A program that handles Lambda events."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     init: list[float] = field(default_factory=list)
-    """Milliseconds from the process's start to its first call for an event."""
+    """Milliseconds from the start of the process to its request for the first event."""
     first: float = 0
     """Milliseconds of the first request."""
     warm: list[float] = field(default_factory=list)
-    """Milliseconds of the others."""
+    """Milliseconds of the later requests."""
     memory: float = 0
-    """MiB that it holds then."""
+    """Resident memory after the requests, in MiB."""
 
     def start(self) -> None:
-        """Starts it once, until it asks for an event."""
+        """Measures one start, until the program asks for an event."""
         api = RuntimeApi()
         environment = self.environment | {"AWS_LAMBDA_RUNTIME_API": api.address}
         began = time.monotonic()
         process = subprocess.Popen(self.command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.init.append((api.wait_until_asked(1) - began) * 1000)
+        self.init.append((api.wait_until_polled(1) - began) * 1000)
         process.kill()
         process.wait()
 
     def serve(self, folder: Path) -> Service:
-        """Starts it in AWS's emulator."""
+        """Starts the program in AWS's Runtime Interface Emulator."""
         port, runtime_api = free_port(), free_port()
         command = [str(RIE), "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
         command += ["--runtime-api-address", f"127.0.0.1:{runtime_api}", *self.command]
         return listening(command, port, self.environment, folder / f"{self.name}.log")
 
-    def ask(self, service: Service) -> float:
-        """One request, in milliseconds."""
+    def request(self, service: Service) -> float:
+        """Sends one request. Returns its time in milliseconds."""
         url = f"{service.url}/2015-03-31/functions/function/invocations"
         event = rest("GET", "/generate", {"prompt": "a tiger"})
         began = time.monotonic()
         answer = requests.post(url, json=event, timeout=120).json()
-        took = (time.monotonic() - began) * 1000
+        elapsed = (time.monotonic() - began) * 1000
         assert answer.get("statusCode") == 200, answer
-        return took
+        return elapsed
 
 
 def resident_mib(parent: int) -> float:
-    """What the emulator's child holds."""
+    """Resident memory of the emulator's child process."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     others = [Path(f"/proc/{parent}/task/{task}/children").read_text().split() for task in os.listdir(f"/proc/{parent}/task")]
     child = (children + [pid for pids in others for pid in pids])[0]
@@ -85,17 +86,17 @@ def resident_mib(parent: int) -> float:
 
 
 def measure(candidates: list[Candidate], folder: Path) -> None:
-    """Takes turns, so that whatever else the machine does is shared."""
+    """Measures the candidates in turns, so that other work on the machine affects all of them."""
     for _ in range(STARTS):
         for candidate in candidates:
             candidate.start()
     services = [candidate.serve(folder) for candidate in candidates]
     try:
         for candidate, service in zip(candidates, services, strict=True):
-            candidate.first = candidate.ask(service)
+            candidate.first = candidate.request(service)
         for _ in range(ROUNDS):
             for candidate, service in zip(candidates, services, strict=True):
-                candidate.warm += [candidate.ask(service) for _ in range(REQUESTS)]
+                candidate.warm += [candidate.request(service) for _ in range(REQUESTS)]
         for candidate, service in zip(candidates, services, strict=True):
             candidate.memory = resident_mib(service.process.pid)
     finally:
@@ -105,7 +106,7 @@ def measure(candidates: list[Candidate], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--binary", type=Path, required=True, help="the `tintype` binary")
     binary = parser.parse_args().binary.resolve()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TINTYPE_", "AWS_"))}
     with tempfile.TemporaryDirectory() as made:
@@ -130,15 +131,15 @@ def main() -> None:
 
 
 def table(candidates: list[Candidate]) -> None:
-    names = {"tintype": "tintype", "python": "the post's handler (Python, boto3)"}
+    names = {"tintype": "tintype", "python": "blog post's handler (Python, boto3)"}
     print("\n| | " + " | ".join(names[candidate.name] for candidate in candidates) + " |")
     print("| --- |" + " --- |" * len(candidates))
     rows = {
-        "start to first call for an event, median ms": lambda c: statistics.median(c.init),
+        "start to the request for the first event, median ms": lambda c: statistics.median(c.init),
         "first request, ms": lambda c: c.first,
         "warm request, median ms": lambda c: statistics.median(c.warm),
         "warm request, 90th percentile ms": lambda c: statistics.quantiles(c.warm, n=10)[-1],
-        "resident, MiB": lambda c: c.memory,
+        "resident memory, MiB": lambda c: c.memory,
     }
     for name, figure in rows.items():
         print(f"| {name} | " + " | ".join(f"{figure(candidate):.1f}" for candidate in candidates) + " |")

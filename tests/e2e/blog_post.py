@@ -1,7 +1,8 @@
-"""The Lambda function of the blog post that tintype began with, written for boto3: prompt → SageMaker → S3 → signed URL.
+"""The blog post's Lambda function, from which tintype started: prompt → SageMaker → S3 → presigned URL.
 
-Nothing in it knows of tintype. Only the environment says where SageMaker and S3 are (AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME,
-AWS_ENDPOINT_URL_S3). Its two imports that the post left out, logging and ClientError, are here.
+It uses boto3 and contains no code for tintype. The environment has the addresses of SageMaker and S3
+(AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME, AWS_ENDPOINT_URL_S3). Two imports that the post omitted, `logging` and
+`ClientError`, were added.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's, which reads what it is sent by OpenTelemetry's own message definitions."""
+"""An OpenTelemetry collector that parses messages with OpenTelemetry's own definitions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps the spans and the metrics that it is sent."""
+    """Keeps all spans and metrics that it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.spans: list[ResourceSpans] = []
         self.metrics: list[ResourceMetrics] = []
         self.headers: list[dict[str, str]] = []
-        """Of every message."""
+        """The headers of each message."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def wait_for(self, *names: str, trace: str, seconds: float = 60) -> list[Span]:
-        """The spans of a trace, once there are some of all these names."""
+        """Waits until the trace has spans of all these names. Returns the spans of the trace."""
         deadline = time.monotonic() + seconds
         spans: list[Span] = []
         while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ class Collector(ThreadingHTTPServer):
             if {span.name for span in spans} >= set(names):
                 return spans
             time.sleep(0.05)
-        raise AssertionError(f"only these came: {[span.name for span in spans]}")
+        raise AssertionError(f"only these spans were received: {[span.name for span in spans]}")
 
 
 class Handler(BaseHTTPRequestHandler):

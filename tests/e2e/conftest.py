@@ -1,4 +1,4 @@
-"""Fixtures: the real binary on a free port, with a data folder of its own."""
+"""Fixtures: the real binary on a free port, with its own data folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from collector import Collector
 
 START_SECONDS = 120
-"""How long a start may take before the test gives up; a start takes a second or two, a busy machine needs longer."""
+"""Time limit for the start of a server. A start takes one or two seconds, and longer on a busy machine."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Server:
         return self._credential("aws_secret_access_key")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
-        """Sends a signal and gives the exit status."""
+        """Sends a signal and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         status = self.process.wait(timeout)
@@ -67,7 +67,7 @@ def tintype() -> str:
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that would configure tintype or an AWS client."""
+    """The environment without the variables that configure tintype or an AWS client."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("TINTYPE_", "AWS_"))}
 
 
@@ -106,7 +106,7 @@ def start_server(
 
 
 def ready_line(process: subprocess.Popen[str], log: Path) -> str:
-    """The first line on standard output, which says that the server is ready."""
+    """Waits for the ready line, the first line on standard output."""
     assert process.stdout
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -119,7 +119,7 @@ def ready_line(process: subprocess.Popen[str], log: Path) -> str:
 
 @pytest.fixture(scope="session")
 def server(start_server: Callable[..., Server]) -> Server:
-    """One server for all tests that do not change how it runs."""
+    """One server that all tests share unless they need other settings."""
     return start_server()
 
 
@@ -127,7 +127,7 @@ def server(start_server: Callable[..., Server]) -> Server:
 def run(
     tintype: str, clean_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs the binary to its end: `run("config", cwd=…, env={…})` gives its status, output and errors."""
+    """Runs the binary to its end: `run("config", cwd=…, env={…})` returns status, stdout and stderr."""
 
     def run(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> tuple[int, str, str]:
         done = subprocess.run(
@@ -146,7 +146,7 @@ def run(
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """What OpenTelemetry's messages are sent to."""
+    """A running OpenTelemetry collector."""
     collector = Collector()
     thread = threading.Thread(target=collector.serve_forever)
     thread.start()

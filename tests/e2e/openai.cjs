@@ -1,4 +1,4 @@
-// The official package for Node against the server, and through a proxy that loses answers. Prints what came of it.
+// OpenAI's package for Node, directly against the server and through a proxy that loses responses. Prints JSON.
 const assert = require("node:assert/strict");
 const OpenAI = require("openai");
 
@@ -52,9 +52,9 @@ async function main() {
     (error) => error instanceof OpenAI.BadRequestError,
   );
 
-  const careless = client(unreliable);
+  const retrying = client(unreliable);
   for (const prompt of ["an apple of Node's", "another apple of Node's"]) {
-    const made = await careless.images.generate({ prompt, response_format: "b64_json", ...fast });
+    const made = await retrying.images.generate({ prompt, response_format: "b64_json", ...fast });
     assert.equal(made.cost.engine_seconds, 0);
     pictures.push(made.data[0].b64_json);
   }

@@ -1,4 +1,4 @@
-"""The command line from outside."""
+"""The command line of the binary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_help_lists_the_commands_and_their_settings(run: Run) -> None:
         assert word in out
     status, out, _ = run("serve", "--help")
     assert status == 0
-    out = " ".join(out.split())  # lines end where the terminal does
+    out = " ".join(out.split())  # clap wraps the lines
     for word in ["Serving:", "Model:", "Store:", "Limits:", "Log:", "--listen", "[default: 127.0.0.1:8080]"]:
         assert word in out
     status, out, _ = run("generate", "--help")
@@ -36,7 +36,7 @@ def test_version(run: Run) -> None:
     assert out.startswith("tintype ")
 
 
-def test_each_layer_overrides_the_one_below(run: Run, tmp_path: Path) -> None:
+def test_each_settings_source_overrides_the_previous_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tintype.toml").write_text('queue = 1\nkeep = "1d"\ngrace = "1s"\n')
     status, out, err = run(
         "config", "--json", "--grace", "3s", cwd=tmp_path, env={"TINTYPE_KEEP": "2d", "TINTYPE_GRACE": "2s"}
@@ -49,7 +49,7 @@ def test_each_layer_overrides_the_one_below(run: Run, tmp_path: Path) -> None:
     assert settings["listen"] == {"value": "127.0.0.1:8080", "source": "default"}
 
 
-def test_the_settings_are_shown_as_a_file_without_secrets(run: Run, tmp_path: Path) -> None:
+def test_config_prints_toml_without_secrets(run: Run, tmp_path: Path) -> None:
     secrets = {"TINTYPE_S3_ACCESS_KEY_ID": "AKIA", "TINTYPE_S3_SECRET_ACCESS_KEY": "hunter2"}
     status, out, _ = run("config", cwd=tmp_path, env=secrets)
     assert status == 0
@@ -70,7 +70,7 @@ def test_the_settings_are_shown_as_a_file_without_secrets(run: Run, tmp_path: Pa
         (["generate", " "], {}, "PROMPT"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(
+def test_invalid_arguments_print_one_line_and_exit_with_2(
     run: Run, arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
     status, _, err = run(*arguments, env=environment)
@@ -78,20 +78,20 @@ def test_a_mistake_is_one_line_and_status_2(
     assert err.startswith("error: ") and expected in err and err.count("\n") == 1
 
 
-def test_an_unknown_flag_is_status_2(run: Run) -> None:
+def test_an_unknown_flag_exits_with_2(run: Run) -> None:
     status, out, err = run("serve", "--listne", "x")
     assert (status, out) == (2, "")
     assert "--listne" in err
 
 
-def test_an_unknown_key_names_the_key_and_the_file(run: Run, tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_setting_names_setting_and_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tintype.toml").write_text("listne = 1\n")
     status, _, err = run("config", cwd=tmp_path)
     assert status == 2
     assert "listne" in err and "tintype.toml" in err
 
 
-def test_generate_writes_a_picture_here(run: Run, tmp_path: Path) -> None:
+def test_generate_writes_an_image_to_the_working_directory(run: Run, tmp_path: Path) -> None:
     status, out, err = run("generate", "a tiger", "--steps", "2", "--seed", "5", cwd=tmp_path)
     assert status == 0, err
     assert out == "a-tiger-5.jpg\n"
@@ -105,7 +105,7 @@ def test_generate_writes_a_picture_here(run: Run, tmp_path: Path) -> None:
     assert (picture.format, picture.size) == ("WEBP", (facts["width"], facts["height"]))
 
 
-def test_generate_makes_several(run: Run, tmp_path: Path) -> None:
+def test_generate_writes_several_images(run: Run, tmp_path: Path) -> None:
     status, out, err = run("generate", "a tiger", "--steps", "1", "--seed", "5", "-n", "2", "-o", "t.png", cwd=tmp_path)
     assert status == 0, err
     assert out == "t-1.png\nt-2.png\n"
@@ -119,21 +119,21 @@ def test_generate_uses_a_server(run: Run, server: Server, tmp_path: Path) -> Non
     status, out, err = run(*arguments, cwd=tmp_path)
     assert status == 0, err
     assert out.startswith(f"{server.url}/{server.bucket}/images/")
-    assert not list(tmp_path.iterdir()), "nothing was asked to be written"
+    assert not list(tmp_path.iterdir()), "no file without -o"
 
     status, out, err = run(*arguments, "-o", "t.png", "--json", cwd=tmp_path)
     assert status == 0, err
     facts = json.loads(out)
     assert facts["file"] == "t.png" and facts["url"].startswith(server.url)
-    there = Image.open(tmp_path / "t.png")
-    assert there.format == "PNG"
+    remote = Image.open(tmp_path / "t.png")
+    assert remote.format == "PNG"
 
     assert run(*arguments[:-2], "-o", "here.png", cwd=tmp_path)[0] == 0
-    here = Image.open(tmp_path / "here.png")
-    assert here.tobytes() == there.tobytes(), "the same seed gives the same picture here and there"
+    local = Image.open(tmp_path / "here.png")
+    assert local.tobytes() == remote.tobytes(), "the same seed gives the same image locally and on the server"
 
 
-def test_what_a_server_says_is_passed_on(run: Run, server: Server) -> None:
+def test_generate_prints_the_servers_error(run: Run, server: Server) -> None:
     status, out, err = run("generate", "a tiger", "--steps", "151", "--server", server.url)
     assert (status, out) == (1, "")
     assert "steps" in err and "150" in err and err.count("\n") == 1
@@ -145,7 +145,7 @@ def test_what_a_server_says_is_passed_on(run: Run, server: Server) -> None:
     assert "no http(s) URL" in err
 
 
-def test_a_file_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_file_names_the_file(run: Run, tmp_path: Path) -> None:
     status, out, err = run("generate", "x", "--steps", "1", "-o", "no/such/folder/x.png", cwd=tmp_path)
     assert (status, out) == (1, "")
     assert "cannot write no/such/folder/x.png: " in err

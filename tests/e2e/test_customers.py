@@ -1,4 +1,4 @@
-"""Keys, limits and budgets, from the command line and over the API, as customers and operators meet them."""
+"""API keys, limits and budgets, on the command line and over the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @dataclass
 class Customer:
-    """Somebody with a key."""
+    """A client with an API key."""
 
     server: Server
     key: str
@@ -24,27 +24,27 @@ class Customer:
         headers = {"authorization": f"Bearer {self.key}", **more.pop("headers", {})}  # type: ignore[dict-item]
         return requests.request(method, self.server.url + path, headers=headers, timeout=300, **more)  # type: ignore[arg-type]
 
-    def make(self, **body: object) -> requests.Response:
+    def create_image(self, **body: object) -> requests.Response:
         return self.call("POST", "/v1/images", json={"prompt": "apple", "steps": 2, **body})
 
 
 @pytest.fixture(scope="module")
 def shop(start_server: Callable[..., Server]) -> Server:
-    """A server on which engine time has a price."""
+    """A server with a price for engine time."""
     return start_server("--price", "0.01usd")
 
 
 @pytest.fixture
 def customer(shop: Server, run: Run) -> Callable[..., Customer]:
-    """Makes keys: `customer("acme", "--rate", "2/min")`."""
+    """Creates a key and its client: `customer("acme", "--rate", "2/min")`."""
 
-    def make(name: str, *flags: str) -> Customer:
+    def create(name: str, *flags: str) -> Customer:
         status, key, err = run("keys", "create", "--name", name, *flags, "--data-dir", str(shop.data_dir))
         assert status == 0, err
         assert "shown this once" in err
         return Customer(shop, key.strip())
 
-    return make
+    return create
 
 
 def key_id(shop: Server, run: Run, name: str) -> str:
@@ -53,12 +53,12 @@ def key_id(shop: Server, run: Run, name: str) -> str:
     return next(key["id"] for key in json.loads(out) if key["name"] == name)
 
 
-def test_a_key_made_while_the_server_runs_works_until_it_is_revoked(
+def test_a_key_created_while_the_server_runs_works_until_it_is_revoked(
     shop: Server, customer: Callable[..., Customer], run: Run
 ) -> None:
     acme = customer("acme", "--owner", "acme-inc", "--expires", "90d")
     assert acme.key.startswith("tt_")
-    assert acme.make().status_code == 201
+    assert acme.create_image().status_code == 201
     assert requests.get(f"{shop.url}/v1/usage", headers={"x-api-key": acme.key}, timeout=30).status_code == 200
 
     id = key_id(shop, run, "acme")
@@ -68,19 +68,19 @@ def test_a_key_made_while_the_server_runs_works_until_it_is_revoked(
     assert acme.key not in out and "hash" not in shown
     status, out, _ = run("keys", "revoke", id, "--data-dir", str(shop.data_dir))
     assert status == 0 and "revoked" in out
-    refused = acme.make()
+    refused = acme.create_image()
     assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
     assert "revoked" in refused.json()["detail"]
 
 
-def test_a_key_that_is_shown_must_be_good_even_where_none_is_needed(shop: Server) -> None:
+def test_an_invalid_key_is_rejected_even_if_no_key_is_required(shop: Server) -> None:
     for key in ("tt_nonsense", "sk-1234", ""):
         answer = requests.get(f"{shop.url}/v1/usage", headers={"authorization": f"Bearer {key}"}, timeout=30)
         assert answer.status_code == 401, key
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_flags_are_checked(run: Run) -> None:
+def test_invalid_limits_are_rejected(run: Run) -> None:
     for flags, expected in [
         (["--rate", "60"], "60/min"),
         (["--budget", "5"], "3600s/day"),
@@ -95,38 +95,38 @@ def test_flags_are_checked(run: Run) -> None:
     assert status == 1 and "no key" in err
 
 
-def test_the_rate_is_429_and_says_when(customer: Callable[..., Customer]) -> None:
+def test_a_request_over_the_rate_gets_429_and_retry_after(customer: Callable[..., Customer]) -> None:
     acme = customer("rated", "--rate", "2/min")
-    first = acme.make(seed=1)
+    first = acme.create_image(seed=1)
     assert first.headers["ratelimit-policy"] == '"rate";q=2;w=60'
     assert first.headers["ratelimit"].startswith('"rate";r=1;t=')
-    acme.make(seed=2)
-    refused = acme.make(seed=3)
+    acme.create_image(seed=2)
+    refused = acme.create_image(seed=3)
     body = refused.json()
     assert (refused.status_code, body["limit"]) == (429, "rate 2/min")
     assert 1 <= int(refused.headers["retry-after"]) <= 30
     assert refused.headers["ratelimit"].startswith('"rate";r=0;t=')
 
 
-def test_a_budget_is_402_and_never_overdrawn(customer: Callable[..., Customer]) -> None:
-    everybody = customer("measures")
-    measured = everybody.make(steps=40).json()["cost"]["engine_seconds"]
-    # At least a second is reserved for each; what is left beyond it can be spent before the next is refused.
+def test_a_spent_budget_gives_402_and_is_never_exceeded(customer: Callable[..., Customer]) -> None:
+    unlimited = customer("measures")
+    measured = unlimited.create_image(steps=40).json()["cost"]["engine_seconds"]
+    # At least 1 s is reserved for each job. The rest of the budget is spent before the next job is rejected.
     budget = f"{max(measured, 1) + 2 * measured:.3f}s/day"
     acme = customer("thrifty", "--budget", budget)
-    statuses = [acme.make(seed=seed, steps=40).status_code for seed in range(12)]
+    statuses = [acme.create_image(seed=seed, steps=40).status_code for seed in range(12)]
     accepted = statuses.count(201)
     assert 1 <= accepted < 12 and statuses[accepted:] == [402] * (12 - accepted), statuses
-    refused = acme.make(seed=99, steps=40)
+    refused = acme.create_image(seed=99, steps=40)
     assert refused.json()["limit"].startswith("budget ")
     assert int(refused.headers["retry-after"]) <= 86_400
     day = acme.call("GET", "/v1/usage").json()["data"][0]
     assert (day["jobs"], day["reserved_engine_seconds"]) == (accepted, 0)
 
 
-def test_what_is_anothers_is_not_there(customer: Callable[..., Customer]) -> None:
-    acme, evil = customer("mine"), customer("evil")
-    id = acme.make(seed=5).json()["id"]
+def test_the_jobs_of_another_owner_are_not_found(customer: Callable[..., Customer]) -> None:
+    acme, other = customer("mine"), customer("evil")
+    id = acme.create_image(seed=5).json()["id"]
     for method, path in [
         ("GET", ""),
         ("GET", "/content"),
@@ -134,10 +134,10 @@ def test_what_is_anothers_is_not_there(customer: Callable[..., Customer]) -> Non
         ("POST", "/cancel"),
         ("DELETE", ""),
     ]:
-        assert evil.call(method, f"/v1/images/{id}{path}").status_code == 404, (method, path)
-    assert id not in evil.call("GET", "/v1/images").text
-    # Nor does the cache tell that somebody has asked this before.
-    again = evil.make(seed=5).json()
+        assert other.call(method, f"/v1/images/{id}{path}").status_code == 404, (method, path)
+    assert id not in other.call("GET", "/v1/images").text
+    # Stored images are not shared between owners either.
+    again = other.create_image(seed=5).json()
     assert again["id"] != id and "cache" not in again
     assert acme.call("GET", f"/v1/images/{id}").status_code == 200
 
@@ -158,13 +158,13 @@ def test_an_admin_manages_keys_over_the_api(shop: Server, customer: Callable[...
     assert Customer(shop, new["key"]).call("GET", "/v1/usage").status_code == 401
 
 
-def test_without_a_key_nothing_beyond_this_machine(start_server: Callable[..., Server], run: Run) -> None:
-    # A reverse proxy on this machine makes everybody local; the public URL says that it is there.
+def test_a_public_url_requires_a_key(start_server: Callable[..., Server], run: Run) -> None:
+    # Behind a reverse proxy, all requests come from loopback. The public URL shows that there is a proxy.
     status, out, err = run("serve", "--listen", "127.0.0.1:0", "--public-url", "https://pictures.example")
     assert (status, out) == (2, "") and "keys create" in err
 
 
-def test_the_command_line_shows_its_key(customer: Callable[..., Customer], run: Run) -> None:
+def test_generate_sends_its_api_key(customer: Callable[..., Customer], run: Run) -> None:
     acme = customer("cli")
     words = ["generate", "apple", "--steps", "2", "--server", acme.server.url, "--json"]
     status, out, err = run(*words, env={"TINTYPE_API_KEY": acme.key})

@@ -1,4 +1,4 @@
-"""The API's description: printed, served, kept at the root, and a page for people."""
+"""The API description: printed, served, in the repository, and as a web page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from conftest import Server
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_is_the_same_everywhere(server: Server, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_printed_served_and_stored_descriptions_are_equal(
+    server: Server, run: Callable[..., tuple[int, str, str]]
+) -> None:
     status, printed, _ = run("openapi")
     served = requests.get(f"{server.url}/openapi.json", timeout=30)
     assert (status, served.headers["content-type"]) == (0, "application/json")
@@ -19,8 +21,8 @@ def test_it_is_the_same_everywhere(server: Server, run: Callable[..., tuple[int,
     assert served.json()["openapi"] == "3.1.0"
 
 
-def test_every_path_of_it_is_there(server: Server) -> None:
-    """A call without what it takes may be refused; it must not be unknown."""
+def test_every_described_operation_exists(server: Server) -> None:
+    """A call without its parameters gets a described status."""
     paths = requests.get(f"{server.url}/openapi.json", timeout=30).json()["paths"]
     for path, calls in paths.items():
         for method, call in calls.items():
@@ -31,9 +33,9 @@ def test_every_path_of_it_is_there(server: Server) -> None:
             assert str(answer.status_code) in call["responses"], f"{method} {path}: {answer.status_code}"
 
 
-def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
+def test_the_page_loads_no_external_resources(server: Server) -> None:
     page = requests.get(f"{server.url}/docs", timeout=30)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
-    for outside in ("<script", "<link", "<img", "<iframe", "@import"):
-        assert outside not in page.text
+    for element in ("<script", "<link", "<img", "<iframe", "@import"):
+        assert element not in page.text

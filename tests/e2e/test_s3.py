@@ -1,4 +1,4 @@
-"""boto3 as the referee of the embedded S3 service: what it does with S3 it can do here, with the same answers."""
+"""The embedded S3 server, used with boto3 like S3 itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from conftest import Server
 
-STRANGE_KEYS = [
+UNUSUAL_KEYS = [
     "../x",
     "../../../x",
     "a//b",
@@ -55,14 +55,14 @@ def s3(server: Server) -> BaseClient:
 
 @pytest.fixture(scope="module")
 def bucket(server: Server, s3: BaseClient) -> str:
-    """A bucket of these tests' own."""
+    """A bucket for the tests of this module."""
     name = f"test-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name)
     return name
 
 
 def code(call: Any, **arguments: Any) -> tuple[str, int]:
-    """The error's code and status that a call is refused with."""
+    """Makes a call that must fail. Returns the error's code and status."""
     with pytest.raises(ClientError) as refused:
         call(**arguments)
     response = refused.value.response
@@ -96,8 +96,8 @@ def test_defaults_and_empty_objects(s3: BaseClient, bucket: str) -> None:
     assert got["ContentType"] == "binary/octet-stream"
 
 
-@pytest.mark.parametrize("key", STRANGE_KEYS, ids=lambda key: repr(key[:20]))
-def test_strange_keys(s3: BaseClient, bucket: str, key: str) -> None:
+@pytest.mark.parametrize("key", UNUSUAL_KEYS, ids=lambda key: repr(key[:20]))
+def test_unusual_keys(s3: BaseClient, bucket: str, key: str) -> None:
     s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
     assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]][0] == key
@@ -112,7 +112,7 @@ def test_no_key_leaves_the_store(server: Server, s3: BaseClient, bucket: str) ->
     assert not Path("/tmp/escaped").exists()
 
 
-def test_a_key_too_long(s3: BaseClient, bucket: str) -> None:
+def test_a_key_that_is_too_long(s3: BaseClient, bucket: str) -> None:
     assert code(s3.put_object, Bucket=bucket, Key="a" * 1025, Body=b"") == ("KeyTooLongError", 400)
 
 
@@ -154,16 +154,21 @@ def test_buckets(server: Server, s3: BaseClient, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["generate", "healthz", "readyz"])
-def test_reserved_names_are_no_buckets(s3: BaseClient, name: str) -> None:
+def test_buckets_cannot_have_reserved_names(s3: BaseClient, name: str) -> None:
     assert code(s3.create_bucket, Bucket=name) == ("InvalidBucketName", 400)
 
 
 def test_ranges(s3: BaseClient, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="digits", Body=b"0123456789")
-    for asked, got in [("bytes=2-4", b"234"), ("bytes=8-99", b"89"), ("bytes=-3", b"789"), ("bytes=7-", b"789")]:
-        part = s3.get_object(Bucket=bucket, Key="digits", Range=asked)
+    for requested, expected in [
+        ("bytes=2-4", b"234"),
+        ("bytes=8-99", b"89"),
+        ("bytes=-3", b"789"),
+        ("bytes=7-", b"789"),
+    ]:
+        part = s3.get_object(Bucket=bucket, Key="digits", Range=requested)
         assert part["ResponseMetadata"]["HTTPStatusCode"] == 206
-        assert part["Body"].read() == got
+        assert part["Body"].read() == expected
     assert part["ContentRange"] == "bytes 7-9/10"
     assert code(s3.get_object, Bucket=bucket, Key="digits", Range="bytes=10-") == ("InvalidRange", 416)
 
@@ -209,7 +214,7 @@ def test_upload_file_of_20_mb(s3: BaseClient, bucket: str, tmp_path: Path) -> No
     assert re.fullmatch(r'"[0-9a-f]{32}-3"', head["ETag"])
     s3.download_file(bucket, "big", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == content
-    # A copy of this size is made of parts, too.
+    # boto3 copies an object of this size in parts.
     s3.copy({"Bucket": bucket, "Key": "big"}, bucket, "big copy", Config=TransferConfig(multipart_threshold=8_000_000))
     assert s3.get_object(Bucket=bucket, Key="big copy")["Body"].read() == content
     s3.put_object(Bucket=bucket, Key="in one", Body=content)
@@ -238,7 +243,7 @@ def test_multipart_step_by_step(s3: BaseClient, bucket: str) -> None:
     assert code(s3.list_parts, **upload)[0] == "NoSuchUpload"
 
 
-def test_multipart_given_up(s3: BaseClient, bucket: str) -> None:
+def test_aborted_multipart_uploads(s3: BaseClient, bucket: str) -> None:
     same = {"Bucket": bucket, "Key": "given up"}
     upload = {**same, "UploadId": s3.create_multipart_upload(**same)["UploadId"]}
     small = [s3.upload_part(**upload, PartNumber=n, Body=b"small")["ETag"] for n in (1, 2)]
@@ -246,18 +251,18 @@ def test_multipart_given_up(s3: BaseClient, bucket: str) -> None:
     assert code(s3.complete_multipart_upload, **upload, MultipartUpload=parts)[0] == "EntityTooSmall"
     s3.abort_multipart_upload(**upload)
     assert code(s3.upload_part, **upload, PartNumber=1, Body=b"x")[0] == "NoSuchUpload"
-    elsewhere = {**same, "UploadId": "../../tintype"}
-    assert code(s3.list_parts, **elsewhere)[0] == "NoSuchUpload"
+    unknown = {**same, "UploadId": "../../tintype"}
+    assert code(s3.list_parts, **unknown)[0] == "NoSuchUpload"
 
 
-def test_broken_bodies_are_refused(s3: BaseClient, bucket: str) -> None:
+def test_corrupt_bodies_are_rejected(s3: BaseClient, bucket: str) -> None:
     wrong = "1B2M2Y8AsgTpgAmY7PhCfg=="
     assert code(s3.put_object, Bucket=bucket, Key="broken", Body=b"x", ContentMD5=wrong) == ("BadDigest", 400)
     assert code(s3.put_object, Bucket=bucket, Key="broken", Body=b"x", ChecksumCRC32="AAAAAA==") == ("BadDigest", 400)
     assert code(s3.head_object, Bucket=bucket, Key="broken")[1] == 404
 
 
-# How clients sign links. boto3's own default for an endpoint URL is still version 2.
+# How clients presign URLs. boto3's default for a custom endpoint is still version 2.
 SIGNERS: dict[str, dict[str, Any]] = {
     "default": {},
     "version 2": {"signature_version": "s3"},
@@ -275,41 +280,41 @@ def presign(client: BaseClient, bucket: str, key: str, life: int = 60, method: s
 
 
 def forge(url: str) -> str:
-    """The link with another signature of the same form."""
+    """The URL with another signature of the same length."""
     name = "X-Amz-Signature=" if "X-Amz-Signature=" in url else "Signature="
     at = url.index(name) + len(name)
     return url[:at] + ("b" if url[at] == "a" else "a") + url[at + 1 :]
 
 
-def longer(url: str) -> str:
-    """The link with a longer life written into it."""
+def extend(url: str) -> str:
+    """The URL with a later expiry."""
     changed = re.sub(r"(?<=[?&])(X-Amz-Expires|Expires)=(\d+)", lambda m: f"{m[1]}={int(m[2]) + 60}", url)
     assert changed != url
     return changed
 
 
-def test_signed_links(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_presigned_urls(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="cat.png", Body=b"a cat", ContentType="image/png")
     s3.put_object(Bucket=bucket, Key="dog.png", Body=b"a dog", ContentType="image/png")
     url = presign(signer, bucket, "cat.png")
     assert requests.get(url).content == b"a cat"
-    verdicts = {
+    responses = {
         "good": requests.get(url),
         "forged": requests.get(forge(url)),
         "unsigned": requests.get(url.partition("?")[0]),
         "PUT": requests.put(url, data=b"x"),
         "DELETE": requests.delete(url),
         "HEAD": requests.head(url),
-        "longer life": requests.get(longer(url)),
+        "extended": requests.get(extend(url)),
         "another key": requests.get(url.replace("cat.png", "dog.png")),
         "an added override": requests.get(url + "&response-content-type=text%2Fhtml"),
     }
-    statuses = {case: answer.status_code for case, answer in verdicts.items()}
+    statuses = {case: answer.status_code for case, answer in responses.items()}
     assert statuses == {case: 200 if case == "good" else 403 for case in statuses}
     assert s3.get_object(Bucket=bucket, Key="cat.png")["Body"].read() == b"a cat"
 
 
-def test_links_expire(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_presigned_urls_expire(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="cat.png", Body=b"a cat", ContentType="image/png")
     url = presign(signer, bucket, "cat.png", life=1)
     deadline = time.monotonic() + 20
@@ -325,38 +330,40 @@ def test_links_of_unknown_and_wrong_keys(server: Server, bucket: str) -> None:
             assert requests.get(url).status_code == 403
 
 
-def test_links_for_upload(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_presigned_uploads(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="secret", Body=b"secret")
     url = presign(signer, bucket, "uploaded", method="put_object")
     assert requests.put(url, data=b"by link").status_code == 200
     assert s3.get_object(Bucket=bucket, Key="uploaded")["Body"].read() == b"by link"
     assert requests.get(url).status_code == 403
-    # A link for one upload must not become a copy of something else.
+    # A presigned upload must not be usable to copy another object.
     copied = requests.put(url, headers={"x-amz-copy-source": f"/{bucket}/secret"})
     assert copied.status_code == 403
     assert s3.get_object(Bucket=bucket, Key="uploaded")["Body"].read() == b"by link"
 
 
-def test_links_with_overrides(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_presigned_response_overrides(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="cat.png", Body=b"a cat", ContentType="image/png")
-    said = 'attachment; filename="my cat.png"'
-    answer = requests.get(presign(signer, bucket, "cat.png", ResponseContentDisposition=said))
-    assert (answer.status_code, answer.headers["Content-Disposition"]) == (200, said)
+    disposition = 'attachment; filename="my cat.png"'
+    answer = requests.get(presign(signer, bucket, "cat.png", ResponseContentDisposition=disposition))
+    assert (answer.status_code, answer.headers["Content-Disposition"]) == (200, disposition)
     html = requests.get(presign(signer, bucket, "cat.png", ResponseContentType="text/html", ResponseContentDisposition="inline"))
     assert (html.headers["Content-Type"], html.headers["Content-Disposition"]) == ("text/html", "attachment")
 
 
-def test_credentials_beside_a_link_are_ignored(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_an_authorization_header_with_a_presigned_url_is_ignored(
+    s3: BaseClient, signer: BaseClient, bucket: str
+) -> None:
     s3.put_object(Bucket=bucket, Key="cat.png", Body=b"a cat", ContentType="image/png")
     url = presign(signer, bucket, "cat.png")
     for authorization in ["Bearer sk-1234", "Basic dTpw", "AWS4-HMAC-SHA256 nonsense", "AWS a:b"]:
         assert requests.get(url, headers={"Authorization": authorization}).content == b"a cat"
 
 
-def test_stored_bytes_are_fenced(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_stored_content_cannot_run_scripts(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     for content_type, shown in [("image/png", True), ("image/jpeg", True), ("image/svg+xml", False), ("text/html", False)]:
-        s3.put_object(Bucket=bucket, Key="fenced", Body=b"<script>", ContentType=content_type)
-        answer = requests.get(presign(signer, bucket, "fenced"))
+        s3.put_object(Bucket=bucket, Key="untrusted", Body=b"<script>", ContentType=content_type)
+        answer = requests.get(presign(signer, bucket, "untrusted"))
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
         assert ("Content-Disposition" not in answer.headers) == shown
@@ -364,7 +371,7 @@ def test_stored_bytes_are_fenced(s3: BaseClient, signer: BaseClient, bucket: str
         assert answer.headers["Cache-Control"].startswith("private")
 
 
-def test_links_to_strange_keys(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
+def test_presigned_urls_of_unusual_keys(s3: BaseClient, signer: BaseClient, bucket: str) -> None:
     for key in ["a//b", "a/b/", "with space+plus%25&amp;?#", "机器人/赛博 虎.jpg", "虎" * 341]:
         s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
         assert requests.get(presign(signer, bucket, key)).content == key.encode(), key
@@ -377,15 +384,15 @@ def test_bucket_in_the_host_name(server: Server, s3: BaseClient, version: str) -
     client = make_client(server, endpoint_url=endpoint, signature_version=version, s3={"addressing_style": "virtual"})
     url = urlsplit(presign(client, server.bucket, "by host.png"))
     assert url.netloc == f"{server.bucket}.localhost:{server.port}"
-    # Not every resolver knows names below localhost.
+    # Not every resolver resolves names below localhost.
     by_address = f"{server.url}{url.path}?{url.query}"
     assert requests.get(by_address, headers={"Host": url.netloc}).content == b"a cat"
     assert requests.get(by_address).status_code in (400, 403, 404)
-    elsewhere = requests.get(by_address, headers={"Host": f"other.localhost:{server.port}"})
-    assert elsewhere.status_code in (403, 404)
+    other_bucket = requests.get(by_address, headers={"Host": f"other.localhost:{server.port}"})
+    assert other_bucket.status_code in (403, 404)
 
 
-def test_unsigned_requests_are_refused(server: Server, bucket: str) -> None:
+def test_unsigned_requests_are_rejected(server: Server, bucket: str) -> None:
     for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
         for path in (f"/{bucket}", f"/{bucket}/cat.png", "/no-such-bucket/x"):
             answer = requests.request(method, server.url + path, data=b"x" if method in ("PUT", "POST") else None)
@@ -393,5 +400,5 @@ def test_unsigned_requests_are_refused(server: Server, bucket: str) -> None:
             assert answer.status_code == 403 or method == "POST", (method, path, answer.text)
 
 
-def test_credentials_are_for_their_owner(server: Server) -> None:
+def test_only_the_owner_can_read_the_credentials_file(server: Server) -> None:
     assert (server.data_dir / "credentials").stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""boto3 as the referee of what plays SageMaker here: the Runtime API's paths, the model container, and the remote engine."""
+"""SageMaker with boto3: the Runtime API's paths, the model container, and the remote engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def picture(text: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
 
 
-def test_the_blog_post_s_function_runs_unchanged(server: Server, clean_environment: dict[str, str]) -> None:
+def test_the_blog_posts_function_runs_unmodified(server: Server, clean_environment: dict[str, str]) -> None:
     bucket = f"post-{uuid.uuid4()}"
     client(server, "s3").create_bucket(Bucket=bucket)
     call = (
@@ -94,7 +94,7 @@ def test_the_blog_post_s_function_runs_unchanged(server: Server, clean_environme
     assert (image.format, image.size) == ("JPEG", (512, 512))
 
 
-def test_an_invocation_in_every_dialect(runtime: BaseClient) -> None:
+def test_invocations_in_all_request_formats(runtime: BaseClient) -> None:
     answer = invoke(runtime, {"prompt": "a tiger", "num_images_per_prompt": 2, "seed": 7, **SMALL})
     assert answer["prompt"] == "a tiger"
     first, second = (picture(text) for text in answer["generated_images"])
@@ -105,8 +105,8 @@ def test_an_invocation_in_every_dialect(runtime: BaseClient) -> None:
     (rows,) = again["generated_images"]
     assert (len(rows), len(rows[0]), len(rows[0][0])) == (64, 64, 3)
     exact = [channel for row in rows for pixel in row for channel in pixel]
-    lost = sum(abs(a - b) for a, b in zip(exact, first.tobytes(), strict=True)) / len(exact)
-    assert lost < 6, "the same seed is the same picture, but for what JPEG loses"
+    deviation = sum(abs(a - b) for a, b in zip(exact, first.tobytes(), strict=True)) / len(exact)
+    assert deviation < 6, "the same seed gives the same image, except for JPEG artefacts"
 
     text = invoke(runtime, "a tiger", ContentType="application/x-text", Accept="application/json")
     assert (text["prompt"], len(text["generated_image"][0][0])) == ("a tiger", 3)
@@ -117,7 +117,7 @@ def test_an_invocation_in_every_dialect(runtime: BaseClient) -> None:
     assert picture(artifact["base64"]).size == (64, 64)
 
 
-def test_errors_are_sagemaker_s(server: Server, runtime: BaseClient) -> None:
+def test_errors_have_sagemakers_format(server: Server, runtime: BaseClient) -> None:
     with pytest.raises(runtime.exceptions.ModelError) as refused:
         invoke(runtime, {"prompt": "a tiger", "width": 65})
     error = refused.value.response
@@ -132,13 +132,13 @@ def test_errors_are_sagemaker_s(server: Server, runtime: BaseClient) -> None:
     assert unsigned.status_code == 403
 
 
-def test_a_signature_for_the_public_host_holds_behind_a_proxy(start_server: Callable[..., Server]) -> None:
+def test_a_signature_for_the_public_host_is_valid_behind_a_proxy(start_server: Callable[..., Server]) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         local = f"127.0.0.1:{found.getsockname()[1]}"
-    # The ready line tells the public address, so the other one is chosen here.
+    # The ready line has the public address only, so the test chooses the local one.
     server = start_server("--listen", local, "--public-url", "http://pictures.example", "--allow-anonymous")
-    # As a proxy passes it on: signed for the public host, sent with the host of the server behind.
+    # Like a proxy: the request is signed for the public host and sent with the host of the local server.
     body = json.dumps({"prompt": "a tiger", **SMALL})
     request = AWSRequest("POST", "http://pictures.example/endpoints/any/invocations", data=body)
     request.headers["Content-Type"] = "application/json"
@@ -159,11 +159,13 @@ def wait_for(s3: BaseClient, location: str, seconds: float = 120) -> bytes:
     raise AssertionError(f"{location} did not appear")
 
 
-def test_an_asynchronous_invocation_leaves_its_result_in_the_store(server: Server, runtime: BaseClient) -> None:
+def test_an_asynchronous_invocation_writes_its_result_to_the_store(
+    server: Server, runtime: BaseClient
+) -> None:
     s3 = client(server, "s3")
-    how = {"EndpointName": "any", "ContentType": "application/json", "Accept": "application/json;jpeg"}
+    common = {"EndpointName": "any", "ContentType": "application/json", "Accept": "application/json;jpeg"}
     accepted = runtime.invoke_endpoint_async(
-        InferenceId="mine", Body=json.dumps({"prompt": "a tiger", **SMALL}).encode(), **how
+        InferenceId="mine", Body=json.dumps({"prompt": "a tiger", **SMALL}).encode(), **common
     )
     assert (accepted["InferenceId"], accepted["ResponseMetadata"]["HTTPStatusCode"]) == ("mine", 202)
     answer = json.loads(wait_for(s3, accepted["OutputLocation"]))
@@ -172,16 +174,16 @@ def test_an_asynchronous_invocation_leaves_its_result_in_the_store(server: Serve
     bucket = f"input-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="in/one.json", Body=json.dumps({"prompt": "a lion", **SMALL}).encode())
-    accepted = runtime.invoke_endpoint_async(InputLocation=f"s3://{bucket}/in/one.json", **how)
+    accepted = runtime.invoke_endpoint_async(InputLocation=f"s3://{bucket}/in/one.json", **common)
     assert json.loads(wait_for(s3, accepted["OutputLocation"]))["prompt"] == "a lion"
 
-    accepted = runtime.invoke_endpoint_async(Body=b'{"prompt": ""}', **how)
+    accepted = runtime.invoke_endpoint_async(Body=b'{"prompt": ""}', **common)
     error = json.loads(wait_for(s3, accepted["FailureLocation"]))
     assert (error["OriginalStatusCode"], "prompt" in error["OriginalMessage"]) == (400, True)
-    # What is answered is not begun again. The mark goes after the answer has come, never before it.
+    # The record of the pending invocation is deleted after its result has been written.
     deadline = time.monotonic() + 60
     while s3.list_objects_v2(Bucket=server.bucket, Prefix="async/pending/")["KeyCount"]:
-        assert time.monotonic() < deadline, "what is answered is still marked as pending"
+        assert time.monotonic() < deadline, "an invocation with a result is still pending"
         time.sleep(0.05)
 
     for wrong in [
@@ -190,10 +192,10 @@ def test_an_asynchronous_invocation_leaves_its_result_in_the_store(server: Serve
         {"Body": b" " * 128_001},
     ]:
         with pytest.raises(ClientError) as refused:
-            runtime.invoke_endpoint_async(**wrong, **how)
+            runtime.invoke_endpoint_async(**wrong, **common)
         response = refused.value.response
-        told = (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"])
-        assert told == ("ValidationError", 400), wrong
+        error = (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"])
+        assert error == ("ValidationError", 400), wrong
 
 
 def test_an_asynchronous_invocation_survives_a_kill(start_server: Callable[..., Server], tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_an_asynchronous_invocation_survives_a_kill(start_server: Callable[..., 
     answer = json.loads(wait_for(client(second, "s3"), accepted["OutputLocation"]))
     assert len(answer["generated_images"]) == 1
     jobs = requests.get(f"{second.url}/v1/images", timeout=10).json()["data"]
-    assert [job["status"] for job in jobs] == ["succeeded"], "made once, under the name that it was accepted with"
+    assert [job["status"] for job in jobs] == ["succeeded"], "one job, with the id of the invocation"
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +219,7 @@ def container(start_server: Callable[..., Server]) -> Server:
     return start_server("--sagemaker")
 
 
-def test_the_container_answers_two_routes_and_nothing_else(container: Server) -> None:
+def test_the_container_serves_two_routes_only(container: Server) -> None:
     ping = requests.get(f"{container.url}/ping", timeout=2)
     assert (ping.status_code, ping.content) == (200, b"")
     answer = requests.post(
@@ -229,7 +231,7 @@ def test_the_container_answers_two_routes_and_nothing_else(container: Server) ->
         assert requests.get(f"{container.url}{path}", timeout=10).status_code == 404, path
 
 
-def test_the_container_s_port_is_sagemaker_s(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_container_uses_sagemakers_port(run: Callable[..., tuple[int, str, str]]) -> None:
     status, shown, _ = run("config", "--json", env={"SAGEMAKER_BIND_TO_PORT": "8123", "TINTYPE_SAGEMAKER": "true"})
     settings = json.loads(shown)
     assert (status, settings["listen"]["value"], settings["model"]["value"]) == (0, "0.0.0.0:8123", "builtin")
@@ -238,7 +240,7 @@ def test_the_container_s_port_is_sagemaker_s(run: Callable[..., tuple[int, str, 
 def in_front_of(
     start_server: Callable[..., Server], endpoint: Server, url: str, *flags: str, data_dir: Path | None = None
 ) -> Server:
-    """An API whose pictures are made by an endpoint, which is another server here."""
+    """An API server whose engine is an endpoint. `endpoint` is another tintype server."""
     return start_server(
         "--model", "sagemaker:emoji", "--sagemaker-size", "64", "--sagemaker-steps", "2", *flags,
         data_dir=data_dir,
@@ -251,49 +253,49 @@ def in_front_of(
     )  # fmt: skip
 
 
-def test_an_endpoint_makes_the_pictures(
+def test_an_endpoint_generates_the_images(
     start_server: Callable[..., Server], server: Server, runtime: BaseClient
 ) -> None:
     front = in_front_of(start_server, server, server.url)
     answer = requests.get(f"{front.url}/generate", params={"prompt": "a tiger", "seed": 7}, timeout=60)
     assert answer.status_code == 200, answer.text
-    made = answer.json()
-    assert (made["prompt"], made["width"], made["seed"]) == ("a tiger", 64, 7)
-    fetched = requests.get(made["url"], timeout=10)
+    body = answer.json()
+    assert (body["prompt"], body["width"], body["seed"]) == ("a tiger", 64, 7)
+    fetched = requests.get(body["url"], timeout=10)
     assert fetched.headers["content-type"] == "image/jpeg"
-    asked = {"prompt": "a tiger", "seed": 7, "guidance_scale": 7.5, **SMALL}
-    direct = base64.b64decode(invoke(runtime, asked)["generated_images"][0])
-    assert fetched.content == direct, "the endpoint's JPEG is kept as it is"
+    request = {"prompt": "a tiger", "seed": 7, "guidance_scale": 7.5, **SMALL}
+    direct = base64.b64decode(invoke(runtime, request)["generated_images"][0])
+    assert fetched.content == direct, "the endpoint's JPEG is stored unchanged"
     converted = requests.post(f"{front.url}/v1/images", json={"prompt": "a tiger", "format": "png"}, timeout=60)
     png = requests.get(converted.json()["images"][0]["url"], timeout=10)
     assert Image.open(io.BytesIO(png.content)).format == "PNG"
 
 
-def test_an_endpoint_s_errors_are_told(start_server: Callable[..., Server]) -> None:
+def test_errors_of_an_endpoint_reach_the_client(start_server: Callable[..., Server]) -> None:
     strict = start_server("--max-pixels", "4096")
     front = in_front_of(start_server, strict, strict.url)
     refused = requests.get(f"{front.url}/generate", params={"prompt": "x", "width": 128}, timeout=60)
     assert (refused.status_code, refused.json()["model_status"]) == (424, 400)
-    assert "4096" in refused.json()["detail"], "the model's own words"
+    assert "4096" in refused.json()["detail"], "the model's own message"
 
-    nowhere = in_front_of(start_server, strict, "http://127.0.0.1:9", "--log-format", "json")
-    busy = requests.get(f"{nowhere.url}/generate", params={"prompt": "x"}, timeout=60)
+    unreachable = in_front_of(start_server, strict, "http://127.0.0.1:9", "--log-format", "json")
+    busy = requests.get(f"{unreachable.url}/generate", params={"prompt": "x"}, timeout=60)
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
     assert busy.json()["type"] == "urn:tintype:problem:engine-busy"
     assert "refused" not in busy.text.lower()
-    causes = [json.loads(line).get("error", "") for line in nowhere.log.read_text().splitlines()]
-    assert any("refused" in cause.lower() for cause in causes), "the log has what the client is not told"
+    causes = [json.loads(line).get("error", "") for line in unreachable.log.read_text().splitlines()]
+    assert any("refused" in cause.lower() for cause in causes), "only the log has the cause"
 
 
 def store_of(server: Server) -> list[str]:
-    """The flags by which another server keeps its pictures in this one's store."""
+    """The flags with which another server uses this server's store."""
     return [
         "--store", f"s3://{server.bucket}", "--s3-endpoint", server.url, "--s3-region", "us-east-1",
         "--s3-access-key-id", server.access_key, "--s3-secret-access-key", server.secret_key,
     ]  # fmt: skip
 
 
-def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(
+def test_an_asynchronous_endpoint_with_results_in_the_store(
     start_server: Callable[..., Server], server: Server
 ) -> None:
     front = in_front_of(start_server, server, server.url, "--sagemaker-async", *store_of(server))
@@ -302,13 +304,13 @@ def test_an_asynchronous_endpoint_leaves_its_results_where_the_store_is(
     assert requests.get(answer.json()["url"], timeout=10).headers["content-type"] == "image/jpeg"
 
 
-class Elsewhere:
-    """An asynchronous endpoint that accepts every request and says where its result will be: the rest is the test's."""
+class AsyncEndpoint:
+    """An asynchronous endpoint that accepts every request and returns a location, but writes no result."""
 
     def __init__(self, bucket: str) -> None:
         self.accepted: list[str] = []
         self.folder = f"async/{uuid.uuid4()}"
-        elsewhere = self
+        endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: Any) -> None:
@@ -316,13 +318,13 @@ class Elsewhere:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
-                number = len(elsewhere.accepted)
-                elsewhere.accepted.append(self.path)
+                number = len(endpoint.accepted)
+                endpoint.accepted.append(self.path)
                 body = json.dumps({"InferenceId": str(number)}).encode()
                 self.send_response(202)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
-                at = f"s3://{bucket}/{elsewhere.folder}/{number}"
+                at = f"s3://{bucket}/{endpoint.folder}/{number}"
                 self.send_header("X-Amzn-SageMaker-OutputLocation", f"{at}.out")
                 self.send_header("X-Amzn-SageMaker-FailureLocation", f"{at}.err")
                 self.end_headers()
@@ -337,34 +339,39 @@ class Elsewhere:
         return f"http://127.0.0.1:{self.server.server_port}"
 
 
-def is_written_down(data_dir: Path) -> bool:
-    """Whether the only job's record says where its result will be."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'ledger.db'}?mode=ro", uri=True)) as books:
-        return any("receipt" in json.loads(record) for (record,) in books.execute("SELECT record FROM jobs"))
+def has_receipt(data_dir: Path) -> bool:
+    """Whether the record of the only job has a receipt, the location of the endpoint's result."""
+    with closing(sqlite3.connect(f"file:{data_dir / 'ledger.db'}?mode=ro", uri=True)) as database:
+        records = [json.loads(record) for (record,) in database.execute("SELECT record FROM jobs")]
+    return any("receipt" in record for record in records)
 
 
-@pytest.mark.parametrize("later", [{"Prefer": "respond-async"}, {}], ids=["later", "waiting"])
+@pytest.mark.parametrize("prefer", [{"Prefer": "respond-async"}, {}], ids=["async", "waiting"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_what_an_asynchronous_endpoint_works_on_survives_the_server(
-    start_server: Callable[..., Server], server: Server, tmp_path: Path, how: signal.Signals, later: dict[str, str]
+def test_a_job_on_an_asynchronous_endpoint_survives_the_server(
+    start_server: Callable[..., Server],
+    server: Server,
+    tmp_path: Path,
+    how: signal.Signals,
+    prefer: dict[str, str],
 ) -> None:
-    endpoint = Elsewhere(server.bucket)
+    endpoint = AsyncEndpoint(server.bucket)
     flags = ["--sagemaker-async", "--grace", "1s", *store_of(server)]
     first = in_front_of(start_server, server, endpoint.url, *flags, data_dir=tmp_path)
     with ThreadPoolExecutor() as clients:
-        asked = clients.submit(
-            requests.post, f"{first.url}/v1/images", json={"prompt": "a tiger"}, headers=later, timeout=60
+        response = clients.submit(
+            requests.post, f"{first.url}/v1/images", json={"prompt": "a tiger"}, headers=prefer, timeout=60
         )
         deadline = time.monotonic() + 60
-        while not is_written_down(tmp_path):
+        while not has_receipt(tmp_path):
             assert time.monotonic() < deadline, first.log.read_text()
             time.sleep(0.05)
         first.stop(how)
-        assert later or asked.exception() or asked.result().status_code == 503
+        assert prefer or response.exception() or response.result().status_code == 503
 
-    made = io.BytesIO()
-    Image.new("RGB", (64, 64), (200, 80, 20)).save(made, "JPEG")
-    result = {"generated_images": [base64.b64encode(made.getvalue()).decode()], "prompt": "a tiger"}
+    picture_file = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 80, 20)).save(picture_file, "JPEG")
+    result = {"generated_images": [base64.b64encode(picture_file.getvalue()).decode()], "prompt": "a tiger"}
     body = json.dumps(result).encode()
     client(server, "s3").put_object(Bucket=server.bucket, Key=f"{endpoint.folder}/0.out", Body=body)
 
@@ -377,7 +384,7 @@ def test_what_an_asynchronous_endpoint_works_on_survives_the_server(
         assert time.monotonic() < deadline, job
         time.sleep(0.05)
     assert job["status"] == "succeeded", job
-    assert requests.get(job["images"][0]["url"], timeout=10).content == made.getvalue()
+    assert requests.get(job["images"][0]["url"], timeout=10).content == picture_file.getvalue()
     assert len(endpoint.accepted) == 1
     (day,) = requests.get(f"{second.url}/v1/usage", timeout=10).json()["data"]
     assert (day["jobs"], day["pictures"], day["reserved_engine_seconds"]) == (1, 1, 0)

@@ -1,4 +1,4 @@
-"""The server from outside: the answer's link leads to the picture, and a stop loses nothing."""
+"""`tintype serve`: images behind their URLs, shutdown, kill, start-up errors and connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image
 from conftest import Server
 
 QUICK = {"prompt": "a tiger", "steps": 2}
-"""A request that is answered soon, whatever the model."""
+"""A fast request for every model."""
 
 USER_COMMENT = 0x9286
 EXIF_IFD = 0x8769
@@ -30,7 +30,7 @@ PILLOW_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 
 def parameters(image: Image.Image) -> str:
-    """The generation parameters in a picture's metadata, as other people's tools look for them."""
+    """The generation parameters in the image's metadata, where third-party tools read them."""
     if image.format == "PNG":
         return image.text["parameters"]  # type: ignore[attr-defined]
     comment: bytes = image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT]
@@ -44,7 +44,7 @@ def generate(server: Server, **query: object) -> requests.Response:
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("prompt", ["a tiger, <b>bold</b>", "一只赛博老虎 🐯"])
-def test_the_link_leads_to_the_picture_and_the_picture_tells_its_parameters(
+def test_the_url_returns_an_image_with_its_parameters(
     server: Server, name: str, prompt: str
 ) -> None:
     answer = generate(server, prompt=prompt, steps=2, seed=7, guidance=2.5, negative_prompt="blur", format=name)
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_bytes(server: Server) -> None:
     assert first != requests.get(generate(server, **QUICK, seed=4).json()["url"], timeout=30).content
 
 
-def test_the_ready_lines_link_works(server: Server) -> None:
+def test_the_url_in_the_ready_line_works(server: Server) -> None:
     assert server.port != 0
     assert server.ready_line.startswith(f"tintype ready: {server.url}/generate?prompt=a+tiger ")
     link = server.ready_line.split()[2]
@@ -80,39 +80,39 @@ def test_the_ready_lines_link_works(server: Server) -> None:
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
 
 
-def test_the_credentials_file_opens_the_store_on_the_same_port(server: Server) -> None:
+def test_the_credentials_file_works_with_the_embedded_store(server: Server) -> None:
     key = generate(server, **QUICK).json()["url"].split("?")[0].split(f"/{server.bucket}/")[1]
     listed = s3(server).list_objects_v2(Bucket=server.bucket, Prefix=key)
     assert [item["Key"] for item in listed["Contents"]] == [key]
     mode = (server.data_dir / "credentials").stat().st_mode
-    assert mode & 0o077 == 0, "others may read the credentials"
+    assert mode & 0o077 == 0, "other users can read the credentials"
 
 
-def test_sigterm_lets_accepted_work_finish(start_server: Callable[..., Server]) -> None:
-    """The queue has one place: once four of six are refused, one is running and one is waiting."""
+def test_sigterm_finishes_accepted_jobs(start_server: Callable[..., Server]) -> None:
+    """The queue has one place. When four of six requests are rejected, one job runs and one waits."""
     server = start_server("--queue", "1", "--grace", "10m")
-    refused = threading.Semaphore(0)
+    rejected = threading.Semaphore(0)
 
     def ask(seed: int) -> requests.Response:
         answer = generate(server, prompt="a tiger", steps=150, seed=seed)
         if answer.status_code == 429:
-            refused.release()
+            rejected.release()
         return answer
 
     with ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(ask, seed) for seed in range(6)]
+        futures = [pool.submit(ask, seed) for seed in range(6)]
         for _ in range(4):
-            assert refused.acquire(timeout=120), "the queue never filled"
+            assert rejected.acquire(timeout=120), "the queue never filled"
         assert server.stop(signal.SIGTERM, timeout=600) == 0
-        answers = [future.result() for future in asked]
+        answers = [future.result() for future in futures]
     assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429, 429]
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
-    made = {answer.json()["id"] for answer in answers if answer.status_code == 200}
+    finished = {answer.json()["id"] for answer in answers if answer.status_code == 200}
     again = start_server(data_dir=server.data_dir)
-    assert {Path(key).stem for key in whole_pictures(again)} == made
+    assert {Path(key).stem for key in stored_images(again)} == finished
 
 
-def test_a_second_signal_stops_at_once(start_server: Callable[..., Server]) -> None:
+def test_a_second_signal_stops_immediately(start_server: Callable[..., Server]) -> None:
     server = start_server("--queue", "1", "--grace", "10m")
     with ThreadPoolExecutor(4) as pool:
         filled = threading.Event()
@@ -132,7 +132,7 @@ def test_a_second_signal_stops_at_once(start_server: Callable[..., Server]) -> N
         assert server.process.wait(60) != 0
 
 
-def test_a_kill_leaves_no_half_picture(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_kill_leaves_no_partial_images(start_server: Callable[..., Server], tmp_path: Path) -> None:
     chance = random.Random(1)
     for _ in range(4):
         server = start_server(data_dir=tmp_path)
@@ -144,26 +144,28 @@ def test_a_kill_leaves_no_half_picture(start_server: Callable[..., Server], tmp_
                 except requests.ConnectionError:
                     pass
 
-            asked = [pool.submit(ask, seed) for seed in range(12)]
-            asked[chance.randrange(3)].result()
+            futures = [pool.submit(ask, seed) for seed in range(12)]
+            futures[chance.randrange(3)].result()
             server.stop(signal.SIGKILL)
-    assert whole_pictures(start_server(data_dir=tmp_path)), "nothing was stored at all"
+    assert stored_images(start_server(data_dir=tmp_path)), "no image was stored"
 
 
-def test_old_pictures_are_swept(start_server: Callable[..., Server]) -> None:
+def test_old_images_are_deleted(start_server: Callable[..., Server]) -> None:
     server = start_server("--keep", "1s")
     link = generate(server, **QUICK).json()["url"]
     assert requests.get(link, timeout=30).status_code in (200, 404)
-    gone = threading.Event()
+    pause = threading.Event()
     for _ in range(120):
         if requests.get(link, timeout=30).status_code == 404:
             break
-        gone.wait(0.5)
+        pause.wait(0.5)
     else:
-        pytest.fail("the picture outlived its time")
+        pytest.fail("the image was not deleted")
 
 
-def test_a_taken_port_and_a_taken_folder_are_told(server: Server, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_errors_for_a_port_or_folder_in_use(
+    server: Server, run: Callable[..., tuple[int, str, str]]
+) -> None:
     status, out, err = run("serve", "--listen", f"127.0.0.1:{server.port}")
     assert (status, out) == (1, "")
     assert err.startswith(f"error: cannot listen on 127.0.0.1:{server.port}: ") and err.count("\n") == 1
@@ -172,7 +174,7 @@ def test_a_taken_port_and_a_taken_folder_are_told(server: Server, run: Callable[
     assert str(server.data_dir) in err and "in use" in err and err.count("\n") == 1
 
 
-def test_strangers_are_refused_unless_they_are_meant(
+def test_anonymous_access_beyond_loopback_needs_a_flag(
     start_server: Callable[..., Server], run: Callable[..., tuple[int, str, str]]
 ) -> None:
     status, out, err = run("serve", "--listen", "0.0.0.0:0")
@@ -182,17 +184,17 @@ def test_strangers_are_refused_unless_they_are_meant(
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
 
 
-def test_a_model_that_is_not_there_is_told(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_the_error_for_a_missing_model(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     for model, expected in [
         (str(tmp_path), "model_index.json"),
-        ("nobody/nothing", "hf download nobody/nothing"),
+        ("example/missing", "hf download example/missing"),
     ]:
         status, out, err = run("serve", "--listen", "127.0.0.1:0", "--model", model, env={"HF_HOME": str(tmp_path)})
         assert (status, out) == (1, "")
         assert expected in err.splitlines()[-1]
 
 
-def test_silent_and_slow_clients_do_not_hold_up_others(server: Server) -> None:
+def test_silent_and_slow_clients_do_not_delay_others(server: Server) -> None:
     silent = socket.create_connection(("127.0.0.1", server.port))
     slow = socket.create_connection(("127.0.0.1", server.port))
     slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
@@ -201,7 +203,7 @@ def test_silent_and_slow_clients_do_not_hold_up_others(server: Server) -> None:
     slow.close()
 
 
-def test_the_log_is_json_when_asked_and_carries_request_ids(start_server: Callable[..., Server]) -> None:
+def test_the_json_log_has_request_ids(start_server: Callable[..., Server]) -> None:
     server = start_server("--log-format", "json")
     answer = requests.get(f"{server.url}/generate", timeout=10)
     assert answer.status_code == 400
@@ -221,8 +223,8 @@ def s3(server: Server):  # noqa: ANN201 - boto3's clients have no static type
     )
 
 
-def whole_pictures(server: Server) -> list[str]:
-    """The keys of everything in the store, each read and decoded."""
+def stored_images(server: Server) -> list[str]:
+    """The keys of all stored objects. Each object must decode as an image."""
     client = s3(server)
     listed = client.list_objects_v2(Bucket=server.bucket).get("Contents", [])
     for item in listed:
@@ -232,7 +234,7 @@ def whole_pictures(server: Server) -> list[str]:
     return [item["Key"] for item in listed]
 
 
-def test_more_connections_than_a_shell_allows(start_server: Callable[..., Server]) -> None:
+def test_the_server_raises_its_limit_of_open_files(start_server: Callable[..., Server]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
     try:

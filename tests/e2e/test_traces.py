@@ -1,4 +1,4 @@
-"""OpenTelemetry's own message definitions as the referee of the traces that are sent to a collector."""
+"""Exported traces, parsed with OpenTelemetry's own message definitions."""
 
 from __future__ import annotations
 
@@ -17,52 +17,56 @@ def attributes(span: Span) -> dict[str, object]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
 
 
-def test_every_stage_is_a_span_of_the_client_s_trace(
+def test_every_stage_is_a_span_of_the_clients_trace(
     start_server: Callable[..., Server], collector: Collector
 ) -> None:
-    how = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_SERVICE_NAME": "ours"}
-    server = start_server(env=how)
-    asked = requests.get(
+    telemetry = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_SERVICE_NAME": "ours",
+    }
+    server = start_server(env=telemetry)
+    response = requests.get(
         f"{server.url}/generate", params={"prompt": "a secret tiger", "steps": 3}, timeout=60,
         headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
     )  # fmt: skip
-    assert asked.status_code == 200
+    assert response.status_code == 200
     stages = ["parse", "wait", "generate", "encode_text", "step", "decode", "encode_picture", "put"]
     spans = collector.wait_for("GET /generate", *stages, trace=TRACE)
     assert [span.name for span in spans].count("step") == 3
     (root,) = (span for span in spans if span.name == "GET /generate")
     assert (root.parent_span_id.hex(), root.kind) == (PARENT, Span.SPAN_KIND_SERVER)
-    told = attributes(root)
-    assert (told["http.route"], told["http.response.status_code"]) == ("/generate", 200)
+    found = attributes(root)
+    assert (found["http.route"], found["http.response.status_code"]) == ("/generate", 200)
     known = {span.span_id for span in spans}
     assert all(span.parent_span_id in known for span in spans if span is not root), "one tree"
     (name,) = (a.value.string_value for a in collector.spans[0].resource.attributes if a.key == "service.name")
     assert name == "ours"
-    assert "secret" not in str(collector.spans), "no prompt leaves with the traces"
+    assert "secret" not in str(collector.spans), "the traces contain no prompts"
 
 
-def test_openai_s_call_has_the_same_stages(start_server: Callable[..., Server], collector: Collector) -> None:
+def test_openais_call_has_the_same_stages(start_server: Callable[..., Server], collector: Collector) -> None:
     server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"})
-    asked = requests.post(
+    response = requests.post(
         f"{server.url}/v1/images/generations", json={"prompt": "x", "steps": 2}, timeout=60,
         headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
     )  # fmt: skip
-    assert asked.status_code == 200
+    assert response.status_code == 200
     collector.wait_for("POST /v1/images/generations", "parse", "wait", "generate", "put", trace=TRACE)
 
 
-def test_a_trace_goes_through_an_endpoint_into_its_container(
+def test_a_trace_continues_in_the_endpoints_container(
     start_server: Callable[..., Server], collector: Collector
 ) -> None:
-    how = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    behind = start_server(env=how)
+    telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    endpoint = start_server(env=telemetry)
     front = start_server(
         "--model", "sagemaker:emoji", "--sagemaker-size", "64", "--sagemaker-steps", "2",
         "--sagemaker-attributes", "accept_eula=true",
-        env=how | {
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": behind.url,
-            "AWS_ACCESS_KEY_ID": behind.access_key,
-            "AWS_SECRET_ACCESS_KEY": behind.secret_key,
+        env=telemetry | {
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint.url,
+            "AWS_ACCESS_KEY_ID": endpoint.access_key,
+            "AWS_SECRET_ACCESS_KEY": endpoint.secret_key,
         },
     )  # fmt: skip
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -73,13 +77,13 @@ def test_a_trace_goes_through_an_endpoint_into_its_container(
     assert by_name["invoke"].kind == Span.SPAN_KIND_CLIENT
 
 
-def test_a_collector_that_is_not_there_disturbs_nobody(start_server: Callable[..., Server]) -> None:
+def test_an_unreachable_collector_does_not_affect_requests(start_server: Callable[..., Server]) -> None:
     server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
     assert requests.get(f"{server.url}/generate", params={"prompt": "x"}, timeout=60).status_code == 200
     assert server.stop() == 0
 
 
-def test_without_the_variables_nothing_is_sent(start_server: Callable[..., Server], collector: Collector) -> None:
+def test_a_disabled_sdk_sends_nothing(start_server: Callable[..., Server], collector: Collector) -> None:
     server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SDK_DISABLED": "true"})
     assert requests.get(f"{server.url}/generate", params={"prompt": "x"}, timeout=60).status_code == 200
     assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""A proxy that lets a request through to the server and then loses the answer, as networks do."""
+"""A proxy that forwards a request to the server and then loses the response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT = ("content-type", "x-request-id", "x-should-retry", "retry-after", "retry-
 
 
 class Proxy(ThreadingHTTPServer):
-    """`faults` says what becomes of the first answers: `503`, `drop` (none at all), `cut` (half of it) or `pass`."""
+    """`faults` has the faults of the first responses: `503`, `drop` (no response), `cut` (half) or `pass`."""
 
     daemon_threads = True
 
@@ -21,7 +21,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = upstream
         self.faults = faults
         self.seen: list[tuple[str, int]] = []
-        """What became of every answer, and which retry its request said it was."""
+        """The fault of each response, and the retry number in its request."""
 
     @property
     def url(self) -> str:
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def unreliable(port: int, *faults: str) -> Iterator[Proxy]:
-    """The proxy in front of a server on this port."""
+    """Runs the proxy in front of a server on this port."""
     proxy = Proxy(port, list(faults))
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()

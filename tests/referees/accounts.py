@@ -1,4 +1,4 @@
-"""An account at MiniStack, what was deployed into it, and what stands between SageMaker's Runtime API and a container."""
+"""An AWS account in MiniStack, a deployment in it, and a SageMaker endpoint in front of a container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Aws:
-    """An account at MiniStack, and the binary pointed at it."""
+    """An account in MiniStack, and the binary with the environment for it."""
 
     service: Service
     tintype: str
@@ -38,8 +38,8 @@ class Aws:
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         return boto3.client(service, endpoint_url=self.service.url, region_name="us-east-1", **keys)
 
-    def left(self) -> dict[str, list[str]]:
-        """What is there of everything that a deployment makes."""
+    def resources(self) -> dict[str, list[str]]:
+        """The names of the account's resources, for all types that a deployment creates."""
         stacks = self.client("cloudformation").describe_stacks()["Stacks"]
         return {
             "stacks": [one["StackName"] for one in stacks if one["StackStatus"] != "DELETE_COMPLETE"],
@@ -54,7 +54,7 @@ class Aws:
 
 @dataclass
 class Deployed:
-    """What `tintype deploy --json` said."""
+    """A deployment, as `tintype deploy --json` reports it."""
 
     aws: Aws
     url: str
@@ -64,7 +64,7 @@ class Deployed:
 
     @property
     def address(self) -> str:
-        """Where MiniStack answers for the API: it has no host of its own for each."""
+        """The URL of the API in MiniStack, which has no separate host for each API."""
         (api,) = self.aws.client("apigateway").get_rest_apis()["items"]
         return f"{self.aws.service.url}/_aws/execute-api/{api['id']}/{self.url.rsplit('/', 1)[1]}"
 
@@ -74,13 +74,17 @@ class Deployed:
 
 
 def deploy(aws: Aws, *arguments: str) -> Deployed:
-    said = json.loads(aws.succeeds("deploy", *arguments, "--response", "buffered", "--yes", "--json"))
-    return Deployed(aws, said["url"], said["key"], said["bucket"], said["function"])
+    report = json.loads(aws.succeeds("deploy", *arguments, "--response", "buffered", "--yes", "--json"))
+    return Deployed(aws, report["url"], report["key"], report["bucket"], report["function"])
 
 
 class SageMakerFront(ThreadingHTTPServer):
-    """What SageMaker does in front of a container: hands `/endpoints/NAME/invocations` on, less most headers. What comes to
-    `/endpoints/NAME/async-invocations` it hands on after its own answer, and puts the result into the bucket `theirs`."""
+    """SageMaker in front of a container.
+
+    It forwards `/endpoints/NAME/invocations` without most headers. It answers
+    `/endpoints/NAME/async-invocations` first, then forwards the request and writes the result to the
+    bucket `theirs`.
+    """
 
     def __init__(self, container: str) -> None:
         super().__init__(("127.0.0.1", 0), SageMakerFrontHandler)
@@ -138,8 +142,8 @@ class SageMakerFrontHandler(BaseHTTPRequestHandler):
         pass
 
 
-def endpoint_at(moto: Service, name: str) -> None:
-    """An endpoint as SageMaker's control plane sees it."""
+def create_endpoint(moto: Service, name: str) -> None:
+    """Creates an endpoint in moto's SageMaker control plane."""
     sagemaker = boto3.client(
         "sagemaker",
         endpoint_url=moto.url,

@@ -1,4 +1,4 @@
-"""Fixtures: the binary, and what plays AWS on free ports of this machine."""
+"""Fixtures: the binary, and emulators of AWS on free local ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runtime_api import Endpoint
 
 START_SECONDS = 60
-"""How long a server may take to listen; a busy machine needs longer than the second or two it takes."""
+"""Time limit for the start of a server. A start takes one or two seconds, and longer on a busy machine."""
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "deploy/aws/template.yaml"
@@ -36,17 +36,17 @@ def tintype() -> str:
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that would configure tintype or an AWS client."""
+    """The environment without the variables that configure tintype or an AWS client."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("TINTYPE_", "AWS_"))}
 
 
 def own_program(name: str) -> str:
-    """A program of the environment that these tests run in."""
+    """The path of a program in the Python environment of these tests."""
     return str(Path(sys.executable).with_name(name))
 
 
 def free_port() -> int:
-    """A port that was free a moment ago: these servers do not say which one they took if they are given none."""
+    """A free port. These servers cannot report a port that they choose themselves."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 @dataclass
 class Service:
-    """A server that plays AWS."""
+    """A running emulator or server."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -90,21 +90,21 @@ def listening(command: list[str], port: int, environment: dict[str, str], log: P
 
 @pytest.fixture(scope="session")
 def aws_environment(clean_environment: dict[str, str]) -> Callable[..., dict[str, str]]:
-    """What an AWS client is told: `aws_environment(AWS_ENDPOINT_URL=…)`."""
+    """The environment of an AWS client: `aws_environment(AWS_ENDPOINT_URL=…)`."""
 
-    def told(**more: str) -> dict[str, str]:
+    def environment(**more: str) -> dict[str, str]:
         credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-        nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-        return clean_environment | credentials | nowhere | {"AWS_EC2_METADATA_DISABLED": "true"} | more
+        no_files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        return clean_environment | credentials | no_files | {"AWS_EC2_METADATA_DISABLED": "true"} | more
 
-    return told
+    return environment
 
 
 @pytest.fixture(scope="session")
 def start_ministack(
     tmp_path_factory: pytest.TempPathFactory, aws_environment: Callable[..., dict[str, str]]
 ) -> Iterator[Callable[..., Service]]:
-    """Starts MiniStack, which runs functions as processes of its own; they see `more` in their environment."""
+    """Starts MiniStack, which runs Lambda functions as processes with `more` in their environment."""
     started: list[Service] = []
 
     def start(**more: str) -> Service:
@@ -131,7 +131,7 @@ def start_ministack(
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
-    """moto as a server."""
+    """A moto server."""
     port = free_port()
     command = [own_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     service = listening(command, port, clean_environment, tmp_path_factory.mktemp("moto") / "log")
@@ -143,7 +143,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, 
 def account(
     start_ministack: Callable[..., Service], tintype: str, aws_environment: Callable[..., dict[str, str]]
 ) -> Iterator[Callable[..., accounts.Aws]]:
-    """An empty account: `account(AWS_ENDPOINT_URL_SAGEMAKER=…)`."""
+    """Creates an empty account: `account(AWS_ENDPOINT_URL_SAGEMAKER=…)`."""
     started: list[Service] = []
 
     def start(**more: str) -> accounts.Aws:
@@ -158,7 +158,7 @@ def account(
 
 @contextmanager
 def serving(tintype: str, environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """The URL of a `tintype serve` that is ready, with its data in `folder/data`."""
+    """Runs `tintype serve` with its data in `folder/data`. Yields its URL when it is ready."""
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [tintype, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data")],
@@ -176,7 +176,7 @@ def serving(tintype: str, environment: dict[str, str], folder: Path) -> Iterator
 
 @pytest.fixture
 def container(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
-    """This program as the container of an endpoint, with the built-in model."""
+    """The binary as the container of an endpoint, with the built-in model."""
     port = free_port()
     environment = clean_environment | {"SAGEMAKER_BIND_TO_PORT": str(port)}
     command = [tintype, "serve", "--sagemaker", "--data-dir", str(tmp_path / "data")]
@@ -187,7 +187,7 @@ def container(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -
 
 @pytest.fixture
 def front(container: Service) -> Iterator[accounts.SageMakerFront]:
-    """SageMaker's Runtime API in front of it."""
+    """SageMaker's Runtime API in front of the container."""
     server = accounts.SageMakerFront(container.url)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -200,7 +200,7 @@ def front(container: Service) -> Iterator[accounts.SageMakerFront]:
 @pytest.fixture(scope="module")
 def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Service]:
     """SeaweedFS with an empty bucket."""
-    # That module has its tools from this one.
+    # Imported here, because `functions` imports this module.
     from functions import start_weed
 
     service = start_weed(tmp_path_factory.mktemp("weed"), clean_environment)
@@ -210,7 +210,7 @@ def weed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, 
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    """A SageMaker endpoint with a clock."""
+    """A SageMaker endpoint with an adjustable response time."""
     from runtime_api import Endpoint
 
     return Endpoint()

@@ -13,7 +13,7 @@ HOST = "abc123.execute-api.us-east-1.amazonaws.com"
 def rest(
     method: str, path: str, query: dict[str, str] | None = None, headers: dict[str, str] | None = None, body: Any = None
 ) -> dict[str, Any]:
-    """A REST API's event (payload format 1.0), of the stage `prod`."""
+    """An event of a REST API (payload format 1.0), stage `prod`."""
     given = {"Host": HOST, "X-Forwarded-Proto": "https"} | (headers or {})
     if body is not None:
         given["Content-Type"] = "application/json"
@@ -57,7 +57,7 @@ def http(
     body: Any = None,
     stage: str = "$default",
 ) -> dict[str, Any]:
-    """An HTTP API's event (payload format 2.0); with the stage `$default` a function URL's."""
+    """An event of an HTTP API (payload format 2.0) or, with the stage `$default`, of a function URL."""
     given = {"host": HOST, "x-forwarded-proto": "https"} | (headers or {})
     if body is not None:
         given["content-type"] = "application/json"

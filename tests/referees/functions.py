@@ -1,4 +1,4 @@
-"""What a function stands between: SeaweedFS for its pictures and its books, and whatever hands it events."""
+"""The binary as a Lambda function, with SeaweedFS as its object store and ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import Service, free_port, listening, own_program
 
 ID, SECRET, BUCKET = "AKIDTEST", "sekret", "pictures"
 START_SECONDS = 120
-"""How long SeaweedFS may take until it can be written to; a busy machine needs longer than the seconds it takes."""
+"""Time limit until SeaweedFS accepts writes. It takes some seconds, and longer on a busy machine."""
 
 LAMBDA = {
     "AWS_LAMBDA_FUNCTION_NAME": "tintype",
@@ -24,18 +24,18 @@ LAMBDA = {
     "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/tintype",
     "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/23/[$LATEST]0",
 }
-"""What Lambda tells a function beside the address of the Runtime API."""
+"""Lambda's environment variables, except the address of the Runtime API."""
 
 
 def s3(url: str) -> Any:
-    """A client of SeaweedFS."""
+    """An S3 client for SeaweedFS."""
     path = Config(s3={"addressing_style": "path"})
     keys = {"aws_access_key_id": ID, "aws_secret_access_key": SECRET}
     return boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=path, **keys)
 
 
 def start_weed(folder: Path, environment: dict[str, str]) -> Service:
-    """SeaweedFS with an empty bucket."""
+    """Starts SeaweedFS with an empty bucket."""
     identity = {"name": "test", "credentials": [{"accessKey": ID, "secretKey": SECRET}]}
     identity["actions"] = ["Admin", "Read", "Write", "List"]
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -60,7 +60,7 @@ def start_weed(folder: Path, environment: dict[str, str]) -> Service:
 
 
 def settings(store: str, endpoint: str, **more: str) -> dict[str, str]:
-    """A function in front of an endpoint, as the template sets it up."""
+    """The environment of a function in front of an endpoint. It matches the template."""
     return LAMBDA | {
         "TINTYPE_STORE": f"s3://{BUCKET}",
         "TINTYPE_S3_ENDPOINT": store,
@@ -77,30 +77,30 @@ def settings(store: str, endpoint: str, **more: str) -> dict[str, str]:
 
 @dataclass
 class Function:
-    """The binary as Lambda starts it."""
+    """A running function."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its log."""
+        """The lines of the log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def resident_mib(self) -> float:
-        """Memory that it holds."""
+        """Resident memory of the process."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
 
     def stop(self) -> int:
-        """Ends it as Lambda does, and gives its exit status."""
+        """Terminates the process like Lambda. Returns the exit status."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(20)
 
 
 def start_function(binary: str, folder: Path, environment: dict[str, str]) -> Function:
-    """Starts the binary without a word, as `bootstrap` is."""
+    """Starts the binary without arguments, like Lambda starts `bootstrap`."""
     log = folder / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(

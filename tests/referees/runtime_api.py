@@ -1,4 +1,4 @@
-"""Lambda's Runtime API, and a SageMaker endpoint, as small as they can be and with clocks that tests can read."""
+"""Minimal versions of Lambda's Runtime API and of a SageMaker endpoint that record when they are called."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from PIL import Image
 
 @dataclass
 class Answer:
-    """What the function posted for an event."""
+    """The function's response to an event."""
 
     headers: dict[str, str]
     body: bytes
     trailers: dict[str, str]
     posted_at: float
-    """When the whole answer was here."""
+    """The time at which the response was complete."""
     failed: bool
-    """It was posted as an error."""
+    """Whether the function reported an error."""
     parts: list[tuple[float, bytes]] = field(default_factory=list)
-    """The chunks as they came, if it was streamed."""
+    """The chunks of the response with their times."""
 
     @property
     def event(self) -> dict[str, Any]:
-        """What a gateway is told to answer."""
+        """The response for the gateway."""
         return json.loads(self.body)
 
     def json(self) -> Any:
-        """The body of what a gateway is told to answer."""
+        """The body of the response for the gateway."""
         event = self.event
         body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"]
         return json.loads(body)
 
     def header(self, name: str) -> str | None:
-        """A header of what a gateway is told to answer, in either format."""
+        """A header of the response for the gateway, in either payload format."""
         event = self.event
         given = {k.lower(): v for k, v in (event.get("headers") or {}).items()}
         given |= {k.lower(): v[0] for k, v in (event.get("multiValueHeaders") or {}).items()}
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass
 class Invocation:
-    """An event on its way."""
+    """An event and the queue for its response."""
 
     id: str
     event: dict[str, Any]
@@ -60,19 +60,19 @@ class Invocation:
 
 
 class RuntimeApi:
-    """Hands events to one function, one at a time, and notes when it asks for the next."""
+    """Sends events to one function, one at a time, and records when the function polls for the next event."""
 
     def __init__(self) -> None:
         self.events: queue.Queue[Invocation] = queue.Queue()
         self.open: dict[str, Invocation] = {}
-        self.asked: list[float] = []
-        """When the function asked for an event: until then it is not frozen."""
-        self.asking = threading.Condition()
+        self.polled_at: list[float] = []
+        """The times at which the function polled for an event. Lambda freezes a function only then."""
+        self.polled = threading.Condition()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # An answer in two small packets would wait for the kernel to hear of the first.
+            # Buffered: with two small packets, the second would wait for the acknowledgement of the first.
             wbufsize = -1
 
             def log_message(self, *_: Any) -> None:
@@ -80,9 +80,9 @@ class RuntimeApi:
 
             def do_GET(self) -> None:
                 assert self.path == "/2018-06-01/runtime/invocation/next", self.path
-                with api.asking:
-                    api.asked.append(time.monotonic())
-                    api.asking.notify_all()
+                with api.polled:
+                    api.polled_at.append(time.monotonic())
+                    api.polled.notify_all()
                 invocation = api.events.get()
                 api.open[invocation.id] = invocation
                 body = json.dumps(invocation.event).encode()
@@ -132,51 +132,57 @@ class RuntimeApi:
         return f"127.0.0.1:{self.server.server_port}"
 
     def send(self, event: dict[str, Any], seconds: float = 60) -> Invocation:
-        """Hands an event over; the function has so many seconds for it."""
+        """Queues an event with a deadline in `seconds`."""
         invocation = Invocation(str(uuid.uuid4()), event, time.time() + seconds)
         self.events.put(invocation)
         return invocation
 
     def invoke(self, event: dict[str, Any], seconds: float = 60) -> Answer:
+        """Sends an event and waits for the response."""
         return self.send(event, seconds).answer.get(timeout=seconds + 30)
 
-    def wait_until_asked(self, times: int, seconds: float = 60) -> float:
-        """Waits until the function has asked for an event that often, and says when it last did."""
-        with self.asking:
-            assert self.asking.wait_for(lambda: len(self.asked) >= times, seconds), f"asked {len(self.asked)} times"
-            return self.asked[times - 1]
+    def wait_until_polled(self, times: int, seconds: float = 60) -> float:
+        """Waits until the function has polled `times` times. Returns the time of that poll."""
+        with self.polled:
+            in_time = self.polled.wait_for(lambda: len(self.polled_at) >= times, seconds)
+            assert in_time, f"polled {len(self.polled_at)} times"
+            return self.polled_at[times - 1]
 
 
 class Endpoint:
-    """A SageMaker endpoint with JumpStart's answer, as slow as it is told to be; asked asynchronously it answers when told to."""
+    """A SageMaker endpoint with JumpStart's response format and an adjustable response time.
+
+    It also accepts asynchronous invocations. `write_results` writes their results.
+    """
 
     def __init__(self) -> None:
         picture = io.BytesIO()
         Image.new("RGB", (64, 64), (200, 80, 20)).save(picture, "JPEG")
         self.picture = picture.getvalue()
         self.seconds = 0.0
+        """The time that a real-time invocation takes."""
         self.calls: list[dict[str, Any]] = []
         self.bucket = ""
-        """Where it leaves its answers if it is asked asynchronously."""
+        """The bucket for the results of asynchronous invocations."""
         self.folder = f"async/{uuid.uuid4()}"
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # An answer in two small packets would wait for the kernel to hear of the first.
+            # Buffered: with two small packets, the second would wait for the acknowledgement of the first.
             wbufsize = -1
 
             def log_message(self, *_: Any) -> None:
                 pass
 
             def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.calls.append(asked)
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.calls.append(request)
                 if self.path.endswith("/async-invocations"):
                     self.accept(len(endpoint.calls) - 1)
                 else:
                     time.sleep(endpoint.seconds)
-                    self.answer(200, endpoint.answer(asked), {"Content-Type": "application/json;jpeg"})
+                    self.answer(200, endpoint.result(request), {"Content-Type": "application/json;jpeg"})
 
             def accept(self, number: int) -> None:
                 at = f"s3://{endpoint.bucket}/{endpoint.folder}/{number}"
@@ -196,14 +202,14 @@ class Endpoint:
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def answer(self, asked: dict[str, Any]) -> bytes:
+    def result(self, request: dict[str, Any]) -> bytes:
         encoded = base64.b64encode(self.picture).decode()
-        return json.dumps({"generated_images": [encoded], "prompt": asked.get("prompt")}).encode()
+        return json.dumps({"generated_images": [encoded], "prompt": request.get("prompt")}).encode()
 
-    def leave_answers(self, s3: Any) -> None:
-        """Answers what it was asked asynchronously."""
-        for number, asked in enumerate(self.calls):
-            s3.put_object(Bucket=self.bucket, Key=f"{self.folder}/{number}.out", Body=self.answer(asked))
+    def write_results(self, s3: Any) -> None:
+        """Writes the results of the asynchronous invocations."""
+        for number, request in enumerate(self.calls):
+            s3.put_object(Bucket=self.bucket, Key=f"{self.folder}/{number}.out", Body=self.result(request))
 
     @property
     def url(self) -> str:

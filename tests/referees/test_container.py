@@ -1,7 +1,7 @@
-"""The model container as SageMaker starts it, from the files that the Dockerfile puts into the image.
+"""The model container, started like SageMaker starts it, with the files of the Dockerfile's image.
 
-No image can be built without a container runtime, so its root folder is put together here by the Dockerfile's own commands
-and entered by chroot.
+The tests need no container runtime. They run the Dockerfile's commands to assemble the image's root
+folder, and enter the folder with chroot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text()
 LARGEST = 200 << 20
-"""Bytes of the image; the program has the built-in model in it."""
+"""Maximum size of the image in bytes. The binary contains the built-in model."""
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +30,20 @@ def image(tintype: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image's root folder."""
     root = tmp_path_factory.mktemp("image")
     commands = DOCKERFILE.split("RUN cargo build", 1)[1].split("\n\n", 1)[0].replace("\\\n", "").split("&&")[1:]
-    assert len(commands) >= 3, "the Dockerfile's commands were found"
+    assert len(commands) >= 3, "the Dockerfile's commands were not found"
     for command in commands:
-        here = command.replace("/image", str(root)).replace("target/release/tintype", tintype)
-        subprocess.run(["sh", "-euc", here], check=True)
+        local = command.replace("/image", str(root)).replace("target/release/tintype", tintype)
+        subprocess.run(["sh", "-euc", local], check=True)
     return root
 
 
 def test_the_image_is_small(image: Path) -> None:
     files = [file for file in image.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < LARGEST
-    assert not list(image.glob("bin/*sh")), "nothing but the program and its libraries"
+    assert not list(image.glob("bin/*sh")), "the image has a shell"
 
 
-def test_it_serves_as_sagemaker_starts_it(image: Path, tmp_path: Path) -> None:
+def test_the_container_serves_like_a_sagemaker_model(image: Path, tmp_path: Path) -> None:
     entry = json.loads(re.search(r"ENTRYPOINT (.*)", DOCKERFILE).group(1))
     variables = dict(line.split("=", 1) for line in re.findall(r"^ENV (\S+=\S+)", DOCKERFILE, re.M))
     folder = image / "opt/ml/model"
@@ -79,4 +79,4 @@ def test_it_serves_as_sagemaker_starts_it(image: Path, tmp_path: Path) -> None:
         server.kill()
         server.wait()
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
-    assert lines, "the log is for machines"
+    assert lines, "the log has no JSON lines"

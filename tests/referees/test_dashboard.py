@@ -1,4 +1,4 @@
-"""The Grafana dashboard: Grafana's own types read it, a parser of PromQL its queries, and what they ask for is there."""
+"""The Grafana dashboard: its format, the syntax of its queries, and the existence of the queried metrics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/tintype.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
-def test_grafana_s_types_read_it() -> None:
+def test_grafanas_types_parse_the_dashboard() -> None:
     read = Dashboard.from_json(DASHBOARD)
     assert (read.title, read.uid) == ("tintype", "tintype")
     assert read.panels and len(read.panels) == len(DASHBOARD["panels"])
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_every_query_asks_for_what_there_is(
+def test_every_queried_metric_exists(
     tintype: str, clean_environment: dict[str, str], tmp_path: Path
 ) -> None:
     key = subprocess.run(
@@ -37,9 +37,9 @@ def test_every_query_asks_for_what_there_is(
             for _ in range(2)
         ]
         assert statuses == [200, 429]
-        told = requests.get(f"{url}/metrics", timeout=10).text
-    there = {line.split("{")[0].split()[0] for line in told.splitlines() if not line.startswith("#")}
+        text = requests.get(f"{url}/metrics", timeout=10).text
+    exported = {line.split("{")[0].split()[0] for line in text.splitlines() if not line.startswith("#")}
     for query in QUERIES:
         promql_parser.parse(query.replace("$__rate_interval", "5m"))
-        asked = set(re.findall(r"tintype_\w+", query))
-        assert asked and asked <= there, f"{asked - there} in {query}"
+        queried = set(re.findall(r"tintype_\w+", query))
+        assert queried and queried <= exported, f"{queried - exported} in {query}"

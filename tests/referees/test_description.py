@@ -1,4 +1,4 @@
-"""The API's description, judged by programs that know nothing else of the API."""
+"""The API description, checked by schemathesis and by a client generator."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import io
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,17 +16,17 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 SMALL = ["--max-work", str(64 * 64 * 4), "--queue", "100"]
-"""Whatever is asked for is made soon, or refused by that limit."""
+"""Limits every accepted request to a short generation."""
 
 
 def tool(name: str) -> str:
-    """A program of the environment in which those are that judge descriptions; `cargo xtask referees` sets it."""
+    """A program of the Python environment for the description; `cargo xtask referees` sets its path."""
     return str(Path(os.environ["TINTYPE_OPENAPI"]).with_name(name))
 
 
 @contextmanager
 def serving(tintype: str, environment: dict[str, str], folder: Path, *flags: str) -> Iterator[str]:
-    """The server's address, as long as it runs."""
+    """Runs the server. Yields its URL."""
     process = subprocess.Popen(
         [tintype, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data"), *flags],
         cwd=folder,
@@ -52,18 +51,18 @@ def keys(tintype: str, environment: dict[str, str], folder: Path, *flags: str) -
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.parametrize("who", ["anybody", "stranger", "customer", "admin"])
-def test_schemathesis_finds_nothing(
-    tintype: str, clean_environment: dict[str, str], tmp_path: Path, who: str
+@pytest.mark.parametrize("caller", ["local", "anonymous", "customer", "admin"])
+def test_schemathesis_finds_no_errors(
+    tintype: str, clean_environment: dict[str, str], tmp_path: Path, caller: str
 ) -> None:
     flags = [*SMALL]
     header = []
-    if who in ("customer", "admin"):
-        key = keys(tintype, clean_environment, tmp_path, *(["--admin"] if who == "admin" else []))
+    if caller in ("customer", "admin"):
+        key = keys(tintype, clean_environment, tmp_path, *(["--admin"] if caller == "admin" else []))
         header = ["--header", f"Authorization: Bearer {key}"]
-    if who != "anybody":
+    if caller != "local":
         flags += ["--listen", "0.0.0.0:0"]
-    if who == "stranger":
+    if caller == "anonymous":
         flags += ["--allow-anonymous"]
     with serving(tintype, clean_environment, tmp_path, *flags) as url:
         done = subprocess.run(
@@ -80,7 +79,7 @@ def test_schemathesis_finds_nothing(
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_generated_client_makes_a_picture(
+def test_a_generated_client_generates_an_image(
     tintype: str, clean_environment: dict[str, str], tmp_path: Path
 ) -> None:
     description = tmp_path / "openapi.json"
@@ -89,7 +88,7 @@ def test_a_generated_client_makes_a_picture(
     client = tmp_path / "client"
     config = HERE / "description/client.yaml"
     generator = tool("openapi-python-client")
-    # It formats what it has written with a program of its own environment.
+    # The generator formats its output with a program of its own environment.
     path = os.pathsep.join([str(Path(generator).parent), os.environ["PATH"]])
     done = subprocess.run(
         [

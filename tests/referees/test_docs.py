@@ -1,4 +1,4 @@
-"""The commands of docs/aws.md, one after the other, by somebody at a terminal who says yes."""
+"""Runs the commands of docs/aws.md in order, in a terminal, and answers all questions with yes."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from accounts import Aws, Deployed, SageMakerFront, endpoint_at
+from accounts import Aws, Deployed, SageMakerFront, create_endpoint
 from conftest import ROOT, Service
 
 GUIDE = (ROOT / "docs/aws.md").read_text()
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 SETTINGS = re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
-WITH_AN_ENDPOINT_OF_ITS_OWN = "tintype deploy --image"
-"""What MiniStack cannot: it has no SageMaker. (moto makes the template's endpoint in test_template.py.)"""
+NEEDS_SAGEMAKER = "tintype deploy --image"
+"""The command that MiniStack does not support. (moto creates the template's endpoint in test_template.py.)"""
 
 
-def program(folder: Path, tintype: str) -> None:
-    """`tintype` for the commands: answers are buffered, since MiniStack knows no others."""
+def write_wrapper(folder: Path, tintype: str) -> None:
+    """Writes a `tintype` command that deploys buffered responses, the only kind that MiniStack supports."""
     folder.mkdir()
     script = folder / "tintype"
     script.write_text(f'#!/bin/sh\n[ "$1" = deploy ] && set -- "$@" --response buffered\nexec {tintype} "$@"\n')
     script.chmod(0o755)
 
 
-def at_a_terminal(command: str, environment: dict[str, str]) -> str:
-    """Runs a command, says yes to every question, and gives what it printed."""
-    ours, theirs = pty.openpty()
+def run_in_terminal(command: str, environment: dict[str, str]) -> str:
+    """Runs a command in a terminal and answers all questions with yes. Returns its standard output."""
+    controller, terminal = pty.openpty()
     try:
-        os.write(ours, b"y\n" * 3)
+        os.write(controller, b"y\n" * 3)
         done = subprocess.run(
-            ["bash", "-eu", "-c", command], stdin=theirs, env=environment, capture_output=True, text=True, timeout=300
+            ["bash", "-eu", "-c", command],
+            stdin=terminal,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(controller)
+        os.close(terminal)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -46,32 +51,33 @@ def at_a_terminal(command: str, environment: dict[str, str]) -> str:
 def test_every_command(
     account: Callable[..., Aws], moto: Service, front: SageMakerFront, tmp_path: Path
 ) -> None:
-    endpoint_at(moto, "my-endpoint")
+    create_endpoint(moto, "my-endpoint")
     aws = account(AWS_ENDPOINT_URL_SAGEMAKER=moto.url, AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=front.url)
-    program(tmp_path / "bin", aws.tintype)
+    write_wrapper(tmp_path / "bin", aws.tintype)
     environment = aws.environment | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    nothing = aws.left()
+    before = aws.resources()
     printed, deployments = {}, []
     for command in COMMANDS:
-        if command.startswith(WITH_AN_ENDPOINT_OF_ITS_OWN):
+        if command.startswith(NEEDS_SAGEMAKER):
             continue
-        said = printed[command] = at_a_terminal(command, environment)
+        output = printed[command] = run_in_terminal(command, environment)
         if "tintype deploy" in command:
             deployments.append(command)
-            of = dict(line.split(maxsplit=1) for line in said.splitlines() if line.startswith(("url", "bucket", "key")))
-            key = of.get("key") or environment["KEY"]
-            deployed = Deployed(aws, of["url"], key, of["bucket"], "")
+            lines = [line for line in output.splitlines() if line.startswith(("url", "bucket", "key"))]
+            values = dict(line.split(maxsplit=1) for line in lines)
+            key = values.get("key") or environment["KEY"]
+            deployed = Deployed(aws, values["url"], key, values["bucket"], "")
             environment |= {"KEY": deployed.key, "BUCKET": deployed.bucket, "URL": deployed.address}
     assert len(printed) == len(COMMANDS) - 1
-    assert len(deployments) == 2, "with the model inside, and in front of an endpoint"
-    (picture,) = [said for command, said in printed.items() if command.startswith("curl")]
-    assert '"url":"http' in picture, picture
-    (keys,) = [said for command, said in printed.items() if "keys list" in command]
+    assert len(deployments) == 2, "one deployment with the model inside, one in front of an endpoint"
+    (response,) = [output for command, output in printed.items() if command.startswith("curl")]
+    assert '"url":"http' in response, response
+    (keys,) = [output for command, output in printed.items() if "keys list" in command]
     assert "first" in keys and "acme" in keys
-    assert aws.left() == nothing
+    assert aws.resources() == before
 
 
-def test_the_settings_are_settings(
+def test_the_settings_files_are_valid(
     tintype: str, clean_environment: dict[str, str], tmp_path: Path
 ) -> None:
     assert SETTINGS

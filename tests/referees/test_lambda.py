@@ -1,4 +1,4 @@
-"""The function at a Runtime API with a clock: events of every kind, early answers, and what goes on after them."""
+"""The function with a test Runtime API: events, responses before the end of a job, and work after them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(
     endpoint: Endpoint,
     api: RuntimeApi,
 ) -> Iterator[Callable[..., Function]]:
-    """Starts the function at `api`, in front of `endpoint`; anybody may ask it."""
+    """Starts the function at `api`, in front of `endpoint`, without API keys."""
     started = []
 
     def start(at: RuntimeApi = api, **more: str) -> Function:
@@ -43,7 +43,7 @@ def start(
         environment = clean_environment | {"TINTYPE_ALLOW_ANONYMOUS": "true"} | own
         function = start_function(tintype, tmp_path_factory.mktemp("function"), environment)
         started.append(function)
-        at.wait_until_asked(1)
+        at.wait_until_polled(1)
         return function
 
     yield start
@@ -79,16 +79,16 @@ def test_every_kind_of_event(
     assert not any("\x1b" in line for line in function.log.read_text().splitlines())
 
 
-def test_it_holds_little_memory(start: Callable[..., Function], api: RuntimeApi) -> None:
+def test_the_function_uses_little_memory(start: Callable[..., Function], api: RuntimeApi) -> None:
     function = start()
     idle = function.resident_mib()
     for _ in range(20):
         assert api.invoke(rest("GET", "/generate", PROMPT)).event["statusCode"] == 200
-    # 30 MB, which are 28.6 MiB: what is loaded waits for the first who needs it, and goes no further than it must.
+    # The target is 30 MB, which is 28.6 MiB.
     assert (idle < 24, function.resident_mib() < 28.6) == (True, True), (idle, function.resident_mib())
 
 
-def test_what_is_not_ready_in_time_goes_on(
+def test_a_job_continues_after_a_202(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     start(TINTYPE_RESPOND_WITHIN="1s")
@@ -96,14 +96,14 @@ def test_what_is_not_ready_in_time_goes_on(
     sent = time.monotonic()
     answer = api.invoke(rest("GET", "/generate", PROMPT))
     assert answer.event["statusCode"] == 202, answer.body
-    assert answer.posted_at - sent < 4, "the answer is out before the picture is there"
+    assert answer.posted_at - sent < 4, "the response is sent before the image exists"
     job = answer.json()
     assert answer.header("location") == f"/prod/v1/images/{job['id']}"
     assert answer.header("retry-after") == "2"
     assert (job["status"], job["images"]) == ("running", [])
-    # The client has its answer; the function asks for no event before the picture is stored.
-    asked = api.wait_until_asked(2)
-    assert asked - answer.posted_at > 2
+    # The client has its response. The function polls for the next event only after the image is stored.
+    polled = api.wait_until_polled(2)
+    assert polled - answer.posted_at > 2
     again = api.invoke(rest("GET", f"/v1/images/{job['id']}"))
     done = again.json()
     assert done["status"] == "succeeded", done
@@ -111,17 +111,19 @@ def test_what_is_not_ready_in_time_goes_on(
     assert len(endpoint.calls) == 1
 
 
-def test_nobody_has_to_wait(start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint) -> None:
+def test_an_asynchronous_request_gets_202_immediately(
+    start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
+) -> None:
     start()
     endpoint.seconds = 2
     answer = api.invoke(http("POST", "/v1/images", headers={"prefer": "respond-async"}, body=PROMPT))
     assert answer.event["statusCode"] == 202, answer.body
-    assert api.wait_until_asked(2) - answer.posted_at > 1
+    assert api.wait_until_polled(2) - answer.posted_at > 1
     done = api.invoke(http("GET", f"/v1/images/{answer.json()['id']}")).json()
     assert (done["status"], len(endpoint.calls)) == ("succeeded", 1)
 
 
-def test_what_there_is_no_time_for_ends_cleanly(
+def test_a_job_beyond_the_functions_time_ends_cleanly(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     function = start(TINTYPE_RESPOND_WITHIN="1s")
@@ -129,7 +131,7 @@ def test_what_there_is_no_time_for_ends_cleanly(
     sent = api.send(rest("GET", "/generate", PROMPT), seconds=9)
     answer = sent.answer.get(timeout=9)
     assert answer.event["statusCode"] == 202, answer.body
-    api.wait_until_asked(2, seconds=9)
+    api.wait_until_polled(2, seconds=9)
     assert function.process.poll() is None
     done = api.invoke(rest("GET", f"/v1/images/{answer.json()['id']}")).json()
     assert (done["status"], done["error"]["reason"]) == ("failed", "outcome_unknown"), done
@@ -137,12 +139,12 @@ def test_what_there_is_no_time_for_ends_cleanly(
 
 
 def make_key(tintype: str, environment: dict[str, str], name: str, *limits: str) -> dict[str, str]:
-    """The header of a customer with these limits."""
-    made = subprocess.run(
+    """Creates a key with these limits. Returns its header."""
+    created = subprocess.run(
         [tintype, "keys", "create", "--name", name, *limits],
         env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    return {"authorization": f"Bearer {made.stdout.strip()}"}
+    return {"authorization": f"Bearer {created.stdout.strip()}"}
 
 
 def test_no_function_waits_for_an_asynchronous_endpoint(
@@ -157,10 +159,10 @@ def test_no_function_waits_for_an_asynchronous_endpoint(
     own = clean_environment | settings(weed.url, endpoint.url, TINTYPE_LEDGER="bucket")
     key = make_key(tintype, own, "patient")
     first = start(**more)
-    # The function has 9 s, its client three of them, and the endpoint takes longer than both.
+    # The function has 9 s and the client 3 s; the endpoint takes longer than both.
     answer = api.invoke(rest("GET", "/generate", PROMPT, key), seconds=9)
     assert answer.event["statusCode"] == 202, answer.body
-    assert api.wait_until_asked(2) - answer.posted_at < 3, "nobody waits any more"
+    assert api.wait_until_polled(2) - answer.posted_at < 3, "the function does not wait for the endpoint"
     assert first.stop() == 0
     others = [RuntimeApi(), RuntimeApi()]
     for other in others:
@@ -169,9 +171,9 @@ def test_no_function_waits_for_an_asynchronous_endpoint(
     for other in others:
         early = other.invoke(poll)
         assert (early.json()["status"], early.header("retry-after")) == ("running", "2")
-        other.wait_until_asked(2)
-    endpoint.leave_answers(s3(weed.url))
-    # Both look at once, and one of them finds it.
+        other.wait_until_polled(2)
+    endpoint.write_results(s3(weed.url))
+    # Both functions poll at the same time, and one of them stores the result.
     for sent in [other.send(poll) for other in others]:
         sent.answer.get(timeout=60)
     for other in others:
@@ -184,55 +186,57 @@ def test_no_function_waits_for_an_asynchronous_endpoint(
     assert len(endpoint.calls) == 1
 
 
-def test_a_short_time_makes_for_a_short_budget(
+def test_a_short_function_timeout_shortens_the_time_budget(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     start()
     endpoint.seconds = 5
-    # 25 s would be too long.
+    # The default budget of 25 s would be too long.
     answer = api.invoke(rest("GET", "/generate", PROMPT), seconds=9)
     assert answer.event["statusCode"] == 202, answer.body
-    api.wait_until_asked(2)
+    api.wait_until_polled(2)
     done = api.invoke(rest("GET", f"/v1/images/{answer.json()['id']}")).json()
     assert (done["status"], len(endpoint.calls)) == ("succeeded", 1)
 
 
-def test_it_is_frozen_between_two_events(
+def test_a_function_that_is_frozen_between_two_events(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     function = start()
     for times in (2, 4):
         assert api.invoke(rest("GET", "/generate", PROMPT)).event["statusCode"] == 200
-        api.wait_until_asked(times)
+        api.wait_until_polled(times)
         function.process.send_signal(signal.SIGSTOP)
         sent = api.send(rest("GET", "/generate", PROMPT))
         with pytest.raises(queue.Empty):
             sent.answer.get(timeout=2)
         function.process.send_signal(signal.SIGCONT)
         assert sent.answer.get(timeout=30).event["statusCode"] == 200
-        api.wait_until_asked(times + 1)
+        api.wait_until_polled(times + 1)
     assert len(endpoint.calls) == 4
 
 
-def test_an_event_that_is_none(start: Callable[..., Function], api: RuntimeApi) -> None:
+def test_an_invalid_event(start: Callable[..., Function], api: RuntimeApi) -> None:
     start()
     assert api.invoke({"key1": "value1"}).failed
     assert api.invoke(http("GET", "/healthz")).event["statusCode"] == 200
 
 
-def test_a_function_that_is_none(tintype: str, clean_environment: dict[str, str], api: RuntimeApi) -> None:
-    for more, complaint in [
+def test_invalid_settings_of_a_function(
+    tintype: str, clean_environment: dict[str, str], api: RuntimeApi
+) -> None:
+    for more, expected in [
         ({}, "set TINTYPE_STORE to s3://"),
         ({"TINTYPE_STORE": "s3://b", "TINTYPE_LEDGER": "sqlite"}, "TINTYPE_LEDGER must be bucket"),
     ]:
         environment = clean_environment | {"AWS_LAMBDA_RUNTIME_API": api.address} | more
         done = subprocess.run([tintype], env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and complaint in done.stderr, done.stderr
+        assert done.returncode == 2 and expected in done.stderr, done.stderr
     alone = subprocess.run([tintype, "lambda"], env=clean_environment, capture_output=True, text=True, timeout=60)
     assert alone.returncode == 2 and "AWS_LAMBDA_RUNTIME_API is not set" in alone.stderr
 
 
-def test_keys_are_kept_in_the_bucket(
+def test_keys_are_stored_in_the_bucket(
     start: Callable[..., Function],
     api: RuntimeApi,
     tintype: str,
@@ -250,7 +254,7 @@ def test_keys_are_kept_in_the_bucket(
     assert statuses == [401, 401, 200, 200, 429]
 
 
-def test_what_lambda_does_not_take_is_an_error_that_says_so(
+def test_a_response_that_is_too_large_for_lambda_gets_413(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
     start()
@@ -258,8 +262,8 @@ def test_what_lambda_does_not_take_is_an_error_that_says_so(
     noise.save(picture, "JPEG", quality=95)
     endpoint.picture = picture.getvalue()
     assert len(endpoint.picture) > 5_000_000
-    asked = PROMPT | {"response_format": "b64_json"}
-    answer = api.invoke(http("POST", "/v1/images/generations", body=asked))
+    body = PROMPT | {"response_format": "b64_json"}
+    answer = api.invoke(http("POST", "/v1/images/generations", body=body))
     assert answer.event["statusCode"] == 413, answer.body[:1000]
     assert answer.json()["type"] == "urn:tintype:problem:answer-too-large"
     link = api.invoke(http("GET", "/generate", PROMPT)).json()
@@ -267,14 +271,14 @@ def test_what_lambda_does_not_take_is_an_error_that_says_so(
 
 
 def framed(answer: Answer) -> tuple[dict[str, Any], bytes]:
-    """The head and the body of a streamed answer."""
+    """The head and the body of a streamed response."""
     assert answer.headers["lambda-runtime-function-response-mode"] == "streaming"
     assert answer.headers["content-type"] == "application/vnd.awslambda.http-integration-response"
     head, body = answer.body.split(b"\0" * 8, 1)
     return json.loads(head), body
 
 
-def test_a_streamed_answer(start: Callable[..., Function], api: RuntimeApi) -> None:
+def test_a_streamed_response(start: Callable[..., Function], api: RuntimeApi) -> None:
     start(TINTYPE_LAMBDA_RESPONSE="stream")
     answer = api.invoke(rest("GET", "/generate", PROMPT))
     head, body = framed(answer)
@@ -296,25 +300,25 @@ def test_a_stream_of_events(start: Callable[..., Function], api: RuntimeApi, end
 def test_a_stream_of_events_ends_before_the_functions_time_does(
     start: Callable[..., Function], api: RuntimeApi, endpoint: Endpoint
 ) -> None:
-    elsewhere = RuntimeApi()
+    other = RuntimeApi()
     start(TINTYPE_RESPOND_WITHIN="1s")
-    start(at=elsewhere, TINTYPE_LAMBDA_RESPONSE="stream")
+    start(at=other, TINTYPE_LAMBDA_RESPONSE="stream")
     endpoint.seconds = 15
     job = api.invoke(rest("GET", "/generate", PROMPT)).json()
-    # One environment makes the picture, another one tells of it, and has 9 s for that.
+    # One function generates the image. Another one streams the events and has 9 s for that.
     sent = time.monotonic()
-    answer = elsewhere.invoke(rest("GET", f"/v1/images/{job['id']}/events"), seconds=9)
+    answer = other.invoke(rest("GET", f"/v1/images/{job['id']}/events"), seconds=9)
     head, body = framed(answer)
     assert head["statusCode"] == 200 and b"event: succeeded" not in body, body
     assert 2 < answer.posted_at - sent < 7
     assert "lambda-runtime-function-error-type" not in answer.trailers
-    api.wait_until_asked(2)
-    done = elsewhere.invoke(rest("GET", f"/v1/images/{job['id']}/events"))
+    api.wait_until_polled(2)
+    done = other.invoke(rest("GET", f"/v1/images/{job['id']}/events"))
     assert b"event: succeeded" in framed(done)[1]
     assert len(endpoint.calls) == 1
 
 
-def test_the_model_may_be_in_the_function(start: Callable[..., Function], api: RuntimeApi) -> None:
+def test_the_model_can_run_in_the_function(start: Callable[..., Function], api: RuntimeApi) -> None:
     start(TINTYPE_MODEL="builtin")
     answer = api.invoke(rest("GET", "/generate", PROMPT | {"steps": "2"}), seconds=120)
     assert answer.event["statusCode"] == 200, answer.body

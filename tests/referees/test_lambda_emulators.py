@@ -1,4 +1,4 @@
-"""The function at two emulators of Lambda that others wrote: AWS's own, and cargo-lambda's."""
+"""The function in two third-party emulators of Lambda: AWS's own and cargo-lambda's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rie(
     weed: Service,
     endpoint: Endpoint,
 ) -> Iterator[Callable[..., Invoke]]:
-    """AWS's Runtime Interface Emulator around the function; `rie(…)` gives a way to invoke it."""
+    """Starts the function in AWS's Runtime Interface Emulator. `rie(…)` returns a way to invoke it."""
     started = []
 
     def start(**more: str) -> Invoke:
@@ -56,21 +56,21 @@ def cargo_lambda(
     weed: Service,
     endpoint: Endpoint,
 ) -> Iterator[Callable[..., Invoke]]:
-    """cargo-lambda's emulator of the Runtime API, and the function at it."""
+    """Starts the function with cargo-lambda's emulator of the Runtime API."""
     stop = []
 
     def start(**more: str) -> Invoke:
         port, folder = free_port(), tmp_path_factory.mktemp("cargo-lambda")
         command = [own_program("cargo-lambda"), "lambda", "watch", "--only-lambda-apis"]
         command += ["--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
-        # It wants to be started where a package is.
+        # cargo-lambda needs the folder of a package.
         (folder / "src").mkdir()
         (folder / "src/main.rs").write_text("fn main() {}")
         (folder / "Cargo.toml").write_text('[package]\nname = "tintype"\nversion = "0.1.0"\nedition = "2024"\n')
         service = listening(command, port, clean_environment, folder / "log")
         stop.append(service.stop)
         own = settings(weed.url, endpoint.url, TINTYPE_ALLOW_ANONYMOUS="true", **more)
-        # A scheme and a path, where Lambda gives an address.
+        # cargo-lambda uses a URL with a path; Lambda uses an address only.
         own["AWS_LAMBDA_RUNTIME_API"] = f"{service.url}/.rt/tintype"
         function = start_function(tintype, tmp_path_factory.mktemp("function"), clean_environment | own)
         stop.append(function.stop)
@@ -83,7 +83,7 @@ def cargo_lambda(
 
 
 @pytest.mark.parametrize("emulator", ["rie", "cargo_lambda"])
-def test_events_of_every_kind(emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
+def test_all_kinds_of_events(emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
     invoke = request.getfixturevalue(emulator)()
     for event in [
         rest("GET", "/generate", PROMPT),
@@ -101,21 +101,24 @@ def test_events_of_every_kind(emulator: str, request: pytest.FixtureRequest, end
 
 
 @pytest.mark.parametrize("emulator", ["rie", "cargo_lambda"])
-def test_what_is_late_is_fetched_later(emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
+def test_a_late_image_is_fetched_later(
+    emulator: str, request: pytest.FixtureRequest, endpoint: Endpoint
+) -> None:
     invoke = request.getfixturevalue(emulator)(TINTYPE_RESPOND_WITHIN="1s")
     endpoint.seconds = 3
     answer = invoke(rest("GET", "/generate", PROMPT))
     assert answer["statusCode"] == 202, answer
     late = json.loads(answer["body"])
-    # Neither takes an event before the function asks for one, and by then the picture is there, made once. When a client has the
-    # first answer these do not show: RIE hands it on only then, too. That the function gives it at once, test_lambda.py shows.
+    # Both emulators send an event only when the function polls for it, and by then the image is stored. The
+    # emulators cannot show when the client gets the first response, because RIE holds it until that poll.
+    # test_lambda.py shows that the function responds immediately.
     done = json.loads(invoke(rest("GET", f"/v1/images/{late['id']}"))["body"])
     assert done["status"] == "succeeded", done
     assert requests.get(done["images"][0]["url"], timeout=30).content == endpoint.picture
     assert len(endpoint.calls) == 1
 
 
-def test_the_functions_time_is_kept(rie: Callable[..., Invoke], endpoint: Endpoint) -> None:
+def test_the_function_responds_before_its_timeout(rie: Callable[..., Invoke], endpoint: Endpoint) -> None:
     invoke = rie(AWS_LAMBDA_FUNCTION_TIMEOUT="10")
     endpoint.seconds = 60
     answer = invoke(rest("GET", "/generate", PROMPT))

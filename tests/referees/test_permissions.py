@@ -1,5 +1,8 @@
-"""What `tintype doctor` says of permissions. MiniStack simulates policies and enforces them; what is asked for is judged by AWS's
-schemas of the template's resources, parliament's tables of actions, and botocore's model of the operation."""
+"""The permission checks of `tintype doctor`.
+
+MiniStack simulates and enforces policies. AWS's schemas of the template's resources, parliament's tables
+of actions and botocore's model of the operation check what `doctor` requests.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ CALLED = {
     *(f"cloudformation:DescribeStack{what}" for what in ("s", "Events", "Resources")),
     *("s3:DeleteObjectVersion", "s3:GetObject", "s3:ListBucketVersions", "s3:PutObject"),
 }
-"""What this program calls by itself, so that no schema names it."""
+"""Actions that tintype calls itself. The resource schemas do not list them."""
 
 
 def user(aws: Aws, *policies: dict) -> Aws:
-    """The account as a new user of it with these policies."""
+    """The account with the credentials of a new user who has these policies."""
     iam = aws.client("iam")
     name = f"user-{len(iam.list_users()['Users'])}"
     iam.create_user(UserName=name)
@@ -43,24 +46,24 @@ def user(aws: Aws, *policies: dict) -> Aws:
 
 
 def policy(*statements: tuple[str, str, str]) -> dict:
-    """A policy of effects, actions and resources."""
-    said = [{"Effect": effect, "Action": action, "Resource": on} for effect, action, on in statements]
-    return {"Version": "2012-10-17", "Statement": said}
+    """A policy from effects, actions and resources."""
+    listed = [{"Effect": effect, "Action": action, "Resource": on} for effect, action, on in statements]
+    return {"Version": "2012-10-17", "Statement": listed}
 
 
 EVERYTHING = policy(("Allow", "*", "*"))
 
 
 def permissions(aws: Aws, *arguments: str) -> tuple[list[str], list[dict]]:
-    """The lines about permissions, and the policies below them."""
-    said = aws.run("doctor", *arguments).stdout
-    lines = [line for line in said.splitlines() if re.match(r"\S+ +permissions ", line)]
-    return lines, [json.loads(found) for found in re.findall(r"^{$.*?^}$", said, re.DOTALL | re.MULTILINE)]
+    """Runs `doctor`. Returns the lines about permissions and the policies below them."""
+    output = aws.run("doctor", *arguments).stdout
+    lines = [line for line in output.splitlines() if re.match(r"\S+ +permissions ", line)]
+    return lines, [json.loads(found) for found in re.findall(r"^{$.*?^}$", output, re.DOTALL | re.MULTILINE)]
 
 
 @pytest.fixture
 def missing(account: Callable[..., Aws]) -> dict:
-    """The policy that is missing where there is none."""
+    """The policy that `doctor` prints for a user without policies."""
     (line,), (wanted,) = permissions(user(account()))
     assert line.startswith("WRONG") and "no policy allows this" in line
     return wanted
@@ -70,8 +73,8 @@ def actions(wanted: dict) -> set[str]:
     return {action for statement in wanted["Statement"] for action in statement["Action"]}
 
 
-def test_what_is_missing_is_enough(account: Callable[..., Aws], missing: dict) -> None:
-    """MiniStack does not look at the context that it is given, so a condition on it is never met there."""
+def test_the_printed_policy_is_sufficient(account: Callable[..., Aws], missing: dict) -> None:
+    """MiniStack ignores the context of a simulation, so a condition on the context is never met."""
     aws = account()
     (line,), (rest,) = permissions(user(aws, missing))
     assert line.startswith("WRONG") and actions(rest) == {"iam:PassRole"}
@@ -82,27 +85,29 @@ def test_what_is_missing_is_enough(account: Callable[..., Aws], missing: dict) -
     assert line.endswith("you may deploy and destroy") and policies == []
 
 
-def test_with_what_is_missing_one_may_deploy_and_destroy(account: Callable[..., Aws], missing: dict) -> None:
-    """An account that refuses what no policy allows."""
+def test_deploy_and_destroy_succeed_with_the_printed_policy(
+    account: Callable[..., Aws], missing: dict
+) -> None:
+    """In an account that enforces policies."""
     aws = account(AUTH="true")
-    before = aws.left()
-    nobody = user(aws)
-    refused = nobody.run("deploy", "--model", "builtin", "--yes")
+    before = aws.resources()
+    without_policy = user(aws)
+    refused = without_policy.run("deploy", "--model", "builtin", "--yes")
     assert refused.returncode == 1 and "not allowed to" in refused.stderr
-    lines, _ = permissions(nobody)
+    lines, _ = permissions(without_policy)
     assert lines[0].startswith("?") and "iam:SimulatePrincipalPolicy" in lines[0]
-    somebody = user(aws, missing)
-    # The bucket itself refuses whoever comes without TLS, as everybody does to MiniStack.
-    unencrypted = somebody.run("deploy", "--model", "builtin", "--yes")
+    permitted = user(aws, missing)
+    # The bucket policy refuses requests without TLS, and MiniStack has no TLS.
+    unencrypted = permitted.run("deploy", "--model", "builtin", "--yes")
     assert "it is deployed" in unencrypted.stderr and "explicit deny in a resource-based policy" in unencrypted.stderr
-    (bucket,) = [name for name in aws.left()["buckets"] if not name.startswith("tintype-code-")]
+    (bucket,) = [name for name in aws.resources()["buckets"] if not name.startswith("tintype-code-")]
     aws.client("s3").delete_bucket_policy(Bucket=bucket)
-    assert deploy(somebody, "--model", "builtin").key
-    somebody.succeeds("destroy", "--yes")
-    assert aws.left() == before
+    assert deploy(permitted, "--model", "builtin").key
+    permitted.succeeds("destroy", "--yes")
+    assert aws.resources() == before
 
 
-def test_a_deny_is_another_matter(account: Callable[..., Aws]) -> None:
+def test_a_deny_is_reported_separately(account: Callable[..., Aws]) -> None:
     aws = account()
     (line,), policies = permissions(user(aws, EVERYTHING, policy(("Deny", "lambda:CreateFunction", "*"))))
     assert line.startswith("WRONG") and line.endswith("for lambda:CreateFunction") and policies == []
@@ -110,7 +115,7 @@ def test_a_deny_is_another_matter(account: Callable[..., Aws]) -> None:
     assert root[0][0].startswith("ok") and "root" in root[0][0]
 
 
-def test_a_session_of_a_role(account: Callable[..., Aws]) -> None:
+def test_the_session_of_a_role(account: Callable[..., Aws]) -> None:
     aws = account()
     iam = aws.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
@@ -130,7 +135,7 @@ def test_a_session_of_a_role(account: Callable[..., Aws]) -> None:
     assert line.startswith("WRONG") and line.endswith("for iam:CreateRole")
 
 
-def test_the_function(account: Callable[..., Aws]) -> None:
+def test_the_permissions_of_the_function(account: Callable[..., Aws]) -> None:
     aws = account()
     deployed = deploy(aws, "--model", "builtin")
     lines, _ = permissions(aws)
@@ -146,13 +151,13 @@ def test_the_function(account: Callable[..., Aws]) -> None:
     assert f"arn:aws:s3:::{deployed.bucket}/jobs/*" in {statement["Resource"] for statement in wanted["Statement"]}
 
 
-def test_every_action_exists_and_is_done_to_such_a_resource(missing: dict) -> None:
+def test_every_action_exists_and_applies_to_its_resource(missing: dict) -> None:
     findings = parliament.analyze_policy_string(json.dumps(missing)).findings
     assert [finding for finding in findings if finding.severity != "LOW"] == [], findings
 
 
-def handlers() -> dict[str, set[str]]:
-    """What CloudFormation may need for each type of the template's resources: AWS's schemas of them, as cfn-lint carries them."""
+def required_permissions() -> dict[str, set[str]]:
+    """The permissions that CloudFormation needs per resource type, from AWS's schemas in cfn-lint."""
     schemas = Path(cfnlint.__file__).parent / "data/schemas"
     of_type = json.loads((schemas / "providers/us-east-1.json").read_text())
     types = set(re.findall(r"^    Type: (AWS::\S+)$", TEMPLATE.read_text(), re.MULTILINE))
@@ -164,20 +169,20 @@ def handlers() -> dict[str, set[str]]:
     return needed
 
 
-def test_cloudformation_needs_what_is_asked_for(account: Callable[..., Aws], missing: dict) -> None:
-    needed = handlers()
+def test_doctor_checks_what_cloudformation_needs(account: Callable[..., Aws], missing: dict) -> None:
+    needed = required_permissions()
     assert len(needed) >= 18
-    # What only `--image` needs is said by name.
+    # `doctor` lists the actions that only `--image` needs by name.
     (line,), _ = permissions(user(account(), missing, policy(("Allow", "iam:PassRole", "*"))))
-    imaginable = set(re.findall(r"[a-z-]+:[A-Z]\w+", line))
-    asked = actions(missing) | imaginable
-    assert asked - set().union(*needed.values()) - CALLED == set()
+    for_image = set(re.findall(r"[a-z-]+:[A-Z]\w+", line))
+    checked = actions(missing) | for_image
+    assert checked - set().union(*needed.values()) - CALLED == set()
     for kind, permitted in needed.items():
-        assert permitted & asked, f"nothing is asked for {kind}"
+        assert permitted & checked, f"no permission is checked for {kind}"
 
 
 class Recorder(ThreadingHTTPServer):
-    """Hands requests on to IAM, and keeps their bodies."""
+    """Forwards requests to IAM and records their bodies."""
 
     def __init__(self, iam: str) -> None:
         super().__init__(("127.0.0.1", 0), RecorderHandler)
@@ -192,7 +197,7 @@ class RecorderHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(body.decode())
-        # The signature is for this host; MiniStack does not look at it.
+        # The signature is for this host. MiniStack does not verify it.
         headers = {name: self.headers[name] for name in ("Content-Type", "Authorization", "X-Amz-Date")}
         answer = requests.post(self.server.iam, data=body, headers=headers, timeout=60)
         self.send_response(answer.status_code)
@@ -206,7 +211,7 @@ class RecorderHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def recorder(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Recorder]]:
-    """`recorder(url)`: in front of the IAM there."""
+    """Starts a recorder in front of the IAM at this URL: `recorder(url)`."""
 
     def start(iam: str) -> Recorder:
         server = Recorder(iam)
@@ -225,7 +230,7 @@ def recorder(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Recorde
 
 
 def as_parameters(form: dict[str, str]) -> dict:
-    """What the form of a simulation says, as botocore's parameters."""
+    """Converts the form of a simulation request to botocore's parameters."""
     context: dict[str, dict] = {}
     lists: dict[str, list[str]] = {}
     parameters: dict = {}
@@ -239,11 +244,13 @@ def as_parameters(form: dict[str, str]) -> dict:
     return parameters | lists | {"ContextEntries": list(context.values())}
 
 
-def test_botocore_would_ask_in_the_same_words(account: Callable[..., Aws], recorder: Callable[[str], Recorder]) -> None:
+def test_botocore_sends_the_same_simulation_requests(
+    account: Callable[..., Aws], recorder: Callable[[str], Recorder]
+) -> None:
     aws = account()
     server = recorder(aws.service.url)
-    asking = user(aws, EVERYTHING)
-    permissions(replace(asking, environment=asking.environment | {"AWS_ENDPOINT_URL_IAM": server.url}))
+    caller = user(aws, EVERYTHING)
+    permissions(replace(caller, environment=caller.environment | {"AWS_ENDPOINT_URL_IAM": server.url}))
     model = botocore.session.get_session().get_service_model("iam")
     operation, serializer = model.operation_model("SimulatePrincipalPolicy"), create_serializer("query")
     assert len(server.bodies) > 10

@@ -1,4 +1,4 @@
-"""SageMaker's own Python SDK (version 2): its predictors need only another endpoint URL."""
+"""SageMaker's Python SDK (version 2). Its predictors need only another endpoint URL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = {"prompt": "a tiger", "width": 64, "height": 64, "num_inference_steps": 
 
 @pytest.fixture
 def session(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> Iterator[Session]:
-    """A session whose services are a `tintype serve`."""
+    """A session that uses `tintype serve` for all services."""
     with serving(tintype, clean_environment, tmp_path) as url:
         keys = configparser.ConfigParser()
         keys.read(tmp_path / "data/credentials")

@@ -1,4 +1,4 @@
-"""The template and its policies, judged by cfn-lint, SAM, checkov, parliament, and moto's CloudFormation and IAM."""
+"""The template and its policies, checked by cfn-lint, SAM, checkov, parliament and moto."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ KINDS = {
 }
 
 
-def judged(*command: str) -> str:
-    """What a program printed, which must have found nothing."""
+def run_checker(*command: str) -> str:
+    """Runs a checker, which must find no errors. Returns its standard output."""
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"SAM_CLI_TELEMETRY": "0"})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_cfn_lint() -> None:
-    assert judged(own_program("cfn-lint"), "--include-checks", "I", "--", str(TEMPLATE)) == ""
+    assert run_checker(own_program("cfn-lint"), "--include-checks", "I", "--", str(TEMPLATE)) == ""
 
 
 def test_sam() -> None:
     command = (own_program("sam"), "validate", "--lint", "--region", "us-east-1", "--template", str(TEMPLATE))
-    assert "is a valid SAM Template" in judged(*command)
+    assert "is a valid SAM Template" in run_checker(*command)
 
 
-def test_checkov_and_that_every_suppression_is_explained_and_needed() -> None:
+def test_checkov_passes_and_every_suppression_is_explained_and_needed() -> None:
     command = ("--skip-download", "--framework", "cloudformation", "--output", "json", "--file", str(TEMPLATE))
-    results = json.loads(judged(os.environ["TINTYPE_CHECKOV"], *command))["results"]
+    results = json.loads(run_checker(os.environ["TINTYPE_CHECKOV"], *command))["results"]
     assert results["failed_checks"] == [] and results["parsing_errors"] == []
     assert len(results["passed_checks"]) >= 20
     skipped = [(check["resource"].split(".")[-1], check["check_id"]) for check in results["skipped_checks"]]
@@ -65,13 +65,13 @@ def test_checkov_and_that_every_suppression_is_explained_and_needed() -> None:
     assert sorted(suppressed) == sorted(skipped)
 
 
-def test_it_is_printed(tintype: str) -> None:
-    assert judged(tintype, "template") == TEMPLATE.read_text()
-    assert len(TEMPLATE.read_bytes()) < 51_200, "CloudFormation takes no more in a request"
+def test_tintype_prints_the_template(tintype: str) -> None:
+    assert run_checker(tintype, "template") == TEMPLATE.read_text()
+    assert len(TEMPLATE.read_bytes()) < 51_200, "CloudFormation's limit for a template in a request"
 
 
 class Stack:
-    """A stack as moto's CloudFormation made it."""
+    """A stack that moto's CloudFormation has created."""
 
     def __init__(self, moto: Service, name: str, parameters: dict[str, str]) -> None:
         self.moto = moto
@@ -87,7 +87,7 @@ class Stack:
         assert described["StackStatus"] == "CREATE_COMPLETE", described
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
         resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
-        # What moto does not know has no name there.
+        # moto has no physical id for resource types that it does not support.
         known = [one for one in resources if "PhysicalResourceId" in one and "LogicalResourceId" in one]
         self.resources = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in known}
 
@@ -96,29 +96,29 @@ class Stack:
         return boto3.client(service, endpoint_url=self.moto.url, region_name="us-east-1", **keys)
 
     def policy(self, role: str) -> dict:
-        """The one policy of a role."""
+        """The only policy of a role."""
         iam = self.client("iam")
         (name,) = iam.list_role_policies(RoleName=self.resources[role])["PolicyNames"]
-        # moto keeps what CloudFormation gave it as Python prints it, and leaves a null where AWS::NoValue leaves nothing.
+        # moto stores the document as the text of a Python object, with None instead of AWS::NoValue.
         text = iam.get_role_policy(RoleName=self.resources[role], PolicyName=name)["PolicyDocument"]
         policy = ast.literal_eval(text)
         return policy | {"Statement": [statement for statement in policy["Statement"] if statement]}
 
     def allows(self, role: str, action: str, resource: str) -> bool:
-        """What moto's policy oracle says; it does not look at conditions."""
-        verdict = IAMPolicy(json.dumps(self.policy(role))).is_action_permitted(action, resource)
-        return verdict == PermissionResult.PERMITTED
+        """Whether moto's policy evaluation, which ignores conditions, permits the action."""
+        result = IAMPolicy(json.dumps(self.policy(role))).is_action_permitted(action, resource)
+        return result == PermissionResult.PERMITTED
 
 
 @pytest.fixture(scope="session")
 def stack(moto: Service) -> Iterator[Callable[[str], Stack]]:
-    """`stack("new")`: that kind of deployment."""
+    """Creates a stack of this kind, once per session: `stack("new")`."""
     made: dict[str, Stack] = {}
     s3 = boto3.client(
         "s3", endpoint_url=moto.url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
     s3.create_bucket(Bucket="code")
-    s3.put_object(Bucket="code", Key="code.zip", Body=b"not looked at")
+    s3.put_object(Bucket="code", Key="code.zip", Body=b"not read")
 
     def get(kind: str) -> Stack:
         if kind not in made:
@@ -129,7 +129,7 @@ def stack(moto: Service) -> Iterator[Callable[[str], Stack]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parliament_finds_nothing_in_any_policy(stack: Callable[[str], Stack], kind: str) -> None:
+def test_parliament_finds_no_errors_in_the_policies(stack: Callable[[str], Stack], kind: str) -> None:
     made = stack(kind)
     roles = ["Role"] + (["EndpointRole"] if kind.startswith("new") else [])
     for role in roles:
@@ -141,7 +141,7 @@ RECORDS = ["images/2026/11/23/a.jpg", "jobs/open/acme/1", "idem/acme/1", "keys/1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_function_may_do_its_work_and_nothing_else(stack: Callable[[str], Stack], kind: str) -> None:
+def test_the_function_has_the_needed_permissions_only(stack: Callable[[str], Stack], kind: str) -> None:
     made = stack(kind)
     bucket = made.outputs["Bucket"]
     for key in RECORDS:
@@ -161,8 +161,8 @@ def test_the_function_may_do_its_work_and_nothing_else(stack: Callable[[str], St
         ("lambda:InvokeFunction", f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{made.outputs['Function']}"),
         ("iam:PassRole", "*"),
         ("sagemaker:CreateEndpoint", "*"),
-        ("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/somebody-elses"),
-        ("sagemaker:InvokeEndpointAsync", f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/somebody-elses"),
+        ("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/another"),
+        ("sagemaker:InvokeEndpointAsync", f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/another"),
     ]:
         assert not made.allows("Role", action, resource), (action, resource)
 
@@ -175,21 +175,23 @@ def endpoint_arn(made: Stack, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "inside"])
-def test_the_function_may_invoke_its_endpoint_in_its_way_alone(stack: Callable[[str], Stack], kind: str) -> None:
+def test_the_function_may_invoke_its_endpoint_only_in_its_mode(
+    stack: Callable[[str], Stack], kind: str
+) -> None:
     made, asynchronous = stack(kind), kind.endswith("async")
     arn = endpoint_arn(made, kind)
     assert made.allows("Role", "sagemaker:InvokeEndpointAsync", arn) == asynchronous
     assert made.allows("Role", "sagemaker:InvokeEndpoint", arn) == (not asynchronous)
-    theirs = kind == "existing-async"
-    assert made.allows("Role", "s3:GetObject", "arn:aws:s3:::theirs/out/1.out") == theirs
-    assert made.allows("Role", "s3:GetObject", "arn:aws:s3:::theirs/failed/1.out") == theirs
+    has_own_bucket = kind == "existing-async"
+    assert made.allows("Role", "s3:GetObject", "arn:aws:s3:::theirs/out/1.out") == has_own_bucket
+    assert made.allows("Role", "s3:GetObject", "arn:aws:s3:::theirs/failed/1.out") == has_own_bucket
     assert not made.allows("Role", "s3:GetObject", "arn:aws:s3:::theirs/other/1.out")
-    ours = f"arn:aws:s3:::{made.outputs['Bucket']}/async/answers/1.out"
-    assert made.allows("Role", "s3:GetObject", ours) == (kind == "new-async")
+    result = f"arn:aws:s3:::{made.outputs['Bucket']}/async/answers/1.out"
+    assert made.allows("Role", "s3:GetObject", result) == (kind == "new-async")
 
 
 @pytest.mark.parametrize("kind", ["new", "new-async"])
-def test_the_endpoint_that_is_made(stack: Callable[[str], Stack], kind: str) -> None:
+def test_the_created_endpoint(stack: Callable[[str], Stack], kind: str) -> None:
     made, asynchronous = stack(kind), kind == "new-async"
     sagemaker, name = made.client("sagemaker"), made.outputs["Endpoint"]
     endpoint = sagemaker.describe_endpoint(EndpointName=name)

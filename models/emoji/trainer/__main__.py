@@ -3,49 +3,72 @@
 import argparse
 from pathlib import Path
 
+from .hyperparameters import GUIDANCE, HPARAMS, STEPS
 from .paths import WEIGHTS
-from .sizes import GUIDANCE, SIZES, STEPS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="models/emoji/run", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("fetch", help="fetch, filter and decode the pictures")
+    commands.add_parser("fetch", help="fetch, filter and decode the emoji images")
     vae_command = commands.add_parser("train-vae", help="train or resume the autoencoder")
     vae_command.add_argument("--minutes", type=float, required=True)
-    vae_command.add_argument("--crop", type=int, choices=(64, 128), default=64)
-    decoder_command = commands.add_parser("train-decoder", help="the autoencoder's decoder, on the denoiser's latents")
+    vae_command.add_argument(
+        "--crop", type=int, choices=(64, 128), default=64, help="side of the crops, in pixels"
+    )
+    decoder_command = commands.add_parser(
+        "train-decoder", help="train the autoencoder's decoder on latents that the denoiser has restored"
+    )
     decoder_command.add_argument("--minutes", type=float, required=True)
-    commands.add_parser("tokenizer", help="learn the vocabulary")
-    latents_command = commands.add_parser("latents", help="encode the training pictures with the autoencoder as it is")
-    latents_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
-    latents_command.add_argument("--one-in", type=int, default=1, help="fewer of the composed pictures")
-    for name, what in (("train-words", "the text encoder alone"), ("train", "denoiser and text encoder")):
-        denoiser_command = commands.add_parser(name, help=f"train or resume {what}")
+    commands.add_parser("tokenizer", help="train the tokenizer's vocabulary")
+    latents_command = commands.add_parser(
+        "latents", help="encode the training images with the current autoencoder"
+    )
+    latents_command.add_argument(
+        "--side", type=int, help=f"side of the images, in pixels [{HPARAMS.image_side}]"
+    )
+    latents_command.add_argument(
+        "--one-in", type=int, default=1, metavar="N",
+        help="encode one in N of the composed images, and all plain ones",
+    )  # fmt: skip
+    for name, networks in (("train-words", "the text encoder alone"), ("train", "denoiser and text encoder")):
+        denoiser_command = commands.add_parser(name, help=f"train or resume {networks}")
         denoiser_command.add_argument("--minutes", type=float, required=True)
-        denoiser_command.add_argument("--side", type=int, help="of the pictures, in pixels, if not that of sizes.py")
-        denoiser_command.add_argument("--batch", type=int, help="if not that of sizes.py")
-    denoiser_command.add_argument("--other-sides", type=int, nargs="*", default=[],
-                                  help="of pictures that it is to draw well, too")  # fmt: skip
-    denoiser_command.add_argument("--rate", type=float, default=1.0, help="times the usual learning rate")
-    export_command = commands.add_parser("export", help="write the averaged weights, and their goldens beside them")
-    export_command.add_argument("--to", type=Path, default=WEIGHTS, help="instead of weights/")
-    commands.add_parser("goldens", help="write what diffusers draws with weights/, which tintype must draw too")
-    commands.add_parser("references", help="write what `cargo xtask model eval` compares with, and asks for")
-    curve_command = commands.add_parser("curve", help="draw the training's history")
+        denoiser_command.add_argument(
+            "--side", type=int, help=f"side of the images, in pixels [{HPARAMS.image_side}]"
+        )
+        denoiser_command.add_argument("--batch", type=int, help=f"batch size [{HPARAMS.batch}]")
+    denoiser_command.add_argument(
+        "--other-sides", type=int, nargs="*", default=[],
+        help="further sides, in pixels: one step in eight uses one of them",
+    )  # fmt: skip
+    denoiser_command.add_argument("--rate", type=float, default=1.0, help="factor of the learning rate")
+    export_command = commands.add_parser("export", help="write the averaged weights and their golden files")
+    export_command.add_argument("--to", type=Path, default=WEIGHTS, help="folder [weights/]")
+    commands.add_parser("goldens", help="write golden images: diffusers' images for weights/")
+    commands.add_parser(
+        "references", help="write the reference images and prompts of `cargo xtask model eval`"
+    )
+    curve_command = commands.add_parser("curve", help="plot the training history")
     curve_command.add_argument("path", type=Path)
-    evaluate_command = commands.add_parser("evaluate", help="nearest neighbours of what weights/ draws for labels")
-    evaluate_command.add_argument("--count", type=int, default=300)
-    evaluate_command.add_argument("--pictures", type=Path, help="judge those that `cargo xtask model eval` kept here")
-    draw_command = commands.add_parser("sheet", help="draw a contact sheet, of the checkpoints or of weights/")
+    evaluate_command = commands.add_parser("evaluate", help="measure how often a label's image is recognised")
+    evaluate_command.add_argument("--count", type=int, default=300, help="labels per language")
+    evaluate_command.add_argument(
+        "--pictures", type=Path, help="folder of `cargo xtask model eval --pictures`"
+    )
+    draw_command = commands.add_parser(
+        "sheet", help="draw a contact sheet with the checkpoints or with weights/"
+    )
     draw_command.add_argument("path", type=Path)
-    draw_command.add_argument("--shipped", action="store_true", help="draw with weights/, not the checkpoints")
+    draw_command.add_argument(
+        "--shipped", action="store_true", help="use weights/ instead of the checkpoints"
+    )
     draw_command.add_argument("--guidance", type=float, default=GUIDANCE)
     draw_command.add_argument("--steps", type=int, default=STEPS)
-    draw_command.add_argument("--prompts", nargs="+", help="instead of the usual ones")
+    draw_command.add_argument("--prompts", nargs="+", help="prompts, instead of the default ones")
     arguments = parser.parse_args()
 
-    # Imported late: torch takes seconds to load.
+    # Imported here, because torch takes seconds to load.
     match arguments.command:
         case "fetch":
             from . import fetch
@@ -66,15 +89,15 @@ def main() -> None:
         case "latents":
             from . import export, latents, references
 
-            # What is composed decides which combinations are new.
+            # The list of composed images decides which combinations are new to the model.
             references.write()
-            latents.cache(export.averaged_vae(), arguments.side or SIZES.picture, arguments.one_in)
+            latents.write_cache(export.averaged_vae(), arguments.side or HPARAMS.image_side, arguments.one_in)
         case "train-words" | "train":
             from . import denoiser
 
-            side, batch = arguments.side or SIZES.picture, arguments.batch or SIZES.batch
+            side, batch = arguments.side or HPARAMS.image_side, arguments.batch or HPARAMS.batch
             if arguments.command == "train-words":
-                denoiser.train_words(arguments.minutes, side, batch)
+                denoiser.train_text_encoder(arguments.minutes, side, batch)
             else:
                 denoiser.train(arguments.minutes, side, batch, arguments.other_sides, arguments.rate)
         case "export":
@@ -84,7 +107,7 @@ def main() -> None:
         case "goldens":
             from . import export, goldens
 
-            goldens.write(export.shipped(), WEIGHTS.with_name("goldens"))
+            goldens.write(export.load_shipped(), WEIGHTS.with_name("goldens"))
         case "references":
             from . import references
 
@@ -92,7 +115,7 @@ def main() -> None:
         case "curve":
             from . import curve
 
-            curve.curve(arguments.path)
+            curve.draw_curves(arguments.path)
         case "evaluate":
             from . import evaluate
 
@@ -100,10 +123,10 @@ def main() -> None:
         case "sheet":
             from . import export, sheet
 
-            pipe = export.shipped() if arguments.shipped else export.pipeline()
+            pipe = export.load_shipped() if arguments.shipped else export.pipeline()
             pictures = sheet.draw(pipe, arguments.prompts or sheet.PROMPTS, steps=arguments.steps,
                                   guidance=arguments.guidance)  # fmt: skip
-            sheet.sheet(pictures, arguments.path)
+            sheet.write_sheet(pictures, arguments.path)
 
 
 if __name__ == "__main__":

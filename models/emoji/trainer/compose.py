@@ -1,11 +1,11 @@
-"""Composes training pictures: cut-outs, scaled, mirrored and placed on plain backgrounds."""
+"""Composes training images: emoji cut-outs, scaled, mirrored and placed on plain backgrounds."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-# English name, Chinese name, sRGB. White comes first: it is the background of a caption that names none.
+# English name, Chinese name, sRGB. White is first: it is the background of captions without a colour.
 COLOURS: list[tuple[str, str, tuple[int, int, int]]] = [
     ("white", "白色", (255, 255, 255)),
     ("black", "黑色", (16, 16, 18)),
@@ -24,9 +24,9 @@ COLOURS: list[tuple[str, str, tuple[int, int, int]]] = [
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one cut-out goes: its centre and size as fractions of the picture."""
+    """The place of one cut-out: its centre and size as fractions of the image's side."""
 
-    index: int
+    index: int  # of the item
     x: float
     y: float
     size: float
@@ -34,7 +34,7 @@ class Placement:
 
 
 def compose(pictures: np.ndarray, placements: list[Placement], background: int, size: int) -> np.ndarray:
-    """A size×size×3 RGB picture (uint8) of the placed cut-outs on one of `COLOURS`."""
+    """A size×size×3 RGB image (uint8) of the cut-outs on `COLOURS[background]`."""
     canvas = Image.new("RGB", (size, size), COLOURS[background][2])
     for place in placements:
         side = max(8, round(place.size * size))
@@ -48,7 +48,7 @@ def compose(pictures: np.ndarray, placements: list[Placement], background: int, 
 
 
 def single(rng: np.random.Generator, index: int, plain: bool) -> list[Placement]:
-    """One cut-out: exactly as drawn when `plain`, else mirrored at times, scaled and moved a little."""
+    """One cut-out: unchanged if `plain`, else scaled and moved a little and mirrored in half of the cases."""
     if plain:
         return [Placement(index, 0.5, 0.5, 1.0, False)]
     size = rng.uniform(0.72, 1.0)
@@ -57,8 +57,8 @@ def single(rng: np.random.Generator, index: int, plain: bool) -> list[Placement]
     return [Placement(index, x, y, size, bool(rng.random() < 0.5))]
 
 
-def pair(rng: np.random.Generator, left: int, right: int) -> list[Placement]:
-    """Two cut-outs side by side, in the order of the caption, mirrored at times, scaled and moved a little."""
+def random_pair(rng: np.random.Generator, left: int, right: int) -> list[Placement]:
+    """Two cut-outs side by side, scaled and moved a little and sometimes mirrored."""
     sizes, ys, mirrored = rng.uniform(0.48, 0.56, 2), 0.5 + rng.uniform(-0.06, 0.06, 2), rng.random(2) < 0.3
     return [
         Placement(left, 0.26, ys[0], sizes[0], bool(mirrored[0])),
@@ -66,10 +66,11 @@ def pair(rng: np.random.Generator, left: int, right: int) -> list[Placement]:
     ]
 
 
-def beside(left: int, right: int) -> list[Placement]:
-    """Two cut-outs, each in the middle of its half and always as large.
+def fixed_pair(left: int, right: int) -> list[Placement]:
+    """Two cut-outs of a fixed size, each in the middle of its half.
 
-    They leave the middle free, so that halves of such pictures may be exchanged; and a thing has one look
-    in each half, which is learned from a few pictures, where a thing of any size anywhere stays soft.
+    The middle of the image is empty, so halves can be swapped between such images. A subject looks the
+    same in every pair, so a few images are enough to learn it. With random sizes and places, subjects
+    stay soft.
     """
     return [Placement(left, 0.25, 0.5, 0.48, False), Placement(right, 0.75, 0.5, 0.48, False)]

@@ -1,4 +1,4 @@
-"""Draws a training's history, as its checkpoints' log has it, as one small PNG."""
+"""Plots the training history from the checkpoints' logs as one small PNG."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw
 from .paths import CHECKPOINTS
 
 WIDTH, HEIGHT, MARGIN = 420, 240, 40
-SERIES = (("vae", "psnr", "autoencoder: PSNR, dB"), ("denoiser", "sketch", "text encoder alone: error of its sketches"),
+SERIES = (("vae", "psnr", "autoencoder: PSNR, dB"),
+          ("denoiser", "sketch", "text encoder alone: error of its sketches"),
           ("denoiser", "loss", "denoiser: weighted velocity error"),
-          ("denoiser", "held_out", "the same on held-out pairs"))  # fmt: skip
+          ("denoiser", "held_out", "denoiser: error on held-out pairs"))  # fmt: skip
 
 
 def _points(name: str, figure: str) -> list[tuple[int, float]]:
@@ -19,8 +20,8 @@ def _points(name: str, figure: str) -> list[tuple[int, float]]:
     return [(h["step"], h[figure]) for h in history if h.get(figure) is not None]
 
 
-def curve(path: Path) -> None:
-    """Draws what this cache has the history of; of a training that was begun elsewhere, that is the rest."""
+def draw_curves(path: Path) -> None:
+    """Writes the plot. It covers only the part of the training that ran with this cache."""
     drawn = [(title, points) for part, figure, title in SERIES if len(points := _points(part, figure)) > 1]
     canvas = Image.new("RGB", (WIDTH * len(drawn), HEIGHT), "white")
     draw = ImageDraw.Draw(canvas)

@@ -1,4 +1,4 @@
-"""Assembles the averaged weights into the diffusers layout that is shipped, in half precision."""
+"""Writes the averaged weights as a model folder in the diffusers layout, in half precision."""
 
 import json
 import shutil
@@ -9,32 +9,32 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from . import goldens, tokenizer, vae
-from .denoiser import Model, scheduler
+from .denoiser import TrainedNetworks, scheduler
+from .hyperparameters import GUIDANCE, HPARAMS, STEPS
 from .latents import scaling_factor
 from .loop import restore
 from .paths import WEIGHTS
-from .sizes import GUIDANCE, SIZES, STEPS
 
 
 def averaged_vae() -> AutoencoderKL:
-    """The autoencoder with its averaged weights, the checkpoint's or else the shipped."""
+    """The autoencoder: averaged weights of the checkpoint, else the shipped weights, else untrained."""
     if state := restore("vae"):
         model = vae.build()
         model.load_state_dict(state["average"])
     else:
-        model = vae.shipped() or vae.build()
+        model = vae.load_shipped() or vae.build()
     model.eval()
-    # The posterior's variance is never trained; at its floor, a sample is the mean.
+    # The posterior's variance is not trained. At its lower bound, a sample equals the mean.
     with torch.no_grad():
-        model.quant_conv.weight[SIZES.latent_channels :] = 0
-        model.quant_conv.bias[SIZES.latent_channels :] = -30
+        model.quant_conv.weight[HPARAMS.latent_channels :] = 0
+        model.quant_conv.bias[HPARAMS.latent_channels :] = -30
     return model
 
 
 def pipeline() -> StableDiffusionPipeline:
-    """The whole model in float32, as it stands in the checkpoints; untrained where there is none."""
+    """The whole model in float32, from the checkpoints. A part without a checkpoint is untrained."""
     pieces = CLIPTokenizer.from_pretrained(tokenizer.folder())
-    model, state = Model(len(pieces)).eval(), restore("denoiser")
+    model, state = TrainedNetworks(len(pieces)).eval(), restore("denoiser")
     if state:
         model.load_state_dict(state["average"])
     autoencoder = averaged_vae()
@@ -49,38 +49,38 @@ def pipeline() -> StableDiffusionPipeline:
 
 
 def export(folder: Path = WEIGHTS) -> None:
-    """Writes a model folder, whole or not at all, and its goldens beside it."""
+    """Writes a model folder, completely or not at all, and its golden files beside it."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline().to(torch.float16).save_pretrained(partial)
-    _say_defaults(partial / "model_index.json")
+    _write_defaults(partial / "model_index.json")
     for config in partial.glob("*/config.json"):
-        _forget_origin(config)
+        _remove_local_path(config)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     for part in sorted(folder.rglob("*.safetensors")):
         print(f"{part.stat().st_size / 1e6:7.2f} MB  {part.relative_to(folder)}")
-    goldens.write(shipped(folder), folder.with_name("goldens"))
+    goldens.write(load_shipped(folder), folder.with_name("goldens"))
 
 
-def _say_defaults(index: Path) -> None:
-    """Adds the model's own steps and guidance; diffusers passes over names that begin with `_`."""
-    _rewrite(index, json.loads(index.read_text()) | {"_tintype": {"steps": STEPS, "guidance": GUIDANCE}})
+def _write_defaults(index: Path) -> None:
+    """Adds the model's default steps and guidance. diffusers ignores names that begin with `_`."""
+    _write_json(index, json.loads(index.read_text()) | {"_tintype": {"steps": STEPS, "guidance": GUIDANCE}})
 
 
-def _forget_origin(config: Path) -> None:
-    """Takes out the path on this machine that a part was loaded from."""
+def _remove_local_path(config: Path) -> None:
+    """Removes the local path from which a part was loaded."""
     options = json.loads(config.read_text())
     if options.pop("_name_or_path", None) is not None:
-        _rewrite(config, options)
+        _write_json(config, options)
 
 
-def _rewrite(file: Path, options: dict) -> None:
+def _write_json(file: Path, options: dict) -> None:
     file.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n")
 
 
-def shipped(folder: Path = WEIGHTS) -> StableDiffusionPipeline:
-    """The shipped folder or another, loaded as any user of diffusers would."""
+def load_shipped(folder: Path = WEIGHTS) -> StableDiffusionPipeline:
+    """Loads a model folder, by default the shipped one, as any user of diffusers would."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

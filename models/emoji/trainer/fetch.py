@@ -1,7 +1,7 @@
-"""Fetches the pictures and their names, filters them, and decodes them once into one array.
+"""Fetches the emoji images and their names, filters them, and decodes the images once into one array.
 
-Pictures: Microsoft's Fluent Emoji 3D as packaged by `@lobehub/fluent-emoji-3d`. Names, keywords and
-groups: `emojibase-data` (Unicode CLDR). Both MIT; see LICENSE-DATA.md.
+Images: Microsoft's Fluent Emoji 3D, packaged as `@lobehub/fluent-emoji-3d`. Names, keywords and groups:
+`emojibase-data` (Unicode CLDR). LICENSE-DATA.md has the licences.
 """
 
 import json
@@ -18,22 +18,22 @@ from .paths import DATA, RAW
 
 PACKAGES = {"fluent": "@lobehub/fluent-emoji-3d@1.1.0", "emojibase": "emojibase-data@17.0.0"}
 
-# Groups and subgroups (CLDR keys) whose pictures teach little: flags, plates with letters, skin and
-# hair components, families (cut-outs in grey), and symbols that nobody asks for by name.
+# Excluded groups and subgroups (CLDR keys): flags, plates with letters, skin and hair components, families
+# (grey silhouettes), and symbols that prompts do not name.
 DROPPED_GROUPS = {"component", "flags"}
 DROPPED_SUBGROUPS = {
     "family", "keycap", "alphanum", "gender", "math", "punctuation", "currency",
     "av-symbol", "transport-sign", "person-symbol",
 }  # fmt: skip
 CLOCK = re.compile(r"o’clock|-thirty")
-# A ZWJ sequence that starts with man or woman, or ends in a gender sign, is the gendered variant of
-# a neutral picture that stays.
+# ZWJ sequences that start with man or woman, or end in a gender sign: gendered variants of a neutral emoji,
+# which is kept.
 GENDERED = re.compile(r"^1F46[89]-(1F3F|200D)|200D-264[02]")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture with its names; `index` is its row in the array of pictures."""
+    """One emoji with its names. `index` is the row of its image in `pictures.npy`."""
 
     index: int
     hexcode: str
@@ -100,11 +100,11 @@ def fetch() -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     np.save(DATA / "pictures.npy", np.stack(pictures))
     (DATA / "items.json").write_text(json.dumps([asdict(i) for i in items], ensure_ascii=False, indent=0))
-    print(f"{len(items)} pictures")
+    print(f"{len(items)} images")
 
 
 def load() -> tuple[list[Item], np.ndarray]:
-    """The items and their pictures (N×256×256×4 RGBA, uint8, memory-mapped)."""
+    """The items and their images (N×256×256×4 RGBA, uint8, memory-mapped)."""
     if not (DATA / "items.json").exists():
         fetch()
     items = [Item(**i) for i in json.loads((DATA / "items.json").read_text())]

@@ -1,4 +1,4 @@
-"""Encodes composed pictures once, so that the denoiser trains on latents that only have to be read."""
+"""Encodes the composed images once, so that the denoiser's training only reads latents."""
 
 import json
 from pathlib import Path
@@ -9,46 +9,50 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from . import fetch
-from .captions import held_out
 from .compose import compose
 from .fetch import Item
-from .first import FIRST
+from .held_out import is_held_out_pair
+from .hyperparameters import HPARAMS
 from .loop import autocast
 from .paths import DATA, WEIGHTS
-from .plan import planned
-from .sizes import SIZES
+from .plan import build_plan
+from .priority_labels import PRIORITY_LABELS
 from .vae import encode, to_tensor
 
-# Items from left to right, and their background.
-Shown = tuple[list[Item], int]
+# What an image shows: the items from left to right, and the index of the background in COLOURS.
+Content = tuple[list[Item], int]
 
 
 @torch.no_grad()
-def cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
-    """Writes `latents-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and what each shows.
+def write_cache(vae: AutoencoderKL, side: int, one_in: int = 1) -> None:
+    """Writes `latents-SIDE.npz`: N×16×h×w float16 latents of about unit variance, and the content of each.
 
-    Only one in so many of the composed pictures, and all the plain ones. Pictures of every size are scaled by the
-    factor of the first size that was cached: they are for one denoiser.
+    With `one_in` only every so many-th composed image is encoded, but all plain ones. The latents of
+    every size are scaled by the factor of the first size that was cached, because all sizes train the
+    same denoiser.
     """
     _, pictures = fetch.load()
-    plan = [p for i, p in enumerate(planned()) if i % one_in == 0 or p[2] == "plain"]
+    plan = [p for i, p in enumerate(build_plan()) if i % one_in == 0 or p.kind == "plain"]
     vae.to(memory_format=torch.channels_last)
     chunks = []
     for start in range(0, len(plan), 32):
-        x = to_tensor([compose(pictures, *p[:2], side) for p in plan[start : start + 32]])
-        with autocast():  # in bfloat16 the latents are half a percent off
+        batch = plan[start : start + 32]
+        x = to_tensor([compose(pictures, p.placements, p.background, side) for p in batch])
+        with autocast():  # bfloat16 changes the latents by half a percent
             chunks.append(encode(vae, x.to(memory_format=torch.channels_last)).float())
     latents = torch.cat(chunks)
     scale = scaling_factor() or 1 / latents.std().item()
+    placements = [p.placements for p in plan]
     np.savez(
         path(side),
         latents=(latents * scale).half().numpy(),
         scaling_factor=np.float32(scale),
-        items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p, _, _ in plan], np.int32),
-        backgrounds=np.array([b for _, b, _ in plan], np.int32),
-        kinds=np.array([k for _, _, k in plan]),
+        items=np.array([[p[0].index, p[-1].index if len(p) > 1 else -1] for p in placements], np.int32),
+        backgrounds=np.array([p.background for p in plan], np.int32),
+        kinds=np.array([p.kind for p in plan]),
     )
-    print(f"{len(plan)} latents, scaling_factor {scale:.4f}, channel deviations", latents.std((0, 2, 3)).mul(scale))
+    deviations = latents.std((0, 2, 3)).mul(scale)
+    print(f"{len(plan)} latents, scaling_factor {scale:.4f}, standard deviation per channel", deviations)
 
 
 def path(side: int) -> Path:
@@ -56,57 +60,62 @@ def path(side: int) -> Path:
 
 
 def scaling_factor() -> float | None:
-    """The factor that all cached latents were scaled by, else that of the shipped model, which a training resumes."""
+    """The factor that scaled all cached latents; without a cache, that of the shipped model, if any."""
     for file in sorted(DATA.glob("latents-*.npz")):
         return float(np.load(file)["scaling_factor"])
     config = WEIGHTS / "vae" / "config.json"
     return json.loads(config.read_text())["scaling_factor"] if config.exists() else None
 
 
-class Latents:
-    """The cache, and how training draws from it."""
+class CachedLatents:
+    """The cached latents of one size, and how training draws samples from them."""
 
     def __init__(self, side: int) -> None:
         stored = np.load(path(side))
         self.latents = torch.from_numpy(stored["latents"])
-        self.shown, self.backgrounds, kinds = stored["items"], stored["backgrounds"], stored["kinds"]
+        self.item_indices, self.backgrounds, kinds = stored["items"], stored["backgrounds"], stored["kinds"]
         self.rows = {kind: np.flatnonzero(kinds == kind) for kind in np.unique(kinds)}
         self.items, _ = fetch.load()
-        preferred = np.isin(self.shown[:, 0], [i.index for i in self.items if i.en in FIRST])
+        priority = np.isin(self.item_indices[:, 0], [i.index for i in self.items if i.en in PRIORITY_LABELS])
+        # The probability that training draws each row.
         self.weights = np.zeros(len(kinds))
-        for kind, share in SIZES.shares.items():
-            for which, part in ((preferred, SIZES.first), (~preferred, 1 - SIZES.first)):
-                rows = np.flatnonzero((kinds == kind) & which)
-                self.weights[rows] = share * part / len(rows)
-        # The pairs with which one may exchange its right half: those on its background, drawn as often.
+        for kind, kind_share in HPARAMS.kind_shares.items():
+            for selected, share in (
+                (priority, HPARAMS.priority_share),
+                (~priority, 1 - HPARAMS.priority_share),
+            ):
+                rows = np.flatnonzero((kinds == kind) & selected)
+                self.weights[rows] = kind_share * share / len(rows)
+        # For each pair, the pairs whose right half can replace its own: same background, same drawing
+        # probability.
         self.exchanges: dict[int, np.ndarray] = {}
         for background in np.unique(self.backgrounds):
-            for which in (preferred, ~preferred):
-                rows = np.flatnonzero((kinds == "pair") & (self.backgrounds == background) & which)
+            for selected in (priority, ~priority):
+                rows = np.flatnonzero((kinds == "pair") & (self.backgrounds == background) & selected)
                 self.exchanges |= dict.fromkeys(rows.tolist(), rows)
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Shown]]:
-        """`count` latents (B×16×h×w, float32) and what each shows.
+    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Content]]:
+        """`count` latents (B×16×h×w, float32) and the content of each.
 
-        Pairs with a free middle get another's right half, as their latents are apart too: so thousands of composed
-        pairs show millions.
+        A pair gets the right half of another pair. The middle of a pair is empty, so its latents can be
+        cut there. Thousands of composed pairs therefore give millions of different ones.
         """
         rows = rng.choice(len(self.weights), count, p=self.weights)
         clean = self.latents[rows].float()
-        shown: list[Shown] = []
+        contents: list[Content] = []
         for i, row in enumerate(rows.tolist()):
-            left, right = self.shown[row].tolist()
+            left, right = self.item_indices[row].tolist()
             if row in self.exchanges:
                 other = int(rng.choice(self.exchanges[row]))
-                stranger = int(self.shown[other, 1])
-                if stranger != left and not held_out(left, stranger):
+                new_right = int(self.item_indices[other, 1])
+                if new_right != left and not is_held_out_pair(left, new_right):
                     half = clean.shape[-1] // 2
                     clean[i, :, :, half:] = self.latents[other, :, :, half:]
-                    right = stranger
-            things = [self.items[index] for index in (left, right) if index >= 0]
-            shown.append((things, int(self.backgrounds[row])))
-        return clean, shown
+                    right = new_right
+            items = [self.items[index] for index in (left, right) if index >= 0]
+            contents.append((items, int(self.backgrounds[row])))
+        return clean, contents
 
-    def of(self, row: int) -> list[Item]:
-        """The items that this row of the cache shows, left to right."""
-        return [self.items[i] for i in self.shown[row] if i >= 0]
+    def items_of(self, row: int) -> list[Item]:
+        """The items of this row of the cache, from left to right."""
+        return [self.items[i] for i in self.item_indices[row] if i >= 0]

@@ -1,4 +1,4 @@
-"""What both trainings share: a budget in minutes, averaged weights, checkpoints, a log."""
+"""Shared parts of all training loops: time budget, averaged weights, checkpoints, history."""
 
 import copy
 import json
@@ -17,18 +17,18 @@ def configure(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def fast_type() -> torch.dtype:
-    """What this processor multiplies fastest: bfloat16 where it has AMX (2.3 times the samples), else float32."""
+def fastest_dtype() -> torch.dtype:
+    """The type that this CPU multiplies fastest: bfloat16 with AMX (2.3 times the speed), else float32."""
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 def autocast() -> torch.autocast:
-    """The forward pass in the fast type; weights, averages and sums stay in float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast_type() == torch.bfloat16)
+    """Runs the forward pass in the fastest type. Weights, averages and sums stay in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16)
 
 
 class Budget:
-    """A run of so many minutes: short warm-up, then flat, then down to a tenth over the last part."""
+    """The time budget of a run, and its learning-rate schedule: warm-up, constant, then decay to 5%."""
 
     def __init__(self, minutes: float, warmup_steps: int, decay_share: float):
         self.started = time.monotonic()
@@ -42,20 +42,20 @@ class Budget:
         return time.monotonic() - self.started
 
     @property
-    def spent(self) -> bool:
+    def is_spent(self) -> bool:
         return self.elapsed >= self.seconds
 
-    def factor(self) -> float:
-        """The learning rate's factor for the next step."""
+    def learning_rate_factor(self) -> float:
+        """The factor of the learning rate for the next step. Counts the step."""
         self.steps += 1
-        warm = min(1.0, self.steps / self.warmup_steps)
-        left = max(0.0, 1 - self.elapsed / self.seconds)
-        down = min(1.0, left / self.decay_share)
-        return warm * (0.05 + 0.95 * down)
+        warmup = min(1.0, self.steps / self.warmup_steps)
+        remaining = max(0.0, 1 - self.elapsed / self.seconds)
+        decay = min(1.0, remaining / self.decay_share)
+        return warmup * (0.05 + 0.95 * decay)
 
 
-class Window:
-    """The mean loss and time of the steps since it was last read."""
+class RunningMean:
+    """Mean loss and time per step since the last reset."""
 
     def __init__(self) -> None:
         self.reset()
@@ -67,15 +67,15 @@ class Window:
         self.steps += 1
         self.loss += loss
 
-    def read(self) -> tuple[float, float]:
-        """Mean loss and seconds per step; starts over."""
+    def take(self) -> tuple[float, float]:
+        """Returns mean loss and seconds per step, and resets."""
         means = self.loss / self.steps, (time.monotonic() - self.started) / self.steps
         self.reset()
         return means
 
 
 class Average:
-    """Exponential moving average of a module's weights; short at first, so that it never lags a start."""
+    """Exponential moving average of a module's weights, over fewer steps at the start of a run."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
@@ -90,7 +90,7 @@ class Average:
 
 
 def save(name: str, state: dict) -> Path:
-    """Writes a checkpoint; a cut in the middle leaves the former one whole."""
+    """Writes a checkpoint atomically: an interrupted write leaves the previous checkpoint intact."""
     CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     path = CHECKPOINTS / f"{name}.pt"
     partial = path.with_suffix(".partial")
@@ -100,12 +100,13 @@ def save(name: str, state: dict) -> Path:
 
 
 def restore(name: str) -> dict | None:
+    """The checkpoint of this name, if there is one."""
     path = CHECKPOINTS / f"{name}.pt"
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 
 def record(name: str, **figures: float) -> None:
-    """Appends one line of figures to the training's history and prints it."""
+    """Appends one line of figures to the training history and prints it."""
     CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     rounded = {k: round(v, 5) if math.isfinite(v) else None for k, v in figures.items()}
     with (CHECKPOINTS / f"{name}.jsonl").open("a") as history:

@@ -1,48 +1,55 @@
-"""Muon (Jordan et al., 2024): momentum whose matrices are made orthogonal before the step.
+"""The Muon optimiser (Jordan et al., 2024): it orthogonalises the momentum matrices before each step.
 
-Fewer steps than AdamW for the same loss where nearly all weights are matrices or convolutions,
-and few steps are what two cores can pay for.
+Muon needs fewer steps than AdamW for the same loss if nearly all weights are matrices or convolutions.
+Fewer steps matter, because the model is trained on two CPU cores.
 """
 
 import torch
 from torch import Tensor
 
-from .loop import fast_type
+from .loop import fastest_dtype
 
-# The first steps of the Polar Express (Amsel et al., 2025): the best polynomial for each.
-STEPS = ((8.2872, -23.5959, 17.3004), (4.1071, -2.9478, 0.5448), (3.9487, -2.9089, 0.5518), (3.3184, -2.4885, 0.5100))
+# Coefficients of the first steps of the Polar Express (Amsel et al., 2025): one optimal polynomial per step.
+STEPS = (
+    (8.2872, -23.5959, 17.3004),
+    (4.1071, -2.9478, 0.5448),
+    (3.9487, -2.9089, 0.5518),
+    (3.3184, -2.4885, 0.5100),
+)
 
 
 def orthogonalise(batch: Tensor) -> Tensor:
     """Newton-Schulz iteration towards U·Vᵀ of each matrix. batch: B×rows×columns, float32.
 
-    In the fast type of the processor, as Muon's authors have it: on bfloat16 the result is 1.6% off.
+    The iteration uses the CPU's fastest type, as Muon's authors do. In bfloat16 the result deviates by 1.6%.
     """
     transposed = batch.size(-2) > batch.size(-1)
     x = batch.mT if transposed else batch
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    x = _by_grams(x) if fast_type() == torch.float32 else _plainly(x.to(fast_type())).float()
+    x = _iterate_grams(x) if fastest_dtype() == torch.float32 else _iterate(x.to(fastest_dtype())).float()
     return x.mT if transposed else x
 
 
-def _plainly(x: Tensor) -> Tensor:
+def _iterate(x: Tensor) -> Tensor:
+    """The iteration as published."""
     for a, b, c in STEPS:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 
-def _by_grams(x: Tensor) -> Tensor:
-    """The same where numbers are exact enough for it.
+def _iterate_grams(x: Tensor) -> Tensor:
+    """The same iteration on Gram matrices; it needs the precision of float32.
 
-    Every iterate is a polynomial of the first Gram matrix times the first iterate, so all but two of the
-    products are small squares: a third of the work where a matrix is much wider than high.
+    Each iterate is a polynomial of the first Gram matrix, times `x`. All products but two are therefore
+    products of small square matrices. For a matrix that is much wider than high this is a third of the
+    work.
     """
     gram = x @ x.mT
-    one = torch.eye(gram.size(-1))
+    identity = torch.eye(gram.size(-1))
     product = None
     for a, b, c in STEPS:
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
         product = factor if product is None else factor @ product
         gram = factor @ gram @ factor
     return product @ x
@@ -51,8 +58,8 @@ def _by_grams(x: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay.
 
-    The update is scaled so that its root mean square is that of a typical AdamW step (Liu et al.,
-    2025), so both optimisers take the same learning rate. Convolutions are seen as out×(in·k·k).
+    The update is scaled to the root mean square of a typical AdamW step (Liu et al., 2025), so both
+    optimisers use the same learning rate. A convolution is treated as a matrix of out×(in·k·k).
     """
 
     def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
@@ -80,7 +87,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimisers:
-    """Muon for the weights that are matrices inside the network, AdamW for the rest."""
+    """Muon for the weights that `is_matrix` selects by name, AdamW for the rest."""
 
     def __init__(self, named_parameters, lr: float, is_matrix):
         matrices, rest = [], []
@@ -93,7 +100,7 @@ class Optimisers:
         ]
 
     def step(self, factor: float) -> None:
-        """One step at `factor` times the learning rate; clears the gradients."""
+        """Takes one step with `factor` times the learning rate, and clears the gradients."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = self.lr * factor

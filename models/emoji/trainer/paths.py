@@ -1,4 +1,4 @@
-"""Where things live: the repository holds code, shipped weights and what judges them, the cache holds all the rest."""
+"""Folders. The repository has code, shipped weights and references; the cache has everything else."""
 
 import os
 from pathlib import Path

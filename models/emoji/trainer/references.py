@@ -1,6 +1,6 @@
-"""What `cargo xtask model eval` compares drawn pictures with, and the prompts that it draws them for.
+"""Reference images and prompts for `cargo xtask model eval`.
 
-All of it follows from the data and from what is asked of it (`asked.py`), none of it from the weights.
+They depend on the data and on `held_out.py`, not on the weights.
 """
 
 import json
@@ -9,24 +9,27 @@ import math
 import numpy as np
 from PIL import Image
 
-from . import asked, fetch
+from . import fetch, held_out
 from .captions import article
 from .compose import COLOURS, compose, single
 from .fetch import Item
 from .paths import REFERENCES
 
-SIDE, COLUMNS = 32, 36  # of a tile in pixels; of the atlas in tiles
-LABELS = 300
+SIDE = 32  # of a tile, in pixels
+COLUMNS = 36  # of the atlas, in tiles
+LABELS = 300  # labels that the evaluation generates images for
 PER_KIND = 10  # combinations of each kind in each language
 
 
 def write() -> None:
-    """Writes the training pictures as tiles, their names and which are asked for, and the combinations."""
+    """Writes the training images as tiles, their names, the evaluation's labels, and the combinations."""
     items, pictures = fetch.load()
     REFERENCES.mkdir(exist_ok=True)
     atlas = Image.new("RGB", (COLUMNS * SIDE, math.ceil(len(items) / COLUMNS) * SIDE), "white")
     for item in items:
-        on_white = compose(pictures, single(np.random.default_rng(0), item.index, plain=True), 0, pictures.shape[1])
+        on_white = compose(
+            pictures, single(np.random.default_rng(0), item.index, plain=True), 0, pictures.shape[1]
+        )
         tile = Image.fromarray(on_white).resize((SIDE, SIDE), Image.Resampling.BOX)
         atlas.paste(tile, (item.index % COLUMNS * SIDE, item.index // COLUMNS * SIDE))
     atlas.save(REFERENCES / "tiles.webp", lossless=True, quality=100, method=6)
@@ -43,7 +46,7 @@ def _write(name: str, content: object) -> None:
 
 
 def load() -> tuple[list[dict], list[int], np.ndarray]:
-    """The things in the order of their tiles, which of them are asked for, and the tiles (N×32×32×3, uint8)."""
+    """The items, the indices of the evaluation's labels, and the tiles of the items (N×32×32×3, uint8)."""
     known = json.loads((REFERENCES / "things.json").read_text())
     with Image.open(REFERENCES / "tiles.webp") as atlas:
         rows = np.asarray(atlas.convert("RGB")).reshape(-1, SIDE, COLUMNS, SIDE, 3)
@@ -52,14 +55,16 @@ def load() -> tuple[list[dict], list[int], np.ndarray]:
 
 
 def combinations(items: list[Item]) -> list[str]:
-    """The prompts for what is asked."""
-    pairs, coloured = asked.pairs(items), asked.coloured(items)
+    """Prompts of the held-out combinations: pairs, then subjects on colours; English before Chinese."""
+    pairs, coloured = held_out.pair_indices(items), held_out.coloured_indices(items)
 
     def english(index: int) -> str:
         return article(items[index].en)
 
     prompts = [f"{english(a)} and {english(b)}" for a, b in pairs[:PER_KIND]]
     prompts += [f"{items[a].zh}和{items[b].zh}" for a, b in pairs[PER_KIND:]]
-    prompts += [f"{english(i)} on {article(COLOURS[colour][0])} background" for i, colour in coloured[:PER_KIND]]
+    prompts += [
+        f"{english(i)} on {article(COLOURS[colour][0])} background" for i, colour in coloured[:PER_KIND]
+    ]
     prompts += [f"{COLOURS[colour][1]}背景上的{items[i].zh}" for i, colour in coloured[PER_KIND:]]
     return prompts

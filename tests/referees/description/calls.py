@@ -1,4 +1,4 @@
-"""Uses the client that was generated; prints the links that it got."""
+"""Calls the API with the generated client. Prints the URLs of the images."""
 
 import json
 import sys
@@ -17,6 +17,6 @@ again = read_image.sync(made.id, client=api)
 assert isinstance(again, Image) and again.seed == 7, again
 listed = list_images.sync(client=api)
 assert [image.id for image in listed.data] == [made.id, generated.id], listed
-theirs = generate_images.sync(client=api, body=GenerateImagesBody(prompt="apple", steps=2))
-assert isinstance(theirs, Generations), theirs
-print(json.dumps([generated.url, made.images[0].url, again.images[0].url, theirs.data[0].url]))
+from_openai = generate_images.sync(client=api, body=GenerateImagesBody(prompt="apple", steps=2))
+assert isinstance(from_openai, Generations), from_openai
+print(json.dumps([generated.url, made.images[0].url, again.images[0].url, from_openai.data[0].url]))

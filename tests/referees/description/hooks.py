@@ -1,5 +1,4 @@
-"""What the description cannot say: how large a picture one server allows, and how two parameters go together, and
-what time it is."""
+"""Rules that the API description cannot express: the server's limits, dependent parameters, the time."""
 
 from __future__ import annotations
 
@@ -9,18 +8,18 @@ import schemathesis
 
 LIMITS = ("pixels", "work", "memory", "no later than `to`", "a time to come", "a currency with a price")
 SIZES = {"rate": 1_000_000, "expires_in": 3650}
-"""The largest numbers of a key's limits, in their largest units: a pattern does not say how large a number may be."""
+"""The largest numbers of a key's limits, in their largest units. A pattern cannot limit a number."""
 LARGE = 10**9
-"""A budget that any server takes."""
+"""A budget that every server accepts."""
 
 
 @schemathesis.hook
 def map_case(ctx, case):
-    """Numbers in a new key's limits, brought down to what is taken where the case shall be taken."""
+    """Reduces the numbers in a new key's limits to the accepted range, if the case must be accepted."""
     positive = case.meta is not None and case.meta.generation.mode.is_positive
     if positive and case.operation.label == "POST /v1/keys" and isinstance(case.body, dict):
-        given = {name: case.body[name] for name in SIZES if isinstance(case.body.get(name), str)}
-        body = case.body | {name: smaller(text, SIZES[name]) for name, text in given.items()}
+        limits = {name: case.body[name] for name in SIZES if isinstance(case.body.get(name), str)}
+        body = case.body | {name: smaller(text, SIZES[name]) for name, text in limits.items()}
         if isinstance(body.get("budgets"), list):
             body["budgets"] = [smaller(budget, LARGE) for budget in body["budgets"]]
         case.body = body
@@ -28,13 +27,13 @@ def map_case(ctx, case):
 
 
 def smaller(text: str, most: int) -> str:
-    """The text with its first number between 1 and `most`."""
+    """The text with its first number reduced to the range 1 to `most`."""
     return re.sub("[0-9]+", lambda number: str(int(number[0][-9:]) % most + 1), text, count=1)
 
 
 @schemathesis.check
 def valid_data_is_accepted_within_the_limits(ctx, response, case) -> None:
-    """`positive_data_acceptance`, but for requests that exceed only what the operator of this server set."""
+    """Like `positive_data_acceptance`, but accepts an error for a limit that the operator has set."""
     meta = case.meta
     if meta is None or not meta.generation.mode.is_positive:
         return
@@ -46,4 +45,4 @@ def valid_data_is_accepted_within_the_limits(ctx, response, case) -> None:
         text = body["error"]["message"] if "error" in body else " ".join(e["detail"] for e in body.get("errors", []))
         if text and all(any(limit in part for limit in LIMITS) for part in text.rstrip(".").split(". ")):
             return
-    raise AssertionError(f"valid data was answered with {status}: {response.text}")
+    raise AssertionError(f"valid data got status {status}: {response.text}")

@@ -77,7 +77,7 @@ const PROMPTS: [&str; 64] = [
 /// Draws the prompts, each from the seed that is its place in the list.
 pub(crate) fn draw(artist: &Artist, album: &mut Album) -> Result<()> {
     say("the card's sheet …");
-    let mut sheet = Sheet::new("card", "What it draws", 128);
+    let mut sheet = Sheet::new("card", "Examples", 128);
     for (seed, prompt) in (0..).zip(PROMPTS) {
         sheet.add(artist.draw(prompt, seed)?, &format!("`{prompt}`"));
     }

@@ -10,6 +10,10 @@ use webp::Encoder;
 
 use crate::resize::resize;
 
+/// The beginning of the page.
+const TITLE: &str = "# Contact sheets of the built-in model\n\n\
+    `cargo xtask model eval` draws these sheets and writes this page. \
+    The number above an image is its number in the list of its sheet.\n";
 const COLUMNS: usize = 8;
 /// Pixels between two pictures.
 const GAP: usize = 4;
@@ -88,9 +92,7 @@ pub(crate) struct Album {
 impl Album {
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let page =
-            "# Contact sheets of the built-in model\n\nWritten by `cargo xtask model eval`.\n".to_owned();
-        Ok(Self { folder: folder.to_owned(), sheets: Vec::new(), page })
+        Ok(Self { folder: folder.to_owned(), sheets: Vec::new(), page: TITLE.to_owned() })
     }
 
     /// Writes a sheet; `own_side` is the longer side of the model's own size.
