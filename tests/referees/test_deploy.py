@@ -87,7 +87,7 @@ def test_the_doctor(account: Callable[..., Aws], moto: Service) -> None:
     ]
     broken = aws.run("doctor", "--store", "s3://nowhere", "--endpoint", "none")
     assert broken.returncode == 1
-    wrong = [line for line in broken.stdout.splitlines() if line.startswith("WRONG")]
+    wrong = [line for line in broken.stdout.splitlines() if line.startswith("FAILED")]
     assert len(wrong) == 2 and "no endpoint none" in wrong[0] and "no bucket nowhere" in wrong[1]
 
 
