@@ -231,4 +231,9 @@ mod tests {
             lines("this is to be\nhad").into_iter().flat_map(|(_, text)| hits(&text)).collect();
         assert_eq!(found.len(), 1);
     }
+
+    #[test]
+    fn the_repository_follows_the_rules() {
+        check().expect("no unclear phrase");
+    }
 }
