@@ -1,8 +1,8 @@
-//! Amazon SageMaker in both directions.
+//! Amazon SageMaker, as a client and as a server.
 //!
-//! [`wire`] is what its text-to-image models understand and answer, as pure functions on bytes, for a client and for a
-//! server. [`remote`] is the client: engines behind which a SageMaker endpoint makes the pictures, real-time or
-//! asynchronous. [`sigv4`] is the server's half of AWS's request signing, for the Runtime API's own paths.
+//! [`wire`] reads and writes the requests and responses of text-to-image models on SageMaker, as pure functions on bytes.
+//! [`remote`] is the client: engines whose pictures a SageMaker endpoint makes, real-time or asynchronous. [`sigv4`]
+//! verifies AWS's request signatures for a server of the Runtime API's paths.
 
 pub mod remote;
 pub mod sigv4;

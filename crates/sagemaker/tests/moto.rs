@@ -1,6 +1,6 @@
-//! Other people's Runtime API as the referee: our engines against moto, which answers from a queue of results.
+//! The engines against moto, a third-party Runtime API that answers from a queue of results.
 //!
-//! Needs moto's program `moto_server`: on the path, or named by `TINTYPE_MOTO`.
+//! Needs moto's program `moto_server`, on the path or named by `TINTYPE_MOTO`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -24,9 +24,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const REGION: &str = "eu-central-1";
-const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
+const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
-/// moto in a process of its own.
+/// moto in its own process.
 struct Moto {
     process: Child,
     address: String,
@@ -51,7 +51,7 @@ impl Moto {
         let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
         let address = lines
             .find_map(|line| Some(line.expect("text").split_once("Running on http://")?.1.trim().to_owned()));
-        // It goes on to log every request, and stops when nobody reads that.
+        // moto logs every request, and would block if its standard error were not read.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address: address.expect("an address") }
     }
@@ -65,7 +65,7 @@ impl Moto {
         EndpointSettings { service, ..EndpointSettings::new("tiger", model()) }
     }
 
-    /// Puts results into one of its queues.
+    /// Puts results into one of moto's queues.
     async fn expect(&self, queue: &str, results: Value) {
         let body = json!({"region": REGION, "results": results}).to_string();
         let path = format!("POST /moto-api/static/sagemaker/{queue}");
@@ -74,14 +74,14 @@ impl Moto {
     }
 }
 
-/// One request, and the answer's status and body.
+/// Sends a request, and returns the response's status and body.
 async fn exchange(address: &str, line: &str, body: &str) -> (u16, Bytes) {
     let mut connection = TcpStream::connect(address).await.expect("connected");
     let length = body.len();
-    // moto wants to be told who asks, and does not check it.
-    let who = "AWS4-HMAC-SHA256 Credential=AKID/20261123/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    // moto requires credentials and does not verify them.
+    let authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261123/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
     let head = format!(
-        "{line} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {who}\r\nContent-Type: application/json\r\n\
+        "{line} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n"
     );
     connection.write_all(format!("{head}{body}").as_bytes()).await.expect("sent");
@@ -93,7 +93,7 @@ async fn exchange(address: &str, line: &str, body: &str) -> (u16, Bytes) {
     (status.expect("a status"), Bytes::from(answer).slice(end + 4..))
 }
 
-/// moto's S3, which anybody may read.
+/// moto's S3, which needs no credentials for reading.
 struct Results(String);
 
 #[async_trait]
@@ -116,10 +116,10 @@ impl FetchResult for Results {
     }
 }
 
-/// Who waits for a picture to the end.
-struct Waiter;
+/// An observer that is never abandoned.
+struct TestObserver;
 
-impl Observer for Waiter {
+impl Observer for TestObserver {
     fn progress(&self, progress: Progress) {
         assert_eq!(progress, Progress::Started);
     }
@@ -129,12 +129,12 @@ impl Observer for Waiter {
     }
 }
 
-/// Whatever happens is known after a minute.
-fn how() -> AsyncSettings {
+/// The smallest time limits.
+fn async_settings() -> AsyncSettings {
     AsyncSettings {
         request_ttl: Duration::from_secs(60),
         invocation_timeout: Duration::from_secs(1),
-        longest_pause: Duration::from_millis(50),
+        max_poll_interval: Duration::from_millis(50),
     }
 }
 
@@ -164,7 +164,7 @@ async fn a_real_time_endpoint() {
         "CustomAttributes": "",
     });
     moto.expect("endpoint-results", json!([result])).await;
-    let engine = SageMakerEngine::new(moto.settings()).expect("sensible settings");
+    let engine = SageMakerEngine::new(moto.settings()).expect("valid settings");
     assert_eq!(engine.invoke(&request()).await.expect("a picture"), [picture()]);
 }
 
@@ -173,10 +173,10 @@ async fn an_asynchronous_endpoint() {
     let moto = Moto::start();
     let engine = || {
         let results = Arc::new(Results(moto.address.clone()));
-        AsyncEngine::new(moto.settings(), how(), results).expect("sensible settings")
+        AsyncEngine::new(moto.settings(), async_settings(), results).expect("valid settings")
     };
     moto.expect("async-endpoint-results", json!([{"data": answer()}])).await;
-    let generated = engine().generate(Arc::new(request()), Arc::new(Waiter)).await.expect("a picture");
+    let generated = engine().generate(Arc::new(request()), Arc::new(TestObserver)).await.expect("a picture");
     assert_eq!(generated.pictures, [picture()]);
 }
 
@@ -185,8 +185,8 @@ async fn an_asynchronous_endpoint_that_fails() {
     let moto = Moto::start();
     moto.expect("async-endpoint-results", json!([{"is_failure": true, "data": "out of memory"}])).await;
     let results = Arc::new(Results(moto.address.clone()));
-    let engine = AsyncEngine::new(moto.settings(), how(), results).expect("sensible settings");
-    let error = engine.generate(Arc::new(request()), Arc::new(Waiter)).await.expect_err("no picture");
+    let engine = AsyncEngine::new(moto.settings(), async_settings(), results).expect("valid settings");
+    let error = engine.generate(Arc::new(request()), Arc::new(TestObserver)).await.expect_err("no picture");
     let EngineError::UnusableResult(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }

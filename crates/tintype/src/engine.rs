@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use tintype_core::engine::Engine;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
-use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, InBucket, SageMakerEngine};
+use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, BucketResults, SageMakerEngine};
 
 use crate::config::{Device, Endpoint, ModelChoice, ModelSettings};
 use crate::telemetry;
@@ -19,7 +19,7 @@ use crate::telemetry;
 /// make no sense.
 pub(crate) fn load(
     settings: &ModelSettings,
-    results: impl FnOnce() -> Result<InBucket>,
+    results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
     match &settings.choice {
         ModelChoice::Builtin => local(settings, "emoji", builtin()?),
@@ -45,7 +45,7 @@ fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<
 fn endpoint(
     name: &str,
     how: &Endpoint,
-    results: impl FnOnce() -> Result<InBucket>,
+    results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
     let model = tintype_core::engine::ModelCard {
         name: name.to_owned(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use tintype_core::store::ObjectStore;
-use tintype_sagemaker::remote::InBucket;
+use tintype_sagemaker::remote::BucketResults;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 use crate::config::{self, Config, StoreChoice};
@@ -38,7 +38,7 @@ impl Store {
 ///
 /// # Errors
 /// When the store is our own folder, which no endpoint can write to.
-pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<InBucket> {
+pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<BucketResults> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
         let message = "an asynchronous endpoint leaves its pictures in a bucket: set `store` to s3://BUCKET";
         return Err(Usage(message.to_owned()).into());
@@ -55,7 +55,7 @@ pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<In
         opened.insert(bucket.to_owned(), store.clone());
         Some(store)
     };
-    Ok(InBucket::new(store, bucket, prefix).and_others(Arc::new(open)))
+    Ok(BucketResults::new(store, bucket, prefix).with_other_buckets(Arc::new(open)))
 }
 
 /// Opens the store; `url` is our own origin.

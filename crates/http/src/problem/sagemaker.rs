@@ -1,24 +1,24 @@
 //! The same problems as SageMaker tells them to clients of its Runtime API, where ours is the model behind it.
 
 use tintype_core::causes::causes;
-use tintype_sagemaker::wire::Failure;
+use tintype_sagemaker::wire::RuntimeApiError;
 use tintype_service::ServiceError as E;
 
 use super::Problem;
 
 impl Problem {
     /// What SageMaker says when its model's container answers with this problem.
-    pub(crate) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> RuntimeApiError {
         match self.error() {
-            Some(E::NotReady) => Failure::NotReady("The model is still being loaded.".into()),
-            Some(E::Draining | E::Abandoned) => Failure::Unavailable,
+            Some(E::NotReady) => RuntimeApiError::NotReady("The model is still being loaded.".into()),
+            Some(E::Draining | E::Abandoned) => RuntimeApiError::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
                 if let Some(cause) = self.cause() {
                     tracing::error!(error = %causes(cause), "the invocation failed");
                 }
-                Failure::Internal
+                RuntimeApiError::Internal
             }
-            _ => Failure::Model { status: self.kind().status.as_u16(), message: self.message() },
+            _ => RuntimeApiError::Model { status: self.kind().status.as_u16(), message: self.message() },
         }
     }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tintype_core::causes::causes;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use tintype_sagemaker::remote::S3Location;
-use tintype_sagemaker::wire::{AsyncAccepted, Failure, JSON, MAX_BODY, header};
+use tintype_sagemaker::wire::{AsyncAccepted, RuntimeApiError, JSON, MAX_BODY, header};
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(super) async fn accept(
     service: &Arc<Service>,
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Response, Failure> {
+) -> Result<Response, RuntimeApiError> {
     // Afterwards nobody would be there to be told.
     service.model().map_err(|error| Problem::from(error).failure())?;
     let ttl = seconds(headers, header::REQUEST_TTL, REQUEST_TTL)?;
@@ -43,7 +43,7 @@ pub(super) async fn accept(
     let id = Uuid::now_v7();
     let inference_id = match text(headers, name(header::INFERENCE_ID)) {
         Some(given) if given.is_empty() || given.len() > MAX_INFERENCE_ID => {
-            return Err(Failure::Validation(format!(
+            return Err(RuntimeApiError::Validation(format!(
                 "InferenceId must have 1 to {MAX_INFERENCE_ID} characters."
             )));
         }
@@ -56,7 +56,7 @@ pub(super) async fn accept(
         content_type: text(headers, name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
         accept: text(headers, name(header::ASYNC_ACCEPT)).map(str::to_owned),
         body: String::from_utf8(body.into())
-            .map_err(|_| Failure::Validation("The body is not valid UTF-8.".into()))?,
+            .map_err(|_| RuntimeApiError::Validation("The body is not valid UTF-8.".into()))?,
         within: ttl + timeout,
     };
     pending.save(&*api.store).await.map_err(|error| failed(&error))?;
@@ -132,27 +132,27 @@ fn is_shutdown(problem: &Problem) -> bool {
 }
 
 /// The request itself: inline, or where the client has put it. Never both.
-async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, RuntimeApiError> {
     let Some(location) = text(headers, name(header::INPUT_LOCATION)) else {
         return match body.len() {
-            0 => Err(Failure::Validation("Either Body or InputLocation must be given.".into())),
+            0 => Err(RuntimeApiError::Validation("Either Body or InputLocation must be given.".into())),
             1..=MAX_INLINE => Ok(body),
-            _ => Err(Failure::Validation(format!(
+            _ => Err(RuntimeApiError::Validation(format!(
                 "Body must have at most {MAX_INLINE} bytes; put it into S3 and give InputLocation."
             ))),
         };
     };
     if !body.is_empty() {
-        return Err(Failure::Validation("Body and InputLocation must not both be given.".into()));
+        return Err(RuntimeApiError::Validation("Body and InputLocation must not both be given.".into()));
     }
-    let missing = || Failure::Validation(format!("InputLocation {location} cannot be read."));
+    let missing = || RuntimeApiError::Validation(format!("InputLocation {location} cannot be read."));
     let location: S3Location =
-        location.parse().map_err(|_| Failure::Validation("InputLocation must be s3://BUCKET/KEY.".into()))?;
+        location.parse().map_err(|_| RuntimeApiError::Validation("InputLocation must be s3://BUCKET/KEY.".into()))?;
     let store = (api.buckets)(&location.bucket).ok_or_else(missing)?;
     let key = Key::new(location.key.clone()).map_err(|_| missing())?;
     match store.head(&key).await {
         Ok(meta) if meta.size > MAX_BODY as u64 => {
-            Err(Failure::Validation(format!("InputLocation must have at most {MAX_BODY} bytes.")))
+            Err(RuntimeApiError::Validation(format!("InputLocation must have at most {MAX_BODY} bytes.")))
         }
         Ok(_) => store.get(&key, None).await.map(|object| object.bytes).map_err(|error| failed(&error)),
         Err(StoreError::NotFound) => Err(missing()),
@@ -164,17 +164,17 @@ fn seconds(
     headers: &HeaderMap,
     header: &'static str,
     (least, most, usual): (u64, u64, u64),
-) -> Result<u64, Failure> {
+) -> Result<u64, RuntimeApiError> {
     let Some(given) = text(headers, name(header)) else { return Ok(usual) };
     let known = given.parse().ok().filter(|seconds| (least..=most).contains(seconds));
-    known.ok_or_else(|| Failure::Validation(format!("{header} must be {least} to {most} seconds.")))
+    known.ok_or_else(|| RuntimeApiError::Validation(format!("{header} must be {least} to {most} seconds.")))
 }
 
 fn name(header: &'static str) -> axum::http::HeaderName {
     axum::http::HeaderName::from_static(header)
 }
 
-fn failed(error: &StoreError) -> Failure {
+fn failed(error: &StoreError) -> RuntimeApiError {
     tracing::error!(error = %causes(error), "the object store cannot be used");
-    Failure::Internal
+    RuntimeApiError::Internal
 }

@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::future::try_join_all;
 use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
-use tintype_sagemaker::wire::{Invocation, Made, Wanted};
+use tintype_sagemaker::wire::{Invocation, GeneratedPicture, PictureEncoding};
 use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
 use crate::problem::Problem;
@@ -48,7 +48,7 @@ pub(super) async fn answer(
     let written = tokio::task::spawn_blocking(move || {
         let made = pictures.into_iter().map(|(file, seed)| made(&invocation, file, seed));
         let made = made.collect::<Result<Vec<_>, Problem>>()?;
-        invocation.answer(&made).map_err(|error| {
+        invocation.write_response(&made).map_err(|error| {
             tracing::error!(error = %causes(&error), "the answer could not be written");
             Problem::Broken
         })
@@ -68,7 +68,7 @@ async fn pictures(
     for (index, draft) in invocation.drafts().iter().enumerate() {
         let request = service.check(draft.clone()).map_err(|error| match error {
             ServiceError::Invalid(violations) => ServiceError::Invalid(
-                violations.into_iter().map(|violation| invocation.renamed(violation)).collect(),
+                violations.into_iter().map(|violation| invocation.rename_violation(violation)).collect(),
             ),
             other => other,
         })?;
@@ -99,13 +99,13 @@ async fn pictures(
         .collect())
 }
 
-fn made(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Made, Problem> {
-    let picture = match invocation.wanted() {
-        Wanted::Files => Picture::Encoded(file),
-        Wanted::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
+fn made(invocation: &Invocation, file: Encoded, seed: u64) -> Result<GeneratedPicture, Problem> {
+    let picture = match invocation.picture_encoding() {
+        PictureEncoding::Files => Picture::Encoded(file),
+        PictureEncoding::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
             tracing::error!(error = %causes(&error), "a picture just made cannot be read");
             Problem::Broken
         })?),
     };
-    Ok(Made { picture, seed })
+    Ok(GeneratedPicture { picture, seed })
 }

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use time::OffsetDateTime;
 use tintype_core::store::ObjectStore;
-use tintype_sagemaker::sigv4::{AccessKeys, Claim, Received};
-use tintype_sagemaker::wire::{ERROR_TYPE, Failure, JSON, MAX_BODY, header};
+use tintype_sagemaker::sigv4::{AccessKeys, RequestSignature, ReceivedRequest};
+use tintype_sagemaker::wire::{ERROR_TYPE, RuntimeApiError, JSON, MAX_BODY, header};
 use tintype_service::Service;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -112,30 +112,30 @@ async fn invoke_async(
 }
 
 /// Reads a request whose signature is genuine. One of unknown origin is turned away before its body is read.
-async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(HeaderMap, Bytes), Failure> {
+async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(HeaderMap, Bytes), RuntimeApiError> {
     // HTTP/2 has the host in the URI.
     let sent = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = api.host.clone().or(sent) {
         request.headers_mut().insert(HOST, host);
     }
-    let claim = Claim::read(request.headers(), &api.keys, OffsetDateTime::now_utc())?;
+    let signature = RequestSignature::read(request.headers(), &api.keys, OffsetDateTime::now_utc())?;
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
     let body =
-        body.map_err(|_| Failure::Validation("The body did not come in time.".into()))?.map_err(|error| {
+        body.map_err(|_| RuntimeApiError::Validation("The body did not come in time.".into()))?.map_err(|error| {
             match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => {
-                    Failure::Validation(format!("The body is longer than {MAX_BODY} bytes."))
+                    RuntimeApiError::Validation(format!("The body is longer than {MAX_BODY} bytes."))
                 }
-                _ => Failure::Validation("The body broke off before its end.".into()),
+                _ => RuntimeApiError::Validation("The body broke off before its end.".into()),
             }
         })?;
-    claim.verify(&Received { method: method.as_str(), target: &target, headers: &headers, body: &body })?;
+    signature.verify(&ReceivedRequest { method: method.as_str(), target: &target, headers: &headers, body: &body })?;
     Ok((headers, body))
 }
 
-fn refused(failure: &Failure) -> Response {
+fn refused(failure: &RuntimeApiError) -> Response {
     let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(CONTENT_TYPE.as_str(), JSON), (ERROR_TYPE, failure.code())];
     named((status, headers, failure.body()).into_response())

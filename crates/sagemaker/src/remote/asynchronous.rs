@@ -1,4 +1,4 @@
-//! The engine over an asynchronous endpoint: the work is handed over, and the result appears in S3.
+//! The engine for an asynchronous endpoint, which accepts the work and writes the result to S3.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,31 +16,31 @@ use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use uuid::Uuid;
 
-use super::client::Lazy;
+use super::client::LazyClient;
 use super::error::InvokeError;
-use super::error_mapping::{bounded, meaning};
-use super::interceptor::Watch;
+use super::error_mapping::{map_sdk_error, truncate_message};
+use super::interceptor::CallMonitor;
 use super::location::{FetchError, FetchResult, S3Location};
 use super::settings::{EndpointSettings, SettingsError};
-use super::single_attempt::paid;
-use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
+use super::single_attempt::attempt_once;
+use crate::wire::{JSON, JSON_JPEG, read_response, write_request};
 
-/// The first pause between two looks for a result; each is half as long again as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A store that is away for longer than this does not come back.
-const STORE_PATIENCE: Duration = Duration::from_secs(86_400);
-/// How many bytes of an error that the model left are read.
+/// The first pause between two polls; each further pause is 1.5 times as long as the previous one.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// A job fails if the store is unavailable when the job is older than this.
+const MAX_STORE_OUTAGE: Duration = Duration::from_secs(86_400);
+/// Maximum length in bytes of a model's error.
 const MAX_FAILURE_BYTES: u64 = 1 << 20;
 
-/// How an asynchronous endpoint is given its work.
+/// Time limits and polling of an asynchronous endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncSettings {
-    /// How long a request may wait for an instance, 1 min to 6 h; an endpoint that scales to zero needs some minutes.
+    /// How long a request may wait for an instance, 60 s to 6 h. An endpoint that scales to zero needs some minutes.
     pub request_ttl: Duration,
     /// How long the model may take for a request, 1 s to 1 h.
     pub invocation_timeout: Duration,
-    /// Longest pause between two looks for the result.
-    pub longest_pause: Duration,
+    /// Maximum pause between two polls.
+    pub max_poll_interval: Duration,
 }
 
 impl Default for AsyncSettings {
@@ -48,7 +48,7 @@ impl Default for AsyncSettings {
         Self {
             request_ttl: Duration::from_secs(3_600),
             invocation_timeout: Duration::from_secs(900),
-            longest_pause: Duration::from_secs(5),
+            max_poll_interval: Duration::from_secs(5),
         }
     }
 }
@@ -56,8 +56,8 @@ impl Default for AsyncSettings {
 impl AsyncSettings {
     fn check(&self) -> Result<(), SettingsError> {
         let ranges = [
-            ("the request's time to live", self.request_ttl, 60, 21_600),
-            ("the invocation's time-out", self.invocation_timeout, 1, 3_600),
+            ("request_ttl", self.request_ttl, 60, 21_600),
+            ("invocation_timeout", self.invocation_timeout, 1, 3_600),
         ];
         for (name, value, min, max) in ranges {
             if !(Duration::from_secs(min)..=Duration::from_secs(max)).contains(&value) {
@@ -68,64 +68,63 @@ impl AsyncSettings {
     }
 }
 
-/// Work that an asynchronous endpoint has accepted. Whoever writes this down can look for the result later, from
-/// another process.
+/// The receipt for a job that an asynchronous endpoint has accepted. It is serialized, so that another process can poll
+/// the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Submitted {
-    /// SageMaker's name for the invocation, to find it in the endpoint's log.
+pub struct AsyncReceipt {
+    /// SageMaker's id of the invocation, to find it in the endpoint's log.
     pub inference_id: String,
-    /// Where the result will be.
+    /// The location of the future result.
     pub output: S3Location,
-    /// Where the error will be, if the endpoint is configured to keep errors.
+    /// The location of a future error, if the endpoint is configured to write errors.
     pub failure: Option<S3Location>,
-    /// Number of pictures that were asked for.
+    /// Number of pictures in the request.
     pub n: u32,
-    /// When it was handed over.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
+    /// When the job was submitted.
+    #[serde(rename = "at", with = "time::serde::rfc3339")]
+    pub submitted_at: OffsetDateTime,
 }
 
-impl Submitted {
-    /// How long ago that was.
+impl AsyncReceipt {
+    /// Time since the submission.
     fn age(&self, now: OffsetDateTime) -> Duration {
-        Duration::try_from(now - self.at).unwrap_or(Duration::ZERO)
+        Duration::try_from(now - self.submitted_at).unwrap_or(Duration::ZERO)
     }
 }
 
-/// Pictures by `InvokeEndpointAsync`.
+/// Makes pictures by `InvokeEndpointAsync`.
 pub struct AsyncEngine {
     settings: EndpointSettings,
-    how: AsyncSettings,
+    async_settings: AsyncSettings,
     results: Arc<dyn FetchResult>,
-    client: Lazy,
+    client: LazyClient,
 }
 
 impl AsyncEngine {
-    /// Checks the settings. Makes no call: the first request does.
+    /// Checks the settings. No call is made before the first request.
     ///
     /// # Errors
-    /// [`SettingsError`] if the settings make no sense.
+    /// [`SettingsError`] if the settings are invalid.
     pub fn new(
         settings: EndpointSettings,
-        how: AsyncSettings,
+        async_settings: AsyncSettings,
         results: Arc<dyn FetchResult>,
     ) -> Result<Self, SettingsError> {
         settings.check()?;
-        how.check()?;
-        Ok(Self { settings, how, results, client: Lazy::default() })
+        async_settings.check()?;
+        Ok(Self { settings, async_settings, results, client: LazyClient::default() })
     }
 
-    /// Hands the work over, in one attempt. The request travels inline: it is never longer than the 128,000 bytes
-    /// that may.
+    /// Submits a job, in one attempt. The request travels inline: it never exceeds SageMaker's limit of 128,000 bytes.
     ///
     /// # Errors
-    /// [`InvokeError`] if it was not accepted, or if that is not known.
-    pub async fn invoke(&self, request: &GenerateRequest) -> Result<Submitted, InvokeError> {
+    /// [`InvokeError`] if the job was not accepted, or if the outcome is unknown.
+    pub async fn invoke(&self, request: &GenerateRequest) -> Result<AsyncReceipt, InvokeError> {
         let client = self.client.get(&self.settings).await;
         let endpoint = &self.settings.endpoint;
         let inference_id = Uuid::now_v7().to_string();
-        let at = OffsetDateTime::now_utc();
-        let watch = Watch::new(self.settings.max_response_bytes);
+        let submitted_at = OffsetDateTime::now_utc();
+        let monitor = CallMonitor::new(self.settings.max_response_bytes);
         let sent = client
             .invoke_endpoint_async()
             .endpoint_name(&endpoint.name)
@@ -133,38 +132,40 @@ impl AsyncEngine {
             .accept(JSON_JPEG)
             .set_custom_attributes(self.settings.attributes())
             .inference_id(&inference_id)
-            .request_ttl_seconds(seconds(self.how.request_ttl))
-            .invocation_timeout_seconds(seconds(self.how.invocation_timeout))
+            .request_ttl_seconds(seconds(self.async_settings.request_ttl))
+            .invocation_timeout_seconds(seconds(self.async_settings.invocation_timeout))
             .body(Blob::new(write_request(endpoint.dialect, request)))
             .customize()
-            .interceptor(watch.clone())
+            .interceptor(monitor.clone())
             .send()
             .await;
-        let answer = sent.map_err(|error| meaning(error, &watch, self.settings.budget, |_| None))?;
-        let located = |text: Option<String>| text.and_then(|text| text.parse::<S3Location>().ok());
-        let output = located(answer.output_location).ok_or(InvokeError::NoLocation)?;
-        let inference_id = answer.inference_id.unwrap_or(inference_id);
-        tracing::info!(inference_id, %output, "the endpoint has accepted the work");
-        Ok(Submitted { inference_id, output, failure: located(answer.failure_location), n: request.n, at })
+        let response =
+            sent.map_err(|error| map_sdk_error(error, &monitor, self.settings.call_timeout, |_| None))?;
+        let parse = |text: Option<String>| text.and_then(|text| text.parse::<S3Location>().ok());
+        let output = parse(response.output_location).ok_or(InvokeError::NoOutputLocation)?;
+        let inference_id = response.inference_id.unwrap_or(inference_id);
+        tracing::info!(inference_id, %output, "job submitted to endpoint");
+        let failure = parse(response.failure_location);
+        Ok(AsyncReceipt { inference_id, output, failure, n: request.n, submitted_at })
     }
 
-    /// What there is of the work at this time. It has failed once its time to live and the invocation's time-out have
-    /// passed without a result; a store that is not available for a while ends nothing.
-    pub async fn find(&self, work: &Submitted, now: OffsetDateTime) -> RemoteJobStatus {
-        let most = self.how.request_ttl + self.how.invocation_timeout;
-        let (pictures, until) = match self.result(work).await {
-            Ok(Some((pictures, written))) => (pictures, written),
-            Ok(None) if work.age(now) <= most => return RemoteJobStatus::Pending,
-            Ok(None) => (Err(InvokeError::TimedOut(most)), now),
-            Err(FetchError::Unavailable(error)) if work.age(now) <= STORE_PATIENCE => {
-                // What was paid for is not given up because the store has a bad hour.
-                let (id, error) = (&work.inference_id, causes(&*error));
-                tracing::warn!(inference_id = id, %error, "the result could not be looked for");
+    /// Polls a job at the time `now`. The job has failed once its time to live and the invocation's time-out have passed
+    /// without a result. It stays pending while the store is unavailable for less than a day.
+    pub async fn status(&self, receipt: &AsyncReceipt, now: OffsetDateTime) -> RemoteJobStatus {
+        let deadline = self.async_settings.request_ttl + self.async_settings.invocation_timeout;
+        let (pictures, until) = match self.result(receipt).await {
+            Ok(Some(stored)) => (stored.pictures, stored.written_at),
+            Ok(None) if receipt.age(now) <= deadline => return RemoteJobStatus::Pending,
+            Ok(None) => (Err(InvokeError::TimedOut(deadline)), now),
+            Err(FetchError::Unavailable(error)) if receipt.age(now) <= MAX_STORE_OUTAGE => {
+                // AWS charges for the job, so an outage of the store does not fail it.
+                let (id, error) = (&receipt.inference_id, causes(&*error));
+                tracing::warn!(inference_id = id, %error, "failed to read endpoint result");
                 return RemoteJobStatus::Pending;
             }
             Err(error) => (Err(error.into()), now),
         };
-        let engine_seconds = self.took(work, until, now).as_secs_f64();
+        let engine_seconds = self.engine_time(receipt, until, now).as_secs_f64();
         match pictures {
             Ok(pictures) => {
                 RemoteJobStatus::Succeeded(Generated { pictures, engine_seconds, warnings: Vec::new() })
@@ -173,37 +174,48 @@ impl AsyncEngine {
         }
     }
 
-    /// The result, or what the model left instead of one, and when it was written.
-    async fn result(&self, work: &Submitted) -> Result<Option<Written>, FetchError> {
+    /// Reads the result or the model's error; `None` while neither exists.
+    async fn result(&self, receipt: &AsyncReceipt) -> Result<Option<StoredResult>, FetchError> {
         let limit = self.settings.max_response_bytes as u64;
-        if let Some(output) = self.results.fetch(&work.output, limit).await? {
-            let pictures = read_reply(&output.bytes, work.n).map_err(InvokeError::from);
-            return Ok(Some((pictures, output.meta.modified)));
+        if let Some(output) = self.results.fetch(&receipt.output, limit).await? {
+            let pictures = read_response(&output.bytes, receipt.n).map_err(InvokeError::from);
+            return Ok(Some(StoredResult { pictures, written_at: output.meta.modified }));
         }
-        let Some(failure) = &work.failure else { return Ok(None) };
+        let Some(failure) = &receipt.failure else { return Ok(None) };
         let failure = self.results.fetch(failure, MAX_FAILURE_BYTES).await?;
-        Ok(failure.map(|failure| (Err(failed(&failure.bytes)), failure.meta.modified)))
+        Ok(failure.map(|failure| StoredResult {
+            pictures: Err(model_failure(&failure.bytes)),
+            written_at: failure.meta.modified,
+        }))
     }
 
-    /// What it took until the result was written, whoever has looked when. The store tells whole seconds; if its clock is
-    /// behind ours, what it tells is no use. The model itself cannot have taken longer than it may.
-    fn took(&self, work: &Submitted, written: OffsetDateTime, now: OffsetDateTime) -> Duration {
-        let written = written + Duration::from_secs(1);
-        let until = if written > work.at { written.min(now) } else { now };
-        work.age(until).min(self.how.invocation_timeout)
+    /// The time from the submission until the result was written, independent of when it is polled. The store's times are
+    /// whole seconds. If the store's clock is behind, `now` is used instead. The time is at most the invocation's time-out.
+    fn engine_time(
+        &self,
+        receipt: &AsyncReceipt,
+        written_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Duration {
+        let written_at = written_at + Duration::from_secs(1);
+        let until = if written_at > receipt.submitted_at { written_at.min(now) } else { now };
+        receipt.age(until).min(self.async_settings.invocation_timeout)
     }
 }
 
-/// Pictures or the lack of them, and when that was written.
-type Written = (Result<Vec<Picture>, InvokeError>, OffsetDateTime);
+/// The object at the output or failure location.
+struct StoredResult {
+    pictures: Result<Vec<Picture>, InvokeError>,
+    written_at: OffsetDateTime,
+}
 
-/// SageMaker's own numbers are whole seconds, and [`AsyncSettings::check`] has bounded them.
+/// SageMaker's parameters are whole seconds; [`AsyncSettings::check`] has checked their range.
 fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
 }
 
-fn failed(body: &Bytes) -> InvokeError {
-    InvokeError::AsyncFailed(bounded(&String::from_utf8_lossy(body)))
+fn model_failure(body: &Bytes) -> InvokeError {
+    InvokeError::AsyncFailed(truncate_message(&String::from_utf8_lossy(body)))
 }
 
 #[async_trait]
@@ -234,14 +246,14 @@ impl Engine for AsyncEngine {
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
         let receipt = self.submit(request, observer).await?;
-        let mut pause = FIRST_PAUSE.min(self.how.longest_pause);
+        let mut pause = FIRST_POLL_INTERVAL.min(self.async_settings.max_poll_interval);
         loop {
             match self.poll(&receipt).await {
                 RemoteJobStatus::Succeeded(generated) => return Ok(generated),
                 RemoteJobStatus::Failed { error, .. } => return Err(error),
                 RemoteJobStatus::Pending => tokio::time::sleep(pause).await,
             }
-            pause = (pause * 3 / 2).min(self.how.longest_pause);
+            pause = (pause * 3 / 2).min(self.async_settings.max_poll_interval);
         }
     }
 }
@@ -253,14 +265,14 @@ impl RemoteJobs for AsyncEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<String, EngineError> {
-        let (work, _) = paid(&*observer, self.invoke(&request)).await?;
-        serde_json::to_string(&work).map_err(|error| EngineError::OutcomeUnknown(Box::new(error)))
+        let (receipt, _) = attempt_once(&*observer, self.invoke(&request)).await?;
+        serde_json::to_string(&receipt).map_err(|error| EngineError::OutcomeUnknown(Box::new(error)))
     }
 
     async fn poll(&self, receipt: &str) -> RemoteJobStatus {
         match serde_json::from_str(receipt) {
-            Ok(work) => self.find(&work, OffsetDateTime::now_utc()).await,
-            // Another version's, or another engine's.
+            Ok(receipt) => self.status(&receipt, OffsetDateTime::now_utc()).await,
+            // The receipt of another version or another engine.
             Err(error) => RemoteJobStatus::Failed {
                 error: EngineError::OutcomeUnknown(Box::new(error)),
                 engine_seconds: 0.0,

@@ -1,4 +1,4 @@
-//! The SDK's client, made when it is first needed: a function that starts must not wait for it.
+//! The SDK's client, created by the first call, because it must not delay the start of a Lambda function.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use tokio::sync::OnceCell;
 
 use super::settings::{EndpointSettings, Service};
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Maximum time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client that is connected by the first who asks for it.
+/// A client that the first call creates.
 #[derive(Debug, Default)]
-pub(super) struct Lazy(OnceCell<Client>);
+pub(super) struct LazyClient(OnceCell<Client>);
 
-impl Lazy {
+impl LazyClient {
     pub(super) async fn get(&self, settings: &EndpointSettings) -> &Client {
-        self.0.get_or_init(|| connect(settings)).await
+        self.0.get_or_init(|| create(settings)).await
     }
 }
 
-async fn connect(settings: &EndpointSettings) -> Client {
+async fn create(settings: &EndpointSettings) -> Client {
     let service = &settings.service;
     let mut base = match &service.credentials {
         Some((id, secret)) => {
-            // The secret is handed to the SDK, which signs with it and does not print it.
+            // The SDK signs with the secret and does not print it.
             let credentials = Credentials::new(id, secret.expose(), None, None, "tintype");
             Builder::new()
                 .behavior_version(BehaviorVersion::latest())
@@ -46,28 +46,30 @@ async fn connect(settings: &EndpointSettings) -> Client {
             if let Some(region) = &service.region {
                 loader = loader.region(Region::new(region.clone()));
             }
-            let found = loader.load().await;
-            Builder::from(&found).region(region(service, Some(&found)))
+            let chain = loader.load().await;
+            Builder::from(&chain).region(region(service, Some(&chain)))
         }
     };
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(settings.budget);
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(settings.call_timeout);
     if let Some(url) = &service.url {
-        // Otherwise what AWS's chain says, `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` for example.
+        // Otherwise AWS's own configuration applies, for example `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME`.
         base = base.endpoint_url(url);
     }
     let configured = base
-        .http_client(fresh_connections())
-        // A paid call is made once.
+        .http_client(unpooled_http_client())
+        // A call that AWS may have charged for is not repeated.
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts.build())
-        // A model that thinks for a minute sends nothing meanwhile.
+        // A model may compute for a minute without sending anything.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     Client::from_conf(configured.build())
 }
 
-/// The SDK's own client but for one thing: every call has a connection of its own. One that was kept may be dead without our
-/// knowing (a function is frozen between two requests), and a paid call that is lost on it cannot be made again.
-fn fresh_connections() -> SharedHttpClient {
+/// The SDK's default HTTP client, except that every call opens its own connection. A pooled connection may be dead without
+/// the client's knowledge (a Lambda function is frozen between two requests), and a call that is lost on it cannot be
+/// repeated.
+fn unpooled_http_client() -> SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()
             .pool_max_idle_per_host(0)
@@ -79,7 +81,7 @@ fn fresh_connections() -> SharedHttpClient {
     })
 }
 
-fn region(service: &Service, found: Option<&SdkConfig>) -> Region {
-    let given = service.region.clone().map(Region::new);
-    given.or_else(|| found?.region().cloned()).unwrap_or(Region::from_static("us-east-1"))
+fn region(service: &Service, chain: Option<&SdkConfig>) -> Region {
+    let configured = service.region.clone().map(Region::new);
+    configured.or_else(|| chain?.region().cloned()).unwrap_or(Region::from_static("us-east-1"))
 }

@@ -1,4 +1,4 @@
-//! What can come of a call other than pictures, and what that means to whoever waits for them.
+//! Why a call has no pictures, and which engine error that is.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,39 +6,39 @@ use std::time::Duration;
 use tintype_core::engine::{EngineError, ModelError};
 
 use super::location::FetchError;
-use crate::wire::ReplyError;
+use crate::wire::ResponseError;
 
-/// When an endpoint that cannot be reached is worth another try.
+/// Delay before the next attempt if the endpoint cannot be reached.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(5);
 
-/// Why a call gave no pictures.
+/// Why a call has no pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
-    /// The request could not be made: no credentials, for example. Nothing was sent.
-    #[error("the call could not be prepared")]
-    Unprepared(#[source] Box<dyn Error + Send + Sync>),
-    /// There was no connection: nothing was sent.
-    #[error("the endpoint's service cannot be reached")]
+    /// The request could not be built, for example without credentials. Nothing was sent.
+    #[error("failed to prepare the call")]
+    NotPrepared(#[source] Box<dyn Error + Send + Sync>),
+    /// No connection could be opened. Nothing was sent.
+    #[error("failed to connect to the endpoint's service")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
-    /// The service, or the model behind it, takes nothing now: throttled, loading, scaling. Nothing was made.
+    /// The service or its model accepts no requests now: it is throttled, loading or scaling. No pictures were made.
     #[error("the endpoint is busy ({code}): {message}")]
     Busy {
-        /// AWS's name for it, or the status.
+        /// AWS's error code, or the status.
         code: String,
-        /// AWS's or the model's words.
+        /// AWS's or the model's message.
         message: String,
-        /// When it is worth another try.
+        /// Delay before the next attempt.
         retry_after: Duration,
     },
-    /// The service would not pass the request on: no permission, no such endpoint, nothing that it allows. The
-    /// settings are wrong, not the client's request, of which the service reads nothing.
-    #[error("the service refused the call with status {status} ({code}): {message}")]
+    /// The service rejected the call: no permission, no such endpoint, or a parameter out of range. The settings are wrong,
+    /// not the client's request, which the service does not read.
+    #[error("the service rejected the call with status {status} ({code}): {message}")]
     Denied {
         /// The HTTP status.
         status: u16,
-        /// AWS's name for it.
+        /// AWS's error code.
         code: String,
-        /// AWS's words, which may name the account: for the log.
+        /// AWS's message. It may name the account, so it is for the log only.
         message: String,
     },
     /// The model answered with an error.
@@ -46,42 +46,42 @@ pub enum InvokeError {
     Model {
         /// The status that the model answered with, 400 to 599.
         status: u16,
-        /// Its own words.
+        /// The model's message.
         message: String,
     },
-    /// The model did not answer within SageMaker's own limit.
-    #[error("the model did not answer in time: {0}")]
+    /// The model did not answer within SageMaker's time limit. The text is the model's message.
+    #[error("the model timed out: {0}")]
     ModelTimedOut(String),
-    /// Something broke inside the service.
+    /// The service had an internal failure.
     #[error("the service failed with status {status} ({code}): {message}")]
     Service {
         /// The HTTP status.
         status: u16,
-        /// AWS's name for it.
+        /// AWS's error code.
         code: String,
-        /// AWS's words.
+        /// AWS's message.
         message: String,
     },
-    /// The call took longer than its budget.
-    #[error("no answer within {} s", .0.as_secs_f64())]
+    /// The call took longer than its time limit.
+    #[error("no response within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// The request was sent, and the connection broke before the answer was complete.
+    /// The connection broke after the request was sent and before the response was complete.
     #[error("the connection broke after the request was sent")]
     Interrupted(#[source] Box<dyn Error + Send + Sync>),
-    /// The answer is longer than may be read.
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
-    /// The answer holds no pictures.
-    #[error("the model's answer cannot be used")]
-    Reply(#[from] ReplyError),
-    /// The asynchronous model failed, and said this where its errors go.
+    /// The response is longer than the limit in bytes.
+    #[error("the response is longer than {0} bytes")]
+    ResponseTooLong(usize),
+    /// The response has no usable pictures.
+    #[error("invalid response from the model")]
+    Response(#[from] ResponseError),
+    /// The asynchronous model failed. The text is what it wrote to the failure location.
     #[error("the asynchronous model failed: {0}")]
     AsyncFailed(String),
-    /// The service accepted the work and did not say where its result will be.
-    #[error("the service did not say where the result will be")]
-    NoLocation,
-    /// The asynchronous model's result is where we cannot read it.
-    #[error("the result cannot be read")]
+    /// The service accepted the work without an output location.
+    #[error("the service's response has no valid output location")]
+    NoOutputLocation,
+    /// The asynchronous model's result cannot be read.
+    #[error("failed to read the result")]
     Fetch(#[from] FetchError),
 }
 
@@ -96,14 +96,14 @@ impl From<InvokeError> for EngineError {
             InvokeError::ModelTimedOut(_)
             | InvokeError::Service { .. }
             | InvokeError::TimedOut(_)
-            | InvokeError::NoLocation
+            | InvokeError::NoOutputLocation
             | InvokeError::Interrupted(_) => Self::OutcomeUnknown(Box::new(error)),
-            InvokeError::Reply(ReplyError::Withheld { reason, .. }) => Self::Withheld(reason),
-            InvokeError::TooLong(_)
-            | InvokeError::Reply(_)
+            InvokeError::Response(ResponseError::Withheld { reason, .. }) => Self::Withheld(reason),
+            InvokeError::ResponseTooLong(_)
+            | InvokeError::Response(_)
             | InvokeError::AsyncFailed(_)
             | InvokeError::Fetch(_) => Self::UnusableResult(Box::new(error)),
-            InvokeError::Unprepared(_) | InvokeError::Denied { .. } => Self::Failed(Box::new(error)),
+            InvokeError::NotPrepared(_) | InvokeError::Denied { .. } => Self::Failed(Box::new(error)),
         }
     }
 }

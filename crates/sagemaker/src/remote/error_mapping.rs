@@ -1,4 +1,4 @@
-//! From the SDK's errors to ours.
+//! Maps the SDK's errors to [`InvokeError`].
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,76 +9,79 @@ use aws_sdk_sagemakerruntime::types::error::ModelError;
 use http_body_util::LengthLimitError;
 
 use super::error::InvokeError;
-use super::interceptor::Watch;
+use super::interceptor::CallMonitor;
 
-/// When an endpoint that is busy is worth another try, if it does not say so itself.
+/// Delay before the next attempt if the endpoint is busy and sends no `Retry-After`.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
-/// The same for one that is being provisioned or is loading its model.
+/// The same if the endpoint is being provisioned or is loading its model.
 const NOT_READY_RETRY: Duration = Duration::from_secs(30);
-const LONGEST_RETRY: u64 = 3_600;
-/// Longest part of a remote message that we repeat, in characters.
-const MESSAGE_CHARS: usize = 1_000;
+/// Maximum `Retry-After` in seconds; a longer one is shortened.
+const MAX_RETRY_AFTER: u64 = 3_600;
+/// Maximum length of a remote message in characters; the rest is dropped.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// What a failed call means. `model` finds the model's own error among the operation's.
-pub(super) fn meaning<E>(
+/// Maps a failed call's error. `model` selects the model's own error among the operation's errors.
+pub(super) fn map_sdk_error<E>(
     error: SdkError<E, HttpResponse>,
-    watch: &Watch,
-    budget: Duration,
+    monitor: &CallMonitor,
+    call_timeout: Duration,
     model: impl FnOnce(&E) -> Option<&ModelError>,
 ) -> InvokeError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     if let SdkError::ServiceError(service) = &error {
-        if let Some(failure) = model(service.err()) {
-            return of_model(failure, service.raw());
+        if let Some(model_error) = model(service.err()) {
+            return map_model_error(model_error, service.raw());
         }
-        return of_service(service.err(), service.raw());
+        return map_service_error(service.err(), service.raw());
     }
-    if find::<LengthLimitError>(&error).is_some() {
-        return InvokeError::TooLong(watch.limit());
+    if find_cause::<LengthLimitError>(&error).is_some() {
+        return InvokeError::ResponseTooLong(monitor.limit());
     }
-    if !watch.handed_over() {
+    if !monitor.transmission_started() {
         return match error {
-            // Looking for credentials may take long, too.
+            // The time limit also covers loading the credentials.
             SdkError::TimeoutError(_) => InvokeError::Unreachable(Box::new(error)),
-            _ => InvokeError::Unprepared(Box::new(error)),
+            _ => InvokeError::NotPrepared(Box::new(error)),
         };
     }
     match error {
-        SdkError::TimeoutError(_) => InvokeError::TimedOut(budget),
-        _ if find::<hyper_util::client::legacy::Error>(&error).is_some_and(|inner| inner.is_connect()) => {
+        SdkError::TimeoutError(_) => InvokeError::TimedOut(call_timeout),
+        _ if find_cause::<hyper_util::client::legacy::Error>(&error)
+            .is_some_and(|inner| inner.is_connect()) =>
+        {
             InvokeError::Unreachable(Box::new(error))
         }
         _ => InvokeError::Interrupted(Box::new(error)),
     }
 }
 
-fn of_model(failure: &ModelError, answer: &HttpResponse) -> InvokeError {
-    // The log stream is for whoever runs the endpoint, not for who asked for a picture.
+fn map_model_error(error: &ModelError, response: &HttpResponse) -> InvokeError {
+    // The log stream is for the endpoint's operator, not for the API's client.
     tracing::warn!(
-        status = failure.original_status_code(),
-        message = failure.original_message(),
-        log_stream = failure.log_stream_arn(),
-        "the endpoint's model answered with an error"
+        status = error.original_status_code(),
+        message = error.original_message(),
+        log_stream = error.log_stream_arn(),
+        "endpoint model returned an error"
     );
-    let message = bounded(failure.original_message().or(failure.message()).unwrap_or_default());
-    let status = failure.original_status_code().and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+    let message = truncate_message(error.original_message().or(error.message()).unwrap_or_default());
+    let status = error.original_status_code().and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
     match status {
         429 | 503 => {
-            let retry_after = retry_after(answer).unwrap_or(BUSY_RETRY);
+            let retry_after = retry_after(response).unwrap_or(BUSY_RETRY);
             InvokeError::Busy { code: format!("the model answered {status}"), message, retry_after }
         }
         400..=599 => InvokeError::Model { status, message },
-        // A container that timed out is told as status 0.
+        // SageMaker reports a container's time-out as status 0.
         _ => InvokeError::ModelTimedOut(message),
     }
 }
 
-fn of_service<E: ProvideErrorMetadata>(failure: &E, answer: &HttpResponse) -> InvokeError {
-    let status = answer.status().as_u16();
-    let code = failure.code().map_or_else(|| status.to_string(), bounded);
-    let message = bounded(failure.message().unwrap_or_default());
+fn map_service_error<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> InvokeError {
+    let status = response.status().as_u16();
+    let code = error.code().map_or_else(|| status.to_string(), truncate_message);
+    let message = truncate_message(error.message().unwrap_or_default());
     let default = match (code.as_str(), status) {
         ("ModelNotReadyException", _) => Some(NOT_READY_RETRY),
         ("ThrottlingException" | "Throttling" | "ServiceUnavailable" | "TooManyRequestsException", _) => {
@@ -89,7 +92,7 @@ fn of_service<E: ProvideErrorMetadata>(failure: &E, answer: &HttpResponse) -> In
     };
     match default {
         Some(default) => {
-            let retry_after = retry_after(answer).unwrap_or(default);
+            let retry_after = retry_after(response).unwrap_or(default);
             InvokeError::Busy { code, message, retry_after }
         }
         None if status < 500 => InvokeError::Denied { status, code, message },
@@ -97,18 +100,19 @@ fn of_service<E: ProvideErrorMetadata>(failure: &E, answer: &HttpResponse) -> In
     }
 }
 
-/// The header in seconds; a date, which nothing here sends, is as if there was none.
-fn retry_after(answer: &HttpResponse) -> Option<Duration> {
-    let seconds: u64 = answer.headers().get("retry-after")?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST_RETRY)))
+/// The header `Retry-After` in seconds. A date is ignored: SageMaker sends none.
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    let seconds: u64 = response.headers().get("retry-after")?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER)))
 }
 
-pub(super) fn bounded(text: &str) -> String {
-    text.chars().take(MESSAGE_CHARS).collect()
+/// Shortens a remote message to its maximum length.
+pub(super) fn truncate_message(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// The first error of this type in a chain of causes.
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -1,4 +1,4 @@
-//! Watches one call: whether it left this machine, and how much comes back.
+//! Monitors one call: whether its transmission started, and the length of its response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,33 +11,33 @@ use aws_sdk_sagemakerruntime::error::BoxError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
 
-/// An interceptor for one call.
+/// An SDK interceptor for one call.
 #[derive(Clone, Debug)]
-pub(super) struct Watch {
-    handed_over: Arc<AtomicBool>,
+pub(super) struct CallMonitor {
+    transmission_started: Arc<AtomicBool>,
     limit: usize,
 }
 
-impl Watch {
-    /// Lets an answer have at most `limit` bytes.
+impl CallMonitor {
+    /// Limits the response to `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { handed_over: Arc::default(), limit }
+        Self { transmission_started: Arc::default(), limit }
     }
 
-    /// True once the request was complete and signed and was given to the connection.
-    pub(super) fn handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::SeqCst)
+    /// True once the request was complete and signed, and was passed to the connection.
+    pub(super) fn transmission_started(&self) -> bool {
+        self.transmission_started.load(Ordering::SeqCst)
     }
 
-    /// The longest answer in bytes.
+    /// The response's maximum length in bytes.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 }
 
-impl Intercept for Watch {
+impl Intercept for CallMonitor {
     fn name(&self) -> &'static str {
-        "tintype-watch"
+        "tintype-call-monitor"
     }
 
     fn read_before_transmit(
@@ -46,7 +46,7 @@ impl Intercept for Watch {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.handed_over.store(true, Ordering::SeqCst);
+        self.transmission_started.store(true, Ordering::SeqCst);
         Ok(())
     }
 

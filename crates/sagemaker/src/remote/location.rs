@@ -1,4 +1,4 @@
-//! Where an asynchronous endpoint leaves its results, and how they are fetched.
+//! Locations of an asynchronous endpoint's results, and how they are read.
 
 use std::error::Error;
 use std::fmt;
@@ -13,15 +13,15 @@ use tintype_core::store::{Key, Object, ObjectStore, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct S3Location {
-    /// Its bucket.
+    /// The bucket.
     pub bucket: String,
-    /// Its key, not encoded.
+    /// The key, not percent-encoded.
     pub key: String,
 }
 
-/// The text is no location in S3.
+/// The text is not a location in S3.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of the form s3://bucket/key")]
+#[error("invalid S3 location {0:?}: it must have the form s3://bucket/key")]
 pub struct InvalidLocation(pub String);
 
 impl FromStr for S3Location {
@@ -58,61 +58,67 @@ impl fmt::Display for S3Location {
     }
 }
 
-/// Why a result cannot be fetched.
+/// Why a result cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The endpoint writes to where we do not read: its configuration is wrong, or ours.
-    #[error("{0} is not in the bucket that results are read from")]
-    Elsewhere(S3Location),
-    /// The store is not available now; worth another look.
-    #[error("the store is not available")]
+    /// The endpoint writes to a bucket or prefix that this store does not read: the endpoint's configuration is wrong, or
+    /// the store's.
+    #[error("{0} is outside the bucket and prefix that results are read from")]
+    OutsideBucket(S3Location),
+    /// The store is temporarily unavailable.
+    #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// Longer than may be read, in bytes.
-    #[error("the result is {0} bytes long, more than may be read")]
-    TooLong(u64),
+    /// The result has this many bytes, more than the limit.
+    #[error("the result is too large ({0} bytes)")]
+    TooLarge(u64),
 }
 
-/// Reads what asynchronous endpoints write.
+/// Reads the results of asynchronous endpoints.
 #[async_trait]
 pub trait FetchResult: Send + Sync {
-    /// The object, if its content has at most `limit` bytes; `None` while there is no such object. Where listing is not
-    /// permitted S3 answers 403 for an object that is missing, so that is "not there yet" as well.
+    /// Reads the object; `None` while it does not exist. S3 answers 403 for a missing object to a client that may not list
+    /// the bucket, so 403 counts as missing.
     ///
     /// # Errors
-    /// [`FetchError`].
+    /// [`FetchError`] if the location is outside the readable buckets, the store is unavailable, or the object has more
+    /// than `limit` bytes.
     async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Object>, FetchError>;
 }
 
-/// Opens the store in another bucket, by the bucket's name; `None` if it is no name.
+/// Opens another bucket as a store, by its name; `None` if the name is invalid.
 pub type OpenBucket = Arc<dyn Fn(&str) -> Option<Arc<dyn ObjectStore>> + Send + Sync>;
 
-/// Results in the bucket, and below the prefix, of an [`ObjectStore`].
+/// Reads results from an [`ObjectStore`], which is one bucket and prefix.
 #[derive(Clone)]
-pub struct InBucket {
+pub struct BucketResults {
     store: Arc<dyn ObjectStore>,
     bucket: String,
     prefix: String,
-    others: Option<OpenBucket>,
+    open_other: Option<OpenBucket>,
 }
 
-impl InBucket {
-    /// Reads through `store`, which keeps its objects in `bucket` under `prefix` (without slashes at either end; empty for
-    /// none).
+impl BucketResults {
+    /// Reads through `store`, whose objects are in `bucket` under `prefix` (empty for none).
     pub fn new(store: Arc<dyn ObjectStore>, bucket: &str, prefix: &str) -> Self {
-        Self { store, bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned(), others: None }
+        Self {
+            store,
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            open_other: None,
+        }
     }
 
-    /// Reads also what an endpoint leaves in a bucket of its own.
+    /// Also reads results in other buckets, which `open` opens.
     #[must_use]
-    pub fn and_others(mut self, open: OpenBucket) -> Self {
-        self.others = Some(open);
+    pub fn with_other_buckets(mut self, open: OpenBucket) -> Self {
+        self.open_other = Some(open);
         self
     }
 
-    /// The store that has the object, and the key by which it knows it.
-    fn find(&self, location: &S3Location) -> Option<(Arc<dyn ObjectStore>, Key)> {
+    /// The object's store, and its key in that store.
+    fn resolve(&self, location: &S3Location) -> Option<(Arc<dyn ObjectStore>, Key)> {
         if location.bucket != self.bucket {
-            let other = self.others.as_ref()?(&location.bucket)?;
+            let other = self.open_other.as_ref()?(&location.bucket)?;
             return Some((other, Key::new(location.key.as_str()).ok()?));
         }
         let key = if self.prefix.is_empty() {
@@ -125,16 +131,17 @@ impl InBucket {
 }
 
 #[async_trait]
-impl FetchResult for InBucket {
+impl FetchResult for BucketResults {
     async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Object>, FetchError> {
-        let (store, key) = self.find(location).ok_or_else(|| FetchError::Elsewhere(location.clone()))?;
+        let (store, key) =
+            self.resolve(location).ok_or_else(|| FetchError::OutsideBucket(location.clone()))?;
         let size = match store.head(&key).await {
             Ok(meta) => meta.size,
             Err(StoreError::NotFound | StoreError::Denied(_)) => return Ok(None),
             Err(error) => return Err(FetchError::Unavailable(Box::new(error))),
         };
         if size > limit {
-            return Err(FetchError::TooLong(size));
+            return Err(FetchError::TooLarge(size));
         }
         match store.get(&key, None).await {
             Ok(object) => Ok(Some(object)),

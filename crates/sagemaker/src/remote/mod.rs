@@ -1,7 +1,8 @@
-//! Engines behind which a SageMaker endpoint makes the pictures.
+//! Engines whose pictures a SageMaker endpoint makes.
 //!
-//! [`SageMakerEngine`] waits for a real-time endpoint's answer; [`AsyncEngine`] hands the work to an asynchronous one and
-//! looks at where the result will be. Both make exactly one attempt: a call that may have been paid is never repeated.
+//! [`SageMakerEngine`] waits for a real-time endpoint's response. [`AsyncEngine`] submits the work to an asynchronous
+//! endpoint and polls the location of the result. Both make exactly one attempt: a call that AWS may have charged for is
+//! never repeated.
 
 mod asynchronous;
 mod client;
@@ -13,8 +14,8 @@ mod real_time;
 mod settings;
 mod single_attempt;
 
-pub use asynchronous::{AsyncEngine, AsyncSettings, Submitted};
+pub use asynchronous::{AsyncEngine, AsyncReceipt, AsyncSettings};
 pub use error::InvokeError;
-pub use location::{FetchError, FetchResult, InBucket, InvalidLocation, OpenBucket, S3Location};
+pub use location::{BucketResults, FetchError, FetchResult, InvalidLocation, OpenBucket, S3Location};
 pub use real_time::SageMakerEngine;
 pub use settings::{Endpoint, EndpointSettings, Service, SettingsError};

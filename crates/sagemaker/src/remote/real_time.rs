@@ -1,4 +1,4 @@
-//! The engine over a real-time endpoint.
+//! The engine for a real-time endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,42 +10,42 @@ use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
-use super::client::Lazy;
+use super::client::LazyClient;
 use super::error::InvokeError;
-use super::error_mapping::meaning;
-use super::interceptor::Watch;
+use super::error_mapping::map_sdk_error;
+use super::interceptor::CallMonitor;
 use super::settings::{EndpointSettings, SettingsError};
-use super::single_attempt::paid;
-use crate::wire::{JSON, JSON_JPEG, read_reply, write_request};
+use super::single_attempt::attempt_once;
+use crate::wire::{JSON, JSON_JPEG, read_response, write_request};
 
-/// Pictures by `InvokeEndpoint`.
+/// Makes pictures by `InvokeEndpoint`.
 ///
-/// All pictures of a request come from one call, and only their order is known to follow the seed: whether the second
-/// picture of seed 7 is the first of seed 8 is the remote model's affair.
+/// One call makes all pictures of a request. How each picture depends on the seed is up to the remote model: the second
+/// picture of seed 7 need not be the first picture of seed 8.
 #[derive(Debug)]
 pub struct SageMakerEngine {
     settings: EndpointSettings,
-    client: Lazy,
+    client: LazyClient,
 }
 
 impl SageMakerEngine {
-    /// Checks the settings. Makes no call and looks for no credentials: the first request does.
+    /// Checks the settings. Credentials are loaded by the first request, and no call is made before it.
     ///
     /// # Errors
-    /// [`SettingsError`] if the settings make no sense.
+    /// [`SettingsError`] if the settings are invalid.
     pub fn new(settings: EndpointSettings) -> Result<Self, SettingsError> {
         settings.check()?;
-        Ok(Self { settings, client: Lazy::default() })
+        Ok(Self { settings, client: LazyClient::default() })
     }
 
-    /// Makes the one call.
+    /// Invokes the endpoint, in one attempt.
     ///
     /// # Errors
-    /// [`InvokeError`] for everything that is not as many pictures as were asked for.
+    /// [`InvokeError`] if the call fails, or the response does not have `request.n` pictures.
     pub async fn invoke(&self, request: &GenerateRequest) -> Result<Vec<Picture>, InvokeError> {
         let client = self.client.get(&self.settings).await;
         let endpoint = &self.settings.endpoint;
-        let watch = Watch::new(self.settings.max_response_bytes);
+        let monitor = CallMonitor::new(self.settings.max_response_bytes);
         let sent = client
             .invoke_endpoint()
             .endpoint_name(&endpoint.name)
@@ -57,17 +57,17 @@ impl SageMakerEngine {
             .set_target_model(endpoint.target_model.clone())
             .body(Blob::new(write_request(endpoint.dialect, request)))
             .customize()
-            .interceptor(watch.clone())
+            .interceptor(monitor.clone())
             .send()
             .await;
-        let answer = sent.map_err(|error| {
-            meaning(error, &watch, self.settings.budget, |error| match error {
-                InvokeEndpointError::ModelError(failure) => Some(failure),
+        let response = sent.map_err(|error| {
+            map_sdk_error(error, &monitor, self.settings.call_timeout, |error| match error {
+                InvokeEndpointError::ModelError(model_error) => Some(model_error),
                 _ => None,
             })
         })?;
-        let body = answer.body.map(Blob::into_inner).unwrap_or_default();
-        Ok(read_reply(&body, request.n)?)
+        let body = response.body.map(Blob::into_inner).unwrap_or_default();
+        Ok(read_response(&body, request.n)?)
     }
 }
 
@@ -78,7 +78,7 @@ impl Engine for SageMakerEngine {
     }
 
     fn max_duration(&self) -> Option<Duration> {
-        Some(self.settings.budget)
+        Some(self.settings.call_timeout)
     }
 
     fn slots(&self) -> usize {
@@ -98,7 +98,7 @@ impl Engine for SageMakerEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        let (pictures, took) = paid(&*observer, self.invoke(&request)).await?;
-        Ok(Generated { pictures, engine_seconds: took.as_secs_f64(), warnings: Vec::new() })
+        let (pictures, duration) = attempt_once(&*observer, self.invoke(&request)).await?;
+        Ok(Generated { pictures, engine_seconds: duration.as_secs_f64(), warnings: Vec::new() })
     }
 }

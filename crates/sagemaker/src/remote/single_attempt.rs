@@ -1,4 +1,4 @@
-//! What every call of an endpoint has in common: it is made once, timed, and never given up.
+//! Makes a call of an endpoint: once, timed, and never cancelled.
 
 use std::time::Duration;
 
@@ -8,9 +8,12 @@ use tracing::Instrument;
 
 use super::error::InvokeError;
 
-/// Makes the call, unless nobody waits for it any more. Once the request is out it is paid for, and what comes of it is kept
-/// whoever waits. Gives that, and how long the call took.
-pub(super) async fn paid<T>(
+/// Makes the call, unless the job is already abandoned. Once the request is sent, AWS charges for it, so the call then runs
+/// to its end even if the job is abandoned. Returns the call's result and its duration.
+///
+/// # Errors
+/// [`EngineError::Abandoned`] if no call was made, else the call's error.
+pub(super) async fn attempt_once<T>(
     observer: &dyn Observer,
     call: impl Future<Output = Result<T, InvokeError>>,
 ) -> Result<(T, Duration), EngineError> {
@@ -18,7 +21,7 @@ pub(super) async fn paid<T>(
         return Err(EngineError::Abandoned);
     }
     observer.progress(Progress::Started);
-    let began = Instant::now();
-    let answer = call.instrument(tracing::trace_span!("invoke", "otel.kind" = "client")).await?;
-    Ok((answer, began.elapsed()))
+    let started = Instant::now();
+    let result = call.instrument(tracing::trace_span!("invoke", "otel.kind" = "client")).await?;
+    Ok((result, started.elapsed()))
 }

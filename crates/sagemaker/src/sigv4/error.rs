@@ -1,29 +1,32 @@
-//! Why a signature does not count, in AWS's words.
+//! Why a signature is rejected, with AWS's codes and messages.
 
-/// Why a request is not let in.
+/// Why a signature is rejected. `Display` is the message that AWS's SDKs show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is no `Authorization` header, or it is of another kind.
+    /// The `Authorization` header is missing, or has another scheme.
     #[error("Missing Authentication Token")]
     Missing,
-    /// The header is not complete, or a part of it cannot be read.
+    /// The header is incomplete, or a part of it cannot be read.
     #[error("{0}")]
     Incomplete(&'static str),
-    /// No such access key, or a session token, of which we give out none.
+    /// The access key is unknown, or the request has a session token, which this service does not issue.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
-    /// The scope names another service, or another day than the request's.
+    /// The credential scope names another service, or another day than the request's.
     #[error("{0}")]
     Scope(&'static str),
-    /// Signed too long ago, or in the future.
-    #[error("Signature expired: the request was signed at {signed}, more than 15 minutes from now, {now}")]
+    /// The request was signed more than 15 minutes ago, or for a time more than 15 minutes ahead.
+    #[error(
+        "Signature expired: the request was signed at {signed}, and the server's time is {now}. The difference must be at \
+         most 15 minutes; check the client's clock."
+    )]
     Expired {
-        /// The time that the request gives.
+        /// The request's time.
         signed: String,
-        /// Our time.
+        /// The server's time.
         now: String,
     },
-    /// A header that must be covered by the signature is not.
+    /// The signature does not cover a header that it must cover.
     #[error("The header {0} must be signed.")]
     UnsignedHeader(String),
     /// The signature is not that of this request.
@@ -35,7 +38,7 @@ pub enum SignatureError {
 }
 
 impl SignatureError {
-    /// AWS's name for the error.
+    /// AWS's code for the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "MissingAuthenticationTokenException",

@@ -1,16 +1,16 @@
-//! The check of AWS Signature Version 4 for the Runtime API's own paths: service `sagemaker`, any region, in headers.
+//! Verification of AWS Signature Version 4 for the Runtime API's paths: service `sagemaker`, any region, in headers.
 //!
-//! A [`Claim`] is read from the headers alone, so that a request of unknown origin is turned away before its body is
-//! read; [`Claim::verify`] then recomputes the signature over the whole request. What is signed, and what need not be,
-//! follows AWS's description of the process and what botocore and the other SDKs do.
+//! [`RequestSignature::read`] checks the headers alone, so that a request without valid credentials is rejected before its
+//! body is read. [`RequestSignature::verify`] then recomputes the signature over the whole request. Which headers must be
+//! signed follows AWS's description of the process, and botocore and the other SDKs.
 
-mod claim;
 mod error;
+mod request_signature;
 mod verify;
 
-pub use claim::{AccessKeys, Claim};
 pub use error::SignatureError;
-pub use verify::Received;
+pub use request_signature::{AccessKeys, RequestSignature};
+pub use verify::ReceivedRequest;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Requests signed as AWS's SDKs sign them, and each altered in every way that must not help.
+//! Requests signed by AWS's own signer, and altered in every way that must be detected.
 
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ const NOW: OffsetDateTime = datetime!(2026-11-23 12:00:00 UTC);
 const TARGET: &str = "/endpoints/tiger/invocations";
 const BODY: &[u8] = br#"{"prompt":"a tiger"}"#;
 
-/// Of a request that botocore 1.43.11 signed, at [`NOW`], with
+/// The headers of a request that botocore 1.43.11 signed, at [`NOW`], with
 /// `SigV4Auth(Credentials("AKID", "wJalrXUtnFEMI"), "sagemaker", "us-east-1")`.
 const BOTOCORE: &[(&str, &str)] = &[
     ("host", "127.0.0.1:8080"),
@@ -41,7 +41,7 @@ struct Sent {
     body: Vec<u8>,
 }
 
-/// How a request is signed.
+/// The parameters of a signature.
 struct Signing {
     id: &'static str,
     secret: &'static str,
@@ -104,7 +104,7 @@ impl Signing {
             let name: HeaderName = name.parse().expect("a name");
             sent.headers.insert(name, HeaderValue::from_str(value).expect("a value"));
         }
-        // As a client adds it after signing.
+        // Clients add this header after signing.
         sent.headers.insert("user-agent", HeaderValue::from_static("Boto3/1"));
         sent
     }
@@ -112,9 +112,9 @@ impl Signing {
 
 fn verify_at(sent: &Sent, now: OffsetDateTime) -> Result<(), SignatureError> {
     let keys = AccessKeys { id: "AKID".into(), secret: Secret::new("wJalrXUtnFEMI") };
-    let claim = Claim::read(&sent.headers, &keys, now)?;
+    let signature = RequestSignature::read(&sent.headers, &keys, now)?;
     let Sent { method, target, headers, body } = sent;
-    claim.verify(&Received { method, target, headers, body })
+    signature.verify(&ReceivedRequest { method, target, headers, body })
 }
 
 fn verify(sent: &Sent) -> Result<(), SignatureError> {
@@ -144,11 +144,11 @@ fn a_request_that_botocore_signed() {
     assert_eq!(verify(&sent), Ok(()));
 }
 
-/// What is altered, and how.
+/// A name for the alteration, and the alteration.
 type Alteration = (&'static str, fn(&mut Sent));
 
 #[test]
-fn what_is_altered_is_refused() {
+fn altered_requests_are_rejected() {
     let alterations: &[Alteration] = &[
         ("method", |sent| sent.method = "GET"),
         ("path", |sent| sent.target = "/endpoints/lion/invocations".into()),
@@ -157,7 +157,7 @@ fn what_is_altered_is_refused() {
         ("body", |sent| sent.body[3] ^= 1),
         ("no body", |sent| sent.body.clear()),
         ("longer body", |sent| sent.body.push(b' ')),
-        ("host", |sent| replace(sent, "host", "elsewhere:8080")),
+        ("host", |sent| replace(sent, "host", "other:8080")),
         ("content type", |sent| replace(sent, "content-type", "application/x-text")),
         ("accept", |sent| replace(sent, "accept", "application/json")),
         ("attributes", |sent| replace(sent, "x-amzn-sagemaker-custom-attributes", "x")),
@@ -195,26 +195,26 @@ fn what_is_altered_is_refused() {
         ("a longer scope", |sent| edit(sent, "aws4_request", "aws4_request/x")),
         ("another key", |sent| edit(sent, "AKID", "AKIE")),
     ];
-    for (what, alter) in alterations {
+    for (name, alter) in alterations {
         let mut sent = Signing::default().sign();
         let before = format!("{sent:?}");
         alter(&mut sent);
-        assert_ne!(before, format!("{sent:?}"), "{what} was not altered");
-        assert!(verify(&sent).is_err(), "{what}");
+        assert_ne!(before, format!("{sent:?}"), "{name} was not altered");
+        assert!(verify(&sent).is_err(), "{name}");
     }
 }
 
 #[test]
-fn what_is_signed_by_others_or_for_others() {
-    let refused = |signing: Signing| verify(&signing.sign()).expect_err("refused").code();
-    assert_eq!(refused(Signing { secret: "guess", ..Signing::default() }), "InvalidSignatureException");
-    assert_eq!(refused(Signing { id: "OTHER", ..Signing::default() }), "UnrecognizedClientException");
-    assert_eq!(refused(Signing { service: "s3", ..Signing::default() }), "InvalidSignatureException");
-    assert_eq!(refused(Signing { token: Some("t"), ..Signing::default() }), "UnrecognizedClientException");
+fn other_keys_services_and_session_tokens_are_rejected() {
+    let rejected = |signing: Signing| verify(&signing.sign()).expect_err("an error").code();
+    assert_eq!(rejected(Signing { secret: "guess", ..Signing::default() }), "InvalidSignatureException");
+    assert_eq!(rejected(Signing { id: "OTHER", ..Signing::default() }), "UnrecognizedClientException");
+    assert_eq!(rejected(Signing { service: "s3", ..Signing::default() }), "InvalidSignatureException");
+    assert_eq!(rejected(Signing { token: Some("t"), ..Signing::default() }), "UnrecognizedClientException");
 }
 
 #[test]
-fn a_signature_lives_for_fifteen_minutes_either_way() {
+fn a_signature_is_valid_for_fifteen_minutes_before_and_after() {
     let sent = Signing::default().sign();
     for (minutes, good) in [(-16, false), (-15, true), (15, true), (16, false)] {
         assert_eq!(verify_at(&sent, NOW + Duration::minutes(minutes)).is_ok(), good, "{minutes}");
@@ -224,7 +224,7 @@ fn a_signature_lives_for_fifteen_minutes_either_way() {
 }
 
 #[test]
-fn headers_that_make_no_sense_are_refused() {
+fn malformed_headers_are_rejected() {
     for authorization in [
         "",
         "AWS4-HMAC-SHA256",

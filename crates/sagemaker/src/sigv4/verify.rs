@@ -1,4 +1,4 @@
-//! Whether a signature is genuine.
+//! Recomputes a signature and compares.
 
 use std::time::SystemTime;
 
@@ -8,28 +8,28 @@ use aws_sigv4::sign::v4::SigningParams;
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use super::claim::Claim;
 use super::error::SignatureError;
+use super::request_signature::RequestSignature;
 
-/// A request as it was received.
+/// A request as the server received it.
 #[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
-    /// Its method, for example `POST`.
+pub struct ReceivedRequest<'a> {
+    /// The method, for example `POST`.
     pub method: &'a str,
-    /// Its path and query as they were sent, for example `/endpoints/tiger/invocations`.
+    /// The path and query as the client sent them, for example `/endpoints/tiger/invocations`.
     pub target: &'a str,
-    /// The headers that the claim was read from.
+    /// The headers that the signature was read from.
     pub headers: &'a HeaderMap,
     /// The whole body.
     pub body: &'a [u8],
 }
 
-impl Claim {
+impl RequestSignature {
     /// Computes the request's signature with AWS's own signer and compares, in constant time.
     ///
     /// # Errors
-    /// [`SignatureError::Mismatch`] if it is another one.
-    pub fn verify(&self, request: &Received<'_>) -> Result<(), SignatureError> {
+    /// [`SignatureError::Mismatch`] if the signatures differ.
+    pub fn verify(&self, request: &ReceivedRequest<'_>) -> Result<(), SignatureError> {
         let expected = self.expected(request).ok_or(SignatureError::Mismatch)?;
         if expected.as_bytes().ct_eq(self.signature.as_bytes()).into() {
             Ok(())
@@ -38,9 +38,9 @@ impl Claim {
         }
     }
 
-    /// The signature that the request should have; none if it is not one that could be signed.
-    fn expected(&self, request: &Received<'_>) -> Option<String> {
-        // A path in the form of a whole URL, or of anything else, is none of the Runtime API's.
+    /// The request's correct signature; `None` if the request cannot be signed.
+    fn expected(&self, request: &ReceivedRequest<'_>) -> Option<String> {
+        // The Runtime API has no targets in the form of a whole URL.
         if !request.target.starts_with('/') {
             return None;
         }
@@ -48,11 +48,11 @@ impl Claim {
         for name in &self.signed_headers {
             headers.push((name.as_str(), request.headers.get(name)?.to_str().ok()?));
         }
-        // The signer is handed the secret and does not print it.
+        // The signer does not print the secret.
         let secret = self.keys.secret.expose();
         let identity = Credentials::new(&self.keys.id, secret, None, None, "tintype").into();
         let mut settings = SigningSettings::default();
-        // Which headers are signed, the request says.
+        // The request chooses which headers are signed; the signer must not exclude any.
         settings.excluded_headers = None;
         let parameters = SigningParams::builder()
             .identity(&identity)

@@ -1,33 +1,33 @@
-//! A request as a server reads it.
+//! Reads a request, for a server.
 
 use serde_json::Value;
 use tintype_core::picture::Format;
 use tintype_core::request::{Draft, MAX_PICTURES};
 use tintype_core::violation::{Violation, ViolationKind};
 
-use super::fields::{Fields, Texts};
-use super::media::{Wanted, Written};
+use super::fields::{Fields, Strings};
+use super::media::{BodyFormat, PictureEncoding};
 use super::sdxl;
 
-/// What is wrong with a request before its values are looked at (and, for lists, with how many there are).
+/// Why a request cannot be read. The ranges of its values are checked later, by [`Draft::check`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvocationError {
-    /// Neither JSON nor text.
-    #[error("the content type must be application/json or application/x-text")]
+    /// The content type is neither JSON nor text.
+    #[error("`Content-Type` must be `application/json` or `application/x-text`")]
     UnsupportedContentType,
-    /// The client wants something that is not JSON.
-    #[error("the answer can be application/json or application/json;jpeg, and neither is accepted")]
+    /// `Accept` includes no JSON.
+    #[error("`Accept` must include `application/json` or `application/json;jpeg`")]
     NotAcceptable,
-    /// The body is no JSON; the text says where it stops being any.
+    /// The body is not JSON; the text is the parser's message, with the position.
     #[error("the body is not valid JSON: {0}")]
     NotJson(String),
-    /// The body is JSON, but no object.
+    /// The body is JSON, but not an object.
     #[error("the body must be a JSON object with a field `prompt` or `text_prompts`")]
     NotAnObject,
-    /// The prompt is not text.
+    /// The body of a text request is not UTF-8.
     #[error("the body is not valid UTF-8")]
     NotUtf8,
-    /// One field has a value that makes no sense.
+    /// A field has an invalid value.
     #[error("{0}")]
     Field(Violation),
 }
@@ -38,69 +38,68 @@ impl From<Violation> for InvocationError {
     }
 }
 
-/// What an invocation asks for, and what its answer looks like.
+/// The pictures that an invocation asks for, and the form of its response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invocation {
     pub(super) drafts: Vec<Draft>,
-    pub(super) shape: Shape,
-    pub(super) wanted: Wanted,
+    pub(super) shape: ResponseShape,
+    pub(super) encoding: PictureEncoding,
 }
 
-/// How the answer is put together.
+/// The form of the response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum ResponseShape {
     /// `generated_images`, and the prompt as it was sent: one, or a list.
-    Images(Echo),
+    Images(EchoedPrompt),
     /// `generated_image`, and the prompt.
     Image(String),
     /// `artifacts`.
     Artifacts,
 }
 
-/// The prompt or prompts that an answer repeats.
+/// The prompt or prompts that the response repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Echo {
+pub(super) enum EchoedPrompt {
     One(String),
     Many(Vec<String>),
 }
 
 impl Invocation {
-    /// Reads a request in any of the dialects, from its headers `Content-Type` and `Accept` and its body. Fields that
-    /// are not known are ignored, as SageMaker's own models do. The caller bounds the body's length, for example
-    /// by [`MAX_BODY`](super::MAX_BODY).
+    /// Reads a request in any of the dialects, from its headers `Content-Type` and `Accept` and its body. Unknown fields
+    /// are ignored, as SageMaker's own models do. The caller limits the body's length, for example to
+    /// [`MAX_BODY`](super::MAX_BODY).
     ///
     /// # Errors
-    /// [`InvocationError`] for what cannot be understood; ranges are left to [`Draft::check`].
+    /// [`InvocationError`] if the request cannot be read. The ranges of its values are left to [`Draft::check`].
     pub fn read(
         content_type: Option<&str>,
         accept: Option<&str>,
         body: &[u8],
     ) -> Result<Self, InvocationError> {
-        let wanted = Wanted::of(accept)?;
-        match Written::of(content_type)? {
-            Written::Json => Self::of_json(json(body)?, wanted),
-            Written::Text => Self::of_text(body, wanted),
+        let encoding = PictureEncoding::from_accept(accept)?;
+        match BodyFormat::from_content_type(content_type)? {
+            BodyFormat::Json => Self::from_json(parse_object(body)?, encoding),
+            BodyFormat::Text => Self::from_text(body, encoding),
         }
     }
 
-    /// One request per prompt, unchecked, with the format in which the answer's pictures are best made: JPEG if the
-    /// client takes JPEG files, and PNG, which loses nothing, if it takes anything else.
+    /// One unchecked request per prompt. Its format is JPEG if the response has JPEG files, else PNG, which is lossless.
     pub fn drafts(&self) -> &[Draft] {
         &self.drafts
     }
 
-    /// How the pictures are to be handed to [`answer`](Self::answer).
-    pub fn wanted(&self) -> Wanted {
+    /// The form in which [`write_response`](Self::write_response) takes the pictures.
+    pub fn picture_encoding(&self) -> PictureEncoding {
         match self.shape {
-            // This dialect has no other.
-            Shape::Artifacts => Wanted::Files,
-            Shape::Images(_) | Shape::Image(_) => self.wanted,
+            // This dialect has no pixels.
+            ResponseShape::Artifacts => PictureEncoding::Files,
+            ResponseShape::Images(_) | ResponseShape::Image(_) => self.encoding,
         }
     }
 
-    /// The violation that [`Draft::check`] found, under the name that the parameter has in the request.
-    pub fn renamed(&self, violation: Violation) -> Violation {
-        let artifacts = self.shape == Shape::Artifacts;
+    /// Renames a violation that [`Draft::check`] found to the parameter's name in the request's dialect.
+    pub fn rename_violation(&self, violation: Violation) -> Violation {
+        let artifacts = self.shape == ResponseShape::Artifacts;
         let name = match (violation.parameter.as_str(), artifacts) {
             ("steps", false) => "num_inference_steps",
             ("guidance", false) => "guidance_scale",
@@ -113,63 +112,66 @@ impl Invocation {
         violation.renamed(name)
     }
 
-    fn of_json(fields: Fields, wanted: Wanted) -> Result<Self, InvocationError> {
+    fn from_json(fields: Fields, encoding: PictureEncoding) -> Result<Self, InvocationError> {
         if fields.get("text_prompts").is_some() {
-            let format = if wanted == Wanted::Files { Format::Jpeg } else { Format::Png };
-            let draft = sdxl::draft(&fields, format)?;
-            return Ok(Self { drafts: vec![draft], shape: Shape::Artifacts, wanted });
+            let format = if encoding == PictureEncoding::Files { Format::Jpeg } else { Format::Png };
+            let draft = sdxl::read_draft(&fields, format)?;
+            return Ok(Self { drafts: vec![draft], shape: ResponseShape::Artifacts, encoding });
         }
-        let common = common(&fields, wanted)?;
-        let negatives = fields.texts("negative_prompt")?;
-        let (prompts, echo) = match fields.texts("prompt")? {
-            None => (vec![None], Echo::One(String::new())),
-            Some(Texts::One(prompt)) => (vec![Some(prompt.clone())], Echo::One(prompt)),
-            Some(Texts::Many(prompts)) => (prompts.iter().cloned().map(Some).collect(), Echo::Many(prompts)),
+        let shared = read_shared(&fields, encoding)?;
+        let negatives = fields.strings("negative_prompt")?;
+        let (prompts, echo) = match fields.strings("prompt")? {
+            None => (vec![None], EchoedPrompt::One(String::new())),
+            Some(Strings::One(prompt)) => (vec![Some(prompt.clone())], EchoedPrompt::One(prompt)),
+            Some(Strings::Many(prompts)) => {
+                (prompts.iter().cloned().map(Some).collect(), EchoedPrompt::Many(prompts))
+            }
         };
-        bounded(prompts.len(), common.n)?;
-        let negatives = spread(negatives, prompts.len())?;
-        let pictures = common.n.unwrap_or(1);
+        check_picture_count(prompts.len(), shared.n)?;
+        let negatives = pair_negative_prompts(negatives, prompts.len())?;
+        let per_prompt = shared.n.unwrap_or(1);
         let drafts = prompts.into_iter().zip(negatives).zip(0..).map(|((prompt, negative_prompt), index)| {
-            // Each prompt begins where the seeds of the one before end, so that equal prompts give different pictures.
-            let seed = common.seed.map(|seed| seed.saturating_add(pictures.saturating_mul(index)));
-            Draft { prompt, negative_prompt, seed, ..common.clone() }
+            // The seeds of each prompt follow those of the previous one, so that equal prompts give different pictures.
+            let seed = shared.seed.map(|seed| seed.saturating_add(per_prompt.saturating_mul(index)));
+            Draft { prompt, negative_prompt, seed, ..shared.clone() }
         });
-        Ok(Self { drafts: drafts.collect(), shape: Shape::Images(echo), wanted })
+        Ok(Self { drafts: drafts.collect(), shape: ResponseShape::Images(echo), encoding })
     }
 
-    /// The whole body is the prompt; some clients send JSON under the same type.
-    fn of_text(body: &[u8], wanted: Wanted) -> Result<Self, InvocationError> {
+    /// The whole body is the prompt. Some clients send JSON with the content type of text.
+    fn from_text(body: &[u8], encoding: PictureEncoding) -> Result<Self, InvocationError> {
         if body.trim_ascii_start().starts_with(b"{")
-            && let Ok(fields) = json(body)
+            && let Ok(fields) = parse_object(body)
             && (fields.get("prompt").is_some() || fields.get("text_prompts").is_some())
         {
-            return Self::of_json(fields, wanted)?.singular();
+            return Self::from_json(fields, encoding)?.into_single();
         }
         let prompt = std::str::from_utf8(body).map_err(|_| InvocationError::NotUtf8)?.to_owned();
-        let draft = Draft { prompt: Some(prompt.clone()), format: Some(format(wanted)), ..Draft::default() };
-        Ok(Self { drafts: vec![draft], shape: Shape::Image(prompt), wanted })
+        let draft =
+            Draft { prompt: Some(prompt.clone()), format: Some(draft_format(encoding)), ..Draft::default() };
+        Ok(Self { drafts: vec![draft], shape: ResponseShape::Image(prompt), encoding })
     }
 
-    /// The answer to a request of type `application/x-text` has room for one picture.
-    fn singular(self) -> Result<Self, InvocationError> {
+    /// Changes the response's form to `generated_image`: to a request of type `application/x-text` it has one picture.
+    fn into_single(self) -> Result<Self, InvocationError> {
         let many = self.drafts.iter().any(|draft| draft.n.is_some_and(|n| n != 1));
         let shape = match self.shape {
-            Shape::Images(Echo::One(_) | Echo::Many(_)) if many => {
-                let expected = "1 under the content type application/x-text";
+            ResponseShape::Images(EchoedPrompt::One(_) | EchoedPrompt::Many(_)) if many => {
+                let expected = "1 if the content type is `application/x-text`";
                 return Err(Violation::malformed("num_images_per_prompt", expected).into());
             }
-            Shape::Images(Echo::Many(_)) => {
-                let expected = "one prompt under the content type application/x-text";
+            ResponseShape::Images(EchoedPrompt::Many(_)) => {
+                let expected = "one prompt if the content type is `application/x-text`";
                 return Err(Violation::malformed("prompt", expected).into());
             }
-            Shape::Images(Echo::One(prompt)) => Shape::Image(prompt),
+            ResponseShape::Images(EchoedPrompt::One(prompt)) => ResponseShape::Image(prompt),
             other => other,
         };
         Ok(Self { shape, ..self })
     }
 }
 
-fn json(body: &[u8]) -> Result<Fields, InvocationError> {
+fn parse_object(body: &[u8]) -> Result<Fields, InvocationError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(Fields(fields)),
         Ok(_) => Err(InvocationError::NotAnObject),
@@ -177,30 +179,30 @@ fn json(body: &[u8]) -> Result<Fields, InvocationError> {
     }
 }
 
-fn format(wanted: Wanted) -> Format {
-    match wanted {
-        Wanted::Files => Format::Jpeg,
-        Wanted::Pixels => Format::Png,
+fn draft_format(encoding: PictureEncoding) -> Format {
+    match encoding {
+        PictureEncoding::Files => Format::Jpeg,
+        PictureEncoding::Pixels => Format::Png,
     }
 }
 
-/// What all prompts of a request have in common.
-fn common(fields: &Fields, wanted: Wanted) -> Result<Draft, Violation> {
+/// Reads the parameters that all prompts of a request share.
+fn read_shared(fields: &Fields, encoding: PictureEncoding) -> Result<Draft, Violation> {
     Ok(Draft {
-        width: fields.whole("width")?,
-        height: fields.whole("height")?,
-        steps: fields.whole("num_inference_steps")?,
-        // Everything up to 1 means none, also what is below 0.
+        width: fields.integer("width")?,
+        height: fields.integer("height")?,
+        steps: fields.integer("num_inference_steps")?,
+        // Guidance up to 1 means none. A negative value means the same, and `Draft::check` would reject it.
         guidance: fields.number("guidance_scale")?.map(|guidance| guidance.max(0.0)),
-        seed: fields.whole("seed")?,
-        n: fields.whole("num_images_per_prompt")?,
-        format: Some(format(wanted)),
+        seed: fields.integer("seed")?,
+        n: fields.integer("num_images_per_prompt")?,
+        format: Some(draft_format(encoding)),
         ..Draft::default()
     })
 }
 
-/// A request with many prompts makes no more pictures than one with a single prompt may.
-fn bounded(prompts: usize, n: Option<i64>) -> Result<(), Violation> {
+/// Limits the pictures of a request with several prompts to the limit for one prompt.
+fn check_picture_count(prompts: usize, n: Option<i64>) -> Result<(), Violation> {
     let limit = i64::from(MAX_PICTURES);
     let prompts = i64::try_from(prompts).unwrap_or(i64::MAX);
     if prompts == 0 {
@@ -211,22 +213,25 @@ fn bounded(prompts: usize, n: Option<i64>) -> Result<(), Violation> {
     }
     let pictures = prompts.saturating_mul(n.unwrap_or(1));
     if prompts > 1 && pictures > limit {
-        let expected = format!("such that all prompts together make at most {limit} pictures");
+        let expected = format!("such that all prompts together make at most {limit} images");
         return Err(Violation::malformed("num_images_per_prompt", expected));
     }
     Ok(())
 }
 
-/// One negative prompt for each prompt: the same for all, or as many as there are prompts.
-fn spread(negatives: Option<Texts>, prompts: usize) -> Result<Vec<Option<String>>, Violation> {
+/// One negative prompt for each prompt: either the same for all, or a list as long as that of the prompts.
+fn pair_negative_prompts(
+    negatives: Option<Strings>,
+    prompts: usize,
+) -> Result<Vec<Option<String>>, Violation> {
     match negatives {
         None => Ok(vec![None; prompts]),
-        Some(Texts::One(negative)) => Ok(vec![Some(negative); prompts]),
-        Some(Texts::Many(negatives)) if negatives.len() == prompts => {
+        Some(Strings::One(negative)) => Ok(vec![Some(negative); prompts]),
+        Some(Strings::Many(negatives)) if negatives.len() == prompts => {
             Ok(negatives.into_iter().map(Some).collect())
         }
-        Some(Texts::Many(_)) => {
-            let expected = format!("a list as long as that of the prompts, which is {prompts}");
+        Some(Strings::Many(_)) => {
+            let expected = format!("a list as long as `prompt`, which has {prompts}");
             Err(Violation::malformed("negative_prompt", expected))
         }
     }

@@ -1,30 +1,30 @@
-//! What text-to-image models on SageMaker understand and answer.
+//! Requests and responses of text-to-image models on SageMaker.
 //!
-//! Two dialects: that of JumpStart's Stable Diffusion (`{"prompt", "width", …}` → `{"generated_images"}`) and that of
-//! its SDXL (`{"text_prompts", "cfg_scale", …}` → `{"artifacts"}`). As a server, an [`Invocation`] is read from a
-//! request's bytes and writes the answer's; as a client, [`write_request`] and [`read_reply`] do the reverse.
+//! There are two dialects: that of JumpStart's Stable Diffusion (`{"prompt", "width", …}` → `{"generated_images"}`) and
+//! that of its SDXL (`{"text_prompts", "cfg_scale", …}` → `{"artifacts"}`). A server reads an [`Invocation`] from a
+//! request's bytes, and the invocation writes the response. A client uses [`write_request`] and [`read_response`].
 
-mod failure;
+mod error;
 mod fields;
 mod invocation;
+mod invocation_response;
 mod media;
-mod reply;
 mod request;
 mod response;
-mod rows;
+mod response_picture;
 mod runtime;
 mod sdxl;
 mod sniff;
 
-pub use failure::{ERROR_TYPE, Failure};
+pub use error::{ERROR_TYPE, RuntimeApiError};
 pub use invocation::{Invocation, InvocationError};
-pub use media::{JSON, JSON_JPEG, TEXT, Wanted};
-pub use reply::{ReplyError, read_reply};
+pub use invocation_response::{GeneratedPicture, InvalidPictures};
+pub use media::{JSON, JSON_JPEG, PictureEncoding, TEXT};
 pub use request::{Dialect, write_request};
-pub use response::{AnswerError, Made};
+pub use response::{ResponseError, read_response};
 pub use runtime::{AsyncAccepted, header};
 
-/// Most bytes of a request or an answer that SageMaker's real-time endpoints carry for sure.
+/// Maximum length in bytes of a request or a response that SageMaker's real-time endpoints guarantee to carry.
 pub const MAX_BODY: usize = 6 << 20;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! A request as a client writes it.
+//! Writes a request, for a client.
 
 use serde::{Deserialize, Serialize};
 use tintype_core::request::GenerateRequest;
 
-/// What an endpoint's model understands.
+/// The form of the requests that an endpoint's model accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// JumpStart's Stable Diffusion, and what speaks like it.
+    /// JumpStart's Stable Diffusion and compatible models: `prompt` and `generated_images`.
     #[default]
     JumpStart,
     /// SDXL's `text_prompts` and `artifacts`.
@@ -44,9 +44,9 @@ struct Weighted<'a> {
     weight: f64,
 }
 
-/// The body of the invocation that asks for these pictures, of type [`JSON`](super::JSON).
+/// Writes the body of an invocation, of type [`JSON`](super::JSON).
 pub fn write_request(dialect: Dialect, request: &GenerateRequest) -> Vec<u8> {
-    let written = match dialect {
+    let body = match dialect {
         Dialect::JumpStart => serde_json::to_vec(&JumpStart {
             prompt: &request.prompt,
             negative_prompt: &request.negative_prompt,
@@ -73,5 +73,5 @@ pub fn write_request(dialect: Dialect, request: &GenerateRequest) -> Vec<u8> {
             })
         }
     };
-    written.expect("strings and numbers are always JSON")
+    body.expect("strings and numbers serialize as JSON")
 }

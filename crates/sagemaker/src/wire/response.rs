@@ -1,148 +1,111 @@
-//! The answer as a server writes it.
+//! Reads a response, for a client.
 
-use tintype_core::picture::{Picture, Pixels};
+use std::fmt;
 
-use super::invocation::{Echo, Invocation, Shape};
-use super::media::Wanted;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use tintype_core::picture::{Encoded, Picture};
+use tintype_core::request::MAX_PICTURES;
 
-/// A picture that was made for an invocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// As [`Invocation::wanted`] says: a file or pixels.
-    pub picture: Picture,
-    /// The seed it was made from.
-    pub seed: u64,
+use super::response_picture::ResponsePicture;
+use super::sniff::sniff_format;
+
+/// Why a response has no usable pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The response is not JSON of a known form, or a picture in it is damaged. The source says where.
+    #[error("the response is not that of a text-to-image model")]
+    Malformed(#[source] serde_json::Error),
+    /// The response has another number of pictures than the request asked for.
+    #[error("the request asked for {expected} images, and the response has {actual}")]
+    Count {
+        /// The number in the request.
+        expected: u32,
+        /// The number in the response.
+        actual: usize,
+    },
+    /// The model withheld a picture, for example because of its content filter.
+    #[error("the model withheld image {index}: {reason}")]
+    Withheld {
+        /// The picture's position, from 0.
+        index: usize,
+        /// Its `finishReason`, for example `CONTENT_FILTERED`.
+        reason: String,
+    },
 }
 
-/// Why pictures do not make an answer: a mistake of the caller's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerError {
-    /// The answer has files, and this is none.
-    #[error("picture {0} is not a file")]
-    NotAFile(usize),
-    /// The answer has numbers, and this is a file.
-    #[error("picture {0} is not pixels")]
-    NotPixels(usize),
-    /// The answer to `application/x-text` has one picture.
-    #[error("one picture answers this request, not {0}")]
-    NotOne(usize),
+#[derive(Deserialize)]
+struct Response {
+    #[serde(default)]
+    generated_images: Option<BoundedList<ResponsePicture>>,
+    #[serde(default)]
+    generated_image: Option<ResponsePicture>,
+    #[serde(default)]
+    artifacts: Option<BoundedList<Artifact>>,
 }
 
-impl Invocation {
-    /// Writes the answer, of type [`JSON`](super::JSON), from all pictures in the order of the drafts and, within one, of
-    /// their seeds.
-    ///
-    /// # Errors
-    /// [`AnswerError`] if the pictures are not as [`wanted`](Self::wanted) said.
-    pub fn answer(&self, pictures: &[Made]) -> Result<Vec<u8>, AnswerError> {
-        let mut body = Vec::with_capacity(self.expected(pictures));
-        match &self.shape {
-            Shape::Images(echo) => {
-                body.extend_from_slice(b"{\"generated_images\":[");
-                for (index, made) in pictures.iter().enumerate() {
-                    separate(&mut body, index);
-                    self.write(&mut body, index, &made.picture)?;
-                }
-                body.extend_from_slice(b"],\"prompt\":");
-                match echo {
-                    Echo::One(prompt) => quote(&mut body, prompt),
-                    Echo::Many(prompts) => {
-                        body.push(b'[');
-                        for (index, prompt) in prompts.iter().enumerate() {
-                            separate(&mut body, index);
-                            quote(&mut body, prompt);
-                        }
-                        body.push(b']');
+#[derive(Deserialize)]
+struct Artifact {
+    base64: ResponsePicture,
+    #[serde(rename = "finishReason", default)]
+    finish_reason: Option<String>,
+}
+
+/// A list that stops parsing when it has more items than a request can ask for.
+struct BoundedList<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for BoundedList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(Vec<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of images")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Vec<T>, A::Error> {
+                while let Some(item) = items.next_element()? {
+                    if self.0.len() == MAX_PICTURES as usize {
+                        return Err(A::Error::custom(format_args!("more than {MAX_PICTURES} images")));
                     }
+                    self.0.push(item);
                 }
-            }
-            Shape::Image(prompt) => {
-                let [made] = pictures else { return Err(AnswerError::NotOne(pictures.len())) };
-                body.extend_from_slice(b"{\"generated_image\":");
-                self.write(&mut body, 0, &made.picture)?;
-                body.extend_from_slice(b",\"prompt\":");
-                quote(&mut body, prompt);
-            }
-            Shape::Artifacts => {
-                body.extend_from_slice(b"{\"result\":\"success\",\"artifacts\":[");
-                for (index, made) in pictures.iter().enumerate() {
-                    separate(&mut body, index);
-                    body.extend_from_slice(b"{\"base64\":");
-                    self.write(&mut body, index, &made.picture)?;
-                    let rest = format!(",\"finishReason\":\"SUCCESS\",\"seed\":{}}}", made.seed);
-                    body.extend_from_slice(rest.as_bytes());
-                }
-                body.push(b']');
+                Ok(self.0)
             }
         }
-        body.push(b'}');
-        Ok(body)
+        deserializer.deserialize_seq(ListVisitor(Vec::new())).map(Self)
     }
+}
 
-    fn write(&self, body: &mut Vec<u8>, index: usize, picture: &Picture) -> Result<(), AnswerError> {
-        match (self.wanted(), picture) {
-            (Wanted::Files, Picture::Encoded(file)) => {
-                body.push(b'"');
-                base64_simd::STANDARD.encode_append(&file.bytes, body);
-                body.push(b'"');
-                Ok(())
-            }
-            (Wanted::Pixels, Picture::Pixels(pixels)) => {
-                nest(body, pixels);
-                Ok(())
-            }
-            (Wanted::Files, Picture::Pixels(_)) => Err(AnswerError::NotAFile(index)),
-            (Wanted::Pixels, Picture::Encoded(_)) => Err(AnswerError::NotPixels(index)),
+/// Reads the pictures of a response in any of the dialects: `generated_images`, `generated_image` or `artifacts`, each
+/// picture a file in base64 or nested arrays of numbers. If `n` is 1, the body may also be one picture file. Files are
+/// not re-encoded.
+///
+/// # Errors
+/// [`ResponseError`] if the body has none of these forms, or another number of pictures than `n`.
+pub fn read_response(body: &[u8], n: u32) -> Result<Vec<Picture>, ResponseError> {
+    if let Some(format) = sniff_format(body) {
+        let pictures = vec![Picture::Encoded(Encoded { format, bytes: body.to_vec().into() })];
+        return check_count(pictures, n);
+    }
+    let response: Response = serde_json::from_slice(body).map_err(ResponseError::Malformed)?;
+    let mut pictures = Vec::new();
+    pictures.extend(response.generated_images.into_iter().flat_map(|list| list.0).map(|item| item.0));
+    pictures.extend(response.generated_image.map(|item| item.0));
+    for (index, artifact) in response.artifacts.into_iter().flat_map(|list| list.0).enumerate() {
+        if let Some(reason) = artifact.finish_reason.filter(|reason| reason != "SUCCESS") {
+            return Err(ResponseError::Withheld { index, reason });
         }
+        pictures.push(artifact.base64.0);
     }
-
-    /// About how long the answer will be.
-    fn expected(&self, pictures: &[Made]) -> usize {
-        let each = pictures.iter().map(|made| match &made.picture {
-            Picture::Encoded(file) => file.bytes.len() / 3 * 4 + 80,
-            Picture::Pixels(pixels) => pixels.rgb().len() * 5,
-        });
-        each.sum::<usize>() + 4096
-    }
+    check_count(pictures, n)
 }
 
-fn separate(body: &mut Vec<u8>, index: usize) {
-    if index > 0 {
-        body.push(b',');
+fn check_count(pictures: Vec<Picture>, expected: u32) -> Result<Vec<Picture>, ResponseError> {
+    if pictures.len() == expected as usize {
+        Ok(pictures)
+    } else {
+        Err(ResponseError::Count { expected, actual: pictures.len() })
     }
-}
-
-fn quote(body: &mut Vec<u8>, text: &str) {
-    body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
-}
-
-/// Writes `[height][width][3]` numbers.
-fn nest(body: &mut Vec<u8>, pixels: &Pixels) {
-    body.push(b'[');
-    let row = pixels.width() as usize * 3;
-    for (y, row) in pixels.rgb().chunks_exact(row.max(3)).enumerate() {
-        separate(body, y);
-        body.push(b'[');
-        for (x, pixel) in row.chunks_exact(3).enumerate() {
-            separate(body, x);
-            body.push(b'[');
-            for (channel, sample) in pixel.iter().enumerate() {
-                separate(body, channel);
-                digits(body, *sample);
-            }
-            body.push(b']');
-        }
-        body.push(b']');
-    }
-    body.push(b']');
-}
-
-fn digits(body: &mut Vec<u8>, sample: u8) {
-    if sample >= 100 {
-        body.push(b'0' + sample / 100);
-    }
-    if sample >= 10 {
-        body.push(b'0' + sample / 10 % 10);
-    }
-    body.push(b'0' + sample % 10);
 }

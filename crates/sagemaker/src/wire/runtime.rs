@@ -1,22 +1,22 @@
-//! What else of the Runtime API a server writes: header names, and the answer to an asynchronous invocation.
+//! The Runtime API's header names, and its response to an asynchronous invocation.
 
-/// Header names, in lower case, as HTTP/2 has them.
+/// Header names, in lower case as HTTP/2 requires.
 pub mod header {
-    /// Opaque to SageMaker, up to 1,024 visible ASCII characters; the model's answer may have it too.
+    /// Opaque to SageMaker, up to 1,024 visible ASCII characters; the model's response may have it too.
     pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
-    /// The client's own name for an invocation.
+    /// The client's own id for an invocation.
     pub const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
-    /// In an answer: which production variant made it.
+    /// In a response: the production variant that made it.
     pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
-    /// Of an asynchronous request, in place of `Content-Type`.
+    /// In an asynchronous request, in place of `Content-Type`.
     pub const ASYNC_CONTENT_TYPE: &str = "x-amzn-sagemaker-content-type";
-    /// Of an asynchronous request, in place of `Accept`.
+    /// In an asynchronous request, in place of `Accept`.
     pub const ASYNC_ACCEPT: &str = "x-amzn-sagemaker-accept";
-    /// Where an asynchronous request's body is, if it is not inline.
+    /// The location of an asynchronous request's body, if the body is not inline.
     pub const INPUT_LOCATION: &str = "x-amzn-sagemaker-inputlocation";
-    /// In the answer to an asynchronous request: where its result will be.
+    /// In the response to an asynchronous request: the location of its future result.
     pub const OUTPUT_LOCATION: &str = "x-amzn-sagemaker-outputlocation";
-    /// In the answer to an asynchronous request: where its error will be.
+    /// In the response to an asynchronous request: the location of its future error.
     pub const FAILURE_LOCATION: &str = "x-amzn-sagemaker-failurelocation";
     /// How long an asynchronous request may wait, 60 to 21,600 s.
     pub const REQUEST_TTL: &str = "x-amzn-sagemaker-requestttlseconds";
@@ -24,18 +24,18 @@ pub mod header {
     pub const INVOCATION_TIMEOUT: &str = "x-amzn-sagemaker-invocationtimeoutseconds";
 }
 
-/// The answer, of status 202, to an asynchronous invocation.
+/// The response to an asynchronous invocation, of status 202.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncAccepted {
-    /// The name the client gave it, or one that was made up.
+    /// The client's id for the invocation, or a generated one.
     pub inference_id: String,
 }
 
 impl AsyncAccepted {
-    /// The answer's status.
+    /// The response's status.
     pub const STATUS: u16 = 202;
 
-    /// The answer's body; the locations are in its headers.
+    /// The response's body; the locations are in the headers.
     pub fn body(&self) -> Vec<u8> {
         serde_json::json!({ "InferenceId": self.inference_id }).to_string().into_bytes()
     }

@@ -1,4 +1,4 @@
-//! SDXL's dialect of a request.
+//! Reads a request in SDXL's dialect.
 
 use serde_json::Value;
 use tintype_core::picture::Format;
@@ -7,51 +7,53 @@ use tintype_core::violation::{Violation, ViolationKind};
 
 use super::fields::Fields;
 
-/// Reads a request. Our models know a prompt and a negative prompt, no weights: texts of positive weight are joined to
-/// the one, those of negative weight to the other, and those of weight 0 are left out. A style becomes part of the
-/// prompt. The seed 0 means that any will do.
-pub(super) fn draft(fields: &Fields, format: Format) -> Result<Draft, Violation> {
-    let (mut wanted, unwanted) = texts(fields)?;
-    if let Some(style) = fields.text("style_preset")?
-        && !wanted.is_empty()
+/// Reads a request. A [`Draft`] has no weights: texts of positive weight are joined to the prompt, texts of negative
+/// weight to the negative prompt, and texts of weight 0 are left out. A style becomes part of the prompt. The seed 0
+/// means a random seed.
+pub(super) fn read_draft(fields: &Fields, format: Format) -> Result<Draft, Violation> {
+    let (mut positive, negative) = weighted_texts(fields)?;
+    if let Some(style) = fields.string("style_preset")?
+        && !positive.is_empty()
         && !style.is_empty()
     {
-        wanted.push(format!("{} style", style.replace('-', " ")));
+        positive.push(format!("{} style", style.replace('-', " ")));
     }
-    let joined = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(", "));
+    let join = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(", "));
     Ok(Draft {
-        prompt: joined(wanted),
-        negative_prompt: joined(unwanted),
-        width: fields.whole("width")?,
-        height: fields.whole("height")?,
-        steps: fields.whole("steps")?,
+        prompt: join(positive),
+        negative_prompt: join(negative),
+        width: fields.integer("width")?,
+        height: fields.integer("height")?,
+        steps: fields.integer("steps")?,
         guidance: fields.number("cfg_scale")?.map(|guidance| guidance.max(0.0)),
-        seed: fields.whole("seed")?.filter(|seed| *seed != 0),
-        n: fields.whole("samples")?,
+        seed: fields.integer("seed")?.filter(|seed| *seed != 0),
+        n: fields.integer("samples")?,
         format: Some(format),
         ..Draft::default()
     })
 }
 
-fn texts(fields: &Fields) -> Result<(Vec<String>, Vec<String>), Violation> {
+/// The texts of positive weight, and those of negative weight.
+fn weighted_texts(fields: &Fields) -> Result<(Vec<String>, Vec<String>), Violation> {
     const NAME: &str = "text_prompts";
-    let wrong = || Violation::malformed(NAME, "a list of objects with a string `text` and a number `weight`");
-    let Some(Value::Array(items)) = fields.get(NAME) else { return Err(wrong()) };
-    let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+    let malformed =
+        || Violation::malformed(NAME, "a list of objects with a string `text` and a number `weight`");
+    let Some(Value::Array(items)) = fields.get(NAME) else { return Err(malformed()) };
+    let (mut positive, mut negative) = (Vec::new(), Vec::new());
     for item in items {
-        let text = item.get("text").and_then(Value::as_str).ok_or_else(wrong)?;
+        let text = item.get("text").and_then(Value::as_str).ok_or_else(malformed)?;
         let weight = match item.get("weight") {
             None | Some(Value::Null) => 1.0,
-            Some(weight) => weight.as_f64().ok_or_else(wrong)?,
+            Some(weight) => weight.as_f64().ok_or_else(malformed)?,
         };
         if weight > 0.0 {
-            wanted.push(text.to_owned());
+            positive.push(text.to_owned());
         } else if weight < 0.0 {
-            unwanted.push(text.to_owned());
+            negative.push(text.to_owned());
         }
     }
     if items.is_empty() {
         return Err(Violation::new(NAME, ViolationKind::Empty));
     }
-    Ok((wanted, unwanted))
+    Ok((positive, negative))
 }

@@ -1,4 +1,4 @@
-//! Examples of every shape, and anything at all.
+//! Examples of every form, and arbitrary input.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ use tintype_core::violation::Violation;
 
 use super::*;
 
-const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
+const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
 fn read(content_type: &str, accept: &str, body: &str) -> Result<Invocation, InvocationError> {
     Invocation::read(Some(content_type), Some(accept), body.as_bytes())
 }
 
 fn read_json(body: &Value) -> Invocation {
-    read(JSON, JSON_JPEG, &body.to_string()).expect("understood")
+    read(JSON, JSON_JPEG, &body.to_string()).expect("a valid invocation")
 }
 
 fn file() -> Picture {
@@ -28,12 +28,12 @@ fn pixels() -> Picture {
     Picture::Pixels(Pixels::new(2, 2, rgb).expect("two by two"))
 }
 
-fn made(picture: Picture, seed: u64) -> Made {
-    Made { picture, seed }
+fn generated(picture: Picture, seed: u64) -> GeneratedPicture {
+    GeneratedPicture { picture, seed }
 }
 
-fn answer(invocation: &Invocation, pictures: &[Made]) -> Value {
-    let body = invocation.answer(pictures).expect("an answer");
+fn respond(invocation: &Invocation, pictures: &[GeneratedPicture]) -> Value {
+    let body = invocation.write_response(pictures).expect("a response");
     serde_json::from_slice(&body).expect("JSON")
 }
 
@@ -64,10 +64,10 @@ fn jumpstart_one_prompt() {
         expires_in: None,
     };
     assert_eq!(invocation.drafts(), [expected]);
-    assert_eq!(invocation.wanted(), Wanted::Files);
+    assert_eq!(invocation.picture_encoding(), PictureEncoding::Files);
     let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
     assert_eq!(
-        answer(&invocation, &[made(file(), 1), made(file(), 2)]),
+        respond(&invocation, &[generated(file(), 1), generated(file(), 2)]),
         json!({"generated_images": [base64, base64], "prompt": "astronaut on a horse"})
     );
 }
@@ -77,13 +77,13 @@ fn jumpstart_many_prompts() {
     let invocation = read_json(&json!({
         "prompt": ["a \"cat\"", "a dog"], "negative_prompt": ["x", "y"], "seed": 10, "num_images_per_prompt": 3,
     }));
-    let told: Vec<_> = invocation
+    let drafts: Vec<_> = invocation
         .drafts()
         .iter()
         .map(|draft| (draft.prompt.as_deref(), draft.negative_prompt.as_deref(), draft.seed))
         .collect();
-    assert_eq!(told, [(Some("a \"cat\""), Some("x"), Some(10)), (Some("a dog"), Some("y"), Some(13))]);
-    assert_eq!(answer(&invocation, &[])["prompt"], json!(["a \"cat\"", "a dog"]));
+    assert_eq!(drafts, [(Some("a \"cat\""), Some("x"), Some(10)), (Some("a dog"), Some("y"), Some(13))]);
+    assert_eq!(respond(&invocation, &[])["prompt"], json!(["a \"cat\"", "a dog"]));
     let shared = read_json(&json!({"prompt": ["a", "b"], "negative_prompt": "x"}));
     assert!(shared.drafts().iter().all(|draft| draft.negative_prompt.as_deref() == Some("x")));
 }
@@ -93,10 +93,13 @@ fn pixels_are_nested_arrays() {
     for accept in [Some(JSON), Some("*/*"), Some(" "), None] {
         let invocation =
             Invocation::read(Some("application/json; charset=utf-8"), accept, br#"{"prompt":"x"}"#)
-                .expect("understood");
-        assert_eq!((invocation.wanted(), invocation.drafts()[0].format), (Wanted::Pixels, Some(Format::Png)));
+                .expect("a valid invocation");
         assert_eq!(
-            answer(&invocation, &[made(pixels(), 1)])["generated_images"],
+            (invocation.picture_encoding(), invocation.drafts()[0].format),
+            (PictureEncoding::Pixels, Some(Format::Png))
+        );
+        assert_eq!(
+            respond(&invocation, &[generated(pixels(), 1)])["generated_images"],
             json!([[[[0, 9, 10], [99, 100, 255]], [[1, 2, 3], [4, 5, 6]]]])
         );
     }
@@ -104,17 +107,17 @@ fn pixels_are_nested_arrays() {
 
 #[test]
 fn a_prompt_as_text() {
-    let invocation = read(TEXT, JSON, "虎 in the snow").expect("understood");
+    let invocation = read(TEXT, JSON, "虎 in the snow").expect("a valid invocation");
     assert_eq!(invocation.drafts()[0].prompt.as_deref(), Some("虎 in the snow"));
-    let answered = answer(&invocation, &[made(pixels(), 1)]);
-    assert_eq!(answered["prompt"], "虎 in the snow");
-    assert_eq!(answered["generated_image"][1][1], json!([4, 5, 6]));
-    assert_eq!(invocation.answer(&[]), Err(AnswerError::NotOne(0)));
+    let response = respond(&invocation, &[generated(pixels(), 1)]);
+    assert_eq!(response["prompt"], "虎 in the snow");
+    assert_eq!(response["generated_image"][1][1], json!([4, 5, 6]));
+    assert_eq!(invocation.write_response(&[]), Err(InvalidPictures::WrongCount(0)));
 
-    let json = read(TEXT, JSON_JPEG, r#" {"prompt":"a cat","seed":3}"#).expect("understood");
+    let json = read(TEXT, JSON_JPEG, r#" {"prompt":"a cat","seed":3}"#).expect("a valid invocation");
     assert_eq!((json.drafts()[0].prompt.as_deref(), json.drafts()[0].seed), (Some("a cat"), Some(3)));
-    assert!(answer(&json, &[made(file(), 3)])["generated_image"].is_string());
-    let curly = read(TEXT, JSON, "{a cat}").expect("understood");
+    assert!(respond(&json, &[generated(file(), 3)])["generated_image"].is_string());
+    let curly = read(TEXT, JSON, "{a cat}").expect("a valid invocation");
     assert_eq!(curly.drafts()[0].prompt.as_deref(), Some("{a cat}"));
 }
 
@@ -128,7 +131,7 @@ fn sdxl() {
     assert_eq!(draft.prompt.as_deref(), Some("a cat, snow, pixel art style"));
     assert_eq!(draft.negative_prompt.as_deref(), Some("blurred"));
     assert_eq!((draft.guidance, draft.steps, draft.seed), (Some(7.0), Some(30), Some(42)));
-    let artifact = &answer(&invocation, &[made(file(), 42)])["artifacts"][0];
+    let artifact = &respond(&invocation, &[generated(file(), 42)])["artifacts"][0];
     assert_eq!((&artifact["finishReason"], &artifact["seed"]), (&json!("SUCCESS"), &json!(42)));
     assert!(artifact["base64"].is_string());
     let any = read_json(&json!({"text_prompts": [{"text": "a cat"}], "seed": 0}));
@@ -136,7 +139,7 @@ fn sdxl() {
 }
 
 #[test]
-fn what_is_wrong_names_the_field() {
+fn errors_name_the_field() {
     let eleven: Vec<_> = (0..11).map(|_| "x").collect();
     let cases = [
         (json!({"prompt": 1}), "`prompt` must be a string or a list of strings"),
@@ -165,7 +168,7 @@ fn what_is_wrong_names_the_field() {
         (json!([1, 2]), "the body must be a JSON object"),
     ];
     for (body, expected) in cases {
-        let error = read(JSON, JSON_JPEG, &body.to_string()).expect_err("wrong").to_string();
+        let error = read(JSON, JSON_JPEG, &body.to_string()).expect_err("an error").to_string();
         assert!(error.starts_with(expected), "{body}: {error}");
     }
     assert!(matches!(read(JSON, JSON, "{"), Err(InvocationError::NotJson(_))));
@@ -178,21 +181,21 @@ fn what_is_wrong_names_the_field() {
 }
 
 #[test]
-fn violations_get_the_names_of_the_dialect() {
+fn violations_use_the_dialects_names() {
     let named = |invocation: &Invocation, name: &str| {
-        invocation.renamed(Violation::malformed(name, "else")).parameter
+        invocation.rename_violation(Violation::malformed(name, "else")).parameter
     };
     let jumpstart = read_json(&json!({"prompt": "x"}));
-    let told: Vec<_> =
+    let names: Vec<_> =
         ["steps", "guidance", "n", "width", "prompt"].map(|name| named(&jumpstart, name)).into();
-    assert_eq!(told, ["num_inference_steps", "guidance_scale", "num_images_per_prompt", "width", "prompt"]);
+    assert_eq!(names, ["num_inference_steps", "guidance_scale", "num_images_per_prompt", "width", "prompt"]);
     let sdxl = read_json(&json!({"text_prompts": [{"text": "x"}]}));
-    let told: Vec<_> = ["steps", "guidance", "n", "prompt"].map(|name| named(&sdxl, name)).into();
-    assert_eq!(told, ["steps", "cfg_scale", "samples", "text_prompts"]);
+    let names: Vec<_> = ["steps", "guidance", "n", "prompt"].map(|name| named(&sdxl, name)).into();
+    assert_eq!(names, ["steps", "cfg_scale", "samples", "text_prompts"]);
 }
 
 #[test]
-fn numbers_that_fit_nothing_are_left_to_the_check_of_ranges() {
+fn numbers_out_of_range_are_left_to_the_range_check() {
     let invocation =
         read_json(&json!({"prompt": "x", "seed": 1e300, "width": u64::MAX, "guidance_scale": -3}));
     let draft = &invocation.drafts()[0];
@@ -200,16 +203,19 @@ fn numbers_that_fit_nothing_are_left_to_the_check_of_ranges() {
 }
 
 #[test]
-fn pictures_of_the_wrong_kind_make_no_answer() {
+fn pictures_of_the_wrong_encoding_are_rejected() {
     let files = read_json(&json!({"prompt": "x"}));
-    assert_eq!(files.answer(&[made(pixels(), 1)]), Err(AnswerError::NotAFile(0)));
-    let numbers = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("understood");
-    assert_eq!(numbers.answer(&[made(pixels(), 1), made(file(), 2)]), Err(AnswerError::NotPixels(1)));
+    assert_eq!(files.write_response(&[generated(pixels(), 1)]), Err(InvalidPictures::NotAFile(0)));
+    let numbers = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("a valid invocation");
+    assert_eq!(
+        numbers.write_response(&[generated(pixels(), 1), generated(file(), 2)]),
+        Err(InvalidPictures::NotPixels(1))
+    );
 }
 
 #[test]
-fn what_we_ask_we_understand_ourselves() {
-    let asked = checked(Draft {
+fn our_own_requests_and_responses_round_trip() {
+    let request = checked(Draft {
         prompt: Some("a \"tiger\"\n虎".into()),
         negative_prompt: Some("blurred".into()),
         width: Some(640),
@@ -219,17 +225,17 @@ fn what_we_ask_we_understand_ourselves() {
         ..Draft::default()
     });
     for dialect in [Dialect::JumpStart, Dialect::Sdxl] {
-        let body = write_request(dialect, &asked);
-        let invocation = Invocation::read(Some(JSON), Some(JSON_JPEG), &body).expect("understood");
-        assert_eq!(checked(invocation.drafts()[0].clone()), asked, "{dialect:?}");
-        let pictures: Vec<_> = (5..9).map(|seed| made(file(), seed)).collect();
-        let answered = invocation.answer(&pictures).expect("an answer");
-        assert_eq!(read_reply(&answered, 4).expect("pictures"), vec![file(); 4]);
+        let body = write_request(dialect, &request);
+        let invocation = Invocation::read(Some(JSON), Some(JSON_JPEG), &body).expect("a valid invocation");
+        assert_eq!(checked(invocation.drafts()[0].clone()), request, "{dialect:?}");
+        let pictures: Vec<_> = (5..9).map(|seed| generated(file(), seed)).collect();
+        let response = invocation.write_response(&pictures).expect("a response");
+        assert_eq!(read_response(&response, 4).expect("pictures"), vec![file(); 4]);
     }
 }
 
 #[test]
-fn replies_of_every_shape() {
+fn responses_of_every_form() {
     let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
     let lines = format!("{}\n{}", &base64[..8], &base64[8..]);
     let cases = [
@@ -239,16 +245,20 @@ fn replies_of_every_shape() {
         json!({"artifacts": [{"seed": 1, "base64": base64, "finishReason": "SUCCESS"}], "result": "success"}),
         json!({"artifacts": [{"base64": base64}], "generated_images": null}),
     ];
-    for reply in cases {
-        assert_eq!(read_reply(reply.to_string().as_bytes(), 1).expect("a picture"), [file()], "{reply}");
+    for response in cases {
+        assert_eq!(
+            read_response(response.to_string().as_bytes(), 1).expect("a picture"),
+            [file()],
+            "{response}"
+        );
     }
-    assert_eq!(read_reply(JPEG, 1).expect("a picture"), [file()]);
+    assert_eq!(read_response(JPEG, 1).expect("a picture"), [file()]);
     let nested = json!({"generated_image": [[[0, 9, 10], [99, 100, 255]], [[1, 2, 3], [4, 5, 6]]]});
-    assert_eq!(read_reply(nested.to_string().as_bytes(), 1).expect("a picture"), [pixels()]);
+    assert_eq!(read_response(nested.to_string().as_bytes(), 1).expect("a picture"), [pixels()]);
 }
 
 #[test]
-fn replies_that_are_none() {
+fn invalid_responses() {
     let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
     let malformed = [
         json!("text"),
@@ -262,38 +272,38 @@ fn replies_that_are_none() {
         json!({"generated_image": [[], []]}),
         json!({"generated_images": vec![base64.as_str(); 11]}),
     ];
-    for reply in malformed {
-        let error = read_reply(reply.to_string().as_bytes(), 1).expect_err("no picture");
-        assert!(matches!(error, ReplyError::Malformed(_)), "{reply}: {error:?}");
+    for response in malformed {
+        let error = read_response(response.to_string().as_bytes(), 1).expect_err("an error");
+        assert!(matches!(error, ResponseError::Malformed(_)), "{response}: {error:?}");
     }
     let two = json!({"generated_images": [base64, base64]});
-    let error = read_reply(two.to_string().as_bytes(), 1).expect_err("one too many");
-    assert!(matches!(error, ReplyError::Count { asked: 1, got: 2 }));
-    assert!(matches!(read_reply(b"{}", 1), Err(ReplyError::Count { got: 0, .. })));
-    let kept = json!({"artifacts": [{"base64": base64, "finishReason": "CONTENT_FILTERED"}]});
-    let error = read_reply(kept.to_string().as_bytes(), 1).expect_err("kept back");
-    assert_eq!(error.to_string(), "the model kept picture 0 back: CONTENT_FILTERED");
+    let error = read_response(two.to_string().as_bytes(), 1).expect_err("one too many");
+    assert!(matches!(error, ResponseError::Count { expected: 1, actual: 2 }));
+    assert!(matches!(read_response(b"{}", 1), Err(ResponseError::Count { actual: 0, .. })));
+    let withheld = json!({"artifacts": [{"base64": base64, "finishReason": "CONTENT_FILTERED"}]});
+    let error = read_response(withheld.to_string().as_bytes(), 1).expect_err("withheld");
+    assert_eq!(error.to_string(), "the model withheld image 0: CONTENT_FILTERED");
 }
 
 #[test]
-fn failures_as_botocore_reads_them() {
-    let model = Failure::Model { status: 500, message: "CUDA out of memory".into() };
+fn errors_as_botocore_reads_them() {
+    let model = RuntimeApiError::Model { status: 500, message: "CUDA out of memory".into() };
     assert_eq!((model.status(), model.code()), (424, "ModelError"));
     let body: Value = serde_json::from_slice(&model.body()).expect("JSON");
     assert_eq!(
         (&body["OriginalStatusCode"], &body["OriginalMessage"]),
         (&json!(500), &json!("CUDA out of memory"))
     );
-    assert_eq!(body["Message"], "received an error (500) from the model: CUDA out of memory");
-    let told = [
-        Failure::Validation("x".into()),
-        Failure::NotReady("x".into()),
-        Failure::Internal,
-        Failure::Unavailable,
+    assert_eq!(body["Message"], "Received error 500 from the model: CUDA out of memory");
+    let errors = [
+        RuntimeApiError::Validation("x".into()),
+        RuntimeApiError::NotReady("x".into()),
+        RuntimeApiError::Internal,
+        RuntimeApiError::Unavailable,
         crate::sigv4::SignatureError::Missing.into(),
         crate::sigv4::SignatureError::Incomplete("x").into(),
     ];
-    let told = told.map(|failure| (failure.status(), failure.code()));
+    let errors = errors.map(|error| (error.status(), error.code()));
     let expected = [
         (400, "ValidationError"),
         (429, "ModelNotReadyException"),
@@ -302,10 +312,10 @@ fn failures_as_botocore_reads_them() {
         (403, "MissingAuthenticationTokenException"),
         (400, "IncompleteSignatureException"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(errors, expected);
 }
 
-/// JSON that is likely to get past the first look.
+/// JSON with the fields that the parsers know.
 fn likely() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec![
         "prompt",
@@ -356,7 +366,7 @@ proptest! {
                 prop_assert!(!invocation.drafts().is_empty());
             }
         }
-        let _ = read_reply(&body, n);
+        let _ = read_response(&body, n);
     }
 
     #[test]
@@ -365,12 +375,12 @@ proptest! {
         for content_type in [JSON, TEXT] {
             if let Ok(invocation) = read(content_type, JSON_JPEG, &body) {
                 prop_assert!((1..=10).contains(&invocation.drafts().len()));
-                let pictures: Vec<_> = invocation.drafts().iter().map(|_| made(file(), 1)).collect();
-                let answered = invocation.answer(&pictures).expect("files for one who takes files");
-                prop_assert_eq!(read_reply(&answered, pictures.len() as u32).expect("our own answer").len(), pictures.len());
+                let pictures: Vec<_> = invocation.drafts().iter().map(|_| generated(file(), 1)).collect();
+                let response = invocation.write_response(&pictures).expect("files are accepted");
+                prop_assert_eq!(read_response(&response, pictures.len() as u32).expect("our own response").len(), pictures.len());
             }
         }
-        if let Ok(pictures) = read_reply(body.as_bytes(), n) {
+        if let Ok(pictures) = read_response(body.as_bytes(), n) {
             prop_assert_eq!(pictures.len(), n as usize);
         }
     }
@@ -378,8 +388,8 @@ proptest! {
     #[test]
     fn every_sample_survives(rgb in prop::collection::vec(any::<u8>(), 12 * 3)) {
         let picture = Picture::Pixels(Pixels::new(4, 3, rgb).expect("four by three"));
-        let invocation = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("understood");
-        let answered = invocation.answer(&[made(picture.clone(), 1)]).expect("an answer");
-        prop_assert_eq!(read_reply(&answered, 1).expect("a picture"), [picture]);
+        let invocation = read(JSON, JSON, r#"{"prompt":"x"}"#).expect("a valid invocation");
+        let response = invocation.write_response(&[generated(picture.clone(), 1)]).expect("a response");
+        prop_assert_eq!(read_response(&response, 1).expect("a picture"), [picture]);
     }
 }

@@ -1,4 +1,4 @@
-//! An asynchronous endpoint.
+//! [`AsyncEngine`] against a fake service and a fake store.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,37 +11,37 @@ use time::OffsetDateTime;
 use tintype_core::engine::{Engine, EngineError, RemoteJobStatus, RemoteJobs};
 use tintype_core::store::{ETag, Object, ObjectMeta};
 use tintype_sagemaker::remote::{
-    AsyncEngine, AsyncSettings, EndpointSettings, FetchError, FetchResult, InvokeError, S3Location,
-    SettingsError, Submitted,
+    AsyncEngine, AsyncReceipt, AsyncSettings, EndpointSettings, FetchError, FetchResult, InvokeError,
+    S3Location, SettingsError,
 };
 
-use crate::fake::{Act, Fake};
-use crate::{Waiter, answer, at, jpeg, model, request};
+use crate::fake::{Behavior, FakeService};
+use crate::{TestObserver, jpeg, model, request, response_body, settings_for};
 
-/// What a look at one of the locations finds.
+/// The result of reading one of the locations.
 #[derive(Debug)]
-enum Sight {
-    Nothing,
+enum Poll {
+    Missing,
     Output(String),
     Failure(&'static str),
-    Broken,
+    Unavailable,
 }
 
-/// Results that appear after so many looks; afterwards there is nothing any more.
+/// A store that answers its reads with these results, and with `None` after the last.
 #[derive(Debug)]
 struct Results {
-    looks: Mutex<VecDeque<Sight>>,
-    /// When they were written.
+    polls: Mutex<VecDeque<Poll>>,
+    /// The objects' modification time.
     modified: OffsetDateTime,
 }
 
 impl Results {
-    fn of(looks: impl IntoIterator<Item = Sight>) -> Arc<Self> {
-        Self::written(OffsetDateTime::now_utc(), looks)
+    fn of(polls: impl IntoIterator<Item = Poll>) -> Arc<Self> {
+        Self::written(OffsetDateTime::now_utc(), polls)
     }
 
-    fn written(modified: OffsetDateTime, looks: impl IntoIterator<Item = Sight>) -> Arc<Self> {
-        Arc::new(Self { looks: Mutex::new(looks.into_iter().collect()), modified })
+    fn written(modified: OffsetDateTime, polls: impl IntoIterator<Item = Poll>) -> Arc<Self> {
+        Arc::new(Self { polls: Mutex::new(polls.into_iter().collect()), modified })
     }
 
     fn object(&self, body: impl Into<Bytes>) -> Object {
@@ -55,14 +55,14 @@ impl Results {
 #[async_trait]
 impl FetchResult for Results {
     async fn fetch(&self, location: &S3Location, _: u64) -> Result<Option<Object>, FetchError> {
-        let mut looks = self.looks.lock().expect("no panic while locked");
+        let mut polls = self.polls.lock().expect("no panic while locked");
         let is_output = location.key.starts_with("out");
-        match looks.pop_front() {
-            Some(Sight::Output(body)) if is_output => Ok(Some(self.object(body))),
-            Some(Sight::Failure(body)) if !is_output => Ok(Some(self.object(body))),
-            Some(Sight::Broken) => Err(FetchError::Unavailable("a bad minute".into())),
-            Some(Sight::Failure(body)) => {
-                looks.push_front(Sight::Failure(body));
+        match polls.pop_front() {
+            Some(Poll::Output(body)) if is_output => Ok(Some(self.object(body))),
+            Some(Poll::Failure(body)) if !is_output => Ok(Some(self.object(body))),
+            Some(Poll::Unavailable) => Err(FetchError::Unavailable("an outage".into())),
+            Some(Poll::Failure(body)) => {
+                polls.push_front(Poll::Failure(body));
                 Ok(None)
             }
             _ => Ok(None),
@@ -70,32 +70,38 @@ impl FetchResult for Results {
     }
 }
 
-async fn accepting() -> Fake {
+async fn accepting_endpoint() -> FakeService {
     let headers = vec![
         ("x-amzn-sagemaker-outputlocation", "s3://bucket/out/1.out".to_owned()),
         ("x-amzn-sagemaker-failurelocation", "s3://bucket/err/1.out".to_owned()),
     ];
-    Fake::doing(Act::Answer { status: 202, headers, body: r#"{"InferenceId":"theirs"}"#.into() }).await
+    FakeService::with_behavior(Behavior::Respond {
+        status: 202,
+        headers,
+        body: r#"{"InferenceId":"theirs"}"#.into(),
+    })
+    .await
 }
 
 fn engine(settings: EndpointSettings, results: Arc<Results>) -> AsyncEngine {
-    let how = AsyncSettings { longest_pause: Duration::from_millis(1), ..AsyncSettings::default() };
-    AsyncEngine::new(settings, how, results).expect("sensible settings")
+    let async_settings =
+        AsyncSettings { max_poll_interval: Duration::from_millis(1), ..AsyncSettings::default() };
+    AsyncEngine::new(settings, async_settings, results).expect("valid settings")
 }
 
 #[tokio::test]
-async fn the_work_is_handed_over_inline_and_its_result_awaited() {
-    let fake = accepting().await;
-    let results = Results::of([Sight::Nothing, Sight::Nothing, Sight::Broken, Sight::Output(answer(2))]);
-    let mut settings = at(&fake.url);
+async fn a_job_is_submitted_inline_and_polled() {
+    let fake = accepting_endpoint().await;
+    let results = Results::of([Poll::Missing, Poll::Missing, Poll::Unavailable, Poll::Output(response_body(2))]);
+    let mut settings = settings_for(&fake.url);
     settings.endpoint.custom_attributes = Some("accept_eula=true".into());
     let engine = engine(settings, results);
     assert!(!engine.repeatable());
-    let generated = engine.generate(request(2), Arc::new(Waiter::default())).await.expect("pictures");
+    let generated = engine.generate(request(2), Arc::new(TestObserver::default())).await.expect("pictures");
     assert_eq!(generated.pictures, [jpeg(), jpeg()]);
 
-    let seen = fake.seen();
-    let [call] = seen.as_slice() else { panic!("{} calls", seen.len()) };
+    let calls = fake.calls();
+    let [call] = calls.as_slice() else { panic!("{} calls", calls.len()) };
     assert_eq!(call.target, "/endpoints/tiger/async-invocations");
     for (name, value) in [
         ("x-amzn-sagemaker-content-type", Some("application/json")),
@@ -114,149 +120,162 @@ async fn the_work_is_handed_over_inline_and_its_result_awaited() {
 }
 
 #[tokio::test]
-async fn accepted_work_can_be_written_down_and_found_by_another() {
-    let fake = accepting().await;
-    let first = engine(at(&fake.url), Results::of([]));
-    let receipt = first.submit(request(1), Arc::new(Waiter::default())).await.expect("accepted");
-    let work: Submitted = serde_json::from_str(&receipt).expect("JSON");
-    assert_eq!((work.inference_id.as_str(), work.n), ("theirs", 1));
+async fn a_receipt_can_be_polled_by_another_engine() {
+    let fake = accepting_endpoint().await;
+    let first = engine(settings_for(&fake.url), Results::of([]));
+    let receipt = first.submit(request(1), Arc::new(TestObserver::default())).await.expect("accepted");
+    let stored: AsyncReceipt = serde_json::from_str(&receipt).expect("JSON");
+    assert_eq!((stored.inference_id.as_str(), stored.n), ("theirs", 1));
     assert!(receipt.contains(r#""output":"s3://bucket/out/1.out""#), "{receipt}");
     drop(first);
 
-    let other =
-        engine(at(&fake.url), Results::of([Sight::Nothing, Sight::Nothing, Sight::Output(answer(1))]));
-    let other = other.remote_jobs().expect("that is how it works");
+    let other = engine(
+        settings_for(&fake.url),
+        Results::of([Poll::Missing, Poll::Missing, Poll::Output(response_body(1))]),
+    );
+    let other = other.remote_jobs().expect("an asynchronous engine has remote jobs");
     assert!(matches!(other.poll(&receipt).await, RemoteJobStatus::Pending));
-    let RemoteJobStatus::Succeeded(generated) = other.poll(&receipt).await else { panic!("it was there") };
+    let RemoteJobStatus::Succeeded(generated) = other.poll(&receipt).await else {
+        panic!("the result exists")
+    };
     assert_eq!(generated.pictures, [jpeg()]);
-    assert_eq!(fake.seen().len(), 1);
+    assert_eq!(fake.calls().len(), 1);
     let RemoteJobStatus::Failed { error, .. } = other.poll("another engine's").await else {
-        panic!("no receipt")
+        panic!("an invalid receipt")
     };
     assert!(matches!(error, EngineError::OutcomeUnknown(_)), "{error:?}");
 }
 
-/// Work that was handed over so many seconds ago.
-fn handed_over(ago: i64) -> Submitted {
+/// The receipt of a job that was submitted this many seconds ago.
+fn receipt_of_age(ago: i64) -> AsyncReceipt {
     let location = |text: &str| text.parse().expect("a location");
-    Submitted {
+    AsyncReceipt {
         inference_id: "1".into(),
         output: location("s3://bucket/out/1.out"),
         failure: Some(location("s3://bucket/err/1.out")),
         n: 1,
-        at: OffsetDateTime::now_utc() - Duration::from_secs(ago.unsigned_abs()),
+        submitted_at: OffsetDateTime::now_utc() - Duration::from_secs(ago.unsigned_abs()),
     }
 }
 
 #[tokio::test]
-async fn what_it_took_does_not_depend_on_who_looks_when() {
+async fn engine_time_is_independent_of_the_time_of_the_poll() {
     let settings = || EndpointSettings::new("tiger", model());
-    let work = handed_over(100);
-    let later = |seconds| work.at + Duration::from_secs(seconds);
-    // The store tells whole seconds, and the model may take 900.
-    for (written_at, looked_at, expected) in
+    let receipt = receipt_of_age(100);
+    let later = |seconds| receipt.submitted_at + Duration::from_secs(seconds);
+    // The store's times are whole seconds, and the invocation's time-out is 900 s.
+    for (written_at, polled_at, expected) in
         [(10, 12, 11.0), (10, 10, 10.0), (10, 80_000, 11.0), (2_000, 2_000, 900.0)]
     {
-        for body in [Sight::Output(answer(1)), Sight::Failure("out of memory")] {
+        for body in [Poll::Output(response_body(1)), Poll::Failure("out of memory")] {
             let engine = engine(settings(), Results::written(later(written_at), [body]));
-            let took = match engine.find(&work, later(looked_at)).await {
+            let duration = match engine.status(&receipt, later(polled_at)).await {
                 RemoteJobStatus::Succeeded(generated) => generated.engine_seconds,
                 RemoteJobStatus::Failed { error: EngineError::UnusableResult(_), engine_seconds } => {
                     engine_seconds
                 }
                 other => panic!("{other:?}"),
             };
-            assert_eq!(took, expected, "written after {written_at} s, seen after {looked_at} s");
+            assert_eq!(duration, expected, "written after {written_at} s, polled after {polled_at} s");
         }
     }
 }
 
 #[tokio::test]
 async fn a_model_that_failed() {
-    let fake = accepting().await;
-    let engine =
-        engine(at(&fake.url), Results::of([Sight::Nothing, Sight::Nothing, Sight::Failure("out of memory")]));
-    let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
+    let fake = accepting_endpoint().await;
+    let engine = engine(
+        settings_for(&fake.url),
+        Results::of([Poll::Missing, Poll::Missing, Poll::Failure("out of memory")]),
+    );
+    let error = engine.generate(request(1), Arc::new(TestObserver::default())).await.expect_err("an error");
     let EngineError::UnusableResult(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), "the asynchronous model failed: out of memory");
 }
 
 #[tokio::test]
-async fn a_result_that_is_none() {
-    let fake = accepting().await;
-    let engine = engine(at(&fake.url), Results::of([Sight::Output("<html>".into())]));
-    let error = engine.generate(request(1), Arc::new(Waiter::default())).await.expect_err("no picture");
+async fn an_unusable_result() {
+    let fake = accepting_endpoint().await;
+    let engine = engine(settings_for(&fake.url), Results::of([Poll::Output("<html>".into())]));
+    let error = engine.generate(request(1), Arc::new(TestObserver::default())).await.expect_err("an error");
     assert!(matches!(error, EngineError::UnusableResult(_)), "{error:?}");
 }
 
 #[tokio::test]
-async fn work_that_may_or_may_not_have_been_accepted() {
-    let without = Act::Answer { status: 202, headers: Vec::new(), body: r#"{"InferenceId":"x"}"#.into() };
-    let fake = Fake::doing(without).await;
-    let error = engine(at(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("nowhere");
-    assert!(matches!(error, InvokeError::NoLocation));
+async fn a_submission_with_an_unknown_outcome() {
+    let without =
+        Behavior::Respond { status: 202, headers: Vec::new(), body: r#"{"InferenceId":"x"}"#.into() };
+    let fake = FakeService::with_behavior(without).await;
+    let error =
+        engine(settings_for(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("an error");
+    assert!(matches!(error, InvokeError::NoOutputLocation));
     assert!(matches!(EngineError::from(error), EngineError::OutcomeUnknown(_)));
 
-    let fake = Fake::breaking(b"").await;
-    let error = engine(at(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("broken");
+    let fake = FakeService::disconnecting(b"").await;
+    let error =
+        engine(settings_for(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("an error");
     assert!(matches!(error, InvokeError::Interrupted(_)), "{error:?}");
-    assert_eq!(fake.seen().len(), 1);
+    assert_eq!(fake.calls().len(), 1);
 
     let headers = vec![("x-amzn-errortype", "ServiceUnavailable".to_owned())];
-    let fake = Fake::doing(Act::Answer { status: 503, headers, body: "{}".into() }).await;
-    let error = engine(at(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("busy");
+    let fake =
+        FakeService::with_behavior(Behavior::Respond { status: 503, headers, body: "{}".into() }).await;
+    let error =
+        engine(settings_for(&fake.url), Results::of([])).invoke(&request(1)).await.expect_err("an error");
     assert!(matches!(error, InvokeError::Busy { .. }), "{error:?}");
-    assert_eq!(fake.seen().len(), 1);
+    assert_eq!(fake.calls().len(), 1);
 }
 
 #[tokio::test]
-async fn a_store_whose_clock_is_behind_makes_nothing_free() {
-    let work = handed_over(100);
-    let long_ago = work.at - Duration::from_secs(60);
+async fn engine_time_if_the_stores_clock_is_behind() {
+    let receipt = receipt_of_age(100);
+    let long_ago = receipt.submitted_at - Duration::from_secs(60);
     let engine = engine(
         EndpointSettings::new("tiger", model()),
-        Results::written(long_ago, [Sight::Output(answer(1))]),
+        Results::written(long_ago, [Poll::Output(response_body(1))]),
     );
-    let RemoteJobStatus::Succeeded(generated) = engine.find(&work, work.at + Duration::from_secs(7)).await
+    let RemoteJobStatus::Succeeded(generated) =
+        engine.status(&receipt, receipt.submitted_at + Duration::from_secs(7)).await
     else {
-        panic!("it was there")
+        panic!("the result exists")
     };
     assert_eq!(generated.engine_seconds, 7.0);
 }
 
 #[tokio::test]
-async fn nothing_is_waited_for_for_ever() {
-    let engine = |looks: [Sight; 1]| engine(EndpointSettings::new("tiger", model()), Results::of(looks));
-    let work = handed_over(0);
-    // The time to live and the time-out; and a day for a store that is not to be had.
-    for (sight, last) in [((|| Sight::Nothing) as fn() -> Sight, 4_500), (|| Sight::Broken, 86_400)] {
-        let look =
-            async |seconds| engine([sight()]).find(&work, work.at + Duration::from_secs(seconds)).await;
-        assert!(matches!(look(last).await, RemoteJobStatus::Pending), "{last}");
-        let RemoteJobStatus::Failed { error, engine_seconds } = look(last + 1).await else {
+async fn a_job_without_a_result_fails_in_the_end() {
+    let engine = |polls: [Poll; 1]| engine(EndpointSettings::new("tiger", model()), Results::of(polls));
+    let receipt = receipt_of_age(0);
+    // The time to live plus the time-out, or a day if the store is unavailable.
+    for (poll, last) in [((|| Poll::Missing) as fn() -> Poll, 4_500), (|| Poll::Unavailable, 86_400)] {
+        let poll_after = async |seconds| {
+            engine([poll()]).status(&receipt, receipt.submitted_at + Duration::from_secs(seconds)).await
+        };
+        assert!(matches!(poll_after(last).await, RemoteJobStatus::Pending), "{last}");
+        let RemoteJobStatus::Failed { error, engine_seconds } = poll_after(last + 1).await else {
             panic!("{last}")
         };
         assert!(
             matches!(error, EngineError::OutcomeUnknown(_) | EngineError::UnusableResult(_)),
             "{error:?}"
         );
-        assert_eq!(engine_seconds, 900.0, "the model cannot have taken longer");
+        assert_eq!(engine_seconds, 900.0, "the invocation's time-out limits the engine time");
     }
 }
 
 #[test]
-fn settings_that_sagemaker_does_not_allow() {
-    let refused = |how| {
-        let made = AsyncEngine::new(EndpointSettings::new("tiger", model()), how, Results::of([]));
-        made.err().expect("refused")
+fn settings_outside_sagemakers_ranges_are_rejected() {
+    let rejected = |async_settings| {
+        let made = AsyncEngine::new(EndpointSettings::new("tiger", model()), async_settings, Results::of([]));
+        made.err().expect("rejected")
     };
     let seconds = Duration::from_secs;
     for (ttl, timeout) in [(59, 1), (21_601, 1), (60, 0), (60, 3_601)] {
-        let how = AsyncSettings {
+        let async_settings = AsyncSettings {
             request_ttl: seconds(ttl),
             invocation_timeout: seconds(timeout),
             ..AsyncSettings::default()
         };
-        assert!(matches!(refused(how), SettingsError::OutOfRange { .. }), "{ttl} {timeout}");
+        assert!(matches!(rejected(async_settings), SettingsError::OutOfRange { .. }), "{ttl} {timeout}");
     }
 }

@@ -1,4 +1,4 @@
-//! The engines against a service that plays SageMaker's Runtime API.
+//! The engines against a fake of SageMaker's Runtime API.
 
 mod asynchronous;
 mod errors;
@@ -17,8 +17,8 @@ use tintype_core::secret::Secret;
 use tintype_sagemaker::remote::{EndpointSettings, Service};
 use tintype_sagemaker::sigv4::AccessKeys;
 
-/// What begins like a JPEG and is kept like one.
-const JPEG: &[u8] = b"\xff\xd8\xff\xe0 as short as a picture can be";
+/// Bytes that begin like a JPEG.
+const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
 fn model() -> ModelCard {
     ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
@@ -28,8 +28,8 @@ fn keys() -> AccessKeys {
     AccessKeys { id: "AKID".into(), secret: Secret::new("wJalrXUtnFEMI") }
 }
 
-/// An endpoint `tiger` at this URL.
-fn at(url: &str) -> EndpointSettings {
+/// The settings for an endpoint `tiger` at this URL.
+fn settings_for(url: &str) -> EndpointSettings {
     let keys = keys();
     let service = Service {
         url: Some(url.to_owned()),
@@ -55,20 +55,20 @@ fn jpeg() -> Picture {
     Picture::Encoded(Encoded { format: Format::Jpeg, bytes: Bytes::from_static(JPEG) })
 }
 
-/// JumpStart's answer with so many pictures.
-fn answer(n: usize) -> String {
+/// JumpStart's response with this many pictures.
+fn response_body(n: usize) -> String {
     let base64 = base64_simd::STANDARD.encode_to_string(JPEG);
     serde_json::json!({"generated_images": vec![base64; n], "prompt": "a tiger"}).to_string()
 }
 
-/// Somebody who waits, or nobody.
+/// An observer that records the start, and may be abandoned.
 #[derive(Default)]
-struct Waiter {
+struct TestObserver {
     abandoned: bool,
     started: AtomicBool,
 }
 
-impl Observer for Waiter {
+impl Observer for TestObserver {
     fn progress(&self, progress: Progress) {
         assert_eq!(progress, Progress::Started);
         self.started.store(true, Ordering::SeqCst);

@@ -1,28 +1,29 @@
-//! A picture inside a JSON answer: a file in base64, or nested arrays of numbers. Either is read straight into its bytes.
+//! Parses a picture in a JSON response: a file in base64, or nested arrays of numbers. Both are parsed without an
+//! intermediate JSON value.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use tintype_core::picture::{Encoded, Picture, Pixels};
 
-use super::sniff::format_of;
+use super::sniff::sniff_format;
 
 /// A picture in either form.
-pub(super) struct Item(pub(super) Picture);
+pub(super) struct ResponsePicture(pub(super) Picture);
 
-impl<'de> serde::Deserialize<'de> for Item {
+impl<'de> serde::Deserialize<'de> for ResponsePicture {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ItemVisitor).map(Self)
+        deserializer.deserialize_any(PictureVisitor).map(Self)
     }
 }
 
-struct ItemVisitor;
+struct PictureVisitor;
 
-impl<'de> Visitor<'de> for ItemVisitor {
+impl<'de> Visitor<'de> for PictureVisitor {
     type Value = Picture;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a picture: base64, or rows of pixels")
+        f.write_str("an image: base64, or rows of pixels")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Picture, E> {
@@ -32,8 +33,9 @@ impl<'de> Visitor<'de> for ItemVisitor {
             None => text,
         };
         let bytes = base64_simd::forgiving_decode_to_vec(base64.as_bytes())
-            .map_err(|_| E::custom("a picture is not valid base64"))?;
-        let format = format_of(&bytes).ok_or_else(|| E::custom("a picture is neither JPEG, PNG nor WebP"))?;
+            .map_err(|_| E::custom("an image is not valid base64"))?;
+        let format =
+            sniff_format(&bytes).ok_or_else(|| E::custom("an image is neither JPEG, PNG nor WebP"))?;
         Ok(Picture::Encoded(Encoded { format, bytes: bytes.into() }))
     }
 
@@ -42,17 +44,17 @@ impl<'de> Visitor<'de> for ItemVisitor {
         let (mut row_length, mut height) = (None, 0u32);
         while let Some(length) = rows.next_element_seed(Row(&mut rgb))? {
             if *row_length.get_or_insert(length) != length {
-                return Err(A::Error::custom("the rows of a picture differ in length"));
+                return Err(A::Error::custom("the rows of an image differ in length"));
             }
             height = height.saturating_add(1);
         }
         let width = row_length.and_then(|length| u32::try_from(length).ok()).filter(|width| *width > 0);
         let pixels = width.and_then(|width| Pixels::new(width, height, rgb));
-        pixels.map(Picture::Pixels).ok_or_else(|| A::Error::custom("a picture has no pixels"))
+        pixels.map(Picture::Pixels).ok_or_else(|| A::Error::custom("an image has no pixels"))
     }
 }
 
-/// Appends one row's samples, and gives its length in pixels.
+/// Appends one row's samples, and returns the row's length in pixels.
 struct Row<'a>(&'a mut Vec<u8>);
 
 impl<'de> DeserializeSeed<'de> for Row<'_> {

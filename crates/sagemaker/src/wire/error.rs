@@ -1,41 +1,41 @@
-//! The Runtime API's errors, as a server writes them. This is where their statuses are chosen.
+//! The Runtime API's errors as a server writes them. This file chooses their statuses.
 
 use serde_json::json;
 
 use crate::sigv4::SignatureError;
 
-/// The answer's header with the error's name, from which AWS's SDKs tell what it is.
+/// Response header with the error's code, from which AWS's SDKs choose the exception's class.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
 
-/// Why an invocation is answered without a result.
+/// Why an invocation has no result. `Display` is the message that SageMaker's clients show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The request makes no sense to the service.
+pub enum RuntimeApiError {
+    /// The service rejects the request.
     #[error("{0}")]
     Validation(String),
-    /// The model was reached and answered with an error.
-    #[error("received an error ({status}) from the model: {message}")]
+    /// The model answered with an error.
+    #[error("Received error {status} from the model: {message}")]
     Model {
-        /// The status that the model's container answered with; 0 if it did not in time.
+        /// The status that the model's container answered with; 0 if the container timed out.
         status: u16,
-        /// What it said.
+        /// The container's message.
         message: String,
     },
     /// The model is not loaded yet, or has no room for the request now.
     #[error("{0}")]
     NotReady(String),
-    /// Something broke; the cause is in the log.
-    #[error("an internal failure occurred")]
+    /// The server failed. The cause is in the server's log.
+    #[error("Internal failure. The server's log has the cause.")]
     Internal,
-    /// The service takes no requests now.
-    #[error("the service is unavailable, try your call again")]
+    /// The service accepts no requests now.
+    #[error("The service is unavailable. Retry the call later.")]
     Unavailable,
-    /// The request is not signed as it must be.
+    /// The request's signature is missing or invalid.
     #[error(transparent)]
-    Unsigned(#[from] SignatureError),
+    Signature(#[from] SignatureError),
 }
 
-impl Failure {
+impl RuntimeApiError {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
@@ -44,12 +44,12 @@ impl Failure {
             Self::NotReady(_) => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
-            Self::Unsigned(SignatureError::Incomplete(_)) => 400,
-            Self::Unsigned(_) => 403,
+            Self::Signature(SignatureError::Incomplete(_)) => 400,
+            Self::Signature(_) => 403,
         }
     }
 
-    /// The error's name, for the header [`ERROR_TYPE`].
+    /// The error's code, for the header [`ERROR_TYPE`].
     pub fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "ValidationError",
@@ -57,11 +57,11 @@ impl Failure {
             Self::NotReady(_) => "ModelNotReadyException",
             Self::Internal => "InternalFailure",
             Self::Unavailable => "ServiceUnavailable",
-            Self::Unsigned(refusal) => refusal.code(),
+            Self::Signature(error) => error.code(),
         }
     }
 
-    /// The body, of type [`JSON`](super::JSON).
+    /// The response's body, of type [`JSON`](super::JSON).
     pub fn body(&self) -> Vec<u8> {
         let message = self.to_string();
         let body = match self {
