@@ -79,10 +79,11 @@ async fn exchange(address: &str, line: &str, body: &str) -> (u16, Bytes) {
     let mut connection = TcpStream::connect(address).await.expect("connected");
     let length = body.len();
     // moto requires credentials and does not verify them.
-    let authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261123/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261123/eu-central-1/s3/aws4_request, \
+                         SignedHeaders=host, Signature=0";
     let head = format!(
-        "{line} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n"
+        "{line} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {authorization}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     connection.write_all(format!("{head}{body}").as_bytes()).await.expect("sent");
     let mut answer = Vec::new();

@@ -35,7 +35,8 @@ const MAX_FAILURE_BYTES: u64 = 1 << 20;
 /// Time limits and polling of an asynchronous endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncSettings {
-    /// How long a request may wait for an instance, 60 s to 6 h. An endpoint that scales to zero needs some minutes.
+    /// How long a request may wait for an instance, 60 s to 6 h. An endpoint that scales to zero needs some
+    /// minutes.
     pub request_ttl: Duration,
     /// How long the model may take for a request, 1 s to 1 h.
     pub invocation_timeout: Duration,
@@ -68,8 +69,8 @@ impl AsyncSettings {
     }
 }
 
-/// The receipt for a job that an asynchronous endpoint has accepted. It is serialized, so that another process can poll
-/// the job.
+/// The receipt for a job that an asynchronous endpoint has accepted. It is serialized, so that another
+/// process can poll the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsyncReceipt {
     /// SageMaker's id of the invocation, to find it in the endpoint's log.
@@ -115,7 +116,8 @@ impl AsyncEngine {
         Ok(Self { settings, async_settings, results, client: LazyClient::default() })
     }
 
-    /// Submits a job, in one attempt. The request travels inline: it never exceeds SageMaker's limit of 128,000 bytes.
+    /// Submits a job, in one attempt. The request travels inline: it never exceeds SageMaker's limit of
+    /// 128,000 bytes.
     ///
     /// # Errors
     /// [`InvokeError`] if the job was not accepted, or if the outcome is unknown.
@@ -149,8 +151,8 @@ impl AsyncEngine {
         Ok(AsyncReceipt { inference_id, output, failure, n: request.n, submitted_at })
     }
 
-    /// Polls a job at the time `now`. The job has failed once its time to live and the invocation's time-out have passed
-    /// without a result. It stays pending while the store is unavailable for less than a day.
+    /// Polls a job at the time `now`. The job has failed once its time to live and the invocation's time-out
+    /// have passed without a result. It stays pending while the store is unavailable for less than a day.
     pub async fn status(&self, receipt: &AsyncReceipt, now: OffsetDateTime) -> RemoteJobStatus {
         let deadline = self.async_settings.request_ttl + self.async_settings.invocation_timeout;
         let (pictures, until) = match self.result(receipt).await {
@@ -189,8 +191,9 @@ impl AsyncEngine {
         }))
     }
 
-    /// The time from the submission until the result was written, independent of when it is polled. The store's times are
-    /// whole seconds. If the store's clock is behind, `now` is used instead. The time is at most the invocation's time-out.
+    /// The time from the submission until the result was written, independent of when it is polled. The
+    /// store's times are whole seconds. If the store's clock is behind, `now` is used instead. The time is at
+    /// most the invocation's time-out.
     fn engine_time(
         &self,
         receipt: &AsyncReceipt,

@@ -66,9 +66,9 @@ async fn create(settings: &EndpointSettings) -> Client {
     Client::from_conf(configured.build())
 }
 
-/// The SDK's default HTTP client, except that every call opens its own connection. A pooled connection may be dead without
-/// the client's knowledge (a Lambda function is frozen between two requests), and a call that is lost on it cannot be
-/// repeated.
+/// The SDK's default HTTP client, except that every call opens its own connection. A pooled connection may be
+/// dead without the client's knowledge (a Lambda function is frozen between two requests), and a call that is
+/// lost on it cannot be repeated.
 fn unpooled_http_client() -> SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()

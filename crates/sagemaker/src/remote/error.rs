@@ -20,7 +20,8 @@ pub enum InvokeError {
     /// No connection could be opened. Nothing was sent.
     #[error("failed to connect to the endpoint's service")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
-    /// The service or its model accepts no requests now: it is throttled, loading or scaling. No pictures were made.
+    /// The service or its model accepts no requests now: it is throttled, loading or scaling. No pictures
+    /// were made.
     #[error("the endpoint is busy ({code}): {message}")]
     Busy {
         /// AWS's error code, or the status.
@@ -30,8 +31,8 @@ pub enum InvokeError {
         /// Delay before the next attempt.
         retry_after: Duration,
     },
-    /// The service rejected the call: no permission, no such endpoint, or a parameter out of range. The settings are wrong,
-    /// not the client's request, which the service does not read.
+    /// The service rejected the call: no permission, no such endpoint, or a parameter out of range. The
+    /// settings are wrong, not the client's request, which the service does not read.
     #[error("the service rejected the call with status {status} ({code}): {message}")]
     Denied {
         /// The HTTP status.

@@ -61,8 +61,8 @@ impl fmt::Display for S3Location {
 /// Why a result cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The endpoint writes to a bucket or prefix that this store does not read: the endpoint's configuration is wrong, or
-    /// the store's.
+    /// The endpoint writes to a bucket or prefix that this store does not read: the endpoint's configuration
+    /// is wrong, or the store's.
     #[error("{0} is outside the bucket and prefix that results are read from")]
     OutsideBucket(S3Location),
     /// The store is temporarily unavailable.
@@ -76,12 +76,12 @@ pub enum FetchError {
 /// Reads the results of asynchronous endpoints.
 #[async_trait]
 pub trait FetchResult: Send + Sync {
-    /// Reads the object; `None` while it does not exist. S3 answers 403 for a missing object to a client that may not list
-    /// the bucket, so 403 counts as missing.
+    /// Reads the object; `None` while it does not exist. S3 answers 403 for a missing object to a client that
+    /// may not list the bucket, so 403 counts as missing.
     ///
     /// # Errors
-    /// [`FetchError`] if the location is outside the readable buckets, the store is unavailable, or the object has more
-    /// than `limit` bytes.
+    /// [`FetchError`] if the location is outside the readable buckets, the store is unavailable, or the
+    /// object has more than `limit` bytes.
     async fn fetch(&self, location: &S3Location, limit: u64) -> Result<Option<Object>, FetchError>;
 }
 

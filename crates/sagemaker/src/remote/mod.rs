@@ -1,8 +1,8 @@
 //! Engines whose pictures a SageMaker endpoint makes.
 //!
-//! [`SageMakerEngine`] waits for a real-time endpoint's response. [`AsyncEngine`] submits the work to an asynchronous
-//! endpoint and polls the location of the result. Both make exactly one attempt: a call that AWS may have charged for is
-//! never repeated.
+//! [`SageMakerEngine`] waits for a real-time endpoint's response. [`AsyncEngine`] submits the work to an
+//! asynchronous endpoint and polls the location of the result. Both make exactly one attempt: a call that AWS
+//! may have charged for is never repeated.
 
 mod asynchronous;
 mod client;

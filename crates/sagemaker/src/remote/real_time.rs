@@ -20,8 +20,8 @@ use crate::wire::{JSON, JSON_JPEG, read_response, write_request};
 
 /// Makes pictures by `InvokeEndpoint`.
 ///
-/// One call makes all pictures of a request. How each picture depends on the seed is up to the remote model: the second
-/// picture of seed 7 need not be the first picture of seed 8.
+/// One call makes all pictures of a request. How each picture depends on the seed is up to the remote model:
+/// the second picture of seed 7 need not be the first picture of seed 8.
 #[derive(Debug)]
 pub struct SageMakerEngine {
     settings: EndpointSettings,

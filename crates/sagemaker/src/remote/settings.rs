@@ -22,7 +22,8 @@ const MAX_NAME_BYTES: usize = 63;
 pub struct Service {
     /// The service's URL; `None` means AWS.
     pub url: Option<String>,
-    /// `None` means the region of AWS's default chain (environment, profile, instance), or `us-east-1` without one.
+    /// `None` means the region of AWS's default chain (environment, profile, instance), or `us-east-1`
+    /// without one.
     pub region: Option<String>,
     /// Access key id and secret; `None` means AWS's default chain.
     pub credentials: Option<(String, Secret)>,
@@ -35,7 +36,8 @@ pub struct Endpoint {
     pub name: String,
     /// The form of requests that its model accepts.
     pub dialect: Dialect,
-    /// `X-Amzn-SageMaker-Custom-Attributes`, up to 1,024 visible ASCII characters, for example `accept_eula=true`.
+    /// `X-Amzn-SageMaker-Custom-Attributes`, up to 1,024 visible ASCII characters, for example
+    /// `accept_eula=true`.
     pub custom_attributes: Option<String>,
     /// One of the endpoint's inference components; real-time endpoints only.
     pub inference_component: Option<String>,
@@ -56,13 +58,13 @@ pub struct EndpointSettings {
     pub model: ModelCard,
     /// Maximum number of concurrent requests.
     pub slots: usize,
-    /// Time limit for one call, from the connection to the last byte of the response; 60 s by default. With an asynchronous
-    /// endpoint it applies to the call that submits the work.
+    /// Time limit for one call, from the connection to the last byte of the response; 60 s by default. With
+    /// an asynchronous endpoint it applies to the call that submits the work.
     pub call_timeout: Duration,
     /// Maximum length of a response in bytes.
     pub max_response_bytes: usize,
-    /// Returns the current W3C `traceparent`, if there is one. It travels in the custom attributes: apart from the body,
-    /// SageMaker passes nothing else to the model.
+    /// Returns the current W3C `traceparent`, if there is one. It travels in the custom attributes: apart
+    /// from the body, SageMaker passes nothing else to the model.
     pub traceparent: fn() -> Option<String>,
 }
 
@@ -71,7 +73,8 @@ pub struct EndpointSettings {
 pub enum SettingsError {
     /// The endpoint's name is not one that SageMaker allows.
     #[error(
-        "invalid endpoint name {0:?}: it must have 1 to 63 letters, digits and hyphens, and no hyphen at either end"
+        "invalid endpoint name {0:?}: it must have 1 to 63 letters, digits and hyphens, and no hyphen at \
+         either end"
     )]
     InvalidName(String),
     /// The Runtime API's URL is invalid.

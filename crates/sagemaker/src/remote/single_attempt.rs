@@ -8,8 +8,8 @@ use tracing::Instrument;
 
 use super::error::InvokeError;
 
-/// Makes the call, unless the job is already abandoned. Once the request is sent, AWS charges for it, so the call then runs
-/// to its end even if the job is abandoned. Returns the call's result and its duration.
+/// Makes the call, unless the job is already abandoned. Once the request is sent, AWS charges for it, so the
+/// call then runs to its end even if the job is abandoned. Returns the call's result and its duration.
 ///
 /// # Errors
 /// [`EngineError::Abandoned`] if no call was made, else the call's error.

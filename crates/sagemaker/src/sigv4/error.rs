@@ -17,8 +17,8 @@ pub enum SignatureError {
     Scope(&'static str),
     /// The request was signed more than 15 minutes ago, or for a time more than 15 minutes ahead.
     #[error(
-        "Signature expired: the request was signed at {signed}, and the server's time is {now}. The difference must be at \
-         most 15 minutes; check the client's clock."
+        "Signature expired: the request was signed at {signed}, and the server's time is {now}. The difference \
+         must be at most 15 minutes; check the client's clock."
     )]
     Expired {
         /// The request's time.

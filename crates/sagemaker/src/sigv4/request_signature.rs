@@ -14,8 +14,8 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "sagemaker";
 /// Header with the time of the signature.
 const DATE_HEADER: &str = "x-amz-date";
-/// Headers that may be unsigned although their names begin with `x-amz`. Proxies change the last three, so no SDK signs
-/// them; the checksum is not needed because the signature covers the body's hash.
+/// Headers that may be unsigned although their names begin with `x-amz`. Proxies change the last three, so no
+/// SDK signs them; the checksum is not needed because the signature covers the body's hash.
 const UNSIGNED_ALLOWED: [&str; 4] =
     ["x-amz-content-sha256", "x-amz-cf-id", "x-amz-user-agent", "x-amzn-trace-id"];
 
@@ -28,8 +28,8 @@ pub struct AccessKeys {
     pub secret: Secret,
 }
 
-/// The signature in a request's headers: by a known key, of the right scope and time, over all headers that it must
-/// cover. [`RequestSignature::verify`](Self::verify) checks whether it is genuine.
+/// The signature in a request's headers: by a known key, of the right scope and time, over all headers that
+/// it must cover. [`RequestSignature::verify`](Self::verify) checks whether it is genuine.
 #[derive(Clone, Debug)]
 pub struct RequestSignature {
     pub(super) keys: AccessKeys,
@@ -41,8 +41,8 @@ pub struct RequestSignature {
 }
 
 impl RequestSignature {
-    /// Reads the signature and checks what can be checked without the body. For HTTP/2 the caller first copies the
-    /// authority into the header `host`.
+    /// Reads the signature and checks what can be checked without the body. For HTTP/2 the caller first
+    /// copies the authority into the header `host`.
     ///
     /// # Errors
     /// Every [`SignatureError`] except that of a wrong signature.
@@ -123,7 +123,8 @@ fn format_date(at: OffsetDateTime) -> String {
     at.format(format).unwrap_or_default()
 }
 
-/// The names of the signed headers. The request must have each exactly once, so that no unsigned value can be added.
+/// The names of the signed headers. The request must have each exactly once, so that no unsigned value can be
+/// added.
 fn signed_headers(names: &str, headers: &HeaderMap) -> Result<Vec<HeaderName>, SignatureError> {
     let mut signed = Vec::new();
     for name in names.split(';') {

@@ -20,8 +20,8 @@ impl Fields {
         }
     }
 
-    /// An integer, also one that is written as `512.0`. One that does not fit in an `i64` becomes the nearest that does,
-    /// so that the range check rejects it.
+    /// An integer, also one that is written as `512.0`. One that does not fit in an `i64` becomes the nearest
+    /// that does, so that the range check rejects it.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Violation> {
         let Some(value) = self.get(name) else { return Ok(None) };
         integer(value).map(Some).ok_or_else(|| Violation::malformed(name, "a whole number"))

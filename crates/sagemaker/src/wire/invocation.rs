@@ -65,12 +65,13 @@ pub(super) enum EchoedPrompt {
 }
 
 impl Invocation {
-    /// Reads a request in any of the dialects, from its headers `Content-Type` and `Accept` and its body. Unknown fields
-    /// are ignored, as SageMaker's own models do. The caller limits the body's length, for example to
-    /// [`MAX_BODY`](super::MAX_BODY).
+    /// Reads a request in any of the dialects, from its headers `Content-Type` and `Accept` and its body.
+    /// Unknown fields are ignored, as SageMaker's own models do. The caller limits the body's length, for
+    /// example to [`MAX_BODY`](super::MAX_BODY).
     ///
     /// # Errors
-    /// [`InvocationError`] if the request cannot be read. The ranges of its values are left to [`Draft::check`].
+    /// [`InvocationError`] if the request cannot be read. The ranges of its values are left to
+    /// [`Draft::check`].
     pub fn read(
         content_type: Option<&str>,
         accept: Option<&str>,
@@ -83,7 +84,8 @@ impl Invocation {
         }
     }
 
-    /// One unchecked request per prompt. Its format is JPEG if the response has JPEG files, else PNG, which is lossless.
+    /// One unchecked request per prompt. Its format is JPEG if the response has JPEG files, else PNG, which
+    /// is lossless.
     pub fn drafts(&self) -> &[Draft] {
         &self.drafts
     }
@@ -131,7 +133,8 @@ impl Invocation {
         let negatives = pair_negative_prompts(negatives, prompts.len())?;
         let per_prompt = shared.n.unwrap_or(1);
         let drafts = prompts.into_iter().zip(negatives).zip(0..).map(|((prompt, negative_prompt), index)| {
-            // The seeds of each prompt follow those of the previous one, so that equal prompts give different pictures.
+            // The seeds of each prompt follow those of the previous one, so that equal prompts give different
+            // pictures.
             let seed = shared.seed.map(|seed| seed.saturating_add(per_prompt.saturating_mul(index)));
             Draft { prompt, negative_prompt, seed, ..shared.clone() }
         });
@@ -152,7 +155,8 @@ impl Invocation {
         Ok(Self { drafts: vec![draft], shape: ResponseShape::Image(prompt), encoding })
     }
 
-    /// Changes the response's form to `generated_image`: to a request of type `application/x-text` it has one picture.
+    /// Changes the response's form to `generated_image`: to a request of type `application/x-text` it has one
+    /// picture.
     fn into_single(self) -> Result<Self, InvocationError> {
         let many = self.drafts.iter().any(|draft| draft.n.is_some_and(|n| n != 1));
         let shape = match self.shape {

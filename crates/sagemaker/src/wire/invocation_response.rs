@@ -29,11 +29,12 @@ pub enum InvalidPictures {
 }
 
 impl Invocation {
-    /// Writes the response, of type [`JSON`](super::JSON). The pictures are in the order of the drafts and, within a
-    /// draft, of their seeds.
+    /// Writes the response, of type [`JSON`](super::JSON). The pictures are in the order of the drafts and,
+    /// within a draft, of their seeds.
     ///
     /// # Errors
-    /// [`InvalidPictures`] if the pictures do not have the form of [`picture_encoding`](Self::picture_encoding).
+    /// [`InvalidPictures`] if the pictures do not have the form of
+    /// [`picture_encoding`](Self::picture_encoding).
     pub fn write_response(&self, pictures: &[GeneratedPicture]) -> Result<Vec<u8>, InvalidPictures> {
         let mut body = Vec::with_capacity(self.estimate_length(pictures));
         match &self.shape {

@@ -19,8 +19,8 @@ pub enum PictureEncoding {
 }
 
 impl PictureEncoding {
-    /// Reads an `Accept` header; an absent or empty one means `application/json`. The first supported media range wins;
-    /// quality values (`q=`) are ignored.
+    /// Reads an `Accept` header; an absent or empty one means `application/json`. The first supported media
+    /// range wins; quality values (`q=`) are ignored.
     ///
     /// # Errors
     /// [`InvocationError::NotAcceptable`] if no media range includes JSON.

@@ -78,9 +78,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for BoundedList<T> {
     }
 }
 
-/// Reads the pictures of a response in any of the dialects: `generated_images`, `generated_image` or `artifacts`, each
-/// picture a file in base64 or nested arrays of numbers. If `n` is 1, the body may also be one picture file. Files are
-/// not re-encoded.
+/// Reads the pictures of a response in any of the dialects: `generated_images`, `generated_image` or
+/// `artifacts`, each picture a file in base64 or nested arrays of numbers. If `n` is 1, the body may also be
+/// one picture file. Files are not re-encoded.
 ///
 /// # Errors
 /// [`ResponseError`] if the body has none of these forms, or another number of pictures than `n`.

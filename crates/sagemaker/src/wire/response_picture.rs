@@ -1,5 +1,5 @@
-//! Parses a picture in a JSON response: a file in base64, or nested arrays of numbers. Both are parsed without an
-//! intermediate JSON value.
+//! Parses a picture in a JSON response: a file in base64, or nested arrays of numbers. Both are parsed
+//! without an intermediate JSON value.
 
 use std::fmt;
 

@@ -7,9 +7,9 @@ use tintype_core::violation::{Violation, ViolationKind};
 
 use super::fields::Fields;
 
-/// Reads a request. A [`Draft`] has no weights: texts of positive weight are joined to the prompt, texts of negative
-/// weight to the negative prompt, and texts of weight 0 are left out. A style becomes part of the prompt. The seed 0
-/// means a random seed.
+/// Reads a request. A [`Draft`] has no weights: texts of positive weight are joined to the prompt, texts of
+/// negative weight to the negative prompt, and texts of weight 0 are left out. A style becomes part of the
+/// prompt. The seed 0 means a random seed.
 pub(super) fn read_draft(fields: &Fields, format: Format) -> Result<Draft, Violation> {
     let (mut positive, negative) = weighted_texts(fields)?;
     if let Some(style) = fields.string("style_preset")?

@@ -92,7 +92,8 @@ fn engine(settings: EndpointSettings, results: Arc<Results>) -> AsyncEngine {
 #[tokio::test]
 async fn a_job_is_submitted_inline_and_polled() {
     let fake = accepting_endpoint().await;
-    let results = Results::of([Poll::Missing, Poll::Missing, Poll::Unavailable, Poll::Output(response_body(2))]);
+    let polls = [Poll::Missing, Poll::Missing, Poll::Unavailable, Poll::Output(response_body(2))];
+    let results = Results::of(polls);
     let mut settings = settings_for(&fake.url);
     settings.endpoint.custom_attributes = Some("accept_eula=true".into());
     let engine = engine(settings, results);
