@@ -1,4 +1,4 @@
-//! The SDK's clients: one that talks to the service, one that signs links for those who see it under another name.
+//! The SDK's clients: one for requests to the service, and one that signs links with the public endpoint.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use aws_sdk_s3::config::{
 };
 use tintype_core::secret::Secret;
 
+use crate::credential_lifetime::{LastCredentialLifetime, TrackedCredentials};
 use crate::remote::S3Settings;
-use crate::session::{LastTerm, Watched};
 use crate::signer::Signer;
 
-/// How long one attempt at a call may take, its body included.
-const ATTEMPT: Duration = Duration::from_secs(60);
-/// How long a call may take with every attempt at it.
-const OPERATION: Duration = Duration::from_secs(150);
+/// Time limit for one attempt of a call, body included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time limit for a call with all its attempts.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Both clients.
+/// The client, and the signer of links.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
@@ -27,26 +27,31 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Prepares the clients. Makes no request to the service; AWS's chain may look for a region.
+    /// Creates the clients, without a request to the service. AWS's default chain may request a region from
+    /// the instance.
     pub(crate) async fn new(settings: &S3Settings) -> Self {
         let region = settings.region.clone().map(Region::new);
-        let term = LastTerm::default();
+        let lifetime = LastCredentialLifetime::default();
         let base = match &settings.credentials {
-            Some((id, secret)) => given(id, secret, region),
-            None => from_chain(region, &term).await,
+            Some((id, secret)) => static_credentials(id, secret, region),
+            None => default_chain(region, &lifetime).await,
         };
         let (endpoint, public) = (settings.endpoint.as_deref(), settings.public_endpoint.as_deref());
-        let client = Client::from_conf(addressed(base.clone(), endpoint).build());
-        let signing = Client::from_conf(addressed(base, public.or(endpoint)).build());
-        let signer =
-            Signer { client: signing, bucket: settings.bucket.clone(), term, cap: settings.link_cap() };
+        let client = Client::from_conf(with_endpoint(base.clone(), endpoint).build());
+        let signing = Client::from_conf(with_endpoint(base, public.or(endpoint)).build());
+        let signer = Signer {
+            client: signing,
+            bucket: settings.bucket.clone(),
+            lifetime,
+            max_link_lifetime: settings.max_link_lifetime(),
+        };
         Self { client, signer }
     }
 }
 
-/// A client configuration with credentials of our own, for any service.
-pub(crate) fn given(id: &str, secret: &Secret, region: Option<Region>) -> Builder {
-    // The secret is handed to the SDK, which signs with it and does not print it.
+/// A client configuration with the given credentials.
+pub(crate) fn static_credentials(id: &str, secret: &Secret, region: Option<Region>) -> Builder {
+    // The SDK signs with the secret and does not print it.
     let credentials = Credentials::new(id, secret.expose(), None, None, "tintype");
     Builder::new()
         .behavior_version(BehaviorVersion::latest())
@@ -55,33 +60,37 @@ pub(crate) fn given(id: &str, secret: &Secret, region: Option<Region>) -> Builde
         .timeout_config(timeouts())
 }
 
-async fn from_chain(region: Option<Region>, term: &LastTerm) -> Builder {
+/// A client configuration with the region and credentials of AWS's default chain.
+async fn default_chain(region: Option<Region>, lifetime: &LastCredentialLifetime) -> Builder {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(region) = region {
         loader = loader.region(region);
     }
-    let found = loader.load().await;
-    let region = found.region().cloned().unwrap_or(Region::from_static("us-east-1"));
-    let mut base = Builder::from(&found).region(region).timeout_config(timeouts());
-    if let Some(chain) = found.credentials_provider() {
-        base.set_credentials_provider(Some(SharedCredentialsProvider::new(Watched::new(
-            chain,
-            term.clone(),
+    let chain = loader.load().await;
+    let region = chain.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+    let mut base = Builder::from(&chain).region(region).timeout_config(timeouts());
+    if let Some(provider) = chain.credentials_provider() {
+        base.set_credentials_provider(Some(SharedCredentialsProvider::new(TrackedCredentials::new(
+            provider,
+            lifetime.clone(),
         ))));
     }
     base
 }
 
-/// The SDK's own defaults bound only the connecting: a service that takes a body and never answers would be waited for
-/// for ever.
+/// The SDK's defaults limit only the time to connect: without these limits, a call would wait for ever for a
+/// service that never responds.
 fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
 }
 
-/// Points a configuration at an endpoint other than AWS's own.
-pub(crate) fn addressed(base: Builder, endpoint: Option<&str>) -> Builder {
+/// Sets an endpoint other than AWS's own, with the bucket in the path.
+pub(crate) fn with_endpoint(base: Builder, endpoint: Option<&str>) -> Builder {
     let Some(endpoint) = endpoint else { return base };
-    // Not every S3 service knows the checksums that AWS's SDK sends by default since 2025.
+    // Not every S3 service supports the checksums that AWS's SDK sends by default since 2025.
     base.endpoint_url(endpoint)
         .force_path_style(true)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

@@ -1,14 +1,15 @@
-//! Objects behind the S3 API, on both sides of it.
+//! Object stores with the S3 API: a client and a server.
 //!
-//! [`S3Store`] is an [`ObjectStore`](tintype_core::store::ObjectStore) over any S3 service. [`Embedded`] is an S3 service of
-//! our own: a folder, its credentials, and the HTTP service that stores, verifies signatures and serves; it is also a store in
-//! the process, without a loopback. Nothing outside this crate knows S3 or AWS.
+//! [`S3Store`] is an [`ObjectStore`](tintype_core::store::ObjectStore) over any S3 service. [`Embedded`] is
+//! an S3 service in this process: a folder of objects, credentials, and an HTTP service that verifies
+//! signatures. It is also an [`ObjectStore`](tintype_core::store::ObjectStore) that needs no network
+//! connection. No other crate depends on S3's API.
 
 mod connection;
+mod credential_lifetime;
 mod embedded;
 mod remote;
-mod session;
 mod signer;
 
-pub use embedded::{Embedded, EmbeddedSettings, OpenError, S3Body, S3Http, Swept};
-pub use remote::{ConnectError, S3Settings, S3Store};
+pub use embedded::{Embedded, EmbeddedSettings, OpenError, S3Body, S3Http, SweepReport};
+pub use remote::{S3Settings, S3SettingsError, S3Store};

@@ -1,8 +1,9 @@
-//! Other people's S3 service as the referee: our client against SeaweedFS, and one table of verdicts for both services.
+//! Our client against SeaweedFS, a third-party S3 service, and a comparison of the statuses of both services
+//! for links.
 //!
-//! Needs SeaweedFS's program `weed`: on the path, or named by `TINTYPE_WEED`.
+//! Needs SeaweedFS's program `weed`, on the path or named by `TINTYPE_WEED`.
 
-#[expect(dead_code, reason = "the other tests use the rest of it")]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod common;
 
 use std::net::TcpListener;
@@ -10,25 +11,25 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Served, get, send};
+use common::{Addressing, TestServer, get, send};
 use http::{Method, StatusCode};
 use tintype_core::secret::Secret;
 use tintype_core::store::{Key, NewObject, ObjectStore, PresignOptions};
 use tintype_storage::S3Store;
 use tintype_testing::{store_contract_with_keys, strange_keys};
 
-/// A start takes some seconds; a busy machine needs longer.
-const START: Duration = Duration::from_secs(120);
+/// Time limit for the start, which takes some seconds, or longer on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const BUCKET: &str = "pictures";
 
 /// SeaweedFS in one process: master, volume server, filer and S3.
-struct Weed {
+struct SeaweedFs {
     process: Child,
     url: String,
     _folder: tempfile::TempDir,
 }
 
-impl Drop for Weed {
+impl Drop for SeaweedFs {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -67,10 +68,10 @@ fn start(folder: &Path, ports: &[u16; 8]) -> Child {
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()))
 }
 
-impl Weed {
+impl SeaweedFs {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // It takes no port 0, so free ones are looked for; all are held until all are known.
+        // SeaweedFS does not support port 0. All free ports are held until all are known.
         let held: [TcpListener; 8] =
             std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let ports = std::array::from_fn(|at| held[at].local_addr().expect("an address").port());
@@ -82,11 +83,11 @@ impl Weed {
         weed
     }
 
-    /// Asks until a bucket can be made and written to.
+    /// Waits until a bucket can be created and written to.
     async fn wait(&mut self) {
         let began = Instant::now();
         let store = self.client("");
-        let sdk = common::sdk(&self.url, "AKIDTEST", "sekret", true);
+        let sdk = common::sdk(&self.url, "AKIDTEST", "sekret", Addressing::Path);
         let key = Key::new("ready").expect("a key");
         loop {
             let _ = sdk.create_bucket().bucket(BUCKET).send().await;
@@ -95,7 +96,7 @@ impl Weed {
                 Ok(_) => break,
                 Err(error) => {
                     let log = || std::fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
-                    assert!(began.elapsed() < START, "SeaweedFS did not start: {error}\n{}", log());
+                    assert!(began.elapsed() < START_TIMEOUT, "SeaweedFS did not start: {error}\n{}", log());
                     assert!(
                         self.process.try_wait().expect("a child").is_none(),
                         "SeaweedFS ended:\n{}",
@@ -113,9 +114,9 @@ impl Weed {
     }
 }
 
-/// SeaweedFS keeps its objects in a tree of directories, so to it these keys are paths: it cleans `//`, takes a trailing slash
-/// for a directory, refuses `.` and `..`, and limits a segment to 255 bytes.
-fn kept_apart_by_seaweedfs() -> Vec<String> {
+/// The unusual keys that SeaweedFS supports. SeaweedFS stores objects in a tree of directories: it normalizes
+/// `//`, treats a trailing slash as a directory, rejects `.` and `..`, and limits a segment to 255 bytes.
+fn keys_supported_by_seaweedfs() -> Vec<String> {
     let is_path = |key: &String| {
         key.starts_with('/')
             || key.ends_with('/')
@@ -125,17 +126,17 @@ fn kept_apart_by_seaweedfs() -> Vec<String> {
     strange_keys().into_iter().filter(|key| !is_path(key)).collect()
 }
 
-/// What a service answers to one link, changed in every way that must not help.
-async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
+/// The statuses for a link, and for the link altered in every way that must be rejected.
+async fn statuses(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
     let (key, other) = (Key::new("images/a.png").expect("a key"), Key::new("images/b.png").expect("a key"));
     for key in [&key, &other] {
         let object = NewObject { bytes: "picture".into(), content_type: "image/png".into() };
         store.put(key, object).await.expect("put");
     }
-    let how =
+    let options =
         |seconds| PresignOptions { expires_in: Duration::from_secs(seconds), content_disposition: None };
-    let good = store.presign(&key, &how(60)).await.expect("presign").url;
-    let short = store.presign(&key, &how(1)).await.expect("presign").url;
+    let good = store.presign(&key, &options(60)).await.expect("presign").url;
+    let short = store.presign(&key, &options(1)).await.expect("presign").url;
     let (path, _) = good.split_once('?').expect("a query");
     let at = good.find("X-Amz-Signature=").expect("a signature") + "X-Amz-Signature=".len();
     let flipped = if good[at..].starts_with('0') { "1" } else { "0" };
@@ -152,7 +153,7 @@ async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
         ("another key", get(&good.replace("images/a.png", "images/b.png")).await.status),
         ("an added override", get(&format!("{good}&response-content-type=text%2Fhtml")).await.status),
     ];
-    // Time is what makes it expire, so time has to pass.
+    // The link expires as time passes.
     let began = Instant::now();
     let mut expired = get(&short).await.status;
     while expired == StatusCode::OK && began.elapsed() < Duration::from_secs(20) {
@@ -163,20 +164,20 @@ async fn verdicts(store: &dyn ObjectStore) -> Vec<(&'static str, StatusCode)> {
     assert_eq!(
         store.get(&key, None).await.expect("get").bytes,
         "picture",
-        "a refused request changed the object"
+        "a rejected request changed the object"
     );
     found
 }
 
 #[tokio::test]
-async fn our_client_and_our_links_at_seaweedfs() {
-    let weed = Weed::start().await;
-    store_contract_with_keys(&weed.client(""), &kept_apart_by_seaweedfs()).await;
-    store_contract_with_keys(&weed.client("a/prefix"), &kept_apart_by_seaweedfs()).await;
+async fn our_client_and_links_work_with_seaweedfs() {
+    let weed = SeaweedFs::start().await;
+    store_contract_with_keys(&weed.client(""), &keys_supported_by_seaweedfs()).await;
+    store_contract_with_keys(&weed.client("a/prefix"), &keys_supported_by_seaweedfs()).await;
 
-    let at_seaweedfs = verdicts(&weed.client("")).await;
-    let served = Served::start().await;
-    let at_ours = verdicts(&*served.embedded.store()).await;
+    let at_seaweedfs = statuses(&weed.client("")).await;
+    let server = TestServer::start().await;
+    let at_ours = statuses(&*server.embedded.store()).await;
     assert_eq!(at_ours, at_seaweedfs);
     for (case, status) in at_ours {
         let expected = match case {

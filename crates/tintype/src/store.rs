@@ -100,7 +100,7 @@ pub(crate) fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<S3Store
         public_endpoint: how.public_endpoint.clone(),
         region: how.region.clone(),
         credentials: how.credentials.clone(),
-        link_cap: Some(how.link_cap),
+        max_link_lifetime: Some(how.link_cap),
     };
     Ok(S3Store::new(settings)?)
 }

@@ -1,7 +1,8 @@
-//! One bucket: a folder of objects, and the index of their keys in memory.
+//! A bucket: a folder of objects, and an index of their keys in memory.
 //!
-//! A key is never a path: an object's file is named by the key's SHA-256, so that every key S3 allows fits, none leads out of
-//! the folder, and two that differ only in case are two. The files are the truth; the index is made of them at start.
+//! An object's file is named by its key's SHA-256, never by the key. So every key that S3 allows is possible,
+//! no key leads out of the folder, and keys that differ only in case are distinct. The index is built from
+//! the files at the start.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,53 +13,54 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::file::{self, Record, Written};
-use super::index::{Entry, Index, Page, Query, page};
+use super::index::{Entry, Index, ListQuery, Page, page};
+use super::object_file::{self, Record, StagedObject};
 
-/// How many keys may be changing at once; a power of two.
+/// Number of locks for keys; a power of two.
 const STRIPES: usize = 64;
 
-/// On what condition an object may be replaced or deleted.
+/// The condition for replacing or deleting an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
     Always,
-    /// There is none.
+    /// The object does not exist.
     Absent,
-    /// There is one.
+    /// The object exists.
     Present,
-    /// There is one, and this is its ETag, without quotes.
-    Is(String),
+    /// The object exists and has this ETag, without quotes.
+    Matches(String),
 }
 
-/// Why something could not be done in the folder.
+/// Why an operation on the folder failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
-    #[error("no such bucket")]
+    #[error("the bucket does not exist")]
     NoSuchBucket,
-    #[error("no such object")]
+    #[error("the object does not exist")]
     NoSuchKey,
-    #[error("no such upload")]
+    #[error("the upload does not exist")]
     NoSuchUpload,
-    #[error("the bucket exists")]
+    #[error("the bucket already exists")]
     BucketExists,
     #[error("the bucket is not empty")]
     BucketNotEmpty,
     #[error("the precondition does not hold")]
-    Precondition,
-    #[error("disk: {0}")]
+    PreconditionFailed,
+    #[error("failed to access the disk")]
     Io(#[from] io::Error),
 }
 
-/// One bucket.
+/// A bucket.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) created: OffsetDateTime,
     folder: PathBuf,
     index: RwLock<Index>,
-    /// True once the bucket is deleted. Writers hold it for reading, so that none writes into a bucket that is going.
-    gone: RwLock<bool>,
-    /// A writer holds the stripe of its key from looking at the condition to having written.
+    /// True once the bucket is deleted. Writers hold the read lock, so that none writes into a bucket during
+    /// its deletion.
+    deleted: RwLock<bool>,
+    /// A writer holds its key's lock from the check of the precondition until the object is written.
     stripes: [Mutex<()>; STRIPES],
 }
 
@@ -68,22 +70,22 @@ impl Bucket {
         let metadata = fs::metadata(&folder)?;
         let created = metadata.created().or_else(|_| metadata.modified())?.into();
         let mut index = Index::new();
-        for fan in fs::read_dir(&folder)? {
-            let fan = fan?;
-            if !fan.file_type()?.is_dir() {
+        for shard in fs::read_dir(&folder)? {
+            let shard = shard?;
+            if !shard.file_type()?.is_dir() {
                 continue;
             }
-            for object in fs::read_dir(fan.path())? {
+            for object in fs::read_dir(shard.path())? {
                 let path = object?.path();
-                match file::open(&path) {
-                    Ok((_, record)) if path.ends_with(relative(&record.key)) => {
+                match object_file::open(&path) {
+                    Ok((_, record)) if path.ends_with(relative_path(&record.key)) => {
                         index.insert(record.key.clone(), entry(&record));
                     }
                     Ok(_) => {
-                        tracing::warn!(path = %path.display(), "passed over an object that is not where its key belongs")
+                        tracing::warn!(path = %path.display(), "skipped misplaced object file")
                     }
                     Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "passed over a damaged object")
+                        tracing::warn!(path = %path.display(), %error, "skipped damaged object file")
                     }
                 }
             }
@@ -93,52 +95,56 @@ impl Bucket {
             created,
             folder,
             index: RwLock::new(index),
-            gone: RwLock::new(false),
+            deleted: RwLock::new(false),
             stripes: [const { Mutex::new(()) }; STRIPES],
         })
     }
 
-    /// Opens an object for reading: its file, at the first byte of its content, and its record.
+    /// Opens an object for reading: its file, positioned at the first byte of its content, and its record.
     pub(crate) fn read(&self, key: &str) -> Result<(File, Record), DiskError> {
-        match file::open(&self.folder.join(relative(key))) {
+        match object_file::open(&self.folder.join(relative_path(key))) {
             Ok(found) => Ok(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchKey),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Gives a written object its name, if the condition holds; when this returns, it survives a crash.
-    pub(crate) fn commit(&self, written: Written, condition: &Precondition) -> Result<Record, DiskError> {
-        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
-        if *gone {
+    /// Moves a staged object to its final name, if the precondition holds. The object then survives a crash.
+    pub(crate) fn commit(
+        &self,
+        staged: StagedObject,
+        precondition: &Precondition,
+    ) -> Result<Record, DiskError> {
+        let deleted = self.deleted.read().unwrap_or_else(PoisonError::into_inner);
+        if *deleted {
             return Err(DiskError::NoSuchBucket);
         }
-        let Written { temp, record } = written;
-        let path = self.folder.join(relative(&record.key));
-        let _only_writer = self.stripe(&record.key);
-        self.check(&record.key, condition)?;
-        let fan = path.parent().unwrap_or(&self.folder);
-        if !fan.is_dir() {
-            fs::create_dir_all(fan)?;
+        let StagedObject { temp, record } = staged;
+        let path = self.folder.join(relative_path(&record.key));
+        let _key_lock = self.lock_key(&record.key);
+        self.check_precondition(&record.key, precondition)?;
+        let shard = path.parent().unwrap_or(&self.folder);
+        if !shard.is_dir() {
+            fs::create_dir_all(shard)?;
             sync_folder(&self.folder)?;
         }
         temp.rename(&path)?;
         self.index_mut().insert(record.key.clone(), entry(&record));
-        sync_folder(fan)?;
+        sync_folder(shard)?;
         Ok(record)
     }
 
-    /// Deletes an object if the condition holds; one that is not there is not an error.
-    pub(crate) fn delete(&self, key: &str, condition: &Precondition) -> Result<(), DiskError> {
-        let path = self.folder.join(relative(key));
-        let _only_writer = self.stripe(key);
-        self.check(key, condition)?;
+    /// Deletes an object if the precondition holds. A missing object is not an error.
+    pub(crate) fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), DiskError> {
+        let path = self.folder.join(relative_path(key));
+        let _key_lock = self.lock_key(key);
+        self.check_precondition(key, precondition)?;
         match fs::remove_file(&path) {
             Ok(()) => {
                 self.index_mut().remove(key);
                 sync_folder(path.parent().unwrap_or(&self.folder))?;
             }
-            // There never was one, or somebody removed the file by hand.
+            // The object does not exist, or its file was deleted by hand.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.index_mut().remove(key);
             }
@@ -148,38 +154,38 @@ impl Bucket {
     }
 
     /// One page of the listing.
-    pub(crate) fn list(&self, query: Query<'_>) -> Page {
+    pub(crate) fn list(&self, query: ListQuery<'_>) -> Page {
         page(&self.index.read().unwrap_or_else(PoisonError::into_inner), query)
     }
 
     /// Every object whose key begins with `prefix`.
-    pub(crate) fn all(&self, prefix: &str) -> Vec<(String, Entry)> {
-        self.list(Query { prefix, limit: usize::MAX, ..Query::default() }).objects
+    pub(crate) fn objects_with_prefix(&self, prefix: &str) -> Vec<(String, Entry)> {
+        self.list(ListQuery { prefix, limit: usize::MAX, ..ListQuery::default() }).objects
     }
 
-    /// Closes the bucket for good if it is empty, and moves its folder to `grave`.
-    pub(crate) fn bury(&self, grave: &Path) -> Result<(), DiskError> {
-        let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
-        if *gone {
+    /// Marks the bucket as deleted, if it is empty, and moves its folder to the path `trash`.
+    pub(crate) fn move_to_trash(&self, trash: &Path) -> Result<(), DiskError> {
+        let mut deleted = self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+        if *deleted {
             return Err(DiskError::NoSuchBucket);
         }
         if !self.index.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Err(DiskError::BucketNotEmpty);
         }
-        fs::rename(&self.folder, grave)?;
-        *gone = true;
+        fs::rename(&self.folder, trash)?;
+        *deleted = true;
         Ok(())
     }
 
-    fn check(&self, key: &str, condition: &Precondition) -> Result<(), DiskError> {
+    fn check_precondition(&self, key: &str, precondition: &Precondition) -> Result<(), DiskError> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        match (condition, index.get(key)) {
+        match (precondition, index.get(key)) {
             (Precondition::Always, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => {
                 Ok(())
             }
-            (Precondition::Is(etag), Some(entry)) if *etag == entry.etag => Ok(()),
-            (Precondition::Is(_) | Precondition::Present, None) => Err(DiskError::NoSuchKey),
-            _ => Err(DiskError::Precondition),
+            (Precondition::Matches(etag), Some(entry)) if *etag == entry.etag => Ok(()),
+            (Precondition::Matches(_) | Precondition::Present, None) => Err(DiskError::NoSuchKey),
+            _ => Err(DiskError::PreconditionFailed),
         }
     }
 
@@ -187,14 +193,14 @@ impl Bucket {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stripe(&self, key: &str) -> MutexGuard<'_, ()> {
+    fn lock_key(&self, key: &str) -> MutexGuard<'_, ()> {
         let number = usize::from(Sha256::digest(key)[0]) % STRIPES;
         self.stripes[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The object's path in its bucket's folder.
-fn relative(key: &str) -> PathBuf {
+/// The path of the object's file in its bucket's folder.
+fn relative_path(key: &str) -> PathBuf {
     let name = hex::encode(Sha256::digest(key));
     Path::new(&name[..2]).join(&name)
 }
@@ -203,7 +209,7 @@ fn entry(record: &Record) -> Entry {
     Entry { size: record.size, etag: record.etag.clone(), modified: record.modified }
 }
 
-/// Waits until the names in a folder are on the disk.
+/// Waits until the folder's entries are on the disk.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -213,7 +219,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::embedded::file::{Description, Writing};
+    use crate::embedded::object_file::{ObjectAttributes, ObjectWriter};
 
     struct Folder {
         root: tempfile::TempDir,
@@ -231,10 +237,13 @@ mod tests {
             Bucket::open("bucket".into(), self.root.path().join("bucket")).expect("open")
         }
 
-        async fn written(&self, key: &str, content: &str) -> Written {
-            let mut writing = Writing::begin(&self.root.path().join("tmp")).await.expect("begin");
-            writing.write(content.as_bytes()).await.expect("write");
-            writing.finish(Description { key: key.into(), ..Description::default() }).await.expect("finish")
+        async fn staged(&self, key: &str, content: &str) -> StagedObject {
+            let mut writer = ObjectWriter::begin(&self.root.path().join("tmp")).await.expect("begin");
+            writer.write(content.as_bytes()).await.expect("write");
+            writer
+                .finish(ObjectAttributes { key: key.into(), ..ObjectAttributes::default() })
+                .await
+                .expect("finish")
         }
     }
 
@@ -259,7 +268,7 @@ mod tests {
             long.as_str(),
         ];
         for key in keys {
-            bucket.commit(folder.written(key, key).await, &Precondition::Always).expect("commit");
+            bucket.commit(folder.staged(key, key).await, &Precondition::Always).expect("commit");
         }
         let mut around: Vec<_> = fs::read_dir(folder.root.path())
             .expect("list")
@@ -269,7 +278,7 @@ mod tests {
         assert_eq!(around, ["bucket", "tmp"]);
         drop(bucket);
         let bucket = folder.bucket();
-        assert_eq!(bucket.all("").len(), keys.len());
+        assert_eq!(bucket.objects_with_prefix("").len(), keys.len());
         for key in keys {
             let (mut file, record) = bucket.read(key).expect("read");
             let mut content = vec![0; record.size as usize];
@@ -279,47 +288,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_is_passed_over_at_start() {
+    async fn damaged_objects_are_skipped_at_start() {
         let folder = Folder::new();
         let bucket = folder.bucket();
         for key in ["good", "cut", "moved"] {
-            bucket.commit(folder.written(key, "content").await, &Precondition::Always).expect("commit");
+            bucket.commit(folder.staged(key, "content").await, &Precondition::Always).expect("commit");
         }
-        let path = |key: &str| folder.root.path().join("bucket").join(relative(key));
+        let path = |key: &str| folder.root.path().join("bucket").join(relative_path(key));
         let whole = fs::read(path("cut")).expect("read");
         fs::write(path("cut"), &whole[..whole.len() / 2]).expect("cut");
         fs::copy(path("good"), path("moved")).expect("copy");
         let bucket = folder.bucket();
-        let keys: Vec<_> = bucket.all("").into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = bucket.objects_with_prefix("").into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["good"]);
         assert!(matches!(bucket.read("cut"), Err(DiskError::Io(_))));
-        // It can be written again.
-        bucket.commit(folder.written("cut", "new").await, &Precondition::Absent).expect("commit");
+        // The damaged object can be replaced.
+        bucket.commit(folder.staged("cut", "new").await, &Precondition::Absent).expect("commit");
         assert_eq!(bucket.read("cut").expect("read").1.size, 3);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_a_hundred_claims_one_wins() {
+    async fn one_of_a_hundred_conditional_writes_succeeds() {
         let folder = Arc::new(Folder::new());
         let bucket = Arc::new(folder.bucket());
-        let claims: Vec<_> = (0..100)
+        let writes: Vec<_> = (0..100)
             .map(|number| {
                 let (folder, bucket) = (Arc::clone(&folder), Arc::clone(&bucket));
                 tokio::spawn(async move {
-                    let written = folder.written("claim", &number.to_string()).await;
-                    tokio::task::spawn_blocking(move || bucket.commit(written, &Precondition::Absent)).await
+                    let staged = folder.staged("contended", &number.to_string()).await;
+                    tokio::task::spawn_blocking(move || bucket.commit(staged, &Precondition::Absent)).await
                 })
             })
             .collect();
-        let mut won = Vec::new();
-        for claim in claims {
-            match claim.await.expect("joined").expect("joined") {
-                Ok(record) => won.push(record),
-                Err(error) => assert!(matches!(error, DiskError::Precondition), "{error}"),
+        let mut succeeded = Vec::new();
+        for write in writes {
+            match write.await.expect("joined").expect("joined") {
+                Ok(record) => succeeded.push(record),
+                Err(error) => assert!(matches!(error, DiskError::PreconditionFailed), "{error}"),
             }
         }
-        assert_eq!(won.len(), 1);
-        assert_eq!(bucket.read("claim").expect("read").1, won[0]);
+        assert_eq!(succeeded.len(), 1);
+        assert_eq!(bucket.read("contended").expect("read").1, succeeded[0]);
         assert_eq!(fs::read_dir(folder.root.path().join("tmp")).expect("list").count(), 0);
     }
 
@@ -327,15 +336,21 @@ mod tests {
     async fn conditions() {
         let folder = Folder::new();
         let bucket = folder.bucket();
-        let commit = async |content: &str, condition: Precondition| {
-            bucket.commit(folder.written("k", content).await, &condition).map(|record| record.etag)
+        let commit = async |content: &str, precondition: Precondition| {
+            bucket.commit(folder.staged("k", content).await, &precondition).map(|record| record.etag)
         };
         assert!(matches!(commit("0", Precondition::Present).await, Err(DiskError::NoSuchKey)));
         let first = commit("1", Precondition::Absent).await.expect("absent");
-        let second = commit("2", Precondition::Is(first.clone())).await.expect("unchanged");
-        assert!(matches!(commit("3", Precondition::Is(first.clone())).await, Err(DiskError::Precondition)));
-        assert!(matches!(bucket.delete("k", &Precondition::Is(first)), Err(DiskError::Precondition)));
-        bucket.delete("k", &Precondition::Is(second)).expect("delete");
+        let second = commit("2", Precondition::Matches(first.clone())).await.expect("unchanged");
+        assert!(matches!(
+            commit("3", Precondition::Matches(first.clone())).await,
+            Err(DiskError::PreconditionFailed)
+        ));
+        assert!(matches!(
+            bucket.delete("k", &Precondition::Matches(first)),
+            Err(DiskError::PreconditionFailed)
+        ));
+        bucket.delete("k", &Precondition::Matches(second)).expect("delete");
         bucket.delete("k", &Precondition::Always).expect("again");
         assert!(matches!(bucket.read("k"), Err(DiskError::NoSuchKey)));
     }

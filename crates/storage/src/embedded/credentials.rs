@@ -1,4 +1,4 @@
-//! The embedded service's own access keys, kept in the format of AWS's shared credentials file.
+//! The embedded service's access keys, in the format of AWS's shared credentials file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -7,24 +7,24 @@ use std::path::Path;
 
 use tintype_core::secret::Secret;
 
-/// Only the owner may read it.
+/// Only the owner may read the file.
 const MODE: u32 = 0o600;
 const ID_LENGTH: usize = 20;
 const SECRET_LENGTH: usize = 40;
 
-/// One pair of access keys.
+/// A pair of access keys.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessKeys {
     pub(crate) id: String,
     pub(crate) secret: Secret,
 }
 
-/// Reads the keys, or makes random ones and writes them if there is no such file.
+/// Reads the keys, or writes a file with random ones if it does not exist.
 pub(crate) fn load_or_create(path: &Path) -> io::Result<AccessKeys> {
     match fs::read_to_string(path) {
         Ok(text) => {
             if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-                tracing::warn!(path = %path.display(), "the credentials were readable by others; now only by their owner");
+                tracing::warn!(path = %path.display(), "restricted credentials file that other users could read");
                 fs::set_permissions(path, Permissions::from_mode(MODE))?;
             }
             parse(&text).ok_or_else(|| {
@@ -42,7 +42,7 @@ pub(crate) fn load_or_create(path: &Path) -> io::Result<AccessKeys> {
     }
 }
 
-/// Finds the profile `default` (or the first lines, if no profile is named).
+/// Reads the keys of the profile `default`, or of lines before the first profile.
 fn parse(text: &str) -> Option<AccessKeys> {
     let (mut in_default, mut id, mut secret) = (true, None, None);
     for line in text.lines().map(str::trim) {
@@ -57,9 +57,9 @@ fn parse(text: &str) -> Option<AccessKeys> {
         }
     }
     let (id, secret) = (id?, secret?);
-    // A scope's parts are divided by slashes, so an id cannot have any.
-    let fits = !id.is_empty() && !secret.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    fits.then(|| AccessKeys { id: id.to_owned(), secret: Secret::new(secret) })
+    // A credential scope's parts are separated by slashes, so an id must have none.
+    let valid = !id.is_empty() && !secret.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    valid.then(|| AccessKeys { id: id.to_owned(), secret: Secret::new(secret) })
 }
 
 fn generate() -> io::Result<AccessKeys> {
@@ -68,19 +68,19 @@ fn generate() -> io::Result<AccessKeys> {
     Ok(AccessKeys { id, secret: Secret::new(random(letters, SECRET_LENGTH)?) })
 }
 
-/// Letters drawn evenly from an alphabet whose size divides 256.
+/// Random letters with uniform distribution, from an alphabet whose size divides 256.
 fn random(alphabet: &[u8], length: usize) -> io::Result<String> {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect())
 }
 
-/// Under another name first: whoever finds the file finds all of it.
+/// Writes the file under a temporary name and renames it, so that it is always complete.
 fn write(path: &Path, keys: &AccessKeys) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary)?;
-    // The secret's one way out: into the file that exists to hold it.
+    // This file is the only place where the secret is written.
     let secret = keys.secret.expose();
     write!(file, "[default]\naws_access_key_id = {}\naws_secret_access_key = {secret}\n", keys.id)?;
     file.sync_all()?;
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_once_and_for_the_owner_only() {
+    fn created_once_and_readable_by_the_owner_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("credentials");
         let made = load_or_create(&path).expect("made");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn lax_permissions_are_tightened() {
+    fn lax_permissions_are_restricted() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("credentials");
         load_or_create(&path).expect("made");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_aws_writes() {
+    fn reads_awss_format() {
         let keys = parse(
             "[other]\naws_access_key_id=NO\n\n[default]\n# ours\naws_access_key_id=AKID\naws_secret_access_key = a/b=c\n",
         );

@@ -1,8 +1,8 @@
-//! The folder that everything is in: buckets, uploads under way, and temporary files.
+//! The folder of the store: buckets, multipart uploads, and temporary files.
 //!
 //! ```text
-//! store/lock                          held while a process has the folder
-//! store/tmp/…                         being written; emptied at start
+//! store/lock                          locked while a process uses the folder
+//! store/tmp/…                         incomplete files; emptied at start
 //! store/buckets/NAME/ab/abcd…         one file per object, named by its key's SHA-256
 //! store/uploads/ID/{upload,00001,…}   multipart uploads and their parts
 //! ```
@@ -18,19 +18,20 @@ use uuid::Uuid;
 
 use super::bucket::{Bucket, DiskError, sync_folder};
 
-/// The folder and what is known of it.
+/// The folder, with its buckets.
 #[derive(Debug)]
 pub(crate) struct Disk {
     root: PathBuf,
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
-    /// Locked: the index in memory is right only as long as nobody else writes here. Let go of when the process ends.
+    /// A locked file: the index in memory is valid only while no other process writes to the folder. The lock
+    /// ends with the process.
     _lock: File,
 }
 
 /// Why the folder cannot be used.
 #[derive(Debug)]
 pub(crate) enum DiskOpenError {
-    /// Another process has it.
+    /// Another process uses it.
     InUse,
     Io(io::Error),
 }
@@ -42,10 +43,10 @@ impl From<io::Error> for DiskOpenError {
 }
 
 impl Disk {
-    /// Opens the folder, makes what is missing of it, and clears away what a crash left.
+    /// Opens the folder, creates missing subfolders, and deletes temporary files.
     pub(crate) fn open(root: PathBuf) -> Result<Self, DiskOpenError> {
         for folder in ["", "buckets", "uploads", "tmp"] {
-            // Other users of the machine have no business with these pictures.
+            // Other users of the machine must not read the pictures.
             DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
         }
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
@@ -54,7 +55,7 @@ impl Disk {
             Err(TryLockError::WouldBlock) => return Err(DiskOpenError::InUse),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        empty(&root.join("tmp"))?;
+        clear(&root.join("tmp"))?;
         let mut buckets = BTreeMap::new();
         for entry in fs::read_dir(root.join("buckets"))? {
             let entry = entry?;
@@ -67,12 +68,12 @@ impl Disk {
         Ok(Self { root, buckets: RwLock::new(buckets), _lock: lock })
     }
 
-    /// Where files are written before they have a name.
+    /// The folder for files before they are moved to their final names.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
-    /// Where multipart uploads are collected.
+    /// The folder for the parts of multipart uploads.
     pub(crate) fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
     }
@@ -88,7 +89,7 @@ impl Disk {
         self.buckets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Makes a bucket. The name must have been checked: it becomes a folder's.
+    /// Creates a bucket. The caller must have validated the name, because it becomes a folder's.
     pub(crate) fn create_bucket(&self, name: &str) -> Result<Arc<Bucket>, DiskError> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         if buckets.contains_key(name) {
@@ -102,33 +103,34 @@ impl Disk {
         Ok(bucket)
     }
 
-    /// Deletes a bucket that is empty.
+    /// Deletes an empty bucket.
     pub(crate) fn delete_bucket(&self, name: &str) -> Result<(), DiskError> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.get(name).ok_or(DiskError::NoSuchBucket)?;
-        let grave = self.grave();
-        bucket.bury(&grave)?;
+        let trash = self.trash_path();
+        bucket.move_to_trash(&trash)?;
         buckets.remove(name);
         sync_folder(&self.root.join("buckets"))?;
-        // What cannot be removed now is at the next start.
-        let _ = fs::remove_dir_all(grave);
+        // The next start deletes what remains.
+        let _ = fs::remove_dir_all(trash);
         Ok(())
     }
 
-    /// Removes a folder in one step, as far as its old name goes.
+    /// Deletes a folder atomically: it is renamed before its files are deleted.
     pub(crate) fn discard(&self, folder: &Path) -> io::Result<()> {
-        let grave = self.grave();
-        fs::rename(folder, &grave)?;
-        let _ = fs::remove_dir_all(grave);
+        let trash = self.trash_path();
+        fs::rename(folder, &trash)?;
+        let _ = fs::remove_dir_all(trash);
         Ok(())
     }
 
-    fn grave(&self) -> PathBuf {
+    fn trash_path(&self) -> PathBuf {
         self.temporary().join(Uuid::new_v4().simple().to_string())
     }
 }
 
-fn empty(folder: &Path) -> io::Result<()> {
+/// Deletes the folder's files and subfolders.
+fn clear(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -144,34 +146,36 @@ fn empty(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::embedded::bucket::Precondition;
-    use crate::embedded::file::{Description, Writing};
+    use crate::embedded::object_file::{ObjectAttributes, ObjectWriter};
 
     #[tokio::test]
     async fn a_crash_leaves_no_half_object() {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Disk::open(folder.path().join("store")).expect("open");
         let bucket = disk.create_bucket("pictures").expect("create");
-        let mut writing = Writing::begin(&disk.temporary()).await.expect("begin");
-        writing.write(b"whole").await.expect("write");
-        let written =
-            writing.finish(Description { key: "k".into(), ..Description::default() }).await.expect("finish");
-        bucket.commit(written, &Precondition::Always).expect("commit");
-        // Killed in the middle of writing: the temporary file stays as it is, whole or cut.
-        let mut writing = Writing::begin(&disk.temporary()).await.expect("begin");
-        writing.write(&[7; 1_000_000]).await.expect("write");
-        std::mem::forget(writing);
+        let mut writer = ObjectWriter::begin(&disk.temporary()).await.expect("begin");
+        writer.write(b"whole").await.expect("write");
+        let staged = writer
+            .finish(ObjectAttributes { key: "k".into(), ..ObjectAttributes::default() })
+            .await
+            .expect("finish");
+        bucket.commit(staged, &Precondition::Always).expect("commit");
+        // As after a crash while writing, temporary files remain, complete or cut.
+        let mut writer = ObjectWriter::begin(&disk.temporary()).await.expect("begin");
+        writer.write(&[7; 1_000_000]).await.expect("write");
+        std::mem::forget(writer);
         fs::write(disk.temporary().join("cut"), b"ha").expect("write");
         drop((bucket, disk));
 
         let disk = Disk::open(folder.path().join("store")).expect("open again");
         assert_eq!(fs::read_dir(disk.temporary()).expect("list").count(), 0);
-        let objects = disk.bucket("pictures").expect("the bucket").all("");
+        let objects = disk.bucket("pictures").expect("the bucket").objects_with_prefix("");
         assert_eq!(objects.len(), 1);
         assert_eq!((objects[0].0.as_str(), objects[0].1.size), ("k", 5));
     }
 
     #[test]
-    fn one_process_at_a_time() {
+    fn a_folder_can_be_opened_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Disk::open(folder.path().to_owned()).expect("open");
         assert!(matches!(Disk::open(folder.path().to_owned()), Err(DiskOpenError::InUse)));
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_come_and_go() {
+    fn buckets_are_created_and_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Disk::open(folder.path().to_owned()).expect("open");
         disk.create_bucket("one").expect("create");

@@ -1,4 +1,4 @@
-//! Which host names carry a bucket's name, and which requests are S3's at all.
+//! Bucket names in host names, and the distinction of S3 requests from requests for the HTTP API.
 
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
@@ -7,14 +7,14 @@ use percent_encoding::percent_decode_str;
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
-use super::query::Query;
+use super::query_string::QueryString;
 
-/// The names that the service goes by.
+/// The service's host and reserved paths.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
-    /// As in the public URL: with the port, if it names one.
+    /// The public URL's host, with its port if the URL has one.
     public: String,
-    /// First path segments that belong to the API.
+    /// First path segments of the HTTP API.
     reserved: Vec<String>,
 }
 
@@ -28,31 +28,31 @@ impl Hosts {
         &self.public
     }
 
-    /// Whether no bucket may have this name.
+    /// Whether the HTTP API uses this name, so that no bucket can have it.
     pub(crate) fn is_reserved(&self, bucket: &str) -> bool {
         self.reserved.iter().any(|name| name == bucket)
     }
 
     /// The bucket in `BUCKET.localhost` or `BUCKET.<public host>`, whatever the port.
-    pub(crate) fn bucket_of<'a>(&self, host: &'a str) -> Option<&'a str> {
+    pub(crate) fn bucket_in_host<'a>(&self, host: &'a str) -> Option<&'a str> {
         let (host, public) = (without_port(host), without_port(&self.public));
         if host.eq_ignore_ascii_case(public) {
             return None;
         }
         let bucket = strip_suffix(host, ".localhost").or_else(|| {
-            // An address has no names below it.
+            // An IP address has no subdomains.
             let is_name = public.bytes().any(|byte| byte.is_ascii_alphabetic()) && !public.starts_with('[');
             is_name.then(|| strip_suffix(strip_suffix(host, public)?, "."))?
         });
         bucket.filter(|bucket| !bucket.is_empty())
     }
 
-    /// The dispatch rule. A signature says whose a request is, then its host; only then its path.
-    pub(crate) fn claims(&self, parts: &Parts) -> bool {
+    /// Whether a request is for the S3 API, by its signature, then its host, then its path.
+    pub(crate) fn is_s3_request(&self, parts: &Parts) -> bool {
         if let Some(service) = signed_service(parts) {
             return service == "s3";
         }
-        if host(parts).is_some_and(|host| self.bucket_of(host).is_some()) {
+        if request_host(parts).is_some_and(|host| self.bucket_in_host(host).is_some()) {
             return true;
         }
         let first = parts.uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -61,9 +61,9 @@ impl Hosts {
     }
 }
 
-/// Which AWS service a request is signed for, if it is signed.
+/// The AWS service that a request is signed for, if it is signed.
 fn signed_service(parts: &Parts) -> Option<String> {
-    let query = Query::of(&parts.uri);
+    let query = QueryString::of(&parts.uri);
     if query.is_signed_v2() {
         return Some("s3".to_owned());
     }
@@ -84,8 +84,8 @@ fn service_of(credential: &str) -> String {
     credential.rsplit('/').nth(1).unwrap_or_default().to_owned()
 }
 
-/// The host a request was sent to: HTTP/1 has it in a header, HTTP/2 in the URI.
-pub(crate) fn host(parts: &Parts) -> Option<&str> {
+/// The host in the request: HTTP/1 has it in a header, HTTP/2 in the URI.
+pub(crate) fn request_host(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| parts.uri.authority().map(Authority::as_str))
 }
@@ -105,7 +105,7 @@ fn strip_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
 impl S3Host for Hosts {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         let virtual_host = VirtualHost::new(host);
-        Ok(match self.bucket_of(host) {
+        Ok(match self.bucket_in_host(host) {
             Some(bucket) => virtual_host.with_bucket(bucket.to_ascii_lowercase()),
             None => virtual_host,
         })
@@ -123,12 +123,12 @@ mod tests {
         Hosts::new(&public.parse().expect("an authority"), reserved)
     }
 
-    fn claims(uri: &str, headers: &[(&str, &str)]) -> bool {
+    fn is_s3_request(uri: &str, headers: &[(&str, &str)]) -> bool {
         let mut request = Request::get(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        hosts("pics.example.com").claims(&request.body(()).expect("a request").into_parts().0)
+        hosts("pics.example.com").is_s3_request(&request.body(()).expect("a request").into_parts().0)
     }
 
     #[test]
@@ -147,15 +147,15 @@ mod tests {
             ("[::1]:8080", None),
             ("example.com", None),
         ] {
-            assert_eq!(named.bucket_of(host), bucket, "{host}");
+            assert_eq!(named.bucket_in_host(host), bucket, "{host}");
         }
-        assert_eq!(hosts("127.0.0.1:80").bucket_of("a.127.0.0.1:80"), None);
-        assert_eq!(hosts("tintype.localhost:80").bucket_of("tintype.localhost:80"), None);
-        assert_eq!(hosts("localhost:80").bucket_of("b.localhost:80"), Some("b"));
+        assert_eq!(hosts("127.0.0.1:80").bucket_in_host("a.127.0.0.1:80"), None);
+        assert_eq!(hosts("tintype.localhost:80").bucket_in_host("tintype.localhost:80"), None);
+        assert_eq!(hosts("localhost:80").bucket_in_host("b.localhost:80"), Some("b"));
     }
 
     #[test]
-    fn paths_decide_when_nothing_is_signed() {
+    fn unsigned_requests_by_path() {
         for (path, is_s3) in [
             ("/", false),
             ("/?prompt=a", false),
@@ -167,32 +167,32 @@ mod tests {
             ("/generated", true),
             ("//generate", false),
         ] {
-            assert_eq!(claims(path, &[("host", "127.0.0.1")]), is_s3, "{path}");
+            assert_eq!(is_s3_request(path, &[("host", "127.0.0.1")]), is_s3, "{path}");
         }
     }
 
     #[test]
-    fn a_signature_or_a_host_decides_whatever_the_path() {
+    fn a_signature_or_a_host_takes_precedence_over_the_path() {
         let scope = |service| {
             format!(
                 "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
             )
         };
-        assert!(claims("/", &[("authorization", &scope("s3"))]));
-        assert!(claims("/generate", &[("authorization", &scope("s3"))]));
-        assert!(!claims("/tintype/x", &[("authorization", &scope("sagemaker"))]));
-        assert!(claims("/generate", &[("authorization", "AWS AK:sig")]));
-        assert!(!claims("/generate", &[("authorization", "Bearer k")]));
-        assert!(claims(
+        assert!(is_s3_request("/", &[("authorization", &scope("s3"))]));
+        assert!(is_s3_request("/generate", &[("authorization", &scope("s3"))]));
+        assert!(!is_s3_request("/tintype/x", &[("authorization", &scope("sagemaker"))]));
+        assert!(is_s3_request("/generate", &[("authorization", "AWS AK:sig")]));
+        assert!(!is_s3_request("/generate", &[("authorization", "Bearer k")]));
+        assert!(is_s3_request(
             "/v1/x?X-Amz-Credential=AK%2F20260101%2Fr%2Fs3%2Faws4_request&X-Amz-Signature=0",
             &[]
         ));
-        assert!(!claims(
+        assert!(!is_s3_request(
             "/endpoints/x?X-Amz-Credential=AK%2F1%2Fr%2Fsagemaker%2Faws4_request&X-Amz-Signature=0",
             &[]
         ));
-        assert!(claims("/generate?AWSAccessKeyId=AK&Signature=s&Expires=1", &[]));
-        assert!(claims("/", &[("host", "tintype.localhost:1")]));
-        assert!(claims("http://tintype.pics.example.com/", &[]));
+        assert!(is_s3_request("/generate?AWSAccessKeyId=AK&Signature=s&Expires=1", &[]));
+        assert!(is_s3_request("/", &[("host", "tintype.localhost:1")]));
+        assert!(is_s3_request("http://tintype.pics.example.com/", &[]));
     }
 }

@@ -1,14 +1,14 @@
-//! The S3 service in the process.
+//! The embedded S3 service.
 
 mod bucket;
 mod credentials;
-mod direct;
 mod disk;
-mod file;
-mod guard;
 mod hosts;
 mod index;
-mod query;
+mod local_store;
+mod object_file;
+mod query_string;
+mod request_check;
 mod response;
 mod s3;
 mod service;
@@ -26,94 +26,97 @@ use tintype_core::store::{ObjectStore, StoreError};
 
 use self::bucket::{Bucket, DiskError};
 use self::credentials::AccessKeys;
-use self::direct::Direct;
 use self::disk::{Disk, DiskOpenError};
 use self::hosts::Hosts;
-use crate::connection::{addressed, given};
+use self::local_store::LocalStore;
+use self::request_check::SignedHost;
+use crate::connection::{static_credentials, with_endpoint};
 use crate::signer::Signer;
 
 pub use self::service::S3Http;
-pub use self::sweep::Swept;
-/// The body of the S3 service's answers.
+pub use self::sweep::SweepReport;
+/// The body of the S3 service's responses.
 pub use s3s::Body as S3Body;
 
-/// How the embedded service is set up.
+/// The settings of the embedded service.
 #[derive(Clone, Debug)]
 pub struct EmbeddedSettings {
-    /// Where credentials and objects are kept; made if it is not there.
+    /// The folder for credentials and objects; created if it does not exist.
     pub folder: PathBuf,
-    /// The URL under which clients reach the service, such as `http://127.0.0.1:8080`; links begin with it.
+    /// The URL at which clients reach the service, such as `http://127.0.0.1:8080`; links begin with it.
     pub public_url: String,
-    /// A proxy stands in front: signatures are verified against the public URL's host, whatever `Host` the proxy sends.
+    /// Clients connect through a proxy: signatures are verified with the public URL's host instead of the
+    /// header `Host`.
     pub proxied: bool,
-    /// The bucket that [`Embedded::store`] is; made if it is not there.
+    /// The default bucket, which is [`Embedded::store`]; created if it does not exist.
     pub bucket: String,
-    /// First path segments that belong to somebody else, and cannot be buckets.
+    /// First path segments that belong to the HTTP API. No bucket can have such a name.
     pub reserved: Vec<String>,
 }
 
 /// Why the embedded service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The public URL is none, or has a path.
-    #[error("{0:?} cannot be the public URL: it needs http:// or https:// and a host, and no path")]
-    PublicUrl(String),
-    /// The bucket's name is not one that S3 allows, or is reserved.
-    #[error("{0:?} cannot be a bucket's name")]
-    BucketName(String),
-    /// Another process has the folder.
+    /// The public URL is invalid, or has a path.
+    #[error("invalid public URL {0:?}: it must have http:// or https://, a host, and no path")]
+    InvalidPublicUrl(String),
+    /// S3 does not allow the bucket's name, or the HTTP API uses it as a path.
+    #[error("invalid bucket name {0:?}: S3 does not allow it, or it is a path of the HTTP API")]
+    InvalidBucketName(String),
+    /// Another process uses the folder.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// The credentials cannot be read or written.
-    #[error("the credentials {}", path.display())]
+    #[error("failed to read or write the credentials in {}", path.display())]
     Credentials {
-        /// Their file.
+        /// The credentials' file.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The objects' folder cannot be read or written.
-    #[error("the objects' folder {}", path.display())]
+    #[error("failed to read or write the object folder {}", path.display())]
     Folder {
-        /// It.
+        /// The objects' folder.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// The S3 service in the process: a folder, its credentials, its HTTP service, and its default bucket as a store.
+/// The embedded S3 service: a folder, its credentials, its HTTP service, and its default bucket as a store.
 ///
-/// Only one process can have a folder at a time.
+/// Only one process can use a folder at a time.
 #[derive(Debug)]
 pub struct Embedded {
     keys: AccessKeys,
     disk: Arc<Disk>,
-    store: Arc<Direct>,
+    store: Arc<LocalStore>,
     /// Signs links for the public URL.
     signing: aws_sdk_s3::Client,
     service: S3Http,
 }
 
 impl Embedded {
-    /// Opens the folder, or makes it with random credentials on the first start. Reads every object's record: it blocks for
-    /// about as long as listing the files takes.
+    /// Opens the folder, or creates it with random credentials. Blocks while it reads the record of every
+    /// object.
     ///
     /// # Errors
-    /// [`OpenError`] if the settings make no sense or the folder cannot be used.
+    /// [`OpenError`] if the settings are invalid or the folder cannot be used.
     pub fn open(settings: EmbeddedSettings) -> Result<Self, OpenError> {
         let EmbeddedSettings { folder, public_url, proxied, bucket, reserved } = settings;
-        let uri: Uri = public_url.parse().map_err(|_| OpenError::PublicUrl(public_url.clone()))?;
+        let uri: Uri = public_url.parse().map_err(|_| OpenError::InvalidPublicUrl(public_url.clone()))?;
         let has_path = uri.path().len() > 1 || uri.query().is_some();
         let authority = match (uri.scheme_str(), uri.authority()) {
             (Some("http" | "https"), Some(authority)) if !has_path && !authority.host().is_empty() => {
                 authority
             }
-            _ => return Err(OpenError::PublicUrl(public_url)),
+            _ => return Err(OpenError::InvalidPublicUrl(public_url)),
         };
         let hosts = Arc::new(Hosts::new(authority, reserved));
+        let signed_host = if proxied { SignedHost::Public } else { SignedHost::AsReceived };
         if !s3s::path::check_bucket_name(&bucket) || hosts.is_reserved(&bucket) {
-            return Err(OpenError::BucketName(bucket));
+            return Err(OpenError::InvalidBucketName(bucket));
         }
         let root = folder.join("store");
         let disk = Disk::open(root.clone()).map_err(|error| match error {
@@ -123,19 +126,19 @@ impl Embedded {
         let path = folder.join("credentials");
         let keys =
             credentials::load_or_create(&path).map_err(|source| OpenError::Credentials { path, source })?;
-        let default =
+        let default_bucket =
             open_default(&disk, &bucket).map_err(|source| OpenError::Folder { path: root, source })?;
         let disk = Arc::new(disk);
         let endpoint = public_url.trim_end_matches('/');
-        let signing = addressed(given(&keys.id, &keys.secret, None), Some(endpoint)).build();
+        let signing = with_endpoint(static_credentials(&keys.id, &keys.secret, None), Some(endpoint)).build();
         let signing = aws_sdk_s3::Client::from_conf(signing);
-        let signer = Signer::lasting(signing.clone(), bucket.clone());
+        let signer = Signer::with_permanent_credentials(signing.clone(), bucket.clone());
         let inner = s3::service(Arc::clone(&disk), Arc::clone(&hosts), &keys, bucket);
         Ok(Self {
             keys,
-            store: Arc::new(Direct { disk: Arc::clone(&disk), bucket: default, signer }),
+            store: Arc::new(LocalStore { disk: Arc::clone(&disk), bucket: default_bucket, signer }),
             signing,
-            service: S3Http { inner, hosts, proxied },
+            service: S3Http { inner, hosts, signed_host },
             disk,
         })
     }
@@ -145,22 +148,23 @@ impl Embedded {
         Arc::clone(&self.store) as Arc<dyn ObjectStore>
     }
 
-    /// Another bucket as a store, if there is one of this name.
+    /// The bucket of this name as a store, if it exists.
     pub fn bucket(&self, name: &str) -> Option<Arc<dyn ObjectStore>> {
         let bucket = self.disk.bucket(name).ok()?;
-        let signer = Signer::lasting(self.signing.clone(), name.to_owned());
-        Some(Arc::new(Direct { disk: Arc::clone(&self.disk), bucket, signer }))
+        let signer = Signer::with_permanent_credentials(self.signing.clone(), name.to_owned());
+        Some(Arc::new(LocalStore { disk: Arc::clone(&self.disk), bucket, signer }))
     }
 
-    /// The S3 API, for hyper and axum.
+    /// The HTTP service of the S3 API, for hyper and axum.
     pub fn service(&self) -> S3Http {
         self.service.clone()
     }
 
-    /// Whether a request is S3's: by its signature's scope, else by a bucket in its host's name, else by a first path segment
-    /// that is not reserved. An unsigned `/` is not.
-    pub fn claims(&self, parts: &Parts) -> bool {
-        self.service.hosts.claims(parts)
+    /// Whether a request is for the S3 API. A signature's scope decides; without a signature, a bucket in the
+    /// host's name does; otherwise the first path segment, if it is not reserved. An unsigned request for `/`
+    /// is not for the S3 API.
+    pub fn is_s3_request(&self, parts: &Parts) -> bool {
+        self.service.hosts.is_s3_request(parts)
     }
 
     /// The id of the service's access key.
@@ -168,24 +172,25 @@ impl Embedded {
         &self.keys.id
     }
 
-    /// The service's access key.
+    /// The service's secret access key.
     pub fn secret_access_key(&self) -> &Secret {
         &self.keys.secret
     }
 
-    /// Deletes the default bucket's pictures (keys that begin with `images/`, and with `async/` the answers to asynchronous
-    /// invocations) that are older than `keep`, then the oldest until the rest has at most `max_bytes`; and uploads that were
-    /// begun before `keep` and never completed.
+    /// Deletes the default bucket's pictures that are older than `max_age`, and then the oldest until the
+    /// rest has at most `max_bytes`. Pictures have keys that begin with `images/`, or with `async/` for
+    /// results of asynchronous invocations. Also deletes incomplete multipart uploads that are older than
+    /// `max_age`.
     ///
     /// # Errors
-    /// When the folder cannot be written.
-    pub async fn sweep(&self, keep: Duration, max_bytes: u64) -> Result<Swept, StoreError> {
+    /// [`StoreError::Unavailable`] if the folder cannot be read or written.
+    pub async fn sweep(&self, max_age: Duration, max_bytes: u64) -> Result<SweepReport, StoreError> {
         let (disk, bucket) = (Arc::clone(&self.disk), Arc::clone(&self.store.bucket));
-        let swept = off_thread(move || {
-            s3::uploads::forget_older(&disk, keep)?;
-            sweep::sweep(&bucket, keep, max_bytes)
+        let report = run_blocking(move || {
+            s3::uploads::discard_older_than(&disk, max_age)?;
+            sweep::sweep(&bucket, max_age, max_bytes)
         });
-        Ok(swept.await.map_err(|error| StoreError::Unavailable(error.into()))??)
+        Ok(report.await.map_err(|error| StoreError::Unavailable(error.into()))??)
     }
 }
 
@@ -197,7 +202,7 @@ fn open_default(disk: &Disk, name: &str) -> io::Result<Arc<Bucket>> {
     }
 }
 
-/// Runs what blocks on the disk where it may.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+/// Runs blocking disk access on a thread for it.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }

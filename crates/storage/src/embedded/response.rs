@@ -1,4 +1,5 @@
-//! What every answer is given on its way out: stored bytes may be anything, and they share an origin with the API's page.
+//! Security and CORS headers of every response. Stored objects may have any content, and they share an origin
+//! with the API.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -9,16 +10,16 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use s3s::Body;
 use time::OffsetDateTime;
 
-use super::guard::Signed;
+use super::request_check::Authentication;
 
-/// What a browser may show in place. SVG is not among them: it can carry scripts.
+/// Content types that a browser may display. SVG is not one of them, because it can contain scripts.
 const RASTER: [&str; 6] = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "image/jpg"];
 
-/// Adds the headers, and takes off the body that an answer of this status cannot have.
+/// Adds the headers, and removes the body of a response of status 304.
 pub(crate) fn finish(
     mut response: Response<Body>,
     method: &Method,
-    signed: Option<Signed>,
+    signed: Option<Authentication>,
 ) -> Response<Body> {
     if response.status() == StatusCode::NOT_MODIFIED {
         *response.body_mut() = Body::empty();
@@ -29,33 +30,34 @@ pub(crate) fn finish(
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    // Of what S3 answers to these methods only stored bytes have an ETag.
-    if reads && succeeded && headers.contains_key(ETAG) {
-        attach(headers);
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    // Only responses with an object have an ETag.
+    if is_read && succeeded && headers.contains_key(ETAG) {
+        force_download(headers);
     }
-    if let Some(Signed::ByQuery { until }) = signed
-        && reads
+    if let Some(Authentication::Link { expires_at }) = signed
+        && is_read
     {
         allow_any_origin(headers);
-        let left = until - OffsetDateTime::now_utc().unix_timestamp();
-        if succeeded && left > 0 && !headers.contains_key(CACHE_CONTROL) {
-            let value = HeaderValue::try_from(format!("private, max-age={left}"));
+        let remaining = expires_at - OffsetDateTime::now_utc().unix_timestamp();
+        if succeeded && remaining > 0 && !headers.contains_key(CACHE_CONTROL) {
+            let value = HeaderValue::try_from(format!("private, max-age={remaining}"));
             headers.extend(value.ok().map(|value| (CACHE_CONTROL, value)));
         }
     }
     response
 }
 
-/// Anything but a raster picture is to be saved, not shown, whatever the object or the link says.
-fn attach(headers: &mut HeaderMap) {
+/// Makes browsers save everything except raster images, even if the object or the link says `inline`.
+fn force_download(headers: &mut HeaderMap) {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     if RASTER.iter().any(|raster| media_type.eq_ignore_ascii_case(raster)) {
         return;
     }
-    let said = headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (kind, parameters) = said.split_at(said.find(';').unwrap_or(said.len()));
+    let disposition =
+        headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, parameters) = disposition.split_at(disposition.find(';').unwrap_or(disposition.len()));
     if kind.trim().eq_ignore_ascii_case("attachment") {
         return;
     }
@@ -63,14 +65,14 @@ fn attach(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, value.unwrap_or(HeaderValue::from_static("attachment")));
 }
 
-/// A link is the permission; pages of any origin may follow it with `fetch`.
+/// Allows pages of any origin to follow a link with `fetch`, because the link itself is the permission.
 fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     let exposed = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified";
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
-/// The answer to a browser that asks whether it may follow a link with more than a simple request.
+/// The response to a CORS preflight request.
 pub(crate) fn preflight() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -86,19 +88,19 @@ pub(crate) fn preflight() -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn disposition(media_type: &str, said: Option<&str>) -> Option<String> {
+    fn disposition(media_type: &str, stored: Option<&str>) -> Option<String> {
         let mut response = Response::builder().header(ETAG, "\"x\"").header(CONTENT_TYPE, media_type);
-        if let Some(said) = said {
-            response = response.header(CONTENT_DISPOSITION, said);
+        if let Some(stored) = stored {
+            response = response.header(CONTENT_DISPOSITION, stored);
         }
         let response = finish(response.body(Body::empty()).expect("a response"), &Method::GET, None);
         assert_eq!(response.headers().get(X_CONTENT_TYPE_OPTIONS).expect("set"), "nosniff");
-        let said = response.headers().get(CONTENT_DISPOSITION)?;
-        Some(said.to_str().expect("ASCII").to_owned())
+        let sent = response.headers().get(CONTENT_DISPOSITION)?;
+        Some(sent.to_str().expect("ASCII").to_owned())
     }
 
     #[test]
-    fn only_raster_pictures_are_shown() {
+    fn only_raster_images_are_displayed() {
         assert_eq!(disposition("image/png", None), None);
         assert_eq!(disposition("Image/JPEG; q=1", Some("inline")), Some("inline".into()));
         for media_type in ["image/svg+xml", "text/html", "application/pdf", "", "image/png, text/html"] {
@@ -115,14 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn links_may_be_followed_by_pages_and_kept_while_they_work() {
+    fn links_allow_any_origin_and_caching() {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let signed = Some(Signed::ByQuery { until: now + 100 });
+        let signed = Some(Authentication::Link { expires_at: now + 100 });
         let response = finish(Response::new(Body::empty()), &Method::GET, signed);
         assert_eq!(response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).expect("set"), "*");
-        let kept = response.headers().get(CACHE_CONTROL).expect("set").to_str().expect("ASCII");
-        assert!(kept.starts_with("private, max-age="), "{kept}");
-        let response = finish(Response::new(Body::empty()), &Method::GET, Some(Signed::Otherwise));
+        let cached = response.headers().get(CACHE_CONTROL).expect("set").to_str().expect("ASCII");
+        assert!(cached.starts_with("private, max-age="), "{cached}");
+        let response =
+            finish(Response::new(Body::empty()), &Method::GET, Some(Authentication::HeadersOrNone));
         assert!(!response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
     }
 }

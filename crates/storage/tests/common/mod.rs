@@ -1,4 +1,4 @@
-//! What the integration tests share: the embedded service behind a real server, and a plain HTTP client.
+//! Shared by the integration tests: the embedded service behind an HTTP server, and a plain HTTP client.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tintype_core::secret::Secret;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
-/// The embedded service on a free port.
-pub(crate) struct Served {
+/// The embedded service, on a free port.
+pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) embedded: Arc<Embedded>,
     pub(crate) folder: TempDir,
@@ -30,12 +30,12 @@ pub(crate) fn settings(folder: &TempDir, public_url: &str) -> EmbeddedSettings {
     }
 }
 
-impl Served {
+impl TestServer {
     pub(crate) async fn start() -> Self {
         Self::start_with(|settings| settings).await
     }
 
-    /// With settings changed.
+    /// Starts with changed settings.
     pub(crate) async fn start_with(change: impl FnOnce(EmbeddedSettings) -> EmbeddedSettings) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -46,18 +46,19 @@ impl Served {
         Self { url, embedded, folder }
     }
 
-    /// The SDK with this service's keys, for a URL of it.
-    pub(crate) fn sdk(&self, url: &str, by_path: bool) -> aws_sdk_s3::Client {
-        sdk(url, self.embedded.access_key_id(), self.embedded.secret_access_key().expose(), by_path)
+    /// The SDK with this service's keys, for one of its URLs.
+    pub(crate) fn sdk(&self, url: &str, addressing: Addressing) -> aws_sdk_s3::Client {
+        sdk(url, self.embedded.access_key_id(), self.embedded.secret_access_key().expose(), addressing)
     }
 
-    /// Our client of this service.
+    /// Our client for this service.
     pub(crate) fn client(&self, bucket: &str, prefix: &str) -> S3Store {
         let keys = (self.embedded.access_key_id().to_owned(), self.embedded.secret_access_key().clone());
         remote(&self.url, bucket, prefix, keys)
     }
 }
 
+/// Our client for any service.
 pub(crate) fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secret)) -> S3Store {
     let settings = S3Settings {
         bucket: bucket.into(),
@@ -66,48 +67,55 @@ pub(crate) fn remote(url: &str, bucket: &str, prefix: &str, keys: (String, Secre
         credentials: Some(keys),
         ..S3Settings::default()
     };
-    S3Store::new(settings).expect("settings that make sense")
+    S3Store::new(settings).expect("valid settings")
 }
 
-/// The SDK itself, for what our client has no need of.
-pub(crate) fn sdk(url: &str, id: &str, secret: &str, by_path: bool) -> aws_sdk_s3::Client {
+/// How requests name the bucket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addressing {
+    Path,
+    Host,
+}
+
+/// The SDK's client, for operations that our client does not have.
+pub(crate) fn sdk(url: &str, id: &str, secret: &str, addressing: Addressing) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(url)
-        .force_path_style(by_path)
+        .force_path_style(addressing == Addressing::Path)
         .credentials_provider(Credentials::new(id, secret, None, None, "test"))
         .build();
     aws_sdk_s3::Client::from_conf(config)
 }
 
-/// An answer with its body read.
+/// A response with its body.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 }
 
-/// One request over a connection of its own.
-pub(crate) async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
+/// Sends a request over its own connection.
+pub(crate) async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> TestResponse {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Body::from("body")).expect("a request");
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let (parts, body) = client.request(request).await.expect("an answer").into_parts();
+    let (parts, body) = client.request(request).await.expect("a response").into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
-    Answer { status: parts.status, headers: parts.headers, body }
+    TestResponse { status: parts.status, headers: parts.headers, body }
 }
 
-pub(crate) async fn get(url: &str) -> Answer {
+pub(crate) async fn get(url: &str) -> TestResponse {
     send(Method::GET, url, &[]).await
 }

@@ -35,8 +35,8 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
             Ok(swept) if swept.deleted > 0 => {
                 tracing::info!(
                     deleted = swept.deleted,
-                    freed = swept.freed,
-                    remaining = swept.remaining,
+                    freed = swept.freed_bytes,
+                    remaining = swept.remaining_bytes,
                     "swept"
                 );
             }

@@ -24,12 +24,15 @@ pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> 
     if api.hosts.is_reserved(&name) {
         return Err(s3_error!(
             InvalidBucketName,
-            "{name:?} is a path of the HTTP API here, so it cannot be a bucket"
+            "{name:?} is a path of this server's HTTP API. Choose another bucket name."
         ));
     }
-    // The path's name was checked by s3s already; this one becomes a folder's, so it is checked where that can be seen.
+    // `s3s` has checked the name in the path. This name becomes a folder's, so it is checked here as well.
     if !s3s::path::check_bucket_name(&name) {
-        return Err(s3_error!(InvalidBucketName));
+        return Err(s3_error!(
+            InvalidBucketName,
+            "{name:?} is not a valid bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots."
+        ));
     }
     let (disk, location) = (Arc::clone(&api.disk), format!("/{name}"));
     blocking(move || disk.create_bucket(&name)).await?;
@@ -44,7 +47,7 @@ pub(super) async fn head(api: &Api, request: S3Request<HeadBucketInput>) -> S3Re
 pub(super) async fn delete(api: &Api, request: S3Request<DeleteBucketInput>) -> S3Result<DeleteBucketOutput> {
     let name = request.input.bucket;
     if name == api.own_bucket {
-        return Err(s3_error!(AccessDenied, "{name:?} is the bucket of this service itself"));
+        return Err(s3_error!(AccessDenied, "{name:?} is the server's own bucket, which cannot be deleted."));
     }
     let disk = Arc::clone(&api.disk);
     blocking(move || disk.delete_bucket(&name)).await?;
@@ -56,6 +59,6 @@ pub(super) async fn location(
     request: S3Request<GetBucketLocationInput>,
 ) -> S3Result<GetBucketLocationOutput> {
     api.disk.bucket(&request.input.bucket)?;
-    // None is how S3 says us-east-1.
+    // In S3, `None` means `us-east-1`.
     Ok(GetBucketLocationOutput::default())
 }

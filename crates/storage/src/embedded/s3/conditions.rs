@@ -1,4 +1,4 @@
-//! Conditional requests: on what is there (reads) and on what may be replaced (writes).
+//! The conditions of reads and writes.
 
 use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 
 use super::outputs;
 use crate::embedded::bucket::Precondition;
-use crate::embedded::file::Record;
+use crate::embedded::object_file::Record;
 
-/// The four conditions of a read, in RFC 9110's order and meaning.
+/// The conditions of a read, with the order and meaning of RFC 9110, section 13.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) if_match: Option<ETagCondition>,
@@ -20,7 +20,10 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// For `GET` and `HEAD`: 412 for what is not as expected, 304 for what the client has already.
+    /// Checks the conditions of `GET` and `HEAD`.
+    ///
+    /// # Errors
+    /// Status 412 if a condition for the expected version fails, 304 if the client has the current version.
     pub(super) fn check(self, record: &Record) -> S3Result<()> {
         let since = |time: Timestamp| OffsetDateTime::from(time).unix_timestamp();
         let expected = match (self.if_match, self.if_unmodified_since) {
@@ -29,7 +32,7 @@ impl Conditions {
             (None, None) => true,
         };
         if !expected {
-            return Err(s3_error!(PreconditionFailed));
+            return Err(precondition_failed());
         }
         let known = match (self.if_none_match, self.if_modified_since) {
             (Some(condition), _) => matches(&condition, record),
@@ -39,13 +42,17 @@ impl Conditions {
         if known { Err(not_modified(record)) } else { Ok(()) }
     }
 
-    /// For copies, where both are 412.
+    /// Checks the conditions of a copy's source, where both errors are 412.
     pub(super) fn check_source(self, record: &Record) -> S3Result<()> {
         self.check(record).map_err(|error| match error.code() {
-            S3ErrorCode::NotModified => s3_error!(PreconditionFailed),
+            S3ErrorCode::NotModified => precondition_failed(),
             _ => error,
         })
     }
+}
+
+fn precondition_failed() -> S3Error {
+    s3_error!(PreconditionFailed, "At least one of the request's preconditions does not hold.")
 }
 
 fn matches(condition: &ETagCondition, record: &Record) -> bool {
@@ -68,7 +75,7 @@ fn not_modified(record: &Record) -> S3Error {
     error
 }
 
-/// For writes. As with S3, `If-None-Match` knows only `*`.
+/// The condition of a write. As in S3, `If-None-Match` supports only `*`.
 pub(super) fn precondition(
     if_match: Option<ETagCondition>,
     if_none_match: Option<ETagCondition>,
@@ -77,9 +84,14 @@ pub(super) fn precondition(
         (None, None) => Ok(Precondition::Always),
         (None, Some(ETagCondition::Any)) => Ok(Precondition::Absent),
         (Some(ETagCondition::Any), None) => Ok(Precondition::Present),
-        (Some(ETagCondition::ETag(etag)), None) => Ok(Precondition::Is(etag.into_value())),
-        (None, Some(ETagCondition::ETag(_))) => Err(s3_error!(NotImplemented, "If-None-Match takes * here")),
-        (Some(_), Some(_)) => Err(s3_error!(InvalidRequest, "If-Match and If-None-Match exclude each other")),
+        (Some(ETagCondition::ETag(etag)), None) => Ok(Precondition::Matches(etag.into_value())),
+        (None, Some(ETagCondition::ETag(_))) => {
+            Err(s3_error!(NotImplemented, "If-None-Match supports only the value *."))
+        }
+        (Some(_), Some(_)) => Err(s3_error!(
+            InvalidRequest,
+            "If-Match and If-None-Match cannot be combined. Send only one of them."
+        )),
     }
 }
 
@@ -88,9 +100,9 @@ mod tests {
     use s3s::dto::ETag;
 
     use super::*;
-    use crate::embedded::file::Headers;
+    use crate::embedded::object_file::Headers;
 
-    fn verdict(conditions: Conditions) -> Option<S3ErrorCode> {
+    fn check(conditions: Conditions) -> Option<S3ErrorCode> {
         let record = Record {
             key: "k".into(),
             size: 1,
@@ -111,20 +123,20 @@ mod tests {
         let at = |seconds| Some(outputs::timestamp(seconds));
         let none = Conditions::default;
         let (failed, known) = (Some(S3ErrorCode::PreconditionFailed), Some(S3ErrorCode::NotModified));
-        assert_eq!(verdict(none()), None);
-        assert_eq!(verdict(Conditions { if_match: etag("e"), ..none() }), None);
-        assert_eq!(verdict(Conditions { if_match: etag("x"), ..none() }), failed);
-        assert_eq!(verdict(Conditions { if_none_match: etag("e"), ..none() }), known);
-        assert_eq!(verdict(Conditions { if_none_match: Some(ETagCondition::Any), ..none() }), known);
-        assert_eq!(verdict(Conditions { if_none_match: etag("x"), ..none() }), None);
-        assert_eq!(verdict(Conditions { if_modified_since: at(1_000), ..none() }), known);
-        assert_eq!(verdict(Conditions { if_modified_since: at(999), ..none() }), None);
-        assert_eq!(verdict(Conditions { if_unmodified_since: at(999), ..none() }), failed);
-        assert_eq!(verdict(Conditions { if_unmodified_since: at(1_000), ..none() }), None);
-        // An ETag is more than a time.
-        assert_eq!(verdict(Conditions { if_match: etag("e"), if_unmodified_since: at(1), ..none() }), None);
+        assert_eq!(check(none()), None);
+        assert_eq!(check(Conditions { if_match: etag("e"), ..none() }), None);
+        assert_eq!(check(Conditions { if_match: etag("x"), ..none() }), failed);
+        assert_eq!(check(Conditions { if_none_match: etag("e"), ..none() }), known);
+        assert_eq!(check(Conditions { if_none_match: Some(ETagCondition::Any), ..none() }), known);
+        assert_eq!(check(Conditions { if_none_match: etag("x"), ..none() }), None);
+        assert_eq!(check(Conditions { if_modified_since: at(1_000), ..none() }), known);
+        assert_eq!(check(Conditions { if_modified_since: at(999), ..none() }), None);
+        assert_eq!(check(Conditions { if_unmodified_since: at(999), ..none() }), failed);
+        assert_eq!(check(Conditions { if_unmodified_since: at(1_000), ..none() }), None);
+        // The conditions on the ETag take precedence over those on the time.
+        assert_eq!(check(Conditions { if_match: etag("e"), if_unmodified_since: at(1), ..none() }), None);
         assert_eq!(
-            verdict(Conditions { if_none_match: etag("x"), if_modified_since: at(2_000), ..none() }),
+            check(Conditions { if_none_match: etag("x"), if_modified_since: at(2_000), ..none() }),
             None
         );
     }
@@ -135,7 +147,7 @@ mod tests {
         assert_eq!(precondition(None, None).ok(), Some(Precondition::Always));
         assert_eq!(precondition(None, any()).ok(), Some(Precondition::Absent));
         assert_eq!(precondition(any(), None).ok(), Some(Precondition::Present));
-        assert_eq!(precondition(etag("e"), None).ok(), Some(Precondition::Is("e".into())));
+        assert_eq!(precondition(etag("e"), None).ok(), Some(Precondition::Matches("e".into())));
         assert!(precondition(None, etag("e")).is_err() && precondition(any(), any()).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The S3 operations over the folder. This file is their list; each does its work in the file of its kind.
+//! The S3 operations on the folder. This file lists them, and the submodules implement them.
 
 mod buckets;
-mod checks;
+mod checksums;
 mod conditions;
 mod listing;
 mod objects;
@@ -23,20 +23,20 @@ use super::bucket::DiskError;
 use super::credentials::AccessKeys;
 use super::disk::Disk;
 use super::hosts::Hosts;
-use super::off_thread;
+use super::run_blocking;
 
-/// Largest XML that a request may bring: a thousand keys to delete fit.
-const LARGEST_XML: usize = 4 << 20;
+/// Maximum length of a request's XML in bytes. A request to delete 1,000 keys fits.
+const MAX_XML_BYTES: usize = 4 << 20;
 
-/// What the operations work on.
+/// The state that the operations share.
 struct Api {
     disk: Arc<Disk>,
     hosts: Arc<Hosts>,
-    /// The bucket that this program itself keeps its objects in.
+    /// The default bucket, which holds the HTTP API's objects and cannot be deleted.
     own_bucket: String,
 }
 
-/// Puts the service together: verification of signatures, bucket names in hosts, and the operations.
+/// Creates the service: the operations, with verification of signatures and bucket names in hosts.
 pub(super) fn service(
     disk: Arc<Disk>,
     hosts: Arc<Hosts>,
@@ -44,11 +44,11 @@ pub(super) fn service(
     own_bucket: String,
 ) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Api { disk, hosts: Arc::clone(&hosts), own_bucket });
-    // The secret is what signatures are verified with.
+    // `s3s` verifies signatures with the secret.
     builder.set_auth(SimpleAuth::from_single(keys.id.clone(), keys.secret.expose()));
     builder.set_host((*hosts).clone());
     let mut config = S3Config::default();
-    config.xml_max_body_size = LARGEST_XML;
+    config.xml_max_body_size = MAX_XML_BYTES;
     config.post_object_max_file_size = 0;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.build()
@@ -56,31 +56,41 @@ pub(super) fn service(
 
 impl From<DiskError> for S3Error {
     fn from(error: DiskError) -> Self {
-        let code = match error {
-            DiskError::NoSuchBucket => S3ErrorCode::NoSuchBucket,
-            DiskError::NoSuchKey => S3ErrorCode::NoSuchKey,
-            DiskError::NoSuchUpload => S3ErrorCode::NoSuchUpload,
-            DiskError::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
-            DiskError::BucketNotEmpty => S3ErrorCode::BucketNotEmpty,
-            DiskError::Precondition => S3ErrorCode::PreconditionFailed,
-            // What went wrong in here is for the log, not for the client.
+        let (code, message) = match error {
+            DiskError::NoSuchBucket => (S3ErrorCode::NoSuchBucket, "The specified bucket does not exist."),
+            DiskError::NoSuchKey => (S3ErrorCode::NoSuchKey, "The specified key does not exist."),
+            DiskError::NoSuchUpload => (
+                S3ErrorCode::NoSuchUpload,
+                "The specified multipart upload does not exist. It may have been completed or aborted.",
+            ),
+            DiskError::BucketExists => {
+                (S3ErrorCode::BucketAlreadyOwnedByYou, "The bucket already exists, and you own it.")
+            }
+            DiskError::BucketNotEmpty => {
+                (S3ErrorCode::BucketNotEmpty, "The bucket is not empty. Delete its objects first.")
+            }
+            DiskError::PreconditionFailed => (
+                S3ErrorCode::PreconditionFailed,
+                "The object does not meet the condition of If-Match or If-None-Match.",
+            ),
+            // The cause is for the log, not for the client.
             DiskError::Io(error) => {
-                tracing::error!(error = %causes(&error), "the object store's disk");
-                return Self::with_message(S3ErrorCode::InternalError, "the disk failed");
+                tracing::error!(error = %causes(&error), "failed to access object store disk");
+                (S3ErrorCode::InternalError, "The server failed to access its disk. Its log has the cause.")
             }
         };
-        Self::with_message(code, error.to_string())
+        Self::with_message(code, message)
     }
 }
 
-/// Does on another thread what blocks on the disk.
+/// Runs blocking disk access on another thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
 ) -> S3Result<T> {
-    Ok(off_thread(work).await.map_err(DiskError::Io)??)
+    Ok(run_blocking(work).await.map_err(DiskError::Io)??)
 }
 
-/// One method per operation, all of the same form.
+/// Implements one method per operation.
 macro_rules! operations {
     ($($name:ident: $input:ty => $output:ty, $to:path;)*) => {
         #[async_trait]

@@ -9,28 +9,29 @@ use http::{HeaderMap, HeaderValue};
 use s3s::dto::{self, *};
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::checks::Checks;
+use super::checksums::ChecksumVerifier;
 use super::conditions::{Conditions, precondition};
-use super::outputs::{self, expected_checksums, headers_of, set_checksums, set_described};
+use super::outputs::{self, set_checksums, set_object_headers, take_checksums, take_object_headers};
 use super::{Api, blocking, transfer};
 use crate::embedded::bucket::Precondition;
-use crate::embedded::file::{Description, Record, Writing};
+use crate::embedded::object_file::{ObjectAttributes, ObjectWriter, Record};
 
-/// Most keys that one request deletes.
-const MOST_DELETED: usize = 1_000;
+/// Maximum number of keys in a request to delete.
+const MAX_DELETED_KEYS: usize = 1_000;
 
-/// The bytes that a range names, and the header that says so.
+/// The bytes of a range, and the value of `Content-Range`; no value without a range.
 fn resolve(range: Option<dto::Range>, size: u64) -> S3Result<(Range<u64>, Option<String>)> {
     let Some(range) = range else { return Ok((0..size, None)) };
     match range.check(size) {
         Ok(part) if !part.is_empty() => {
-            let said = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-            Ok((part, Some(said)))
+            let content_range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+            Ok((part, Some(content_range)))
         }
         _ => {
-            let mut error = s3_error!(InvalidRange);
-            if let Ok(whole) = HeaderValue::try_from(format!("bytes */{size}")) {
-                error.set_headers(HeaderMap::from_iter([(CONTENT_RANGE, whole)]));
+            let mut error =
+                s3_error!(InvalidRange, "The range is not satisfiable: the object has {size} bytes.");
+            if let Ok(content_range) = HeaderValue::try_from(format!("bytes */{size}")) {
+                error.set_headers(HeaderMap::from_iter([(CONTENT_RANGE, content_range)]));
             }
             Err(error)
         }
@@ -42,13 +43,13 @@ async fn open(api: &Api, bucket: &str, key: String) -> S3Result<(File, Record)> 
     blocking(move || bucket.read(&key)).await
 }
 
-/// Checksums are of whole objects, so they do not go with a part of one.
+/// Whether the response has checksums. They are those of the whole object, so a part of an object has none.
 fn wants_checksums(mode: Option<&ChecksumMode>, content_range: Option<&String>) -> bool {
     mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) && content_range.is_none()
 }
 
-/// What GET and HEAD both answer, and the part of the content that was asked for: their inputs and outputs have the same
-/// fields, and no type in common.
+/// The output of `GET` and `HEAD`, and the requested part of the content. The types of both operations have
+/// the same fields, but share no trait.
 macro_rules! describe_part {
     ($output:ty, $input:expr, $record:expr) => {{
         let conditions = Conditions {
@@ -63,7 +64,7 @@ macro_rules! describe_part {
         if wants_checksums($input.checksum_mode.as_ref(), content_range.as_ref()) {
             set_checksums!(output, &$record.checksums);
         }
-        set_described!(output, $record);
+        set_object_headers!(output, $record);
         output.content_length = Some(outputs::size(part.end - part.start));
         output.content_range = content_range;
         (output, part)
@@ -84,52 +85,59 @@ pub(super) async fn head(api: &Api, request: S3Request<HeadObjectInput>) -> S3Re
     Ok(describe_part!(HeadObjectOutput, input, &record).0)
 }
 
-/// Finishes an object's file and gives it its name.
+/// Finishes an object's file, and moves it to its final name.
 pub(super) async fn commit(
     api: &Api,
     bucket: &str,
-    writing: Writing,
-    described: Description,
+    writer: ObjectWriter,
+    attributes: ObjectAttributes,
     condition: Precondition,
 ) -> S3Result<Record> {
     let bucket = api.disk.bucket(bucket)?;
-    let written = writing.finish(described).await.map_err(crate::embedded::bucket::DiskError::Io)?;
-    blocking(move || bucket.commit(written, &condition)).await
+    let staged = writer.finish(attributes).await.map_err(crate::embedded::bucket::DiskError::Io)?;
+    blocking(move || bucket.commit(staged, &condition)).await
 }
 
 pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Result<PutObjectOutput> {
     let mut input = request.input;
     api.disk.bucket(&input.bucket)?;
     let condition = precondition(input.if_match.take(), input.if_none_match.take())?;
-    let expected = expected_checksums!(input);
-    let checks = Checks::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
-    let mut writing = transfer::begin(&api.disk).await?;
-    let checksums = transfer::receive(&mut writing, input.body.take(), input.content_length, checks).await?;
-    let headers = headers_of!(input);
-    let described = Description { key: input.key, headers, checksums, etag: None };
-    let record = commit(api, &input.bucket, writing, described, condition).await?;
+    let expected = take_checksums!(input);
+    let verifier =
+        ChecksumVerifier::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
+    let mut writer = transfer::begin(&api.disk).await?;
+    let checksums = transfer::receive(&mut writer, input.body.take(), input.content_length, verifier).await?;
+    let headers = take_object_headers!(input);
+    let attributes = ObjectAttributes { key: input.key, headers, checksums, etag: None };
+    let record = commit(api, &input.bucket, writer, attributes, condition).await?;
     let mut output = PutObjectOutput { e_tag: Some(outputs::etag(&record.etag)), ..Default::default() };
     set_checksums!(output, &record.checksums);
     Ok(output)
 }
 
-/// Opens what a copy is to be made of.
+/// Opens the source of a copy.
 pub(super) async fn open_source(api: &Api, source: CopySource) -> S3Result<(File, Record)> {
     match source {
         CopySource::Bucket { bucket, key, version_id: None } => open(api, &bucket, key.into()).await,
-        _ => Err(s3_error!(NotImplemented, "copies are made of /BUCKET/KEY, without versions")),
+        _ => Err(s3_error!(
+            NotImplemented,
+            "The copy source must have the form /BUCKET/KEY. Versions are not supported."
+        )),
     }
 }
 
 pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Result<CopyObjectOutput> {
     let mut input = request.input;
     api.disk.bucket(&input.bucket)?;
-    let replaces =
-        input.metadata_directive.as_ref().is_some_and(|said| said.as_str() == MetadataDirective::REPLACE);
+    let replaces_headers =
+        input.metadata_directive.as_ref().is_some_and(|value| value.as_str() == MetadataDirective::REPLACE);
     let onto_itself = matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
         if **bucket == *input.bucket && **key == *input.key);
-    if onto_itself && !replaces {
-        return Err(s3_error!(InvalidRequest, "a copy of an object onto itself must change its metadata"));
+    if onto_itself && !replaces_headers {
+        return Err(s3_error!(
+            InvalidRequest,
+            "An object can be copied onto itself only with x-amz-metadata-directive: REPLACE."
+        ));
     }
     let (file, source) = open_source(api, input.copy_source.clone()).await?;
     let conditions = Conditions {
@@ -139,11 +147,11 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
         if_unmodified_since: input.copy_source_if_unmodified_since.take(),
     };
     conditions.check_source(&source)?;
-    let mut writing = transfer::begin(&api.disk).await?;
-    transfer::append(&mut writing, file, 0..source.size, &mut Checks::none()).await?;
-    let headers = if replaces { headers_of!(input) } else { source.headers };
-    let described = Description { key: input.key, headers, checksums: source.checksums, etag: None };
-    let record = commit(api, &input.bucket, writing, described, Precondition::Always).await?;
+    let mut writer = transfer::begin(&api.disk).await?;
+    transfer::append(&mut writer, file, 0..source.size, &mut ChecksumVerifier::without_checksums()).await?;
+    let headers = if replaces_headers { take_object_headers!(input) } else { source.headers };
+    let attributes = ObjectAttributes { key: input.key, headers, checksums: source.checksums, etag: None };
+    let record = commit(api, &input.bucket, writer, attributes, Precondition::Always).await?;
     let mut result = CopyObjectResult {
         e_tag: Some(outputs::etag(&record.etag)),
         last_modified: Some(outputs::timestamp(record.modified)),
@@ -166,13 +174,13 @@ pub(super) async fn delete_many(
     request: S3Request<DeleteObjectsInput>,
 ) -> S3Result<DeleteObjectsOutput> {
     let Delete { objects, quiet } = request.input.delete;
-    if objects.len() > MOST_DELETED {
-        return Err(s3_error!(MalformedXML, "at most 1,000 keys can be deleted at once"));
+    if objects.len() > MAX_DELETED_KEYS {
+        return Err(s3_error!(MalformedXML, "The request has {} keys; the maximum is 1,000.", objects.len()));
     }
     let bucket = api.disk.bucket(&request.input.bucket)?;
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for ObjectIdentifier { key, e_tag, .. } in objects {
-        let condition = e_tag.map_or(Precondition::Always, |etag| Precondition::Is(etag.into_value()));
+        let condition = e_tag.map_or(Precondition::Always, |etag| Precondition::Matches(etag.into_value()));
         let (bucket, name) = (Arc::clone(&bucket), key.clone());
         match blocking(move || bucket.delete(&name, &condition)).await {
             Ok(()) => deleted.push(DeletedObject { key: Some(key), ..Default::default() }),

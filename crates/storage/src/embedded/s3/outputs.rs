@@ -1,11 +1,11 @@
-//! From what the disk has to what S3 says.
+//! Conversions between an object's record and S3's inputs and outputs.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{ETag, EncodingType, Timestamp};
 use time::OffsetDateTime;
 
-/// What S3 leaves as it is when a listing is to be encoded.
-const KEPT: &AsciiSet =
+/// The characters that S3 does not encode in a listing.
+const UNENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
 
 pub(super) fn etag(value: &str) -> ETag {
@@ -20,21 +20,22 @@ pub(super) fn seconds(time: Timestamp) -> i64 {
     OffsetDateTime::from(time).unix_timestamp()
 }
 
-/// S3 has signed sizes.
+/// S3's sizes are signed.
 pub(super) fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// A key as a listing writes it: XML cannot hold every character, so clients may ask for percent-encoding.
-pub(super) fn listed(text: &str, encoding: Option<&EncodingType>) -> String {
+/// A key as written in a listing. XML cannot contain every character, so clients can request
+/// percent-encoding.
+pub(super) fn encode_key(text: &str, encoding: Option<&EncodingType>) -> String {
     if encoding.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
-        utf8_percent_encode(text, KEPT).to_string()
+        utf8_percent_encode(text, UNENCODED).to_string()
     } else {
         text.to_owned()
     }
 }
 
-/// Copies an object's checksums into the five fields that every such output has.
+/// Copies an object's checksums into the five fields of an output.
 macro_rules! set_checksums {
     ($output:expr, $checksums:expr) => {{
         let (output, checksums) = (&mut $output, $checksums);
@@ -47,8 +48,8 @@ macro_rules! set_checksums {
 }
 pub(super) use set_checksums;
 
-/// The five checksums that a request expects.
-macro_rules! expected_checksums {
+/// Takes the five checksums from an operation's input.
+macro_rules! take_checksums {
     ($input:expr) => {
         s3s::dto::Checksum {
             checksum_crc32: $input.checksum_crc32.take(),
@@ -60,13 +61,13 @@ macro_rules! expected_checksums {
         }
     };
 }
-pub(super) use expected_checksums;
+pub(super) use take_checksums;
 
-/// The headers that an object is to be stored with, out of the input of any operation that makes one.
-macro_rules! headers_of {
+/// Takes an object's headers from the input of an operation that creates one.
+macro_rules! take_object_headers {
     ($input:expr) => {
-        crate::embedded::file::Headers {
-            // S3's own default.
+        crate::embedded::object_file::Headers {
+            // The default in S3.
             content_type: Some(
                 $input.content_type.take().unwrap_or_else(|| "binary/octet-stream".to_owned()),
             ),
@@ -79,10 +80,10 @@ macro_rules! headers_of {
         }
     };
 }
-pub(super) use headers_of;
+pub(super) use take_object_headers;
 
-/// What `GET` and `HEAD` say of an object alike.
-macro_rules! set_described {
+/// Copies an object's headers into the output of `GET` or `HEAD`.
+macro_rules! set_object_headers {
     ($output:expr, $record:expr) => {{
         let (output, record) = (&mut $output, $record);
         let headers = record.headers.clone();
@@ -98,4 +99,4 @@ macro_rules! set_described {
         output.metadata = Some(headers.user.into_iter().collect());
     }};
 }
-pub(super) use set_described;
+pub(super) use set_object_headers;

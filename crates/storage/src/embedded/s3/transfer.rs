@@ -1,4 +1,4 @@
-//! Bytes in from a client, out to one, and from one object into another.
+//! Transfers content from a client, to a client, and between objects.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -10,58 +10,65 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use super::checks::Checks;
+use super::checksums::ChecksumVerifier;
 use crate::embedded::bucket::DiskError;
 use crate::embedded::disk::Disk;
-use crate::embedded::file::{Checksums, Writing};
+use crate::embedded::object_file::{Checksums, ObjectWriter};
 
-const CHUNK: usize = 128 * 1024;
+/// Length of a chunk that is read from disk.
+const CHUNK_BYTES: usize = 128 * 1024;
 
-/// Starts an object's file.
-pub(super) async fn begin(disk: &Disk) -> S3Result<Writing> {
-    Ok(Writing::begin(&disk.temporary()).await.map_err(DiskError::Io)?)
+/// Creates an object's file.
+pub(super) async fn begin(disk: &Disk) -> S3Result<ObjectWriter> {
+    Ok(ObjectWriter::begin(&disk.temporary()).await.map_err(DiskError::Io)?)
 }
 
-/// Reads a request's body to its end and compares it with what the client said of it.
+/// Reads a request's body to its end, and verifies its length and checksums.
+///
+/// # Errors
+/// `IncompleteBody` if the body is cut off or its length is wrong, `BadDigest` if a checksum is wrong.
 pub(super) async fn receive(
-    writing: &mut Writing,
+    writer: &mut ObjectWriter,
     body: Option<StreamingBlob>,
     length: Option<i64>,
-    mut checks: Checks,
+    mut verifier: ChecksumVerifier,
 ) -> S3Result<Checksums> {
     let mut received: i64 = 0;
     if let Some(mut body) = body {
         while let Some(chunk) = body.next().await {
-            // Cut off, or not what its signature says.
+            // The body is cut off, or its signature is wrong.
             let chunk = chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
-            checks.update(&chunk);
+            verifier.update(&chunk);
             received = received.saturating_add_unsigned(chunk.len() as u64);
-            writing.write(&chunk).await.map_err(DiskError::Io)?;
+            writer.write(&chunk).await.map_err(DiskError::Io)?;
         }
     }
-    if length.is_some_and(|length| length != received) {
-        return Err(s3_error!(IncompleteBody));
+    if let Some(length) = length.filter(|length| *length != received) {
+        return Err(s3_error!(
+            IncompleteBody,
+            "The body has {received} bytes, and Content-Length is {length}."
+        ));
     }
-    checks.finish(writing.md5())
+    verifier.finish(writer.md5())
 }
 
 /// Appends a part of an object's file.
 pub(super) async fn append(
-    writing: &mut Writing,
+    writer: &mut ObjectWriter,
     file: File,
     part: Range<u64>,
-    checks: &mut Checks,
+    verifier: &mut ChecksumVerifier,
 ) -> S3Result<()> {
     let mut stream = stream(file, part)?;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(DiskError::Io)?;
-        checks.update(&chunk);
-        writing.write(&chunk).await.map_err(DiskError::Io)?;
+        verifier.update(&chunk);
+        writer.write(&chunk).await.map_err(DiskError::Io)?;
     }
     Ok(())
 }
 
-/// A part of an object's file as an answer's body.
+/// A part of an object's file as a response's body.
 pub(super) fn send(file: File, part: Range<u64>) -> S3Result<StreamingBlob> {
     Ok(StreamingBlob::wrap(stream(file, part)?))
 }
@@ -69,5 +76,5 @@ pub(super) fn send(file: File, part: Range<u64>) -> S3Result<StreamingBlob> {
 fn stream(mut file: File, part: Range<u64>) -> S3Result<ReaderStream<tokio::io::Take<tokio::fs::File>>> {
     file.seek(SeekFrom::Start(part.start)).map_err(DiskError::Io)?;
     let length = part.end.saturating_sub(part.start);
-    Ok(ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), CHUNK))
+    Ok(ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), CHUNK_BYTES))
 }

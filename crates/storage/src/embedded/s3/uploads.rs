@@ -1,4 +1,4 @@
-//! Multipart uploads: parts are collected in a folder of the upload's, and put together when it is complete.
+//! Multipart uploads: the parts are files in the upload's folder, and completion concatenates them.
 
 use std::fs;
 use std::io;
@@ -13,45 +13,47 @@ use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use uuid::Uuid;
 
-use super::checks::{Checks, md5_of};
+use super::checksums::{ChecksumVerifier, md5_of_parts};
 use super::conditions::{Conditions, precondition};
-use super::outputs::{self, expected_checksums, headers_of, set_checksums};
+use super::outputs::{self, set_checksums, take_checksums, take_object_headers};
 use super::{Api, blocking, objects, transfer};
 use crate::embedded::bucket::{DiskError, sync_folder};
 use crate::embedded::disk::Disk;
-use crate::embedded::file::{self, Description, Headers, Record, Writing};
-use crate::embedded::off_thread;
+use crate::embedded::object_file::{self, Headers, ObjectAttributes, ObjectWriter, Record};
+use crate::embedded::run_blocking;
 
-const MOST_PARTS: i32 = 10_000;
-/// Bytes that every part but the last must have.
-const SMALLEST_PART: u64 = 5 << 20;
-/// The file in an upload's folder that says what it is of.
-const HEAD: &str = "upload";
+/// Maximum number of a part.
+const MAX_PARTS: i32 = 10_000;
+/// Minimum length in bytes of every part except the last: 5 MiB.
+const MIN_PART_BYTES: u64 = 5 << 20;
+/// The file in an upload's folder with its metadata.
+const MANIFEST: &str = "upload";
 
-/// What a multipart upload is of.
+/// The metadata of a multipart upload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Upload {
+struct Manifest {
     bucket: String,
     key: String,
     headers: Headers,
-    /// Seconds since 1970.
-    begun: i64,
+    /// Start of the upload, in seconds since 1970.
+    #[serde(rename = "begun")]
+    started_at: i64,
 }
 
-fn read_head(folder: &Path) -> Result<Upload, DiskError> {
-    match fs::read(folder.join(HEAD)) {
+fn read_manifest(folder: &Path) -> Result<Manifest, DiskError> {
+    match fs::read(folder.join(MANIFEST)) {
         Ok(text) => Ok(serde_json::from_slice(&text).map_err(io::Error::from)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchUpload),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The upload with this id, if it is of this object; and its folder.
-fn find(disk: &Disk, id: &str, bucket: &str, key: &str) -> Result<(PathBuf, Upload), DiskError> {
-    // An id that we made; anything else must not become a path.
+/// The folder and metadata of the upload with this id, if it is for this object.
+fn find(disk: &Disk, id: &str, bucket: &str, key: &str) -> Result<(PathBuf, Manifest), DiskError> {
+    // Only a UUID becomes a path.
     let id = Uuid::try_parse(id).map_err(|_| DiskError::NoSuchUpload)?;
     let folder = disk.uploads().join(id.simple().to_string());
-    let upload = read_head(&folder)?;
+    let upload = read_manifest(&folder)?;
     if upload.bucket == bucket && upload.key == key {
         Ok((folder, upload))
     } else {
@@ -59,35 +61,36 @@ fn find(disk: &Disk, id: &str, bucket: &str, key: &str) -> Result<(PathBuf, Uplo
     }
 }
 
-/// The same, where it may block.
-async fn find_for(api: &Api, id: &str, bucket: &str, key: &str) -> S3Result<(PathBuf, Upload)> {
+/// Runs [`find`] on another thread.
+async fn find_blocking(api: &Api, id: &str, bucket: &str, key: &str) -> S3Result<(PathBuf, Manifest)> {
     let disk = Arc::clone(&api.disk);
     let (id, bucket, key) = (id.to_owned(), bucket.to_owned(), key.to_owned());
     blocking(move || find(&disk, &id, &bucket, &key)).await
 }
 
-/// Every upload under way, with its id.
-fn all(disk: &Disk) -> Result<Vec<(String, Upload)>, DiskError> {
+/// Every incomplete upload, with its id.
+fn all(disk: &Disk) -> Result<Vec<(String, Manifest)>, DiskError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(disk.uploads())? {
         let entry = entry?;
-        match (entry.file_name().into_string(), read_head(&entry.path())) {
+        match (entry.file_name().into_string(), read_manifest(&entry.path())) {
             (Ok(id), Ok(upload)) => found.push((id, upload)),
             (_, Err(error)) => {
-                tracing::warn!(path = %entry.path().display(), %error, "passed over a damaged upload")
+                let (path, error) = (entry.path(), causes(&error));
+                tracing::warn!(path = %path.display(), %error, "skipped damaged multipart upload")
             }
             _ => {}
         }
     }
-    found.sort_by(|(_, a), (_, b)| (&a.key, a.begun).cmp(&(&b.key, b.begun)));
+    found.sort_by(|(_, a), (_, b)| (&a.key, a.started_at).cmp(&(&b.key, b.started_at)));
     Ok(found)
 }
 
-/// Drops uploads that nobody completed in this time.
-pub(in crate::embedded) fn forget_older(disk: &Disk, keep: Duration) -> Result<(), DiskError> {
-    let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    let oldest = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(keep);
-    for (id, _) in all(disk)?.into_iter().filter(|(_, upload)| upload.begun < oldest) {
+/// Deletes incomplete uploads that are older than `max_age`.
+pub(in crate::embedded) fn discard_older_than(disk: &Disk, max_age: Duration) -> Result<(), DiskError> {
+    let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+    let oldest = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(max_age);
+    for (id, _) in all(disk)?.into_iter().filter(|(_, upload)| upload.started_at < oldest) {
         disk.discard(&disk.uploads().join(id))?;
     }
     Ok(())
@@ -98,10 +101,10 @@ fn part_file(folder: &Path, number: i32) -> PathBuf {
 }
 
 fn check_number(number: i32) -> S3Result<()> {
-    if (1..=MOST_PARTS).contains(&number) {
+    if (1..=MAX_PARTS).contains(&number) {
         return Ok(());
     }
-    Err(s3_error!(InvalidArgument, "part numbers are from 1 to 10,000"))
+    Err(s3_error!(InvalidArgument, "The part number is {number}; it must be between 1 and 10,000."))
 }
 
 pub(super) async fn create(
@@ -110,20 +113,20 @@ pub(super) async fn create(
 ) -> S3Result<CreateMultipartUploadOutput> {
     let mut input = request.input;
     api.disk.bucket(&input.bucket)?;
-    let headers = headers_of!(input);
-    let begun = OffsetDateTime::now_utc().unix_timestamp();
-    let upload = Upload { bucket: input.bucket.clone(), key: input.key.clone(), headers, begun };
+    let headers = take_object_headers!(input);
+    let started_at = OffsetDateTime::now_utc().unix_timestamp();
+    let upload = Manifest { bucket: input.bucket.clone(), key: input.key.clone(), headers, started_at };
     let id = Uuid::new_v4().simple().to_string();
     let (disk, name) = (Arc::clone(&api.disk), id.clone());
     blocking(move || {
-        // Made elsewhere and moved, so that there is never an upload without its head.
-        let made = disk.temporary().join(&name);
-        fs::create_dir(&made)?;
-        let file = fs::File::create_new(made.join(HEAD))?;
+        // The folder is created elsewhere and moved, so that every upload has its metadata.
+        let staged = disk.temporary().join(&name);
+        fs::create_dir(&staged)?;
+        let file = fs::File::create_new(staged.join(MANIFEST))?;
         serde_json::to_writer(&file, &upload).map_err(io::Error::from)?;
         file.sync_all()?;
-        sync_folder(&made)?;
-        fs::rename(&made, disk.uploads().join(&name))?;
+        sync_folder(&staged)?;
+        fs::rename(&staged, disk.uploads().join(&name))?;
         Ok(sync_folder(&disk.uploads())?)
     })
     .await?;
@@ -137,23 +140,23 @@ pub(super) async fn create(
     })
 }
 
-/// Gives a written part its place in the upload.
-async fn keep(
-    writing: Writing,
+/// Moves a part into the upload's folder.
+async fn save_part(
+    writer: ObjectWriter,
     folder: PathBuf,
     number: i32,
-    checksums: file::Checksums,
+    checksums: object_file::Checksums,
 ) -> S3Result<Record> {
-    let described = Description { key: number.to_string(), checksums, ..Description::default() };
-    let written = writing.finish(described).await.map_err(DiskError::Io)?;
+    let attributes = ObjectAttributes { key: number.to_string(), checksums, ..ObjectAttributes::default() };
+    let staged = writer.finish(attributes).await.map_err(DiskError::Io)?;
     blocking(move || {
-        match written.temp.rename(&part_file(&folder, number)) {
+        match staged.temp.rename(&part_file(&folder, number)) {
             Ok(()) => sync_folder(&folder)?,
-            // Aborted or completed in the meantime.
+            // The upload was aborted or completed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DiskError::NoSuchUpload),
             Err(error) => return Err(error.into()),
         }
-        Ok(written.record)
+        Ok(staged.record)
     })
     .await
 }
@@ -161,12 +164,13 @@ async fn keep(
 pub(super) async fn part(api: &Api, request: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
     let mut input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
-    let expected = expected_checksums!(input);
-    let checks = Checks::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
-    let mut writing = transfer::begin(&api.disk).await?;
-    let checksums = transfer::receive(&mut writing, input.body.take(), input.content_length, checks).await?;
-    let record = keep(writing, folder, input.part_number, checksums).await?;
+    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let expected = take_checksums!(input);
+    let verifier =
+        ChecksumVerifier::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
+    let mut writer = transfer::begin(&api.disk).await?;
+    let checksums = transfer::receive(&mut writer, input.body.take(), input.content_length, verifier).await?;
+    let record = save_part(writer, folder, input.part_number, checksums).await?;
     let mut output = UploadPartOutput { e_tag: Some(outputs::etag(&record.etag)), ..Default::default() };
     set_checksums!(output, &record.checksums);
     Ok(output)
@@ -178,7 +182,7 @@ pub(super) async fn part_copy(
 ) -> S3Result<UploadPartCopyOutput> {
     let input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let (file, source) = objects::open_source(api, input.copy_source).await?;
     let conditions = Conditions {
         if_match: input.copy_source_if_match,
@@ -189,12 +193,19 @@ pub(super) async fn part_copy(
     conditions.check_source(&source)?;
     let bytes = match input.copy_source_range.as_deref().map(dto::Range::parse).transpose() {
         Ok(None) => 0..source.size,
-        Ok(Some(range)) => range.check(source.size).map_err(|_| s3_error!(InvalidRange))?,
-        Err(_) => return Err(s3_error!(InvalidArgument, "the range must be in the form bytes=FIRST-LAST")),
+        Ok(Some(range)) => range.check(source.size).map_err(|_| {
+            s3_error!(InvalidRange, "The range is not satisfiable: the source has {} bytes.", source.size)
+        })?,
+        Err(_) => {
+            return Err(s3_error!(
+                InvalidArgument,
+                "x-amz-copy-source-range must have the form bytes=FIRST-LAST."
+            ));
+        }
     };
-    let mut writing = transfer::begin(&api.disk).await?;
-    transfer::append(&mut writing, file, bytes, &mut Checks::none()).await?;
-    let record = keep(writing, folder, input.part_number, file::Checksums::new()).await?;
+    let mut writer = transfer::begin(&api.disk).await?;
+    transfer::append(&mut writer, file, bytes, &mut ChecksumVerifier::without_checksums()).await?;
+    let record = save_part(writer, folder, input.part_number, object_file::Checksums::new()).await?;
     let result = CopyPartResult {
         e_tag: Some(outputs::etag(&record.etag)),
         last_modified: Some(outputs::timestamp(record.modified)),
@@ -203,13 +214,13 @@ pub(super) async fn part_copy(
     Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() })
 }
 
-/// The parts in an upload's folder, in the order of their numbers.
+/// The parts in an upload's folder, ordered by number.
 fn parts_in(folder: &Path) -> Result<Vec<(i32, Record)>, DiskError> {
     let mut parts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            parts.push((number, file::open(&entry.path())?.1));
+            parts.push((number, object_file::open(&entry.path())?.1));
         }
     }
     parts.sort_by_key(|(number, _)| *number);
@@ -218,7 +229,7 @@ fn parts_in(folder: &Path) -> Result<Vec<(i32, Record)>, DiskError> {
 
 pub(super) async fn list_parts(api: &Api, request: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
     let input = request.input;
-    let (folder, _) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let after = input.part_number_marker.unwrap_or(0);
     let max_parts = input.max_parts.unwrap_or(1_000).clamp(0, 1_000);
     let mut parts = blocking(move || parts_in(&folder)).await?;
@@ -259,13 +270,14 @@ pub(super) async fn list(
     let disk = Arc::clone(&api.disk);
     let (bucket, prefix) = (input.bucket.clone(), input.prefix.clone().unwrap_or_default());
     let found = blocking(move || all(&disk)).await?;
-    let fits = |upload: &Upload| upload.bucket == bucket && upload.key.starts_with(&prefix);
-    let uploads = found.into_iter().filter(|(_, upload)| fits(upload)).map(|(id, upload)| MultipartUpload {
-        key: Some(outputs::listed(&upload.key, input.encoding_type.as_ref())),
-        upload_id: Some(id),
-        initiated: Some(outputs::timestamp(upload.begun)),
-        ..Default::default()
-    });
+    let matches = |upload: &Manifest| upload.bucket == bucket && upload.key.starts_with(&prefix);
+    let uploads =
+        found.into_iter().filter(|(_, upload)| matches(upload)).map(|(id, upload)| MultipartUpload {
+            key: Some(outputs::encode_key(&upload.key, input.encoding_type.as_ref())),
+            upload_id: Some(id),
+            initiated: Some(outputs::timestamp(upload.started_at)),
+            ..Default::default()
+        });
     Ok(ListMultipartUploadsOutput {
         uploads: Some(uploads.collect()),
         is_truncated: Some(false),
@@ -276,25 +288,36 @@ pub(super) async fn list(
     })
 }
 
-/// The parts that a completion names, checked: in order, as uploaded, and none but the last too small.
-fn collect(folder: &Path, named: &[CompletedPart]) -> S3Result<Vec<(i32, Record)>> {
-    if named.is_empty() {
-        return Err(s3_error!(MalformedXML, "a completion names at least one part"));
+/// Checks the parts in a request to complete an upload: their order, their ETags, and the minimum length of
+/// all but the last.
+fn check_parts(folder: &Path, requested: &[CompletedPart]) -> S3Result<Vec<(i32, Record)>> {
+    if requested.is_empty() {
+        return Err(s3_error!(MalformedXML, "The request must list at least one part."));
     }
     let mut parts: Vec<(i32, Record)> = Vec::new();
-    for part in named {
+    for part in requested {
         let number = part.part_number.unwrap_or_default();
         check_number(number)?;
-        if parts.last().is_some_and(|(before, _)| number <= *before) {
-            return Err(s3_error!(InvalidPartOrder));
+        if let Some((previous, _)) = parts.last().filter(|(previous, _)| number <= *previous) {
+            return Err(s3_error!(
+                InvalidPartOrder,
+                "Part {number} follows part {previous}. List the parts in ascending order."
+            ));
         }
-        let (_, record) = file::open(&part_file(folder, number))
-            .map_err(|_| s3_error!(InvalidPart, "there is no part {number}"))?;
+        let (_, record) = object_file::open(&part_file(folder, number))
+            .map_err(|_| s3_error!(InvalidPart, "Part {number} does not exist."))?;
         if part.e_tag.as_ref().is_none_or(|etag| etag.value() != record.etag) {
-            return Err(s3_error!(InvalidPart, "part {number} has another ETag"));
+            return Err(s3_error!(
+                InvalidPart,
+                "The ETag of part {number} differs from that of the uploaded part."
+            ));
         }
-        if parts.last().is_some_and(|(_, before)| before.size < SMALLEST_PART) {
-            return Err(s3_error!(EntityTooSmall));
+        if let Some((previous, small)) = parts.last().filter(|(_, record)| record.size < MIN_PART_BYTES) {
+            return Err(s3_error!(
+                EntityTooSmall,
+                "Part {previous} has {} bytes; every part except the last must have at least {MIN_PART_BYTES}.",
+                small.size
+            ));
         }
         parts.push((number, record));
     }
@@ -307,35 +330,36 @@ pub(super) async fn complete(
 ) -> S3Result<CompleteMultipartUploadOutput> {
     let mut input = request.input;
     let condition = precondition(input.if_match.take(), input.if_none_match.take())?;
-    let (folder, upload) = find_for(api, &input.upload_id, &input.bucket, &input.key).await?;
-    let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
+    let (folder, upload) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let requested = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
     let at = folder.clone();
-    let parts = off_thread(move || collect(&at, &named)).await.map_err(DiskError::Io)??;
-    // A composite checksum is one of checksums; only one of the whole object is one that can be compared, kept and served.
-    let of_whole =
-        input.checksum_type.as_ref().is_some_and(|said| said.as_str() == ChecksumType::FULL_OBJECT);
-    let mut checks = if of_whole {
-        Checks::new(None, expected_checksums!(input), &http::HeaderMap::new(), None)
+    let parts = run_blocking(move || check_parts(&at, &requested)).await.map_err(DiskError::Io)??;
+    // Only a checksum of the whole object can be verified, stored and served, not a composite of the parts'
+    // checksums.
+    let is_full_object =
+        input.checksum_type.as_ref().is_some_and(|value| value.as_str() == ChecksumType::FULL_OBJECT);
+    let mut verifier = if is_full_object {
+        ChecksumVerifier::new(None, take_checksums!(input), &http::HeaderMap::new(), None)
     } else {
-        Checks::none()
+        ChecksumVerifier::without_checksums()
     };
-    let mut writing = transfer::begin(&api.disk).await?;
+    let mut writer = transfer::begin(&api.disk).await?;
     let mut digests = Vec::new();
     let count = parts.len();
     for (number, record) in parts {
         let path = part_file(&folder, number);
-        let (file, _) = blocking(move || Ok(file::open(&path)?)).await?;
+        let (file, _) = blocking(move || Ok(object_file::open(&path)?)).await?;
         digests.extend(hex::decode(&record.etag).map_err(|error| DiskError::Io(io::Error::other(error)))?);
-        transfer::append(&mut writing, file, 0..record.size, &mut checks).await?;
+        transfer::append(&mut writer, file, 0..record.size, &mut verifier).await?;
     }
-    let checksums = checks.finish(writing.md5())?;
-    let etag = Some(format!("{}-{count}", hex::encode(md5_of(&digests))));
-    let described = Description { key: upload.key, headers: upload.headers, checksums, etag };
-    let record = objects::commit(api, &input.bucket, writing, described, condition).await?;
+    let checksums = verifier.finish(writer.md5())?;
+    let etag = Some(format!("{}-{count}", hex::encode(md5_of_parts(&digests))));
+    let attributes = ObjectAttributes { key: upload.key, headers: upload.headers, checksums, etag };
+    let record = objects::commit(api, &input.bucket, writer, attributes, condition).await?;
     let disk = Arc::clone(&api.disk);
-    // The object is there; an upload that cannot be removed now is swept later.
+    // The object is complete; the next sweep deletes an upload that remains.
     if let Err(error) = blocking(move || Ok(disk.discard(&folder)?)).await {
-        tracing::warn!(error = %causes(&error), "a completed upload could not be removed");
+        tracing::warn!(error = %causes(&error), "failed to delete completed multipart upload");
     }
     let mut output = CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),

@@ -1,13 +1,13 @@
-//! A request's query string, as far as signatures go.
+//! A request's query string, for the parameters of signatures.
 
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
-/// Names and values as sent; decoded when asked for.
+/// A query string. Names and values are decoded on access.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Query<'a>(&'a str);
+pub(crate) struct QueryString<'a>(&'a str);
 
-impl<'a> Query<'a> {
+impl<'a> QueryString<'a> {
     pub(crate) fn of(uri: &'a Uri) -> Self {
         Self(uri.query().unwrap_or_default())
     }
@@ -29,12 +29,12 @@ impl<'a> Query<'a> {
         self.first(name).is_some()
     }
 
-    /// It bears a Signature Version 4, right or wrong.
+    /// Whether it has a Signature Version 4, valid or not.
     pub(crate) fn is_signed_v4(self) -> bool {
         self.has("X-Amz-Signature") || self.has("X-Amz-Algorithm")
     }
 
-    /// It bears a Signature Version 2, right or wrong.
+    /// Whether it has a Signature Version 2, valid or not.
     pub(crate) fn is_signed_v2(self) -> bool {
         self.has("AWSAccessKeyId") || self.has("Signature")
     }

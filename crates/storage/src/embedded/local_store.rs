@@ -1,4 +1,4 @@
-//! The embedded service's bucket as a store in this process, without a loopback.
+//! A bucket of the embedded service as a store, without a network connection.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -14,14 +14,14 @@ use tintype_core::store::{
 
 use super::bucket::{Bucket, DiskError, Precondition};
 use super::disk::Disk;
-use super::file::{Description, Headers, Record, Writing};
-use super::index::Query;
-use super::off_thread;
+use super::index::ListQuery;
+use super::object_file::{Headers, ObjectAttributes, ObjectWriter, Record};
+use super::run_blocking;
 use crate::signer::Signer;
 
-/// The default bucket.
+/// A bucket as a store.
 #[derive(Debug)]
-pub(crate) struct Direct {
+pub(crate) struct LocalStore {
     pub(crate) disk: Arc<Disk>,
     pub(crate) bucket: Arc<Bucket>,
     pub(crate) signer: Signer,
@@ -31,7 +31,7 @@ impl From<DiskError> for StoreError {
     fn from(error: DiskError) -> Self {
         match error {
             DiskError::NoSuchKey | DiskError::NoSuchBucket | DiskError::NoSuchUpload => Self::NotFound,
-            DiskError::Precondition => Self::ConditionFailed,
+            DiskError::PreconditionFailed => Self::ConditionFailed,
             other => Self::Unavailable(other.into()),
         }
     }
@@ -45,7 +45,7 @@ pub(crate) fn to_time(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn meta(record: &Record) -> ObjectMeta {
+fn object_meta(record: &Record) -> ObjectMeta {
     ObjectMeta {
         size: record.size,
         content_type: record.headers.content_type.clone().unwrap_or_default(),
@@ -65,58 +65,59 @@ fn read(bucket: &Bucket, key: &Key, range: Option<Range<u64>>) -> Result<Object,
     file.seek(SeekFrom::Start(range.start)).map_err(unavailable)?;
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(length).read_to_end(&mut bytes).map_err(unavailable)?;
-    Ok(Object { meta: meta(&record), bytes: Bytes::from(bytes) })
+    Ok(Object { meta: object_meta(&record), bytes: Bytes::from(bytes) })
 }
 
 #[async_trait]
-impl ObjectStore for Direct {
+impl ObjectStore for LocalStore {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), key.clone());
-        off_thread(move || read(&bucket, &key, range)).await.map_err(unavailable)?
+        run_blocking(move || read(&bucket, &key, range)).await.map_err(unavailable)?
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), key.clone());
-        let found = off_thread(move || bucket.read(key.as_str())).await.map_err(unavailable)?;
-        Ok(meta(&found?.1))
+        let found = run_blocking(move || bucket.read(key.as_str())).await.map_err(unavailable)?;
+        Ok(object_meta(&found?.1))
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
         let condition = match condition {
             Condition::Always => Precondition::Always,
             Condition::Absent => Precondition::Absent,
-            Condition::Unchanged(etag) => Precondition::Is(etag.0.trim_matches('"').to_owned()),
+            Condition::Unchanged(etag) => Precondition::Matches(etag.0.trim_matches('"').to_owned()),
         };
-        let mut writing = Writing::begin(&self.disk.temporary()).await.map_err(unavailable)?;
-        writing.write(&object.bytes).await.map_err(unavailable)?;
+        let mut writer = ObjectWriter::begin(&self.disk.temporary()).await.map_err(unavailable)?;
+        writer.write(&object.bytes).await.map_err(unavailable)?;
         let headers = Headers { content_type: Some(object.content_type), ..Headers::default() };
-        let described = Description { key: key.as_str().to_owned(), headers, ..Description::default() };
-        let written = writing.finish(described).await.map_err(unavailable)?;
+        let attributes =
+            ObjectAttributes { key: key.as_str().to_owned(), headers, ..ObjectAttributes::default() };
+        let staged = writer.finish(attributes).await.map_err(unavailable)?;
         let bucket = Arc::clone(&self.bucket);
-        let committed = off_thread(move || bucket.commit(written, &condition)).await.map_err(unavailable)?;
+        let committed = run_blocking(move || bucket.commit(staged, &condition)).await.map_err(unavailable)?;
         Ok(ETag(format!("\"{}\"", committed?.etag)))
     }
 
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError> {
-        let query = Query { prefix, delimiter: None, after: after.map(Key::as_str), limit };
+        let query = ListQuery { prefix, delimiter: None, after: after.map(Key::as_str), limit };
         let page = self.bucket.list(query);
-        let listed = |(key, entry): (String, super::index::Entry)| {
+        let to_listed = |(key, entry): (String, super::index::Entry)| {
             let key = Key::new(key).ok()?;
             Some(ListedObject { key, size: entry.size, modified: to_time(entry.modified) })
         };
         Ok(Listing {
-            objects: page.objects.into_iter().filter_map(listed).collect(),
+            objects: page.objects.into_iter().filter_map(to_listed).collect(),
             more: page.next.is_some(),
         })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), key.clone());
-        let deleted = off_thread(move || bucket.delete(key.as_str(), &Precondition::Always)).await;
+        let deleted = run_blocking(move || bucket.delete(key.as_str(), &Precondition::Always)).await;
         Ok(deleted.map_err(unavailable)??)
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        self.signer.sign(key.as_str(), how).await
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        self.signer.sign(key.as_str(), options).await
     }
 }

@@ -1,4 +1,4 @@
-//! The checksums that clients send along, before their bytes or after them.
+//! Verifies the checksums that clients send, in headers or in trailers.
 
 use http::HeaderMap;
 use md5::Md5;
@@ -6,10 +6,10 @@ use s3s::checksum::ChecksumHasher;
 use s3s::dto::Checksum;
 use s3s::{S3Result, TrailingHeaders, s3_error};
 
-use crate::embedded::file::Checksums;
+use crate::embedded::object_file::Checksums;
 
-/// The headers, in the order of [`values`].
-pub(super) const NAMES: [&str; 5] = [
+/// The names of the checksum headers, in the order of [`values`].
+pub(super) const HEADERS: [&str; 5] = [
     "x-amz-checksum-crc32",
     "x-amz-checksum-crc32c",
     "x-amz-checksum-crc64nvme",
@@ -27,17 +27,17 @@ fn values(sums: Checksum) -> [Option<String>; 5] {
     ]
 }
 
-/// What a body must add up to.
-pub(super) struct Checks {
-    /// Base64.
+/// Computes the checksums of a body, and compares them with the client's.
+pub(super) struct ChecksumVerifier {
+    /// The client's MD5 in base64.
     md5: Option<String>,
     expected: [Option<String>; 5],
     trailer: Option<TrailingHeaders>,
     hasher: ChecksumHasher,
 }
 
-impl Checks {
-    /// Expects what the headers say, and what they announce to come behind the body.
+impl ChecksumVerifier {
+    /// Verifies the checksums in the headers, and those that `x-amz-trailer` announces for the trailers.
     pub(super) fn new(
         md5: Option<String>,
         expected: Checksum,
@@ -47,22 +47,22 @@ impl Checks {
         let expected = values(expected);
         let announced =
             headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
-        let wanted = |at: usize| {
+        let is_needed = |at: usize| {
             expected[at].is_some()
-                || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(NAMES[at]))
+                || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(HEADERS[at]))
         };
         let hasher = ChecksumHasher {
-            crc32: wanted(0).then(Default::default),
-            crc32c: wanted(1).then(Default::default),
-            crc64nvme: wanted(2).then(Default::default),
-            sha1: wanted(3).then(Default::default),
-            sha256: wanted(4).then(Default::default),
+            crc32: is_needed(0).then(Default::default),
+            crc32c: is_needed(1).then(Default::default),
+            crc64nvme: is_needed(2).then(Default::default),
+            sha1: is_needed(3).then(Default::default),
+            sha256: is_needed(4).then(Default::default),
         };
         Self { md5, expected, trailer, hasher }
     }
 
-    /// Expects nothing.
-    pub(super) fn none() -> Self {
+    /// Verifies nothing.
+    pub(super) fn without_checksums() -> Self {
         Self::new(None, Checksum::default(), &HeaderMap::new(), None)
     }
 
@@ -70,21 +70,24 @@ impl Checks {
         self.hasher.update(bytes);
     }
 
-    /// Compares, and returns what was computed.
+    /// Compares the checksums, and returns the computed ones.
+    ///
+    /// # Errors
+    /// `BadDigest` if a checksum differs.
     pub(super) fn finish(self, md5: [u8; 16]) -> S3Result<Checksums> {
         if self.md5.is_some_and(|expected| expected != base64_simd::STANDARD.encode_to_string(md5)) {
-            return Err(s3_error!(BadDigest, "the content is not what Content-MD5 says"));
+            return Err(s3_error!(BadDigest, "The MD5 of the content differs from Content-MD5."));
         }
         let mut found = Checksums::new();
         let computed = values(self.hasher.finalize());
-        for ((name, computed), expected) in NAMES.iter().zip(computed).zip(self.expected) {
+        for ((name, computed), expected) in HEADERS.iter().zip(computed).zip(self.expected) {
             let Some(computed) = computed else { continue };
             let in_trailer = || {
                 let trailer = self.trailer.as_ref()?;
                 trailer.read(|headers| Some(headers.get(*name)?.to_str().ok()?.to_owned())).flatten()
             };
             if expected.or_else(in_trailer).is_some_and(|expected| expected != computed) {
-                return Err(s3_error!(BadDigest, "the content is not what {name} says"));
+                return Err(s3_error!(BadDigest, "The checksum of the content differs from {name}."));
             }
             found.insert((*name).to_owned(), computed);
         }
@@ -92,8 +95,8 @@ impl Checks {
     }
 }
 
-/// The MD5 of several parts' MD5s, which is the first half of the ETag of what they are put together to.
-pub(super) fn md5_of(parts: &[u8]) -> [u8; 16] {
+/// The MD5 of the parts' concatenated MD5s, which is the first half of the ETag of a multipart object.
+pub(super) fn md5_of_parts(parts: &[u8]) -> [u8; 16] {
     use md5::Digest;
     Md5::digest(parts).into()
 }
