@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(verified("127.0.0.1:8080", SignedHost::Public).as_deref(), Some("pics.example.com"));
         assert_eq!(verified("b.pics.example.com", SignedHost::Public).as_deref(), Some("b.pics.example.com"));
         let (_, parts) = run(Request::get("http://pics.example.com/b/k"), SignedHost::AsReceived);
-        assert_eq!(parts.headers.get(HOST).expect("made of the URI"), "pics.example.com");
+        assert_eq!(parts.headers.get(HOST).expect("a host from the URI"), "pics.example.com");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::embedded::disk::Disk;
 use crate::embedded::object_file::{self, Headers, ObjectAttributes, ObjectWriter, Record};
 use crate::embedded::run_blocking;
 
-/// Maximum number of a part.
+/// The highest part number.
 const MAX_PARTS: i32 = 10_000;
 /// Minimum length in bytes of every part except the last: 5 MiB.
 const MIN_PART_BYTES: u64 = 5 << 20;
