@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use tintype_core::engine::Engine;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
-use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, BucketResults, SageMakerEngine};
+use tintype_sagemaker::remote::{
+    AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
+};
 
 use crate::config::{Device, Endpoint, ModelChoice, ModelSettings};
 use crate::telemetry;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tintype_core::causes::causes;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use tintype_sagemaker::remote::S3Location;
-use tintype_sagemaker::wire::{AsyncAccepted, RuntimeApiError, JSON, MAX_BODY, header};
+use tintype_sagemaker::wire::{AsyncAccepted, JSON, MAX_BODY, RuntimeApiError, header};
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
@@ -146,8 +146,9 @@ async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Byt
         return Err(RuntimeApiError::Validation("Body and InputLocation must not both be given.".into()));
     }
     let missing = || RuntimeApiError::Validation(format!("InputLocation {location} cannot be read."));
-    let location: S3Location =
-        location.parse().map_err(|_| RuntimeApiError::Validation("InputLocation must be s3://BUCKET/KEY.".into()))?;
+    let location: S3Location = location
+        .parse()
+        .map_err(|_| RuntimeApiError::Validation("InputLocation must be s3://BUCKET/KEY.".into()))?;
     let store = (api.buckets)(&location.bucket).ok_or_else(missing)?;
     let key = Key::new(location.key.clone()).map_err(|_| missing())?;
     match store.head(&key).await {

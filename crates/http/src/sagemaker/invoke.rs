@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::future::try_join_all;
 use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
-use tintype_sagemaker::wire::{Invocation, GeneratedPicture, PictureEncoding};
+use tintype_sagemaker::wire::{GeneratedPicture, Invocation, PictureEncoding};
 use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
 use crate::problem::Problem;

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use time::OffsetDateTime;
 use tintype_core::store::ObjectStore;
-use tintype_sagemaker::sigv4::{AccessKeys, RequestSignature, ReceivedRequest};
-use tintype_sagemaker::wire::{ERROR_TYPE, RuntimeApiError, JSON, MAX_BODY, header};
+use tintype_sagemaker::sigv4::{AccessKeys, ReceivedRequest, RequestSignature};
+use tintype_sagemaker::wire::{ERROR_TYPE, JSON, MAX_BODY, RuntimeApiError, header};
 use tintype_service::Service;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -112,7 +112,11 @@ async fn invoke_async(
 }
 
 /// Reads a request whose signature is genuine. One of unknown origin is turned away before its body is read.
-async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(HeaderMap, Bytes), RuntimeApiError> {
+async fn signed(
+    api: &RuntimeApi,
+    mut request: Request,
+    app: &App,
+) -> Result<(HeaderMap, Bytes), RuntimeApiError> {
     // HTTP/2 has the host in the URI.
     let sent = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = api.host.clone().or(sent) {
@@ -122,16 +126,20 @@ async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(He
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
-    let body =
-        body.map_err(|_| RuntimeApiError::Validation("The body did not come in time.".into()))?.map_err(|error| {
-            match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    RuntimeApiError::Validation(format!("The body is longer than {MAX_BODY} bytes."))
-                }
-                _ => RuntimeApiError::Validation("The body broke off before its end.".into()),
+    let body = body
+        .map_err(|_| RuntimeApiError::Validation("The body did not come in time.".into()))?
+        .map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                RuntimeApiError::Validation(format!("The body is longer than {MAX_BODY} bytes."))
             }
+            _ => RuntimeApiError::Validation("The body broke off before its end.".into()),
         })?;
-    signature.verify(&ReceivedRequest { method: method.as_str(), target: &target, headers: &headers, body: &body })?;
+    signature.verify(&ReceivedRequest {
+        method: method.as_str(),
+        target: &target,
+        headers: &headers,
+        body: &body,
+    })?;
     Ok((headers, body))
 }
 
