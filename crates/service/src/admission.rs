@@ -172,7 +172,7 @@ impl Inner {
             }
             self.metrics.answered(source, &caller);
             if self.settings.log_prompts {
-                tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "accepted");
+                tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "job accepted");
             }
             if job.status.is_final() {
                 return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).linked_for(expires_in));

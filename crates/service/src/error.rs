@@ -14,19 +14,19 @@ use tokio::task::JoinError;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The engine still loads its model.
-    #[error("the model is still being loaded")]
+    #[error("the model is still loading")]
     NotReady,
     /// The engine could not be started and will not be; the cause was logged when that happened.
-    #[error("the model could not be loaded")]
+    #[error("the model failed to load")]
     NoEngine,
     /// The service is shutting down and takes no new work.
     #[error("the service is shutting down")]
     Draining,
     /// No key, or none that is good.
-    #[error("no good key: {0}")]
+    #[error("invalid API key: {0}")]
     Unauthenticated(KeyError),
     /// Only an admin key may do this.
-    #[error("this takes an admin key")]
+    #[error("an API key with admin rights is required")]
     NotAdmin,
     /// As many requests wait as may.
     #[error("the queue is full")]
@@ -38,37 +38,37 @@ pub enum ServiceError {
     #[error(transparent)]
     LimitExceeded(Box<LimitRejection>),
     /// The key has a budget in a currency in which nothing here has a price, so that it would never be used up.
-    #[error("the key has a budget in {0}, and nothing here has a price in it")]
+    #[error("the API key has a budget in {0}, but no price is set in {0}")]
     Unpriced(Currency),
     /// The request breaks these rules; never empty.
-    #[error("the request is not valid")]
+    #[error("invalid request")]
     Invalid(Vec<Violation>),
     /// The idempotency key was used for another request.
-    #[error("the idempotency key belongs to another request")]
+    #[error("the idempotency key was used for another request")]
     IdempotencyConflict,
     /// No such job or key, or not the caller's.
-    #[error("there is no such {0}")]
+    #[error("{0} not found")]
     NotFound(&'static str),
     /// The job has no picture yet, or never will.
-    #[error("the job has no pictures")]
+    #[error("the job has no images")]
     NoPictures,
     /// Stopped because the client, or another with the same key, said so.
     #[error("the job was canceled")]
     Canceled,
     /// Not finished here: nobody waited for it, or the service shut down.
-    #[error("the work was stopped before it was finished")]
+    #[error("the job was stopped before it finished")]
     Abandoned,
     /// The job failed; the cause was logged when that happened.
     #[error("the job failed: {}", .0.reason.name())]
     Failed(Failure),
     /// A link could not be signed, or a picture not be deleted.
-    #[error("the object store cannot be used")]
+    #[error("the object store failed")]
     Store(#[source] Arc<StoreError>),
     /// The ledger is not to be had.
-    #[error("the ledger cannot be used")]
+    #[error("the ledger failed")]
     Ledger(#[source] Arc<tintype_ledger::Error>),
     /// A part of the service panicked.
-    #[error("a part of the service broke down")]
+    #[error("a task of the service panicked")]
     Panicked(#[source] Arc<JoinError>),
 }
 
@@ -76,19 +76,19 @@ pub enum ServiceError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There is none.
-    #[error("there is none")]
+    #[error("missing")]
     Missing,
     /// It does not look like a key of ours, or was mistyped.
-    #[error("it is not written like one")]
+    #[error("malformed")]
     Malformed,
     /// No such key.
-    #[error("it is not known")]
+    #[error("unknown")]
     Unknown,
     /// Its time is over.
-    #[error("it has expired")]
+    #[error("expired")]
     Expired,
     /// It was taken back.
-    #[error("it was revoked")]
+    #[error("revoked")]
     Revoked,
 }
 

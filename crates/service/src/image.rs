@@ -171,7 +171,7 @@ impl Inner {
         // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
         self.runtime.spawn(async move {
             if let Err(error) = ledger.mark_delivered(&owner, id, OffsetDateTime::now_utc()).await {
-                tracing::warn!(job = %id, error = %causes(&error), "that a job was collected is not written down");
+                tracing::warn!(job = %id, error = %causes(&error), "failed to mark job as delivered");
             }
             drop(doing);
         });

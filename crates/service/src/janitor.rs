@@ -46,7 +46,7 @@ pub(crate) async fn look_after(inner: Weak<Inner>) {
             && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.forget(keep).await
         {
-            tracing::error!(error = %causes(&error), "old jobs could not be deleted");
+            tracing::error!(error = %causes(&error), "failed to delete old jobs");
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) async fn keep_leases(inner: Weak<Inner>) {
                 Ok(HeartbeatReply::LeaseLost) if active.run() == Some(run) => active.stop(Stop::LeaseLost),
                 Ok(HeartbeatReply::LeaseLost) => {}
                 Err(error) => {
-                    tracing::warn!(job = %active.id, error = %causes(&error), "a heartbeat was not heard")
+                    tracing::warn!(job = %active.id, error = %causes(&error), "failed to renew job lease")
                 }
             }
         });
@@ -91,13 +91,13 @@ impl Inner {
             Ok(recovered) => {
                 let (requeued, ended) = (recovered.requeued.len(), recovered.ended.len());
                 if requeued + ended > 0 {
-                    tracing::info!(requeued, ended, "jobs of a process that is no more");
+                    tracing::info!(requeued, ended, "recovered jobs of lost workers");
                 }
                 for job in recovered.ended {
                     self.ended(job).await;
                 }
             }
-            Err(error) => tracing::error!(error = %causes(&error), "lost jobs could not be looked for"),
+            Err(error) => tracing::error!(error = %causes(&error), "failed to recover jobs of lost workers"),
         }
         self.arrivals.notify_one();
     }
@@ -127,7 +127,7 @@ impl Inner {
         match self.ledger.job(&active.owner, active.id).await {
             Ok(job) => job.is_some_and(|job| job.waiter.as_ref() != Some(&self.process)),
             Err(error) => {
-                tracing::warn!(job = %active.id, error = %causes(&error), "a job could not be looked at");
+                tracing::warn!(job = %active.id, error = %causes(&error), "failed to look up who waits for job");
                 true
             }
         }
@@ -139,7 +139,7 @@ impl Inner {
             Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(job = %active.id, error = %causes(&error), "a job could not be canceled")
+                tracing::error!(job = %active.id, error = %causes(&error), "failed to cancel job")
             }
         }
     }
@@ -188,7 +188,7 @@ impl Inner {
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             Err(error) => {
-                tracing::warn!(job = %active.id, error = %causes(&error), "a job could not be looked at")
+                tracing::warn!(job = %active.id, error = %causes(&error), "failed to reconcile job")
             }
         }
     }

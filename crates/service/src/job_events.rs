@@ -142,7 +142,7 @@ fn encode(preview: &Preview, format: Format) -> Option<JobEvent> {
     match tintype_picture::preview(&preview.pixels, format) {
         Ok(file) => Some(JobEvent::Preview { picture: preview.picture, file }),
         Err(error) => {
-            tracing::warn!(error = %causes(&error), "a preview could not be encoded");
+            tracing::warn!(error = %causes(&error), "failed to encode preview");
             None
         }
     }

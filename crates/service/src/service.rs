@@ -142,7 +142,7 @@ impl Service {
 
     /// The engine will not come; `why` goes to the log.
     pub fn engine_failed(&self, why: String) {
-        tracing::error!(%why, "the model could not be loaded");
+        tracing::error!(%why, "failed to load model");
         let _ = self.inner.engine.set(None);
     }
 
@@ -259,7 +259,7 @@ impl Inner {
                 let canceled =
                     self.ledger.cancel(&active.owner, active.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {
-                    tracing::error!(job = %active.id, error = %causes(&error), "a job stays in the ledger");
+                    tracing::error!(job = %active.id, error = %causes(&error), "failed to cancel job at shutdown");
                 }
                 self.registry.close(active.id, JobState::DetachedFromProcess(self.parting(&active)));
             } else {

@@ -19,11 +19,11 @@ const SMALL: u32 = 64 * 64;
 /// Why pictures were not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
-    #[error("the picture could not be encoded")]
+    #[error("failed to encode an image")]
     Encode(#[from] PictureError),
-    #[error("the picture could not be stored")]
+    #[error("failed to write an image to the object store")]
     Store(#[from] StoreError),
-    #[error("the encoder broke down")]
+    #[error("the image encoder panicked")]
     Panicked(#[from] JoinError),
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn discard(store: &dyn ObjectStore, images: &[StoredImage]) {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = deleted {
-            tracing::warn!(key = image.key, error, "a picture that belongs to no job stays in the store");
+            tracing::warn!(key = image.key, error, "failed to delete unused image");
         }
     }
 }

@@ -35,7 +35,7 @@ impl From<&Warning> for WarningMessage {
                     rest.push('…');
                 }
                 let message = format!(
-                    "`{parameter}` is longer than the {limit} tokens that the model reads; left out from: {rest}"
+                    "`{parameter}` is longer than the model's limit of {limit} tokens; ignored text: {rest}"
                 );
                 Self { code: "prompt_cut".to_owned(), message }
             }
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(warning.code, "prompt_cut");
         assert_eq!(
             warning.message,
-            "`prompt` is longer than the 77 tokens that the model reads; left out from: and a hat"
+            "`prompt` is longer than the model's limit of 77 tokens; ignored text: and a hat"
         );
         assert!(cut(&"虎".repeat(100)).message.ends_with(&format!(": {}…", "虎".repeat(60))));
         assert_eq!(WarningMessage::read(&warning.to_value()), Some(warning));

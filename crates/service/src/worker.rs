@@ -107,7 +107,7 @@ impl Worker {
                 }
                 Ok(ClaimReply::Unavailable(_) | ClaimReply::NotFound) => return None,
                 Err(error) => {
-                    tracing::error!(job = %id, error = %causes(&error), "an own job could not be claimed");
+                    tracing::error!(job = %id, error = %causes(&error), "failed to claim accepted job");
                     sleep(PAUSES.0).await;
                 }
             }
@@ -129,7 +129,7 @@ impl Worker {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::error!(error = %causes(&error), "no job could be claimed");
+                tracing::error!(error = %causes(&error), "failed to claim next job");
                 None
             }
         }
@@ -144,7 +144,7 @@ impl Worker {
     async fn take(&self, job: JobRecord, active: Arc<ActiveJob>) {
         let written = StoredRequest::read(&job).filter(|written| written.model == self.engine.model().name);
         let Some(StoredRequest { request, cap_ms, .. }) = written else {
-            tracing::error!(job = %job.id, "the job is for another model, or was written by another version of this program");
+            tracing::error!(job = %job.id, "failed to run job with another model or an unknown record format");
             return self
                 .end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING)
                 .await;
@@ -228,7 +228,7 @@ impl Worker {
             EngineError::Abandoned
         } else {
             EngineError::OutcomeUnknown(
-                "the time of this process was over before the engine's answer came".into(),
+                "the process was stopped before the engine returned a result".into(),
             )
         }
     }
@@ -258,7 +258,7 @@ impl Worker {
             _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
         if !matches!(error, EngineError::Abandoned) {
-            tracing::error!(job = %claim.active.id, error = %causes(error), "the engine made no pictures");
+            tracing::error!(job = %claim.active.id, error = %causes(error), "failed to generate images");
         }
         self.end(&claim.active, &claim.run, outcome, cost).await;
     }
@@ -266,7 +266,7 @@ impl Worker {
     /// The next process shall make it, as if it had not been begun.
     async fn hand_back(&self, claim: &Claim) {
         if let Err(error) = self.inner.ledger.release(&claim.run, OffsetDateTime::now_utc()).await {
-            tracing::error!(job = %claim.active.id, error = %causes(&error), "a job was not handed back");
+            tracing::error!(job = %claim.active.id, error = %causes(&error), "failed to release job");
         }
         if self.inner.settings.serverless {
             // Whoever asks for it is told what the ledger has.
@@ -278,7 +278,7 @@ impl Worker {
 
     /// Another worker has the job now. Whoever waits here still hears of its end.
     fn lose(&self, active: &ActiveJob) {
-        tracing::warn!(job = %active.id, "another worker was given this job");
+        tracing::warn!(job = %active.id, "job lease lost to another worker");
         if !active.is_waited_for() {
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
@@ -301,7 +301,7 @@ impl Worker {
             let name = first.then(|| claim.run.job.uuid());
             let kept = upload::keep(store, model, (name, claim.request.clone()), generated);
             let failed = |error: &(dyn std::error::Error + 'static)| {
-                tracing::error!(job = %claim.active.id, error = %causes(error), "the pictures could not be kept");
+                tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
                 Outcome::Failed(Reason::Store.into())
             };
             let (outcome, took) = match timeout(KEEP_WITHIN, kept).await {
@@ -331,7 +331,7 @@ impl Worker {
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
                 Ok(FinishReply::Recorded(job)) => {
                     let engine_seconds = cost.engine_ms as f64 / 1_000.0;
-                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "ended");
+                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "job finished");
                     return self.inner.ended(job).await;
                 }
                 Ok(FinishReply::Deleted(job)) => {
@@ -343,7 +343,7 @@ impl Worker {
                     return self.lose(active);
                 }
                 Err(error) => {
-                    tracing::error!(job = %active.id, error = %causes(&error), "the end of a job could not be reported");
+                    tracing::error!(job = %active.id, error = %causes(&error), "failed to record end of job");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -363,7 +363,7 @@ fn complete(generated: Generated, asked: u32, took: Duration) -> Ending {
     if made == asked as usize {
         return Ending::Made(generated);
     }
-    let error = format!("{asked} pictures were asked for and {made} made");
+    let error = format!("the engine returned {made} images instead of {asked}");
     Ending::Failed(EngineError::Failed(error.into()), took)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
             Failure { reason: Reason::Model, upstream_error: Some(upstream_error) }
         }
         EngineError::Withheld(reason) => {
-            let message = format!("it keeps the picture back ({reason})");
+            let message = format!("image withheld ({reason})");
             Failure {
                 reason: Reason::Model,
                 upstream_error: Some(UpstreamError { message, ..UpstreamError::default() }),

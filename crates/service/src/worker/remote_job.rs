@@ -36,7 +36,7 @@ impl Worker {
                 Ok(ours) => return ours,
                 Err(error) => {
                     let job = claim.active.id;
-                    tracing::error!(%job, error = %causes(&error), "who works on a job could not be written down");
+                    tracing::error!(%job, error = %causes(&error), "failed to save remote job receipt");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -88,7 +88,7 @@ impl Worker {
             match engine.remote_jobs() {
                 Some(others) => others.poll(&receipt).await,
                 None => {
-                    let error = "another engine has given the work away, and this one cannot ask for it";
+                    let error = "the job runs on a remote engine, and this engine cannot poll it";
                     RemoteJobStatus::Failed {
                         error: EngineError::OutcomeUnknown(error.into()),
                         engine_seconds: 0.0,

@@ -59,7 +59,7 @@ impl Worker {
                 }
                 Err(error) => {
                     drop((asking, slot));
-                    tracing::error!(error = %causes(&error), "no job could be claimed");
+                    tracing::error!(error = %causes(&error), "failed to claim next job");
                     sleep(PAUSES.0).await;
                 }
             }
