@@ -36,7 +36,7 @@ impl JobState {
 
 /// Why an engine is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum StopReason {
     /// Nobody wants it any more.
     Canceled,
     /// Its time is over.
@@ -61,26 +61,26 @@ pub(crate) struct ActiveJob {
     pub(crate) span: tracing::Span,
     states: watch::Sender<JobState>,
     previews: watch::Sender<Option<Arc<Preview>>>,
-    attention: Mutex<Attention>,
+    control: Mutex<Control>,
 }
 
 /// Whether anybody wants the result.
 #[derive(Debug)]
-struct Attention {
+struct Control {
     waiters: usize,
     /// Made whether anybody waits or not.
-    kept: bool,
+    detached: bool,
     /// Everybody hung up; until then a retry may still join.
-    orphaned_until: Option<Instant>,
-    stop: Option<Stop>,
+    rejoin_until: Option<Instant>,
+    stop: Option<StopReason>,
     /// What a worker of this process is at.
     run: Option<Run>,
     /// The run has taken as long as it may by then.
     overrun_at: Option<Instant>,
     /// Somebody sees to its end already.
-    looked_after: bool,
+    watched: bool,
     /// Others work on it, who go on whatever becomes of this process, and that is written down.
-    elsewhere: bool,
+    remote: bool,
     /// Its place among the requests that may be on their way.
     place: Option<OwnedSemaphorePermit>,
     /// Its files, for those who waited for them.
@@ -92,16 +92,16 @@ struct Attention {
 impl ActiveJob {
     /// A job as the ledger has it, in this process. One that is attended in another is not this one's to give up.
     pub(crate) fn new(job: &JobRecord, process: &WorkerId, single_process: bool) -> Arc<Self> {
-        let kept = job.waiter.as_ref() != Some(process);
-        let attention = Attention {
+        let detached = job.waiter.as_ref() != Some(process);
+        let control = Control {
             waiters: 0,
-            kept,
-            orphaned_until: None,
+            detached,
+            rejoin_until: None,
             stop: None,
             run: None,
             overrun_at: None,
-            looked_after: false,
-            elsewhere: false,
+            watched: false,
+            remote: false,
             place: None,
             files: None,
             waiting: (job.status == Status::Queued).then(|| tracing::trace_span!("wait")),
@@ -110,12 +110,12 @@ impl ActiveJob {
             id: job.id,
             owner: job.owner.clone(),
             fingerprint: job.fingerprint,
-            deadline: job.deadline.map(instant),
+            deadline: job.deadline.map(to_instant),
             single_process,
             span: tracing::Span::current(),
             states: watch::Sender::new(JobState::Queued),
             previews: watch::Sender::new(None),
-            attention: Mutex::new(attention),
+            control: Mutex::new(control),
         })
     }
 
@@ -143,7 +143,7 @@ impl ActiveJob {
     }
 
     /// Worth handing to somebody who comes late: on its way, or done well.
-    pub(crate) fn is_good(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         match &*self.states.borrow() {
             JobState::Ended(job) => job.status == Status::Succeeded,
             JobState::DetachedFromProcess(_) => false,
@@ -153,163 +153,163 @@ impl ActiveJob {
 
     /// One more waits for it. False if it is to stop: then it is not to be had.
     pub(crate) fn join(&self, now: Instant) -> bool {
-        let mut attention = self.attention();
-        let gone = attention.stop.is_some() || self.is_given_up(&attention, now);
-        if !gone {
-            attention.waiters += 1;
-            attention.orphaned_until = None;
+        let mut control = self.control();
+        let has_expired = control.stop.is_some() || self.has_expired(&control, now);
+        if !has_expired {
+            control.waiters += 1;
+            control.rejoin_until = None;
         }
-        !gone
+        !has_expired
     }
 
     /// Stops it if nobody here waits for it, and then nobody is let join it any more.
-    pub(crate) fn stop_unless_wanted(&self) -> bool {
-        let mut attention = self.attention();
-        let unwanted = attention.waiters == 0;
-        if unwanted {
-            attention.stop.get_or_insert(Stop::Canceled);
+    pub(crate) fn stop_without_waiters(&self) -> bool {
+        let mut control = self.control();
+        let is_unwanted = control.waiters == 0;
+        if is_unwanted {
+            control.stop.get_or_insert(StopReason::Canceled);
         }
-        unwanted
+        is_unwanted
     }
 
     /// Made from now on whether anybody waits or not.
     pub(crate) fn detach(&self) {
-        let mut attention = self.attention();
-        attention.kept = true;
-        attention.orphaned_until = None;
+        let mut control = self.control();
+        control.detached = true;
+        control.rejoin_until = None;
     }
 
     /// One hung up. True if that was the last one of a job that is not kept: then it is an orphan until the given time.
     pub(crate) fn leave(&self, until: Instant) -> bool {
-        let mut attention = self.attention();
-        attention.waiters = attention.waiters.saturating_sub(1);
-        if attention.waiters == 0 {
-            attention.files = None;
+        let mut control = self.control();
+        control.waiters = control.waiters.saturating_sub(1);
+        if control.waiters == 0 {
+            control.files = None;
         }
-        let orphaned = attention.waiters == 0 && !attention.kept && attention.stop.is_none();
-        if orphaned {
-            attention.orphaned_until = Some(until);
+        let is_disconnected = control.waiters == 0 && !control.detached && control.stop.is_none();
+        if is_disconnected {
+            control.rejoin_until = Some(until);
         }
-        orphaned
+        is_disconnected
     }
 
     /// A run begins, which may take until then. If the lease of the one before was lost, this one has another.
-    pub(crate) fn begin(&self, run: Run, until: Instant) {
-        let mut attention = self.attention();
-        attention.run = Some(run);
-        attention.overrun_at = Some(until);
-        attention.waiting = None;
-        if attention.stop == Some(Stop::LeaseLost) {
-            attention.stop = None;
+    pub(crate) fn begin_run(&self, run: Run, until: Instant) {
+        let mut control = self.control();
+        control.run = Some(run);
+        control.overrun_at = Some(until);
+        control.waiting = None;
+        if control.stop == Some(StopReason::LeaseLost) {
+            control.stop = None;
         }
     }
 
     /// This run is over.
-    pub(crate) fn rest(&self, run: &Run) {
-        self.attention().run.take_if(|current| current == run);
+    pub(crate) fn end_run(&self, run: &Run) {
+        self.control().run.take_if(|current| current == run);
     }
 
     /// The run whose lease this process has to keep alive.
     pub(crate) fn run(&self) -> Option<Run> {
-        let attention = self.attention();
-        attention.run.clone().filter(|_| attention.stop != Some(Stop::LeaseLost))
+        let control = self.control();
+        control.run.clone().filter(|_| control.stop != Some(StopReason::LeaseLost))
     }
 
     /// A worker of this process has it, and will tell of its end.
-    pub(crate) fn is_run_here(&self) -> bool {
-        let attention = self.attention();
-        attention.overrun_at.is_some() && attention.stop != Some(Stop::LeaseLost)
+    pub(crate) fn is_running_here(&self) -> bool {
+        let control = self.control();
+        control.overrun_at.is_some() && control.stop != Some(StopReason::LeaseLost)
     }
 
     /// Others work on it from now on.
     pub(crate) fn set_remote(&self) {
-        self.attention().elsewhere = true;
+        self.control().remote = true;
     }
 
     /// Others work on it: it need not be stopped for a process to end.
     pub(crate) fn is_remote(&self) -> bool {
-        self.attention().elsewhere
+        self.control().remote
     }
 
     /// Stops it; the first reason counts.
-    pub(crate) fn stop(&self, why: Stop) {
-        self.attention().stop.get_or_insert(why);
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.control().stop.get_or_insert(reason);
     }
 
     /// True for the first who asks.
-    pub(crate) fn is_first_look(&self) -> bool {
-        !std::mem::replace(&mut self.attention().looked_after, true)
+    pub(crate) fn start_watching(&self) -> bool {
+        !std::mem::replace(&mut self.control().watched, true)
     }
 
-    /// Takes up a place until [`free_place`](Self::free_place).
-    pub(crate) fn hold(&self, place: Option<OwnedSemaphorePermit>) {
-        self.attention().place = place;
+    /// Takes up a place until [`release_place`](Self::free_place).
+    pub(crate) fn hold_place(&self, place: Option<OwnedSemaphorePermit>) {
+        self.control().place = place;
     }
 
     /// Somebody else may have its place.
-    pub(crate) fn free_place(&self) {
-        self.attention().place = None;
+    pub(crate) fn release_place(&self) {
+        self.control().place = None;
     }
 
     /// The pictures are made: whoever waits may have them from here. Nobody who comes later does, so they take up memory no
     /// longer than that.
-    pub(crate) fn hand_over(&self, files: Vec<Encoded>) {
-        let mut attention = self.attention();
-        if attention.waiters > 0 {
-            attention.files = Some(files);
+    pub(crate) fn set_files(&self, files: Vec<Encoded>) {
+        let mut control = self.control();
+        if control.waiters > 0 {
+            control.files = Some(files);
         }
     }
 
     /// The files, if they were handed over.
     pub(crate) fn files(&self) -> Option<Vec<Encoded>> {
-        self.attention().files.clone()
+        self.control().files.clone()
     }
 
     /// Why it is to stop, if it is. Once there is a reason it stays, since [`join`](Self::join) goes by the same clock: so
     /// the engine may act on it without asking twice.
-    pub(crate) fn stopped(&self) -> Option<Stop> {
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         let now = Instant::now();
-        let mut attention = self.attention();
-        if attention.stop.is_none() {
+        let mut control = self.control();
+        if control.stop.is_none() {
             let reasons = [
-                (self.is_given_up(&attention, now), Stop::Canceled),
-                (self.deadline.is_some_and(|at| now >= at), Stop::Deadline),
-                (attention.overrun_at.is_some_and(|at| now >= at), Stop::Overrun),
+                (self.has_expired(&control, now), StopReason::Canceled),
+                (self.deadline.is_some_and(|at| now >= at), StopReason::Deadline),
+                (control.overrun_at.is_some_and(|at| now >= at), StopReason::Overrun),
             ];
-            attention.stop = reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why);
+            control.stop = reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason);
         }
-        attention.stop
+        control.stop
     }
 
     /// Somebody here waits for it, or watches it.
-    pub(crate) fn is_waited_for(&self) -> bool {
+    pub(crate) fn has_observers(&self) -> bool {
         // Who looks after it has a receiver of its states too.
-        self.attention().waiters > 0 || self.previews.receiver_count() > 0
+        self.control().waiters > 0 || self.previews.receiver_count() > 0
     }
 
     /// Nobody waits for it, nor has to.
-    pub(crate) fn is_orphan(&self) -> bool {
-        self.attention().orphaned_until.is_some()
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.control().rejoin_until.is_some()
     }
 
     /// A retry may still join it.
-    pub(crate) fn is_orphan_at(&self, now: Instant) -> bool {
-        self.attention().orphaned_until.is_some_and(|until| now < until)
+    pub(crate) fn is_rejoinable_at(&self, now: Instant) -> bool {
+        self.control().rejoin_until.is_some_and(|until| now < until)
     }
 
     /// A client waits for it, and the work is for that client alone.
     pub(crate) fn is_attended(&self) -> bool {
-        !self.attention().kept
+        !self.control().detached
     }
 
     /// Everybody hung up so long ago that nobody will come back. Where somebody may wait in another process, the ledger is asked
     /// first, by whoever looks after orphans.
-    fn is_given_up(&self, attention: &Attention, now: Instant) -> bool {
-        self.single_process && attention.orphaned_until.is_some_and(|until| now >= until)
+    fn has_expired(&self, control: &Control, now: Instant) -> bool {
+        self.single_process && control.rejoin_until.is_some_and(|until| now >= until)
     }
 
-    fn attention(&self) -> MutexGuard<'_, Attention> {
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner)
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -319,7 +319,7 @@ impl Observer for ActiveJob {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.stopped().is_some()
+        self.stop_reason().is_some()
     }
 
     fn wants_preview(&self) -> bool {
@@ -332,7 +332,7 @@ impl Observer for ActiveJob {
 }
 
 /// The same time of another clock: the ledger's are of the calendar, ours cannot be set back.
-pub(crate) fn instant(at: time::OffsetDateTime) -> Instant {
+pub(crate) fn to_instant(at: time::OffsetDateTime) -> Instant {
     let left = at - time::OffsetDateTime::now_utc();
     Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
 }

@@ -22,51 +22,51 @@ use crate::caller::Caller;
 use crate::error::{LimitRejection, ServiceError};
 use crate::image::{Image, ServedFrom};
 use crate::job_handle::JobHandle;
-use crate::keys::known;
+use crate::keys::require_identity;
 use crate::pricing;
-use crate::registry::Asking;
+use crate::registry::LedgerRead;
 use crate::service::{Inner, Service};
 use crate::stored_request::{StoredRequest, fingerprint};
 use crate::submission::Submission;
 use crate::worker::Worker;
 
 /// How long a client may take to come for what an earlier try of its own has made.
-const RETRY_WITHIN: Duration = Duration::from_secs(600);
+const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
 /// Whether a request whose client waits may wait for the engine.
-enum Place {
+enum QueuePlace {
     /// It has one.
-    Had(Option<OwnedSemaphorePermit>),
+    Taken(Option<OwnedSemaphorePermit>),
     /// It needs none: nobody waits.
-    Needless,
-    /// There is none: only a job that is there already can answer.
-    None,
+    NotNeeded,
+    /// The queue is full: only an existing job can answer the request.
+    Full,
 }
 
 /// How many orders of each owner are being let in just now.
 #[derive(Debug, Default)]
-pub(crate) struct Admitting(Mutex<HashMap<OwnerId, usize>>);
+pub(crate) struct AdmissionCounter(Mutex<HashMap<OwnerId, usize>>);
 
 /// One of them, until it is dropped.
-struct Entered<'a> {
-    all: &'a Admitting,
+struct AdmissionGuard<'a> {
+    counter: &'a AdmissionCounter,
     owner: OwnerId,
     /// There was no other of this owner.
-    alone: bool,
+    is_only: bool,
 }
 
-impl Admitting {
-    fn enter(&self, owner: &OwnerId) -> Entered<'_> {
+impl AdmissionCounter {
+    fn enter(&self, owner: &OwnerId) -> AdmissionGuard<'_> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(owner.clone()).or_default();
         *count += 1;
-        Entered { all: self, owner: owner.clone(), alone: *count == 1 }
+        AdmissionGuard { counter: self, owner: owner.clone(), is_only: *count == 1 }
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for AdmissionGuard<'_> {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.counter.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = all.get_mut(&self.owner) {
             *count -= 1;
             if *count == 0 {
@@ -113,7 +113,7 @@ impl Inner {
         let engine = self.engine()?.clone();
         if submission.idempotency.is_some() {
             // A key of one stranger must not lead another to the first one's picture.
-            known(&caller)?;
+            require_identity(&caller)?;
         }
         let expires_in = submission.request.expires_in;
         let has_deadline = submission.deadline.is_some();
@@ -121,12 +121,11 @@ impl Inner {
             && !submission.detached
             && !has_deadline
             && !caller.is_anonymous_public
-            && let Some(orphan) =
-                self.registry.adopt(&caller.owner, || fingerprint(&*engine, &submission.request))
+            && let Some(rejoined) =
+                self.registry.rejoin(&caller.owner, || fingerprint(&*engine, &submission.request))
         {
-            return Ok(
-                JobHandle::waiting(self, orphan, (ServedFrom::Made, Vec::new())).linked_for(expires_in)
-            );
+            return Ok(JobHandle::waiting(self, rejoined, (ServedFrom::Made, Vec::new()))
+                .with_link_expiry(expires_in));
         }
         let explicit = matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
         let reuse = Reuse {
@@ -134,29 +133,31 @@ impl Inner {
             in_flight: (explicit || submission.coalesce) && !has_deadline && !caller.is_anonymous_public,
             stored: explicit,
             retry: (submission.retry && !caller.is_anonymous_public)
-                .then(|| self.retry(OffsetDateTime::now_utc())),
+                .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
         // Until the job is in the table, this says that the owner has something here.
-        let admitting = self.admitting.enter(&caller.owner);
-        let mut place = self.place(&caller.owner, submission.detached, admitting.alone);
+        let admissions = self.admissions.enter(&caller.owner);
+        let mut place = self.take_queue_place(&caller.owner, submission.detached, admissions.is_only);
         let queue = match place {
-            Place::None if !reuse.any() && submission.idempotency.is_none() => return Err(self.queue_full()),
-            Place::None => Some(QueueLimit { per_owner: 0, total: 0 }),
-            Place::Needless => {
+            QueuePlace::Full if !reuse.any() && submission.idempotency.is_none() => {
+                return Err(self.queue_full());
+            }
+            QueuePlace::Full => Some(QueueLimit { per_owner: 0, total: 0 }),
+            QueuePlace::NotNeeded => {
                 let per_owner = self.settings.backlog;
                 Some(QueueLimit { per_owner, total: per_owner.saturating_mul(10) })
             }
-            Place::Had(_) => None,
+            QueuePlace::Taken(_) => None,
         };
         let new = self.new_job(&caller, &submission, &*engine).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
         let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
-            let asking = self.registry.asking();
+            let read = self.registry.begin_read();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
-            let (mut job, source, quotas) = self.answered(accepted)?;
-            if source == ServedFrom::Stored && self.has_lost_pictures(&job).await? {
+            let (mut job, source, quotas) = self.resolve_acceptance(accepted)?;
+            if source == ServedFrom::Stored && self.has_missing_images(&job).await? {
                 self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
                 continue;
             }
@@ -170,28 +171,28 @@ impl Inner {
                     continue;
                 }
             }
-            self.metrics.answered(source, &caller);
+            self.metrics.accepted(source, &caller);
             if self.settings.log_prompts {
                 tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "job accepted");
             }
             if job.status.is_final() {
-                return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).linked_for(expires_in));
+                return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).with_link_expiry(expires_in));
             }
-            match self.wait_for(&job, &asking) {
+            match self.wait_for(&job, &read) {
                 Some(active) => {
                     if source == ServedFrom::Made
-                        && let Place::Had(permit) = &mut place
+                        && let QueuePlace::Taken(permit) = &mut place
                     {
-                        active.hold(permit.take());
+                        active.hold_place(permit.take());
                     }
                     match slot.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
                     {
                         Some(slot) => begin_at_once(worker, job, (active.clone(), slot)),
-                        None if source == ServedFrom::Made || job.is_remote() => self.begin(&job),
+                        None if source == ServedFrom::Made || job.is_remote() => self.start_worker(&job),
                         None => {}
                     }
                     let handle = JobHandle::waiting(self.clone(), active, (source, quotas));
-                    return Ok(handle.linked_for(expires_in));
+                    return Ok(handle.with_link_expiry(expires_in));
                 }
                 // Everybody else hung up on it a while ago, and it is about to stop.
                 None if source == ServedFrom::Joined => new.reuse.in_flight = false,
@@ -207,27 +208,30 @@ impl Inner {
     }
 
     /// What a client may have left behind that tries again now.
-    fn retry(&self, now: OffsetDateTime) -> RetryReuse {
-        RetryReuse { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
+    fn retry_reuse(&self, now: OffsetDateTime) -> RetryReuse {
+        RetryReuse { accepted_since: now - RETRY_WINDOW, answered_since: now - self.settings.abandon_after }
     }
 
     /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
     /// Not even two of them at once, of which neither is in the table yet.
-    fn place(&self, owner: &OwnerId, detached: bool, alone: bool) -> Place {
+    fn take_queue_place(&self, owner: &OwnerId, detached: bool, is_only: bool) -> QueuePlace {
         if detached {
-            return Place::Needless;
+            return QueuePlace::NotNeeded;
         }
-        match self.places.clone().try_acquire_owned() {
-            Ok(permit) => Place::Had(Some(permit)),
-            Err(_) if self.settings.queue > 0 && alone && !self.registry.has_any_of(owner) => {
-                Place::Had(None)
+        match self.queue_places.clone().try_acquire_owned() {
+            Ok(permit) => QueuePlace::Taken(Some(permit)),
+            Err(_) if self.settings.queue > 0 && is_only && !self.registry.has_any_of(owner) => {
+                QueuePlace::Taken(None)
             }
-            Err(_) => Place::None,
+            Err(_) => QueuePlace::Full,
         }
     }
 
     /// The job that answers, and how.
-    fn answered(&self, accepted: Acceptance) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
+    fn resolve_acceptance(
+        &self,
+        accepted: Acceptance,
+    ) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
         Ok(match accepted {
             Acceptance::Accepted { job, quotas } => (job, ServedFrom::Made, quotas),
             Acceptance::Joined { job, quotas } => (job, ServedFrom::Joined, quotas),
@@ -235,8 +239,11 @@ impl Inner {
             Acceptance::Replayed { job } => (job, ServedFrom::Replayed, Vec::new()),
             Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
             Acceptance::LimitExceeded { refused, quotas } => {
-                self.metrics.refused(&refused);
-                return Err(ServiceError::LimitExceeded(Box::new(LimitRejection { refused, quotas })));
+                self.metrics.limit_exceeded(&refused);
+                return Err(ServiceError::LimitExceeded(Box::new(LimitRejection {
+                    exceeded: refused,
+                    quotas,
+                })));
             }
             Acceptance::QueueFull => return Err(self.queue_full()),
         })
@@ -249,7 +256,7 @@ impl Inner {
         engine: &dyn Engine,
     ) -> Result<NewJob, ServiceError> {
         let (reserve, cap) = self.reserve(caller, submission).await?;
-        let written = StoredRequest {
+        let stored = StoredRequest {
             model: engine.model().name.clone(),
             request: submission.request.clone(),
             cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
@@ -261,7 +268,7 @@ impl Inner {
             key: caller.key.clone(),
             policy: caller.policy.clone(),
             reserve: self.estimates.spend(reserve),
-            request: written.to_value(),
+            request: stored.to_value(),
             fingerprint: fingerprint(engine, &submission.request),
             reuse: Reuse::default(),
             idempotency: submission.idempotency.clone(),
@@ -285,36 +292,36 @@ impl Inner {
             return Err(ServiceError::Unpriced(currency));
         }
         // What was measured of small jobs says much of larger ones that the engine would never take so long for.
-        let foreseen =
-            self.estimates.foresee(&submission.request).map(|foreseen| foreseen.min(self.longest()));
+        let estimated =
+            self.estimates.estimate(&submission.request).map(|estimated| estimated.min(self.max_job_time()));
         if budgets.is_empty() {
-            return Ok((foreseen.unwrap_or(self.longest()), None));
+            return Ok((estimated.unwrap_or(self.max_job_time()), None));
         }
-        if let Some(foreseen) = foreseen {
-            return Ok((foreseen, Some(foreseen * 2)));
+        if let Some(estimated) = estimated {
+            return Ok((estimated, Some(estimated * 2)));
         }
         let quotas = self.ledger.quotas(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
-        let left = pricing::time_left(&quotas, self.settings.price).unwrap_or(Duration::MAX);
-        let reserve = self.longest().min(left).max(pricing::LEAST);
+        let left = pricing::remaining_time(&quotas, self.settings.price).unwrap_or(Duration::MAX);
+        let reserve = self.max_job_time().min(left).max(pricing::MIN_RESERVATION);
         Ok((reserve, Some(reserve)))
     }
 
     /// The entry of a job that has not ended, with one more who waits for it. `None` if it is about to stop.
-    fn wait_for(self: &Arc<Self>, job: &JobRecord, asking: &Asking<'_>) -> Option<Arc<ActiveJob>> {
-        let active = self.registry.enter(job, asking);
+    fn wait_for(self: &Arc<Self>, job: &JobRecord, read: &LedgerRead<'_>) -> Option<Arc<ActiveJob>> {
+        let active = self.registry.enter(job, read);
         if !active.join(Instant::now()) {
             return None;
         }
         if job.waiter.is_none() {
             active.detach();
         }
-        self.look_after(&active);
+        self.watch_job(&active);
         Some(active)
     }
 
     fn queue_full(&self) -> ServiceError {
         self.metrics.queue_full();
-        ServiceError::QueueFull { retry_after: self.estimates.next_place(self.slots()) }
+        ServiceError::QueueFull { retry_after: self.estimates.queue_retry_after(self.slots()) }
     }
 }
 
@@ -322,5 +329,5 @@ impl Inner {
 fn begin_at_once(worker: Worker, job: JobRecord, (active, slot): (Arc<ActiveJob>, OwnedSemaphorePermit)) {
     // Its time in the queue, for those who trace where time goes.
     drop(tracing::trace_span!("wait"));
-    tokio::spawn(worker.take_begun(job, active, slot).in_current_span());
+    tokio::spawn(worker.run_in_slot(job, active, slot).in_current_span());
 }

@@ -94,10 +94,10 @@ pub enum KeyError {
 
 /// A limit that does not let a request in, and what is left of all of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{refused}")]
+#[error("{exceeded}")]
 pub struct LimitRejection {
     /// The limit, and when to come back.
-    pub refused: LimitExceeded,
+    pub exceeded: LimitExceeded,
     /// What is left of the key's limits.
     pub quotas: Vec<Quota>,
 }

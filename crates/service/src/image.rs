@@ -19,7 +19,7 @@ use crate::stored_request::StoredRequest;
 use crate::warning::WarningMessage;
 
 /// Two looks at the clock may be so far apart, and links live whole seconds.
-const CLOCK: Duration = Duration::from_secs(2);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,7 +112,7 @@ pub(crate) struct Links {
 impl Inner {
     /// A job with these links to its pictures, without its place in the queue: that takes a look at all that wait.
     pub(crate) fn image(&self, job: &JobRecord, source: ServedFrom, links: Links) -> Image {
-        let written = StoredRequest::read(job);
+        let stored = StoredRequest::read(job);
         let Links { pictures, expires_at } = links;
         let cost = match source {
             ServedFrom::Made | ServedFrom::Replayed => job.cost,
@@ -121,8 +121,8 @@ impl Inner {
         Image {
             id: job.id,
             status: if job.is_remote() { Status::Running } else { job.status },
-            model: written.as_ref().map(|written| written.model.clone()),
-            request: written.map(|written| written.request),
+            model: stored.as_ref().map(|stored| stored.model.clone()),
+            request: stored.map(|stored| stored.request),
             created: job.created,
             started: job.started,
             finished: job.finished,
@@ -142,7 +142,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`ServiceError::Store`] if they cannot be signed.
-    pub(crate) async fn linked(
+    pub(crate) async fn image_with_links(
         &self,
         job: &JobRecord,
         source: ServedFrom,
@@ -150,10 +150,10 @@ impl Inner {
     ) -> Result<Image, ServiceError> {
         let mut links = Links::default();
         for stored in &job.images {
-            let asked = OffsetDateTime::now_utc() + expires_in;
+            let requested = OffsetDateTime::now_utc() + expires_in;
             let (url, until) = self.sign(stored, expires_in).await?;
-            let cut_short = until + CLOCK < asked;
-            links.expires_at.get_or_insert(if cut_short { asked } else { until });
+            let cut_short = until + CLOCK_TOLERANCE < requested;
+            links.expires_at.get_or_insert(if cut_short { requested } else { until });
             let StoredImage { key, seed, width, height, format } = stored.clone();
             links.pictures.push(LinkedPicture { url, cut_short, key, seed, width, height, format });
         }
@@ -162,18 +162,18 @@ impl Inner {
 
     /// Somebody is given a job's pictures: no retry comes for them any more. Of one whose client waited for it that is known
     /// without.
-    pub(crate) fn collected(&self, job: &JobRecord) {
+    pub(crate) fn mark_delivered(&self, job: &JobRecord) {
         if job.delivered.is_some() {
             return;
         }
         let (ledger, owner, id) = (self.ledger.clone(), job.owner.clone(), job.id);
-        let doing = self.busy.enter();
+        let guard = self.tasks.start();
         // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
         self.runtime.spawn(async move {
             if let Err(error) = ledger.mark_delivered(&owner, id, OffsetDateTime::now_utc()).await {
                 tracing::warn!(job = %id, error = %causes(&error), "failed to mark job as delivered");
             }
-            drop(doing);
+            drop(guard);
         });
     }
 
@@ -181,7 +181,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`ServiceError::Store`] if one cannot be read.
-    pub(crate) async fn files(&self, job: &JobRecord) -> Result<Vec<Encoded>, ServiceError> {
+    pub(crate) async fn read_files(&self, job: &JobRecord) -> Result<Vec<Encoded>, ServiceError> {
         let mut files = Vec::with_capacity(job.images.len());
         for stored in &job.images {
             let key = Key::new(stored.key.clone()).map_err(|_| StoreError::NotFound)?;
@@ -217,7 +217,7 @@ impl Inner {
     }
 
     /// Whether any of a job's pictures is not in the store any more: lifecycle rules and people delete too.
-    pub(crate) async fn has_lost_pictures(&self, job: &JobRecord) -> Result<bool, ServiceError> {
+    pub(crate) async fn has_missing_images(&self, job: &JobRecord) -> Result<bool, ServiceError> {
         for stored in &job.images {
             let Ok(key) = Key::new(stored.key.clone()) else { return Ok(true) };
             match self.store.head(&key).await {

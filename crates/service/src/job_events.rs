@@ -19,7 +19,7 @@ use crate::image::Image;
 use crate::service::Service;
 
 /// The shortest time between two previews: five a second are motion enough.
-const PAUSE: Duration = Duration::from_millis(200);
+const MIN_PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A job that is being watched. Dropping it is looking away.
 #[derive(Debug)]
@@ -56,22 +56,22 @@ impl Service {
     /// # Errors
     /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
     pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<JobEvents, ServiceError> {
-        let asking = self.inner.registry.asking();
+        let read = self.inner.registry.begin_read();
         let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
         if !job.status.is_final() {
-            let active = self.inner.registry.enter(&job, &asking);
+            let active = self.inner.registry.enter(&job, &read);
             if self.inner.registry.is_draining() {
                 // Those who watch may have been told already that there is nothing more to see.
                 return Err(ServiceError::Draining);
             }
-            self.inner.look_after(&active);
+            self.inner.watch_job(&active);
             (states, previews) = (Some(active.states()), Some(active.previews()));
             if job.is_remote() {
-                self.inner.begin(&job);
+                self.inner.start_worker(&job);
             }
         }
-        let now = self.shown(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
+        let now = self.current_image(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
         let format = Format::default();
         Ok(JobEvents { now, states, previews, format, encoding: None, next_preview: Instant::now() })
     }
@@ -80,7 +80,7 @@ impl Service {
 impl JobEvents {
     /// The same with previews in this format.
     #[must_use]
-    pub fn in_format(self, format: Format) -> Self {
+    pub fn with_format(self, format: Format) -> Self {
         Self { format, ..self }
     }
 
@@ -99,14 +99,14 @@ impl JobEvents {
                     }
                     return Some(JobEvent::StateChanged(state));
                 }
-                encoded = encoded(encoding) => {
+                encoded = encoded_preview(encoding) => {
                     self.encoding = None;
                     if encoded.is_some() {
                         return encoded;
                     }
                 }
-                preview = arrived(previews, *next_preview), if encoding.is_none() => {
-                    *next_preview = Instant::now() + PAUSE;
+                preview = next_preview_after(previews, *next_preview), if encoding.is_none() => {
+                    *next_preview = Instant::now() + MIN_PREVIEW_INTERVAL;
                     let format = *format;
                     self.encoding =
                         preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview, format)));
@@ -117,7 +117,7 @@ impl JobEvents {
 }
 
 /// The file that is being made, if one is and it can be.
-async fn encoded(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<JobEvent> {
+async fn encoded_preview(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<JobEvent> {
     match encoding {
         Some(encoding) => encoding.await.ok().flatten(),
         None => std::future::pending().await,
@@ -125,7 +125,7 @@ async fn encoded(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<
 }
 
 /// The next preview, not before then.
-async fn arrived(
+async fn next_preview_after(
     previews: &mut Option<watch::Receiver<Option<Arc<Preview>>>>,
     not_before: Instant,
 ) -> Option<Arc<Preview>> {

@@ -52,7 +52,7 @@ impl JobHandle {
     }
 
     /// The same ticket, whose links work for so long.
-    pub(crate) fn linked_for(mut self, expires_in: Duration) -> Self {
+    pub(crate) fn with_link_expiry(mut self, expires_in: Duration) -> Self {
         self.expires_in = expires_in;
         self
     }
@@ -98,8 +98,8 @@ impl JobHandle {
     /// [`ServiceError::Failed`], [`ServiceError::Canceled`], [`ServiceError::Abandoned`] or [`ServiceError::Draining`] if there
     /// are none, [`ServiceError::Store`] if the links could not be signed.
     pub async fn finished(mut self) -> Result<Image, ServiceError> {
-        let (job, _) = self.good_end().await?;
-        self.inner.linked(&job, self.source, self.expires_in).await
+        let (job, _) = self.wait_for_success().await?;
+        self.inner.image_with_links(&job, self.source, self.expires_in).await
     }
 
     /// Waits for the pictures themselves: the job, without links to them, and their files in the order of their seeds.
@@ -107,17 +107,17 @@ impl JobHandle {
     /// # Errors
     /// Those of [`finished`](Self::finished); [`ServiceError::Store`] if a picture that was made earlier, or by another process,
     /// could not be read.
-    pub async fn pictures(mut self) -> Result<(Image, Vec<Encoded>), ServiceError> {
-        let (job, active) = self.good_end().await?;
+    pub async fn finished_with_files(mut self) -> Result<(Image, Vec<Encoded>), ServiceError> {
+        let (job, active) = self.wait_for_success().await?;
         let files = match active.and_then(|active| active.files()) {
             Some(files) => files,
-            None => self.inner.files(&job).await?,
+            None => self.inner.read_files(&job).await?,
         };
         Ok((self.inner.image(&job, self.source, Links::default()), files))
     }
 
     /// Waits for a good end. From then on the holder does not wait any more, so that leaving is not hanging up.
-    async fn good_end(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<ActiveJob>>), ServiceError> {
+    async fn wait_for_success(&mut self) -> Result<(Arc<JobRecord>, Option<Arc<ActiveJob>>), ServiceError> {
         let last = self.states.wait_for(JobState::is_final).await.map(|state| state.clone());
         let active = self.active.take();
         match last {
@@ -125,7 +125,7 @@ impl JobHandle {
                 Some(failure) => Err(ServiceError::Failed(failure)),
                 None if job.status == Status::Succeeded => {
                     if self.source != ServedFrom::Made || job.waiter.is_none() {
-                        self.inner.collected(&job);
+                        self.inner.mark_delivered(&job);
                     }
                     Ok((job, active))
                 }
@@ -147,7 +147,7 @@ impl Drop for JobHandle {
         let Some(active) = self.active.take() else { return };
         let until = Instant::now() + self.inner.settings.abandon_after;
         if self.inner.registry.leave(&active, until) {
-            self.inner.give_up_at(&active, until);
+            self.inner.cancel_if_disconnected_at(&active, until);
         }
     }
 }

@@ -16,20 +16,20 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Unauthenticated`]: a key that is presented has to be good, also where none is needed.
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
-        let fault = |fault| Err(ServiceError::Unauthenticated(fault));
+        let invalid = |invalid| Err(ServiceError::Unauthenticated(invalid));
         let Some(text) = presented else {
             return match self.inner.settings.anonymous {
-                AnonymousAccess::Denied => fault(KeyError::Missing),
+                AnonymousAccess::Denied => invalid(KeyError::Missing),
                 AnonymousAccess::Trusted => Ok(Caller::without_key(false)),
                 AnonymousAccess::Public => Ok(Caller::without_key(true)),
             };
         };
-        let Ok(key) = ApiKey::parse(text) else { return fault(KeyError::Malformed) };
+        let Ok(key) = ApiKey::parse(text) else { return invalid(KeyError::Malformed) };
         match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
             Authentication::Valid(record) => Ok(record.into()),
-            Authentication::Unknown => fault(KeyError::Unknown),
-            Authentication::Expired(_) => fault(KeyError::Expired),
-            Authentication::Revoked(_) => fault(KeyError::Revoked),
+            Authentication::Unknown => invalid(KeyError::Unknown),
+            Authentication::Expired(_) => invalid(KeyError::Expired),
+            Authentication::Revoked(_) => invalid(KeyError::Revoked),
         }
     }
 
@@ -38,7 +38,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         if let Some(currency) = pricing::unpriced(&new.policy.budgets, self.inner.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
@@ -50,7 +50,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
     pub async fn keys(&self, by: &Caller) -> Result<Vec<KeyRecord>, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         Ok(self.inner.ledger.keys().await?)
     }
 
@@ -59,7 +59,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::NotFound`], [`ServiceError::Ledger`].
     pub async fn key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         self.inner.ledger.key(id).await?.ok_or(ServiceError::NotFound("key"))
     }
 
@@ -68,17 +68,17 @@ impl Service {
     /// # Errors
     /// Those of [`key`](Self::key).
     pub async fn revoke_key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         let revoked = self.inner.ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
         revoked.ok_or(ServiceError::NotFound("key"))
     }
 }
 
 /// What only somebody may do who is told from others.
-pub(crate) fn known(caller: &Caller) -> Result<(), ServiceError> {
+pub(crate) fn require_identity(caller: &Caller) -> Result<(), ServiceError> {
     if caller.is_anonymous_public { Err(ServiceError::Unauthenticated(KeyError::Missing)) } else { Ok(()) }
 }
 
-fn admin(caller: &Caller) -> Result<(), ServiceError> {
+fn require_admin(caller: &Caller) -> Result<(), ServiceError> {
     if caller.admin { Ok(()) } else { Err(ServiceError::NotAdmin) }
 }

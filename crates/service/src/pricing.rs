@@ -10,13 +10,13 @@ use tintype_ledger::money::{Amount, Currency, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
 
 /// Assumed duration of a job, for telling when to come back, until one has been measured.
-const UNMEASURED: Duration = Duration::from_secs(5);
+const DEFAULT_JOB_TIME: Duration = Duration::from_secs(5);
 /// The share of the newest job in the averages.
-const NEWEST: f64 = 0.2;
+const NEWEST_WEIGHT: f64 = 0.2;
 /// Most shapes that are remembered; a client that asks for every size there is must not fill the memory.
-const SHAPES: usize = 1_000;
+const MAX_SHAPES: usize = 1_000;
 /// The least that is reserved: below it a job is mostly what it takes to begin one.
-pub(crate) const LEAST: Duration = Duration::from_secs(1);
+pub(crate) const MIN_RESERVATION: Duration = Duration::from_secs(1);
 
 /// Foresees what a job takes from what others took.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Measured {
     /// Per pixel and step.
     per_work: Option<f64>,
     /// Of jobs of the same shape.
-    alike: HashMap<Shape, f64>,
+    by_shape: HashMap<Shape, f64>,
 }
 
 /// What decides how long a job takes: width, height, steps, pictures, and whether guidance doubles each step.
@@ -60,7 +60,7 @@ pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
 }
 
 /// How much engine time is left of the smallest budget; `None` without budgets.
-pub(crate) fn time_left(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
+pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
     let left = quotas.iter().filter_map(|quotas| match quotas.limit {
         Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quotas.remaining),
         Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
@@ -79,45 +79,45 @@ impl Estimates {
     }
 
     /// Learns from a job whose engine time was `took`.
-    pub(crate) fn learn(&self, request: &GenerateRequest, took: Duration) {
+    pub(crate) fn record(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
-        let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST * (new - old));
+        let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST_WEIGHT * (new - old));
         measured.per_job = Some(average(measured.per_job, took));
         measured.per_work = Some(average(measured.per_work, took / work(request)));
         let shape = shape(request);
-        let alike = average(measured.alike.get(&shape).copied(), took);
-        if measured.alike.len() >= SHAPES && !measured.alike.contains_key(&shape) {
-            measured.alike.clear();
+        let average_time = average(measured.by_shape.get(&shape).copied(), took);
+        if measured.by_shape.len() >= MAX_SHAPES && !measured.by_shape.contains_key(&shape) {
+            measured.by_shape.clear();
         }
-        measured.alike.insert(shape, alike);
+        measured.by_shape.insert(shape, average_time);
     }
 
     /// Learns from a job that was stopped after `took`, and would have taken longer.
-    pub(crate) fn learn_at_least(&self, request: &GenerateRequest, took: Duration) {
+    pub(crate) fn record_at_least(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
         let least = took / work(request);
         measured.per_work = Some(measured.per_work.map_or(least, |old| old.max(least)));
-        if let Some(alike) = measured.alike.get_mut(&shape(request)) {
-            *alike = alike.max(took);
+        if let Some(average_time) = measured.by_shape.get_mut(&shape(request)) {
+            *average_time = average_time.max(took);
         }
     }
 
     /// How much engine time a job is likely to take: as much as jobs like it took, or by its work as much as others did. `None` as
     /// long as none was measured.
-    pub(crate) fn foresee(&self, request: &GenerateRequest) -> Option<Duration> {
+    pub(crate) fn estimate(&self, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
-        let alike = measured.alike.get(&shape(request)).copied();
-        let foreseen = alike.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
+        let average_time = measured.by_shape.get(&shape(request)).copied();
+        let estimated = average_time.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
         drop(measured);
-        let foreseen = Duration::try_from_secs_f64(foreseen?).unwrap_or(self.max_job);
-        Some(foreseen.max(LEAST).min(self.max_job))
+        let estimated = Duration::try_from_secs_f64(estimated?).unwrap_or(self.max_job);
+        Some(estimated.max(MIN_RESERVATION).min(self.max_job))
     }
 
     /// How long one of `slots` is likely to be busy with the job at hand, in whole seconds.
-    pub(crate) fn next_place(&self, slots: usize) -> Duration {
-        let per_job = self.measured().per_job.unwrap_or(UNMEASURED.as_secs_f64());
+    pub(crate) fn queue_retry_after(&self, slots: usize) -> Duration {
+        let per_job = self.measured().per_job.unwrap_or(DEFAULT_JOB_TIME.as_secs_f64());
         Duration::from_secs_f64((per_job / slots.max(1) as f64).ceil().clamp(1.0, 3600.0))
     }
 
@@ -156,17 +156,17 @@ mod tests {
     #[test]
     fn jobs_are_foreseen_by_their_like_and_else_by_their_work() {
         let estimates = Estimates::new(Duration::from_secs(600), None);
-        assert_eq!(estimates.foresee(&request(9)), None);
-        estimates.learn(&request(9), Duration::from_secs(20));
-        assert_eq!(estimates.foresee(&request(9)), seconds(20));
-        assert_eq!(estimates.foresee(&request(19)), seconds(40), "by its work");
-        estimates.learn(&request(19), Duration::from_secs(30));
-        assert_eq!(estimates.foresee(&request(19)), seconds(30), "by its like");
-        assert_eq!(estimates.next_place(2), Duration::from_secs(11));
-        estimates.learn_at_least(&request(9), Duration::from_secs(40));
-        assert_eq!(estimates.foresee(&request(9)), seconds(40), "it takes that at least");
-        estimates.learn_at_least(&request(9), Duration::from_secs(10));
-        assert_eq!(estimates.foresee(&request(9)), seconds(40));
+        assert_eq!(estimates.estimate(&request(9)), None);
+        estimates.record(&request(9), Duration::from_secs(20));
+        assert_eq!(estimates.estimate(&request(9)), seconds(20));
+        assert_eq!(estimates.estimate(&request(19)), seconds(40), "by its work");
+        estimates.record(&request(19), Duration::from_secs(30));
+        assert_eq!(estimates.estimate(&request(19)), seconds(30), "by its like");
+        assert_eq!(estimates.queue_retry_after(2), Duration::from_secs(11));
+        estimates.record_at_least(&request(9), Duration::from_secs(40));
+        assert_eq!(estimates.estimate(&request(9)), seconds(40), "it takes that at least");
+        estimates.record_at_least(&request(9), Duration::from_secs(10));
+        assert_eq!(estimates.estimate(&request(9)), seconds(40));
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
             resets_at: None,
         };
         let both = [quotas("100s/day", 50_000), quotas("5usd/day", 2_000_000)];
-        assert_eq!(time_left(&both, "0.1usd".parse().ok()), seconds(20));
-        assert_eq!(time_left(&both[..1], None), seconds(50));
-        assert_eq!(time_left(&[], None), None);
+        assert_eq!(remaining_time(&both, "0.1usd".parse().ok()), seconds(20));
+        assert_eq!(remaining_time(&both[..1], None), seconds(50));
+        assert_eq!(remaining_time(&[], None), None);
     }
 
     #[test]

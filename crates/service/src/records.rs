@@ -10,11 +10,11 @@ use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::Quota;
 
-use crate::active_job::{JobState, Stop};
+use crate::active_job::{JobState, StopReason};
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::{Image, ServedFrom};
-use crate::keys::known;
+use crate::keys::require_identity;
 use crate::service::Service;
 use crate::upload::discard;
 
@@ -41,15 +41,19 @@ impl Service {
         id: JobId,
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
-        let job = self.current(caller, id).await?;
-        self.shown(&job, expires_in).await
+        let job = self.current_record(caller, id).await?;
+        self.current_image(&job, expires_in).await
     }
 
     /// A job with fresh links and its place in the queue.
-    pub(crate) async fn shown(&self, job: &JobRecord, expires_in: Duration) -> Result<Image, ServiceError> {
-        let image = self.inner.linked(job, ServedFrom::Made, expires_in).await?;
+    pub(crate) async fn current_image(
+        &self,
+        job: &JobRecord,
+        expires_in: Duration,
+    ) -> Result<Image, ServiceError> {
+        let image = self.inner.image_with_links(job, ServedFrom::Made, expires_in).await?;
         if job.status == Status::Succeeded && job.waiter.is_none() {
-            self.inner.collected(job);
+            self.inner.mark_delivered(job);
         }
         let position = match image.status {
             Status::Queued => self.inner.ledger.position(&job.owner, job.id).await?,
@@ -68,11 +72,11 @@ impl Service {
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Page, ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
         let mut images = Vec::with_capacity(page.jobs.len());
         for job in &page.jobs {
-            images.push(self.inner.linked(job, ServedFrom::Made, DEFAULT_EXPIRY).await?);
+            images.push(self.inner.image_with_links(job, ServedFrom::Made, DEFAULT_EXPIRY).await?);
         }
         Ok(Page { images, next: page.next })
     }
@@ -82,7 +86,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`] also for a picture that the job does not have, [`ServiceError::NoPictures`] for a job without any.
     pub async fn picture(&self, caller: &Caller, id: JobId, index: usize) -> Result<String, ServiceError> {
-        let job = self.current(caller, id).await?;
+        let job = self.current_record(caller, id).await?;
         if job.status != Status::Succeeded {
             return Err(ServiceError::NoPictures);
         }
@@ -94,7 +98,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`] for what is no key, [`ServiceError::Store`].
-    pub async fn address(&self, key: &str) -> Result<String, ServiceError> {
+    pub async fn object_url(&self, key: &str) -> Result<String, ServiceError> {
         let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
         let how = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
         let url = self.inner.store.presign(&key, &how).await?.url;
@@ -106,11 +110,11 @@ impl Service {
     /// # Errors
     /// Those of [`image`](Self::image).
     pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Image, ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
-        self.stopped(&job).await;
-        self.inner.linked(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
+        self.stop_here(&job).await;
+        self.inner.image_with_links(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
     }
 
     /// Deletes a job of the caller's and its pictures. What it cost stays charged.
@@ -118,7 +122,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if a picture is still there.
     pub async fn delete(&self, caller: &Caller, id: JobId) -> Result<(), ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let job = self.record(caller, id).await?;
         for image in &job.images {
             let key = Key::new(image.key.clone()).map_err(|_| StoreError::NotFound)?;
@@ -130,7 +134,7 @@ impl Service {
             let rest: Vec<_> =
                 last.images.iter().filter(|image| !job.images.contains(image)).cloned().collect();
             discard(&*self.inner.store, &rest).await;
-            self.stopped(&last).await;
+            self.stop_here(&last).await;
         }
         Ok(())
     }
@@ -168,19 +172,19 @@ impl Service {
     }
 
     /// The same, and if others work on it, what there is of it now.
-    async fn current(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
+    async fn current_record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
         let job = self.record(caller, id).await?;
-        if self.inner.catch_up(&job).await { self.record(caller, id).await } else { Ok(job) }
+        if self.inner.poll_remote(&job).await { self.record(caller, id).await } else { Ok(job) }
     }
 
     /// A job was canceled or deleted in the ledger: in this process it stops too.
-    async fn stopped(&self, job: &JobRecord) {
+    async fn stop_here(&self, job: &JobRecord) {
         match self.inner.registry.get(job.id) {
-            Some(active) if job.status == Status::Running => active.stop(Stop::Canceled),
-            Some(_) if job.status.is_final() => self.inner.ended(job.clone()).await,
+            Some(active) if job.status == Status::Running => active.stop(StopReason::Canceled),
+            Some(_) if job.status.is_final() => self.inner.record_end(job.clone()).await,
             Some(active) => {
                 // Deleted while it waited.
-                active.stop(Stop::Canceled);
+                active.stop(StopReason::Canceled);
                 self.inner.registry.close(job.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             None => {}

@@ -16,15 +16,15 @@ use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::active_job::{ActiveJob, JobState, Stop};
-use crate::admission::Admitting;
+use crate::active_job::{ActiveJob, JobState, StopReason};
+use crate::admission::AdmissionCounter;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
 use crate::pricing::Estimates;
 use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
-use crate::task_tracker::Busy;
+use crate::task_tracker::TaskTracker;
 use crate::worker::Worker;
 
 /// Whether the service takes work.
@@ -56,11 +56,11 @@ pub(crate) struct Inner {
     /// The name of this process in the ledger, unlike any other's.
     pub(crate) process: WorkerId,
     /// One permit per request that may be on its way with a client that waits; none until there is an engine.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) queue_places: Arc<Semaphore>,
     /// One permit per job that the engine works on at a time; none until there is an engine.
     pub(crate) slots: Arc<Semaphore>,
     /// Orders that are being let in.
-    pub(crate) admitting: Admitting,
+    pub(crate) admissions: AdmissionCounter,
     /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
     /// engine down instead of filling the memory. None until there is an engine.
     pub(crate) storing: Arc<Semaphore>,
@@ -69,11 +69,11 @@ pub(crate) struct Inner {
     /// Set once: the engine, or nothing if it could not be loaded.
     engine: SetOnce<Option<Arc<dyn Engine>>>,
     /// What has to be written down before the process may be frozen.
-    pub(crate) busy: Busy,
+    pub(crate) tasks: TaskTracker,
     /// What is being worked on is to end at once.
-    pub(crate) letting_go: watch::Sender<bool>,
+    pub(crate) releasing: watch::Sender<bool>,
     /// When jobs of others are to be looked for again.
-    pub(crate) next_look: Mutex<Option<Instant>>,
+    pub(crate) next_pending_check: Mutex<Option<Instant>>,
     pub(crate) runtime: Handle,
 }
 
@@ -93,15 +93,15 @@ impl Service {
             store,
             registry: JobRegistry::new(process, settings.single_process),
             settings,
-            places: Arc::new(Semaphore::new(0)),
+            queue_places: Arc::new(Semaphore::new(0)),
             slots: Arc::new(Semaphore::new(0)),
-            admitting: Admitting::default(),
+            admissions: AdmissionCounter::default(),
             storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
             engine: SetOnce::new(),
-            busy: Busy::new(),
-            letting_go: watch::Sender::new(false),
-            next_look: Mutex::default(),
+            tasks: TaskTracker::new(),
+            releasing: watch::Sender::new(false),
+            next_pending_check: Mutex::default(),
             runtime: Handle::current(),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -114,9 +114,9 @@ impl Service {
             return;
         }
         let slots = engine.slots().max(1);
-        inner.places.add_permits(inner.settings.queue + slots);
+        inner.queue_places.add_permits(inner.settings.queue + slots);
         inner.storing.add_permits(slots);
-        inner.runtime.spawn(janitor::keep_leases(Arc::downgrade(inner)));
+        inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(inner)));
         if inner.settings.serverless {
             return;
         }
@@ -134,9 +134,9 @@ impl Service {
                 .await;
             first.slots.add_permits(slots);
             for worker in workers {
-                first.runtime.spawn(worker.run());
+                first.runtime.spawn(worker.run_loop());
             }
-            first.runtime.spawn(janitor::look_after(Arc::downgrade(&first)));
+            first.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(&first)));
         });
     }
 
@@ -182,7 +182,7 @@ impl Service {
         let request = draft
             .check(model, &self.inner.settings.limits(model), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.inner.too_much_memory(&**engine, &request) {
+        match self.inner.check_memory(&**engine, &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
@@ -211,14 +211,14 @@ impl Inner {
         self.engine.get()?.as_ref()
     }
 
-    pub(crate) async fn engine_wanted(&self) {
+    pub(crate) async fn wait_for_engine(&self) {
         self.engine.wait().await;
     }
 
     /// The longest that a job can take.
-    pub(crate) fn longest(&self) -> Duration {
+    pub(crate) fn max_job_time(&self) -> Duration {
         let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.max_duration());
-        engine.map_or(self.settings.max_job, |longest| longest.min(self.settings.max_job))
+        engine.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -226,32 +226,32 @@ impl Inner {
     }
 
     /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
-    pub(crate) async fn ended(&self, job: JobRecord) {
+    pub(crate) async fn record_end(&self, job: JobRecord) {
         // Nobody asks a process for its metrics that is frozen most of the time.
         if !self.settings.serverless
-            && !self.metrics.knows(&job.key)
+            && !self.metrics.has_key_name(&job.key)
             && let Ok(Some(key)) = self.ledger.key(&job.key).await
         {
-            self.metrics.name(&key.id, &key.name);
+            self.metrics.set_key_name(&key.id, &key.name);
         }
         self.metrics.ended(&job);
         self.registry.end(job);
     }
 
     /// Every slot may be busy with a request like this one, so each has its share.
-    fn too_much_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
+    fn check_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
         let limit = self.settings.max_memory? / engine.slots().max(1) as u64;
         let actual = engine.memory_needed(request);
         let kind = ViolationKind::TooMuchMemory { limit, actual };
-        (actual > limit).then(|| Violation::new(largest(engine.model(), request), kind))
+        (actual > limit).then(|| Violation::new(oversized_parameter(engine.model(), request), kind))
     }
 
     /// Stops what there still is. What a client of this process waits for is canceled in the ledger; the rest is left in it for
     /// the next start.
     async fn stop(&self) {
-        self.registry.stop();
+        self.registry.mark_stopped();
         for active in self.registry.all() {
-            active.stop(Stop::Shutdown);
+            active.stop(StopReason::Shutdown);
             if active.is_attended() && active.is_remote() {
                 // It is paid for; who comes again finds it.
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
@@ -261,7 +261,7 @@ impl Inner {
                 if let Err(error) = canceled {
                     tracing::error!(job = %active.id, error = %causes(&error), "failed to cancel job at shutdown");
                 }
-                self.registry.close(active.id, JobState::DetachedFromProcess(self.parting(&active)));
+                self.registry.close(active.id, JobState::DetachedFromProcess(self.shutdown_error(&active)));
             } else {
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             }
@@ -270,9 +270,9 @@ impl Inner {
     }
 
     /// What a client is told whose job ends with this process: to come again, unless a call was begun that somebody is paid for.
-    fn parting(&self, active: &ActiveJob) -> ServiceError {
+    fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
         let engine = self.engine.get().and_then(Option::as_ref);
-        if active.is_run_here() && engine.is_some_and(|engine| !engine.repeatable()) {
+        if active.is_running_here() && engine.is_some_and(|engine| !engine.repeatable()) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
             ServiceError::Abandoned
@@ -283,9 +283,9 @@ impl Inner {
 impl Drop for Service {
     fn drop(&mut self) {
         self.inner.registry.drain();
-        self.inner.registry.stop();
+        self.inner.registry.mark_stopped();
         for active in self.inner.registry.all() {
-            active.stop(Stop::Shutdown);
+            active.stop(StopReason::Shutdown);
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
         self.inner.arrivals.notify_waiters();
@@ -293,7 +293,7 @@ impl Drop for Service {
 }
 
 /// The parameter that makes a request larger than the model's usual one.
-fn largest(model: &ModelCard, request: &GenerateRequest) -> &'static str {
+fn oversized_parameter(model: &ModelCard, request: &GenerateRequest) -> &'static str {
     match request {
         request if request.width > model.width => "width",
         request if request.height > model.height => "height",

@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let request = request(Draft { seed: Some(7), guidance: Some(7.3), ..Draft::default() }, 1);
-        let written = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
-        assert_eq!(StoredRequest::deserialize(&written.to_value()).expect("readable"), written);
+        let stored = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
+        assert_eq!(StoredRequest::deserialize(&stored.to_value()).expect("readable"), stored);
     }
 }

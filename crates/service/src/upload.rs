@@ -14,7 +14,7 @@ use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
 /// Pixels in a picture that is encoded sooner than another thread wakes up.
-const SMALL: u32 = 64 * 64;
+const MAX_INLINE_PIXELS: u32 = 64 * 64;
 
 /// Why pictures were not stored.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ async fn keep_one(
     let encoding = trace_span!("encode_picture", format = format.extension());
     let at_once = match &picture {
         Picture::Encoded(_) => tintype_picture::passed_on(&picture, format, &parameters).is_some(),
-        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= SMALL,
+        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= MAX_INLINE_PIXELS,
     };
     let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));
     let encoded = if at_once { encode()? } else { tokio::task::spawn_blocking(encode).await?? };

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tintype_core::engine::Warning;
 
 /// Most characters of a cut prompt's rest that are repeated.
-const LEFT_OUT_CHARS: usize = 60;
+const MAX_OMITTED_CHARS: usize = 60;
 
 /// A warning as a client reads it, and as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl From<&Warning> for WarningMessage {
     fn from(warning: &Warning) -> Self {
         match warning {
             Warning::PromptTruncated { parameter, limit, omitted } => {
-                let mut rest: String = omitted.chars().take(LEFT_OUT_CHARS).collect();
+                let mut rest: String = omitted.chars().take(MAX_OMITTED_CHARS).collect();
                 if rest.len() < omitted.len() {
                     rest.push('…');
                 }

@@ -378,12 +378,12 @@ async fn what_is_canceled_or_deleted_there_leaves_no_picture() {
     let service = world.process();
     let canceled = submit(&service, true).await.id();
     let deleted = submit(&service, true).await.id();
-    service.idle().await;
+    service.wait_idle().await;
     assert_eq!(service.cancel(&caller, canceled).await.expect("canceled").status, Status::Canceled);
     service.delete(&caller, deleted).await.expect("deleted");
     pass(60.0).await;
     service.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    service.idle().await;
+    service.wait_idle().await;
     assert_eq!(read(&service, canceled).await.status, Status::Canceled);
     let gone = service.image(&caller, deleted, SECOND).await;
     assert!(matches!(gone, Err(ServiceError::NotFound(_))));

@@ -84,7 +84,7 @@ async fn whoever_waits_may_have_the_files() {
     let request = bench.service.check(two).expect("valid");
     let handle = bench.submit(request.clone()).await.expect("accepted");
     let joining = bench.submit(request.clone()).await.expect("accepted");
-    let (image, made) = handle.pictures().await.expect("pictures");
+    let (image, made) = handle.finished_with_files().await.expect("pictures");
     assert!(image.pictures.is_empty(), "no links were asked for");
     let colours: Vec<_> =
         made.iter().map(|file| tintype_picture::decode(file).expect("a PNG").rgb()[..3].to_vec()).collect();
