@@ -1,4 +1,4 @@
-//! Who may ask, and the keys that say so.
+//! Authentication and management of API keys.
 
 use time::OffsetDateTime;
 use tintype_ledger::id::KeyId;
@@ -11,10 +11,11 @@ use crate::service::Service;
 use crate::settings::AnonymousAccess;
 
 impl Service {
-    /// Lets somebody in by the key that was presented, or without one where that is allowed.
+    /// Authenticates the presented API key, or accepts a request without a key if the settings allow it.
     ///
     /// # Errors
-    /// [`ServiceError::Unauthenticated`]: a key that is presented has to be good, also where none is needed.
+    /// [`ServiceError::Unauthenticated`]. A presented key must be valid even if no key is required.
+    /// [`ServiceError::Ledger`].
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
         let invalid = |invalid| Err(ServiceError::Unauthenticated(invalid));
         let Some(text) = presented else {
@@ -33,7 +34,7 @@ impl Service {
         }
     }
 
-    /// Makes a key. The key itself is in the answer and nowhere else.
+    /// Creates a key. The key itself is only in this return value; the ledger has its hash.
     ///
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
@@ -45,7 +46,7 @@ impl Service {
         Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)
     }
 
-    /// Every key, by id.
+    /// All keys, ordered by id.
     ///
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
@@ -63,7 +64,7 @@ impl Service {
         self.inner.ledger.key(id).await?.ok_or(ServiceError::NotFound("key"))
     }
 
-    /// Takes a key back.
+    /// Revokes a key.
     ///
     /// # Errors
     /// Those of [`key`](Self::key).
@@ -74,7 +75,7 @@ impl Service {
     }
 }
 
-/// What only somebody may do who is told from others.
+/// Rejects unauthenticated callers of a public service.
 pub(crate) fn require_identity(caller: &Caller) -> Result<(), ServiceError> {
     if caller.is_anonymous_public { Err(ServiceError::Unauthenticated(KeyError::Missing)) } else { Ok(()) }
 }

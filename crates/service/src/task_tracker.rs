@@ -1,12 +1,12 @@
-//! Whether there is anything that this process has not finished.
+//! Counts the unfinished tasks of this process.
 
 use tokio::sync::watch;
 
-/// Counts what goes on.
+/// A counter of unfinished tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskTracker(watch::Sender<usize>);
 
-/// Something that goes on until this is dropped.
+/// An unfinished task; dropping the guard ends it.
 #[derive(Debug)]
 pub(crate) struct TaskGuard(watch::Sender<usize>);
 
@@ -20,9 +20,9 @@ impl TaskTracker {
         TaskGuard(self.0.clone())
     }
 
-    /// Waits until nothing goes on.
+    /// Waits until no task is unfinished.
     pub(crate) async fn wait_idle(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
+        // `self` owns the sender, so the wait ends only when the condition holds.
         let _ = self.0.subscribe().wait_for(|&count| count == 0).await;
     }
 }

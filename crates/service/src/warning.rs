@@ -1,18 +1,18 @@
-//! What a client should know about a picture that was made all the same, in words.
+//! Warnings about generated images, as text for clients.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tintype_core::engine::Warning;
 
-/// Most characters of a cut prompt's rest that are repeated.
+/// Maximum number of omitted characters that the message quotes.
 const MAX_OMITTED_CHARS: usize = 60;
 
-/// A warning as a client reads it, and as the ledger keeps it.
+/// A warning as clients receive it and the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarningMessage {
-    /// What kind of thing it is about, for programs.
+    /// The kind of warning, for programs.
     pub code: String,
-    /// The whole of it, for people.
+    /// The complete message, for people.
     pub message: String,
 }
 
