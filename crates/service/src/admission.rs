@@ -1,4 +1,4 @@
-//! Letting a request in.
+//! Admission: submits a request to the ledger and starts the accepted job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,28 +30,29 @@ use crate::stored_request::{StoredRequest, fingerprint};
 use crate::submission::Submission;
 use crate::worker::Worker;
 
-/// How long a client may take to come for what an earlier try of its own has made.
+/// How far back a retry searches for the job of its first attempt.
 const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
-/// Whether a request whose client waits may wait for the engine.
+/// A request's place in the queue of requests whose client waits.
 enum QueuePlace {
-    /// It has one.
+    /// The request has a place. The permit is `None` for an owner's only request, which is accepted even
+    /// when the queue is full.
     Taken(Option<OwnedSemaphorePermit>),
-    /// It needs none: nobody waits.
+    /// A detached job needs no place.
     NotNeeded,
     /// The queue is full: only an existing job can answer the request.
     Full,
 }
 
-/// How many orders of each owner are being let in just now.
+/// The number of submissions per owner that are being admitted.
 #[derive(Debug, Default)]
 pub(crate) struct AdmissionCounter(Mutex<HashMap<OwnerId, usize>>);
 
-/// One of them, until it is dropped.
+/// A submission that is being admitted, until this is dropped.
 struct AdmissionGuard<'a> {
     counter: &'a AdmissionCounter,
     owner: OwnerId,
-    /// There was no other of this owner.
+    /// Whether the owner had no other submission in admission.
     is_only: bool,
 }
 
@@ -77,25 +78,27 @@ impl Drop for AdmissionGuard<'_> {
 }
 
 impl Service {
-    /// Hands an order in. The ticket is the place among those who wait for it; it is answered by new work, or by a job
-    /// that does as well: the same idempotency key's, an identical one in flight or stored, one whose client hung up a moment
-    /// ago. What is accepted is in the ledger before this returns.
+    /// Submits a request and returns a handle to its job. The job is new, or an existing one: the job of the
+    /// same idempotency key, an identical unfinished or finished job, or a job whose clients disconnected a
+    /// moment ago. An accepted job is in the ledger before this returns.
     ///
     /// # Errors
-    /// [`ServiceError::QueueFull`], [`ServiceError::LimitExceeded`], [`ServiceError::Unpriced`], [`ServiceError::IdempotencyConflict`],
-    /// [`ServiceError::Ledger`], and those of [`model`](Self::model).
+    /// [`ServiceError::QueueFull`], [`ServiceError::LimitExceeded`], [`ServiceError::Unpriced`],
+    /// [`ServiceError::IdempotencyConflict`], [`ServiceError::Unauthenticated`] for an idempotency key
+    /// without an API key on a public service, [`ServiceError::Ledger`], and those of
+    /// [`model`](Self::model).
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<JobHandle, ServiceError> {
         let (inner, caller) = (self.inner.clone(), caller.clone());
         let mut admitted = Box::pin(async move { inner.admit(caller, submission).await }.in_current_span());
-        // Most often that is done at once. What is not goes on in a task of its own: if the client hangs up now, the ledger is still
-        // answered to, and the ticket dropped.
+        // Admission usually completes in the first poll. Otherwise it continues in its own task, so that a
+        // client that disconnects does not interrupt a ledger call; the handle is then dropped.
         match poll!(&mut admitted) {
             Poll::Ready(handle) => handle,
             Poll::Pending => tokio::spawn(admitted).await?,
         }
     }
 
-    /// Hands an order in and waits for its pictures. Dropping the future is hanging up.
+    /// Submits a request and waits for its images. Dropping the future disconnects the client.
     ///
     /// # Errors
     /// Those of [`submit`](Self::submit) and of [`JobHandle::finished`].
@@ -112,7 +115,8 @@ impl Inner {
     ) -> Result<JobHandle, ServiceError> {
         let engine = self.engine()?.clone();
         if submission.idempotency.is_some() {
-            // A key of one stranger must not lead another to the first one's picture.
+            // Unauthenticated users share one owner, so an idempotency key would give one user's images to
+            // another.
             require_identity(&caller)?;
         }
         let expires_in = submission.request.expires_in;
@@ -124,18 +128,19 @@ impl Inner {
             && let Some(rejoined) =
                 self.registry.rejoin(&caller.owner, || fingerprint(&*engine, &submission.request))
         {
-            return Ok(JobHandle::waiting(self, rejoined, (ServedFrom::Made, Vec::new()))
-                .with_link_expiry(expires_in));
+            return Ok(
+                JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
+            );
         }
         let explicit = matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
         let reuse = Reuse {
-            // Whoever has a deadline is not to wait for somebody else's job.
+            // A job with a deadline does not wait for another request's job.
             in_flight: (explicit || submission.coalesce) && !has_deadline && !caller.is_anonymous_public,
             stored: explicit,
             retry: (submission.retry && !caller.is_anonymous_public)
                 .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
-        // Until the job is in the table, this says that the owner has something here.
+        // Counts the owner's submission until the job is in the registry.
         let admissions = self.admissions.enter(&caller.owner);
         let mut place = self.take_queue_place(&caller.owner, submission.detached, admissions.is_only);
         let queue = match place {
@@ -162,11 +167,12 @@ impl Inner {
                 continue;
             }
             if source != ServedFrom::Made && !job.status.is_final() && job.waiter != new.waiter {
-                // It was made for somebody else alone, who may hang up, or be dead: now it is made for this one too.
+                // The job has only its own waiter, which may disconnect or be dead. Detach the job so that
+                // it also continues for this client.
                 let Some(kept) = self.ledger.detach(&job.owner, job.id).await? else { continue };
                 job = kept;
                 if source == ServedFrom::Joined && job.status.is_final() && job.status != Status::Succeeded {
-                    // It ended before this one could say that it is wanted.
+                    // The job ended before it could be detached.
                     new.reuse.in_flight = false;
                     continue;
                 }
@@ -176,7 +182,7 @@ impl Inner {
                 tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "job accepted");
             }
             if job.status.is_final() {
-                return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).with_link_expiry(expires_in));
+                return Ok(JobHandle::ended(self.clone(), job, source, quotas).with_link_expiry(expires_in));
             }
             match self.wait_for(&job, &read) {
                 Some(active) => {
@@ -187,33 +193,34 @@ impl Inner {
                     }
                     match slot.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
                     {
-                        Some(slot) => begin_at_once(worker, job, (active.clone(), slot)),
+                        Some(slot) => start_in_slot(worker, job, active.clone(), slot),
                         None if source == ServedFrom::Made || job.is_remote() => self.start_worker(&job),
                         None => {}
                     }
-                    let handle = JobHandle::waiting(self.clone(), active, (source, quotas));
+                    let handle = JobHandle::waiting(self.clone(), active, source, quotas);
                     return Ok(handle.with_link_expiry(expires_in));
                 }
-                // Everybody else hung up on it a while ago, and it is about to stop.
+                // All other clients disconnected, and the job is about to stop.
                 None if source == ServedFrom::Joined => new.reuse.in_flight = false,
                 None => return Err(ServiceError::Abandoned),
             }
         }
     }
 
-    /// Where a job can begin that is accepted now. Only where no other process has jobs that wait.
+    /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
+    /// process may be queued first.
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
         let slots = self.settings.single_process.then(|| self.slots.clone())?;
         slots.try_acquire_owned().ok()
     }
 
-    /// What a client may have left behind that tries again now.
+    /// The jobs of earlier attempts that a retry can reuse.
     fn retry_reuse(&self, now: OffsetDateTime) -> RetryReuse {
         RetryReuse { accepted_since: now - RETRY_WINDOW, answered_since: now - self.settings.abandon_after }
     }
 
-    /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
-    /// Not even two of them at once, of which neither is in the table yet.
+    /// An owner without jobs in this process is accepted even if the queue is full, so that one customer
+    /// cannot lock others out. This holds for one submission at a time.
     fn take_queue_place(&self, owner: &OwnerId, detached: bool, is_only: bool) -> QueuePlace {
         if detached {
             return QueuePlace::NotNeeded;
@@ -227,7 +234,7 @@ impl Inner {
         }
     }
 
-    /// The job that answers, and how.
+    /// The job that answers the request, the source of its images, and the remaining quotas.
     fn resolve_acceptance(
         &self,
         accepted: Acceptance,
@@ -280,8 +287,9 @@ impl Inner {
         })
     }
 
-    /// How much engine time to reserve for an order, and, where a budget pays, after how much of it the engine stops: twice
-    /// what like jobs took. With none measured yet it is the per-job maximum or what is left of the budget, and not more.
+    /// The engine time to reserve for a request and, if a budget pays, the maximum engine time of the run:
+    /// twice the estimate. Without an estimate both are the maximum per job or the remaining budget,
+    /// whichever is less.
     async fn reserve(
         &self,
         caller: &Caller,
@@ -291,7 +299,7 @@ impl Inner {
         if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
-        // What was measured of small jobs says much of larger ones that the engine would never take so long for.
+        // Estimates from small jobs can exceed the time that the engine would ever use for a large one.
         let estimated =
             self.estimates.estimate(&submission.request).map(|estimated| estimated.min(self.max_job_time()));
         if budgets.is_empty() {
@@ -306,7 +314,7 @@ impl Inner {
         Ok((reserve, Some(reserve)))
     }
 
-    /// The entry of a job that has not ended, with one more who waits for it. `None` if it is about to stop.
+    /// Adds a waiter to an unfinished job's entry. `None` if the job is about to stop.
     fn wait_for(self: &Arc<Self>, job: &JobRecord, read: &LedgerRead<'_>) -> Option<Arc<ActiveJob>> {
         let active = self.registry.enter(job, read);
         if !active.join(Instant::now()) {
@@ -325,9 +333,9 @@ impl Inner {
     }
 }
 
-/// Works on a job that was accepted as this worker's.
-fn begin_at_once(worker: Worker, job: JobRecord, (active, slot): (Arc<ActiveJob>, OwnedSemaphorePermit)) {
-    // Its time in the queue, for those who trace where time goes.
+/// Runs a job that this worker claimed at acceptance, in a free slot.
+fn start_in_slot(worker: Worker, job: JobRecord, active: Arc<ActiveJob>, slot: OwnedSemaphorePermit) {
+    // Traces the time in the queue, which is zero here.
     drop(tracing::trace_span!("wait"));
     tokio::spawn(worker.run_in_slot(job, active, slot).in_current_span());
 }

@@ -1,4 +1,4 @@
-//! What is counted, in Prometheus' words. No prompt and no secret is ever a label.
+//! The service's metrics in OpenMetrics format. Labels contain neither prompts nor secrets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -25,14 +25,14 @@ use crate::settings::AnonymousAccess;
 type LabeledCounter<L> = Family<L, Counter>;
 type Seconds = Counter<f64, AtomicU64>;
 
-/// An HTTP exchange, for counting.
+/// The labels of an HTTP request's metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpExchange {
-    /// The method.
+    /// The request's method.
     pub method: String,
     /// The route's pattern, never the path itself.
     pub route: String,
-    /// The answer's status.
+    /// The response's status.
     pub status: u16,
 }
 
@@ -58,7 +58,7 @@ struct KeyLabels {
     name: String,
 }
 
-/// Everything that is counted.
+/// All metrics of the service.
 pub(crate) struct Metrics {
     registry: Registry,
     exchanges: LabeledCounter<HttpExchange>,
@@ -73,11 +73,11 @@ pub(crate) struct Metrics {
     step_seconds: Histogram,
     queued: Gauge,
     running: Gauge,
-    /// Names of the keys that were seen.
+    /// Display names of the API keys, for labels.
     names: Mutex<HashMap<KeyId, String>>,
 }
 
-/// The upper bounds of what is measured in seconds: from an answer out of the ledger to the longest job.
+/// Histogram buckets in seconds, from a ledger lookup to the longest job.
 const SECONDS: [f64; 18] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0,
     600.0,
@@ -152,12 +152,12 @@ impl Metrics {
         }
     }
 
-    /// Whether a key's name is known.
+    /// Whether the display name of a key is known.
     pub(crate) fn has_key_name(&self, key: &KeyId) -> bool {
         self.names().contains_key(key)
     }
 
-    /// Learns a key's name.
+    /// Sets the display name of a key.
     pub(crate) fn set_key_name(&self, key: &KeyId, name: &str) {
         self.names().insert(key.clone(), name.to_owned());
     }
@@ -204,7 +204,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus reads (OpenMetrics 1.0).
+    /// The metrics as OpenMetrics 1.0 text.
     fn text(&self, load: Load) -> String {
         self.queued.set(i64::try_from(load.queued).unwrap_or(i64::MAX));
         self.running.set(i64::try_from(load.running).unwrap_or(i64::MAX));
@@ -215,14 +215,14 @@ impl Metrics {
 }
 
 impl Service {
-    /// Counts an HTTP exchange.
+    /// Records an HTTP request and its duration.
     pub fn count(&self, exchange: &HttpExchange, took: Duration) {
         self.inner.metrics.exchanges.get_or_create(exchange).inc();
         self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
     }
 
-    /// Everything that is counted, as OpenMetrics text; the names of keys are in it. For an admin, and for whoever needs no key
-    /// because this is their machine.
+    /// The metrics as OpenMetrics text, which contains names of API keys. For callers with admin rights, and
+    /// for callers without a key on a trusted machine.
     ///
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
@@ -234,7 +234,7 @@ impl Service {
         self.metrics_text().await
     }
 
-    /// The same for whoever runs this process.
+    /// The metrics as OpenMetrics text, without an authorization check.
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].

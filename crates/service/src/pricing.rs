@@ -1,4 +1,4 @@
-//! What jobs take: measured, foreseen, and in money.
+//! Estimates of engine time, and its price.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Currency, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
 
-/// Assumed duration of a job, for telling when to come back, until one has been measured.
+/// Assumed engine time of a job until one has been measured, for `Retry-After`.
 const DEFAULT_JOB_TIME: Duration = Duration::from_secs(5);
-/// The share of the newest job in the averages.
+/// Weight of the newest job in the exponential averages.
 const NEWEST_WEIGHT: f64 = 0.2;
-/// Most shapes that are remembered; a client that asks for every size there is must not fill the memory.
+/// Maximum number of shapes with an average, which bounds the memory.
 const MAX_SHAPES: usize = 1_000;
-/// The least that is reserved: below it a job is mostly what it takes to begin one.
+/// Minimum reservation: shorter jobs are mostly start-up time.
 pub(crate) const MIN_RESERVATION: Duration = Duration::from_secs(1);
 
-/// Foresees what a job takes from what others took.
+/// Estimates engine time from measured jobs.
 #[derive(Debug)]
 pub(crate) struct Estimates {
     max_job: Duration,
@@ -26,31 +26,33 @@ pub(crate) struct Estimates {
     measured: Mutex<Measured>,
 }
 
-/// Exponential averages, in seconds.
+/// Exponential averages in seconds.
 #[derive(Debug, Default)]
 struct Measured {
     per_job: Option<f64>,
-    /// Per pixel and step.
+    /// Per unit of [`work`].
     per_work: Option<f64>,
-    /// Of jobs of the same shape.
+    /// Per shape.
     by_shape: HashMap<Shape, f64>,
 }
 
-/// What decides how long a job takes: width, height, steps, pictures, and whether guidance doubles each step.
+/// The parameters that determine a job's engine time: width, height, steps, images, and whether guidance
+/// doubles each step.
 type Shape = (u32, u32, u32, u32, bool);
 
 fn shape(request: &GenerateRequest) -> Shape {
     (request.width, request.height, request.steps, request.n, request.guidance > 1.0)
 }
 
-/// `width × height × steps × n`; guidance doubles each step, and decoding counts as one step more.
+/// `width × height × steps × n` in pixel steps; guidance doubles the steps, and decoding counts as one more
+/// step.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
     let passes = if request.guidance > 1.0 { 2 } else { 1 };
     pixels * f64::from(request.steps * passes + 1) * f64::from(request.n)
 }
 
-/// The currency of a budget in which nothing here has a price: nothing could ever be taken from it.
+/// The first currency among the budgets that has no price, so that usage could never be charged.
 pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
     let mut currencies = budgets.iter().filter_map(|budget| match budget.allowance {
         Allowance::Money(amount) => Some(amount.currency),
@@ -59,7 +61,7 @@ pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
     currencies.find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
 }
 
-/// How much engine time is left of the smallest budget; `None` without budgets.
+/// The engine time that the smallest remaining budget pays for; `None` without budgets.
 pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
     let left = quotas.iter().filter_map(|quotas| match quotas.limit {
         Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quotas.remaining),
@@ -78,7 +80,7 @@ impl Estimates {
         Self { max_job, price, measured: Mutex::default() }
     }
 
-    /// Learns from a job whose engine time was `took`.
+    /// Records the engine time of a finished job.
     pub(crate) fn record(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
@@ -93,7 +95,7 @@ impl Estimates {
         measured.by_shape.insert(shape, average_time);
     }
 
-    /// Learns from a job that was stopped after `took`, and would have taken longer.
+    /// Records a job that was stopped after `took` and would have taken longer.
     pub(crate) fn record_at_least(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
@@ -104,8 +106,8 @@ impl Estimates {
         }
     }
 
-    /// How much engine time a job is likely to take: as much as jobs like it took, or by its work as much as others did. `None` as
-    /// long as none was measured.
+    /// The estimated engine time of a job, by the average of its shape or else by its work. `None` until a
+    /// job has been measured.
     pub(crate) fn estimate(&self, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
         let average_time = measured.by_shape.get(&shape(request)).copied();
@@ -115,13 +117,13 @@ impl Estimates {
         Some(estimated.max(MIN_RESERVATION).min(self.max_job))
     }
 
-    /// How long one of `slots` is likely to be busy with the job at hand, in whole seconds.
+    /// Estimated time in whole seconds until one of `slots` is free.
     pub(crate) fn queue_retry_after(&self, slots: usize) -> Duration {
         let per_job = self.measured().per_job.unwrap_or(DEFAULT_JOB_TIME.as_secs_f64());
         Duration::from_secs_f64((per_job / slots.max(1) as f64).ceil().clamp(1.0, 3600.0))
     }
 
-    /// So much engine time, and what it costs; both rounded up.
+    /// The engine time and its cost, both rounded up.
     pub(crate) fn spend(&self, took: Duration) -> Spend {
         let engine_ms = u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
         let amount = self.price.map(|price| {

@@ -1,4 +1,4 @@
-//! What an owner does with jobs that there are already.
+//! Operations of an owner on existing jobs.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::keys::require_identity;
 use crate::service::Service;
 use crate::upload::discard;
 
-/// Most jobs on one page of a list.
+/// Maximum number of jobs on a page.
 pub const MAX_PAGE: usize = 100;
 
 /// A page of an owner's jobs, newest first.
@@ -26,12 +26,12 @@ pub const MAX_PAGE: usize = 100;
 pub struct Page {
     /// The jobs.
     pub images: Vec<Image>,
-    /// Where the next page begins, if there is one.
+    /// The `before` parameter of the next page, if there is one.
     pub next: Option<JobId>,
 }
 
 impl Service {
-    /// A job of the caller's, with fresh links.
+    /// A job of the caller's owner with new links.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`].
@@ -45,7 +45,7 @@ impl Service {
         self.current_image(&job, expires_in).await
     }
 
-    /// A job with fresh links and its place in the queue.
+    /// The view of a job with new links and its queue position.
     pub(crate) async fn current_image(
         &self,
         job: &JobRecord,
@@ -62,7 +62,7 @@ impl Service {
         Ok(Image { position, ..image })
     }
 
-    /// The caller's jobs, newest first, before `before`, at most `limit` (1 to [`MAX_PAGE`]).
+    /// The owner's jobs before `before`, newest first, at most `limit` (1 to [`MAX_PAGE`]).
     ///
     /// # Errors
     /// [`ServiceError::Ledger`], [`ServiceError::Store`].
@@ -81,10 +81,11 @@ impl Service {
         Ok(Page { images, next: page.next })
     }
 
-    /// A fresh link to one of a job's pictures.
+    /// A new presigned URL of one of a job's images.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] also for a picture that the job does not have, [`ServiceError::NoPictures`] for a job without any.
+    /// [`ServiceError::NotFound`] also if the job has no image of this index, [`ServiceError::NoPictures`]
+    /// for a job without images.
     pub async fn picture(&self, caller: &Caller, id: JobId, index: usize) -> Result<String, ServiceError> {
         let job = self.current_record(caller, id).await?;
         if job.status != Status::Succeeded {
@@ -94,10 +95,10 @@ impl Service {
         Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
     }
 
-    /// Where the store has an object of this key, without the signature that it takes to read it there.
+    /// The URL of an object in the store, without a signature.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for what is no key, [`ServiceError::Store`].
+    /// [`ServiceError::NotFound`] for an invalid key, [`ServiceError::Store`].
     pub async fn object_url(&self, key: &str) -> Result<String, ServiceError> {
         let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
         let how = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
@@ -105,7 +106,7 @@ impl Service {
         Ok(url.split_once('?').map_or(&*url, |(address, _)| address).to_owned())
     }
 
-    /// Stops a job of the caller's. A waiting one has ended with this; a running one stops at its next step.
+    /// Cancels a job. A queued job ends at once; a running job stops at its next step.
     ///
     /// # Errors
     /// Those of [`image`](Self::image).
@@ -117,10 +118,11 @@ impl Service {
         self.inner.image_with_links(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
     }
 
-    /// Deletes a job of the caller's and its pictures. What it cost stays charged.
+    /// Deletes a job and its images. Its cost stays charged.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if a picture is still there.
+    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if an image could not
+    /// be deleted.
     pub async fn delete(&self, caller: &Caller, id: JobId) -> Result<(), ServiceError> {
         require_identity(caller)?;
         let job = self.record(caller, id).await?;
@@ -130,7 +132,7 @@ impl Service {
         }
         let deleted = self.inner.ledger.delete(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         if let Some(last) = deleted {
-            // It may have succeeded since it was looked at.
+            // The job may have succeeded since its record was read.
             let rest: Vec<_> =
                 last.images.iter().filter(|image| !job.images.contains(image)).cloned().collect();
             discard(&*self.inner.store, &rest).await;
@@ -139,7 +141,7 @@ impl Service {
         Ok(())
     }
 
-    /// What the caller's key has used on the days from `from` to `to`.
+    /// The daily usage of the caller's key from `from` to `to`.
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
@@ -152,7 +154,7 @@ impl Service {
         Ok(self.inner.ledger.usage(&caller.key, from, to).await?)
     }
 
-    /// What is left of the caller's limits.
+    /// The remaining quotas of the caller's key.
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
@@ -165,25 +167,25 @@ impl Service {
         let job = if self.inner.settings.single_process {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {
-            // Perhaps no process is left that looks after it.
+            // The process that ran the job may have died.
             self.inner.ledger.reconcile(&caller.owner, id, OffsetDateTime::now_utc()).await?
         };
         job.ok_or(ServiceError::NotFound("image"))
     }
 
-    /// The same, and if others work on it, what there is of it now.
+    /// The record of a job; a remote job is polled first.
     async fn current_record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
         let job = self.record(caller, id).await?;
         if self.inner.poll_remote(&job).await { self.record(caller, id).await } else { Ok(job) }
     }
 
-    /// A job was canceled or deleted in the ledger: in this process it stops too.
+    /// Stops a job in this process that was canceled or deleted in the ledger.
     async fn stop_here(&self, job: &JobRecord) {
         match self.inner.registry.get(job.id) {
             Some(active) if job.status == Status::Running => active.stop(StopReason::Canceled),
             Some(_) if job.status.is_final() => self.inner.record_end(job.clone()).await,
             Some(active) => {
-                // Deleted while it waited.
+                // Deleted while it was queued.
                 active.stop(StopReason::Canceled);
                 self.inner.registry.close(job.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }

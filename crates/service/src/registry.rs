@@ -1,4 +1,4 @@
-//! The jobs of this process: who is to be told of their end, and which nobody waits for.
+//! The jobs of this process, their waiters' notification and the jobs without clients.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,34 +11,35 @@ use tokio::time::Instant;
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 
-/// Every job that this process runs or that somebody in it waits for.
+/// All jobs that this process runs or that its clients wait for.
 pub(crate) struct JobRegistry {
     process: WorkerId,
     single_process: bool,
     entries: Mutex<Entries>,
-    /// How many of them hold up the end of the process.
+    /// Number of jobs that shutdown waits for.
     shutdown_blockers: watch::Sender<usize>,
 }
 
 #[derive(Default)]
 struct Entries {
     jobs: HashMap<JobId, Arc<ActiveJob>>,
-    /// Jobs that everybody hung up on and a retry may join. One that ends well stays until its time is over, so that a
-    /// retry that comes a moment later is not paid for twice.
+    /// Jobs that all clients disconnected from and a retry can rejoin. A succeeded job stays until its time
+    /// is over, so that a retry does not pay twice.
     disconnected: Vec<Arc<ActiveJob>>,
-    /// Numbers of those who have asked the ledger something and not yet entered what it answered.
+    /// Numbers of the ledger reads whose result is not in the registry yet.
     reads: BTreeSet<u64>,
-    /// The number of the next.
+    /// The number of the next read.
     next: u64,
-    /// What has ended since the oldest of those asked, and the number that was next then: the answer may be of a time before
-    /// the end, and nobody says so again.
+    /// Jobs that ended since the oldest of these reads, each with the next read's number at that time: a
+    /// read can return a record from before the end, and the end is not reported again.
     ended: VecDeque<(u64, JobId, JobState)>,
     draining: bool,
-    /// Nothing runs here any more.
+    /// The workers have stopped.
     stopped: bool,
 }
 
-/// Somebody asks the ledger for a job, to enter it: as long as there is this, no end of a job is forgotten.
+/// A read of a job from the ledger whose result will be entered. The registry remembers all ends of jobs
+/// while such a read is in progress.
 pub(crate) struct LedgerRead<'a> {
     registry: &'a JobRegistry,
     number: u64,
@@ -60,7 +61,7 @@ impl JobRegistry {
         Self { process, single_process, entries: Mutex::default(), shutdown_blockers: watch::Sender::new(0) }
     }
 
-    /// To be called before the ledger is asked for a job that is to be entered.
+    /// Starts a read. Call it before the ledger call whose job is passed to [`enter`](Self::enter).
     pub(crate) fn begin_read(&self) -> LedgerRead<'_> {
         let mut entries = self.entries();
         let number = entries.next;
@@ -69,8 +70,8 @@ impl JobRegistry {
         LedgerRead { registry: self, number }
     }
 
-    /// The entry of a job that has not ended, made if there is none. One that has ended since the ledger was asked, or that nobody
-    /// here will tell of any more, gets an entry that says so.
+    /// The entry of an unfinished job, created if absent. If the job ended after the read began, or the
+    /// workers have stopped, the returned entry has a final state.
     pub(crate) fn enter(&self, job: &JobRecord, _read: &LedgerRead<'_>) -> Arc<ActiveJob> {
         let mut entries = self.entries();
         if let Some(active) = entries.jobs.get(&job.id) {
@@ -97,12 +98,12 @@ impl JobRegistry {
         self.entries().jobs.get(&id).cloned()
     }
 
-    /// Whether an owner has a job here.
+    /// Whether an owner has a job in this process.
     pub(crate) fn has_any_of(&self, owner: &OwnerId) -> bool {
         self.entries().jobs.values().any(|active| active.owner == *owner)
     }
 
-    /// A job like this that everybody hung up on a moment ago; the caller waits for it from now on.
+    /// Rejoins an identical job whose clients disconnected a moment ago; the caller becomes its waiter.
     pub(crate) fn rejoin(
         &self,
         owner: &OwnerId,
@@ -121,7 +122,7 @@ impl JobRegistry {
         Some(entries.disconnected.swap_remove(index))
     }
 
-    /// Somebody hung up. True if that makes it an orphan, which somebody is to look after at `until`.
+    /// Removes a waiter. True if the job now has no clients; the caller then cancels it at `until`.
     pub(crate) fn leave(&self, active: &Arc<ActiveJob>, until: Instant) -> bool {
         let mut entries = self.entries();
         let until = if entries.draining { Instant::now() } else { until };
@@ -133,19 +134,20 @@ impl JobRegistry {
         is_disconnected
     }
 
-    /// Forgets orphans whose time is over.
+    /// Removes disconnected jobs whose time to rejoin has passed.
     pub(crate) fn remove_expired(&self) {
         let now = Instant::now();
         self.entries().disconnected.retain(|active| active.is_rejoinable_at(now));
     }
 
-    /// Tells everybody that a job has ended like this. False if nobody here knew it, or they have been told.
+    /// Publishes the end of a job to its waiters. False if the job is not in this process or has already
+    /// ended.
     pub(crate) fn end(&self, job: JobRecord) -> bool {
         let id = job.id;
         self.close(id, JobState::Ended(Arc::new(job)))
     }
 
-    /// Ends a job for everybody in this process, whatever becomes of it.
+    /// Publishes a final state to all waiters in this process and removes the entry.
     pub(crate) fn close(&self, id: JobId, end: JobState) -> bool {
         let mut entries = self.entries();
         let active = entries.jobs.remove(&id);
@@ -168,7 +170,7 @@ impl JobRegistry {
         self.entries().jobs.values().cloned().collect()
     }
 
-    /// No job is begun any more, and what nobody waits for stops.
+    /// Starts the shutdown: no new jobs start, and jobs without clients stop.
     pub(crate) fn drain(&self) {
         let mut entries = self.entries();
         entries.draining = true;
@@ -182,27 +184,28 @@ impl JobRegistry {
         self.entries().draining
     }
 
-    /// Nothing new is taken, and no client waits for a job that waits: what else waits is for the next start.
+    /// Whether the workers can stop: the service is draining and no client waits for a queued job. Other
+    /// queued jobs are left for the next start.
     pub(crate) fn workers_can_stop(&self) -> bool {
         let entries = self.entries();
         entries.draining && !entries.jobs.values().any(|active| is_queued_for_client(active))
     }
 
-    /// Others work on a job from now on.
+    /// Marks a job as running on a remote engine.
     pub(crate) fn set_remote(&self, active: &ActiveJob) {
         let entries = self.entries();
         active.set_remote();
         self.publish_blockers(&entries);
     }
 
-    /// Waits until nothing is left that the end of the process would break: running jobs, and those that a client waits for.
+    /// Waits until no job blocks the shutdown: running jobs and jobs that a client waits for.
     pub(crate) async fn drained(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
+        // `self` owns the sender, so the wait ends only when the condition holds.
         let _ =
             self.shutdown_blockers.subscribe().wait_for(|&shutdown_blockers| shutdown_blockers == 0).await;
     }
 
-    /// Whoever enters a job from now on is told that nobody here will make it.
+    /// Entries created from now on are final, because no worker will run them.
     pub(crate) fn mark_stopped(&self) {
         self.entries().stopped = true;
     }
@@ -226,12 +229,12 @@ fn is_queued(active: &ActiveJob) -> bool {
     matches!(*active.states().borrow(), JobState::Queued)
 }
 
-/// It is made whether this process ends or not, and nobody in it waits for it.
+/// Whether the job continues without this process and no client of this process waits for it.
 fn survives_shutdown(active: &ActiveJob) -> bool {
     active.is_remote() && !active.has_observers() && !matches!(*active.states().borrow(), JobState::Storing)
 }
 
-/// It waits for a worker, and a client for it.
+/// Whether the job is queued and a client waits for it.
 fn is_queued_for_client(active: &ActiveJob) -> bool {
-    is_queued(active) && active.is_attended() && !active.is_disconnected()
+    is_queued(active) && active.depends_on_waiters() && !active.is_disconnected()
 }

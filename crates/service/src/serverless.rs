@@ -1,5 +1,6 @@
-//! A process that is frozen between two requests: it works on its own jobs as they come, and whoever runs it says when it may
-//! look at others', and waits for it before it lets it be frozen.
+//! Support for serverless processes, which are frozen between requests. Such a process runs its own jobs
+//! when it accepts them; the caller decides when it may run other processes' jobs, and waits until the
+//! process is idle before it is frozen.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -13,35 +14,35 @@ use crate::active_job::JobState;
 use crate::service::{Inner, Service};
 use crate::worker::Worker;
 
-/// How often jobs are looked for that others left behind, at the most: in a bucket that is to read the whole list.
+/// Shortest interval between checks for jobs of other processes: in a bucket a check lists all jobs.
 const PENDING_CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// In one of how many of these looks everything is recovered that a killed process left: that reads every account. Chance spreads it
-/// over processes, of which none lives long. What is asked for before is made good when it is asked for.
+/// One in this many checks also recovers jobs of lost workers, which reads every account. The choice is
+/// random because no process lives long. A job that a client requests earlier is recovered by that request.
 const CHECKS_PER_RECOVERY: u32 = 20;
-/// How long somebody who asks for a job waits for a look at what others have made of it, and for that to be stored.
+/// How long a request for a job waits until a remote engine is polled and the result is stored.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Service {
-    /// Waits until the engine is there, or it is known that it will not come.
+    /// Waits until the engine is loaded or has failed to load.
     pub async fn wait_loaded(&self) {
         self.inner.wait_for_engine().await;
     }
 
-    /// Waits until this process works on no job and has written down everything that it knows.
+    /// Waits until this process runs no job and all its ledger writes are complete.
     pub async fn wait_idle(&self) {
         self.inner.tasks.wait_idle().await;
     }
 
-    /// Ends what this process works on, because its time is over: what costs nothing but time is handed back for another process
-    /// to make, and what others work on for another to ask for; of what else is paid the outcome is not known. Returns once that
-    /// is written down.
+    /// Ends the jobs of this process because its time is over: jobs that a repeatable engine runs return to
+    /// the queue, remote jobs are left for another process to poll, and the outcome of other paid jobs is
+    /// unknown. Returns when the ledger has recorded this.
     pub async fn release_jobs(&self) {
         self.inner.releasing.send_replace(true);
         self.wait_idle().await;
         self.inner.releasing.send_replace(false);
     }
 
-    /// Works on jobs that other processes left behind, if it is time to look for some; begins none after `until`.
+    /// Runs jobs of other processes if a check is due; starts none after `until`.
     pub async fn run_pending_jobs(&self, until: Instant) {
         let inner = &self.inner;
         if !inner.is_pending_check_due() {
@@ -51,29 +52,30 @@ impl Service {
         if fastrand::u32(..CHECKS_PER_RECOVERY) == 0 {
             inner.recover(RecoveryScope::ExpiredLeases).await;
         }
-        // What others still work on waits again at once: a second sight of it means that all have been looked at.
+        // An unfinished remote job returns to the queue, so an id that comes twice means that all jobs were
+        // checked.
         let mut seen = HashSet::new();
         while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
     }
 }
 
 impl Inner {
-    /// Somebody to work on one job.
+    /// A worker for one job.
     pub(crate) fn worker(self: &Arc<Self>) -> Option<Worker> {
         let engine = self.loaded_engine()?;
         Some(Worker::new(self.clone(), engine.clone(), 0))
     }
 
-    /// Looks whether others are done with a job that no process waits for: where none stays, whoever asks for a job does that. False
-    /// if there was nothing to look at.
+    /// Polls the remote engine of a job that no process follows, since in serverless mode only requests do
+    /// this. False if the job is not remote.
     pub(crate) async fn poll_remote(self: &Arc<Self>, job: &JobRecord) -> bool {
         let wanted = self.settings.serverless && job.is_remote();
         let Some(worker) = self.worker().filter(|_| wanted) else { return false };
-        // A task of its own: a client that hangs up must not leave the job in the hands of nobody.
+        // In its own task, so that a client that disconnects does not interrupt the worker.
         let task = self.runtime.spawn(worker.claim_and_run(job.owner.clone(), job.id).in_current_span());
         let poll = async {
             if let Ok(Some(active)) = task.await {
-                // Pictures may be on their way into the store.
+                // The images may still be uploading.
                 let _ = active.states().wait_for(JobState::is_final).await;
             }
         };
@@ -81,8 +83,8 @@ impl Inner {
         true
     }
 
-    /// Sees to it that somebody works on a job that this process has just accepted, or that somebody in it waits for and others
-    /// make.
+    /// Starts a worker for a job that this process has accepted, or for a remote job that one of its clients
+    /// waits for.
     pub(crate) fn start_worker(self: &Arc<Self>, job: &JobRecord) {
         match self.worker().filter(|_| self.settings.serverless) {
             Some(worker) => {
@@ -93,7 +95,7 @@ impl Inner {
         }
     }
 
-    /// Whether jobs of others are to be looked for; then not again for a [`PENDING_CHECK_INTERVAL`].
+    /// Whether a check for other processes' jobs is due; starts the next [`PENDING_CHECK_INTERVAL`].
     fn is_pending_check_due(&self) -> bool {
         let mut next = self.next_pending_check.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -104,9 +106,9 @@ impl Inner {
         due
     }
 
-    /// Ready once this process's work is to end at once.
+    /// Waits until [`release_jobs`](Service::release_jobs) is called.
     pub(crate) async fn release_requested(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
+        // `self` owns the sender, so the wait ends only when the condition holds.
         let _ = self.releasing.subscribe().wait_for(|&going| going).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The door, and what is behind it.
+//! The service and its shared state.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,25 +27,25 @@ use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::worker::Worker;
 
-/// Whether the service takes work.
+/// Whether the service accepts jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Not yet: the model is being loaded.
+    /// The model is loading.
     Loading,
-    /// Yes.
+    /// The service accepts jobs.
     Ready,
-    /// No, and it will not: the model could not be loaded.
+    /// The model could not be loaded; the service will not become ready.
     Failed,
-    /// Not any more: it is shutting down.
+    /// The service is shutting down.
     Draining,
 }
 
-/// The application. Dropping it stops all its work.
+/// The application service. Dropping it stops all its jobs.
 pub struct Service {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What requests, workers and tickets share.
+/// The state that requests, workers and job handles share.
 pub(crate) struct Inner {
     pub(crate) settings: ServiceSettings,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -53,35 +53,35 @@ pub(crate) struct Inner {
     pub(crate) registry: JobRegistry,
     pub(crate) estimates: Estimates,
     pub(crate) metrics: Metrics,
-    /// The name of this process in the ledger, unlike any other's.
+    /// The unique name of this process in the ledger.
     pub(crate) process: WorkerId,
-    /// One permit per request that may be on its way with a client that waits; none until there is an engine.
+    /// One permit per place in the queue of requests whose client waits; none until the engine is ready.
     pub(crate) queue_places: Arc<Semaphore>,
-    /// One permit per job that the engine works on at a time; none until there is an engine.
+    /// One permit per slot of the engine; none until the engine is ready.
     pub(crate) slots: Arc<Semaphore>,
-    /// Orders that are being let in.
+    /// Submissions that are being admitted.
     pub(crate) admissions: AdmissionCounter,
-    /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
-    /// engine down instead of filling the memory. None until there is an engine.
+    /// One permit per job whose images are being stored while the engine continues, so that a slow store
+    /// slows the engine instead of filling the memory; none until the engine is ready.
     pub(crate) storing: Arc<Semaphore>,
-    /// A job may be there to be claimed.
+    /// Notified when a job may be ready to be claimed.
     pub(crate) arrivals: Notify,
-    /// Set once: the engine, or nothing if it could not be loaded.
+    /// Set once: the engine, or `None` if the model could not be loaded.
     engine: SetOnce<Option<Arc<dyn Engine>>>,
-    /// What has to be written down before the process may be frozen.
+    /// The tasks that must end before the process may be frozen.
     pub(crate) tasks: TaskTracker,
-    /// What is being worked on is to end at once.
+    /// Whether workers must release their jobs at once.
     pub(crate) releasing: watch::Sender<bool>,
-    /// When jobs of others are to be looked for again.
+    /// Time of the next check for jobs of other processes.
     pub(crate) next_pending_check: Mutex<Option<Instant>>,
     pub(crate) runtime: Handle,
 }
 
 impl Service {
-    /// A service whose engine is still being loaded.
+    /// Creates a service whose engine is still loading.
     ///
     /// # Panics
-    /// Outside of a tokio runtime: the work is done by tasks of the one it is made in.
+    /// Panics outside of a tokio runtime, on which the service spawns its tasks.
     pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
         let process = Uuid::now_v7().simple().to_string();
         let process: WorkerId = process.parse().expect("hexadecimal digits are a name");
@@ -107,7 +107,8 @@ impl Service {
         Arc::new(Self { inner: Arc::new(inner) })
     }
 
-    /// The engine is loaded: work can begin. May be called from any thread; a second engine is ignored.
+    /// Sets the loaded engine and starts the workers. It can be called from any thread; a second engine is
+    /// ignored.
     pub fn engine_ready(&self, engine: Arc<dyn Engine>) {
         let inner = &self.inner;
         if inner.engine.set(Some(engine.clone())).is_err() {
@@ -124,7 +125,7 @@ impl Service {
             (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
         let first = inner.clone();
         inner.runtime.spawn(async move {
-            // Before the workers begin: what runs in the ledger now is another process's.
+            // Before the workers start: jobs that are running in the ledger belong to other processes.
             first
                 .recover(if first.settings.single_process {
                     RecoveryScope::All
@@ -140,13 +141,13 @@ impl Service {
         });
     }
 
-    /// The engine will not come; `why` goes to the log.
+    /// Records that the model could not be loaded; `why` is logged.
     pub fn engine_failed(&self, why: String) {
         tracing::error!(%why, "failed to load model");
         let _ = self.inner.engine.set(None);
     }
 
-    /// Whether work is taken.
+    /// Whether the service accepts jobs.
     pub fn readiness(&self) -> Readiness {
         match self.inner.engine.get() {
             _ if self.inner.registry.is_draining() => Readiness::Draining,
@@ -156,7 +157,7 @@ impl Service {
         }
     }
 
-    /// The model that pictures are made with, once it is there.
+    /// The model, once it is loaded.
     ///
     /// # Errors
     /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
@@ -164,7 +165,7 @@ impl Service {
         Ok(self.inner.engine()?.model())
     }
 
-    /// What requests are held to beside the model's own defaults.
+    /// The request limits of the model and the operator.
     ///
     /// # Errors
     /// Those of [`model`](Self::model).
@@ -172,10 +173,10 @@ impl Service {
         Ok(self.inner.settings.limits(self.model()?))
     }
 
-    /// Checks what a client asked for against the model's and the operator's limits, and fills in defaults.
+    /// Checks a draft against the limits of the model and the operator, and fills in defaults.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`model`](Self::model).
+    /// [`ServiceError::Invalid`] with all violations, and those of [`model`](Self::model).
     pub fn check(&self, draft: Draft) -> Result<GenerateRequest, ServiceError> {
         let engine = self.inner.engine()?;
         let model = engine.model();
@@ -188,11 +189,12 @@ impl Service {
         }
     }
 
-    /// Takes nothing new, and lets what runs or is waited for finish within `grace`. Jobs that are kept go on at the next start;
-    /// whoever waits for one hears [`ServiceError::Draining`], for the others [`ServiceError::Abandoned`].
+    /// Accepts no new jobs, and lets running jobs and jobs with waiters finish within `grace`. Detached jobs
+    /// continue at the next start. Waiters of detached jobs receive [`ServiceError::Draining`], the others
+    /// [`ServiceError::Abandoned`].
     pub async fn drain(&self, grace: Duration) {
         self.inner.registry.drain();
-        // Whether all ended in time or not, what is left is stopped.
+        // After `grace` the remaining jobs are stopped.
         let _ = tokio::time::timeout(grace, self.inner.registry.drained()).await;
         self.inner.stop().await;
     }
@@ -206,7 +208,7 @@ impl Inner {
         self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
     }
 
-    /// The engine, if it is there.
+    /// The engine, if it is loaded.
     pub(crate) fn loaded_engine(&self) -> Option<&Arc<dyn Engine>> {
         self.engine.get()?.as_ref()
     }
@@ -215,7 +217,7 @@ impl Inner {
         self.engine.wait().await;
     }
 
-    /// The longest that a job can take.
+    /// The maximum engine time of a job.
     pub(crate) fn max_job_time(&self) -> Duration {
         let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.max_duration());
         engine.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
@@ -225,9 +227,9 @@ impl Inner {
         self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
     }
 
-    /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
+    /// Counts a job that this process has ended in the ledger, and notifies its waiters.
     pub(crate) async fn record_end(&self, job: JobRecord) {
-        // Nobody asks a process for its metrics that is frozen most of the time.
+        // A serverless process is not scraped for metrics.
         if !self.settings.serverless
             && !self.metrics.has_key_name(&job.key)
             && let Ok(Some(key)) = self.ledger.key(&job.key).await
@@ -238,7 +240,8 @@ impl Inner {
         self.registry.end(job);
     }
 
-    /// Every slot may be busy with a request like this one, so each has its share.
+    /// All slots may run a request of this size at the same time, so each has an equal share of the memory
+    /// limit.
     fn check_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
         let limit = self.settings.max_memory? / engine.slots().max(1) as u64;
         let actual = engine.memory_needed(request);
@@ -246,16 +249,16 @@ impl Inner {
         (actual > limit).then(|| Violation::new(oversized_parameter(engine.model(), request), kind))
     }
 
-    /// Stops what there still is. What a client of this process waits for is canceled in the ledger; the rest is left in it for
-    /// the next start.
+    /// Stops the remaining jobs. Jobs with waiters are canceled in the ledger, remote and detached ones stay
+    /// in it.
     async fn stop(&self) {
         self.registry.mark_stopped();
         for active in self.registry.all() {
             active.stop(StopReason::Shutdown);
-            if active.is_attended() && active.is_remote() {
-                // It is paid for; who comes again finds it.
+            if active.depends_on_waiters() && active.is_remote() {
+                // The remote engine charges for the job; a retry finds it.
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
-            } else if active.is_attended() {
+            } else if active.depends_on_waiters() {
                 let canceled =
                     self.ledger.cancel(&active.owner, active.id, time::OffsetDateTime::now_utc()).await;
                 if let Err(error) = canceled {
@@ -269,7 +272,8 @@ impl Inner {
         self.arrivals.notify_waiters();
     }
 
-    /// What a client is told whose job ends with this process: to come again, unless a call was begun that somebody is paid for.
+    /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was
+    /// called and may charge for the run.
     fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
         let engine = self.engine.get().and_then(Option::as_ref);
         if active.is_running_here() && engine.is_some_and(|engine| !engine.repeatable()) {
@@ -292,7 +296,7 @@ impl Drop for Service {
     }
 }
 
-/// The parameter that makes a request larger than the model's usual one.
+/// The parameter that makes a request larger than the model's default.
 fn oversized_parameter(model: &ModelCard, request: &GenerateRequest) -> &'static str {
     match request {
         request if request.width > model.width => "width",

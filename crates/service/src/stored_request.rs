@@ -1,4 +1,4 @@
-//! What the ledger keeps of a request, and when two requests are the same.
+//! The stored form of a request, and its fingerprint.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tintype_core::request::{GenerateRequest, Seed};
 use tintype_ledger::id::Fingerprint;
 use tintype_ledger::job::JobRecord;
 
-/// A job's request as it is written into the ledger.
+/// A job's request in the ledger's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredRequest {
-    /// The model that it was checked for.
+    /// The model that the request was checked for.
     pub(crate) model: String,
     pub(crate) request: GenerateRequest,
-    /// It is paid from a budget, so the engine stops after so many milliseconds.
+    /// Maximum engine time in milliseconds, if a budget pays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cap_ms: Option<u64>,
 }
@@ -25,14 +25,14 @@ impl StoredRequest {
         serde_json::to_value(self).expect("plain data")
     }
 
-    /// `None` if the record is erased, or of a form that this program does not know.
+    /// `None` if the record was erased or has an unknown format.
     pub(crate) fn read(job: &JobRecord) -> Option<Self> {
         Self::deserialize(&job.request).ok()
     }
 }
 
-/// What makes two requests one: everything that a client asked for, without what we drew ourselves and without what concerns
-/// the link only. A retry has the fingerprint of the first try.
+/// The fingerprint of identical requests. It covers the model and all parameters except a seed that the
+/// server chose and the validity of the URLs. A retry has the fingerprint of the first attempt.
 pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fingerprint {
     let mut same = request.clone();
     if let Seed::Drawn(_) = same.seed {

@@ -1,4 +1,4 @@
-//! Takes jobs from the ledger, one at a time per slot of the engine.
+//! Workers claim jobs from the ledger, one per slot of the engine, run them and record their end.
 
 mod failure;
 mod remote_job;
@@ -22,23 +22,24 @@ use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 use crate::service::Inner;
 use crate::stored_request::StoredRequest;
-use crate::upload;
+use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
 
 use failure::failure;
 
-/// How long a job stays with a worker that is not heard of.
+/// Duration of a lease that is not renewed.
 const LEASE: Duration = Duration::from_secs(60);
-/// The same where there is no other process: what a dead one left is found at the next start, and a machine that slept, or a
-/// ledger that was away, is no reason to begin again.
+/// Duration of a lease with a single process. Jobs of a dead process are recovered at the next start, so a
+/// suspended machine or an unavailable ledger must not cost the lease.
 const SINGLE_PROCESS_LEASE: Duration = Duration::from_secs(365 * 86_400);
 /// Delay before the first retry after a failed ledger call; each retry doubles it, up to [`MAX_RETRY_DELAY`].
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
-/// How long encoding and storing may take: a store that never answers must not hold the engine up for ever.
+/// Time limit for encoding and storing a job's images, so that a store that never answers cannot block the
+/// engine.
 const STORE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a worker works with.
+/// A worker of one slot of the engine.
 #[derive(Clone)]
 pub(crate) struct Worker {
     inner: Arc<Inner>,
@@ -46,43 +47,46 @@ pub(crate) struct Worker {
     name: WorkerId,
 }
 
-/// A job that was claimed, with what it takes to run it.
+/// A claimed job and the parameters of its run.
 struct Claim {
     active: Arc<ActiveJob>,
     run: Run,
     request: Arc<GenerateRequest>,
-    /// Engine time after which it is stopped.
+    /// Maximum engine time of the run.
     limit: Duration,
-    /// How to ask those for the result who work on it already.
+    /// The receipt of the remote engine that runs the job already.
     receipt: Option<String>,
 }
 
-/// How a run of a job went.
+/// The result of a run.
 enum RunResult {
     Generated(Generated),
-    /// After so much engine time.
+    /// The error, and the engine time until it occurred.
     Failed(EngineError, Duration),
-    /// Others work on it, and are to be asked for the result another time.
+    /// A remote engine still runs the job; a worker polls it later.
     Remote,
-    /// Another worker has the job.
+    /// Another worker has the lease.
     LeaseLost,
 }
 
-/// What an engine answers a request with.
+/// An engine's reply to a request: images, or the receipt of a remote job.
 enum EngineReply {
     Generated(Generated),
     Receipt(String),
 }
 
 impl Worker {
-    /// The worker of this slot of the engine.
+    /// The worker of a slot of the engine.
     pub(crate) fn new(inner: Arc<Inner>, engine: Arc<dyn Engine>, slot: usize) -> Self {
-        let name = format!("{}-{slot}", inner.process).parse().expect("a name and a number are one");
+        let name = format!("{}-{slot}", inner.process)
+            .parse()
+            .expect("a process name with a number is a valid worker id");
         Self { inner, engine, name }
     }
 
-    /// Works on this job, if nobody does: one that this process has just accepted, or has been asked for. Its entry if so.
-    /// The process is busy with it from the call on.
+    /// Claims and runs a job that this process has accepted or was asked for. Returns its entry, or `None`
+    /// if the job cannot be claimed. The process counts as busy from the call on, before the future is
+    /// polled.
     pub(crate) fn claim_and_run(
         self,
         owner: OwnerId,
@@ -116,7 +120,7 @@ impl Worker {
         None
     }
 
-    /// Works on the next job, whoever accepted it, and says which; `None` if there is none.
+    /// Claims and runs the next job of any process and returns its id; `None` if there is none.
     pub(crate) async fn run_next(&self) -> Option<JobId> {
         let _guard = self.inner.tasks.start();
         let read = self.inner.registry.begin_read();
@@ -136,7 +140,7 @@ impl Worker {
         }
     }
 
-    /// What says that a job is this worker's.
+    /// A new lease of this worker.
     pub(crate) fn lease(&self) -> Lease {
         let duration = lease_duration(self.inner.settings.single_process);
         Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + duration }
@@ -157,14 +161,14 @@ impl Worker {
             && !is_remote
             && active.stop_without_waiters()
         {
-            // Its client waited for a process that is no more, and nobody has joined it since.
+            // The job's waiter was in a process that has ended, and no client has joined it since.
             return self.end(&active, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
         }
         if !is_remote {
             self.inner.metrics.queue_wait(OffsetDateTime::now_utc() - job.created);
         }
-        let most = self.inner.settings.max_job;
-        let limit = cap_ms.map_or(most, |cap| Duration::from_millis(cap).min(most));
+        let max_job = self.inner.settings.max_job;
+        let limit = cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
         let span = active.span.clone();
         let run = job.run();
         let claim = Claim { active, run, request: Arc::new(request), limit, receipt: job.receipt };
@@ -174,10 +178,10 @@ impl Worker {
     async fn run_claim(&self, claim: Claim) {
         let active = claim.active.clone();
         active.begin_run(claim.run.clone(), Instant::now() + claim.limit);
-        let traced = tracing::trace_span!("generate", job = %active.id);
+        let span = tracing::trace_span!("generate", job = %active.id);
         let result = match claim.receipt.clone() {
-            None => self.run_engine(&claim).instrument(traced).await,
-            Some(receipt) => self.poll_until_done(&claim, receipt).instrument(traced).await,
+            None => self.run_engine(&claim).instrument(span).await,
+            Some(receipt) => self.poll_until_done(&claim, receipt).instrument(span).await,
         };
         active.release_place();
         match result {
@@ -194,10 +198,10 @@ impl Worker {
         active.end_run(&claim.run);
     }
 
-    /// Has the engine make the pictures.
+    /// Runs the engine.
     async fn run_engine(&self, claim: &Claim) -> RunResult {
         let began = Instant::now();
-        // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
+        // In its own task, so that a panic of the engine affects neither the worker nor the waiters.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), claim.active.clone());
         let task = async move {
             match engine.remote_jobs() {
@@ -225,7 +229,7 @@ impl Worker {
         }
     }
 
-    /// What became of work that this process has no time left for.
+    /// The error of a run that is interrupted because the process stops.
     fn interruption_error(&self) -> EngineError {
         if self.engine.repeatable() {
             EngineError::Abandoned
@@ -235,27 +239,27 @@ impl Worker {
     }
 
     async fn end_without_images(&self, claim: &Claim, error: &EngineError, took: Duration) {
-        let took_all = || self.inner.estimates.spend(took);
+        let spent = || self.inner.estimates.spend(took);
         let (outcome, cost) = match (error, claim.active.stop_reason()) {
             (EngineError::Abandoned, Some(StopReason::LeaseLost)) => return self.lose_lease(&claim.active),
-            (EngineError::Abandoned, Some(StopReason::Shutdown)) if !claim.active.is_attended() => {
+            (EngineError::Abandoned, Some(StopReason::Shutdown)) if !claim.active.depends_on_waiters() => {
                 return self.release(claim).await;
             }
-            // Who was told to come again pays then.
+            // The client was told to retry and pays for the retry.
             (EngineError::Abandoned, Some(StopReason::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
             (EngineError::Abandoned, Some(StopReason::Deadline)) => {
-                (Outcome::Failed(Reason::Deadline.into()), took_all())
+                (Outcome::Failed(Reason::Deadline.into()), spent())
             }
             (EngineError::Abandoned, Some(StopReason::Overrun)) => {
                 self.inner.estimates.record_at_least(&claim.request, took);
-                (Outcome::Failed(Reason::Overrun.into()), took_all())
+                (Outcome::Failed(Reason::Overrun.into()), spent())
             }
-            (EngineError::Abandoned, _) => (Outcome::Canceled, took_all()),
-            // Somebody may have been paid for it, and a budget must count that.
+            (EngineError::Abandoned, _) => (Outcome::Canceled, spent()),
+            // The remote engine may have charged for the run, so the budget counts it.
             (
                 EngineError::OutcomeUnknown(_) | EngineError::Withheld(_) | EngineError::UnusableResult(_),
                 _,
-            ) => (Outcome::Failed(failure(error)), took_all()),
+            ) => (Outcome::Failed(failure(error)), spent()),
             _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
         if !matches!(error, EngineError::Abandoned) {
@@ -264,20 +268,20 @@ impl Worker {
         self.end(&claim.active, &claim.run, outcome, cost).await;
     }
 
-    /// The next process shall make it, as if it had not been begun.
+    /// Returns the job to the queue for another process.
     async fn release(&self, claim: &Claim) {
         if let Err(error) = self.inner.ledger.release(&claim.run, OffsetDateTime::now_utc()).await {
             tracing::error!(job = %claim.active.id, error = %causes(&error), "failed to release job");
         }
         if self.inner.settings.serverless {
-            // Whoever asks for it is told what the ledger has.
+            // Later reads return the ledger's record.
             self.inner
                 .registry
                 .close(claim.active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
     }
 
-    /// Another worker has the job now. Whoever waits here still hears of its end.
+    /// The lease was lost to another worker. Waiters in this process are still notified of the end.
     fn lose_lease(&self, active: &ActiveJob) {
         tracing::warn!(job = %active.id, "job lease lost to another worker");
         if !active.has_observers() {
@@ -285,7 +289,7 @@ impl Worker {
         }
     }
 
-    /// Stores the pictures beside the engine's next job.
+    /// Stores the images while the engine runs its next job.
     async fn store(&self, claim: Claim, generated: Generated) {
         claim.active.advance(JobState::Storing);
         let permit = self.inner.storing.clone().acquire_owned().await;
@@ -296,22 +300,24 @@ impl Worker {
             let warnings =
                 generated.warnings.iter().map(|warning| WarningMessage::from(warning).to_value()).collect();
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
-            // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
-            // taken for dead, cannot remove it; and what others have made may have been found by somebody else too.
+            // The first image of the first run has the job's id. A later run uses new ids, so that an
+            // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
+            // by two processes.
             let first = claim.run.number == 1 && claim.receipt.is_none();
-            let name = first.then(|| claim.run.job.uuid());
-            let kept = upload::keep(store, model, (name, claim.request.clone()), generated);
+            let first_id = first.then(|| claim.run.job.uuid());
+            let upload = Upload { model, first_id, request: claim.request.clone(), generated };
+            let upload = upload::upload(store, upload);
             let failed = |error: &(dyn std::error::Error + 'static)| {
                 tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
                 Outcome::Failed(Reason::Store.into())
             };
-            let (outcome, took) = match timeout(STORE_TIMEOUT, kept).await {
+            let (outcome, took) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
                     claim.active.set_files(files);
                     (Outcome::Succeeded { images, warnings }, took)
                 }
                 Ok(Err(error)) => (failed(&error), Duration::ZERO),
-                Err(too_late) => (failed(&too_late), Duration::ZERO),
+                Err(elapsed) => (failed(&elapsed), Duration::ZERO),
             };
             this.end(&claim.active, &claim.run, outcome, this.inner.estimates.spend(took)).await;
             claim.active.end_run(&claim.run);
@@ -320,7 +326,7 @@ impl Worker {
         tokio::spawn(task.in_current_span());
     }
 
-    /// Reports the end of a job, and then tells who waits.
+    /// Records the end of a job in the ledger, with retries, and then notifies the waiters.
     async fn end(&self, active: &ActiveJob, run: &Run, outcome: Outcome, cost: Spend) {
         let made = match &outcome {
             Outcome::Succeeded { images, .. } => images.clone(),
@@ -353,18 +359,18 @@ impl Worker {
     }
 }
 
-/// How long a worker has a job without being heard of.
+/// The duration of a lease.
 pub(crate) fn lease_duration(single_process: bool) -> Duration {
     if single_process { SINGLE_PROCESS_LEASE } else { LEASE }
 }
 
-/// An engine that returns another number of pictures than was asked for is broken.
-fn check_image_count(generated: Generated, asked: u32, took: Duration) -> RunResult {
+/// Fails a run whose engine returned a wrong number of images.
+fn check_image_count(generated: Generated, requested: u32, took: Duration) -> RunResult {
     let made = generated.pictures.len();
-    if made == asked as usize {
+    if made == requested as usize {
         return RunResult::Generated(generated);
     }
-    let error = format!("the engine returned {made} images instead of {asked}");
+    let error = format!("the engine returned {made} images instead of {requested}");
     RunResult::Failed(EngineError::Failed(error.into()), took)
 }
 

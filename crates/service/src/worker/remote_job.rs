@@ -1,6 +1,6 @@
-//! Work that others do: it is written down how to ask them for the result, and they are asked until they have it.
+//! Remote jobs: saves the receipt of the remote engine and polls the engine until it returns the result.
 //!
-//! What was handed over and what an earlier process has handed over is one and the same from there on.
+//! Receipts of this process and of earlier processes are handled alike.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use tracing::Instrument;
 use super::{Claim, MAX_RETRY_DELAY, MIN_RETRY_DELAY, RunResult, Worker, check_image_count, seconds};
 use crate::active_job::JobState;
 
-/// The first pause between two looks; each is half as long again as the one before, up to the longest.
+/// Shortest interval between two polls; each interval is 1.5 times the one before, up to the maximum.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest in a process that is frozen as soon as nobody waits: until the next look its time is paid for.
+/// The maximum in a serverless process, which pays for the time until the next poll.
 const MAX_SERVERLESS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Writes the receipt down, and then waits for the result. Until that is written, nobody else could ask for it.
+    /// Saves the receipt in the ledger and polls until the job is done. No other process can poll the job
+    /// before the receipt is saved.
     pub(super) async fn save_and_poll(&self, claim: &Claim, receipt: String, began: Instant) -> RunResult {
         let saved = tokio::select! {
             saved = self.save_receipt(claim, &receipt) => saved,
@@ -28,7 +29,7 @@ impl Worker {
         if saved { self.poll_until_done(claim, receipt).await } else { RunResult::LeaseLost }
     }
 
-    /// False if the job is another's now.
+    /// Saves the receipt, with retries. False if another worker has the lease.
     async fn save_receipt(&self, claim: &Claim, receipt: &str) -> bool {
         let mut pause = MIN_RETRY_DELAY;
         loop {
@@ -44,13 +45,13 @@ impl Worker {
         }
     }
 
-    /// Asks for the result until it is there, or this process has no more time for that. One that is frozen between two
-    /// requests has time for a single look, unless somebody in it waits.
+    /// Polls the remote engine until it returns the result or this process must release the job. A
+    /// serverless process polls once unless one of its clients waits.
     pub(super) async fn poll_until_done(&self, claim: &Claim, receipt: String) -> RunResult {
         let active = &claim.active;
         self.inner.registry.set_remote(active);
         active.advance(JobState::Running(Progress::Started));
-        // Final if the process ends, or if the job has by what somebody else did.
+        // Final when the process stops or another process has ended the job.
         let mut states = active.states();
         let serverless = self.inner.settings.serverless;
         let max_interval = if serverless { MAX_SERVERLESS_POLL_INTERVAL } else { MAX_POLL_INTERVAL };
@@ -83,7 +84,7 @@ impl Worker {
         }
     }
 
-    /// In a task of its own, as the engine's other work.
+    /// Polls in its own task, so that a panic of the engine does not affect the worker.
     async fn poll(&self, receipt: String) -> RemoteJobStatus {
         let engine = self.engine.clone();
         let task = async move {

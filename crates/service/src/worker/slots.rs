@@ -1,5 +1,5 @@
-//! The engine's slots: a job that is accepted while one is free, and no other job waits, begins in it at once; the others wait in the
-//! ledger, from which whoever has a slot takes the next.
+//! The engine's slots. A job that is accepted while a slot is free and no other job waits starts in it at
+//! once; other jobs wait in the ledger until a worker claims them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use tokio::time::{sleep, timeout};
 use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
 
-/// How often jobs are looked for that another process has accepted.
+/// Interval between claims of jobs that other processes accepted.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Worker {
-    /// Works on a job that is its own already, in a slot of the engine. The process is busy with it from the call on.
+    /// Runs a job that this worker has claimed, in a slot of the engine. The process counts as busy from the
+    /// call on, before the future is polled.
     pub(crate) fn run_in_slot(
         self,
         job: JobRecord,
@@ -31,10 +32,10 @@ impl Worker {
         }
     }
 
-    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
+    /// Claims and runs queued jobs until the service drains and no client waits for a queued job.
     pub(crate) async fn run_loop(self) {
         loop {
-            // Registered before anything is looked at, so that nothing that happens in between is missed.
+            // Registered before the ledger is read, so that no arrival is missed.
             let arrival = self.inner.arrivals.notified();
             let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
             if self.inner.registry.workers_can_stop() {
@@ -43,7 +44,7 @@ impl Worker {
             let read = self.inner.registry.begin_read();
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(Some(job)) => {
-                    // Where one was, there may be another for the next worker.
+                    // There may be another job for the next worker.
                     self.inner.arrivals.notify_one();
                     let active = self.inner.registry.enter(&job, &read);
                     drop(read);
