@@ -131,11 +131,11 @@ impl ActiveJob {
     /// Moves to the next state, unless the job has ended.
     pub(crate) fn advance(&self, to: JobState) {
         self.states.send_if_modified(|state| {
-            let open = !state.is_final();
-            if open {
+            let is_unfinished = !state.is_final();
+            if is_unfinished {
                 *state = to;
             }
-            open
+            is_unfinished
         });
     }
 
@@ -304,8 +304,8 @@ impl ActiveJob {
         !self.control().detached
     }
 
-    /// Whether the time to rejoin has passed. With several processes another one may have a waiter, so the
-    /// watching task asks the ledger first.
+    /// Whether the time to rejoin has passed. With several processes another one may have a waiter,
+    /// so the janitor asks the ledger first.
     fn has_expired(&self, control: &Control, now: Instant) -> bool {
         self.single_process && control.rejoin_until.is_some_and(|until| now >= until)
     }

@@ -58,8 +58,8 @@ struct AdmissionGuard<'a> {
 
 impl AdmissionCounter {
     fn enter(&self, owner: &OwnerId) -> AdmissionGuard<'_> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(owner.clone()).or_default();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(owner.clone()).or_default();
         *count += 1;
         AdmissionGuard { counter: self, owner: owner.clone(), is_only: *count == 1 }
     }
@@ -67,11 +67,11 @@ impl AdmissionCounter {
 
 impl Drop for AdmissionGuard<'_> {
     fn drop(&mut self) {
-        let mut all = self.counter.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.owner) {
+        let mut counts = self.counter.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.owner) {
             *count -= 1;
             if *count == 0 {
-                all.remove(&self.owner);
+                counts.remove(&self.owner);
             }
         }
     }
@@ -132,17 +132,20 @@ impl Inner {
                 JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
             );
         }
-        let explicit = matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
+        let has_explicit_seed =
+            matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
         let reuse = Reuse {
             // A job with a deadline does not wait for another request's job.
-            in_flight: (explicit || submission.coalesce) && !has_deadline && !caller.is_anonymous_public,
-            stored: explicit,
+            in_flight: (has_explicit_seed || submission.coalesce)
+                && !has_deadline
+                && !caller.is_anonymous_public,
+            stored: has_explicit_seed,
             retry: (submission.retry && !caller.is_anonymous_public)
                 .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
         // Counts the owner's submission until the job is in the registry.
-        let admissions = self.admissions.enter(&caller.owner);
-        let mut place = self.take_queue_place(&caller.owner, submission.detached, admissions.is_only);
+        let admission = self.admissions.enter(&caller.owner);
+        let mut place = self.take_queue_place(&caller.owner, submission.detached, admission.is_only);
         let queue = match place {
             QueuePlace::Full if !reuse.any() && submission.idempotency.is_none() => {
                 return Err(self.queue_full());
@@ -169,8 +172,8 @@ impl Inner {
             if source != ServedFrom::Made && !job.status.is_final() && job.waiter != new.waiter {
                 // The job has only its own waiter, which may disconnect or be dead. Detach the job so that
                 // it also continues for this client.
-                let Some(kept) = self.ledger.detach(&job.owner, job.id).await? else { continue };
-                job = kept;
+                let Some(detached) = self.ledger.detach(&job.owner, job.id).await? else { continue };
+                job = detached;
                 if source == ServedFrom::Joined && job.status.is_final() && job.status != Status::Succeeded {
                     // The job ended before it could be detached.
                     new.reuse.in_flight = false;
@@ -179,7 +182,8 @@ impl Inner {
             }
             self.metrics.accepted(source, &caller);
             if self.settings.log_prompts {
-                tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "job accepted");
+                let prompt = &submission.request.prompt;
+                tracing::info!(job = %job.id, prompt, source = source.name(), "job accepted");
             }
             if job.status.is_final() {
                 return Ok(JobHandle::ended(self.clone(), job, source, quotas).with_link_expiry(expires_in));
@@ -227,7 +231,7 @@ impl Inner {
         }
         match self.queue_places.clone().try_acquire_owned() {
             Ok(permit) => QueuePlace::Taken(Some(permit)),
-            Err(_) if self.settings.queue > 0 && is_only && !self.registry.has_any_of(owner) => {
+            Err(_) if self.settings.queue > 0 && is_only && !self.registry.has_job_of(owner) => {
                 QueuePlace::Taken(None)
             }
             Err(_) => QueuePlace::Full,

@@ -28,18 +28,19 @@ pub struct Caller {
 impl Caller {
     /// A caller without a key on a trusted machine. All such callers are one owner without quotas.
     pub fn anonymous() -> Self {
-        Self::without_key(false)
-    }
-
-    pub(crate) fn without_key(is_anonymous_public: bool) -> Self {
         Self {
-            owner: ANONYMOUS.parse().expect("letters are a name"),
-            key: ANONYMOUS.parse().expect("letters are a name"),
+            owner: ANONYMOUS.parse().expect("a valid name"),
+            key: ANONYMOUS.parse().expect("a valid name"),
             name: ANONYMOUS.to_owned(),
             policy: Policy::default(),
             admin: false,
-            is_anonymous_public,
+            is_anonymous_public: false,
         }
+    }
+
+    /// A caller without a key on a public service.
+    pub(crate) fn anonymous_public() -> Self {
+        Self { is_anonymous_public: true, ..Self::anonymous() }
     }
 }
 

@@ -17,12 +17,12 @@ impl Service {
     /// [`ServiceError::Unauthenticated`]. A presented key must be valid even if no key is required.
     /// [`ServiceError::Ledger`].
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
-        let invalid = |invalid| Err(ServiceError::Unauthenticated(invalid));
+        let invalid = |reason| Err(ServiceError::Unauthenticated(reason));
         let Some(text) = presented else {
             return match self.inner.settings.anonymous {
                 AnonymousAccess::Denied => invalid(KeyError::Missing),
-                AnonymousAccess::Trusted => Ok(Caller::without_key(false)),
-                AnonymousAccess::Public => Ok(Caller::without_key(true)),
+                AnonymousAccess::Trusted => Ok(Caller::anonymous()),
+                AnonymousAccess::Public => Ok(Caller::anonymous_public()),
             };
         };
         let Ok(key) = ApiKey::parse(text) else { return invalid(KeyError::Malformed) };

@@ -209,7 +209,7 @@ impl Metrics {
         self.queued.set(i64::try_from(load.queued).unwrap_or(i64::MAX));
         self.running.set(i64::try_from(load.running).unwrap_or(i64::MAX));
         let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("a string takes everything");
+        text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
         out
     }
 }

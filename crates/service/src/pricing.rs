@@ -63,11 +63,11 @@ pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
 
 /// The engine time that the smallest remaining budget pays for; `None` without budgets.
 pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
-    let left = quotas.iter().filter_map(|quotas| match quotas.limit {
-        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quotas.remaining),
+    let left = quotas.iter().filter_map(|quota| match quota.limit {
+        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quota.remaining),
         Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
             let micros = price.map(|price| price.micros).filter(|micros| *micros > 0)?;
-            let millis = u128::from(quotas.remaining) * 1_000 / u128::from(micros);
+            let millis = u128::from(quota.remaining) * 1_000 / u128::from(micros);
             Some(u64::try_from(millis).unwrap_or(u64::MAX))
         }
         _ => None,
@@ -156,17 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_foreseen_by_their_like_and_else_by_their_work() {
+    fn estimates_use_the_shape_or_else_the_work() {
         let estimates = Estimates::new(Duration::from_secs(600), None);
         assert_eq!(estimates.estimate(&request(9)), None);
         estimates.record(&request(9), Duration::from_secs(20));
         assert_eq!(estimates.estimate(&request(9)), seconds(20));
         assert_eq!(estimates.estimate(&request(19)), seconds(40), "by its work");
         estimates.record(&request(19), Duration::from_secs(30));
-        assert_eq!(estimates.estimate(&request(19)), seconds(30), "by its like");
+        assert_eq!(estimates.estimate(&request(19)), seconds(30), "by its shape");
         assert_eq!(estimates.queue_retry_after(2), Duration::from_secs(11));
         estimates.record_at_least(&request(9), Duration::from_secs(40));
-        assert_eq!(estimates.estimate(&request(9)), seconds(40), "it takes that at least");
+        assert_eq!(estimates.estimate(&request(9)), seconds(40), "the lower bound of the stopped job");
         estimates.record_at_least(&request(9), Duration::from_secs(10));
         assert_eq!(estimates.estimate(&request(9)), seconds(40));
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_budget_is_so_much_time() {
+    fn a_remaining_budget_is_converted_to_engine_time() {
         let quotas = |limit: &str, remaining| Quota {
             limit: Limit::Budget(limit.parse().expect("a budget")),
             remaining,

@@ -91,7 +91,7 @@ impl Service {
         if job.status != Status::Succeeded {
             return Err(ServiceError::NoPictures);
         }
-        let stored = job.images.get(index).ok_or(ServiceError::NotFound("picture"))?;
+        let stored = job.images.get(index).ok_or(ServiceError::NotFound("image"))?;
         Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
     }
 
@@ -100,10 +100,10 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`] for an invalid key, [`ServiceError::Store`].
     pub async fn object_url(&self, key: &str) -> Result<String, ServiceError> {
-        let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
-        let how = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
-        let url = self.inner.store.presign(&key, &how).await?.url;
-        Ok(url.split_once('?').map_or(&*url, |(address, _)| address).to_owned())
+        let key = Key::new(key).map_err(|_| ServiceError::NotFound("image"))?;
+        let options = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
+        let url = self.inner.store.presign(&key, &options).await?.url;
+        Ok(url.split_once('?').map_or(&*url, |(url, _)| url).to_owned())
     }
 
     /// Cancels a job. A queued job ends at once; a running job stops at its next step.

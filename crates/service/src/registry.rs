@@ -99,7 +99,7 @@ impl JobRegistry {
     }
 
     /// Whether an owner has a job in this process.
-    pub(crate) fn has_any_of(&self, owner: &OwnerId) -> bool {
+    pub(crate) fn has_job_of(&self, owner: &OwnerId) -> bool {
         self.entries().jobs.values().any(|active| active.owner == *owner)
     }
 
@@ -107,17 +107,18 @@ impl JobRegistry {
     pub(crate) fn rejoin(
         &self,
         owner: &OwnerId,
-        wanted: impl FnOnce() -> Fingerprint,
+        fingerprint: impl FnOnce() -> Fingerprint,
     ) -> Option<Arc<ActiveJob>> {
         let now = Instant::now();
         let mut entries = self.entries();
         if entries.disconnected.is_empty() {
             return None;
         }
-        let wanted = wanted();
+        let fingerprint = fingerprint();
         let index = entries.disconnected.iter().position(|active| {
-            let same = active.owner == *owner && active.fingerprint == wanted && active.deadline.is_none();
-            same && active.is_reusable() && active.join(now)
+            let is_identical =
+                active.owner == *owner && active.fingerprint == fingerprint && active.deadline.is_none();
+            is_identical && active.is_reusable() && active.join(now)
         })?;
         Some(entries.disconnected.swap_remove(index))
     }
@@ -201,8 +202,7 @@ impl JobRegistry {
     /// Waits until no job blocks the shutdown: running jobs and jobs that a client waits for.
     pub(crate) async fn drained(&self) {
         // `self` owns the sender, so the wait ends only when the condition holds.
-        let _ =
-            self.shutdown_blockers.subscribe().wait_for(|&shutdown_blockers| shutdown_blockers == 0).await;
+        let _ = self.shutdown_blockers.subscribe().wait_for(|&count| count == 0).await;
     }
 
     /// Entries created from now on are final, because no worker will run them.

@@ -109,6 +109,6 @@ impl Inner {
     /// Waits until [`release_jobs`](Service::release_jobs) is called.
     pub(crate) async fn release_requested(&self) {
         // `self` owns the sender, so the wait ends only when the condition holds.
-        let _ = self.releasing.subscribe().wait_for(|&going| going).await;
+        let _ = self.releasing.subscribe().wait_for(|&is_releasing| is_releasing).await;
     }
 }

@@ -84,7 +84,7 @@ impl Service {
     /// Panics outside of a tokio runtime, on which the service spawns its tasks.
     pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
         let process = Uuid::now_v7().simple().to_string();
-        let process: WorkerId = process.parse().expect("hexadecimal digits are a name");
+        let process: WorkerId = process.parse().expect("hexadecimal digits are a valid worker id");
         let inner = Inner {
             estimates: Estimates::new(settings.max_job, settings.price),
             metrics: Metrics::new(),
@@ -123,21 +123,22 @@ impl Service {
         }
         let workers: Vec<_> =
             (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
-        let first = inner.clone();
-        inner.runtime.spawn(async move {
+        let inner = inner.clone();
+        let runtime = inner.runtime.clone();
+        runtime.spawn(async move {
             // Before the workers start: jobs that are running in the ledger belong to other processes.
-            first
-                .recover(if first.settings.single_process {
+            inner
+                .recover(if inner.settings.single_process {
                     RecoveryScope::All
                 } else {
                     RecoveryScope::ExpiredLeases
                 })
                 .await;
-            first.slots.add_permits(slots);
+            inner.slots.add_permits(slots);
             for worker in workers {
-                first.runtime.spawn(worker.run_loop());
+                inner.runtime.spawn(worker.run_loop());
             }
-            first.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(&first)));
+            inner.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(&inner)));
         });
     }
 
@@ -259,10 +260,9 @@ impl Inner {
                 // The remote engine charges for the job; a retry finds it.
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
             } else if active.depends_on_waiters() {
-                let canceled =
-                    self.ledger.cancel(&active.owner, active.id, time::OffsetDateTime::now_utc()).await;
-                if let Err(error) = canceled {
-                    tracing::error!(job = %active.id, error = %causes(&error), "failed to cancel job at shutdown");
+                let (job, now) = (active.id, time::OffsetDateTime::now_utc());
+                if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
+                    tracing::error!(%job, error = %causes(&error), "failed to cancel job at shutdown");
                 }
                 self.registry.close(active.id, JobState::DetachedFromProcess(self.shutdown_error(&active)));
             } else {

@@ -22,7 +22,7 @@ pub(crate) struct StoredRequest {
 
 impl StoredRequest {
     pub(crate) fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("plain data")
+        serde_json::to_value(self).expect("plain data serializes")
     }
 
     /// `None` if the record was erased or has an unknown format.
@@ -40,7 +40,7 @@ pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fin
     }
     same.expires_in = Duration::ZERO;
     Fingerprint::of(
-        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data"),
+        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data serializes"),
     )
 }
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_counts_only_if_the_client_chose_it() {
+    fn the_fingerprint_has_the_seed_only_if_the_client_chose_it() {
         let drawn = same_as(Draft::default(), 1);
         assert_eq!(drawn, same_as(Draft::default(), 2));
         let chosen = |seed| same_as(Draft { seed: Some(seed), ..Draft::default() }, 1);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_links_life_does_not_count_and_the_rest_does() {
+    fn the_fingerprint_ignores_the_links_expiry_only() {
         let first = same_as(Draft::default(), 1);
         assert_eq!(first, same_as(Draft { expires_in: Some(60), ..Draft::default() }, 1));
         assert_eq!(first, same_as(Draft { width: Some(64), ..Draft::default() }, 1), "a default written out");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_stored_request_is_read_back() {
         let request = request(Draft { seed: Some(7), guidance: Some(7.3), ..Draft::default() }, 1);
         let stored = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
         assert_eq!(StoredRequest::deserialize(&stored.to_value()).expect("readable"), stored);

@@ -114,7 +114,7 @@ fn key(id: Uuid, format: Format) -> Key {
         .date();
     let (year, month, day) = (day.year(), u8::from(day.month()), day.day());
     let text = format!("images/{year:04}/{month:02}/{day:02}/{id}.{}", format.extension());
-    Key::new(text).expect("about 60 bytes")
+    Key::new(text).expect("a date and a UUID are a valid key")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct WarningMessage {
 
 impl WarningMessage {
     pub(crate) fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("two texts")
+        serde_json::to_value(self).expect("strings serialize")
     }
 
     pub(crate) fn read(value: &Value) -> Option<Self> {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_prompt_is_told_with_the_place() {
+    fn a_truncated_prompt_is_quoted_from_where_it_was_cut() {
         let cut = |omitted: &str| {
             let omitted = omitted.to_owned();
             WarningMessage::from(&Warning::PromptTruncated { parameter: "prompt", limit: 77, omitted })

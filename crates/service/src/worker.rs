@@ -149,7 +149,7 @@ impl Worker {
     async fn run_claimed(&self, job: JobRecord, active: Arc<ActiveJob>) {
         let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.engine.model().name);
         let Some(StoredRequest { request, cap_ms, .. }) = stored else {
-            tracing::error!(job = %job.id, "failed to run job with another model or an unknown record format");
+            tracing::error!(job = %job.id, "failed to run job: unknown record format or other model");
             return self
                 .end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING)
                 .await;
@@ -245,7 +245,7 @@ impl Worker {
             (EngineError::Abandoned, Some(StopReason::Shutdown)) if !claim.active.depends_on_waiters() => {
                 return self.release(claim).await;
             }
-            // The client was told to retry and pays for the retry.
+            // The client retries, and the retry is charged.
             (EngineError::Abandoned, Some(StopReason::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
             (EngineError::Abandoned, Some(StopReason::Deadline)) => {
                 (Outcome::Failed(Reason::Deadline.into()), spent())
@@ -303,8 +303,8 @@ impl Worker {
             // The first image of the first run has the job's id. A later run uses new ids, so that an
             // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
             // by two processes.
-            let first = claim.run.number == 1 && claim.receipt.is_none();
-            let first_id = first.then(|| claim.run.job.uuid());
+            let is_first_run = claim.run.number == 1 && claim.receipt.is_none();
+            let first_id = is_first_run.then(|| claim.run.job.uuid());
             let upload = Upload { model, first_id, request: claim.request.clone(), generated };
             let upload = upload::upload(store, upload);
             let failed = |error: &(dyn std::error::Error + 'static)| {
@@ -332,7 +332,7 @@ impl Worker {
             Outcome::Succeeded { images, .. } => images.clone(),
             _ => Vec::new(),
         };
-        let mut pause = MIN_RETRY_DELAY;
+        let mut delay = MIN_RETRY_DELAY;
         loop {
             let now = OffsetDateTime::now_utc();
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
@@ -351,8 +351,8 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(job = %active.id, error = %causes(&error), "failed to record end of job");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_RETRY_DELAY);
+                    sleep(delay).await;
+                    delay = (delay * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }

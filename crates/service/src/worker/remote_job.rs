@@ -24,22 +24,24 @@ impl Worker {
     pub(super) async fn save_and_poll(&self, claim: &Claim, receipt: String, began: Instant) -> RunResult {
         let saved = tokio::select! {
             saved = self.save_receipt(claim, &receipt) => saved,
-            () = self.inner.release_requested() => return RunResult::Failed(self.interruption_error(), began.elapsed()),
+            () = self.inner.release_requested() => {
+                return RunResult::Failed(self.interruption_error(), began.elapsed());
+            }
         };
         if saved { self.poll_until_done(claim, receipt).await } else { RunResult::LeaseLost }
     }
 
     /// Saves the receipt, with retries. False if another worker has the lease.
     async fn save_receipt(&self, claim: &Claim, receipt: &str) -> bool {
-        let mut pause = MIN_RETRY_DELAY;
+        let mut delay = MIN_RETRY_DELAY;
         loop {
             match self.inner.ledger.save_receipt(&claim.run, receipt).await {
-                Ok(ours) => return ours,
+                Ok(has_lease) => return has_lease,
                 Err(error) => {
                     let job = claim.active.id;
                     tracing::error!(%job, error = %causes(&error), "failed to save remote job receipt");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_RETRY_DELAY);
+                    sleep(delay).await;
+                    delay = (delay * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }
@@ -55,7 +57,7 @@ impl Worker {
         let mut states = active.states();
         let serverless = self.inner.settings.serverless;
         let max_interval = if serverless { MAX_SERVERLESS_POLL_INTERVAL } else { MAX_POLL_INTERVAL };
-        let mut pause = MIN_POLL_INTERVAL;
+        let mut interval = MIN_POLL_INTERVAL;
         loop {
             let status = tokio::select! {
                 status = self.poll(receipt.clone()) => status,
@@ -76,11 +78,11 @@ impl Worker {
                 RemoteJobStatus::Pending => {}
             }
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(interval) => {}
                 () = self.inner.release_requested() => return RunResult::Remote,
                 _ = states.wait_for(JobState::is_final) => return RunResult::Remote,
             }
-            pause = (pause * 3 / 2).min(max_interval);
+            interval = (interval * 3 / 2).min(max_interval);
         }
     }
 
