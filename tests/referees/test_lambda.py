@@ -73,7 +73,7 @@ def test_every_kind_of_event(
     assert picture.content.startswith(b"\xff\xd8")
     forged = made["url"][:-1] + ("0" if made["url"][-1] != "0" else "1")
     assert requests.get(forged, timeout=30).status_code == 403
-    ended = [line for line in function.lines() if line["message"] == "ended"]
+    ended = [line for line in function.lines() if line["message"] == "job finished"]
     assert [line["status"] for line in ended] == ["succeeded"]
     assert ended[0]["engine_seconds"] > 0
     assert not any("\x1b" in line for line in function.log.read_text().splitlines())

@@ -1,4 +1,4 @@
-//! A job in this process: how far it has come, who waits for it, and why it is to stop.
+//! A job in this process: its state, its waiters and the reason to stop it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,96 +12,97 @@ use tokio::time::Instant;
 
 use crate::error::ServiceError;
 
-/// How far a job has come. It only ever moves forward, and the last two states are final.
+/// The state of a job. States only move forward, and the last two are final.
 #[derive(Clone, Debug)]
 pub enum JobState {
-    /// It waits for an engine.
+    /// The job waits for a worker.
     Queued,
-    /// An engine works on it.
+    /// The engine runs the job.
     Running(Progress),
-    /// Its pictures are being encoded and stored.
+    /// The images are being encoded and stored.
     Storing,
-    /// It has ended, and this is what the ledger has of it.
+    /// The job has ended; the record is the ledger's.
     Ended(Arc<JobRecord>),
-    /// This process has nothing more to say of it: it is shutting down, or the ledger is not to be had.
+    /// This process no longer follows the job, because it is shutting down, the job was deleted, or another
+    /// process runs it.
     DetachedFromProcess(ServiceError),
 }
 
 impl JobState {
-    /// Nothing comes after this.
+    /// Whether no other state follows.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Ended(_) | Self::DetachedFromProcess(_))
     }
 }
 
-/// Why an engine is to stop.
+/// Why a run is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// Nobody wants it any more.
+pub(crate) enum StopReason {
+    /// A client canceled the job, or all clients disconnected.
     Canceled,
-    /// Its time is over.
+    /// The deadline of the job has passed.
     Deadline,
-    /// It has taken twice what was reserved for it.
+    /// The run reached its maximum engine time.
     Overrun,
-    /// The process ends.
+    /// The process is shutting down.
     Shutdown,
-    /// Another worker was given it.
+    /// Another worker has the job's lease.
     LeaseLost,
 }
 
-/// A job that this process runs, or that somebody in it waits for.
+/// A job that this process runs or that a client of this process waits for.
 pub(crate) struct ActiveJob {
     pub(crate) id: JobId,
     pub(crate) owner: OwnerId,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) deadline: Option<Instant>,
-    /// Nobody can wait for it in another process.
+    /// No other process can have a waiter.
     single_process: bool,
-    /// Of the request that started it, so that what the job logs carries that request's id.
+    /// The span of the request that started the job, so that the job's log lines carry its request id.
     pub(crate) span: tracing::Span,
     states: watch::Sender<JobState>,
     previews: watch::Sender<Option<Arc<Preview>>>,
-    attention: Mutex<Attention>,
+    control: Mutex<Control>,
 }
 
-/// Whether anybody wants the result.
+/// The mutable state of an active job.
 #[derive(Debug)]
-struct Attention {
+struct Control {
     waiters: usize,
-    /// Made whether anybody waits or not.
-    kept: bool,
-    /// Everybody hung up; until then a retry may still join.
-    orphaned_until: Option<Instant>,
-    stop: Option<Stop>,
-    /// What a worker of this process is at.
+    /// The job continues without waiters.
+    detached: bool,
+    /// All clients have disconnected; a retry can rejoin until this time.
+    rejoin_until: Option<Instant>,
+    stop: Option<StopReason>,
+    /// The current run by a worker of this process.
     run: Option<Run>,
-    /// The run has taken as long as it may by then.
+    /// Time at which the run reaches its maximum engine time.
     overrun_at: Option<Instant>,
-    /// Somebody sees to its end already.
-    looked_after: bool,
-    /// Others work on it, who go on whatever becomes of this process, and that is written down.
-    elsewhere: bool,
-    /// Its place among the requests that may be on their way.
+    /// A task of this process watches the job.
+    watched: bool,
+    /// A remote engine runs the job, independently of this process, and the receipt is saved.
+    remote: bool,
+    /// The job's place in the queue.
     place: Option<OwnedSemaphorePermit>,
-    /// Its files, for those who waited for them.
+    /// The image files, for the clients that waited for them.
     files: Option<Vec<Encoded>>,
-    /// Its time in the queue, for those who trace where time goes.
+    /// The span of the time in the queue.
     waiting: Option<tracing::Span>,
 }
 
 impl ActiveJob {
-    /// A job as the ledger has it, in this process. One that is attended in another is not this one's to give up.
+    /// An entry for the ledger's record. A job whose waiter is in another process counts as detached.
     pub(crate) fn new(job: &JobRecord, process: &WorkerId, single_process: bool) -> Arc<Self> {
-        let kept = job.waiter.as_ref() != Some(process);
-        let attention = Attention {
+        let detached = job.waiter.as_ref() != Some(process);
+        let control = Control {
             waiters: 0,
-            kept,
-            orphaned_until: None,
+            detached,
+            rejoin_until: None,
             stop: None,
             run: None,
             overrun_at: None,
-            looked_after: false,
-            elsewhere: false,
+            watched: false,
+            remote: false,
             place: None,
             files: None,
             waiting: (job.status == Status::Queued).then(|| tracing::trace_span!("wait")),
@@ -110,12 +111,12 @@ impl ActiveJob {
             id: job.id,
             owner: job.owner.clone(),
             fingerprint: job.fingerprint,
-            deadline: job.deadline.map(instant),
+            deadline: job.deadline.map(to_instant),
             single_process,
             span: tracing::Span::current(),
             states: watch::Sender::new(JobState::Queued),
             previews: watch::Sender::new(None),
-            attention: Mutex::new(attention),
+            control: Mutex::new(control),
         })
     }
 
@@ -127,14 +128,14 @@ impl ActiveJob {
         self.previews.subscribe()
     }
 
-    /// Moves on, unless it has ended already.
+    /// Moves to the next state, unless the job has ended.
     pub(crate) fn advance(&self, to: JobState) {
         self.states.send_if_modified(|state| {
-            let open = !state.is_final();
-            if open {
+            let is_unfinished = !state.is_final();
+            if is_unfinished {
                 *state = to;
             }
-            open
+            is_unfinished
         });
     }
 
@@ -142,8 +143,8 @@ impl ActiveJob {
         self.states.borrow().is_final()
     }
 
-    /// Worth handing to somebody who comes late: on its way, or done well.
-    pub(crate) fn is_good(&self) -> bool {
+    /// Whether a late client can use the job: it is unfinished or has succeeded.
+    pub(crate) fn is_reusable(&self) -> bool {
         match &*self.states.borrow() {
             JobState::Ended(job) => job.status == Status::Succeeded,
             JobState::DetachedFromProcess(_) => false,
@@ -151,165 +152,166 @@ impl ActiveJob {
         }
     }
 
-    /// One more waits for it. False if it is to stop: then it is not to be had.
+    /// Adds a waiter. False if the job is about to stop.
     pub(crate) fn join(&self, now: Instant) -> bool {
-        let mut attention = self.attention();
-        let gone = attention.stop.is_some() || self.is_given_up(&attention, now);
-        if !gone {
-            attention.waiters += 1;
-            attention.orphaned_until = None;
+        let mut control = self.control();
+        let has_expired = control.stop.is_some() || self.has_expired(&control, now);
+        if !has_expired {
+            control.waiters += 1;
+            control.rejoin_until = None;
         }
-        !gone
+        !has_expired
     }
 
-    /// Stops it if nobody here waits for it, and then nobody is let join it any more.
-    pub(crate) fn stop_unless_wanted(&self) -> bool {
-        let mut attention = self.attention();
-        let unwanted = attention.waiters == 0;
-        if unwanted {
-            attention.stop.get_or_insert(Stop::Canceled);
+    /// Stops the job if it has no waiters; no client can join it afterwards.
+    pub(crate) fn stop_without_waiters(&self) -> bool {
+        let mut control = self.control();
+        let is_unwanted = control.waiters == 0;
+        if is_unwanted {
+            control.stop.get_or_insert(StopReason::Canceled);
         }
-        unwanted
+        is_unwanted
     }
 
-    /// Made from now on whether anybody waits or not.
+    /// The job continues without waiters from now on.
     pub(crate) fn detach(&self) {
-        let mut attention = self.attention();
-        attention.kept = true;
-        attention.orphaned_until = None;
+        let mut control = self.control();
+        control.detached = true;
+        control.rejoin_until = None;
     }
 
-    /// One hung up. True if that was the last one of a job that is not kept: then it is an orphan until the given time.
+    /// Removes a waiter. True if it was the last one of a job that is not detached; a retry can then rejoin
+    /// the job until the given time.
     pub(crate) fn leave(&self, until: Instant) -> bool {
-        let mut attention = self.attention();
-        attention.waiters = attention.waiters.saturating_sub(1);
-        if attention.waiters == 0 {
-            attention.files = None;
+        let mut control = self.control();
+        control.waiters = control.waiters.saturating_sub(1);
+        if control.waiters == 0 {
+            control.files = None;
         }
-        let orphaned = attention.waiters == 0 && !attention.kept && attention.stop.is_none();
-        if orphaned {
-            attention.orphaned_until = Some(until);
+        let is_disconnected = control.waiters == 0 && !control.detached && control.stop.is_none();
+        if is_disconnected {
+            control.rejoin_until = Some(until);
         }
-        orphaned
+        is_disconnected
     }
 
-    /// A run begins, which may take until then. If the lease of the one before was lost, this one has another.
-    pub(crate) fn begin(&self, run: Run, until: Instant) {
-        let mut attention = self.attention();
-        attention.run = Some(run);
-        attention.overrun_at = Some(until);
-        attention.waiting = None;
-        if attention.stop == Some(Stop::LeaseLost) {
-            attention.stop = None;
+    /// Starts a run that must end by the given time. A lost lease of an earlier run no longer counts.
+    pub(crate) fn begin_run(&self, run: Run, until: Instant) {
+        let mut control = self.control();
+        control.run = Some(run);
+        control.overrun_at = Some(until);
+        control.waiting = None;
+        if control.stop == Some(StopReason::LeaseLost) {
+            control.stop = None;
         }
     }
 
-    /// This run is over.
-    pub(crate) fn rest(&self, run: &Run) {
-        self.attention().run.take_if(|current| current == run);
+    /// Ends this run.
+    pub(crate) fn end_run(&self, run: &Run) {
+        self.control().run.take_if(|current| current == run);
     }
 
-    /// The run whose lease this process has to keep alive.
+    /// The run whose lease this process must renew.
     pub(crate) fn run(&self) -> Option<Run> {
-        let attention = self.attention();
-        attention.run.clone().filter(|_| attention.stop != Some(Stop::LeaseLost))
+        let control = self.control();
+        control.run.clone().filter(|_| control.stop != Some(StopReason::LeaseLost))
     }
 
-    /// A worker of this process has it, and will tell of its end.
-    pub(crate) fn is_run_here(&self) -> bool {
-        let attention = self.attention();
-        attention.overrun_at.is_some() && attention.stop != Some(Stop::LeaseLost)
+    /// Whether a worker of this process runs the job and will record its end.
+    pub(crate) fn is_running_here(&self) -> bool {
+        let control = self.control();
+        control.overrun_at.is_some() && control.stop != Some(StopReason::LeaseLost)
     }
 
-    /// Others work on it from now on.
+    /// Marks the job as running on a remote engine.
     pub(crate) fn set_remote(&self) {
-        self.attention().elsewhere = true;
+        self.control().remote = true;
     }
 
-    /// Others work on it: it need not be stopped for a process to end.
+    /// Whether a remote engine runs the job, so that the job survives this process.
     pub(crate) fn is_remote(&self) -> bool {
-        self.attention().elsewhere
+        self.control().remote
     }
 
-    /// Stops it; the first reason counts.
-    pub(crate) fn stop(&self, why: Stop) {
-        self.attention().stop.get_or_insert(why);
+    /// Requests the stop of the job; the first reason counts.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.control().stop.get_or_insert(reason);
     }
 
-    /// True for the first who asks.
-    pub(crate) fn is_first_look(&self) -> bool {
-        !std::mem::replace(&mut self.attention().looked_after, true)
+    /// Marks the job as watched. True only for the first call.
+    pub(crate) fn start_watching(&self) -> bool {
+        !std::mem::replace(&mut self.control().watched, true)
     }
 
-    /// Takes up a place until [`free_place`](Self::free_place).
-    pub(crate) fn hold(&self, place: Option<OwnedSemaphorePermit>) {
-        self.attention().place = place;
+    /// Occupies a place in the queue until [`release_place`](Self::release_place).
+    pub(crate) fn hold_place(&self, place: Option<OwnedSemaphorePermit>) {
+        self.control().place = place;
     }
 
-    /// Somebody else may have its place.
-    pub(crate) fn free_place(&self) {
-        self.attention().place = None;
+    /// Frees the job's place in the queue.
+    pub(crate) fn release_place(&self) {
+        self.control().place = None;
     }
 
-    /// The pictures are made: whoever waits may have them from here. Nobody who comes later does, so they take up memory no
-    /// longer than that.
-    pub(crate) fn hand_over(&self, files: Vec<Encoded>) {
-        let mut attention = self.attention();
-        if attention.waiters > 0 {
-            attention.files = Some(files);
+    /// Keeps the image files for the clients that wait now. Later clients read the store, so the files are
+    /// not kept without waiters.
+    pub(crate) fn set_files(&self, files: Vec<Encoded>) {
+        let mut control = self.control();
+        if control.waiters > 0 {
+            control.files = Some(files);
         }
     }
 
-    /// The files, if they were handed over.
+    /// The image files, if they were kept.
     pub(crate) fn files(&self) -> Option<Vec<Encoded>> {
-        self.attention().files.clone()
+        self.control().files.clone()
     }
 
-    /// Why it is to stop, if it is. Once there is a reason it stays, since [`join`](Self::join) goes by the same clock: so
-    /// the engine may act on it without asking twice.
-    pub(crate) fn stopped(&self) -> Option<Stop> {
+    /// The reason to stop, if any. A reason is permanent, because [`join`](Self::join) uses the same clock;
+    /// the engine can act on the first answer.
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         let now = Instant::now();
-        let mut attention = self.attention();
-        if attention.stop.is_none() {
+        let mut control = self.control();
+        if control.stop.is_none() {
             let reasons = [
-                (self.is_given_up(&attention, now), Stop::Canceled),
-                (self.deadline.is_some_and(|at| now >= at), Stop::Deadline),
-                (attention.overrun_at.is_some_and(|at| now >= at), Stop::Overrun),
+                (self.has_expired(&control, now), StopReason::Canceled),
+                (self.deadline.is_some_and(|at| now >= at), StopReason::Deadline),
+                (control.overrun_at.is_some_and(|at| now >= at), StopReason::Overrun),
             ];
-            attention.stop = reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why);
+            control.stop = reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason);
         }
-        attention.stop
+        control.stop
     }
 
-    /// Somebody here waits for it, or watches it.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        // Who looks after it has a receiver of its states too.
-        self.attention().waiters > 0 || self.previews.receiver_count() > 0
+    /// Whether a client of this process waits for the job or follows its previews.
+    pub(crate) fn has_observers(&self) -> bool {
+        // The watching task also has a receiver of the states, so states do not count.
+        self.control().waiters > 0 || self.previews.receiver_count() > 0
     }
 
-    /// Nobody waits for it, nor has to.
-    pub(crate) fn is_orphan(&self) -> bool {
-        self.attention().orphaned_until.is_some()
+    /// Whether all clients have disconnected from a job that is not detached.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.control().rejoin_until.is_some()
     }
 
-    /// A retry may still join it.
-    pub(crate) fn is_orphan_at(&self, now: Instant) -> bool {
-        self.attention().orphaned_until.is_some_and(|until| now < until)
+    /// Whether a retry can still rejoin the job at this time.
+    pub(crate) fn is_rejoinable_at(&self, now: Instant) -> bool {
+        self.control().rejoin_until.is_some_and(|until| now < until)
     }
 
-    /// A client waits for it, and the work is for that client alone.
-    pub(crate) fn is_attended(&self) -> bool {
-        !self.attention().kept
+    /// Whether the job is only run for its waiters.
+    pub(crate) fn depends_on_waiters(&self) -> bool {
+        !self.control().detached
     }
 
-    /// Everybody hung up so long ago that nobody will come back. Where somebody may wait in another process, the ledger is asked
-    /// first, by whoever looks after orphans.
-    fn is_given_up(&self, attention: &Attention, now: Instant) -> bool {
-        self.single_process && attention.orphaned_until.is_some_and(|until| now >= until)
+    /// Whether the time to rejoin has passed. With several processes another one may have a waiter,
+    /// so the janitor asks the ledger first.
+    fn has_expired(&self, control: &Control, now: Instant) -> bool {
+        self.single_process && control.rejoin_until.is_some_and(|until| now >= until)
     }
 
-    fn attention(&self) -> MutexGuard<'_, Attention> {
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner)
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -319,7 +321,7 @@ impl Observer for ActiveJob {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.stopped().is_some()
+        self.stop_reason().is_some()
     }
 
     fn wants_preview(&self) -> bool {
@@ -331,8 +333,8 @@ impl Observer for ActiveJob {
     }
 }
 
-/// The same time of another clock: the ledger's are of the calendar, ours cannot be set back.
-pub(crate) fn instant(at: time::OffsetDateTime) -> Instant {
+/// Converts the ledger's calendar time to this process's monotonic clock.
+pub(crate) fn to_instant(at: time::OffsetDateTime) -> Instant {
     let left = at - time::OffsetDateTime::now_utc();
     Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
 }

@@ -1,4 +1,4 @@
-//! Letting a request in.
+//! Admission: submits a request to the ledger and starts the accepted job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,80 +22,83 @@ use crate::caller::Caller;
 use crate::error::{LimitRejection, ServiceError};
 use crate::image::{Image, ServedFrom};
 use crate::job_handle::JobHandle;
-use crate::keys::known;
+use crate::keys::require_identity;
 use crate::pricing;
-use crate::registry::Asking;
+use crate::registry::LedgerRead;
 use crate::service::{Inner, Service};
 use crate::stored_request::{StoredRequest, fingerprint};
 use crate::submission::Submission;
 use crate::worker::Worker;
 
-/// How long a client may take to come for what an earlier try of its own has made.
-const RETRY_WITHIN: Duration = Duration::from_secs(600);
+/// How far back a retry searches for the job of its first attempt.
+const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
-/// Whether a request whose client waits may wait for the engine.
-enum Place {
-    /// It has one.
-    Had(Option<OwnedSemaphorePermit>),
-    /// It needs none: nobody waits.
-    Needless,
-    /// There is none: only a job that is there already can answer.
-    None,
+/// A request's place in the queue of requests whose client waits.
+enum QueuePlace {
+    /// The request has a place. The permit is `None` for an owner's only request, which is accepted even
+    /// when the queue is full.
+    Taken(Option<OwnedSemaphorePermit>),
+    /// A detached job needs no place.
+    NotNeeded,
+    /// The queue is full: only an existing job can answer the request.
+    Full,
 }
 
-/// How many orders of each owner are being let in just now.
+/// The number of submissions per owner that are being admitted.
 #[derive(Debug, Default)]
-pub(crate) struct Admitting(Mutex<HashMap<OwnerId, usize>>);
+pub(crate) struct AdmissionCounter(Mutex<HashMap<OwnerId, usize>>);
 
-/// One of them, until it is dropped.
-struct Entered<'a> {
-    all: &'a Admitting,
+/// A submission that is being admitted, until this is dropped.
+struct AdmissionGuard<'a> {
+    counter: &'a AdmissionCounter,
     owner: OwnerId,
-    /// There was no other of this owner.
-    alone: bool,
+    /// Whether the owner had no other submission in admission.
+    is_only: bool,
 }
 
-impl Admitting {
-    fn enter(&self, owner: &OwnerId) -> Entered<'_> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(owner.clone()).or_default();
+impl AdmissionCounter {
+    fn enter(&self, owner: &OwnerId) -> AdmissionGuard<'_> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(owner.clone()).or_default();
         *count += 1;
-        Entered { all: self, owner: owner.clone(), alone: *count == 1 }
+        AdmissionGuard { counter: self, owner: owner.clone(), is_only: *count == 1 }
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for AdmissionGuard<'_> {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.owner) {
+        let mut counts = self.counter.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.owner) {
             *count -= 1;
             if *count == 0 {
-                all.remove(&self.owner);
+                counts.remove(&self.owner);
             }
         }
     }
 }
 
 impl Service {
-    /// Hands an order in. The ticket is the place among those who wait for it; it is answered by new work, or by a job
-    /// that does as well: the same idempotency key's, an identical one in flight or stored, one whose client hung up a moment
-    /// ago. What is accepted is in the ledger before this returns.
+    /// Submits a request and returns a handle to its job. The job is new, or an existing one: the job of the
+    /// same idempotency key, an identical unfinished or finished job, or a job whose clients disconnected a
+    /// moment ago. An accepted job is in the ledger before this returns.
     ///
     /// # Errors
-    /// [`ServiceError::QueueFull`], [`ServiceError::LimitExceeded`], [`ServiceError::Unpriced`], [`ServiceError::IdempotencyConflict`],
-    /// [`ServiceError::Ledger`], and those of [`model`](Self::model).
+    /// [`ServiceError::QueueFull`], [`ServiceError::LimitExceeded`], [`ServiceError::Unpriced`],
+    /// [`ServiceError::IdempotencyConflict`], [`ServiceError::Unauthenticated`] for an idempotency key
+    /// without an API key on a public service, [`ServiceError::Ledger`], and those of
+    /// [`model`](Self::model).
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<JobHandle, ServiceError> {
         let (inner, caller) = (self.inner.clone(), caller.clone());
         let mut admitted = Box::pin(async move { inner.admit(caller, submission).await }.in_current_span());
-        // Most often that is done at once. What is not goes on in a task of its own: if the client hangs up now, the ledger is still
-        // answered to, and the ticket dropped.
+        // Admission usually completes in the first poll. Otherwise it continues in its own task, so that a
+        // client that disconnects does not interrupt a ledger call; the handle is then dropped.
         match poll!(&mut admitted) {
             Poll::Ready(handle) => handle,
             Poll::Pending => tokio::spawn(admitted).await?,
         }
     }
 
-    /// Hands an order in and waits for its pictures. Dropping the future is hanging up.
+    /// Submits a request and waits for its images. Dropping the future disconnects the client.
     ///
     /// # Errors
     /// Those of [`submit`](Self::submit) and of [`JobHandle::finished`].
@@ -112,8 +115,9 @@ impl Inner {
     ) -> Result<JobHandle, ServiceError> {
         let engine = self.engine()?.clone();
         if submission.idempotency.is_some() {
-            // A key of one stranger must not lead another to the first one's picture.
-            known(&caller)?;
+            // Unauthenticated users share one owner, so an idempotency key would give one user's images to
+            // another.
+            require_identity(&caller)?;
         }
         let expires_in = submission.request.expires_in;
         let has_deadline = submission.deadline.is_some();
@@ -121,113 +125,124 @@ impl Inner {
             && !submission.detached
             && !has_deadline
             && !caller.is_anonymous_public
-            && let Some(orphan) =
-                self.registry.adopt(&caller.owner, || fingerprint(&*engine, &submission.request))
+            && let Some(rejoined) =
+                self.registry.rejoin(&caller.owner, || fingerprint(&*engine, &submission.request))
         {
             return Ok(
-                JobHandle::waiting(self, orphan, (ServedFrom::Made, Vec::new())).linked_for(expires_in)
+                JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
             );
         }
-        let explicit = matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
+        let has_explicit_seed =
+            matches!(submission.request.seed, Seed::Explicit(_)) && !caller.is_anonymous_public;
         let reuse = Reuse {
-            // Whoever has a deadline is not to wait for somebody else's job.
-            in_flight: (explicit || submission.coalesce) && !has_deadline && !caller.is_anonymous_public,
-            stored: explicit,
+            // A job with a deadline does not wait for another request's job.
+            in_flight: (has_explicit_seed || submission.coalesce)
+                && !has_deadline
+                && !caller.is_anonymous_public,
+            stored: has_explicit_seed,
             retry: (submission.retry && !caller.is_anonymous_public)
-                .then(|| self.retry(OffsetDateTime::now_utc())),
+                .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
-        // Until the job is in the table, this says that the owner has something here.
-        let admitting = self.admitting.enter(&caller.owner);
-        let mut place = self.place(&caller.owner, submission.detached, admitting.alone);
+        // Counts the owner's submission until the job is in the registry.
+        let admission = self.admissions.enter(&caller.owner);
+        let mut place = self.take_queue_place(&caller.owner, submission.detached, admission.is_only);
         let queue = match place {
-            Place::None if !reuse.any() && submission.idempotency.is_none() => return Err(self.queue_full()),
-            Place::None => Some(QueueLimit { per_owner: 0, total: 0 }),
-            Place::Needless => {
+            QueuePlace::Full if !reuse.any() && submission.idempotency.is_none() => {
+                return Err(self.queue_full());
+            }
+            QueuePlace::Full => Some(QueueLimit { per_owner: 0, total: 0 }),
+            QueuePlace::NotNeeded => {
                 let per_owner = self.settings.backlog;
                 Some(QueueLimit { per_owner, total: per_owner.saturating_mul(10) })
             }
-            Place::Had(_) => None,
+            QueuePlace::Taken(_) => None,
         };
         let new = self.new_job(&caller, &submission, &*engine).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
         let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
-            let asking = self.registry.asking();
+            let read = self.registry.begin_read();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
-            let (mut job, source, quotas) = self.answered(accepted)?;
-            if source == ServedFrom::Stored && self.has_lost_pictures(&job).await? {
+            let (mut job, source, quotas) = self.resolve_acceptance(accepted)?;
+            if source == ServedFrom::Stored && self.has_missing_images(&job).await? {
                 self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
                 continue;
             }
             if source != ServedFrom::Made && !job.status.is_final() && job.waiter != new.waiter {
-                // It was made for somebody else alone, who may hang up, or be dead: now it is made for this one too.
-                let Some(kept) = self.ledger.detach(&job.owner, job.id).await? else { continue };
-                job = kept;
+                // The job has only its own waiter, which may disconnect or be dead. Detach the job so that
+                // it also continues for this client.
+                let Some(detached) = self.ledger.detach(&job.owner, job.id).await? else { continue };
+                job = detached;
                 if source == ServedFrom::Joined && job.status.is_final() && job.status != Status::Succeeded {
-                    // It ended before this one could say that it is wanted.
+                    // The job ended before it could be detached.
                     new.reuse.in_flight = false;
                     continue;
                 }
             }
-            self.metrics.answered(source, &caller);
+            self.metrics.accepted(source, &caller);
             if self.settings.log_prompts {
-                tracing::info!(job = %job.id, prompt = submission.request.prompt, source = source.name(), "accepted");
+                let prompt = &submission.request.prompt;
+                tracing::info!(job = %job.id, prompt, source = source.name(), "job accepted");
             }
             if job.status.is_final() {
-                return Ok(JobHandle::ended(self.clone(), job, (source, quotas)).linked_for(expires_in));
+                return Ok(JobHandle::ended(self.clone(), job, source, quotas).with_link_expiry(expires_in));
             }
-            match self.wait_for(&job, &asking) {
+            match self.wait_for(&job, &read) {
                 Some(active) => {
                     if source == ServedFrom::Made
-                        && let Place::Had(permit) = &mut place
+                        && let QueuePlace::Taken(permit) = &mut place
                     {
-                        active.hold(permit.take());
+                        active.hold_place(permit.take());
                     }
                     match slot.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
                     {
-                        Some(slot) => begin_at_once(worker, job, (active.clone(), slot)),
-                        None if source == ServedFrom::Made || job.is_remote() => self.begin(&job),
+                        Some(slot) => start_in_slot(worker, job, active.clone(), slot),
+                        None if source == ServedFrom::Made || job.is_remote() => self.start_worker(&job),
                         None => {}
                     }
-                    let handle = JobHandle::waiting(self.clone(), active, (source, quotas));
-                    return Ok(handle.linked_for(expires_in));
+                    let handle = JobHandle::waiting(self.clone(), active, source, quotas);
+                    return Ok(handle.with_link_expiry(expires_in));
                 }
-                // Everybody else hung up on it a while ago, and it is about to stop.
+                // All other clients disconnected, and the job is about to stop.
                 None if source == ServedFrom::Joined => new.reuse.in_flight = false,
                 None => return Err(ServiceError::Abandoned),
             }
         }
     }
 
-    /// Where a job can begin that is accepted now. Only where no other process has jobs that wait.
+    /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
+    /// process may be queued first.
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
         let slots = self.settings.single_process.then(|| self.slots.clone())?;
         slots.try_acquire_owned().ok()
     }
 
-    /// What a client may have left behind that tries again now.
-    fn retry(&self, now: OffsetDateTime) -> RetryReuse {
-        RetryReuse { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
+    /// The jobs of earlier attempts that a retry can reuse.
+    fn retry_reuse(&self, now: OffsetDateTime) -> RetryReuse {
+        RetryReuse { accepted_since: now - RETRY_WINDOW, answered_since: now - self.settings.abandon_after }
     }
 
-    /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
-    /// Not even two of them at once, of which neither is in the table yet.
-    fn place(&self, owner: &OwnerId, detached: bool, alone: bool) -> Place {
+    /// An owner without jobs in this process is accepted even if the queue is full, so that one customer
+    /// cannot lock others out. This holds for one submission at a time.
+    fn take_queue_place(&self, owner: &OwnerId, detached: bool, is_only: bool) -> QueuePlace {
         if detached {
-            return Place::Needless;
+            return QueuePlace::NotNeeded;
         }
-        match self.places.clone().try_acquire_owned() {
-            Ok(permit) => Place::Had(Some(permit)),
-            Err(_) if self.settings.queue > 0 && alone && !self.registry.has_any_of(owner) => {
-                Place::Had(None)
+        match self.queue_places.clone().try_acquire_owned() {
+            Ok(permit) => QueuePlace::Taken(Some(permit)),
+            Err(_) if self.settings.queue > 0 && is_only && !self.registry.has_job_of(owner) => {
+                QueuePlace::Taken(None)
             }
-            Err(_) => Place::None,
+            Err(_) => QueuePlace::Full,
         }
     }
 
-    /// The job that answers, and how.
-    fn answered(&self, accepted: Acceptance) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
+    /// The job that answers the request, the source of its images, and the remaining quotas.
+    fn resolve_acceptance(
+        &self,
+        accepted: Acceptance,
+    ) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
         Ok(match accepted {
             Acceptance::Accepted { job, quotas } => (job, ServedFrom::Made, quotas),
             Acceptance::Joined { job, quotas } => (job, ServedFrom::Joined, quotas),
@@ -235,8 +250,11 @@ impl Inner {
             Acceptance::Replayed { job } => (job, ServedFrom::Replayed, Vec::new()),
             Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
             Acceptance::LimitExceeded { refused, quotas } => {
-                self.metrics.refused(&refused);
-                return Err(ServiceError::LimitExceeded(Box::new(LimitRejection { refused, quotas })));
+                self.metrics.limit_exceeded(&refused);
+                return Err(ServiceError::LimitExceeded(Box::new(LimitRejection {
+                    exceeded: refused,
+                    quotas,
+                })));
             }
             Acceptance::QueueFull => return Err(self.queue_full()),
         })
@@ -249,7 +267,7 @@ impl Inner {
         engine: &dyn Engine,
     ) -> Result<NewJob, ServiceError> {
         let (reserve, cap) = self.reserve(caller, submission).await?;
-        let written = StoredRequest {
+        let stored = StoredRequest {
             model: engine.model().name.clone(),
             request: submission.request.clone(),
             cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
@@ -261,7 +279,7 @@ impl Inner {
             key: caller.key.clone(),
             policy: caller.policy.clone(),
             reserve: self.estimates.spend(reserve),
-            request: written.to_value(),
+            request: stored.to_value(),
             fingerprint: fingerprint(engine, &submission.request),
             reuse: Reuse::default(),
             idempotency: submission.idempotency.clone(),
@@ -273,8 +291,9 @@ impl Inner {
         })
     }
 
-    /// How much engine time to reserve for an order, and, where a budget pays, after how much of it the engine stops: twice
-    /// what like jobs took. With none measured yet it is the per-job maximum or what is left of the budget, and not more.
+    /// The engine time to reserve for a request and, if a budget pays, the maximum engine time of the run:
+    /// twice the estimate. Without an estimate both are the maximum per job or the remaining budget,
+    /// whichever is less.
     async fn reserve(
         &self,
         caller: &Caller,
@@ -284,43 +303,43 @@ impl Inner {
         if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
-        // What was measured of small jobs says much of larger ones that the engine would never take so long for.
-        let foreseen =
-            self.estimates.foresee(&submission.request).map(|foreseen| foreseen.min(self.longest()));
+        // Estimates from small jobs can exceed the time that the engine would ever use for a large one.
+        let estimated =
+            self.estimates.estimate(&submission.request).map(|estimated| estimated.min(self.max_job_time()));
         if budgets.is_empty() {
-            return Ok((foreseen.unwrap_or(self.longest()), None));
+            return Ok((estimated.unwrap_or(self.max_job_time()), None));
         }
-        if let Some(foreseen) = foreseen {
-            return Ok((foreseen, Some(foreseen * 2)));
+        if let Some(estimated) = estimated {
+            return Ok((estimated, Some(estimated * 2)));
         }
         let quotas = self.ledger.quotas(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
-        let left = pricing::time_left(&quotas, self.settings.price).unwrap_or(Duration::MAX);
-        let reserve = self.longest().min(left).max(pricing::LEAST);
+        let left = pricing::remaining_time(&quotas, self.settings.price).unwrap_or(Duration::MAX);
+        let reserve = self.max_job_time().min(left).max(pricing::MIN_RESERVATION);
         Ok((reserve, Some(reserve)))
     }
 
-    /// The entry of a job that has not ended, with one more who waits for it. `None` if it is about to stop.
-    fn wait_for(self: &Arc<Self>, job: &JobRecord, asking: &Asking<'_>) -> Option<Arc<ActiveJob>> {
-        let active = self.registry.enter(job, asking);
+    /// Adds a waiter to an unfinished job's entry. `None` if the job is about to stop.
+    fn wait_for(self: &Arc<Self>, job: &JobRecord, read: &LedgerRead<'_>) -> Option<Arc<ActiveJob>> {
+        let active = self.registry.enter(job, read);
         if !active.join(Instant::now()) {
             return None;
         }
         if job.waiter.is_none() {
             active.detach();
         }
-        self.look_after(&active);
+        self.watch_job(&active);
         Some(active)
     }
 
     fn queue_full(&self) -> ServiceError {
         self.metrics.queue_full();
-        ServiceError::QueueFull { retry_after: self.estimates.next_place(self.slots()) }
+        ServiceError::QueueFull { retry_after: self.estimates.queue_retry_after(self.slots()) }
     }
 }
 
-/// Works on a job that was accepted as this worker's.
-fn begin_at_once(worker: Worker, job: JobRecord, (active, slot): (Arc<ActiveJob>, OwnedSemaphorePermit)) {
-    // Its time in the queue, for those who trace where time goes.
+/// Runs a job that this worker claimed at acceptance, in a free slot.
+fn start_in_slot(worker: Worker, job: JobRecord, active: Arc<ActiveJob>, slot: OwnedSemaphorePermit) {
+    // Traces the time in the queue, which is zero here.
     drop(tracing::trace_span!("wait"));
-    tokio::spawn(worker.take_begun(job, active, slot).in_current_span());
+    tokio::spawn(worker.run_in_slot(job, active, slot).in_current_span());
 }

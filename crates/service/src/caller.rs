@@ -1,44 +1,46 @@
-//! Who asks.
+//! The authenticated caller of a request.
 
 use tintype_ledger::id::{KeyId, OwnerId};
 use tintype_ledger::key::KeyRecord;
 use tintype_ledger::policy::Policy;
 
-/// The name under which requests without a key are booked.
+/// Owner and key id of requests without an API key.
 const ANONYMOUS: &str = "anonymous";
 
-/// Who asks, and what they may. Whoever holds one has been let in.
+/// The authenticated caller and its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose jobs and pictures these are.
+    /// The owner of the caller's jobs and images.
     pub owner: OwnerId,
-    /// Whose limits hold, and who pays.
+    /// The key whose quotas apply and whose budget is charged.
     pub key: KeyId,
-    /// What people call the key.
+    /// The key's display name.
     pub name: String,
-    /// The key's limits.
+    /// The key's quotas.
     pub policy: Policy,
-    /// May manage keys.
+    /// Whether the caller can manage keys and read metrics.
     pub admin: bool,
-    /// One of many strangers who are booked as one: what the others have asked for is none of this one's business.
+    /// The caller is one of many unauthenticated users of a public service, who share one owner. Such
+    /// callers cannot list, cancel or delete jobs, and never receive another caller's job.
     pub is_anonymous_public: bool,
 }
 
 impl Caller {
-    /// Somebody without a key, where that is allowed: all of them are one owner, without limits.
+    /// A caller without a key on a trusted machine. All such callers are one owner without quotas.
     pub fn anonymous() -> Self {
-        Self::without_key(false)
-    }
-
-    pub(crate) fn without_key(is_anonymous_public: bool) -> Self {
         Self {
-            owner: ANONYMOUS.parse().expect("letters are a name"),
-            key: ANONYMOUS.parse().expect("letters are a name"),
+            owner: ANONYMOUS.parse().expect("a valid name"),
+            key: ANONYMOUS.parse().expect("a valid name"),
             name: ANONYMOUS.to_owned(),
             policy: Policy::default(),
             admin: false,
-            is_anonymous_public,
+            is_anonymous_public: false,
         }
+    }
+
+    /// A caller without a key on a public service.
+    pub(crate) fn anonymous_public() -> Self {
+        Self { is_anonymous_public: true, ..Self::anonymous() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why there is no answer of the kind that was asked for, by meaning. What status that becomes is the dialect's business.
+//! The service's errors. The APIs map them to status codes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,95 +10,95 @@ use tintype_ledger::limits::{LimitExceeded, Quota};
 use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
 
-/// Why there is no answer. `Clone`, because everybody who waits for a job is told.
+/// An error of the service. It is `Clone` because every client that waits for a job receives it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The engine still loads its model.
-    #[error("the model is still being loaded")]
+    /// The engine is loading its model.
+    #[error("the model is still loading")]
     NotReady,
-    /// The engine could not be started and will not be; the cause was logged when that happened.
-    #[error("the model could not be loaded")]
+    /// The engine could not be started and will not start later; the cause is in the log.
+    #[error("the model failed to load")]
     NoEngine,
-    /// The service is shutting down and takes no new work.
+    /// The service is shutting down and accepts no new jobs.
     #[error("the service is shutting down")]
     Draining,
-    /// No key, or none that is good.
-    #[error("no good key: {0}")]
+    /// The API key is missing or invalid.
+    #[error("invalid API key: {0}")]
     Unauthenticated(KeyError),
-    /// Only an admin key may do this.
-    #[error("this takes an admin key")]
+    /// The call requires an API key with admin rights.
+    #[error("an API key with admin rights is required")]
     NotAdmin,
-    /// As many requests wait as may.
+    /// The queue has reached its limit.
     #[error("the queue is full")]
     QueueFull {
-        /// When a place is likely to be free.
+        /// Estimated time until the queue has room.
         retry_after: Duration,
     },
-    /// A limit of the key does not let it in.
+    /// The request exceeds a quota of the API key.
     #[error(transparent)]
     LimitExceeded(Box<LimitRejection>),
-    /// The key has a budget in a currency in which nothing here has a price, so that it would never be used up.
-    #[error("the key has a budget in {0}, and nothing here has a price in it")]
+    /// The API key has a budget in a currency without a price, so usage could never be charged to it.
+    #[error("the API key has a budget in {0}, but no price is set in {0}")]
     Unpriced(Currency),
-    /// The request breaks these rules; never empty.
-    #[error("the request is not valid")]
+    /// The violations of the request; never empty.
+    #[error("invalid request")]
     Invalid(Vec<Violation>),
-    /// The idempotency key was used for another request.
-    #[error("the idempotency key belongs to another request")]
+    /// The idempotency key was used for a different request.
+    #[error("the idempotency key was used for another request")]
     IdempotencyConflict,
-    /// No such job or key, or not the caller's.
-    #[error("there is no such {0}")]
+    /// The named resource does not exist or belongs to another owner.
+    #[error("{0} not found")]
     NotFound(&'static str),
-    /// The job has no picture yet, or never will.
-    #[error("the job has no pictures")]
+    /// The job has no images yet, or ended without images.
+    #[error("the job has no images")]
     NoPictures,
-    /// Stopped because the client, or another with the same key, said so.
+    /// The job was canceled by a client of its owner.
     #[error("the job was canceled")]
     Canceled,
-    /// Not finished here: nobody waited for it, or the service shut down.
-    #[error("the work was stopped before it was finished")]
+    /// The job was stopped before it finished, because no client waited for it or the service shut down.
+    #[error("the job was stopped before it finished")]
     Abandoned,
-    /// The job failed; the cause was logged when that happened.
+    /// The job failed; the cause is in the log.
     #[error("the job failed: {}", .0.reason.name())]
     Failed(Failure),
-    /// A link could not be signed, or a picture not be deleted.
-    #[error("the object store cannot be used")]
+    /// The object store failed to sign a URL, or to read, write or delete an image.
+    #[error("the object store failed")]
     Store(#[source] Arc<StoreError>),
-    /// The ledger is not to be had.
-    #[error("the ledger cannot be used")]
+    /// A call to the ledger failed.
+    #[error("the ledger failed")]
     Ledger(#[source] Arc<tintype_ledger::Error>),
-    /// A part of the service panicked.
-    #[error("a part of the service broke down")]
+    /// A task of the service panicked.
+    #[error("a task of the service panicked")]
     Panicked(#[source] Arc<JoinError>),
 }
 
-/// What is wrong with the key that was, or was not, presented.
+/// Why an API key is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// There is none.
-    #[error("there is none")]
+    /// The request has no key.
+    #[error("missing")]
     Missing,
-    /// It does not look like a key of ours, or was mistyped.
-    #[error("it is not written like one")]
+    /// The text is not a well-formed key.
+    #[error("malformed")]
     Malformed,
-    /// No such key.
-    #[error("it is not known")]
+    /// The ledger has no such key.
+    #[error("unknown")]
     Unknown,
-    /// Its time is over.
-    #[error("it has expired")]
+    /// The key has expired.
+    #[error("expired")]
     Expired,
-    /// It was taken back.
-    #[error("it was revoked")]
+    /// The key was revoked.
+    #[error("revoked")]
     Revoked,
 }
 
-/// A limit that does not let a request in, and what is left of all of them.
+/// The quota that a request exceeds, and the state of all quotas of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{refused}")]
+#[error("{exceeded}")]
 pub struct LimitRejection {
-    /// The limit, and when to come back.
-    pub refused: LimitExceeded,
-    /// What is left of the key's limits.
+    /// The exceeded limit, and when a retry can succeed.
+    pub exceeded: LimitExceeded,
+    /// The remaining quotas of the key.
     pub quotas: Vec<Quota>,
 }
 

@@ -1,4 +1,4 @@
-//! A job as its owner sees it: what was asked for, how far it has come, and links to its pictures.
+//! The owner's view of a job: the request, the progress and links to the images.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use crate::service::Inner;
 use crate::stored_request::StoredRequest;
 use crate::warning::WarningMessage;
 
-/// Two looks at the clock may be so far apart, and links live whole seconds.
-const CLOCK: Duration = Duration::from_secs(2);
+/// Tolerance when two expiry times are compared; presigned URLs have a resolution of 1 s.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
-/// How a request was answered.
+/// Where the images of a response come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServedFrom {
-    /// By a job of its own, which it pays for.
+    /// A new job, charged to this request.
     Made,
-    /// By an identical job in flight, which another request pays for.
+    /// An identical unfinished job, charged to another request.
     Joined,
-    /// By pictures that are there already.
+    /// The images of an identical finished job.
     Stored,
-    /// As it was answered before: it has that request's idempotency key.
+    /// The job of an earlier request with the same idempotency key.
     Replayed,
 }
 
 impl ServedFrom {
-    /// The name as metrics have it.
+    /// The name in metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Made => "made",
@@ -46,63 +46,63 @@ impl ServedFrom {
     }
 }
 
-/// A job as its owner sees it.
+/// The owner's view of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// The job's id, UUID version 7.
     pub id: JobId,
-    /// Where it is.
+    /// The job's status.
     pub status: Status,
-    /// The model that it was, or is to be, made with; `None` if the record cannot be read any more.
+    /// The model's name; `None` if the record is unreadable.
     pub model: Option<String>,
-    /// What was asked for; `None` if the record cannot be read any more.
+    /// The request; `None` if the record is unreadable.
     pub request: Option<GenerateRequest>,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub created: OffsetDateTime,
-    /// When it was last begun.
+    /// Start time of the latest run.
     pub started: Option<OffsetDateTime>,
-    /// When it ended.
+    /// Time at which the job ended.
     pub finished: Option<OffsetDateTime>,
-    /// When it is given up if it has not ended.
+    /// Time at which the job fails if it has not ended.
     pub deadline: Option<OffsetDateTime>,
-    /// How many jobs come before it while it waits; not told in lists.
+    /// Number of queued jobs before this one; `None` in lists and when not queued.
     pub position: Option<u64>,
-    /// How far the engine has come with it.
+    /// Progress of the engine.
     pub progress: Option<Progress>,
-    /// As many as were asked for, in the order of their seeds, once it has succeeded.
+    /// The images in the order of their seeds; empty until the job has succeeded.
     pub pictures: Vec<LinkedPicture>,
-    /// When the first of the links stops working, or was to.
+    /// Expiry of the first link; the requested expiry if the URL is cut short.
     pub expires_at: Option<OffsetDateTime>,
-    /// What a remote engine said, if it has failed by that.
+    /// The remote engine's error, if the job failed with one.
     pub upstream_error: Option<UpstreamError>,
-    /// What this request was charged for it: nothing if another one pays. `None` until that is known.
+    /// Cost charged to this request: zero if another request pays, `None` until known.
     pub cost: Option<Spend>,
     /// How the request was answered.
     pub source: ServedFrom,
-    /// What the client should know.
+    /// Warnings for the client.
     pub warnings: Vec<WarningMessage>,
 }
 
-/// A picture with a link to it.
+/// An image with a presigned URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedPicture {
-    /// The signed link.
+    /// The presigned URL.
     pub url: String,
-    /// It ends before it was to, because the credentials do that signed it: only a new one would work for longer.
+    /// The URL expires earlier than requested because the signing credentials expire then.
     pub cut_short: bool,
-    /// The key under which the store has it.
+    /// The object key in the store.
     pub key: String,
-    /// Seed of its noise.
+    /// The seed of the initial noise.
     pub seed: u64,
-    /// Pixels per row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
-    /// Its file format.
+    /// The file format.
     pub format: Format,
 }
 
-/// Links to a job's pictures; none as long as there are no pictures, or nobody asks for links.
+/// Links to a job's images; empty if there are no images or no links were requested.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     pictures: Vec<LinkedPicture>,
@@ -110,9 +110,9 @@ pub(crate) struct Links {
 }
 
 impl Inner {
-    /// A job with these links to its pictures, without its place in the queue: that takes a look at all that wait.
+    /// The view of a job with these links and without its queue position, which needs a scan of the queue.
     pub(crate) fn image(&self, job: &JobRecord, source: ServedFrom, links: Links) -> Image {
-        let written = StoredRequest::read(job);
+        let stored = StoredRequest::read(job);
         let Links { pictures, expires_at } = links;
         let cost = match source {
             ServedFrom::Made | ServedFrom::Replayed => job.cost,
@@ -121,8 +121,8 @@ impl Inner {
         Image {
             id: job.id,
             status: if job.is_remote() { Status::Running } else { job.status },
-            model: written.as_ref().map(|written| written.model.clone()),
-            request: written.map(|written| written.request),
+            model: stored.as_ref().map(|stored| stored.model.clone()),
+            request: stored.map(|stored| stored.request),
             created: job.created,
             started: job.started,
             finished: job.finished,
@@ -138,11 +138,11 @@ impl Inner {
         }
     }
 
-    /// A job with fresh links to its pictures.
+    /// The view of a job with new links to its images.
     ///
     /// # Errors
-    /// [`ServiceError::Store`] if they cannot be signed.
-    pub(crate) async fn linked(
+    /// [`ServiceError::Store`] if a URL cannot be signed.
+    pub(crate) async fn image_with_links(
         &self,
         job: &JobRecord,
         source: ServedFrom,
@@ -150,38 +150,39 @@ impl Inner {
     ) -> Result<Image, ServiceError> {
         let mut links = Links::default();
         for stored in &job.images {
-            let asked = OffsetDateTime::now_utc() + expires_in;
+            let requested = OffsetDateTime::now_utc() + expires_in;
             let (url, until) = self.sign(stored, expires_in).await?;
-            let cut_short = until + CLOCK < asked;
-            links.expires_at.get_or_insert(if cut_short { asked } else { until });
+            let cut_short = until + CLOCK_TOLERANCE < requested;
+            links.expires_at.get_or_insert(if cut_short { requested } else { until });
             let StoredImage { key, seed, width, height, format } = stored.clone();
             links.pictures.push(LinkedPicture { url, cut_short, key, seed, width, height, format });
         }
         Ok(self.image(job, source, links))
     }
 
-    /// Somebody is given a job's pictures: no retry comes for them any more. Of one whose client waited for it that is known
-    /// without.
-    pub(crate) fn collected(&self, job: &JobRecord) {
+    /// Records in the ledger that a client received the images, so that no retry reuses the job. A job with
+    /// a waiter does not need this.
+    pub(crate) fn mark_delivered(&self, job: &JobRecord) {
         if job.delivered.is_some() {
             return;
         }
         let (ledger, owner, id) = (self.ledger.clone(), job.owner.clone(), job.id);
-        let doing = self.busy.enter();
-        // Nobody is to wait for it; what is lost of it is a retry that gets these pictures once more.
+        let guard = self.tasks.start();
+        // The response does not wait for the ledger. If the record is lost, a retry can receive the same
+        // images again.
         self.runtime.spawn(async move {
             if let Err(error) = ledger.mark_delivered(&owner, id, OffsetDateTime::now_utc()).await {
-                tracing::warn!(job = %id, error = %causes(&error), "that a job was collected is not written down");
+                tracing::warn!(job = %id, error = %causes(&error), "failed to mark job as delivered");
             }
-            drop(doing);
+            drop(guard);
         });
     }
 
-    /// A job's pictures as the store has them.
+    /// Reads a job's images from the store.
     ///
     /// # Errors
-    /// [`ServiceError::Store`] if one cannot be read.
-    pub(crate) async fn files(&self, job: &JobRecord) -> Result<Vec<Encoded>, ServiceError> {
+    /// [`ServiceError::Store`] if an image cannot be read.
+    pub(crate) async fn read_files(&self, job: &JobRecord) -> Result<Vec<Encoded>, ServiceError> {
         let mut files = Vec::with_capacity(job.images.len());
         for stored in &job.images {
             let key = Key::new(stored.key.clone()).map_err(|_| StoreError::NotFound)?;
@@ -204,7 +205,7 @@ impl Inner {
         }
     }
 
-    /// A link to a stored picture, and when it stops working.
+    /// A presigned URL of a stored image, and its expiry.
     pub(crate) async fn sign(
         &self,
         stored: &StoredImage,
@@ -216,8 +217,8 @@ impl Inner {
         Ok((signed.url, signed.expires_at))
     }
 
-    /// Whether any of a job's pictures is not in the store any more: lifecycle rules and people delete too.
-    pub(crate) async fn has_lost_pictures(&self, job: &JobRecord) -> Result<bool, ServiceError> {
+    /// Whether an image of a job is missing in the store: life-cycle rules and operators delete images too.
+    pub(crate) async fn has_missing_images(&self, job: &JobRecord) -> Result<bool, ServiceError> {
         for stored in &job.images {
             let Ok(key) = Key::new(stored.key.clone()) else { return Ok(true) };
             match self.store.head(&key).await {

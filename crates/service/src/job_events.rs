@@ -1,4 +1,4 @@
-//! Watching a job without waiting for it: whoever only watches does not keep it alive.
+//! Follows a job without waiting for it: a follower does not keep the job running.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,74 +18,74 @@ use crate::error::ServiceError;
 use crate::image::Image;
 use crate::service::Service;
 
-/// The shortest time between two previews: five a second are motion enough.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Shortest interval between two previews: at most five per second.
+const MIN_PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A job that is being watched. Dropping it is looking away.
+/// A subscription to a job's events. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct JobEvents {
-    /// The job as it was when this began.
+    /// The job when the subscription began.
     pub now: Image,
-    /// None once the job has ended, or is out of this process's sight.
+    /// `None` after the job has ended or this process no longer follows it.
     states: Option<watch::Receiver<JobState>>,
-    /// The engine makes previews only as long as somebody has this.
+    /// The engine generates previews only while a receiver exists.
     previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
-    /// What their files are to be.
+    /// The file format of previews.
     format: Format,
     encoding: Option<JoinHandle<Option<JobEvent>>>,
     next_preview: Instant,
 }
 
-/// Something that happened to a job.
+/// An event of a job.
 #[derive(Clone, Debug)]
 pub enum JobEvent {
-    /// It has come this far.
+    /// The job changed its state.
     StateChanged(JobState),
-    /// A picture in the making, small.
+    /// A small preview of an unfinished image.
     Preview {
-        /// Which of the job's pictures it is, from 0.
+        /// Index of the image in the job, from 0.
         picture: u32,
-        /// The file.
+        /// The preview's file.
         file: Encoded,
     },
 }
 
 impl Service {
-    /// Watches a job of the caller's.
+    /// Subscribes to a job of the caller's owner.
     ///
     /// # Errors
     /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
     pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<JobEvents, ServiceError> {
-        let asking = self.inner.registry.asking();
+        let read = self.inner.registry.begin_read();
         let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
         if !job.status.is_final() {
-            let active = self.inner.registry.enter(&job, &asking);
+            let active = self.inner.registry.enter(&job, &read);
             if self.inner.registry.is_draining() {
-                // Those who watch may have been told already that there is nothing more to see.
+                // Other subscriptions may have received their final state already.
                 return Err(ServiceError::Draining);
             }
-            self.inner.look_after(&active);
+            self.inner.watch_job(&active);
             (states, previews) = (Some(active.states()), Some(active.previews()));
             if job.is_remote() {
-                self.inner.begin(&job);
+                self.inner.start_worker(&job);
             }
         }
-        let now = self.shown(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
+        let now = self.current_image(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
         let format = Format::default();
         Ok(JobEvents { now, states, previews, format, encoding: None, next_preview: Instant::now() })
     }
 }
 
 impl JobEvents {
-    /// The same with previews in this format.
+    /// Sets the file format of previews.
     #[must_use]
-    pub fn in_format(self, format: Format) -> Self {
+    pub fn with_format(self, format: Format) -> Self {
         Self { format, ..self }
     }
 
-    /// What happens next; nothing after the job's end. States that follow each other closely may be told as one, the last
-    /// one always is; of previews there are at most five a second. The future may be dropped and nothing is lost.
+    /// The next event; `None` after the job's end. Consecutive states can be merged, but the last one is
+    /// always delivered; there are at most five previews per second. The method is cancel safe.
     pub async fn next(&mut self) -> Option<JobEvent> {
         loop {
             let Self { states, previews, format, encoding, next_preview, .. } = self;
@@ -99,14 +99,14 @@ impl JobEvents {
                     }
                     return Some(JobEvent::StateChanged(state));
                 }
-                encoded = encoded(encoding) => {
+                encoded = encoded_preview(encoding) => {
                     self.encoding = None;
                     if encoded.is_some() {
                         return encoded;
                     }
                 }
-                preview = arrived(previews, *next_preview), if encoding.is_none() => {
-                    *next_preview = Instant::now() + PAUSE;
+                preview = next_preview_after(previews, *next_preview), if encoding.is_none() => {
+                    *next_preview = Instant::now() + MIN_PREVIEW_INTERVAL;
                     let format = *format;
                     self.encoding =
                         preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview, format)));
@@ -116,16 +116,16 @@ impl JobEvents {
     }
 }
 
-/// The file that is being made, if one is and it can be.
-async fn encoded(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<JobEvent> {
+/// The event of the preview that is being encoded; pending if there is none.
+async fn encoded_preview(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) -> Option<JobEvent> {
     match encoding {
         Some(encoding) => encoding.await.ok().flatten(),
         None => std::future::pending().await,
     }
 }
 
-/// The next preview, not before then.
-async fn arrived(
+/// The next preview, not before the given time.
+async fn next_preview_after(
     previews: &mut Option<watch::Receiver<Option<Arc<Preview>>>>,
     not_before: Instant,
 ) -> Option<Arc<Preview>> {
@@ -142,7 +142,7 @@ fn encode(preview: &Preview, format: Format) -> Option<JobEvent> {
     match tintype_picture::preview(&preview.pixels, format) {
         Ok(file) => Some(JobEvent::Preview { picture: preview.picture, file }),
         Err(error) => {
-            tracing::warn!(error = %causes(&error), "a preview could not be encoded");
+            tracing::warn!(error = %causes(&error), "failed to encode preview");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Who may ask, and the keys that say so.
+//! Authentication and management of API keys.
 
 use time::OffsetDateTime;
 use tintype_ledger::id::KeyId;
@@ -11,46 +11,47 @@ use crate::service::Service;
 use crate::settings::AnonymousAccess;
 
 impl Service {
-    /// Lets somebody in by the key that was presented, or without one where that is allowed.
+    /// Authenticates the presented API key, or accepts a request without a key if the settings allow it.
     ///
     /// # Errors
-    /// [`ServiceError::Unauthenticated`]: a key that is presented has to be good, also where none is needed.
+    /// [`ServiceError::Unauthenticated`]. A presented key must be valid even if no key is required.
+    /// [`ServiceError::Ledger`].
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller, ServiceError> {
-        let fault = |fault| Err(ServiceError::Unauthenticated(fault));
+        let invalid = |reason| Err(ServiceError::Unauthenticated(reason));
         let Some(text) = presented else {
             return match self.inner.settings.anonymous {
-                AnonymousAccess::Denied => fault(KeyError::Missing),
-                AnonymousAccess::Trusted => Ok(Caller::without_key(false)),
-                AnonymousAccess::Public => Ok(Caller::without_key(true)),
+                AnonymousAccess::Denied => invalid(KeyError::Missing),
+                AnonymousAccess::Trusted => Ok(Caller::anonymous()),
+                AnonymousAccess::Public => Ok(Caller::anonymous_public()),
             };
         };
-        let Ok(key) = ApiKey::parse(text) else { return fault(KeyError::Malformed) };
+        let Ok(key) = ApiKey::parse(text) else { return invalid(KeyError::Malformed) };
         match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
             Authentication::Valid(record) => Ok(record.into()),
-            Authentication::Unknown => fault(KeyError::Unknown),
-            Authentication::Expired(_) => fault(KeyError::Expired),
-            Authentication::Revoked(_) => fault(KeyError::Revoked),
+            Authentication::Unknown => invalid(KeyError::Unknown),
+            Authentication::Expired(_) => invalid(KeyError::Expired),
+            Authentication::Revoked(_) => invalid(KeyError::Revoked),
         }
     }
 
-    /// Makes a key. The key itself is in the answer and nowhere else.
+    /// Creates a key. The key itself is only in this return value; the ledger has its hash.
     ///
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         if let Some(currency) = pricing::unpriced(&new.policy.budgets, self.inner.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
         Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)
     }
 
-    /// Every key, by id.
+    /// All keys, ordered by id.
     ///
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
     pub async fn keys(&self, by: &Caller) -> Result<Vec<KeyRecord>, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         Ok(self.inner.ledger.keys().await?)
     }
 
@@ -59,26 +60,26 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotAdmin`], [`ServiceError::NotFound`], [`ServiceError::Ledger`].
     pub async fn key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         self.inner.ledger.key(id).await?.ok_or(ServiceError::NotFound("key"))
     }
 
-    /// Takes a key back.
+    /// Revokes a key.
     ///
     /// # Errors
     /// Those of [`key`](Self::key).
     pub async fn revoke_key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
-        admin(by)?;
+        require_admin(by)?;
         let revoked = self.inner.ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
         revoked.ok_or(ServiceError::NotFound("key"))
     }
 }
 
-/// What only somebody may do who is told from others.
-pub(crate) fn known(caller: &Caller) -> Result<(), ServiceError> {
+/// Rejects unauthenticated callers of a public service.
+pub(crate) fn require_identity(caller: &Caller) -> Result<(), ServiceError> {
     if caller.is_anonymous_public { Err(ServiceError::Unauthenticated(KeyError::Missing)) } else { Ok(()) }
 }
 
-fn admin(caller: &Caller) -> Result<(), ServiceError> {
+fn require_admin(caller: &Caller) -> Result<(), ServiceError> {
     if caller.admin { Ok(()) } else { Err(ServiceError::NotAdmin) }
 }

@@ -1,13 +1,13 @@
-//! The application, free of any transport: one door for every dialect.
+//! The application service, which the HTTP, OpenAI and SageMaker APIs share. It knows no transport.
 //!
-//! A dialect finds out who asks ([`Service::authenticate`]), turns what it was sent into a
-//! [`Draft`](tintype_core::request::Draft), has it checked by [`Service::check`] and hands an [`Submission`] in by
-//! [`Service::submit`]. The ledger then lets it in or not; from there on it is a job: an engine's worker claims it, its
-//! pictures are made, encoded and stored, and whoever holds its [`JobHandle`] gets signed links. Dropping the ticket is hanging
-//! up; work that nobody waits for, or has to, stops.
+//! An API authenticates the caller ([`Service::authenticate`]), parses the request into a
+//! [`Draft`](tintype_core::request::Draft), validates it ([`Service::check`]) and submits a [`Submission`]
+//! ([`Service::submit`]). The ledger accepts or rejects the job. A worker claims an accepted job, runs it on
+//! the engine, and encodes and stores the images. The [`JobHandle`] of the client then returns presigned
+//! URLs. Dropping the handle disconnects the client; a job without clients is stopped unless it is detached.
 //!
-//! The ledger has the truth about every job. What is in this process besides (who waits, how far the engine is) may be lost
-//! with it.
+//! The ledger is the source of truth for every job. The state in this process (clients that wait, progress
+//! of the engine) can be lost with the process.
 
 mod active_job;
 mod admission;
@@ -32,9 +32,9 @@ mod upload;
 mod warning;
 mod worker;
 
-/// What dialects need to know of the ledger's words.
+/// The ledger's types, for the crates that use the service.
 pub use tintype_ledger as ledger;
-/// What dialects need of the codecs: a file's pixels, for clients that want numbers.
+/// Decodes an image file into pixels, for clients that request numbers.
 pub use tintype_picture::decode;
 
 pub use active_job::JobState;

@@ -1,4 +1,4 @@
-//! What jobs take: measured, foreseen, and in money.
+//! Estimates of engine time, and its price.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Currency, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
 
-/// Assumed duration of a job, for telling when to come back, until one has been measured.
-const UNMEASURED: Duration = Duration::from_secs(5);
-/// The share of the newest job in the averages.
-const NEWEST: f64 = 0.2;
-/// Most shapes that are remembered; a client that asks for every size there is must not fill the memory.
-const SHAPES: usize = 1_000;
-/// The least that is reserved: below it a job is mostly what it takes to begin one.
-pub(crate) const LEAST: Duration = Duration::from_secs(1);
+/// Assumed engine time of a job until one has been measured, for `Retry-After`.
+const DEFAULT_JOB_TIME: Duration = Duration::from_secs(5);
+/// Weight of the newest job in the exponential averages.
+const NEWEST_WEIGHT: f64 = 0.2;
+/// Maximum number of shapes with an average, which bounds the memory.
+const MAX_SHAPES: usize = 1_000;
+/// Minimum reservation: shorter jobs are mostly start-up time.
+pub(crate) const MIN_RESERVATION: Duration = Duration::from_secs(1);
 
-/// Foresees what a job takes from what others took.
+/// Estimates engine time from measured jobs.
 #[derive(Debug)]
 pub(crate) struct Estimates {
     max_job: Duration,
@@ -26,31 +26,33 @@ pub(crate) struct Estimates {
     measured: Mutex<Measured>,
 }
 
-/// Exponential averages, in seconds.
+/// Exponential averages in seconds.
 #[derive(Debug, Default)]
 struct Measured {
     per_job: Option<f64>,
-    /// Per pixel and step.
+    /// Per unit of [`work`].
     per_work: Option<f64>,
-    /// Of jobs of the same shape.
-    alike: HashMap<Shape, f64>,
+    /// Per shape.
+    by_shape: HashMap<Shape, f64>,
 }
 
-/// What decides how long a job takes: width, height, steps, pictures, and whether guidance doubles each step.
+/// The parameters that determine a job's engine time: width, height, steps, images, and whether guidance
+/// doubles each step.
 type Shape = (u32, u32, u32, u32, bool);
 
 fn shape(request: &GenerateRequest) -> Shape {
     (request.width, request.height, request.steps, request.n, request.guidance > 1.0)
 }
 
-/// `width × height × steps × n`; guidance doubles each step, and decoding counts as one step more.
+/// `width × height × steps × n` in pixel steps; guidance doubles the steps, and decoding counts as one more
+/// step.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
     let passes = if request.guidance > 1.0 { 2 } else { 1 };
     pixels * f64::from(request.steps * passes + 1) * f64::from(request.n)
 }
 
-/// The currency of a budget in which nothing here has a price: nothing could ever be taken from it.
+/// The first currency among the budgets that has no price, so that usage could never be charged.
 pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
     let mut currencies = budgets.iter().filter_map(|budget| match budget.allowance {
         Allowance::Money(amount) => Some(amount.currency),
@@ -59,13 +61,13 @@ pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
     currencies.find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
 }
 
-/// How much engine time is left of the smallest budget; `None` without budgets.
-pub(crate) fn time_left(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
-    let left = quotas.iter().filter_map(|quotas| match quotas.limit {
-        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quotas.remaining),
+/// The engine time that the smallest remaining budget pays for; `None` without budgets.
+pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
+    let left = quotas.iter().filter_map(|quota| match quota.limit {
+        Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quota.remaining),
         Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
             let micros = price.map(|price| price.micros).filter(|micros| *micros > 0)?;
-            let millis = u128::from(quotas.remaining) * 1_000 / u128::from(micros);
+            let millis = u128::from(quota.remaining) * 1_000 / u128::from(micros);
             Some(u64::try_from(millis).unwrap_or(u64::MAX))
         }
         _ => None,
@@ -78,50 +80,50 @@ impl Estimates {
         Self { max_job, price, measured: Mutex::default() }
     }
 
-    /// Learns from a job whose engine time was `took`.
-    pub(crate) fn learn(&self, request: &GenerateRequest, took: Duration) {
+    /// Records the engine time of a finished job.
+    pub(crate) fn record(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
-        let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST * (new - old));
+        let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST_WEIGHT * (new - old));
         measured.per_job = Some(average(measured.per_job, took));
         measured.per_work = Some(average(measured.per_work, took / work(request)));
         let shape = shape(request);
-        let alike = average(measured.alike.get(&shape).copied(), took);
-        if measured.alike.len() >= SHAPES && !measured.alike.contains_key(&shape) {
-            measured.alike.clear();
+        let average_time = average(measured.by_shape.get(&shape).copied(), took);
+        if measured.by_shape.len() >= MAX_SHAPES && !measured.by_shape.contains_key(&shape) {
+            measured.by_shape.clear();
         }
-        measured.alike.insert(shape, alike);
+        measured.by_shape.insert(shape, average_time);
     }
 
-    /// Learns from a job that was stopped after `took`, and would have taken longer.
-    pub(crate) fn learn_at_least(&self, request: &GenerateRequest, took: Duration) {
+    /// Records a job that was stopped after `took` and would have taken longer.
+    pub(crate) fn record_at_least(&self, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
         let least = took / work(request);
         measured.per_work = Some(measured.per_work.map_or(least, |old| old.max(least)));
-        if let Some(alike) = measured.alike.get_mut(&shape(request)) {
-            *alike = alike.max(took);
+        if let Some(average_time) = measured.by_shape.get_mut(&shape(request)) {
+            *average_time = average_time.max(took);
         }
     }
 
-    /// How much engine time a job is likely to take: as much as jobs like it took, or by its work as much as others did. `None` as
-    /// long as none was measured.
-    pub(crate) fn foresee(&self, request: &GenerateRequest) -> Option<Duration> {
+    /// The estimated engine time of a job, by the average of its shape or else by its work. `None` until a
+    /// job has been measured.
+    pub(crate) fn estimate(&self, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
-        let alike = measured.alike.get(&shape(request)).copied();
-        let foreseen = alike.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
+        let average_time = measured.by_shape.get(&shape(request)).copied();
+        let estimated = average_time.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
         drop(measured);
-        let foreseen = Duration::try_from_secs_f64(foreseen?).unwrap_or(self.max_job);
-        Some(foreseen.max(LEAST).min(self.max_job))
+        let estimated = Duration::try_from_secs_f64(estimated?).unwrap_or(self.max_job);
+        Some(estimated.max(MIN_RESERVATION).min(self.max_job))
     }
 
-    /// How long one of `slots` is likely to be busy with the job at hand, in whole seconds.
-    pub(crate) fn next_place(&self, slots: usize) -> Duration {
-        let per_job = self.measured().per_job.unwrap_or(UNMEASURED.as_secs_f64());
+    /// Estimated time in whole seconds until one of `slots` is free.
+    pub(crate) fn queue_retry_after(&self, slots: usize) -> Duration {
+        let per_job = self.measured().per_job.unwrap_or(DEFAULT_JOB_TIME.as_secs_f64());
         Duration::from_secs_f64((per_job / slots.max(1) as f64).ceil().clamp(1.0, 3600.0))
     }
 
-    /// So much engine time, and what it costs; both rounded up.
+    /// The engine time and its cost, both rounded up.
     pub(crate) fn spend(&self, took: Duration) -> Spend {
         let engine_ms = u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
         let amount = self.price.map(|price| {
@@ -154,19 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_foreseen_by_their_like_and_else_by_their_work() {
+    fn estimates_use_the_shape_or_else_the_work() {
         let estimates = Estimates::new(Duration::from_secs(600), None);
-        assert_eq!(estimates.foresee(&request(9)), None);
-        estimates.learn(&request(9), Duration::from_secs(20));
-        assert_eq!(estimates.foresee(&request(9)), seconds(20));
-        assert_eq!(estimates.foresee(&request(19)), seconds(40), "by its work");
-        estimates.learn(&request(19), Duration::from_secs(30));
-        assert_eq!(estimates.foresee(&request(19)), seconds(30), "by its like");
-        assert_eq!(estimates.next_place(2), Duration::from_secs(11));
-        estimates.learn_at_least(&request(9), Duration::from_secs(40));
-        assert_eq!(estimates.foresee(&request(9)), seconds(40), "it takes that at least");
-        estimates.learn_at_least(&request(9), Duration::from_secs(10));
-        assert_eq!(estimates.foresee(&request(9)), seconds(40));
+        assert_eq!(estimates.estimate(&request(9)), None);
+        estimates.record(&request(9), Duration::from_secs(20));
+        assert_eq!(estimates.estimate(&request(9)), seconds(20));
+        assert_eq!(estimates.estimate(&request(19)), seconds(40), "by its work");
+        estimates.record(&request(19), Duration::from_secs(30));
+        assert_eq!(estimates.estimate(&request(19)), seconds(30), "by its shape");
+        assert_eq!(estimates.queue_retry_after(2), Duration::from_secs(11));
+        estimates.record_at_least(&request(9), Duration::from_secs(40));
+        assert_eq!(estimates.estimate(&request(9)), seconds(40), "the lower bound of the stopped job");
+        estimates.record_at_least(&request(9), Duration::from_secs(10));
+        assert_eq!(estimates.estimate(&request(9)), seconds(40));
     }
 
     #[test]
@@ -188,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_budget_is_so_much_time() {
+    fn a_remaining_budget_is_converted_to_engine_time() {
         let quotas = |limit: &str, remaining| Quota {
             limit: Limit::Budget(limit.parse().expect("a budget")),
             remaining,
             resets_at: None,
         };
         let both = [quotas("100s/day", 50_000), quotas("5usd/day", 2_000_000)];
-        assert_eq!(time_left(&both, "0.1usd".parse().ok()), seconds(20));
-        assert_eq!(time_left(&both[..1], None), seconds(50));
-        assert_eq!(time_left(&[], None), None);
+        assert_eq!(remaining_time(&both, "0.1usd".parse().ok()), seconds(20));
+        assert_eq!(remaining_time(&both[..1], None), seconds(50));
+        assert_eq!(remaining_time(&[], None), None);
     }
 
     #[test]

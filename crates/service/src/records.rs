@@ -1,4 +1,4 @@
-//! What an owner does with jobs that there are already.
+//! Operations of an owner on existing jobs.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::Quota;
 
-use crate::active_job::{JobState, Stop};
+use crate::active_job::{JobState, StopReason};
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::{Image, ServedFrom};
-use crate::keys::known;
+use crate::keys::require_identity;
 use crate::service::Service;
 use crate::upload::discard;
 
-/// Most jobs on one page of a list.
+/// Maximum number of jobs on a page.
 pub const MAX_PAGE: usize = 100;
 
 /// A page of an owner's jobs, newest first.
@@ -26,12 +26,12 @@ pub const MAX_PAGE: usize = 100;
 pub struct Page {
     /// The jobs.
     pub images: Vec<Image>,
-    /// Where the next page begins, if there is one.
+    /// The `before` parameter of the next page, if there is one.
     pub next: Option<JobId>,
 }
 
 impl Service {
-    /// A job of the caller's, with fresh links.
+    /// A job of the caller's owner with new links.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`].
@@ -41,15 +41,19 @@ impl Service {
         id: JobId,
         expires_in: Duration,
     ) -> Result<Image, ServiceError> {
-        let job = self.current(caller, id).await?;
-        self.shown(&job, expires_in).await
+        let job = self.current_record(caller, id).await?;
+        self.current_image(&job, expires_in).await
     }
 
-    /// A job with fresh links and its place in the queue.
-    pub(crate) async fn shown(&self, job: &JobRecord, expires_in: Duration) -> Result<Image, ServiceError> {
-        let image = self.inner.linked(job, ServedFrom::Made, expires_in).await?;
+    /// The view of a job with new links and its queue position.
+    pub(crate) async fn current_image(
+        &self,
+        job: &JobRecord,
+        expires_in: Duration,
+    ) -> Result<Image, ServiceError> {
+        let image = self.inner.image_with_links(job, ServedFrom::Made, expires_in).await?;
         if job.status == Status::Succeeded && job.waiter.is_none() {
-            self.inner.collected(job);
+            self.inner.mark_delivered(job);
         }
         let position = match image.status {
             Status::Queued => self.inner.ledger.position(&job.owner, job.id).await?,
@@ -58,7 +62,7 @@ impl Service {
         Ok(Image { position, ..image })
     }
 
-    /// The caller's jobs, newest first, before `before`, at most `limit` (1 to [`MAX_PAGE`]).
+    /// The owner's jobs before `before`, newest first, at most `limit` (1 to [`MAX_PAGE`]).
     ///
     /// # Errors
     /// [`ServiceError::Ledger`], [`ServiceError::Store`].
@@ -68,57 +72,59 @@ impl Service {
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Page, ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let page = self.inner.ledger.jobs(&caller.owner, before, limit.clamp(1, MAX_PAGE)).await?;
         let mut images = Vec::with_capacity(page.jobs.len());
         for job in &page.jobs {
-            images.push(self.inner.linked(job, ServedFrom::Made, DEFAULT_EXPIRY).await?);
+            images.push(self.inner.image_with_links(job, ServedFrom::Made, DEFAULT_EXPIRY).await?);
         }
         Ok(Page { images, next: page.next })
     }
 
-    /// A fresh link to one of a job's pictures.
+    /// A new presigned URL of one of a job's images.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] also for a picture that the job does not have, [`ServiceError::NoPictures`] for a job without any.
+    /// [`ServiceError::NotFound`] also if the job has no image of this index, [`ServiceError::NoPictures`]
+    /// for a job without images.
     pub async fn picture(&self, caller: &Caller, id: JobId, index: usize) -> Result<String, ServiceError> {
-        let job = self.current(caller, id).await?;
+        let job = self.current_record(caller, id).await?;
         if job.status != Status::Succeeded {
             return Err(ServiceError::NoPictures);
         }
-        let stored = job.images.get(index).ok_or(ServiceError::NotFound("picture"))?;
+        let stored = job.images.get(index).ok_or(ServiceError::NotFound("image"))?;
         Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
     }
 
-    /// Where the store has an object of this key, without the signature that it takes to read it there.
+    /// The URL of an object in the store, without a signature.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for what is no key, [`ServiceError::Store`].
-    pub async fn address(&self, key: &str) -> Result<String, ServiceError> {
-        let key = Key::new(key).map_err(|_| ServiceError::NotFound("picture"))?;
-        let how = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
-        let url = self.inner.store.presign(&key, &how).await?.url;
-        Ok(url.split_once('?').map_or(&*url, |(address, _)| address).to_owned())
+    /// [`ServiceError::NotFound`] for an invalid key, [`ServiceError::Store`].
+    pub async fn object_url(&self, key: &str) -> Result<String, ServiceError> {
+        let key = Key::new(key).map_err(|_| ServiceError::NotFound("image"))?;
+        let options = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
+        let url = self.inner.store.presign(&key, &options).await?.url;
+        Ok(url.split_once('?').map_or(&*url, |(url, _)| url).to_owned())
     }
 
-    /// Stops a job of the caller's. A waiting one has ended with this; a running one stops at its next step.
+    /// Cancels a job. A queued job ends at once; a running job stops at its next step.
     ///
     /// # Errors
     /// Those of [`image`](Self::image).
     pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Image, ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
-        self.stopped(&job).await;
-        self.inner.linked(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
+        self.stop_here(&job).await;
+        self.inner.image_with_links(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
     }
 
-    /// Deletes a job of the caller's and its pictures. What it cost stays charged.
+    /// Deletes a job and its images. Its cost stays charged.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if a picture is still there.
+    /// [`ServiceError::NotFound`], [`ServiceError::Ledger`], [`ServiceError::Store`] if an image could not
+    /// be deleted.
     pub async fn delete(&self, caller: &Caller, id: JobId) -> Result<(), ServiceError> {
-        known(caller)?;
+        require_identity(caller)?;
         let job = self.record(caller, id).await?;
         for image in &job.images {
             let key = Key::new(image.key.clone()).map_err(|_| StoreError::NotFound)?;
@@ -126,16 +132,16 @@ impl Service {
         }
         let deleted = self.inner.ledger.delete(&caller.owner, id, OffsetDateTime::now_utc()).await?;
         if let Some(last) = deleted {
-            // It may have succeeded since it was looked at.
+            // The job may have succeeded since its record was read.
             let rest: Vec<_> =
                 last.images.iter().filter(|image| !job.images.contains(image)).cloned().collect();
             discard(&*self.inner.store, &rest).await;
-            self.stopped(&last).await;
+            self.stop_here(&last).await;
         }
         Ok(())
     }
 
-    /// What the caller's key has used on the days from `from` to `to`.
+    /// The daily usage of the caller's key from `from` to `to`.
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
@@ -148,7 +154,7 @@ impl Service {
         Ok(self.inner.ledger.usage(&caller.key, from, to).await?)
     }
 
-    /// What is left of the caller's limits.
+    /// The remaining quotas of the caller's key.
     ///
     /// # Errors
     /// [`ServiceError::Ledger`].
@@ -161,26 +167,26 @@ impl Service {
         let job = if self.inner.settings.single_process {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {
-            // Perhaps no process is left that looks after it.
+            // The process that ran the job may have died.
             self.inner.ledger.reconcile(&caller.owner, id, OffsetDateTime::now_utc()).await?
         };
         job.ok_or(ServiceError::NotFound("image"))
     }
 
-    /// The same, and if others work on it, what there is of it now.
-    async fn current(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
+    /// The record of a job; a remote job is polled first.
+    async fn current_record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
         let job = self.record(caller, id).await?;
-        if self.inner.catch_up(&job).await { self.record(caller, id).await } else { Ok(job) }
+        if self.inner.poll_remote(&job).await { self.record(caller, id).await } else { Ok(job) }
     }
 
-    /// A job was canceled or deleted in the ledger: in this process it stops too.
-    async fn stopped(&self, job: &JobRecord) {
+    /// Stops a job in this process that was canceled or deleted in the ledger.
+    async fn stop_here(&self, job: &JobRecord) {
         match self.inner.registry.get(job.id) {
-            Some(active) if job.status == Status::Running => active.stop(Stop::Canceled),
-            Some(_) if job.status.is_final() => self.inner.ended(job.clone()).await,
+            Some(active) if job.status == Status::Running => active.stop(StopReason::Canceled),
+            Some(_) if job.status.is_final() => self.inner.record_end(job.clone()).await,
             Some(active) => {
-                // Deleted while it waited.
-                active.stop(Stop::Canceled);
+                // Deleted while it was queued.
+                active.stop(StopReason::Canceled);
                 self.inner.registry.close(job.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             None => {}

@@ -1,4 +1,4 @@
-//! The jobs of this process: who is to be told of their end, and which nobody waits for.
+//! The jobs of this process, their waiters' notification and the jobs without clients.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,213 +8,220 @@ use tintype_ledger::job::JobRecord;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::active_job::{ActiveJob, JobState, Stop};
+use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 
-/// Every job that this process runs or that somebody in it waits for.
+/// All jobs that this process runs or that its clients wait for.
 pub(crate) struct JobRegistry {
     process: WorkerId,
     single_process: bool,
-    open: Mutex<Open>,
-    /// How many of them hold up the end of the process.
-    holding: watch::Sender<usize>,
+    entries: Mutex<Entries>,
+    /// Number of jobs that shutdown waits for.
+    shutdown_blockers: watch::Sender<usize>,
 }
 
 #[derive(Default)]
-struct Open {
+struct Entries {
     jobs: HashMap<JobId, Arc<ActiveJob>>,
-    /// Jobs that everybody hung up on and a retry may join. One that ends well stays until its time is over, so that a
-    /// retry that comes a moment later is not paid for twice.
-    orphans: Vec<Arc<ActiveJob>>,
-    /// Numbers of those who have asked the ledger something and not yet entered what it answered.
-    asking: BTreeSet<u64>,
-    /// The number of the next.
+    /// Jobs that all clients disconnected from and a retry can rejoin. A succeeded job stays until its time
+    /// is over, so that a retry does not pay twice.
+    disconnected: Vec<Arc<ActiveJob>>,
+    /// Numbers of the ledger reads whose result is not in the registry yet.
+    reads: BTreeSet<u64>,
+    /// The number of the next read.
     next: u64,
-    /// What has ended since the oldest of those asked, and the number that was next then: the answer may be of a time before
-    /// the end, and nobody says so again.
+    /// Jobs that ended since the oldest of these reads, each with the next read's number at that time: a
+    /// read can return a record from before the end, and the end is not reported again.
     ended: VecDeque<(u64, JobId, JobState)>,
     draining: bool,
-    /// Nothing runs here any more.
+    /// The workers have stopped.
     stopped: bool,
 }
 
-/// Somebody asks the ledger for a job, to enter it: as long as there is this, no end of a job is forgotten.
-pub(crate) struct Asking<'a> {
+/// A read of a job from the ledger whose result will be entered. The registry remembers all ends of jobs
+/// while such a read is in progress.
+pub(crate) struct LedgerRead<'a> {
     registry: &'a JobRegistry,
     number: u64,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for LedgerRead<'_> {
     fn drop(&mut self) {
-        let mut open = self.registry.open();
-        open.asking.remove(&self.number);
-        let oldest = open.asking.first().copied().unwrap_or(u64::MAX);
-        while open.ended.front().is_some_and(|(number, ..)| *number <= oldest) {
-            open.ended.pop_front();
+        let mut entries = self.registry.entries();
+        entries.reads.remove(&self.number);
+        let oldest = entries.reads.first().copied().unwrap_or(u64::MAX);
+        while entries.ended.front().is_some_and(|(number, ..)| *number <= oldest) {
+            entries.ended.pop_front();
         }
     }
 }
 
 impl JobRegistry {
     pub(crate) fn new(process: WorkerId, single_process: bool) -> Self {
-        Self { process, single_process, open: Mutex::default(), holding: watch::Sender::new(0) }
+        Self { process, single_process, entries: Mutex::default(), shutdown_blockers: watch::Sender::new(0) }
     }
 
-    /// To be called before the ledger is asked for a job that is to be entered.
-    pub(crate) fn asking(&self) -> Asking<'_> {
-        let mut open = self.open();
-        let number = open.next;
-        open.next += 1;
-        open.asking.insert(number);
-        Asking { registry: self, number }
+    /// Starts a read. Call it before the ledger call whose job is passed to [`enter`](Self::enter).
+    pub(crate) fn begin_read(&self) -> LedgerRead<'_> {
+        let mut entries = self.entries();
+        let number = entries.next;
+        entries.next += 1;
+        entries.reads.insert(number);
+        LedgerRead { registry: self, number }
     }
 
-    /// The entry of a job that has not ended, made if there is none. One that has ended since the ledger was asked, or that nobody
-    /// here will tell of any more, gets an entry that says so.
-    pub(crate) fn enter(&self, job: &JobRecord, _asked: &Asking<'_>) -> Arc<ActiveJob> {
-        let mut open = self.open();
-        if let Some(active) = open.jobs.get(&job.id) {
+    /// The entry of an unfinished job, created if absent. If the job ended after the read began, or the
+    /// workers have stopped, the returned entry has a final state.
+    pub(crate) fn enter(&self, job: &JobRecord, _read: &LedgerRead<'_>) -> Arc<ActiveJob> {
+        let mut entries = self.entries();
+        if let Some(active) = entries.jobs.get(&job.id) {
             return active.clone();
         }
         let active = ActiveJob::new(job, &self.process, self.single_process);
-        let ended = open.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
+        let ended =
+            entries.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
         let end = match ended {
-            None if open.stopped => Some(JobState::DetachedFromProcess(ServiceError::Draining)),
+            None if entries.stopped => Some(JobState::DetachedFromProcess(ServiceError::Draining)),
             ended => ended,
         };
         match end {
             Some(end) => active.advance(end),
             None => {
-                open.jobs.insert(job.id, active.clone());
-                self.publish(&open);
+                entries.jobs.insert(job.id, active.clone());
+                self.publish_blockers(&entries);
             }
         }
         active
     }
 
     pub(crate) fn get(&self, id: JobId) -> Option<Arc<ActiveJob>> {
-        self.open().jobs.get(&id).cloned()
+        self.entries().jobs.get(&id).cloned()
     }
 
-    /// Whether an owner has a job here.
-    pub(crate) fn has_any_of(&self, owner: &OwnerId) -> bool {
-        self.open().jobs.values().any(|active| active.owner == *owner)
+    /// Whether an owner has a job in this process.
+    pub(crate) fn has_job_of(&self, owner: &OwnerId) -> bool {
+        self.entries().jobs.values().any(|active| active.owner == *owner)
     }
 
-    /// A job like this that everybody hung up on a moment ago; the caller waits for it from now on.
-    pub(crate) fn adopt(
+    /// Rejoins an identical job whose clients disconnected a moment ago; the caller becomes its waiter.
+    pub(crate) fn rejoin(
         &self,
         owner: &OwnerId,
-        wanted: impl FnOnce() -> Fingerprint,
+        fingerprint: impl FnOnce() -> Fingerprint,
     ) -> Option<Arc<ActiveJob>> {
         let now = Instant::now();
-        let mut open = self.open();
-        if open.orphans.is_empty() {
+        let mut entries = self.entries();
+        if entries.disconnected.is_empty() {
             return None;
         }
-        let wanted = wanted();
-        let place = open.orphans.iter().position(|orphan| {
-            let same = orphan.owner == *owner && orphan.fingerprint == wanted && orphan.deadline.is_none();
-            same && orphan.is_good() && orphan.join(now)
+        let fingerprint = fingerprint();
+        let index = entries.disconnected.iter().position(|active| {
+            let is_identical =
+                active.owner == *owner && active.fingerprint == fingerprint && active.deadline.is_none();
+            is_identical && active.is_reusable() && active.join(now)
         })?;
-        Some(open.orphans.swap_remove(place))
+        Some(entries.disconnected.swap_remove(index))
     }
 
-    /// Somebody hung up. True if that makes it an orphan, which somebody is to look after at `until`.
+    /// Removes a waiter. True if the job now has no clients; the caller then cancels it at `until`.
     pub(crate) fn leave(&self, active: &Arc<ActiveJob>, until: Instant) -> bool {
-        let mut open = self.open();
-        let until = if open.draining { Instant::now() } else { until };
-        let orphaned = active.leave(until) && active.is_good();
-        if orphaned {
-            open.orphans.push(active.clone());
+        let mut entries = self.entries();
+        let until = if entries.draining { Instant::now() } else { until };
+        let is_disconnected = active.leave(until) && active.is_reusable();
+        if is_disconnected {
+            entries.disconnected.push(active.clone());
         }
-        self.publish(&open);
-        orphaned
+        self.publish_blockers(&entries);
+        is_disconnected
     }
 
-    /// Forgets orphans whose time is over.
-    pub(crate) fn sweep(&self) {
+    /// Removes disconnected jobs whose time to rejoin has passed.
+    pub(crate) fn remove_expired(&self) {
         let now = Instant::now();
-        self.open().orphans.retain(|orphan| orphan.is_orphan_at(now));
+        self.entries().disconnected.retain(|active| active.is_rejoinable_at(now));
     }
 
-    /// Tells everybody that a job has ended like this. False if nobody here knew it, or they have been told.
+    /// Publishes the end of a job to its waiters. False if the job is not in this process or has already
+    /// ended.
     pub(crate) fn end(&self, job: JobRecord) -> bool {
         let id = job.id;
         self.close(id, JobState::Ended(Arc::new(job)))
     }
 
-    /// Ends a job for everybody in this process, whatever becomes of it.
+    /// Publishes a final state to all waiters in this process and removes the entry.
     pub(crate) fn close(&self, id: JobId, end: JobState) -> bool {
-        let mut open = self.open();
-        let active = open.jobs.remove(&id);
+        let mut entries = self.entries();
+        let active = entries.jobs.remove(&id);
         if let Some(active) = &active {
             active.advance(end.clone());
-            active.free_place();
-            if !active.is_good() {
-                open.orphans.retain(|orphan| orphan.id != id);
+            active.release_place();
+            if !active.is_reusable() {
+                entries.disconnected.retain(|active| active.id != id);
             }
         }
-        if !open.asking.is_empty() {
-            let number = open.next;
-            open.ended.push_back((number, id, end));
+        if !entries.reads.is_empty() {
+            let number = entries.next;
+            entries.ended.push_back((number, id, end));
         }
-        self.publish(&open);
+        self.publish_blockers(&entries);
         active.is_some()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<ActiveJob>> {
-        self.open().jobs.values().cloned().collect()
+        self.entries().jobs.values().cloned().collect()
     }
 
-    /// No job is begun any more, and what nobody waits for stops.
+    /// Starts the shutdown: no new jobs start, and jobs without clients stop.
     pub(crate) fn drain(&self) {
-        let mut open = self.open();
-        open.draining = true;
-        for orphan in open.orphans.drain(..) {
-            orphan.stop(Stop::Canceled);
+        let mut entries = self.entries();
+        entries.draining = true;
+        for active in entries.disconnected.drain(..) {
+            active.stop(StopReason::Canceled);
         }
-        self.publish(&open);
+        self.publish_blockers(&entries);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.open().draining
+        self.entries().draining
     }
 
-    /// Nothing new is taken, and no client waits for a job that waits: what else waits is for the next start.
-    pub(crate) fn is_done(&self) -> bool {
-        let open = self.open();
-        open.draining && !open.jobs.values().any(|active| is_awaited(active))
+    /// Whether the workers can stop: the service is draining and no client waits for a queued job. Other
+    /// queued jobs are left for the next start.
+    pub(crate) fn workers_can_stop(&self) -> bool {
+        let entries = self.entries();
+        entries.draining && !entries.jobs.values().any(|active| is_queued_for_client(active))
     }
 
-    /// Others work on a job from now on.
+    /// Marks a job as running on a remote engine.
     pub(crate) fn set_remote(&self, active: &ActiveJob) {
-        let open = self.open();
+        let entries = self.entries();
         active.set_remote();
-        self.publish(&open);
+        self.publish_blockers(&entries);
     }
 
-    /// Waits until nothing is left that the end of the process would break: running jobs, and those that a client waits for.
+    /// Waits until no job blocks the shutdown: running jobs and jobs that a client waits for.
     pub(crate) async fn drained(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
-        let _ = self.holding.subscribe().wait_for(|&holding| holding == 0).await;
+        // `self` owns the sender, so the wait ends only when the condition holds.
+        let _ = self.shutdown_blockers.subscribe().wait_for(|&count| count == 0).await;
     }
 
-    /// Whoever enters a job from now on is told that nobody here will make it.
-    pub(crate) fn stop(&self) {
-        self.open().stopped = true;
+    /// Entries created from now on are final, because no worker will run them.
+    pub(crate) fn mark_stopped(&self) {
+        self.entries().stopped = true;
     }
 
-    fn publish(&self, open: &Open) {
-        if !open.draining {
+    fn publish_blockers(&self, entries: &Entries) {
+        if !entries.draining {
             return;
         }
-        let holds = |active: &&Arc<ActiveJob>| (!is_queued(active) && !goes_on(active)) || is_awaited(active);
-        self.holding.send_replace(open.jobs.values().filter(holds).count());
+        let blocks = |active: &&Arc<ActiveJob>| {
+            (!is_queued(active) && !survives_shutdown(active)) || is_queued_for_client(active)
+        };
+        self.shutdown_blockers.send_replace(entries.jobs.values().filter(blocks).count());
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,12 +229,12 @@ fn is_queued(active: &ActiveJob) -> bool {
     matches!(*active.states().borrow(), JobState::Queued)
 }
 
-/// It is made whether this process ends or not, and nobody in it waits for it.
-fn goes_on(active: &ActiveJob) -> bool {
-    active.is_remote() && !active.is_waited_for() && !matches!(*active.states().borrow(), JobState::Storing)
+/// Whether the job continues without this process and no client of this process waits for it.
+fn survives_shutdown(active: &ActiveJob) -> bool {
+    active.is_remote() && !active.has_observers() && !matches!(*active.states().borrow(), JobState::Storing)
 }
 
-/// It waits for a worker, and a client for it.
-fn is_awaited(active: &ActiveJob) -> bool {
-    is_queued(active) && active.is_attended() && !active.is_orphan()
+/// Whether the job is queued and a client waits for it.
+fn is_queued_for_client(active: &ActiveJob) -> bool {
+    is_queued(active) && active.depends_on_waiters() && !active.is_disconnected()
 }

@@ -1,5 +1,6 @@
-//! A process that is frozen between two requests: it works on its own jobs as they come, and whoever runs it says when it may
-//! look at others', and waits for it before it lets it be frozen.
+//! Support for serverless processes, which are frozen between requests. Such a process runs its own jobs
+//! when it accepts them; the caller decides when it may run other processes' jobs, and waits until the
+//! process is idle before it is frozen.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -13,100 +14,101 @@ use crate::active_job::JobState;
 use crate::service::{Inner, Service};
 use crate::worker::Worker;
 
-/// How often jobs are looked for that others left behind, at the most: in a bucket that is to read the whole list.
-const ROUND: Duration = Duration::from_secs(60);
-/// In one of how many of these looks everything is recovered that a killed process left: that reads every account. Chance spreads it
-/// over processes, of which none lives long. What is asked for before is made good when it is asked for.
-const RECOVER_ONE_IN: u32 = 20;
-/// How long somebody who asks for a job waits for a look at what others have made of it, and for that to be stored.
-const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// Shortest interval between checks for jobs of other processes: in a bucket a check lists all jobs.
+const PENDING_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// One in this many checks also recovers jobs of lost workers, which reads every account. The choice is
+/// random because no process lives long. A job that a client requests earlier is recovered by that request.
+const CHECKS_PER_RECOVERY: u32 = 20;
+/// How long a request for a job waits until a remote engine is polled and the result is stored.
+const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Service {
-    /// Waits until the engine is there, or it is known that it will not come.
-    pub async fn loaded(&self) {
-        self.inner.engine_wanted().await;
+    /// Waits until the engine is loaded or has failed to load.
+    pub async fn wait_loaded(&self) {
+        self.inner.wait_for_engine().await;
     }
 
-    /// Waits until this process works on no job and has written down everything that it knows.
-    pub async fn idle(&self) {
-        self.inner.busy.idle().await;
+    /// Waits until this process runs no job and all its ledger writes are complete.
+    pub async fn wait_idle(&self) {
+        self.inner.tasks.wait_idle().await;
     }
 
-    /// Ends what this process works on, because its time is over: what costs nothing but time is handed back for another process
-    /// to make, and what others work on for another to ask for; of what else is paid the outcome is not known. Returns once that
-    /// is written down.
+    /// Ends the jobs of this process because its time is over: jobs that a repeatable engine runs return to
+    /// the queue, remote jobs are left for another process to poll, and the outcome of other paid jobs is
+    /// unknown. Returns when the ledger has recorded this.
     pub async fn release_jobs(&self) {
-        self.inner.letting_go.send_replace(true);
-        self.idle().await;
-        self.inner.letting_go.send_replace(false);
+        self.inner.releasing.send_replace(true);
+        self.wait_idle().await;
+        self.inner.releasing.send_replace(false);
     }
 
-    /// Works on jobs that other processes left behind, if it is time to look for some; begins none after `until`.
+    /// Runs jobs of other processes if a check is due; starts none after `until`.
     pub async fn run_pending_jobs(&self, until: Instant) {
         let inner = &self.inner;
-        if !inner.is_time_to_look() {
+        if !inner.is_pending_check_due() {
             return;
         }
-        let Some(worker) = inner.hand() else { return };
-        if fastrand::u32(..RECOVER_ONE_IN) == 0 {
+        let Some(worker) = inner.worker() else { return };
+        if fastrand::u32(..CHECKS_PER_RECOVERY) == 0 {
             inner.recover(RecoveryScope::ExpiredLeases).await;
         }
-        // What others still work on waits again at once: a second sight of it means that all have been looked at.
+        // An unfinished remote job returns to the queue, so an id that comes twice means that all jobs were
+        // checked.
         let mut seen = HashSet::new();
-        while Instant::now() < until && worker.take_next().await.is_some_and(|id| seen.insert(id)) {}
+        while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
     }
 }
 
 impl Inner {
-    /// Somebody to work on one job.
-    pub(crate) fn hand(self: &Arc<Self>) -> Option<Worker> {
+    /// A worker for one job.
+    pub(crate) fn worker(self: &Arc<Self>) -> Option<Worker> {
         let engine = self.loaded_engine()?;
         Some(Worker::new(self.clone(), engine.clone(), 0))
     }
 
-    /// Looks whether others are done with a job that no process waits for: where none stays, whoever asks for a job does that. False
-    /// if there was nothing to look at.
-    pub(crate) async fn catch_up(self: &Arc<Self>, job: &JobRecord) -> bool {
+    /// Polls the remote engine of a job that no process follows, since in serverless mode only requests do
+    /// this. False if the job is not remote.
+    pub(crate) async fn poll_remote(self: &Arc<Self>, job: &JobRecord) -> bool {
         let wanted = self.settings.serverless && job.is_remote();
-        let Some(worker) = self.hand().filter(|_| wanted) else { return false };
-        // A task of its own: a client that hangs up must not leave the job in the hands of nobody.
-        let task = self.runtime.spawn(worker.take_own(job.owner.clone(), job.id).in_current_span());
-        let looked = async {
+        let Some(worker) = self.worker().filter(|_| wanted) else { return false };
+        // In its own task, so that a client that disconnects does not interrupt the worker.
+        let task = self.runtime.spawn(worker.claim_and_run(job.owner.clone(), job.id).in_current_span());
+        let poll = async {
             if let Ok(Some(active)) = task.await {
-                // Pictures may be on their way into the store.
+                // The images may still be uploading.
                 let _ = active.states().wait_for(JobState::is_final).await;
             }
         };
-        let _ = timeout(LOOK_WITHIN, looked).await;
+        let _ = timeout(POLL_TIMEOUT, poll).await;
         true
     }
 
-    /// Sees to it that somebody works on a job that this process has just accepted, or that somebody in it waits for and others
-    /// make.
-    pub(crate) fn begin(self: &Arc<Self>, job: &JobRecord) {
-        match self.hand().filter(|_| self.settings.serverless) {
+    /// Starts a worker for a job that this process has accepted, or for a remote job that one of its clients
+    /// waits for.
+    pub(crate) fn start_worker(self: &Arc<Self>, job: &JobRecord) {
+        match self.worker().filter(|_| self.settings.serverless) {
             Some(worker) => {
-                let task = worker.take_own(job.owner.clone(), job.id);
+                let task = worker.claim_and_run(job.owner.clone(), job.id);
                 drop(self.runtime.spawn(task.in_current_span()));
             }
             None => self.arrivals.notify_one(),
         }
     }
 
-    /// Whether jobs of others are to be looked for; then not again for a [`ROUND`].
-    fn is_time_to_look(&self) -> bool {
-        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether a check for other processes' jobs is due; starts the next [`PENDING_CHECK_INTERVAL`].
+    fn is_pending_check_due(&self) -> bool {
+        let mut next = self.next_pending_check.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let due = next.is_none_or(|next| now >= next);
         if due {
-            *next = Some(now + ROUND);
+            *next = Some(now + PENDING_CHECK_INTERVAL);
         }
         due
     }
 
-    /// Ready once this process's work is to end at once.
-    pub(crate) async fn release_jobs(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
-        let _ = self.letting_go.subscribe().wait_for(|&going| going).await;
+    /// Waits until [`release_jobs`](Service::release_jobs) is called.
+    pub(crate) async fn release_requested(&self) {
+        // `self` owns the sender, so the wait ends only when the condition holds.
+        let _ = self.releasing.subscribe().wait_for(|&is_releasing| is_releasing).await;
     }
 }

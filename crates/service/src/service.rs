@@ -1,4 +1,4 @@
-//! The door, and what is behind it.
+//! The service and its shared state.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,36 +16,36 @@ use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::active_job::{ActiveJob, JobState, Stop};
-use crate::admission::Admitting;
+use crate::active_job::{ActiveJob, JobState, StopReason};
+use crate::admission::AdmissionCounter;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
 use crate::pricing::Estimates;
 use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
-use crate::task_tracker::Busy;
+use crate::task_tracker::TaskTracker;
 use crate::worker::Worker;
 
-/// Whether the service takes work.
+/// Whether the service accepts jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Not yet: the model is being loaded.
+    /// The model is loading.
     Loading,
-    /// Yes.
+    /// The service accepts jobs.
     Ready,
-    /// No, and it will not: the model could not be loaded.
+    /// The model could not be loaded; the service will not become ready.
     Failed,
-    /// Not any more: it is shutting down.
+    /// The service is shutting down.
     Draining,
 }
 
-/// The application. Dropping it stops all its work.
+/// The application service. Dropping it stops all its jobs.
 pub struct Service {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What requests, workers and tickets share.
+/// The state that requests, workers and job handles share.
 pub(crate) struct Inner {
     pub(crate) settings: ServiceSettings,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -53,38 +53,38 @@ pub(crate) struct Inner {
     pub(crate) registry: JobRegistry,
     pub(crate) estimates: Estimates,
     pub(crate) metrics: Metrics,
-    /// The name of this process in the ledger, unlike any other's.
+    /// The unique name of this process in the ledger.
     pub(crate) process: WorkerId,
-    /// One permit per request that may be on its way with a client that waits; none until there is an engine.
-    pub(crate) places: Arc<Semaphore>,
-    /// One permit per job that the engine works on at a time; none until there is an engine.
+    /// One permit per place in the queue of requests whose client waits; none until the engine is ready.
+    pub(crate) queue_places: Arc<Semaphore>,
+    /// One permit per slot of the engine; none until the engine is ready.
     pub(crate) slots: Arc<Semaphore>,
-    /// Orders that are being let in.
-    pub(crate) admitting: Admitting,
-    /// Pictures of so many jobs may be on their way into the store while the engine goes on; a slow store slows the
-    /// engine down instead of filling the memory. None until there is an engine.
+    /// Submissions that are being admitted.
+    pub(crate) admissions: AdmissionCounter,
+    /// One permit per job whose images are being stored while the engine continues, so that a slow store
+    /// slows the engine instead of filling the memory; none until the engine is ready.
     pub(crate) storing: Arc<Semaphore>,
-    /// A job may be there to be claimed.
+    /// Notified when a job may be ready to be claimed.
     pub(crate) arrivals: Notify,
-    /// Set once: the engine, or nothing if it could not be loaded.
+    /// Set once: the engine, or `None` if the model could not be loaded.
     engine: SetOnce<Option<Arc<dyn Engine>>>,
-    /// What has to be written down before the process may be frozen.
-    pub(crate) busy: Busy,
-    /// What is being worked on is to end at once.
-    pub(crate) letting_go: watch::Sender<bool>,
-    /// When jobs of others are to be looked for again.
-    pub(crate) next_look: Mutex<Option<Instant>>,
+    /// The tasks that must end before the process may be frozen.
+    pub(crate) tasks: TaskTracker,
+    /// Whether workers must release their jobs at once.
+    pub(crate) releasing: watch::Sender<bool>,
+    /// Time of the next check for jobs of other processes.
+    pub(crate) next_pending_check: Mutex<Option<Instant>>,
     pub(crate) runtime: Handle,
 }
 
 impl Service {
-    /// A service whose engine is still being loaded.
+    /// Creates a service whose engine is still loading.
     ///
     /// # Panics
-    /// Outside of a tokio runtime: the work is done by tasks of the one it is made in.
+    /// Panics outside of a tokio runtime, on which the service spawns its tasks.
     pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
         let process = Uuid::now_v7().simple().to_string();
-        let process: WorkerId = process.parse().expect("hexadecimal digits are a name");
+        let process: WorkerId = process.parse().expect("hexadecimal digits are a valid worker id");
         let inner = Inner {
             estimates: Estimates::new(settings.max_job, settings.price),
             metrics: Metrics::new(),
@@ -93,60 +93,62 @@ impl Service {
             store,
             registry: JobRegistry::new(process, settings.single_process),
             settings,
-            places: Arc::new(Semaphore::new(0)),
+            queue_places: Arc::new(Semaphore::new(0)),
             slots: Arc::new(Semaphore::new(0)),
-            admitting: Admitting::default(),
+            admissions: AdmissionCounter::default(),
             storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
             engine: SetOnce::new(),
-            busy: Busy::new(),
-            letting_go: watch::Sender::new(false),
-            next_look: Mutex::default(),
+            tasks: TaskTracker::new(),
+            releasing: watch::Sender::new(false),
+            next_pending_check: Mutex::default(),
             runtime: Handle::current(),
         };
         Arc::new(Self { inner: Arc::new(inner) })
     }
 
-    /// The engine is loaded: work can begin. May be called from any thread; a second engine is ignored.
+    /// Sets the loaded engine and starts the workers. It can be called from any thread; a second engine is
+    /// ignored.
     pub fn engine_ready(&self, engine: Arc<dyn Engine>) {
         let inner = &self.inner;
         if inner.engine.set(Some(engine.clone())).is_err() {
             return;
         }
         let slots = engine.slots().max(1);
-        inner.places.add_permits(inner.settings.queue + slots);
+        inner.queue_places.add_permits(inner.settings.queue + slots);
         inner.storing.add_permits(slots);
-        inner.runtime.spawn(janitor::keep_leases(Arc::downgrade(inner)));
+        inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(inner)));
         if inner.settings.serverless {
             return;
         }
         let workers: Vec<_> =
             (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
-        let first = inner.clone();
-        inner.runtime.spawn(async move {
-            // Before the workers begin: what runs in the ledger now is another process's.
-            first
-                .recover(if first.settings.single_process {
+        let inner = inner.clone();
+        let runtime = inner.runtime.clone();
+        runtime.spawn(async move {
+            // Before the workers start: jobs that are running in the ledger belong to other processes.
+            inner
+                .recover(if inner.settings.single_process {
                     RecoveryScope::All
                 } else {
                     RecoveryScope::ExpiredLeases
                 })
                 .await;
-            first.slots.add_permits(slots);
+            inner.slots.add_permits(slots);
             for worker in workers {
-                first.runtime.spawn(worker.run());
+                inner.runtime.spawn(worker.run_loop());
             }
-            first.runtime.spawn(janitor::look_after(Arc::downgrade(&first)));
+            inner.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(&inner)));
         });
     }
 
-    /// The engine will not come; `why` goes to the log.
+    /// Records that the model could not be loaded; `why` is logged.
     pub fn engine_failed(&self, why: String) {
-        tracing::error!(%why, "the model could not be loaded");
+        tracing::error!(%why, "failed to load model");
         let _ = self.inner.engine.set(None);
     }
 
-    /// Whether work is taken.
+    /// Whether the service accepts jobs.
     pub fn readiness(&self) -> Readiness {
         match self.inner.engine.get() {
             _ if self.inner.registry.is_draining() => Readiness::Draining,
@@ -156,7 +158,7 @@ impl Service {
         }
     }
 
-    /// The model that pictures are made with, once it is there.
+    /// The model, once it is loaded.
     ///
     /// # Errors
     /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
@@ -164,7 +166,7 @@ impl Service {
         Ok(self.inner.engine()?.model())
     }
 
-    /// What requests are held to beside the model's own defaults.
+    /// The request limits of the model and the operator.
     ///
     /// # Errors
     /// Those of [`model`](Self::model).
@@ -172,27 +174,28 @@ impl Service {
         Ok(self.inner.settings.limits(self.model()?))
     }
 
-    /// Checks what a client asked for against the model's and the operator's limits, and fills in defaults.
+    /// Checks a draft against the limits of the model and the operator, and fills in defaults.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`model`](Self::model).
+    /// [`ServiceError::Invalid`] with all violations, and those of [`model`](Self::model).
     pub fn check(&self, draft: Draft) -> Result<GenerateRequest, ServiceError> {
         let engine = self.inner.engine()?;
         let model = engine.model();
         let request = draft
             .check(model, &self.inner.settings.limits(model), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.inner.too_much_memory(&**engine, &request) {
+        match self.inner.check_memory(&**engine, &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
     }
 
-    /// Takes nothing new, and lets what runs or is waited for finish within `grace`. Jobs that are kept go on at the next start;
-    /// whoever waits for one hears [`ServiceError::Draining`], for the others [`ServiceError::Abandoned`].
+    /// Accepts no new jobs, and lets running jobs and jobs with waiters finish within `grace`. Detached jobs
+    /// continue at the next start. Waiters of detached jobs receive [`ServiceError::Draining`], the others
+    /// [`ServiceError::Abandoned`].
     pub async fn drain(&self, grace: Duration) {
         self.inner.registry.drain();
-        // Whether all ended in time or not, what is left is stopped.
+        // After `grace` the remaining jobs are stopped.
         let _ = tokio::time::timeout(grace, self.inner.registry.drained()).await;
         self.inner.stop().await;
     }
@@ -206,62 +209,62 @@ impl Inner {
         self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
     }
 
-    /// The engine, if it is there.
+    /// The engine, if it is loaded.
     pub(crate) fn loaded_engine(&self) -> Option<&Arc<dyn Engine>> {
         self.engine.get()?.as_ref()
     }
 
-    pub(crate) async fn engine_wanted(&self) {
+    pub(crate) async fn wait_for_engine(&self) {
         self.engine.wait().await;
     }
 
-    /// The longest that a job can take.
-    pub(crate) fn longest(&self) -> Duration {
+    /// The maximum engine time of a job.
+    pub(crate) fn max_job_time(&self) -> Duration {
         let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.max_duration());
-        engine.map_or(self.settings.max_job, |longest| longest.min(self.settings.max_job))
+        engine.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
     }
 
     pub(crate) fn slots(&self) -> usize {
         self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
     }
 
-    /// A job has ended by what this process did, in the ledger too: it is counted, and everybody is told.
-    pub(crate) async fn ended(&self, job: JobRecord) {
-        // Nobody asks a process for its metrics that is frozen most of the time.
+    /// Counts a job that this process has ended in the ledger, and notifies its waiters.
+    pub(crate) async fn record_end(&self, job: JobRecord) {
+        // A serverless process is not scraped for metrics.
         if !self.settings.serverless
-            && !self.metrics.knows(&job.key)
+            && !self.metrics.has_key_name(&job.key)
             && let Ok(Some(key)) = self.ledger.key(&job.key).await
         {
-            self.metrics.name(&key.id, &key.name);
+            self.metrics.set_key_name(&key.id, &key.name);
         }
         self.metrics.ended(&job);
         self.registry.end(job);
     }
 
-    /// Every slot may be busy with a request like this one, so each has its share.
-    fn too_much_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
+    /// All slots may run a request of this size at the same time, so each has an equal share of the memory
+    /// limit.
+    fn check_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
         let limit = self.settings.max_memory? / engine.slots().max(1) as u64;
         let actual = engine.memory_needed(request);
         let kind = ViolationKind::TooMuchMemory { limit, actual };
-        (actual > limit).then(|| Violation::new(largest(engine.model(), request), kind))
+        (actual > limit).then(|| Violation::new(oversized_parameter(engine.model(), request), kind))
     }
 
-    /// Stops what there still is. What a client of this process waits for is canceled in the ledger; the rest is left in it for
-    /// the next start.
+    /// Stops the remaining jobs. Jobs with waiters are canceled in the ledger, remote and detached ones stay
+    /// in it.
     async fn stop(&self) {
-        self.registry.stop();
+        self.registry.mark_stopped();
         for active in self.registry.all() {
-            active.stop(Stop::Shutdown);
-            if active.is_attended() && active.is_remote() {
-                // It is paid for; who comes again finds it.
+            active.stop(StopReason::Shutdown);
+            if active.depends_on_waiters() && active.is_remote() {
+                // The remote engine charges for the job; a retry finds it.
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
-            } else if active.is_attended() {
-                let canceled =
-                    self.ledger.cancel(&active.owner, active.id, time::OffsetDateTime::now_utc()).await;
-                if let Err(error) = canceled {
-                    tracing::error!(job = %active.id, error = %causes(&error), "a job stays in the ledger");
+            } else if active.depends_on_waiters() {
+                let (job, now) = (active.id, time::OffsetDateTime::now_utc());
+                if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
+                    tracing::error!(%job, error = %causes(&error), "failed to cancel job at shutdown");
                 }
-                self.registry.close(active.id, JobState::DetachedFromProcess(self.parting(&active)));
+                self.registry.close(active.id, JobState::DetachedFromProcess(self.shutdown_error(&active)));
             } else {
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             }
@@ -269,10 +272,11 @@ impl Inner {
         self.arrivals.notify_waiters();
     }
 
-    /// What a client is told whose job ends with this process: to come again, unless a call was begun that somebody is paid for.
-    fn parting(&self, active: &ActiveJob) -> ServiceError {
+    /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was
+    /// called and may charge for the run.
+    fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
         let engine = self.engine.get().and_then(Option::as_ref);
-        if active.is_run_here() && engine.is_some_and(|engine| !engine.repeatable()) {
+        if active.is_running_here() && engine.is_some_and(|engine| !engine.repeatable()) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
             ServiceError::Abandoned
@@ -283,17 +287,17 @@ impl Inner {
 impl Drop for Service {
     fn drop(&mut self) {
         self.inner.registry.drain();
-        self.inner.registry.stop();
+        self.inner.registry.mark_stopped();
         for active in self.inner.registry.all() {
-            active.stop(Stop::Shutdown);
+            active.stop(StopReason::Shutdown);
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
         self.inner.arrivals.notify_waiters();
     }
 }
 
-/// The parameter that makes a request larger than the model's usual one.
-fn largest(model: &ModelCard, request: &GenerateRequest) -> &'static str {
+/// The parameter that makes a request larger than the model's default.
+fn oversized_parameter(model: &ModelCard, request: &GenerateRequest) -> &'static str {
     match request {
         request if request.width > model.width => "width",
         request if request.height > model.height => "height",

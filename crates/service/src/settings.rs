@@ -1,4 +1,4 @@
-//! What an operator decides about the service.
+//! The operator's settings of the service.
 
 use std::time::Duration;
 
@@ -6,47 +6,50 @@ use tintype_core::engine::ModelCard;
 use tintype_core::request::RequestLimits;
 use tintype_ledger::money::Amount;
 
-/// Whether somebody without a key is served.
+/// Whether requests without an API key are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnonymousAccess {
-    /// No.
+    /// Requests without a key are rejected.
     Denied,
-    /// Yes, as the one whose machine this is.
+    /// Requests without a key have the rights of the machine's user.
     Trusted,
-    /// Yes, as anybody: may have pictures made, and see what it knows the id of, but not list, stop or delete anything.
+    /// Requests without a key can generate images and read jobs by id, but cannot list, cancel or delete
+    /// jobs.
     Public,
 }
 
-/// The operator's limits.
+/// The operator's settings of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
-    /// How many requests may wait, with a client that waits too, beyond those that an engine works on.
+    /// Maximum number of queued requests whose client waits, in addition to the running ones.
     pub queue: usize,
-    /// How many jobs of one owner may wait that nobody has to wait for; ten times as many of all owners.
+    /// Maximum number of queued detached jobs per owner; ten times as many in total.
     pub backlog: u32,
-    /// How long work goes on that nobody waits for, in case a retry joins it.
+    /// How long a job without clients continues, so that a retry can rejoin it.
     pub abandon_after: Duration,
-    /// Most pixels in one picture; the model's own limit if absent.
+    /// Maximum pixels per image; the model's own limit if `None`.
     pub max_pixels: Option<u64>,
-    /// Most `width × height × steps × n`; the model's own limit if absent.
+    /// Maximum `width × height × steps × n`; the model's own limit if `None`.
     pub max_work: Option<u64>,
-    /// Bytes that all requests in the engine together may use beyond the model's weights; unlimited if absent.
+    /// Maximum bytes of memory that all running requests together use beyond the model's weights; unlimited
+    /// if `None`.
     pub max_memory: Option<u64>,
-    /// Engine time that a job may take, and what is reserved for one as long as none has been measured.
+    /// Maximum engine time of a job. It is also the reservation for a job as long as no job has been
+    /// measured.
     pub max_job: Duration,
-    /// What a second of engine time costs, if it costs anything.
+    /// Price of one second of engine time.
     pub price: Option<Amount>,
-    /// How long jobs are kept once they have ended; for ever if absent.
+    /// How long records of finished jobs are kept; forever if `None`.
     pub keep_jobs: Option<Duration>,
-    /// Write the prompts of accepted jobs to the log.
+    /// Whether the prompts of accepted jobs are logged.
     pub log_prompts: bool,
-    /// Whether requests without a key are served.
+    /// How requests without an API key are handled.
     pub anonymous: AnonymousAccess,
-    /// No other process works on the jobs of this ledger: what runs in it as this one starts is lost, and what nobody
-    /// here waits for nobody waits for.
+    /// No other process uses this ledger. Jobs that are running in the ledger at start-up are lost, and
+    /// clients can wait only in this process.
     pub single_process: bool,
-    /// This process is frozen between two requests, and not sole. It works on the jobs that it accepts as it accepts them, and on
-    /// others' only in [`run_pending_jobs`](crate::Service::lend_a_hand).
+    /// The process is frozen between requests (AWS Lambda); excludes `single_process`. It runs the jobs that
+    /// it accepts, and other processes' jobs only in [`run_pending_jobs`](crate::Service::run_pending_jobs).
     pub serverless: bool,
 }
 
@@ -71,7 +74,7 @@ impl Default for ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// The limits that requests for this model are held to.
+    /// The request limits for this model.
     pub(crate) fn limits(&self, model: &ModelCard) -> RequestLimits {
         let own = RequestLimits::for_model(model);
         RequestLimits {

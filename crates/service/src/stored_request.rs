@@ -1,4 +1,4 @@
-//! What the ledger keeps of a request, and when two requests are the same.
+//! The stored form of a request, and its fingerprint.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use tintype_core::request::{GenerateRequest, Seed};
 use tintype_ledger::id::Fingerprint;
 use tintype_ledger::job::JobRecord;
 
-/// A job's request as it is written into the ledger.
+/// A job's request in the ledger's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredRequest {
-    /// The model that it was checked for.
+    /// The model that the request was checked for.
     pub(crate) model: String,
     pub(crate) request: GenerateRequest,
-    /// It is paid from a budget, so the engine stops after so many milliseconds.
+    /// Maximum engine time in milliseconds, if a budget pays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cap_ms: Option<u64>,
 }
 
 impl StoredRequest {
     pub(crate) fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("plain data")
+        serde_json::to_value(self).expect("plain data serializes")
     }
 
-    /// `None` if the record is erased, or of a form that this program does not know.
+    /// `None` if the record was erased or has an unknown format.
     pub(crate) fn read(job: &JobRecord) -> Option<Self> {
         Self::deserialize(&job.request).ok()
     }
 }
 
-/// What makes two requests one: everything that a client asked for, without what we drew ourselves and without what concerns
-/// the link only. A retry has the fingerprint of the first try.
+/// The fingerprint of identical requests. It covers the model and all parameters except a seed that the
+/// server chose and the validity of the URLs. A retry has the fingerprint of the first attempt.
 pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fingerprint {
     let mut same = request.clone();
     if let Seed::Drawn(_) = same.seed {
@@ -40,7 +40,7 @@ pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fin
     }
     same.expires_in = Duration::ZERO;
     Fingerprint::of(
-        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data"),
+        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data serializes"),
     )
 }
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_counts_only_if_the_client_chose_it() {
+    fn the_fingerprint_has_the_seed_only_if_the_client_chose_it() {
         let drawn = same_as(Draft::default(), 1);
         assert_eq!(drawn, same_as(Draft::default(), 2));
         let chosen = |seed| same_as(Draft { seed: Some(seed), ..Draft::default() }, 1);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_links_life_does_not_count_and_the_rest_does() {
+    fn the_fingerprint_ignores_the_links_expiry_only() {
         let first = same_as(Draft::default(), 1);
         assert_eq!(first, same_as(Draft { expires_in: Some(60), ..Draft::default() }, 1));
         assert_eq!(first, same_as(Draft { width: Some(64), ..Draft::default() }, 1), "a default written out");
@@ -87,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_stored_request_is_read_back() {
         let request = request(Draft { seed: Some(7), guidance: Some(7.3), ..Draft::default() }, 1);
-        let written = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
-        assert_eq!(StoredRequest::deserialize(&written.to_value()).expect("readable"), written);
+        let stored = StoredRequest { model: "test".into(), request, cap_ms: Some(5) };
+        assert_eq!(StoredRequest::deserialize(&stored.to_value()).expect("readable"), stored);
     }
 }

@@ -1,4 +1,4 @@
-//! What a client asks for beyond the picture itself: whether it waits, and what may answer instead of new work.
+//! A checked request with its options: idempotency, reuse of existing jobs, deadline.
 
 use std::time::Duration;
 
@@ -6,37 +6,38 @@ use tintype_core::request::GenerateRequest;
 use tintype_ledger::accept::Idempotency;
 use tintype_ledger::id::Fingerprint;
 
-/// A checked request and how it is to be carried out.
+/// A checked request and how to run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// What is to be made.
+    /// The images to generate.
     pub request: GenerateRequest,
-    /// The client's word that this is one request however often it is sent.
+    /// The idempotency key: requests with the same key are one job.
     pub idempotency: Option<Idempotency>,
-    /// An identical request in flight will do, though no seed was given.
+    /// Join an identical unfinished job even if the request has no seed.
     pub coalesce: bool,
-    /// The client's own second try at a request whose answer did not reach it: what the first one has made will do.
+    /// The client retries a request without having received the response; the images of the first attempt
+    /// can be returned.
     pub retry: bool,
-    /// The work goes on if everybody hangs up: the result is fetched later.
+    /// The job continues after all clients disconnect; the client fetches the result later.
     pub detached: bool,
-    /// Given up if it has not ended after so long.
+    /// The job fails if it has not ended after this time.
     pub deadline: Option<Duration>,
 }
 
 impl Submission {
-    /// Made while the client waits, and by itself.
+    /// A submission whose client waits, with no reuse and no deadline.
     pub fn new(request: GenerateRequest) -> Self {
         Self { request, idempotency: None, coalesce: false, retry: false, detached: false, deadline: None }
     }
 
-    /// The same under an idempotency key; `body` is the request as the client sent it, in any form that is the same
-    /// when the same is sent again.
+    /// Adds an idempotency key. `body` is the request as the client sent it, in a canonical form, so that a
+    /// repeated request has the same bytes.
     #[must_use]
     pub fn with_idempotency_key(self, key: String, body: &[u8]) -> Self {
         Self { idempotency: Some(Idempotency { key, body: Fingerprint::of(body) }), ..self }
     }
 
-    /// Nobody has to wait for it to be worth making.
+    /// Whether the job continues when no client waits for it.
     pub(crate) fn survives_disconnect(&self) -> bool {
         self.detached || self.idempotency.is_some()
     }

@@ -1,34 +1,34 @@
-//! Whether there is anything that this process has not finished.
+//! Counts the unfinished tasks of this process.
 
 use tokio::sync::watch;
 
-/// Counts what goes on.
+/// A counter of unfinished tasks.
 #[derive(Clone, Debug)]
-pub(crate) struct Busy(watch::Sender<usize>);
+pub(crate) struct TaskTracker(watch::Sender<usize>);
 
-/// Something that goes on until this is dropped.
+/// An unfinished task; dropping the guard ends it.
 #[derive(Debug)]
-pub(crate) struct Doing(watch::Sender<usize>);
+pub(crate) struct TaskGuard(watch::Sender<usize>);
 
-impl Busy {
+impl TaskTracker {
     pub(crate) fn new() -> Self {
         Self(watch::Sender::new(0))
     }
 
-    pub(crate) fn enter(&self) -> Doing {
-        self.0.send_modify(|doing| *doing += 1);
-        Doing(self.0.clone())
+    pub(crate) fn start(&self) -> TaskGuard {
+        self.0.send_modify(|count| *count += 1);
+        TaskGuard(self.0.clone())
     }
 
-    /// Waits until nothing goes on.
-    pub(crate) async fn idle(&self) {
-        // The sender lives in `self`, so this ends by the condition only.
-        let _ = self.0.subscribe().wait_for(|&doing| doing == 0).await;
+    /// Waits until no task is unfinished.
+    pub(crate) async fn wait_idle(&self) {
+        // `self` owns the sender, so the wait ends only when the condition holds.
+        let _ = self.0.subscribe().wait_for(|&count| count == 0).await;
     }
 }
 
-impl Drop for Doing {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
-        self.0.send_modify(|doing| *doing -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }

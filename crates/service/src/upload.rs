@@ -1,4 +1,4 @@
-//! Pictures into files, files into the store.
+//! Encodes images and writes them to the object store.
 
 use std::sync::Arc;
 
@@ -13,35 +13,43 @@ use tokio::task::JoinError;
 use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
-/// Pixels in a picture that is encoded sooner than another thread wakes up.
-const SMALL: u32 = 64 * 64;
+/// Images up to this number of pixels are encoded without a thread switch, which would take longer.
+const MAX_INLINE_PIXELS: u32 = 64 * 64;
 
-/// Why pictures were not stored.
+/// Why images were not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
-    #[error("the picture could not be encoded")]
+    #[error("failed to encode an image")]
     Encode(#[from] PictureError),
-    #[error("the picture could not be stored")]
+    #[error("failed to write an image to the object store")]
     Store(#[from] StoreError),
-    #[error("the encoder broke down")]
+    #[error("the image encoder panicked")]
     Panicked(#[from] JoinError),
 }
 
-/// Encodes and stores every picture of a job, and gives the files too. Either all of them are in the store afterwards, or the
-/// error says why not and those already written are deleted again. The first picture has this name, if nobody else can be writing
-/// under it.
-pub(crate) async fn keep(
+/// The generated images of a job.
+pub(crate) struct Upload {
+    /// The name of the model, for the metadata.
+    pub(crate) model: String,
+    /// The id of the first image, if no other writer can use it; otherwise a new id.
+    pub(crate) first_id: Option<Uuid>,
+    pub(crate) request: Arc<GenerateRequest>,
+    pub(crate) generated: Generated,
+}
+
+/// Encodes and stores all images of a job and returns their records and files. On an error the images that
+/// were already written are deleted.
+pub(crate) async fn upload(
     store: Arc<dyn ObjectStore>,
-    model: String,
-    (name, request): (Option<Uuid>, Arc<GenerateRequest>),
-    generated: Generated,
+    upload: Upload,
 ) -> Result<(Vec<StoredImage>, Vec<Encoded>), UploadError> {
+    let Upload { model, first_id, request, generated } = upload;
     let count = generated.pictures.len();
     let (mut images, mut files) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (index, picture) in (0..).zip(generated.pictures) {
         let parameters = Parameters::new(&request, index, &model);
-        let id = name.filter(|_| index == 0).unwrap_or_else(Uuid::now_v7);
-        match keep_one(&*store, id, picture, (request.format, parameters)).await {
+        let id = first_id.filter(|_| index == 0).unwrap_or_else(Uuid::now_v7);
+        match upload_image(&*store, id, picture, request.format, parameters).await {
             Ok((image, file)) => {
                 images.push(image);
                 files.push(file);
@@ -55,11 +63,12 @@ pub(crate) async fn keep(
     Ok((images, files))
 }
 
-async fn keep_one(
+async fn upload_image(
     store: &dyn ObjectStore,
     id: Uuid,
     picture: Picture,
-    (format, parameters): (Format, Parameters),
+    format: Format,
+    parameters: Parameters,
 ) -> Result<(StoredImage, Encoded), UploadError> {
     let seed = parameters.seed;
     let (width, height) = match &picture {
@@ -67,12 +76,12 @@ async fn keep_one(
         Picture::Encoded(_) => (parameters.width, parameters.height),
     };
     let encoding = trace_span!("encode_picture", format = format.extension());
-    let at_once = match &picture {
+    let encodes_inline = match &picture {
         Picture::Encoded(_) => tintype_picture::passed_on(&picture, format, &parameters).is_some(),
-        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= SMALL,
+        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= MAX_INLINE_PIXELS,
     };
     let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));
-    let encoded = if at_once { encode()? } else { tokio::task::spawn_blocking(encode).await?? };
+    let encoded = if encodes_inline { encode()? } else { tokio::task::spawn_blocking(encode).await?? };
     let key = key(id, encoded.format);
     let content_type = encoded.format.content_type().to_owned();
     let object = NewObject { bytes: encoded.bytes.clone(), content_type };
@@ -81,7 +90,8 @@ async fn keep_one(
     Ok((image, encoded))
 }
 
-/// Deletes pictures that no job has any more. What cannot be deleted is left to the store's own retention.
+/// Deletes images that no job refers to. An image that cannot be deleted is left to the store's life-cycle
+/// rules.
 pub(crate) async fn discard(store: &dyn ObjectStore, images: &[StoredImage]) {
     for image in images {
         let deleted = match Key::new(image.key.clone()) {
@@ -89,12 +99,12 @@ pub(crate) async fn discard(store: &dyn ObjectStore, images: &[StoredImage]) {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = deleted {
-            tracing::warn!(key = image.key, error, "a picture that belongs to no job stays in the store");
+            tracing::warn!(key = image.key, error, "failed to delete unused image");
         }
     }
 }
 
-/// `images/<yyyy>/<mm>/<dd>/<id>.<ext>`, with the day that the id itself carries: so an id leads to its key.
+/// `images/<yyyy>/<mm>/<dd>/<id>.<ext>`, with the date in the id, so that the id determines the key.
 fn key(id: Uuid, format: Format) -> Key {
     let seconds = id.get_timestamp().map_or(0, |timestamp| timestamp.to_unix().0);
     let day = i64::try_from(seconds)
@@ -104,7 +114,7 @@ fn key(id: Uuid, format: Format) -> Key {
         .date();
     let (year, month, day) = (day.year(), u8::from(day.month()), day.day());
     let text = format!("images/{year:04}/{month:02}/{day:02}/{id}.{}", format.extension());
-    Key::new(text).expect("about 60 bytes")
+    Key::new(text).expect("a date and a UUID are a valid key")
 }
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! What a client should know about a picture that was made all the same, in words.
+//! Warnings about generated images, as text for clients.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tintype_core::engine::Warning;
 
-/// Most characters of a cut prompt's rest that are repeated.
-const LEFT_OUT_CHARS: usize = 60;
+/// Maximum number of omitted characters that the message quotes.
+const MAX_OMITTED_CHARS: usize = 60;
 
-/// A warning as a client reads it, and as the ledger keeps it.
+/// A warning as clients receive it and the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarningMessage {
-    /// What kind of thing it is about, for programs.
+    /// The kind of warning, for programs.
     pub code: String,
-    /// The whole of it, for people.
+    /// The complete message, for people.
     pub message: String,
 }
 
 impl WarningMessage {
     pub(crate) fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("two texts")
+        serde_json::to_value(self).expect("strings serialize")
     }
 
     pub(crate) fn read(value: &Value) -> Option<Self> {
@@ -30,12 +30,12 @@ impl From<&Warning> for WarningMessage {
     fn from(warning: &Warning) -> Self {
         match warning {
             Warning::PromptTruncated { parameter, limit, omitted } => {
-                let mut rest: String = omitted.chars().take(LEFT_OUT_CHARS).collect();
+                let mut rest: String = omitted.chars().take(MAX_OMITTED_CHARS).collect();
                 if rest.len() < omitted.len() {
                     rest.push('…');
                 }
                 let message = format!(
-                    "`{parameter}` is longer than the {limit} tokens that the model reads; left out from: {rest}"
+                    "`{parameter}` is longer than the model's limit of {limit} tokens; ignored text: {rest}"
                 );
                 Self { code: "prompt_cut".to_owned(), message }
             }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_prompt_is_told_with_the_place() {
+    fn a_truncated_prompt_is_quoted_from_where_it_was_cut() {
         let cut = |omitted: &str| {
             let omitted = omitted.to_owned();
             WarningMessage::from(&Warning::PromptTruncated { parameter: "prompt", limit: 77, omitted })
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(warning.code, "prompt_cut");
         assert_eq!(
             warning.message,
-            "`prompt` is longer than the 77 tokens that the model reads; left out from: and a hat"
+            "`prompt` is longer than the model's limit of 77 tokens; ignored text: and a hat"
         );
         assert!(cut(&"虎".repeat(100)).message.ends_with(&format!(": {}…", "虎".repeat(60))));
         assert_eq!(WarningMessage::read(&warning.to_value()), Some(warning));

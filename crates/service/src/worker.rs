@@ -1,4 +1,4 @@
-//! Takes jobs from the ledger, one at a time per slot of the engine.
+//! Workers claim jobs from the ledger, one per slot of the engine, run them and record their end.
 
 mod failure;
 mod remote_job;
@@ -18,26 +18,28 @@ use tintype_ledger::{ClaimReply, FinishReply};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
-use crate::active_job::{ActiveJob, JobState, Stop};
+use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 use crate::service::Inner;
 use crate::stored_request::StoredRequest;
-use crate::upload;
+use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
 
 use failure::failure;
 
-/// How long a job stays with a worker that is not heard of.
+/// Duration of a lease that is not renewed.
 const LEASE: Duration = Duration::from_secs(60);
-/// The same where there is no other process: what a dead one left is found at the next start, and a machine that slept, or a
-/// ledger that was away, is no reason to begin again.
+/// Duration of a lease with a single process. Jobs of a dead process are recovered at the next start, so a
+/// suspended machine or an unavailable ledger must not cost the lease.
 const SINGLE_PROCESS_LEASE: Duration = Duration::from_secs(365 * 86_400);
-/// How long a ledger that is not to be had is left alone at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long encoding and storing may take: a store that never answers must not hold the engine up for ever.
-const KEEP_WITHIN: Duration = Duration::from_secs(300);
+/// Delay before the first retry after a failed ledger call; each retry doubles it, up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+/// Time limit for encoding and storing a job's images, so that a store that never answers cannot block the
+/// engine.
+const STORE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a worker works with.
+/// A worker of one slot of the engine.
 #[derive(Clone)]
 pub(crate) struct Worker {
     inner: Arc<Inner>,
@@ -45,326 +47,331 @@ pub(crate) struct Worker {
     name: WorkerId,
 }
 
-/// A job that was claimed, with what it takes to run it.
+/// A claimed job and the parameters of its run.
 struct Claim {
     active: Arc<ActiveJob>,
     run: Run,
     request: Arc<GenerateRequest>,
-    /// Engine time after which it is stopped.
+    /// Maximum engine time of the run.
     limit: Duration,
-    /// How to ask those for the result who work on it already.
+    /// The receipt of the remote engine that runs the job already.
     receipt: Option<String>,
 }
 
-/// How a run of a job went.
-enum Ending {
-    Made(Generated),
-    /// After so much engine time.
+/// The result of a run.
+enum RunResult {
+    Generated(Generated),
+    /// The error, and the engine time until it occurred.
     Failed(EngineError, Duration),
-    /// Others work on it, and are to be asked for the result another time.
+    /// A remote engine still runs the job; a worker polls it later.
     Remote,
-    /// Another worker has the job.
+    /// Another worker has the lease.
     LeaseLost,
 }
 
-/// What an engine answers a request with.
-enum Answer {
-    Made(Generated),
+/// An engine's reply to a request: images, or the receipt of a remote job.
+enum EngineReply {
+    Generated(Generated),
     Receipt(String),
 }
 
 impl Worker {
-    /// The worker of this slot of the engine.
+    /// The worker of a slot of the engine.
     pub(crate) fn new(inner: Arc<Inner>, engine: Arc<dyn Engine>, slot: usize) -> Self {
-        let name = format!("{}-{slot}", inner.process).parse().expect("a name and a number are one");
+        let name = format!("{}-{slot}", inner.process)
+            .parse()
+            .expect("a process name with a number is a valid worker id");
         Self { inner, engine, name }
     }
 
-    /// Works on this job, if nobody does: one that this process has just accepted, or has been asked for. Its entry if so.
-    /// The process is busy with it from the call on.
-    pub(crate) fn take_own(
+    /// Claims and runs a job that this process has accepted or was asked for. Returns its entry, or `None`
+    /// if the job cannot be claimed. The process counts as busy from the call on, before the future is
+    /// polled.
+    pub(crate) fn claim_and_run(
         self,
         owner: OwnerId,
         id: JobId,
     ) -> impl Future<Output = Option<Arc<ActiveJob>>> + Send {
-        let doing = self.inner.busy.enter();
+        let guard = self.inner.tasks.start();
         async move {
-            let active = self.claim_own(owner, id).await;
-            drop(doing);
+            let active = self.claim_job(owner, id).await;
+            drop(guard);
             active
         }
     }
 
-    async fn claim_own(self, owner: OwnerId, id: JobId) -> Option<Arc<ActiveJob>> {
-        while !*self.inner.letting_go.borrow() {
-            let asking = self.inner.registry.asking();
+    async fn claim_job(self, owner: OwnerId, id: JobId) -> Option<Arc<ActiveJob>> {
+        while !*self.inner.releasing.borrow() {
+            let read = self.inner.registry.begin_read();
             match self.inner.ledger.claim(&owner, id, self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(ClaimReply::Granted(job)) => {
-                    let active = self.inner.registry.enter(&job, &asking);
-                    drop(asking);
-                    self.take(job, active.clone()).await;
+                    let active = self.inner.registry.enter(&job, &read);
+                    drop(read);
+                    self.run_claimed(job, active.clone()).await;
                     return Some(active);
                 }
                 Ok(ClaimReply::Unavailable(_) | ClaimReply::NotFound) => return None,
                 Err(error) => {
-                    tracing::error!(job = %id, error = %causes(&error), "an own job could not be claimed");
-                    sleep(PAUSES.0).await;
+                    tracing::error!(job = %id, error = %causes(&error), "failed to claim accepted job");
+                    sleep(MIN_RETRY_DELAY).await;
                 }
             }
         }
         None
     }
 
-    /// Works on the next job, whoever accepted it, and says which; `None` if there is none.
-    pub(crate) async fn take_next(&self) -> Option<JobId> {
-        let _doing = self.inner.busy.enter();
-        let asking = self.inner.registry.asking();
+    /// Claims and runs the next job of any process and returns its id; `None` if there is none.
+    pub(crate) async fn run_next(&self) -> Option<JobId> {
+        let _guard = self.inner.tasks.start();
+        let read = self.inner.registry.begin_read();
         match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
             Ok(Some(job)) => {
-                let active = self.inner.registry.enter(&job, &asking);
-                drop(asking);
+                let active = self.inner.registry.enter(&job, &read);
+                drop(read);
                 let id = job.id;
-                self.take(job, active).await;
+                self.run_claimed(job, active).await;
                 Some(id)
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::error!(error = %causes(&error), "no job could be claimed");
+                tracing::error!(error = %causes(&error), "failed to claim next job");
                 None
             }
         }
     }
 
-    /// What says that a job is this worker's.
+    /// A new lease of this worker.
     pub(crate) fn lease(&self) -> Lease {
-        let life = lease_life(self.inner.settings.single_process);
-        Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + life }
+        let duration = lease_duration(self.inner.settings.single_process);
+        Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + duration }
     }
 
-    async fn take(&self, job: JobRecord, active: Arc<ActiveJob>) {
-        let written = StoredRequest::read(&job).filter(|written| written.model == self.engine.model().name);
-        let Some(StoredRequest { request, cap_ms, .. }) = written else {
-            tracing::error!(job = %job.id, "the job is for another model, or was written by another version of this program");
+    async fn run_claimed(&self, job: JobRecord, active: Arc<ActiveJob>) {
+        let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.engine.model().name);
+        let Some(StoredRequest { request, cap_ms, .. }) = stored else {
+            tracing::error!(job = %job.id, "failed to run job: unknown record format or other model");
             return self
                 .end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING)
                 .await;
         };
-        let left_behind = job.waiter.as_ref().is_some_and(|process| *process != self.inner.process);
-        let begun_elsewhere = job.receipt.is_some();
+        let lost_its_waiter = job.waiter.as_ref().is_some_and(|process| *process != self.inner.process);
+        let is_remote = job.receipt.is_some();
         if self.inner.settings.single_process
-            && left_behind
-            && !begun_elsewhere
-            && active.stop_unless_wanted()
+            && lost_its_waiter
+            && !is_remote
+            && active.stop_without_waiters()
         {
-            // Its client waited for a process that is no more, and nobody has joined it since.
+            // The job's waiter was in a process that has ended, and no client has joined it since.
             return self.end(&active, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
         }
-        if !begun_elsewhere {
-            self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
+        if !is_remote {
+            self.inner.metrics.queue_wait(OffsetDateTime::now_utc() - job.created);
         }
-        let most = self.inner.settings.max_job;
-        let limit = cap_ms.map_or(most, |cap| Duration::from_millis(cap).min(most));
+        let max_job = self.inner.settings.max_job;
+        let limit = cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
         let span = active.span.clone();
         let run = job.run();
         let claim = Claim { active, run, request: Arc::new(request), limit, receipt: job.receipt };
-        self.work(claim).instrument(span).await;
+        self.run_claim(claim).instrument(span).await;
     }
 
-    async fn work(&self, claim: Claim) {
+    async fn run_claim(&self, claim: Claim) {
         let active = claim.active.clone();
-        active.begin(claim.run.clone(), Instant::now() + claim.limit);
-        let traced = tracing::trace_span!("generate", job = %active.id);
-        let ending = match claim.receipt.clone() {
-            None => self.run_engine(&claim).instrument(traced).await,
-            Some(receipt) => self.ask_others(&claim, receipt).instrument(traced).await,
+        active.begin_run(claim.run.clone(), Instant::now() + claim.limit);
+        let span = tracing::trace_span!("generate", job = %active.id);
+        let result = match claim.receipt.clone() {
+            None => self.run_engine(&claim).instrument(span).await,
+            Some(receipt) => self.poll_until_done(&claim, receipt).instrument(span).await,
         };
-        active.free_place();
-        match ending {
-            Ending::Made(generated) => {
+        active.release_place();
+        match result {
+            RunResult::Generated(generated) => {
                 let took = seconds(generated.engine_seconds);
-                self.inner.estimates.learn(&claim.request, took);
+                self.inner.estimates.record(&claim.request, took);
                 self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
                 return self.store(claim, generated).await;
             }
-            Ending::Failed(error, took) => self.end_without(&claim, &error, took).await,
-            Ending::Remote => self.hand_back(&claim).await,
-            Ending::LeaseLost => self.lose(&active),
+            RunResult::Failed(error, took) => self.end_without_images(&claim, &error, took).await,
+            RunResult::Remote => self.release(&claim).await,
+            RunResult::LeaseLost => self.lose_lease(&active),
         }
-        active.rest(&claim.run);
+        active.end_run(&claim.run);
     }
 
-    /// Has the engine make the pictures.
-    async fn run_engine(&self, claim: &Claim) -> Ending {
+    /// Runs the engine.
+    async fn run_engine(&self, claim: &Claim) -> RunResult {
         let began = Instant::now();
-        // A task of its own, so that an engine that panics takes neither the worker nor those who wait with it.
+        // In its own task, so that a panic of the engine affects neither the worker nor the waiters.
         let (engine, request, observer) = (self.engine.clone(), claim.request.clone(), claim.active.clone());
         let task = async move {
             match engine.remote_jobs() {
-                Some(others) => others.submit(request, observer).await.map(Answer::Receipt),
-                None => engine.generate(request, observer).await.map(Answer::Made),
+                Some(remote) => remote.submit(request, observer).await.map(EngineReply::Receipt),
+                None => engine.generate(request, observer).await.map(EngineReply::Generated),
             }
         };
         let mut task = tokio::spawn(task.in_current_span());
-        let answer = tokio::select! {
-            answer = &mut task => {
-                answer.unwrap_or_else(|panicked| Err(EngineError::Failed(Box::new(panicked))))
+        let reply = tokio::select! {
+            reply = &mut task => {
+                reply.unwrap_or_else(|panicked| Err(EngineError::Failed(Box::new(panicked))))
             }
-            () = self.inner.release_jobs() => {
-                claim.active.stop(Stop::Shutdown);
+            () = self.inner.release_requested() => {
+                claim.active.stop(StopReason::Shutdown);
                 task.abort();
-                Err(self.cut_off())
+                Err(self.interruption_error())
             }
         };
-        match answer {
-            Ok(Answer::Made(generated)) => complete(generated, claim.request.n, began.elapsed()),
-            Ok(Answer::Receipt(receipt)) => self.set_remote(claim, receipt, began).await,
-            Err(error) => Ending::Failed(error, began.elapsed()),
+        match reply {
+            Ok(EngineReply::Generated(generated)) => {
+                check_image_count(generated, claim.request.n, began.elapsed())
+            }
+            Ok(EngineReply::Receipt(receipt)) => self.save_and_poll(claim, receipt, began).await,
+            Err(error) => RunResult::Failed(error, began.elapsed()),
         }
     }
 
-    /// What became of work that this process has no time left for.
-    fn cut_off(&self) -> EngineError {
+    /// The error of a run that is interrupted because the process stops.
+    fn interruption_error(&self) -> EngineError {
         if self.engine.repeatable() {
             EngineError::Abandoned
         } else {
-            EngineError::OutcomeUnknown(
-                "the time of this process was over before the engine's answer came".into(),
-            )
+            EngineError::OutcomeUnknown("the process was stopped before the engine returned a result".into())
         }
     }
 
-    async fn end_without(&self, claim: &Claim, error: &EngineError, took: Duration) {
-        let took_all = || self.inner.estimates.spend(took);
-        let (outcome, cost) = match (error, claim.active.stopped()) {
-            (EngineError::Abandoned, Some(Stop::LeaseLost)) => return self.lose(&claim.active),
-            (EngineError::Abandoned, Some(Stop::Shutdown)) if !claim.active.is_attended() => {
-                return self.hand_back(claim).await;
+    async fn end_without_images(&self, claim: &Claim, error: &EngineError, took: Duration) {
+        let spent = || self.inner.estimates.spend(took);
+        let (outcome, cost) = match (error, claim.active.stop_reason()) {
+            (EngineError::Abandoned, Some(StopReason::LeaseLost)) => return self.lose_lease(&claim.active),
+            (EngineError::Abandoned, Some(StopReason::Shutdown)) if !claim.active.depends_on_waiters() => {
+                return self.release(claim).await;
             }
-            // Who was told to come again pays then.
-            (EngineError::Abandoned, Some(Stop::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
-            (EngineError::Abandoned, Some(Stop::Deadline)) => {
-                (Outcome::Failed(Reason::Deadline.into()), took_all())
+            // The client retries, and the retry is charged.
+            (EngineError::Abandoned, Some(StopReason::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
+            (EngineError::Abandoned, Some(StopReason::Deadline)) => {
+                (Outcome::Failed(Reason::Deadline.into()), spent())
             }
-            (EngineError::Abandoned, Some(Stop::Overrun)) => {
-                self.inner.estimates.learn_at_least(&claim.request, took);
-                (Outcome::Failed(Reason::Overrun.into()), took_all())
+            (EngineError::Abandoned, Some(StopReason::Overrun)) => {
+                self.inner.estimates.record_at_least(&claim.request, took);
+                (Outcome::Failed(Reason::Overrun.into()), spent())
             }
-            (EngineError::Abandoned, _) => (Outcome::Canceled, took_all()),
-            // Somebody may have been paid for it, and a budget must count that.
+            (EngineError::Abandoned, _) => (Outcome::Canceled, spent()),
+            // The remote engine may have charged for the run, so the budget counts it.
             (
                 EngineError::OutcomeUnknown(_) | EngineError::Withheld(_) | EngineError::UnusableResult(_),
                 _,
-            ) => (Outcome::Failed(failure(error)), took_all()),
+            ) => (Outcome::Failed(failure(error)), spent()),
             _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
         if !matches!(error, EngineError::Abandoned) {
-            tracing::error!(job = %claim.active.id, error = %causes(error), "the engine made no pictures");
+            tracing::error!(job = %claim.active.id, error = %causes(error), "failed to generate images");
         }
         self.end(&claim.active, &claim.run, outcome, cost).await;
     }
 
-    /// The next process shall make it, as if it had not been begun.
-    async fn hand_back(&self, claim: &Claim) {
+    /// Returns the job to the queue for another process.
+    async fn release(&self, claim: &Claim) {
         if let Err(error) = self.inner.ledger.release(&claim.run, OffsetDateTime::now_utc()).await {
-            tracing::error!(job = %claim.active.id, error = %causes(&error), "a job was not handed back");
+            tracing::error!(job = %claim.active.id, error = %causes(&error), "failed to release job");
         }
         if self.inner.settings.serverless {
-            // Whoever asks for it is told what the ledger has.
+            // Later reads return the ledger's record.
             self.inner
                 .registry
                 .close(claim.active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
     }
 
-    /// Another worker has the job now. Whoever waits here still hears of its end.
-    fn lose(&self, active: &ActiveJob) {
-        tracing::warn!(job = %active.id, "another worker was given this job");
-        if !active.is_waited_for() {
+    /// The lease was lost to another worker. Waiters in this process are still notified of the end.
+    fn lose_lease(&self, active: &ActiveJob) {
+        tracing::warn!(job = %active.id, "job lease lost to another worker");
+        if !active.has_observers() {
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
         }
     }
 
-    /// Stores the pictures beside the engine's next job.
+    /// Stores the images while the engine runs its next job.
     async fn store(&self, claim: Claim, generated: Generated) {
         claim.active.advance(JobState::Storing);
         let permit = self.inner.storing.clone().acquire_owned().await;
-        let doing = self.inner.busy.enter();
+        let guard = self.inner.tasks.start();
         let this = self.clone();
         let task = async move {
             let took = seconds(generated.engine_seconds);
             let warnings =
                 generated.warnings.iter().map(|warning| WarningMessage::from(warning).to_value()).collect();
             let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
-            // The first picture of the first run is named like its job. A later run's has another name, so that an earlier one,
-            // taken for dead, cannot remove it; and what others have made may have been found by somebody else too.
-            let first = claim.run.number == 1 && claim.receipt.is_none();
-            let name = first.then(|| claim.run.job.uuid());
-            let kept = upload::keep(store, model, (name, claim.request.clone()), generated);
+            // The first image of the first run has the job's id. A later run uses new ids, so that an
+            // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
+            // by two processes.
+            let is_first_run = claim.run.number == 1 && claim.receipt.is_none();
+            let first_id = is_first_run.then(|| claim.run.job.uuid());
+            let upload = Upload { model, first_id, request: claim.request.clone(), generated };
+            let upload = upload::upload(store, upload);
             let failed = |error: &(dyn std::error::Error + 'static)| {
-                tracing::error!(job = %claim.active.id, error = %causes(error), "the pictures could not be kept");
+                tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
                 Outcome::Failed(Reason::Store.into())
             };
-            let (outcome, took) = match timeout(KEEP_WITHIN, kept).await {
+            let (outcome, took) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
-                    claim.active.hand_over(files);
+                    claim.active.set_files(files);
                     (Outcome::Succeeded { images, warnings }, took)
                 }
                 Ok(Err(error)) => (failed(&error), Duration::ZERO),
-                Err(too_late) => (failed(&too_late), Duration::ZERO),
+                Err(elapsed) => (failed(&elapsed), Duration::ZERO),
             };
             this.end(&claim.active, &claim.run, outcome, this.inner.estimates.spend(took)).await;
-            claim.active.rest(&claim.run);
-            drop((permit, doing));
+            claim.active.end_run(&claim.run);
+            drop((permit, guard));
         };
         tokio::spawn(task.in_current_span());
     }
 
-    /// Reports the end of a job, and then tells who waits.
+    /// Records the end of a job in the ledger, with retries, and then notifies the waiters.
     async fn end(&self, active: &ActiveJob, run: &Run, outcome: Outcome, cost: Spend) {
         let made = match &outcome {
             Outcome::Succeeded { images, .. } => images.clone(),
             _ => Vec::new(),
         };
-        let mut pause = PAUSES.0;
+        let mut delay = MIN_RETRY_DELAY;
         loop {
             let now = OffsetDateTime::now_utc();
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
                 Ok(FinishReply::Recorded(job)) => {
                     let engine_seconds = cost.engine_ms as f64 / 1_000.0;
-                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "ended");
-                    return self.inner.ended(job).await;
+                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "job finished");
+                    return self.inner.record_end(job).await;
                 }
                 Ok(FinishReply::Deleted(job)) => {
                     upload::discard(&*self.inner.store, &made).await;
-                    return self.inner.ended(job).await;
+                    return self.inner.record_end(job).await;
                 }
                 Ok(FinishReply::Stale) => {
                     upload::discard(&*self.inner.store, &made).await;
-                    return self.lose(active);
+                    return self.lose_lease(active);
                 }
                 Err(error) => {
-                    tracing::error!(job = %active.id, error = %causes(&error), "the end of a job could not be reported");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                    tracing::error!(job = %active.id, error = %causes(&error), "failed to record end of job");
+                    sleep(delay).await;
+                    delay = (delay * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }
     }
 }
 
-/// How long a worker has a job without being heard of.
-pub(crate) fn lease_life(single_process: bool) -> Duration {
+/// The duration of a lease.
+pub(crate) fn lease_duration(single_process: bool) -> Duration {
     if single_process { SINGLE_PROCESS_LEASE } else { LEASE }
 }
 
-/// An engine that returns another number of pictures than was asked for is broken.
-fn complete(generated: Generated, asked: u32, took: Duration) -> Ending {
+/// Fails a run whose engine returned a wrong number of images.
+fn check_image_count(generated: Generated, requested: u32, took: Duration) -> RunResult {
     let made = generated.pictures.len();
-    if made == asked as usize {
-        return Ending::Made(generated);
+    if made == requested as usize {
+        return RunResult::Generated(generated);
     }
-    let error = format!("{asked} pictures were asked for and {made} made");
-    Ending::Failed(EngineError::Failed(error.into()), took)
+    let error = format!("the engine returned {made} images instead of {requested}");
+    RunResult::Failed(EngineError::Failed(error.into()), took)
 }
 
 fn seconds(engine_seconds: f64) -> Duration {

@@ -49,7 +49,7 @@ async fn whole(app: &App, handle: JobHandle, answer: Answer) -> Result<Response,
         let pictures = std::mem::take(&mut image.pictures);
         About::new(image, answer).with_links(pictures, |picture| link::own(app, picture))
     } else {
-        let (image, files) = handle.pictures().await.map_err(failed)?;
+        let (image, files) = handle.finished_with_files().await.map_err(failed)?;
         About::new(image, answer).with_files(&files)
     };
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())

@@ -34,7 +34,7 @@ pub(crate) async fn file(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;
-    let address = app.service.address(&format!("{PICTURES}{rest}")).await?;
+    let address = app.service.object_url(&format!("{PICTURES}{rest}")).await?;
     let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Broken)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }

@@ -37,7 +37,7 @@ pub(super) async fn answer(
     let request = follow.now.request.clone();
     // As long as somebody follows it, the engine makes previews.
     let follow = match &request {
-        Some(request) if partial_images > 0 => Some(follow.in_format(request.format)),
+        Some(request) if partial_images > 0 => Some(follow.with_format(request.format)),
         _ => None,
     };
     let story = Story {
@@ -158,7 +158,7 @@ impl Story {
     async fn end(&mut self) {
         let (Some(handle), Some(answer)) = (self.handle.take(), self.answer.take()) else { return };
         let id = handle.id();
-        match handle.pictures().await {
+        match handle.finished_with_files().await {
             Ok((image, files)) => {
                 let quality = answer.quality.or_else(|| Some(AUTO.to_owned()));
                 let about = About::new(image, Answer { quality, ..answer });

@@ -72,7 +72,7 @@ fn of_service(error: &E) -> String {
         }
         .into(),
         E::NotAdmin => "The key is good, but not for this.".into(),
-        E::LimitExceeded(refusal) => of_refusal(&refusal.refused),
+        E::LimitExceeded(refusal) => of_refusal(&refusal.exceeded),
         E::Unpriced(currency) => format!(
             "The key has a budget in {currency}, and nothing here has a price in it. The operator has to set one, or \
              to make another key."

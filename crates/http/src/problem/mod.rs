@@ -121,7 +121,7 @@ impl Problem {
 
     fn refused(&self) -> Option<&LimitExceeded> {
         match self.error() {
-            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.refused),
+            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.exceeded),
             _ => None,
         }
     }

@@ -90,7 +90,7 @@ impl Problem {
         match self {
             Self::OnItsWay(_) | Self::TooSlow => true,
             Self::Service(error) | Self::Job(_, error) => match error {
-                E::LimitExceeded(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
+                E::LimitExceeded(refusal) => !matches!(refusal.exceeded.limit, Limit::Budget(_)) && soon(),
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
                 E::Ledger(error) => status::passes(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,
@@ -115,7 +115,7 @@ impl Problem {
             Self::Service(error) | Self::Job(_, error) => match error {
                 E::Unauthenticated(KeyError::Missing) => (r#type, ""),
                 E::Unauthenticated(_) => (r#type, "invalid_api_key"),
-                E::LimitExceeded(refusal) => match refusal.refused.limit {
+                E::LimitExceeded(refusal) => match refusal.exceeded.limit {
                     Limit::Budget(_) => ("insufficient_quota", "insufficient_quota"),
                     Limit::Rate(_) | Limit::Concurrency(_) => (r#type, "rate_limit_exceeded"),
                 },

@@ -73,7 +73,7 @@ fn of_service(error: &E) -> Kind {
         E::Invalid(_) => kind(S::BAD_REQUEST, "invalid-request", "The request is not valid"),
         E::Unauthenticated(_) => UNAUTHENTICATED,
         E::NotAdmin => kind(S::FORBIDDEN, "not-admin", "This takes an admin key"),
-        E::LimitExceeded(refusal) => match refusal.refused.limit {
+        E::LimitExceeded(refusal) => match refusal.exceeded.limit {
             Limit::Rate(_) => kind(S::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Limit::Concurrency(_) => kind(S::TOO_MANY_REQUESTS, "too-many-jobs", "Too many jobs at once"),
             Limit::Budget(_) => kind(S::PAYMENT_REQUIRED, "budget-spent", "The budget does not cover it"),

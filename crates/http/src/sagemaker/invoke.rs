@@ -87,7 +87,7 @@ async fn pictures(
     }
     let made = try_join_all(tickets.into_iter().map(|handle| {
         let id = handle.id();
-        async move { handle.pictures().await.map_err(|error| Problem::Job(id, error)) }
+        async move { handle.finished_with_files().await.map_err(|error| Problem::Job(id, error)) }
     }));
     let made = made.await?;
     Ok(made

@@ -239,7 +239,7 @@ async fn what_a_remote_engine_says() {
             424,
             "model-error",
             None,
-            "The model made nothing: it keeps the picture back (CONTENT_FILTERED).",
+            "The model made nothing: image withheld (CONTENT_FILTERED).",
         ),
         (
             Fault::Unknown,

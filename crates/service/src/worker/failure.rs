@@ -1,9 +1,9 @@
-//! From an engine's error to a job's.
+//! Converts an engine's error into a job's failure.
 
 use tintype_core::engine::{EngineError, ModelError};
 use tintype_ledger::job::{Failure, Reason, UpstreamError};
 
-/// What a client is told of an engine's error.
+/// The failure that clients see for an engine's error.
 pub(super) fn failure(error: &EngineError) -> Failure {
     match error {
         EngineError::Busy { retry_after, .. } => {
@@ -17,13 +17,13 @@ pub(super) fn failure(error: &EngineError) -> Failure {
             }
         }
         EngineError::Model(ModelError { status, message }) => {
-            // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
+            // A server error is only logged: it can contain file names, host names and other users' prompts.
             let message = if *status < 500 { message.clone() } else { String::new() };
             let upstream_error = UpstreamError { status: Some(*status), message, retry_after: None };
             Failure { reason: Reason::Model, upstream_error: Some(upstream_error) }
         }
         EngineError::Withheld(reason) => {
-            let message = format!("it keeps the picture back ({reason})");
+            let message = format!("image withheld ({reason})");
             Failure {
                 reason: Reason::Model,
                 upstream_error: Some(UpstreamError { message, ..UpstreamError::default() }),

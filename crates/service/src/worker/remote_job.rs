@@ -1,6 +1,6 @@
-//! Work that others do: it is written down how to ask them for the result, and they are asked until they have it.
+//! Remote jobs: saves the receipt of the remote engine and polls the engine until it returns the result.
 //!
-//! What was handed over and what an earlier process has handed over is one and the same from there on.
+//! Receipts of this process and of earlier processes are handled alike.
 
 use std::time::Duration;
 
@@ -9,86 +9,91 @@ use tintype_core::engine::{EngineError, Progress, RemoteJobStatus};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
-use super::{Claim, Ending, PAUSES, Worker, complete, seconds};
+use super::{Claim, MAX_RETRY_DELAY, MIN_RETRY_DELAY, RunResult, Worker, check_image_count, seconds};
 use crate::active_job::JobState;
 
-/// The first pause between two looks; each is half as long again as the one before, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest in a process that is frozen as soon as nobody waits: until the next look its time is paid for.
-const LONGEST_SERVERLESS_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest interval between two polls; each interval is 1.5 times the one before, up to the maximum.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The maximum in a serverless process, which pays for the time until the next poll.
+const MAX_SERVERLESS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Writes the receipt down, and then waits for the result. Until that is written, nobody else could ask for it.
-    pub(super) async fn set_remote(&self, claim: &Claim, receipt: String, began: Instant) -> Ending {
-        let noted = tokio::select! {
-            noted = self.note(claim, &receipt) => noted,
-            () = self.inner.release_jobs() => return Ending::Failed(self.cut_off(), began.elapsed()),
+    /// Saves the receipt in the ledger and polls until the job is done. No other process can poll the job
+    /// before the receipt is saved.
+    pub(super) async fn save_and_poll(&self, claim: &Claim, receipt: String, began: Instant) -> RunResult {
+        let saved = tokio::select! {
+            saved = self.save_receipt(claim, &receipt) => saved,
+            () = self.inner.release_requested() => {
+                return RunResult::Failed(self.interruption_error(), began.elapsed());
+            }
         };
-        if noted { self.ask_others(claim, receipt).await } else { Ending::LeaseLost }
+        if saved { self.poll_until_done(claim, receipt).await } else { RunResult::LeaseLost }
     }
 
-    /// False if the job is another's now.
-    async fn note(&self, claim: &Claim, receipt: &str) -> bool {
-        let mut pause = PAUSES.0;
+    /// Saves the receipt, with retries. False if another worker has the lease.
+    async fn save_receipt(&self, claim: &Claim, receipt: &str) -> bool {
+        let mut delay = MIN_RETRY_DELAY;
         loop {
             match self.inner.ledger.save_receipt(&claim.run, receipt).await {
-                Ok(ours) => return ours,
+                Ok(has_lease) => return has_lease,
                 Err(error) => {
                     let job = claim.active.id;
-                    tracing::error!(%job, error = %causes(&error), "who works on a job could not be written down");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                    tracing::error!(%job, error = %causes(&error), "failed to save remote job receipt");
+                    sleep(delay).await;
+                    delay = (delay * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }
     }
 
-    /// Asks for the result until it is there, or this process has no more time for that. One that is frozen between two
-    /// requests has time for a single look, unless somebody in it waits.
-    pub(super) async fn ask_others(&self, claim: &Claim, receipt: String) -> Ending {
+    /// Polls the remote engine until it returns the result or this process must release the job. A
+    /// serverless process polls once unless one of its clients waits.
+    pub(super) async fn poll_until_done(&self, claim: &Claim, receipt: String) -> RunResult {
         let active = &claim.active;
         self.inner.registry.set_remote(active);
         active.advance(JobState::Running(Progress::Started));
-        // Final if the process ends, or if the job has by what somebody else did.
+        // Final when the process stops or another process has ended the job.
         let mut states = active.states();
         let serverless = self.inner.settings.serverless;
-        let longest = if serverless { LONGEST_SERVERLESS_PAUSE } else { LONGEST_PAUSE };
-        let mut pause = FIRST_PAUSE;
+        let max_interval = if serverless { MAX_SERVERLESS_POLL_INTERVAL } else { MAX_POLL_INTERVAL };
+        let mut interval = MIN_POLL_INTERVAL;
         loop {
-            let look = tokio::select! {
-                look = self.poll(receipt.clone()) => look,
-                () = self.inner.release_jobs() => return Ending::Remote,
+            let status = tokio::select! {
+                status = self.poll(receipt.clone()) => status,
+                () = self.inner.release_requested() => return RunResult::Remote,
             };
-            match look {
+            match status {
                 RemoteJobStatus::Succeeded(generated) => {
                     let took = seconds(generated.engine_seconds);
-                    return complete(generated, claim.request.n, took);
+                    return check_image_count(generated, claim.request.n, took);
                 }
                 RemoteJobStatus::Failed { error, engine_seconds } => {
-                    return Ending::Failed(error, seconds(engine_seconds));
+                    return RunResult::Failed(error, seconds(engine_seconds));
                 }
-                RemoteJobStatus::Pending if !active.is_run_here() => return Ending::LeaseLost,
-                RemoteJobStatus::Pending if serverless && !active.is_waited_for() => return Ending::Remote,
+                RemoteJobStatus::Pending if !active.is_running_here() => return RunResult::LeaseLost,
+                RemoteJobStatus::Pending if serverless && !active.has_observers() => {
+                    return RunResult::Remote;
+                }
                 RemoteJobStatus::Pending => {}
             }
             tokio::select! {
-                () = sleep(pause) => {}
-                () = self.inner.release_jobs() => return Ending::Remote,
-                _ = states.wait_for(JobState::is_final) => return Ending::Remote,
+                () = sleep(interval) => {}
+                () = self.inner.release_requested() => return RunResult::Remote,
+                _ = states.wait_for(JobState::is_final) => return RunResult::Remote,
             }
-            pause = (pause * 3 / 2).min(longest);
+            interval = (interval * 3 / 2).min(max_interval);
         }
     }
 
-    /// In a task of its own, as the engine's other work.
+    /// Polls in its own task, so that a panic of the engine does not affect the worker.
     async fn poll(&self, receipt: String) -> RemoteJobStatus {
         let engine = self.engine.clone();
         let task = async move {
             match engine.remote_jobs() {
-                Some(others) => others.poll(&receipt).await,
+                Some(remote) => remote.poll(&receipt).await,
                 None => {
-                    let error = "another engine has given the work away, and this one cannot ask for it";
+                    let error = "the job runs on a remote engine, and this engine cannot poll it";
                     RemoteJobStatus::Failed {
                         error: EngineError::OutcomeUnknown(error.into()),
                         engine_seconds: 0.0,

@@ -1,5 +1,5 @@
-//! The engine's slots: a job that is accepted while one is free, and no other job waits, begins in it at once; the others wait in the
-//! ledger, from which whoever has a slot takes the next.
+//! The engine's slots. A job that is accepted while a slot is free and no other job waits starts in it at
+//! once; other jobs wait in the ledger until a worker claims them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,57 +10,58 @@ use tintype_ledger::job::JobRecord;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::{PAUSES, Worker};
+use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
 
-/// How often jobs are looked for that another process has accepted.
-const LOOK_ROUND: Duration = Duration::from_secs(2);
+/// Interval between claims of jobs that other processes accepted.
+const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Worker {
-    /// Works on a job that is its own already, in a slot of the engine. The process is busy with it from the call on.
-    pub(crate) fn take_begun(
+    /// Runs a job that this worker has claimed, in a slot of the engine. The process counts as busy from the
+    /// call on, before the future is polled.
+    pub(crate) fn run_in_slot(
         self,
         job: JobRecord,
         active: Arc<ActiveJob>,
         slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send {
-        let doing = self.inner.busy.enter();
+        let guard = self.inner.tasks.start();
         async move {
-            self.take(job, active).await;
-            drop((slot, doing));
+            self.run_claimed(job, active).await;
+            drop((slot, guard));
         }
     }
 
-    /// Sees to the jobs that wait until the service takes nothing new and no client waits any more.
-    pub(crate) async fn run(self) {
+    /// Claims and runs queued jobs until the service drains and no client waits for a queued job.
+    pub(crate) async fn run_loop(self) {
         loop {
-            // Registered before anything is looked at, so that nothing that happens in between is missed.
+            // Registered before the ledger is read, so that no arrival is missed.
             let arrival = self.inner.arrivals.notified();
             let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
-            if self.inner.registry.is_done() {
+            if self.inner.registry.workers_can_stop() {
                 return;
             }
-            let asking = self.inner.registry.asking();
+            let read = self.inner.registry.begin_read();
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(Some(job)) => {
-                    // Where one was, there may be another for the next worker.
+                    // There may be another job for the next worker.
                     self.inner.arrivals.notify_one();
-                    let active = self.inner.registry.enter(&job, &asking);
-                    drop(asking);
-                    tokio::spawn(self.clone().take_begun(job, active, slot));
+                    let active = self.inner.registry.enter(&job, &read);
+                    drop(read);
+                    tokio::spawn(self.clone().run_in_slot(job, active, slot));
                 }
                 Ok(None) => {
-                    drop((asking, slot));
+                    drop((read, slot));
                     if self.inner.settings.single_process {
                         arrival.await;
                     } else {
-                        drop(timeout(LOOK_ROUND, arrival).await);
+                        drop(timeout(CLAIM_INTERVAL, arrival).await);
                     }
                 }
                 Err(error) => {
-                    drop((asking, slot));
-                    tracing::error!(error = %causes(&error), "no job could be claimed");
-                    sleep(PAUSES.0).await;
+                    drop((read, slot));
+                    tracing::error!(error = %causes(&error), "failed to claim next job");
+                    sleep(MIN_RETRY_DELAY).await;
                 }
             }
         }

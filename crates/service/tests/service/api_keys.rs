@@ -196,7 +196,7 @@ async fn a_budget_is_never_overdrawn_by_what_is_let_in() {
         let end = bench.service.generate(&acme, seeded(&bench, prompt, 4)).await;
         assert_eq!(end.is_ok(), fits, "{end:?}");
         if let Err(ServiceError::LimitExceeded(refusal)) = end {
-            assert!(matches!(refusal.refused.limit, Limit::Budget(_)));
+            assert!(matches!(refusal.exceeded.limit, Limit::Budget(_)));
         }
     }
     let left = bench.service.quotas(&acme).await.expect("standing");

@@ -201,7 +201,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
     let first = world.process();
     let id = submit(&first, true).await.id();
     let began = Instant::now();
-    first.idle().await;
+    first.wait_idle().await;
     assert!(began.elapsed() < SECOND, "it holds no process up: {:?}", began.elapsed());
     let record = world.record(id).await;
     assert!(record.is_remote() && record.runs == 0, "{record:?}");
@@ -211,7 +211,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
     let looks = world.others.looks();
     let early = read(&second, id).await;
     assert_eq!((early.status, early.position), (Status::Running, None));
-    second.idle().await;
+    second.wait_idle().await;
     assert!(world.record(id).await.is_remote());
     pass(90.0).await;
     let image = read(&second, id).await;
@@ -277,7 +277,7 @@ async fn somebody_who_comes_to_wait_makes_a_process_ask() {
     let request = first.check(Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
     let submission = Submission { detached: true, ..Submission::new(request) };
     let id = first.submit(&Caller::anonymous(), submission.clone()).await.expect("accepted").id();
-    first.idle().await;
+    first.wait_idle().await;
     let waits = Submission { detached: false, ..submission };
     let joined = second.submit(&Caller::anonymous(), waits).await.expect("accepted");
     assert_eq!((joined.id(), joined.source()), (id, ServedFrom::Joined));
@@ -290,7 +290,7 @@ async fn who_watches_is_told_of_the_end() {
     let world = World::serverless();
     let (first, second) = (world.process(), world.process());
     let id = submit(&first, true).await.id();
-    first.idle().await;
+    first.wait_idle().await;
     let mut follow = second.follow(&Caller::anonymous(), id).await.expect("it is there");
     assert_eq!(follow.now.status, Status::Running);
     let mut last = None;
@@ -326,16 +326,16 @@ async fn what_nobody_asks_for_is_found_by_whoever_has_time() {
     let world = World::serverless();
     let first = world.process();
     let ids = [submit(&first, true).await.id(), submit(&first, true).await.id()];
-    first.idle().await;
+    first.wait_idle().await;
     let looks = world.others.looks();
     pass(5.0).await;
     let second = world.process();
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    second.idle().await;
+    second.wait_idle().await;
     assert!((1..=2).contains(&(world.others.looks() - looks)), "it does not go round in circles");
     pass(70.0).await;
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    second.idle().await;
+    second.wait_idle().await;
     for id in ids {
         assert_eq!(world.record(id).await.status, Status::Succeeded);
     }
@@ -378,12 +378,12 @@ async fn what_is_canceled_or_deleted_there_leaves_no_picture() {
     let service = world.process();
     let canceled = submit(&service, true).await.id();
     let deleted = submit(&service, true).await.id();
-    service.idle().await;
+    service.wait_idle().await;
     assert_eq!(service.cancel(&caller, canceled).await.expect("canceled").status, Status::Canceled);
     service.delete(&caller, deleted).await.expect("deleted");
     pass(60.0).await;
     service.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    service.idle().await;
+    service.wait_idle().await;
     assert_eq!(read(&service, canceled).await.status, Status::Canceled);
     let gone = service.image(&caller, deleted, SECOND).await;
     assert!(matches!(gone, Err(ServiceError::NotFound(_))));

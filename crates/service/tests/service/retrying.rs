@@ -84,15 +84,15 @@ async fn whoever_waits_may_have_the_files() {
     let request = bench.service.check(two).expect("valid");
     let handle = bench.submit(request.clone()).await.expect("accepted");
     let joining = bench.submit(request.clone()).await.expect("accepted");
-    let (image, made) = handle.pictures().await.expect("pictures");
+    let (image, made) = handle.finished_with_files().await.expect("pictures");
     assert!(image.pictures.is_empty(), "no links were asked for");
     let colours: Vec<_> =
         made.iter().map(|file| tintype_picture::decode(file).expect("a PNG").rgb()[..3].to_vec()).collect();
     assert_eq!(colours, [[7, 0, 0], [8, 0, 0]]);
-    assert_eq!(joining.pictures().await.expect("pictures").1, made);
+    assert_eq!(joining.finished_with_files().await.expect("pictures").1, made);
     // Later they come from the store.
     let stored = bench.submit(request).await.expect("accepted");
     assert_eq!(stored.source(), ServedFrom::Stored);
-    assert_eq!(stored.pictures().await.expect("pictures").1, made);
+    assert_eq!(stored.finished_with_files().await.expect("pictures").1, made);
     assert_eq!(bench.engine.started(), 1);
 }

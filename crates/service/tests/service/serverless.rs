@@ -95,7 +95,7 @@ async fn an_own_job_costs_nine_calls_to_the_bucket_and_no_list() {
         let request = service.check(draft("x", 1)).expect("valid");
         let image =
             service.generate(&Caller::anonymous(), Submission::new(request)).await.expect("a picture");
-        service.idle().await;
+        service.wait_idle().await;
         assert_eq!((image.status, store.since()), (Status::Succeeded, calls));
     }
     assert_eq!(store.lists.load(Ordering::SeqCst), 0);
@@ -104,11 +104,11 @@ async fn an_own_job_costs_nine_calls_to_the_bucket_and_no_list() {
 #[tokio::test(start_paused = true)]
 async fn it_is_idle_once_what_it_accepted_is_done() {
     let bench = Bench::with(serverless(), NullEngine::new(SECOND));
-    bench.service.idle().await;
+    bench.service.wait_idle().await;
     let handle = bench.service.submit(&Caller::anonymous(), detached(&bench, 5)).await.expect("accepted");
     let (id, began) = (handle.id(), Instant::now());
     drop(handle);
-    bench.service.idle().await;
+    bench.service.wait_idle().await;
     assert_eq!(began.elapsed().as_secs(), 5);
     let image = bench.service.image(&Caller::anonymous(), id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
@@ -129,7 +129,7 @@ async fn it_works_for_others_when_it_is_told_to() {
     assert_eq!(other.engine.started(), 0, "it has no time");
     pass(100.0).await;
     other.service.run_pending_jobs(Instant::now() + SECOND).await;
-    other.service.idle().await;
+    other.service.wait_idle().await;
     let image = other.service.image(&caller, id, SECOND).await.expect("it is there");
     assert_eq!((image.status, other.engine.finished()), (Status::Succeeded, 1));
 }

@@ -71,7 +71,7 @@ impl Front {
         }
         let budget = self.budget(deadline);
         // A model that is being loaded is something to wait for here: the environment was started for this event.
-        let _ = timeout(budget, self.service.loaded()).await;
+        let _ = timeout(budget, self.service.wait_loaded()).await;
         let router = self.router(HttpSettings {
             time_budget: Some(whole_seconds(budget.saturating_sub(began.elapsed()))),
             origin: format!("{}{}", place.origin, place.prefix),

@@ -75,9 +75,9 @@ async fn finish(front: &Front, began: Instant) {
     let over = front.deadline().unwrap_or(began + LONGEST);
     let service = &front.service;
     let in_time = async {
-        service.idle().await;
+        service.wait_idle().await;
         service.run_pending_jobs(over - HELP).await;
-        service.idle().await;
+        service.wait_idle().await;
     };
     if timeout_at(over - PUT_AWAY, in_time).await.is_err() {
         tracing::warn!("the function's time is over before its work is done");

@@ -97,7 +97,7 @@ impl Export {
     }
 
     async fn send(&self) -> Result<()> {
-        let text = self.service.measured().await?;
+        let text = self.service.metrics_text().await?;
         let mut post = Request::post(self.url.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(Bytes::from(self.message(&text).encode_to_vec()))?;
