@@ -20,10 +20,10 @@ impl FromRequestParts<App> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if !parts.method.is_safe() {
-            csrf::same_site(&parts.headers)?;
+            csrf::reject_cross_site(&parts.headers)?;
         }
-        let key = presented(&parts.headers)?;
-        if key.is_none() && app.behind_loopback && was_forwarded(&parts.headers) {
+        let key = presented_key(&parts.headers)?;
+        if key.is_none() && app.is_loopback && is_forwarded(&parts.headers) {
             return Err(Problem::Credentials(
                 "The request was forwarded by a proxy on this machine, so it may be anybody's: it takes a key.",
             ));
@@ -33,12 +33,12 @@ impl FromRequestParts<App> for Authenticated {
 }
 
 /// Whether a proxy says that it passes on somebody else's request.
-fn was_forwarded(headers: &HeaderMap) -> bool {
+fn is_forwarded(headers: &HeaderMap) -> bool {
     ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// Whether a key is presented at all, good or not.
-pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// [`Problem::Credentials`] for what is presented otherwise.
-fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let bearer = headers.get_all(AUTHORIZATION).iter().map(bearer);
-    let plain = headers.get_all(API_KEY).iter().map(|value| text(value).map(str::trim));
+fn presented_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let bearer = headers.get_all(AUTHORIZATION).iter().map(parse_bearer);
+    let plain = headers.get_all(API_KEY).iter().map(|value| as_text(value).map(str::trim));
     let mut found = None;
     for key in bearer.chain(plain) {
         let key = key?;
@@ -60,8 +60,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(found)
 }
 
-fn bearer(value: &HeaderValue) -> Result<&str, Problem> {
-    let text = text(value)?;
+fn parse_bearer(value: &HeaderValue) -> Result<&str, Problem> {
+    let text = as_text(value)?;
     match text.split_once(' ').unwrap_or((text, "")) {
         (scheme, key) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim()),
         _ => Err(Problem::Credentials(
@@ -70,7 +70,7 @@ fn bearer(value: &HeaderValue) -> Result<&str, Problem> {
     }
 }
 
-fn text(value: &HeaderValue) -> Result<&str, Problem> {
+fn as_text(value: &HeaderValue) -> Result<&str, Problem> {
     value.to_str().map_err(|_| Problem::Credentials("A key has no such characters."))
 }
 
@@ -83,7 +83,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        presented(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
+        presented_key(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
     }
 
     #[test]

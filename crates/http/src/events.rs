@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::image_resource::{Resource, Steps};
-use crate::images::job;
+use crate::image_resource::{ImageResource, Steps};
+use crate::images::parse_job_id;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
@@ -30,13 +30,13 @@ pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
 /// How often a comment is sent so that nothing in between thinks the connection dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How often a waiting job's place in the queue is looked up.
-const LOOK: Duration = Duration::from_secs(2);
+const QUEUE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The id of the last event. A browser comes back after every end, and says by it that it has seen this one.
-const END: &str = "end";
+const END_EVENT_ID: &str = "end";
 
 /// Where a job is in the queue.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Queued {
+pub(crate) struct QueuedEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Queued {
 /// How far it is, with what can be seen already.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Step")]
-pub(crate) struct Seen {
+pub(crate) struct StepEvent {
     #[serde(flatten)]
     steps: Option<Steps>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,16 +61,16 @@ pub(crate) async fn events(
     PathParam(id): PathParam,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let follow = app.service.follow(&caller, job(&id)?).await?;
-    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == END.as_bytes());
+    let follow = app.service.follow(&caller, parse_job_id(&id)?).await?;
+    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == END_EVENT_ID.as_bytes());
     if seen && follow.now.status.is_final() {
         // The one answer after which a browser does not come back.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let watcher = Watcher::new(app, caller, follow);
-    let events = stream::unfold(watcher, async |mut watcher| {
-        let event = watcher.next().await?;
-        Some((Ok::<_, Infallible>(event), watcher))
+    let stream = JobEventStream::new(app, caller, follow);
+    let events = stream::unfold(stream, async |mut stream| {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
@@ -81,39 +81,39 @@ pub(crate) async fn events(
 }
 
 /// Turns what happens to a job into events.
-struct Watcher {
+struct JobEventStream {
     app: App,
     caller: Caller,
     follow: JobEvents,
     /// Number of the last event.
     number: u64,
     /// What there is to tell before anything else happens.
-    untold: VecDeque<Event>,
+    pending: VecDeque<Event>,
     /// Its last known place in the queue, while it waits.
     queued: Option<Option<u64>>,
     started: bool,
     steps: Option<Steps>,
-    over: bool,
+    ended: bool,
 }
 
-impl Watcher {
+impl JobEventStream {
     fn new(app: App, caller: Caller, follow: JobEvents) -> Self {
         let mut this = Self {
             app,
             caller,
             follow,
             number: 0,
-            untold: VecDeque::new(),
+            pending: VecDeque::new(),
             queued: None,
             started: false,
             steps: None,
-            over: false,
+            ended: false,
         };
         let now = this.follow.now.clone();
         match now.status {
             Status::Queued => {
                 this.queued = Some(now.position);
-                this.tell("queued", &Queued { position: now.position });
+                this.push("queued", &QueuedEvent { position: now.position });
             }
             Status::Running => this.running(now.progress.unwrap_or(Progress::Started)),
             _ => this.end(now),
@@ -123,51 +123,51 @@ impl Watcher {
 
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.untold.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
             match self.queued {
                 None => {
-                    let turn = self.follow.next().await;
-                    self.take(turn).await;
+                    let event = self.follow.next().await;
+                    self.handle_event(event).await;
                 }
-                Some(position) => match timeout(LOOK, self.follow.next()).await {
-                    Ok(turn) => self.take(turn).await,
-                    Err(_) => self.look(position).await,
+                Some(position) => match timeout(QUEUE_POLL_INTERVAL, self.follow.next()).await {
+                    Ok(event) => self.handle_event(event).await,
+                    Err(_) => self.poll_queue(position).await,
                 },
             }
         }
     }
 
-    async fn take(&mut self, turn: Option<JobEvent>) {
-        match turn {
+    async fn handle_event(&mut self, event: Option<JobEvent>) {
+        match event {
             Some(JobEvent::StateChanged(JobState::Queued)) => {}
             Some(JobEvent::StateChanged(JobState::Running(progress))) => self.running(progress),
             Some(JobEvent::StateChanged(JobState::Storing)) => self.running(Progress::Decoding),
             Some(JobEvent::StateChanged(JobState::Ended(_))) => match self.image().await {
                 Some(image) => self.end(image),
-                None => self.over = true,
+                None => self.ended = true,
             },
             Some(JobEvent::Preview { picture, file }) => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&file.bytes);
                 let preview = format!("data:{};base64,{base64}", file.format.content_type());
-                let seen = Seen { steps: self.steps, picture: Some(picture), preview: Some(preview) };
-                self.tell("progress", &seen);
+                let seen = StepEvent { steps: self.steps, picture: Some(picture), preview: Some(preview) };
+                self.push("progress", &seen);
             }
-            Some(JobEvent::StateChanged(JobState::DetachedFromProcess(_))) | None => self.over = true,
+            Some(JobEvent::StateChanged(JobState::DetachedFromProcess(_))) | None => self.ended = true,
         }
     }
 
     /// Looks whether a waiting job has moved up, or another process has begun it.
-    async fn look(&mut self, position: Option<u64>) {
+    async fn poll_queue(&mut self, position: Option<u64>) {
         let Some(image) = self.image().await else { return };
         match image.status {
             Status::Queued if image.position != position => {
                 self.queued = Some(image.position);
-                self.tell("queued", &Queued { position: image.position });
+                self.push("queued", &QueuedEvent { position: image.position });
             }
             Status::Running => self.running(image.progress.unwrap_or(Progress::Started)),
             _ => {}
@@ -178,30 +178,30 @@ impl Watcher {
         self.queued = None;
         if !self.started {
             self.started = true;
-            self.tell("started", &serde_json::json!({}));
+            self.push("started", &serde_json::json!({}));
         }
         if progress != Progress::Started {
-            self.come_to(progress);
+            self.update_progress(progress);
         }
     }
 
-    fn come_to(&mut self, progress: Progress) {
+    fn update_progress(&mut self, progress: Progress) {
         let all = self.follow.now.request.as_ref().map_or(0, |request| request.steps * request.n);
         let steps = Some(Steps::of(progress, all));
         if steps != self.steps {
             self.steps = steps;
-            self.tell("progress", &Seen { steps, picture: None, preview: None });
+            self.push("progress", &StepEvent { steps, picture: None, preview: None });
         }
     }
 
     fn end(&mut self, image: Image) {
         if self.steps.is_some() && image.status == Status::Succeeded {
             // The last steps may have been over before anybody could look.
-            self.come_to(Progress::Decoding);
+            self.update_progress(Progress::Decoding);
         }
-        let event = Event::default().event(image.status.name()).id(END);
-        self.untold.push_back(event.data(json(&Resource::new(image, &self.app.origin))));
-        self.over = true;
+        let event = Event::default().event(image.status.name()).id(END_EVENT_ID);
+        self.pending.push_back(event.data(json(&ImageResource::new(image, &self.app.origin))));
+        self.ended = true;
     }
 
     /// The job as it is now, if it is there and can be had.
@@ -209,10 +209,10 @@ impl Watcher {
         self.app.service.image(&self.caller, self.follow.now.id, DEFAULT_EXPIRY).await.ok()
     }
 
-    fn tell(&mut self, name: &str, data: &impl Serialize) {
+    fn push(&mut self, name: &str, data: &impl Serialize) {
         self.number += 1;
         let event = Event::default().event(name).id(self.number.to_string());
-        self.untold.push_back(event.data(json(data)));
+        self.pending.push_back(event.data(json(data)));
     }
 }
 

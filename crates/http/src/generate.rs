@@ -19,19 +19,19 @@ use crate::images;
 use crate::openapi::types::{Timestamp, Warning};
 use crate::problem::Problem;
 use crate::query;
-use crate::submit::{Submitted, submit};
+use crate::submit::{JobOutcome, submit_and_wait};
 
 /// The path that the root stands for too.
 const PATH: &str = "/generate";
 /// What a browser that was pointed at the bare address gets to read.
-const HINT: &str = "tintype makes pictures from words.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
+const ROOT_TEXT: &str = "tintype makes pictures from words.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
     answers with JSON; its `url` is the picture. Parameters: prompt, negative_prompt, width, height, steps, \
     guidance, seed, format, expires_in, coalesce.\n";
 
 /// The answer, in the order in which it is written.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Generated")]
-pub(crate) struct Body {
+pub(crate) struct GenerateResponse {
     /// A signed link to the picture.
     url: String,
     /// What it shows.
@@ -61,29 +61,29 @@ pub(crate) struct Body {
 
 /// `GET /generate?prompt=…`
 pub(crate) async fn generate(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
-    answer(&app, parts).await
+    respond(&app, parts).await
 }
 
 /// `GET /?prompt=…`, and what else is at the root.
 pub(crate) async fn root(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
     match parts.uri.query() {
-        Some(query) if query::asks_for_a_picture(query) => answer(&app, parts).await,
-        _ => Ok(HINT.into_response()),
+        Some(query) if query::has_image_parameter(query) => respond(&app, parts).await,
+        _ => Ok(ROOT_TEXT.into_response()),
     }
 }
 
-async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
+async fn respond(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     if !app.get_enabled {
-        return Err(Problem::GetTurnedOff);
+        return Err(Problem::GetDisabled);
     }
-    csrf::deliberate(&parts.headers)?;
+    csrf::reject_unintended_get(&parts.headers)?;
     let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, app).await?;
-    let asked = (query::asked(parts.uri.query().unwrap_or_default()), PATH);
-    let Submitted { result, headers } = submit(app, &caller, asked, &parts.headers, None).await?;
+    let asked = (query::parse(parts.uri.query().unwrap_or_default()), PATH);
+    let JobOutcome { result, headers } = submit_and_wait(app, &caller, asked, &parts.headers, None).await?;
     let mut response = match result {
-        Ok(image) => match body(app, image) {
+        Ok(image) => match response_body(app, image) {
             Ok(body) => Json(body).into_response(),
-            Err(on_its_way) => images::accepted(app, *on_its_way),
+            Err(pending) => images::accepted(app, *pending),
         },
         Err(problem) => problem.into_response(),
     };
@@ -92,20 +92,20 @@ async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
 }
 
 /// The picture, or the job if it has none yet.
-fn body(app: &App, mut image: Image) -> Result<Body, Box<Image>> {
+fn response_body(app: &App, mut image: Image) -> Result<GenerateResponse, Box<Image>> {
     if image.status != Status::Succeeded || image.pictures.is_empty() {
         return Err(Box::new(image));
     }
     let picture = image.pictures.swap_remove(0);
     let LinkedPicture { seed, width, height, .. } = picture;
-    Ok(Body {
+    Ok(GenerateResponse {
         url: image_resource::link(&app.origin, (image.id, 0), picture),
         prompt: image.request.map(|request| request.prompt).unwrap_or_default(),
         id: image.id.uuid(),
         seed,
         width,
         height,
-        expires_at: image.expires_at.map(image_resource::until),
+        expires_at: image.expires_at.map(image_resource::to_second),
         cost: image.cost.map(Cost::from),
         cache: image_resource::cache(image.source),
         warnings: image.warnings,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tintype_service::Readiness;
 
 use crate::App;
-use crate::problem::SOON;
+use crate::problem::SERVER_RETRY_AFTER_S;
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
@@ -19,7 +19,7 @@ pub(crate) struct Health {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
-pub(crate) struct Ready {
+pub(crate) struct ReadinessState {
     /// `loading`, `ready`, `failed` or `draining`.
     state: &'static str,
 }
@@ -38,12 +38,13 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         Readiness::Failed => "failed",
         Readiness::Draining => "draining",
     };
-    let body = Json(Ready { state });
+    let body = Json(ReadinessState { state });
     match readiness {
         Readiness::Ready => body.into_response(),
         Readiness::Failed => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
         Readiness::Loading | Readiness::Draining => {
-            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SOON.to_string())], body).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SERVER_RETRY_AFTER_S.to_string())], body)
+                .into_response()
         }
     }
 }

@@ -46,7 +46,7 @@ impl HostPolicy {
 }
 
 /// Refuses requests for other hosts.
-pub(crate) async fn check(
+pub(crate) async fn check_host(
     State(policy): State<Arc<HostPolicy>>,
     request: Request,
     next: Next,

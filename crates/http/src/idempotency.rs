@@ -13,7 +13,7 @@ const MAX_CHARS: usize = 255;
 /// The idempotency key, if there is one.
 ///
 /// # Errors
-/// [`Problem::IdempotencyKey`] unless there is at most one, of 1 to 255 visible ASCII characters.
+/// [`Problem::InvalidIdempotencyKey`] unless there is at most one, of 1 to 255 visible ASCII characters.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut keys = headers.get_all(KEY).iter();
     let Some(key) = keys.next() else { return Ok(None) };
@@ -22,6 +22,6 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Ok(text) if visible && (1..=MAX_CHARS).contains(&text.len()) && keys.next().is_none() => {
             Ok(Some(text.to_owned()))
         }
-        _ => Err(Problem::IdempotencyKey),
+        _ => Err(Problem::InvalidIdempotencyKey),
     }
 }

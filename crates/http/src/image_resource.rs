@@ -15,21 +15,21 @@ use crate::openapi::types::{FileFormat, Timestamp, Warning};
 use crate::problem;
 
 /// The path under which a job is found.
-pub(crate) fn path(id: impl std::fmt::Display) -> String {
+pub(crate) fn job_path(id: impl std::fmt::Display) -> String {
     format!("/v1/images/{id}")
 }
 
 /// A job, in the order in which it is written.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Image")]
-pub(crate) struct Resource {
+pub(crate) struct ImageResource {
     /// The job.
     id: Uuid,
     /// Where it is.
     #[schemars(extend("enum" = ["queued", "running", "succeeded", "failed", "canceled"]))]
     status: &'static str,
     #[serde(flatten)]
-    request: Option<Request>,
+    request: Option<RequestParameters>,
     /// The model that makes it, or has made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct Resource {
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Steps>,
     /// Its pictures, in the order of their seeds, once it has succeeded; each with a fresh link.
-    images: Vec<Link>,
+    images: Vec<ImageLink>,
     /// When the links stop working.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
@@ -79,7 +79,7 @@ pub(crate) struct Resource {
 /// What was asked for.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Asked")]
-struct Request {
+struct RequestParameters {
     /// What the picture shows.
     prompt: String,
     /// What it should not show.
@@ -125,7 +125,7 @@ impl Steps {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Picture")]
-struct Link {
+struct ImageLink {
     /// A signed link.
     url: String,
     /// Seed of its noise.
@@ -171,20 +171,20 @@ pub(crate) fn cache(source: ServedFrom) -> Option<&'static str> {
 }
 
 /// Down to the second: a link must not be said to work longer than it does.
-pub(crate) fn until(at: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn to_second(at: OffsetDateTime) -> OffsetDateTime {
     at.to_offset(UtcOffset::UTC).truncate_to_second()
 }
 
 /// To the millisecond: what is beyond it is noise.
-pub(crate) fn moment(at: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn to_millisecond(at: OffsetDateTime) -> OffsetDateTime {
     at.to_offset(UtcOffset::UTC).truncate_to_millisecond()
 }
 
-impl Resource {
+impl ImageResource {
     /// `origin` is what links to this API begin with.
     pub(crate) fn new(image: Image, origin: &str) -> Self {
         let all = image.request.as_ref().map_or(0, |request| request.steps * request.n);
-        let request = image.request.map(|request| Request {
+        let request = image.request.map(|request| RequestParameters {
             prompt: request.prompt,
             negative_prompt: request.negative_prompt,
             width: request.width,
@@ -198,7 +198,7 @@ impl Resource {
         let error = match image.status {
             Status::Failed(reason) => Some(Failure {
                 reason: reason.name(),
-                detail: problem::told(reason, image.upstream_error.as_ref()),
+                detail: problem::failure_detail(reason, image.upstream_error.as_ref()),
                 model_status: image.upstream_error.and_then(|upstream_error| upstream_error.status),
             }),
             _ => None,
@@ -208,17 +208,17 @@ impl Resource {
             status: image.status.name(),
             request,
             model: image.model,
-            created_at: moment(image.created),
-            started_at: image.started.map(moment),
-            finished_at: image.finished.map(moment),
-            deadline: image.deadline.map(moment),
+            created_at: to_millisecond(image.created),
+            started_at: image.started.map(to_millisecond),
+            finished_at: image.finished.map(to_millisecond),
+            deadline: image.deadline.map(to_millisecond),
             position: image.position,
             progress: image.progress.map(|progress| Steps::of(progress, all)),
             images: (0..)
                 .zip(image.pictures)
-                .map(|(at, picture)| Link::new(origin, (image.id, at), picture))
+                .map(|(at, picture)| ImageLink::new(origin, (image.id, at), picture))
                 .collect(),
-            expires_at: image.expires_at.map(until),
+            expires_at: image.expires_at.map(to_second),
             cost: image.cost.map(Cost::from),
             cache: cache(image.source),
             warnings: image.warnings,
@@ -227,7 +227,7 @@ impl Resource {
     }
 }
 
-impl Link {
+impl ImageLink {
     fn new(origin: &str, place: (JobId, usize), picture: LinkedPicture) -> Self {
         let LinkedPicture { seed, width, height, format, .. } = picture;
         Self { url: link(origin, place, picture), seed, width, height, format }
@@ -236,7 +236,7 @@ impl Link {
 
 /// The link to a picture: the signed one, or, if that ends before it was to, one to this API, which signs anew.
 pub(crate) fn link(origin: &str, (id, at): (JobId, usize), picture: LinkedPicture) -> String {
-    if picture.cut_short { format!("{origin}{}/content?index={at}", path(id)) } else { picture.url }
+    if picture.cut_short { format!("{origin}{}/content?index={at}", job_path(id)) } else { picture.url }
 }
 
 impl From<Spend> for Cost {

@@ -40,7 +40,7 @@ use time::OffsetDateTime;
 use tintype_service::Service;
 
 pub use host::HostPolicy;
-pub use middleware::answer_too_large;
+pub use middleware::response_too_large;
 pub use openai::{Alias, InvalidAlias};
 pub use openapi::document as openapi;
 pub use reserved::RESERVED;
@@ -72,12 +72,12 @@ pub(crate) struct App {
     get_enabled: bool,
     time_budget: Option<Duration>,
     /// Only this machine is meant to reach the server.
-    behind_loopback: bool,
+    is_loopback: bool,
     /// What absolute links begin with.
     origin: Arc<str>,
     aliases: Arc<[Alias]>,
     /// When this began.
-    since: OffsetDateTime,
+    started_at: OffsetDateTime,
 }
 
 /// The whole API.
@@ -92,55 +92,55 @@ pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtim
 
 fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>) -> Router {
     let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
-    let behind_loopback = matches!(hosts, HostPolicy::Loopback { .. });
+    let is_loopback = matches!(hosts, HostPolicy::Loopback { .. });
     let app = App {
         service: service.clone(),
         get_enabled,
         time_budget,
-        behind_loopback,
+        is_loopback,
         origin: Arc::from(origin),
         aliases: Arc::from(aliases),
-        since: OffsetDateTime::now_utc(),
+        started_at: OffsetDateTime::now_utc(),
     };
     Router::new()
-        .route("/", get_only(generate::root))
-        .route("/generate", get_only(generate::generate))
-        .route("/v1/images", taking("GET, HEAD, POST", get(images::list).post(images::create)))
-        .route("/v1/images/{id}", taking("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
-        .route("/v1/images/{id}/content", reading(get(images::content)))
-        .route("/v1/images/{id}/events", reading(get(events::events)))
-        .route("/v1/images/{id}/cancel", taking("POST", post(images::cancel)))
-        .route("/v1/keys", taking("GET, HEAD, POST", get(keys::list).post(keys::create)))
-        .route("/v1/keys/{id}", taking("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
-        .route("/v1/usage", reading(get(usage::usage)))
-        .route("/metrics", reading(get(usage::metrics)))
-        .route("/healthz", reading(get(health::healthz)))
-        .route("/readyz", reading(get(health::readyz)))
+        .route("/", get_without_head(generate::root))
+        .route("/generate", get_without_head(generate::generate))
+        .route("/v1/images", only_methods("GET, HEAD, POST", get(images::list).post(images::create)))
+        .route("/v1/images/{id}", only_methods("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
+        .route("/v1/images/{id}/content", read_only(get(images::content)))
+        .route("/v1/images/{id}/events", read_only(get(events::events)))
+        .route("/v1/images/{id}/cancel", only_methods("POST", post(images::cancel)))
+        .route("/v1/keys", only_methods("GET, HEAD, POST", get(keys::list).post(keys::create)))
+        .route("/v1/keys/{id}", only_methods("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
+        .route("/v1/usage", read_only(get(usage::usage)))
+        .route("/metrics", read_only(get(usage::metrics)))
+        .route("/healthz", read_only(get(health::healthz)))
+        .route("/readyz", read_only(get(health::readyz)))
         .merge(openai::routes())
         .merge(openapi::routes())
         .merge(more)
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
-        .layer(from_fn_with_state(Arc::new(hosts), host::check))
-        .layer(from_fn_with_state(service, middleware::envelope))
+        .layer(from_fn_with_state(Arc::new(hosts), host::check_host))
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
 }
 
 /// A route that refuses every other method.
-fn taking(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
+fn only_methods(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async move || Problem::MethodNotAllowed(allowed))
 }
 
 /// A route that is only read.
-fn reading(route: MethodRouter<App>) -> MethodRouter<App> {
-    taking("GET, HEAD", route)
+fn read_only(route: MethodRouter<App>) -> MethodRouter<App> {
+    only_methods("GET, HEAD", route)
 }
 
 /// A route for `GET` without the `HEAD` that comes with it otherwise: whoever only looks must not spend.
-fn get_only<H, T>(handler: H) -> MethodRouter<App>
+fn get_without_head<H, T>(handler: H) -> MethodRouter<App>
 where
     H: Handler<T, App>,
     T: 'static,
 {
-    taking("GET", get(handler).head(async || Problem::MethodNotAllowed("GET")))
+    only_methods("GET", get(handler).head(async || Problem::MethodNotAllowed("GET")))
 }

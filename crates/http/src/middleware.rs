@@ -19,31 +19,35 @@ use crate::problem::Problem;
 use crate::request_id::{self, RequestId};
 
 /// Most characters of a path in the log.
-const LOGGED_PATH: usize = 200;
+const MAX_LOGGED_PATH_CHARS: usize = 200;
 
 /// The outermost layer.
-pub(crate) async fn envelope(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+pub(crate) async fn wrap_exchange(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::of(request.headers());
     // The highest level, so that the id is there whatever the log's filter lets through.
     let span = tracing::error_span!("request", id = id.as_str());
-    let traced = span.in_scope(|| traced(&request, &id));
+    let traced = span.in_scope(|| exchange_span(&request, &id));
     let began = Instant::now();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let response = exchange(id, request, next).instrument(traced.clone()).instrument(span).await;
+    let response = run_handler(id, request, next).instrument(traced.clone()).instrument(span).await;
     traced.record("http.response.status_code", i64::from(response.status().as_u16()));
     if response.status().is_server_error() {
         traced.record("otel.status_code", "ERROR");
     }
     // What a client made up is no label: there would be no end of them.
-    let (method, route) = (known(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
+    let (method, route) = (method_label(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
     service.count(&HttpExchange { method, route, status: response.status().as_u16() }, began.elapsed());
     response
 }
 
 /// The exchange as OpenTelemetry's conventions name its parts; the log does not show it.
-fn traced(request: &Request, id: &RequestId) -> tracing::Span {
-    let method = known(request.method());
+fn exchange_span(request: &Request, id: &RequestId) -> tracing::Span {
+    let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     tracing::trace_span!(
         "exchange",
@@ -58,33 +62,33 @@ fn traced(request: &Request, id: &RequestId) -> tracing::Span {
 }
 
 /// The method's name, if it is one of HTTP's own.
-fn known(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
     known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 /// What is said instead of an answer that is larger than whatever runs the server can hand over; `headers` are that answer's.
-pub fn answer_too_large(headers: &HeaderMap) -> Response {
+pub fn response_too_large(headers: &HeaderMap) -> Response {
     let id = RequestId::of(headers);
-    let mut response = Problem::AnswerTooLarge.into_response();
-    *response.body_mut() = Problem::AnswerTooLarge.body(&id);
-    dress(response.headers_mut(), &id);
+    let mut response = Problem::ResponseTooLarge.into_response();
+    *response.body_mut() = Problem::ResponseTooLarge.body(&id);
+    set_default_headers(response.headers_mut(), &id);
     response
 }
 
-async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
+async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
     // Without the query: that is where the prompt is.
-    let path: String = request.uri().path().chars().take(LOGGED_PATH).collect();
+    let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH_CHARS).collect();
     // Nothing of the request is used after a panic, so nothing half-done can be seen.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| Problem::Broken.into_response());
+    let mut response = answered.unwrap_or_else(|_| Problem::Internal.into_response());
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(cause) = problem.cause() {
             tracing::error!(error = %causes(cause), "the request failed");
         }
-        if openai::is_spoken_at(&path) {
+        if openai::is_openai_path(&path) {
             *response.status_mut() = problem.openai_status();
             problem.openai_headers(response.headers_mut());
             *response.body_mut() = problem.openai_body().into();
@@ -92,14 +96,14 @@ async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
             *response.body_mut() = problem.body(&id);
         }
     }
-    dress(response.headers_mut(), &id);
+    set_default_headers(response.headers_mut(), &id);
     let (status, milliseconds) = (response.status().as_u16(), began.elapsed().as_millis() as u64);
     tracing::info!(%method, path, status, milliseconds, "answered");
     response
 }
 
 /// Headers that every answer of the API has, unless a handler set its own.
-fn dress(headers: &mut HeaderMap, id: &RequestId) {
+fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(request_id::HEADER, id.header());
     let defaults = [
         // Answers carry signed links, and a cached answer would be a picture that was not made.

@@ -19,7 +19,7 @@ impl FromRequestParts<App> for PathParam {
             Ok(Path(named)) => Ok(Self(named)),
             Err(rejection) if rejection.status() == StatusCode::BAD_REQUEST => Err(Problem::NotFound),
             // The route has another number of such parts.
-            Err(_) => Err(Problem::Broken),
+            Err(_) => Err(Problem::Internal),
         }
     }
 }

@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, HeaderName};
 
 const PREFER: &str = "prefer";
 /// The header that says which preferences were followed.
-pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The longest wait that can be preferred, in seconds.
-const MAX_WAIT: u64 = 600;
+const MAX_WAIT_S: u64 = 600;
 
 /// The preferences that we know; others are ignored, as that standard has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Preferences {
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => read.respond_async = true,
                 "wait" if read.wait.is_none() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    read.wait = value.parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT));
+                    read.wait = value.parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT_S));
                 }
                 _ => {}
             }
@@ -41,7 +41,7 @@ impl Preferences {
     }
 
     /// How long to wait for the picture; without a preference as long as it takes.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
         match self.wait {
             Some(seconds) => Some(Duration::from_secs(seconds)),
             None => self.respond_async.then_some(Duration::ZERO),
@@ -49,8 +49,8 @@ impl Preferences {
     }
 
     /// What to say was applied, if the answer did (not) have the picture.
-    pub(crate) fn applied(&self, on_its_way: bool) -> Option<String> {
-        let respond_async = (self.respond_async && on_its_way).then(|| "respond-async".to_owned());
+    pub(crate) fn applied(&self, is_pending: bool) -> Option<String> {
+        let respond_async = (self.respond_async && is_pending).then(|| "respond-async".to_owned());
         let wait = self.wait.map(|seconds| format!("wait={seconds}"));
         let applied: Vec<_> = respond_async.into_iter().chain(wait).collect();
         (!applied.is_empty()).then(|| applied.join(", "))

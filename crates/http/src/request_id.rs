@@ -16,7 +16,7 @@ impl RequestId {
     /// The caller's own id if it sent one that can be repeated without harm, and a new one otherwise.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(HEADER) {
-            Some(id) if is_sane(id.as_bytes()) => Self(id.clone()),
+            Some(id) if is_valid(id.as_bytes()) => Self(id.clone()),
             _ => Self::fresh(),
         }
     }
@@ -36,7 +36,7 @@ impl RequestId {
     }
 }
 
-fn is_sane(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_LEN).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 

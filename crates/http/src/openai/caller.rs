@@ -11,9 +11,9 @@ use crate::problem::Problem;
 
 /// Somebody who was let in. OpenAI's clients always send some key: one that is not written like ours counts for none, so that
 /// where no key is needed any will do.
-pub(super) struct LetIn(pub(super) Caller);
+pub(super) struct OpenAiCaller(pub(super) Caller);
 
-impl FromRequestParts<App> for LetIn {
+impl FromRequestParts<App> for OpenAiCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {

@@ -7,25 +7,25 @@ use axum::response::{IntoResponse, Response};
 use tintype_service::{JobHandle, Submission};
 use tracing::trace_span;
 
-use super::caller::LetIn;
-use super::request::{Answer, Checked, Delivery, Wanted};
-use super::response::About;
+use super::caller::OpenAiCaller;
+use super::request::{CheckedRequest, Delivery, OpenAiRequest, ResponseOptions};
+use super::response::ResponseMetadata;
 use super::{is_retry, link, stream};
 use crate::App;
 use crate::json::Members;
 use crate::problem::Problem;
-use crate::submit::{HandedIn, hand_in, wait};
+use crate::submit::{AcceptedJob, submit, wait_until_final};
 
 pub(crate) async fn generations(
     State(app): State<App>,
-    LetIn(caller): LetIn,
+    OpenAiCaller(caller): OpenAiCaller,
     headers: HeaderMap,
     body: Members,
 ) -> Result<Response, Problem> {
-    let Checked { submission, canonical, answer } =
-        trace_span!("parse").in_scope(|| Wanted::read(body).check(&app))?;
+    let CheckedRequest { submission, canonical, answer } =
+        trace_span!("parse").in_scope(|| OpenAiRequest::read(body).check(&app))?;
     let submission = Submission { retry: is_retry(&headers), ..submission };
-    let HandedIn { handle, headers } = hand_in(&app, &caller, (submission, &canonical), &headers).await?;
+    let AcceptedJob { handle, headers } = submit(&app, &caller, (submission, &canonical), &headers).await?;
     let answered = match answer.delivery {
         Delivery::Stream { partial_images } => {
             stream::answer(&app, &caller, handle, (answer, partial_images)).await
@@ -38,19 +38,20 @@ pub(crate) async fn generations(
 }
 
 /// The pictures in one answer.
-async fn whole(app: &App, handle: JobHandle, answer: Answer) -> Result<Response, Problem> {
+async fn whole(app: &App, handle: JobHandle, answer: ResponseOptions) -> Result<Response, Problem> {
     let id = handle.id();
     let failed = |error| Problem::Job(id, error);
-    if !wait(&handle, app.time_budget).await.map_err(failed)? {
-        return Err(Problem::OnItsWay(id));
+    if !wait_until_final(&handle, app.time_budget).await.map_err(failed)? {
+        return Err(Problem::StillGenerating(id));
     }
     let body = if answer.delivery == Delivery::Links {
         let mut image = handle.finished().await.map_err(failed)?;
         let pictures = std::mem::take(&mut image.pictures);
-        About::new(image, answer).with_links(pictures, |picture| link::own(app, picture))
+        ResponseMetadata::new(image, answer)
+            .with_links(pictures, |picture| link::through_own_origin(app, picture))
     } else {
         let (image, files) = handle.pictures().await.map_err(failed)?;
-        About::new(image, answer).with_files(&files)
+        ResponseMetadata::new(image, answer).with_files(&files)
     };
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

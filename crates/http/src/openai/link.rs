@@ -15,13 +15,13 @@ use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 /// What every picture's key begins with.
-const PICTURES: &str = "images/";
+const IMAGE_KEY_PREFIX: &str = "images/";
 
 /// The link to a picture, on our own origin.
-pub(super) fn own(app: &App, picture: LinkedPicture) -> String {
+pub(super) fn through_own_origin(app: &App, picture: LinkedPicture) -> String {
     let LinkedPicture { url, key, .. } = picture;
     let is_own = url.strip_prefix(&*app.origin).is_some_and(|rest| rest.starts_with('/'));
-    match (key.strip_prefix(PICTURES), url.split_once('?')) {
+    match (key.strip_prefix(IMAGE_KEY_PREFIX), url.split_once('?')) {
         (Some(rest), Some((_, query))) if !is_own => format!("{}/v1/images/files/{rest}?{query}", app.origin),
         _ => url,
     }
@@ -34,7 +34,7 @@ pub(crate) async fn file(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;
-    let address = app.service.address(&format!("{PICTURES}{rest}")).await?;
-    let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Broken)?;
+    let address = app.service.address(&format!("{IMAGE_KEY_PREFIX}{rest}")).await?;
+    let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Internal)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }

@@ -17,24 +17,24 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 
-use crate::{App, reading, taking};
+use crate::{App, only_methods, read_only};
 
 pub use aliases::{Alias, InvalidAlias};
-pub(crate) use models::List as ModelList;
+pub(crate) use models::ModelList;
 pub(crate) use request::PARAMETERS;
-pub(crate) use response::About;
+pub(crate) use response::ResponseMetadata;
 
 /// The paths of this dialect.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/v1/images/generations", taking("POST", post(generations::generations)))
-        .route("/v1/images/files/{*key}", reading(get(link::file)))
-        .route("/v1/models", reading(get(models::list)))
-        .route("/v1/models/{*id}", reading(get(models::read)))
+        .route("/v1/images/generations", only_methods("POST", post(generations::generations)))
+        .route("/v1/images/files/{*key}", read_only(get(link::file)))
+        .route("/v1/models", read_only(get(models::list)))
+        .route("/v1/models/{*id}", read_only(get(models::read)))
 }
 
 /// Whether whoever asks for this path expects OpenAI's error bodies.
-pub(crate) fn is_spoken_at(path: &str) -> bool {
+pub(crate) fn is_openai_path(path: &str) -> bool {
     match path.strip_prefix("/v1/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
         Some(("models", _)) => true,
         Some(("images", rest)) => matches!(rest, "generations" | "edits" | "variations"),
@@ -55,12 +55,12 @@ mod tests {
     #[test]
     fn paths_have_a_dialect() {
         for path in ["/v1/images/generations", "/v1/images/edits", "/v1/models", "/v1/models/org/name"] {
-            assert!(is_spoken_at(path), "{path}");
+            assert!(is_openai_path(path), "{path}");
         }
         for path in
             ["/", "/v1", "/v1/images", "/v1/images/x", "/v1/images/x/content", "/v1/keys", "/v1/pictures"]
         {
-            assert!(!is_spoken_at(path), "{path}");
+            assert!(!is_openai_path(path), "{path}");
         }
     }
 }

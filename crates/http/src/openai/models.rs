@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::caller::LetIn;
+use super::caller::OpenAiCaller;
 use crate::App;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
@@ -23,7 +23,7 @@ pub(crate) struct Model {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ModelList")]
-pub(crate) struct List {
+pub(crate) struct ModelList {
     object: &'static str,
     data: Vec<Model>,
 }
@@ -35,42 +35,42 @@ impl Model {
 }
 
 /// `GET /v1/models`
-pub(crate) async fn list(State(app): State<App>, _: LetIn) -> Result<Json<List>, Problem> {
+pub(crate) async fn list(State(app): State<App>, _: OpenAiCaller) -> Result<Json<ModelList>, Problem> {
     let own = &*app.service.model()?.name;
     let others = app.aliases.iter().filter_map(|alias| alias.name()).filter(|name| *name != own);
-    let data = std::iter::once(own).chain(others).map(|name| Model::new(name, app.since)).collect();
-    Ok(Json(List { object: "list", data }))
+    let data = std::iter::once(own).chain(others).map(|name| Model::new(name, app.started_at)).collect();
+    Ok(Json(ModelList { object: "list", data }))
 }
 
 /// `GET /v1/models/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
-    _: LetIn,
+    _: OpenAiCaller,
     PathParam(id): PathParam,
 ) -> Result<Json<Model>, Problem> {
-    match named(&app, &id)? {
-        Named::Other => Err(Problem::UnknownModel(id)),
-        Named::Own | Named::Alias => Ok(Json(Model::new(&id, app.since))),
+    match match_model(&app, &id)? {
+        ModelMatch::Unknown => Err(Problem::UnknownModel(id)),
+        ModelMatch::Exact | ModelMatch::Alias => Ok(Json(Model::new(&id, app.started_at))),
     }
 }
 
 /// What a client means by a model's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum ModelMatch {
     /// The model that there is.
-    Own,
+    Exact,
     /// Somebody else's, for which ours stands in.
     Alias,
     /// One that there is not.
-    Other,
+    Unknown,
 }
 
 /// # Errors
 /// Those of [`Service::model`](tintype_service::Service::model).
-pub(super) fn named(app: &App, name: &str) -> Result<Named, Problem> {
+pub(super) fn match_model(app: &App, name: &str) -> Result<ModelMatch, Problem> {
     if app.service.model()?.name == name {
-        return Ok(Named::Own);
+        return Ok(ModelMatch::Exact);
     }
     let known = app.aliases.iter().any(|alias| alias.covers(name));
-    Ok(if known { Named::Alias } else { Named::Other })
+    Ok(if known { ModelMatch::Alias } else { ModelMatch::Unknown })
 }

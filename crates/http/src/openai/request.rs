@@ -9,7 +9,7 @@ use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::{ServiceError, Submission, WarningMessage};
 
-use super::models::{self, Named};
+use super::models::{self, ModelMatch};
 use super::size;
 use crate::App;
 use crate::json::{self, Members};
@@ -17,11 +17,11 @@ use crate::params::{ParamSource, Params, Value, out_of_range};
 use crate::problem::Problem;
 
 /// How long links work unless asked otherwise: as long as OpenAI's do.
-const LINKS_FOR: Duration = Duration::from_secs(3600);
+const LINK_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most pictures in the making that are sent ahead of one.
-const MOST_PARTIAL: i64 = 3;
+const MAX_PARTIAL_IMAGES: i64 = 3;
 /// Models whose clients know of no links.
-const WITHOUT_LINKS: [&str; 2] = ["gpt-image", "chatgpt-image"];
+const FILE_ONLY_MODELS: [&str; 2] = ["gpt-image", "chatgpt-image"];
 
 /// The parameters of OpenAI's own, in the order in which its documentation has them. Those that are not read below are
 /// taken and change nothing here: see the API's description.
@@ -56,8 +56,8 @@ pub(super) enum Delivery {
 
 /// A request as it was read.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    asked: Params,
+pub(super) struct OpenAiRequest {
+    params: Params,
     seen: Vec<&'static str>,
     model: Option<String>,
     /// None is the model's own.
@@ -70,16 +70,16 @@ pub(super) struct Wanted {
 
 /// A request that is all right.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckedRequest {
     pub(super) submission: Submission,
     /// The request in one form, however it was written.
     pub(super) canonical: Vec<u8>,
-    pub(super) answer: Answer,
+    pub(super) answer: ResponseOptions,
 }
 
 /// What the answer is to be.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ResponseOptions {
     pub(super) delivery: Delivery,
     /// As it was asked for.
     pub(super) quality: Option<String>,
@@ -87,10 +87,10 @@ pub(super) struct Answer {
     pub(super) warning: Option<WarningMessage>,
 }
 
-impl Wanted {
+impl OpenAiRequest {
     pub(super) fn read(members: Members) -> Self {
         let mut this = Self {
-            asked: Params::new(ParamSource::OpenAi),
+            params: Params::new(ParamSource::OpenAi),
             seen: Vec::new(),
             model: None,
             size: None,
@@ -101,14 +101,14 @@ impl Wanted {
         };
         for (name, value) in members.0.into_iter().filter(|(_, value)| !value.is_null()) {
             match PARAMETERS.into_iter().find(|known| *known == name) {
-                None => this.asked.take(&name, |field| json::read(field, value)),
+                None => this.params.insert(&name, |param| json::parse_value(param, value)),
                 Some(name) if this.seen.contains(&name) => {
-                    this.asked.refuse(Violation::new(name, ViolationKind::Repeated));
+                    this.params.reject(Violation::new(name, ViolationKind::Repeated));
                 }
                 Some(name) => {
                     this.seen.push(name);
                     if let Err(violation) = this.set(name, value) {
-                        this.asked.refuse(violation);
+                        this.params.reject(violation);
                     }
                 }
             }
@@ -140,7 +140,7 @@ impl Wanted {
             "output_format" => {
                 let format: Option<Format> = text(name, value)?.parse().ok();
                 let format = format.ok_or_else(|| Violation::malformed(name, "one of png, jpeg, webp"))?;
-                self.asked.take("format", |_| Ok(Value::Format(format)));
+                self.params.insert("format", |_| Ok(Value::Format(format)));
             }
             "background" => {
                 let background = text(name, value)?;
@@ -158,11 +158,11 @@ impl Wanted {
                 self.stream = value.as_bool().ok_or_else(|| Violation::malformed(name, "true or false"))?;
             }
             "partial_images" => {
-                let number = value.as_number().and_then(json::whole);
+                let number = value.as_number().and_then(json::integer);
                 let number = number.ok_or_else(|| Violation::malformed(name, "a whole number"))?;
-                let most = out_of_range(name, 0, MOST_PARTIAL);
+                let most = out_of_range(name, 0, MAX_PARTIAL_IMAGES);
                 self.partial_images =
-                    u32::try_from(number).ok().filter(|_| number <= MOST_PARTIAL).ok_or(most)?;
+                    u32::try_from(number).ok().filter(|_| number <= MAX_PARTIAL_IMAGES).ok_or(most)?;
             }
             // `user` and `safety_identifier`: whom the client's own users are is not kept.
             _ => _ = text(name, value)?,
@@ -174,43 +174,49 @@ impl Wanted {
     ///
     /// # Errors
     /// [`Problem::UnknownModel`], and those of [`Params::submission`].
-    pub(super) fn check(mut self, app: &App) -> Result<Checked, Problem> {
-        let named = self.model.as_deref().map(|name| models::named(app, name)).transpose()?;
-        if named == Some(Named::Other) {
+    pub(super) fn check(mut self, app: &App) -> Result<CheckedRequest, Problem> {
+        let named = self.model.as_deref().map(|name| models::match_model(app, name)).transpose()?;
+        if named == Some(ModelMatch::Unknown) {
             return Err(Problem::UnknownModel(self.model.unwrap_or_default()));
         }
         let delivery = self.delivery();
         // Who names this very model knows what it makes.
-        let exact = named == Some(Named::Own);
-        let warning = self.settle_size(app.service.model()?, &app.service.limits()?, exact);
-        if !self.asked.has("format") {
-            self.asked.take("format", |_| Ok(Value::Format(Format::Png)));
+        let exact = named == Some(ModelMatch::Exact);
+        let warning = self.resolve_size(app.service.model()?, &app.service.limits()?, exact);
+        if !self.params.contains("format") {
+            self.params.insert("format", |_| Ok(Value::Format(Format::Png)));
         }
-        if delivery == Delivery::Links && !self.asked.has("expires_in") {
-            self.asked.take("expires_in", |_| Ok(Value::Whole(LINKS_FOR.as_secs() as i64)));
+        if delivery == Delivery::Links && !self.params.contains("expires_in") {
+            self.params.insert("expires_in", |_| Ok(Value::Integer(LINK_LIFETIME.as_secs() as i64)));
         }
-        let canonical = self.asked.canonical("/v1/images/generations");
+        let canonical = self.params.canonical("/v1/images/generations");
         let sized = self.size.is_some();
-        let submission =
-            self.asked.order(&app.service).map_err(|error| if sized { by_size(error) } else { error })?;
-        Ok(Checked { submission, canonical, answer: Answer { delivery, quality: self.quality, warning } })
+        let submission = self
+            .params
+            .into_submission(&app.service)
+            .map_err(|error| if sized { report_as_size(error) } else { error })?;
+        Ok(CheckedRequest {
+            submission,
+            canonical,
+            answer: ResponseOptions { delivery, quality: self.quality, warning },
+        })
     }
 
     fn delivery(&mut self) -> Delivery {
         if self.stream {
             if self.links == Some(true) {
                 let expected = "b64_json or left out where `stream` is true: events carry the files";
-                self.asked.refuse(Violation::malformed("response_format", expected));
+                self.params.reject(Violation::malformed("response_format", expected));
             }
             return Delivery::Stream { partial_images: self.partial_images };
         }
-        let without_links = |model: &String| WITHOUT_LINKS.iter().any(|start| model.starts_with(start));
+        let without_links = |model: &String| FILE_ONLY_MODELS.iter().any(|start| model.starts_with(start));
         let links = self.links.unwrap_or_else(|| !self.model.as_ref().is_some_and(without_links));
         if links { Delivery::Links } else { Delivery::Files }
     }
 
     /// Turns the size into width and height; where the client cannot know this model's, into those that are made of it.
-    fn settle_size(
+    fn resolve_size(
         &mut self,
         model: &ModelCard,
         limits: &RequestLimits,
@@ -218,8 +224,8 @@ impl Wanted {
     ) -> Option<WarningMessage> {
         let asked = self.size?;
         let (width, height) = if exact { asked } else { size::fit(asked, model, limits) };
-        self.asked.take("width", |_| Ok(Value::Whole(width.into())));
-        self.asked.take("height", |_| Ok(Value::Whole(height.into())));
+        self.params.insert("width", |_| Ok(Value::Integer(width.into())));
+        self.params.insert("height", |_| Ok(Value::Integer(height.into())));
         ((width, height) != asked).then(|| WarningMessage {
             code: "size_fitted".to_owned(),
             message: format!(
@@ -245,7 +251,7 @@ fn one_of(name: &str, value: &str, known: &[&str]) -> Result<(), Violation> {
 }
 
 /// Tells by the parameter that the client gave what is wrong with the two that were made of it.
-fn by_size(error: ServiceError) -> ServiceError {
+fn report_as_size(error: ServiceError) -> ServiceError {
     let ServiceError::Invalid(violations) = error else { return error };
     let told = violations.into_iter().map(|violation| match &*violation.parameter {
         "width" | "height" => Violation::new("size", violation.kind),

@@ -6,13 +6,13 @@ use tintype_core::picture::{Encoded, Format};
 use tintype_service::{Image, LinkedPicture, WarningMessage};
 use uuid::Uuid;
 
-use super::request::Answer;
+use super::request::ResponseOptions;
 use crate::image_resource::{self, Cost};
 use crate::openapi::types::{FileFormat, Warning};
 
 /// What is said beside the pictures, in the order in which it is written.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct About {
+pub(crate) struct ResponseMetadata {
     /// Always `opaque`: pictures have no transparency.
     background: &'static str,
     #[schemars(with = "FileFormat")]
@@ -62,9 +62,9 @@ struct Link {
     seed: u64,
 }
 
-impl About {
+impl ResponseMetadata {
     /// What there is to say of a job that has its pictures.
-    pub(super) fn new(image: Image, Answer { quality, warning, .. }: Answer) -> Self {
+    pub(super) fn new(image: Image, ResponseOptions { quality, warning, .. }: ResponseOptions) -> Self {
         let request = image.request.as_ref();
         let size =
             request.map_or_else(String::new, |request| format!("{}x{}", request.width, request.height));

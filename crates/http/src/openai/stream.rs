@@ -15,8 +15,8 @@ use tintype_service::{Caller, JobEvent, JobEvents, JobHandle, JobState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::request::Answer;
-use super::response::{About, Partial};
+use super::request::ResponseOptions;
+use super::response::{Partial, ResponseMetadata};
 use crate::App;
 use crate::events::{KEEP_ALIVE, UNBUFFERED};
 use crate::problem::Problem;
@@ -31,7 +31,7 @@ pub(super) async fn answer(
     app: &App,
     caller: &Caller,
     handle: JobHandle,
-    (answer, partial_images): (Answer, u32),
+    (answer, partial_images): (ResponseOptions, u32),
 ) -> Result<Response, Problem> {
     let follow = app.service.follow(caller, handle.id()).await?;
     let request = follow.now.request.clone();
@@ -40,19 +40,19 @@ pub(super) async fn answer(
         Some(request) if partial_images > 0 => Some(follow.in_format(request.format)),
         _ => None,
     };
-    let story = Story {
+    let stream = ImageStream {
         states: handle.states(),
         handle: Some(handle),
         follow,
         request,
         answer: Some(answer),
-        partials: Partials { most: partial_images, sent: 0, step: 0, steps: 1 },
+        partials: Partials { max: partial_images, sent: 0, step: 0, steps: 1 },
         until: app.time_budget.map(|budget| Instant::now() + budget),
-        untold: VecDeque::new(),
+        pending: VecDeque::new(),
     };
-    let events = stream::unfold(story, async |mut story| {
-        let event = story.next().await?;
-        Some((Ok::<_, Infallible>(event), story))
+    let events = stream::unfold(stream, async |mut stream| {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
@@ -63,31 +63,31 @@ pub(super) async fn answer(
 }
 
 /// A request that is told as it happens.
-struct Story {
+struct ImageStream {
     /// There until the end.
     handle: Option<JobHandle>,
     states: watch::Receiver<JobState>,
     follow: Option<JobEvents>,
     request: Option<GenerateRequest>,
-    answer: Option<Answer>,
+    answer: Option<ResponseOptions>,
     partials: Partials,
     /// The operator's time budget.
     until: Option<Instant>,
     /// What there is to tell before anything else happens.
-    untold: VecDeque<Event>,
+    pending: VecDeque<Event>,
 }
 
 /// What a story goes on with.
-enum News {
+enum StreamEvent {
     /// Nothing more is to be seen after none.
     JobEvent(Option<JobEvent>),
-    End,
-    Late,
+    JobEnded,
+    BudgetElapsed,
 }
 
 /// Which pictures in the making are sent: the first of each part of the way, the last part being the finished picture's.
 struct Partials {
-    most: u32,
+    max: u32,
     sent: u32,
     /// Steps done, of so many.
     step: u32,
@@ -95,7 +95,7 @@ struct Partials {
 }
 
 impl Partials {
-    fn come_to(&mut self, progress: Progress) {
+    fn update_progress(&mut self, progress: Progress) {
         if let Progress::Step { done, of } = progress {
             (self.step, self.steps) = (done, of.max(1));
         }
@@ -103,38 +103,40 @@ impl Partials {
 
     /// The index of the next one, if it is time for it.
     fn next(&mut self) -> Option<u32> {
-        let due = self.step * (self.most + 1) >= self.steps * (self.sent + 1);
-        (due && self.sent < self.most).then(|| {
+        let due = self.step * (self.max + 1) >= self.steps * (self.sent + 1);
+        (due && self.sent < self.max).then(|| {
             self.sent += 1;
             self.sent - 1
         })
     }
 }
 
-impl Story {
+impl ImageStream {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.untold.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
             self.handle.as_ref()?;
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                turn = turn(&mut self.follow) => News::JobEvent(turn),
-                _ = self.states.wait_for(JobState::is_final) => News::End,
-                () = at(self.until) => News::Late,
+                event = next_job_event(&mut self.follow) => StreamEvent::JobEvent(event),
+                _ = self.states.wait_for(JobState::is_final) => StreamEvent::JobEnded,
+                () = sleep_until_deadline(self.until) => StreamEvent::BudgetElapsed,
             };
-            match news {
-                News::JobEvent(turn) => self.take(turn),
-                News::End => self.end().await,
-                News::Late => self.late().await,
+            match event {
+                StreamEvent::JobEvent(event) => self.handle_event(event),
+                StreamEvent::JobEnded => self.end().await,
+                StreamEvent::BudgetElapsed => self.budget_elapsed().await,
             }
         }
     }
 
-    fn take(&mut self, turn: Option<JobEvent>) {
-        match turn {
-            Some(JobEvent::StateChanged(JobState::Running(progress))) => self.partials.come_to(progress),
+    fn handle_event(&mut self, event: Option<JobEvent>) {
+        match event {
+            Some(JobEvent::StateChanged(JobState::Running(progress))) => {
+                self.partials.update_progress(progress)
+            }
             Some(JobEvent::StateChanged(_)) => {}
             Some(JobEvent::Preview { file, .. }) => self.partial(&file),
             None => self.follow = None,
@@ -152,7 +154,7 @@ impl Story {
             background: "opaque",
             output_format: file.format,
         };
-        self.tell("image_generation.partial_image", &partial.with(file));
+        self.push("image_generation.partial_image", &partial.with(file));
     }
 
     async fn end(&mut self) {
@@ -161,22 +163,22 @@ impl Story {
         match handle.pictures().await {
             Ok((image, files)) => {
                 let quality = answer.quality.or_else(|| Some(AUTO.to_owned()));
-                let about = About::new(image, Answer { quality, ..answer });
+                let about = ResponseMetadata::new(image, ResponseOptions { quality, ..answer });
                 for (index, file) in files.iter().enumerate() {
-                    self.tell("image_generation.completed", &about.completed(index, file));
+                    self.push("image_generation.completed", &about.completed(index, file));
                 }
-                self.untold.push_back(Event::default().data(DONE));
+                self.pending.push_back(Event::default().data(DONE));
             }
             Err(error) => self.fail(&Problem::Job(id, error)),
         }
     }
 
     /// The time is over: the pictures are made all the same, for who asks again.
-    async fn late(&mut self) {
+    async fn budget_elapsed(&mut self) {
         let Some(handle) = self.handle.take() else { return };
         let id = handle.id();
         match handle.detach().await {
-            Ok(()) => self.fail(&Problem::OnItsWay(id)),
+            Ok(()) => self.fail(&Problem::StillGenerating(id)),
             Err(error) => self.fail(&Problem::Job(id, error)),
         }
     }
@@ -187,16 +189,16 @@ impl Story {
             tracing::error!(error = %causes(cause), "the request failed");
         }
         let body = serde_json::to_string(&problem.openai_body()).expect("plain data");
-        self.tell("error", &body);
+        self.push("error", &body);
     }
 
-    fn tell(&mut self, name: &str, data: &str) {
-        self.untold.push_back(Event::default().event(name).data(data));
+    fn push(&mut self, name: &str, data: &str) {
+        self.pending.push_back(Event::default().event(name).data(data));
     }
 }
 
 /// What happens to the job next, if it is followed.
-async fn turn(follow: &mut Option<JobEvents>) -> Option<JobEvent> {
+async fn next_job_event(follow: &mut Option<JobEvents>) -> Option<JobEvent> {
     match follow {
         Some(follow) => follow.next().await,
         None => std::future::pending().await,
@@ -204,7 +206,7 @@ async fn turn(follow: &mut Option<JobEvents>) -> Option<JobEvent> {
 }
 
 /// That time, if there is one.
-async fn at(time: Option<Instant>) {
+async fn sleep_until_deadline(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
@@ -217,15 +219,15 @@ mod tests {
 
     #[test]
     fn partial_pictures_are_spread_over_the_way() {
-        for (most, steps, expected) in
+        for (max, steps, expected) in
             [(0, 20, &[][..]), (1, 20, &[10]), (3, 20, &[5, 10, 15]), (3, 2, &[1, 2]), (3, 4, &[1, 2, 3])]
         {
-            let mut partials = Partials { most, sent: 0, step: 0, steps: 1 };
+            let mut partials = Partials { max, sent: 0, step: 0, steps: 1 };
             let sent = (1..=steps).filter(|&done| {
-                partials.come_to(Progress::Step { done, of: steps });
+                partials.update_progress(Progress::Step { done, of: steps });
                 partials.next().is_some()
             });
-            assert_eq!(sent.collect::<Vec<_>>(), expected, "{most} of {steps}");
+            assert_eq!(sent.collect::<Vec<_>>(), expected, "{max} of {steps}");
         }
     }
 }

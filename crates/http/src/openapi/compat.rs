@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::native::{READING, idempotency};
+use super::native::{COMMON_PROBLEMS, idempotency};
 use super::operation::{Operation, schema};
 use super::parameters;
 
@@ -11,7 +11,7 @@ const SAGEMAKER: &str = "SageMaker";
 const CUSTOMERS: &str = "Customers";
 const SERVER: &str = "Server";
 /// What a call that names models can end in, for OpenAI's clients.
-const MODELS: [&str; 7] =
+const MODEL_ERRORS: [&str; 7] =
     ["invalid_api_key", "wrong_host", "internal", "loading", "no_model", "shutting_down", "unavailable"];
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -30,31 +30,31 @@ fn openai() -> Vec<Operation> {
     });
     vec![
         Operation::new("post /v1/images/generations", "generateImages", OPENAI, "Pictures, for OpenAI's clients")
-            .says("Every parameter of OpenAI's and, beside them, every one of ours. With `stream`, the answer is server-sent events: \
+            .description("Every parameter of OpenAI's and, beside them, every one of ours. With `stream`, the answer is server-sent events: \
                    `image_generation.partial_image`, `image_generation.completed`, an `error`, and `[DONE]` at the end. Errors say in \
                    `x-should-retry` whether to try again by itself.")
-            .takes(vec![retry, idempotency()])
+            .parameters(vec![retry, idempotency()])
             .body(parameters::openai_body())
             .with("x-code-samples", json!([{"lang": "python", "source": "OpenAI(base_url=\"http://127.0.0.1:8080/v1\", api_key=\"-\").images.generate(prompt=\"a tiger\")"}]))
-            .answers(200, "The pictures", Some(("application/json", schema("Generations"))))
-            .and_events()
-            .openai_fails(&[
+            .response(200, "The pictures", Some(("application/json", schema("Generations"))))
+            .with_event_stream()
+            .openai_errors(&[
                 "invalid_value", "unknown_parameter", "missing_required_parameter", "invalid_api_key", "cross_site", "model_not_found",
                 "too_slow", "canceled", "too_large", "not_json", "malformed_json", "wrong_host", "idempotency_conflict", "model_error",
                 "rate_limit_exceeded", "insufficient_quota", "queue_full", "internal", "outcome_unknown", "on_its_way", "loading",
                 "no_model", "shutting_down", "unavailable", "engine_busy", "deadline", "overrun", "invalid_idempotency_key",
             ]),
         Operation::new("get /v1/models", "listModels", OPENAI, "The models")
-            .answers(200, "This server's model, and the whole names that stand for it", Some(("application/json", schema("ModelList"))))
-            .openai_fails(&MODELS),
+            .response(200, "This server's model, and the whole names that stand for it", Some(("application/json", schema("ModelList"))))
+            .openai_errors(&MODEL_ERRORS),
         Operation::new("get /v1/models/{model}", "readModel", OPENAI, "A model")
-            .takes(vec![json!({
+            .parameters(vec![json!({
                 "name": "model", "in": "path", "required": true, "description": "Its name, or one that stands for it; it may have slashes.",
                 "schema": {"type": "string", "examples": ["dall-e-3"]},
             })])
-            .answers(200, "The model", Some(("application/json", schema("Model"))))
-            .openai_fails(&["model_not_found", "not_found"])
-            .openai_fails(&MODELS),
+            .response(200, "The model", Some(("application/json", schema("Model"))))
+            .openai_errors(&["model_not_found", "not_found"])
+            .openai_errors(&MODEL_ERRORS),
     ]
 }
 
@@ -72,11 +72,11 @@ fn customers() -> Vec<Operation> {
     };
     vec![
         Operation::new("post /v1/keys", "createKey", CUSTOMERS, "A new key")
-            .says("Takes an admin key. The key is in this answer and nowhere else.")
+            .description("Takes an admin key. The key is in this answer and nowhere else.")
             .body(new_key())
-            .answers(201, "The key", Some(("application/json", schema("NewKey"))))
+            .response(201, "The key", Some(("application/json", schema("NewKey"))))
             .headers(201, &[("Location", "Its record")])
-            .fails(&[
+            .problems(&[
                 "invalid-request",
                 "malformed-json",
                 "not-admin",
@@ -85,55 +85,55 @@ fn customers() -> Vec<Operation> {
                 "too-large",
                 "not-json",
             ])
-            .fails(&READING),
+            .problems(&COMMON_PROBLEMS),
         Operation::new("get /v1/keys", "listKeys", CUSTOMERS, "Every key")
-            .says("Takes an admin key.")
-            .answers(
+            .description("Takes an admin key.")
+            .response(
                 200,
                 "Their records, revoked ones included",
                 Some(("application/json", schema("KeyList"))),
             )
-            .fails(&["not-admin"])
-            .fails(&READING),
+            .problems(&["not-admin"])
+            .problems(&COMMON_PROBLEMS),
         Operation::new("get /v1/keys/{id}", "readKey", CUSTOMERS, "A key")
-            .says("Takes an admin key.")
-            .takes(vec![id()])
-            .answers(200, "Its record", Some(("application/json", schema("Key"))))
-            .fails(&["not-admin", "not-found"])
-            .fails(&READING),
+            .description("Takes an admin key.")
+            .parameters(vec![id()])
+            .response(200, "Its record", Some(("application/json", schema("Key"))))
+            .problems(&["not-admin", "not-found"])
+            .problems(&COMMON_PROBLEMS),
         Operation::new("delete /v1/keys/{id}", "revokeKey", CUSTOMERS, "Take a key back")
-            .says("Takes an admin key. The key's jobs go on.")
-            .takes(vec![id()])
-            .answers(200, "Its record", Some(("application/json", schema("Key"))))
-            .fails(&["not-admin", "cross-site", "not-found"])
-            .fails(&READING),
+            .description("Takes an admin key. The key's jobs go on.")
+            .parameters(vec![id()])
+            .response(200, "Its record", Some(("application/json", schema("Key"))))
+            .problems(&["not-admin", "cross-site", "not-found"])
+            .problems(&COMMON_PROBLEMS),
         Operation::new(
             "get /v1/usage",
             "readUsage",
             CUSTOMERS,
             "What one's key has used, and what is left to it",
         )
-        .takes(vec![
+        .parameters(vec![
             day("from", "The first day; 30 days before `to` if left out."),
             day("to", "The last day; today if left out."),
         ])
-        .answers(
+        .response(
             200,
             "By day, days without any left out; and the key's limits",
             Some(("application/json", schema("Usage"))),
         )
-        .fails(&["invalid-request"])
-        .fails(&READING),
+        .problems(&["invalid-request"])
+        .problems(&COMMON_PROBLEMS),
         Operation::new(
             "get /metrics",
             "readMetrics",
             CUSTOMERS,
             "What this process has done, for Prometheus",
         )
-        .says("Takes an admin key.")
-        .answers(200, "OpenMetrics", Some(("application/openmetrics-text", json!({"type": "string"}))))
-        .fails(&["not-admin"])
-        .fails(&READING),
+        .description("Takes an admin key.")
+        .response(200, "OpenMetrics", Some(("application/openmetrics-text", json!({"type": "string"}))))
+        .problems(&["not-admin"])
+        .problems(&COMMON_PROBLEMS),
     ]
 }
 
@@ -186,27 +186,27 @@ fn new_key() -> Value {
 fn server() -> Vec<Operation> {
     vec![
         Operation::new("get /", "root", SERVER, "A word on how to begin")
-            .says("With the parameters of `/generate` it is that call.")
-            .open()
-            .answers(200, "Text", Some(("text/plain", json!({"type": "string"}))))
-            .fails(&["wrong-host"]),
+            .description("With the parameters of `/generate` it is that call.")
+            .without_key()
+            .response(200, "Text", Some(("text/plain", json!({"type": "string"}))))
+            .problems(&["wrong-host"]),
         Operation::new("get /healthz", "isAlive", SERVER, "Whether the process answers")
-            .open()
-            .answers(200, "It does", Some(("application/json", schema("Health"))))
-            .fails(&["wrong-host"]),
+            .without_key()
+            .response(200, "It does", Some(("application/json", schema("Health"))))
+            .problems(&["wrong-host"]),
         Operation::new("get /readyz", "isReady", SERVER, "Whether requests are taken")
-            .open()
-            .answers(200, "They are", Some(("application/json", schema("Readiness"))))
-            .answers(503, "Not yet, not any more, or never", Some(("application/json", schema("Readiness"))))
-            .fails(&["wrong-host"]),
+            .without_key()
+            .response(200, "They are", Some(("application/json", schema("Readiness"))))
+            .response(503, "Not yet, not any more, or never", Some(("application/json", schema("Readiness"))))
+            .problems(&["wrong-host"]),
         Operation::new("get /openapi.json", "describe", SERVER, "This description")
-            .open()
-            .answers(200, "OpenAPI 3.1", Some(("application/json", json!({"type": "object"}))))
-            .fails(&["wrong-host"]),
+            .without_key()
+            .response(200, "OpenAPI 3.1", Some(("application/json", json!({"type": "object"}))))
+            .problems(&["wrong-host"]),
         Operation::new("get /docs", "readDescription", SERVER, "This description, to be read")
-            .open()
-            .answers(200, "A page", Some(("text/html", json!({"type": "string"}))))
-            .fails(&["wrong-host"]),
+            .without_key()
+            .response(200, "A page", Some(("text/html", json!({"type": "string"}))))
+            .problems(&["wrong-host"]),
     ]
 }
 
@@ -238,11 +238,11 @@ fn sagemaker() -> Vec<Operation> {
             SAGEMAKER,
             "The Runtime API's InvokeEndpoint",
         )
-        .says(signed)
+        .description(signed)
         .with("security", json!([{"sigv4": []}]))
-        .takes(vec![name()])
+        .parameters(vec![name()])
         .with("requestBody", invocation())
-        .answers(
+        .response(
             200,
             "As the model's dialect has it",
             Some(("application/json", json!({"type": "object"}))),
@@ -253,25 +253,25 @@ fn sagemaker() -> Vec<Operation> {
             SAGEMAKER,
             "The Runtime API's InvokeEndpointAsync",
         )
-        .says(signed)
+        .description(signed)
         .with("security", json!([{"sigv4": []}]))
-        .takes(vec![name()])
+        .parameters(vec![name()])
         .with("requestBody", invocation())
-        .answers(
+        .response(
             202,
             "Its result will be in the store",
             Some(("application/json", json!({"type": "object"}))),
         ),
         Operation::new("get /ping", "ping", SAGEMAKER, "Whether the container is ready")
-            .says(container)
-            .open()
-            .answers(200, "It is", None)
-            .answers(503, "It is not", None),
+            .description(container)
+            .without_key()
+            .response(200, "It is", None)
+            .response(503, "It is not", None),
         Operation::new("post /invocations", "invoke", SAGEMAKER, "The container's model")
-            .says(container)
-            .open()
+            .description(container)
+            .without_key()
             .with("requestBody", invocation())
-            .answers(
+            .response(
                 200,
                 "As the model's dialect has it",
                 Some(("application/json", json!({"type": "object"}))),

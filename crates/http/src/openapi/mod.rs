@@ -18,7 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 
-use crate::{App, reading};
+use crate::{App, read_only};
 use examples::Examples;
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> Router<App> {
         (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
     let page =
         async move || ([(CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE.as_str()).into_response();
-    Router::new().route("/openapi.json", reading(get(json))).route("/docs", reading(get(page)))
+    Router::new().route("/openapi.json", read_only(get(json))).route("/docs", read_only(get(page)))
 }
 
 fn describe() -> Value {

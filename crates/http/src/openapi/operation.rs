@@ -34,12 +34,12 @@ impl Operation {
         Self { path, method, value, responses: Map::new(), problems: Vec::new(), openai: Vec::new() }
     }
 
-    pub(super) fn says(self, description: &str) -> Self {
+    pub(super) fn description(self, description: &str) -> Self {
         self.with("description", Value::from(description))
     }
 
     /// Nobody has to be anybody to call it.
-    pub(super) fn open(self) -> Self {
+    pub(super) fn without_key(self) -> Self {
         self.with("security", json!([]))
     }
 
@@ -48,7 +48,7 @@ impl Operation {
         self
     }
 
-    pub(super) fn takes(self, parameters: Vec<Value>) -> Self {
+    pub(super) fn parameters(self, parameters: Vec<Value>) -> Self {
         self.with("parameters", Value::from(parameters))
     }
 
@@ -61,7 +61,7 @@ impl Operation {
     }
 
     /// It may answer like this.
-    pub(super) fn answers(mut self, status: u16, description: &str, content: Option<(&str, Value)>) -> Self {
+    pub(super) fn response(mut self, status: u16, description: &str, content: Option<(&str, Value)>) -> Self {
         let mut response = json!({ "description": description });
         if let Some((media, schema)) = content {
             response["content"] = json!({ media: { "schema": schema } });
@@ -71,7 +71,7 @@ impl Operation {
     }
 
     /// A good answer may also be events.
-    pub(super) fn and_events(mut self) -> Self {
+    pub(super) fn with_event_stream(mut self) -> Self {
         if let Some(response) = self.responses.get_mut("200") {
             response["content"]["text/event-stream"] = json!({ "schema": schema("Event") });
         }
@@ -89,12 +89,12 @@ impl Operation {
         self
     }
 
-    pub(super) fn fails(mut self, problems: &[&'static str]) -> Self {
+    pub(super) fn problems(mut self, problems: &[&'static str]) -> Self {
         self.problems.extend(problems);
         self
     }
 
-    pub(super) fn openai_fails(mut self, codes: &[&'static str]) -> Self {
+    pub(super) fn openai_errors(mut self, codes: &[&'static str]) -> Self {
         self.openai.extend(codes);
         self
     }

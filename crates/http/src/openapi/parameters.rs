@@ -7,40 +7,40 @@ use tintype_core::request::{
 };
 
 use crate::openai;
-use crate::params::{Kind, MAX_DEADLINE, Param, ParamSource};
+use crate::params::{MAX_DEADLINE, Param, ParamSource, ValueKind};
 
 /// The parameters of a query.
 pub(super) fn query() -> Vec<Value> {
-    let parameter = |field: &Param| {
-        let mut schema = schema(field);
+    let parameter = |param: &Param| {
+        let mut schema = schema(param);
         let description = schema["description"].take();
         schema.as_object_mut().map(|schema| schema.remove("description"));
-        let required = field.name == "prompt";
-        json!({"name": field.name, "in": "query", "required": required, "description": description, "schema": schema})
+        let required = param.name == "prompt";
+        json!({"name": param.name, "in": "query", "required": required, "description": description, "schema": schema})
     };
-    ParamSource::Query.fields().map(parameter).collect()
+    ParamSource::Query.params().map(parameter).collect()
 }
 
 /// The body that asks for pictures in our own words.
 pub(super) fn body() -> Value {
-    object(ParamSource::Body.fields().map(|field| (field.name.to_owned(), schema(field))).collect())
+    object(ParamSource::Body.params().map(|param| (param.name.to_owned(), schema(param))).collect())
 }
 
 /// The body that asks for them in OpenAI's, or in ours beside them.
 pub(super) fn openai_body() -> Value {
-    let ours = ParamSource::OpenAi.fields().map(|field| (field.name.to_owned(), schema(field)));
-    let theirs = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), of_openai(name)));
-    let mut body = object(ours.chain(theirs).collect());
-    let twice = |one: &str, pattern: &str, other: &str| {
+    let native = ParamSource::OpenAi.params().map(|param| (param.name.to_owned(), schema(param)));
+    let openai = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), openai_schema(name)));
+    let mut body = object(native.chain(openai).collect());
+    let both_given = |one: &str, pattern: &str, other: &str| {
         json!({
             "required": [one, other],
             "properties": {one: {"type": "string", "pattern": pattern}, other: {"not": {"type": "null"}}},
         })
     };
     body["not"] = json!({"anyOf": [
-        twice("output_format", "", "format"),
-        twice("size", "^[1-9]", "width"),
-        twice("size", "^[1-9]", "height"),
+        both_given("output_format", "", "format"),
+        both_given("size", "^[1-9]", "width"),
+        both_given("size", "^[1-9]", "height"),
         {"required": ["stream", "response_format"], "properties": {"stream": {"const": true}, "response_format": {"const": "url"}}},
     ]});
     body
@@ -50,14 +50,14 @@ fn object(properties: Map<String, Value>) -> Value {
     let mut properties = properties;
     for (name, schema) in &mut properties {
         if name != "prompt" {
-            or_null(schema);
+            allow_null(schema);
         }
     }
     json!({"type": "object", "required": ["prompt"], "properties": properties, "additionalProperties": false})
 }
 
 /// Programs that write a member for everything they know write `null` for what is not given.
-fn or_null(schema: &mut Value) {
+fn allow_null(schema: &mut Value) {
     if let Some(kind) = schema.get("type").cloned() {
         schema["type"] = json!([kind, "null"]);
     }
@@ -66,8 +66,8 @@ fn or_null(schema: &mut Value) {
     }
 }
 
-fn schema(field: &Param) -> Value {
-    match (field.name, field.kind) {
+fn schema(param: &Param) -> Value {
+    match (param.name, param.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
             "description": "What the picture shows. What is beyond what the model reads (77 tokens of Stable Diffusion's, 32 of the built-in one's) is left out, with a warning that says from where.",
@@ -124,14 +124,14 @@ fn schema(field: &Param) -> Value {
             "type": "integer", "minimum": 0, "maximum": 100,
             "description": "How much of the picture a jpeg or webp keeps, in percent; png is lossless whatever is asked for.", "examples": [80],
         }),
-        (_, Kind::Text | Kind::Format) => json!({ "type": "string" }),
-        (_, Kind::Whole) => json!({ "type": "integer" }),
-        (_, Kind::Number) => json!({ "type": "number" }),
-        (_, Kind::Flag) => json!({ "type": "boolean" }),
+        (_, ValueKind::Text | ValueKind::Format) => json!({ "type": "string" }),
+        (_, ValueKind::Integer) => json!({ "type": "integer" }),
+        (_, ValueKind::Number) => json!({ "type": "number" }),
+        (_, ValueKind::Boolean) => json!({ "type": "boolean" }),
     }
 }
 
-fn of_openai(name: &str) -> Value {
+fn openai_schema(name: &str) -> Value {
     match name {
         "model" => json!({
             "type": "string",

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::openai::About;
+use crate::openai::ResponseMetadata;
 
 /// A moment, as RFC 3339 has it.
 pub(crate) struct Timestamp;
@@ -85,7 +85,7 @@ pub(crate) struct Generations {
     /// The pictures, in the order of their seeds.
     data: Vec<GeneratedPicture>,
     #[schemars(flatten)]
-    about: About,
+    about: ResponseMetadata,
 }
 
 /// A picture: a link or a file.

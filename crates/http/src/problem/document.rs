@@ -10,7 +10,7 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::limits::RetryTime;
 
 use super::Problem;
-use super::status::Kind;
+use super::status::ProblemKind;
 use crate::image_resource;
 use crate::openapi::types::Timestamp;
 use crate::request_id::RequestId;
@@ -78,14 +78,14 @@ enum Bound {
 impl Problem {
     /// The document for the request with this id.
     pub(crate) fn body(&self, id: &RequestId) -> Body {
-        let Kind { status, name, title } = self.kind();
-        let errors = match self.error() {
+        let ProblemKind { status, name, title } = self.kind();
+        let errors = match self.service_error() {
             Some(ServiceError::Invalid(violations)) => violations.iter().map(ParameterError::from).collect(),
             _ => Vec::new(),
         };
-        let refused = self.refused();
+        let refused = self.limit_exceeded();
         let retry_at = refused.and_then(|refused| match refused.retry {
-            RetryTime::At(at) => Some(image_resource::moment(at)),
+            RetryTime::At(at) => Some(image_resource::to_millisecond(at)),
             RetryTime::WhenOneEnds | RetryTime::Never => None,
         });
         let document = Document {
@@ -94,14 +94,14 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail(),
             instance: match self {
-                Self::Job(id, _) | Self::NotYet(id) => Some(image_resource::path(id)),
+                Self::Job(id, _) | Self::ImagesPending(id) => Some(image_resource::job_path(id)),
                 _ => None,
             },
             request_id: id.as_str(),
             limit: refused.map(|refused| refused.limit.to_string()),
             retry_at,
             retry_after: self.retry_after(),
-            model_status: match self.error() {
+            model_status: match self.service_error() {
                 Some(ServiceError::Failed(failure)) => {
                     failure.upstream_error.as_ref().and_then(|upstream_error| upstream_error.status)
                 }

@@ -4,17 +4,17 @@ use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::{Problem, seconds};
+use super::{Problem, whole_seconds};
 use crate::params::NAME_CHARS;
 
 impl Problem {
     pub(super) fn detail(&self) -> String {
         match self {
-            Self::Service(error) | Self::Job(_, error) => of_service(error),
+            Self::Service(error) | Self::Job(_, error) => service_detail(error),
             Self::Credentials(fault) => (*fault).into(),
             Self::NotFound => "No such path. A picture is made by GET /generate?prompt=… or POST /v1/images.".into(),
             Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
-            Self::GetTurnedOff => "The operator of this server decided so. POST /v1/images makes pictures.".into(),
+            Self::GetDisabled => "The operator of this server decided so. POST /v1/images makes pictures.".into(),
             Self::Prefetch => {
                 "A GET here costs computing time, so browsers' prefetching is refused. Open the link to make it."
                     .into()
@@ -26,17 +26,17 @@ impl Problem {
                                 server's port nor its configured public URL."
                 .into(),
             Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
-            Self::TooSlow => "Send it again, and faster.".into(),
-            Self::TooLarge(limit) => format!("It may have {limit} bytes at the most."),
-            Self::AnswerTooLarge => {
+            Self::BodyTimeout => "Send it again, and faster.".into(),
+            Self::BodyTooLarge(limit) => format!("It may have {limit} bytes at the most."),
+            Self::ResponseTooLarge => {
                 "The pictures are made, but their files are larger than a function may answer with. Ask for links to them."
                     .into()
             }
-            Self::Malformed(why) => format!("It cannot be read: {why}."),
+            Self::MalformedJson(why) => format!("It cannot be read: {why}."),
             Self::Invocation(error) => format!("In this request {error}."),
-            Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
-            Self::NotYet(_) => "The job has not ended yet.".into(),
-            Self::OnItsWay(id) => {
+            Self::InvalidIdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
+            Self::ImagesPending(_) => "The job has not ended yet.".into(),
+            Self::StillGenerating(id) => {
                 format!(
                     "They are still being made, and will be: read /v1/images/{id}. The same request finds them too if it has \
                      the same seed or Idempotency-Key, or is an SDK's retry; otherwise it is for other pictures."
@@ -46,14 +46,14 @@ impl Problem {
                 let name: String = name.chars().take(NAME_CHARS).collect();
                 format!("The model `{name}` does not exist here. GET /v1/models lists what does.")
             }
-            Self::Broken => INTERNAL.into(),
+            Self::Internal => INTERNAL.into(),
         }
     }
 }
 
 const INTERNAL: &str = "The cause is in this server's log, under the request id.";
 
-fn of_service(error: &E) -> String {
+fn service_detail(error: &E) -> String {
     match error {
         E::Invalid(violations) => match violations.as_slice() {
             [only] => format!("{only}."),
@@ -72,14 +72,14 @@ fn of_service(error: &E) -> String {
         }
         .into(),
         E::NotAdmin => "The key is good, but not for this.".into(),
-        E::LimitExceeded(refusal) => of_refusal(&refusal.refused),
+        E::LimitExceeded(refusal) => limit_detail(&refusal.refused),
         E::Unpriced(currency) => format!(
             "The key has a budget in {currency}, and nothing here has a price in it. The operator has to set one, or \
              to make another key."
         ),
         E::QueueFull { retry_after } => format!(
             "As many requests wait as may. A place is likely to be free in {} s.",
-            seconds(*retry_after)
+            whole_seconds(*retry_after)
         ),
         E::IdempotencyConflict => {
             "The idempotency key was used for another request within the last 24 hours.".into()
@@ -92,12 +92,12 @@ fn of_service(error: &E) -> String {
         E::Draining | E::Abandoned => {
             "The picture was not made. Try again: another server may be there by then.".into()
         }
-        E::Failed(failure) => told(failure.reason, failure.upstream_error.as_ref()),
+        E::Failed(failure) => failure_detail(failure.reason, failure.upstream_error.as_ref()),
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL.into(),
     }
 }
 
-fn of_refusal(refused: &LimitExceeded) -> String {
+fn limit_detail(refused: &LimitExceeded) -> String {
     let limit = refused.limit;
     match (limit, refused.retry) {
         (_, RetryTime::Never) => format!("This alone takes more than the key's {limit}."),
@@ -114,7 +114,7 @@ fn of_refusal(refused: &LimitExceeded) -> String {
 }
 
 /// What a client is told of a job that failed, and of what a remote engine said.
-pub(crate) fn told(reason: Reason, upstream_error: Option<&UpstreamError>) -> String {
+pub(crate) fn failure_detail(reason: Reason, upstream_error: Option<&UpstreamError>) -> String {
     match upstream_error {
         Some(UpstreamError { status: Some(status), message, .. }) if message.is_empty() => {
             format!("The model failed with status {status}. What it said is in this server's log.")
@@ -125,11 +125,11 @@ pub(crate) fn told(reason: Reason, upstream_error: Option<&UpstreamError>) -> St
         Some(UpstreamError { message, .. }) if !message.is_empty() => {
             format!("The model made nothing: {message}.")
         }
-        _ => by_reason(reason).to_owned(),
+        _ => reason_detail(reason).to_owned(),
     }
 }
 
-fn by_reason(reason: Reason) -> &'static str {
+fn reason_detail(reason: Reason) -> &'static str {
     match reason {
         Reason::Engine => "The engine failed. The cause is in this server's log.",
         Reason::Store => "The pictures could not be stored. The cause is in this server's log.",

@@ -28,13 +28,13 @@ use tintype_service::ledger::limits::{Limit, LimitExceeded};
 use crate::ratelimit;
 
 pub(crate) use document::Document;
-pub(crate) use messages::told;
-pub(crate) use openai::Envelope;
+pub(crate) use messages::failure_detail;
+pub(crate) use openai::OpenAiError;
 
 /// When to look again for a server that loads its model or is being replaced, in seconds.
-pub(crate) const SOON: u64 = 5;
+pub(crate) const SERVER_RETRY_AFTER_S: u64 = 5;
 /// When to look again for a picture that is being made, in seconds.
-pub(crate) const SHORTLY: u64 = 2;
+pub(crate) const JOB_POLL_AFTER_S: u64 = 2;
 
 /// Why a request got no answer of the kind it asked for. As a response it is only the status and its headers: the body
 /// needs the request's id and is written by [`Problem::body`] where that is known.
@@ -50,7 +50,7 @@ pub(crate) enum Problem {
     /// The path has other methods: these.
     MethodNotAllowed(&'static str),
     /// The operator turned `GET` off.
-    GetTurnedOff,
+    GetDisabled,
     /// A browser guessed that this might be wanted.
     Prefetch,
     /// Another site's page made the browser send it.
@@ -60,25 +60,25 @@ pub(crate) enum Problem {
     /// The body is not said to be JSON.
     NotJson,
     /// The body takes too long to come.
-    TooSlow,
+    BodyTimeout,
     /// The body is larger than so many bytes, which no request needs.
-    TooLarge(usize),
+    BodyTooLarge(usize),
     /// The answer is larger than whatever runs this server can hand over.
-    AnswerTooLarge,
+    ResponseTooLarge,
     /// The body is no JSON object, for this reason.
-    Malformed(String),
+    MalformedJson(String),
     /// What SageMaker's dialects have against it.
     Invocation(InvocationError),
     /// The idempotency key is none.
-    IdempotencyKey,
+    InvalidIdempotencyKey,
     /// The job has no pictures yet.
-    NotYet(JobId),
+    ImagesPending(JobId),
     /// The job has no pictures yet, and its client cannot be told to come for them otherwise.
-    OnItsWay(JobId),
+    StillGenerating(JobId),
     /// There is no model of this name.
     UnknownModel(String),
     /// A handler panicked, or came upon what cannot be.
-    Broken,
+    Internal,
 }
 
 impl From<ServiceError> for Problem {
@@ -104,23 +104,23 @@ impl From<InvocationError> for Problem {
 
 impl Problem {
     /// The body did not arrive whole.
-    pub(crate) fn unread(error: &BytesRejection, limit: usize) -> Self {
+    pub(crate) fn from_body_rejection(error: &BytesRejection, limit: usize) -> Self {
         match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(limit),
-            _ => Self::Malformed("it broke off before its end".into()),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge(limit),
+            _ => Self::MalformedJson("it broke off before its end".into()),
         }
     }
 
     /// What the service said, if it was the service.
-    fn error(&self) -> Option<&ServiceError> {
+    fn service_error(&self) -> Option<&ServiceError> {
         match self {
             Self::Service(error) | Self::Job(_, error) => Some(error),
             _ => None,
         }
     }
 
-    fn refused(&self) -> Option<&LimitExceeded> {
-        match self.error() {
+    fn limit_exceeded(&self) -> Option<&LimitExceeded> {
+        match self.service_error() {
             Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.refused),
             _ => None,
         }
@@ -128,7 +128,7 @@ impl Problem {
 
     /// The cause, if it is nothing that a client shall read.
     pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
-        match self.error() {
+        match self.service_error() {
             Some(error @ (ServiceError::Store(_) | ServiceError::Ledger(_) | ServiceError::Panicked(_))) => {
                 Some(error)
             }
@@ -138,19 +138,23 @@ impl Problem {
 
     /// In how many seconds the same request may do better.
     fn retry_after(&self) -> Option<u64> {
-        if let Some(refused) = self.refused() {
+        if let Some(refused) = self.limit_exceeded() {
             return match refused.limit {
                 // When one of the key's jobs ends nobody knows; it can be any time.
                 Limit::Concurrency(_) => Some(1),
                 _ => refused.retry_after(OffsetDateTime::now_utc()),
             };
         }
-        match self.error() {
-            Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
+        match self.service_error() {
+            Some(ServiceError::QueueFull { retry_after }) => Some(whole_seconds(*retry_after)),
             Some(ServiceError::Failed(failure)) => failure.upstream_error.as_ref()?.retry_after,
-            Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
-            Some(ServiceError::Ledger(error)) => status::passes(error).then_some(SOON),
-            _ => matches!(self, Self::NotYet(_) | Self::OnItsWay(_)).then_some(SHORTLY),
+            Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => {
+                Some(SERVER_RETRY_AFTER_S)
+            }
+            Some(ServiceError::Ledger(error)) => status::is_transient(error).then_some(SERVER_RETRY_AFTER_S),
+            _ => {
+                matches!(self, Self::ImagesPending(_) | Self::StillGenerating(_)).then_some(JOB_POLL_AFTER_S)
+            }
         }
     }
 }
@@ -166,10 +170,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        match self.error() {
+        match self.service_error() {
             Some(ServiceError::LimitExceeded(refusal)) => headers.extend(ratelimit::headers(&refusal.quotas)),
-            Some(ServiceError::Unauthenticated(_)) => challenge(headers),
-            _ if matches!(self, Self::Credentials(_)) => challenge(headers),
+            Some(ServiceError::Unauthenticated(_)) => set_challenge(headers),
+            _ if matches!(self, Self::Credentials(_)) => set_challenge(headers),
             _ => {}
         }
         response.extensions_mut().insert(Arc::new(self));
@@ -178,11 +182,11 @@ impl IntoResponse for Problem {
 }
 
 /// Says how to present a key.
-fn challenge(headers: &mut axum::http::HeaderMap) {
+fn set_challenge(headers: &mut axum::http::HeaderMap) {
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tintype\""));
 }
 
 /// Whole seconds, up.
-fn seconds(duration: Duration) -> u64 {
+fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -17,27 +17,27 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// As `RetryTime-After`, in milliseconds; read first.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// How long the clients wait at the most, in seconds; whoever is told more does not come again.
-const LONGEST_WAIT: u64 = 60;
+const MAX_RETRY_AFTER_S: u64 = 60;
 /// The wait is at the server: a retry joins the work and waits for it there.
-const AT_ONCE: u64 = 100;
+const IMMEDIATE_RETRY_MS: u64 = 100;
 
 /// `{"error": …}`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OpenAiError")]
-pub(crate) struct Envelope {
-    error: Told,
+pub(crate) struct OpenAiError {
+    error: ErrorBody,
 }
 
-impl From<Envelope> for Body {
-    fn from(envelope: Envelope) -> Self {
-        serde_json::to_vec(&envelope).expect("only texts").into()
+impl From<OpenAiError> for Body {
+    fn from(error: OpenAiError) -> Self {
+        serde_json::to_vec(&error).expect("only texts").into()
     }
 }
 
 /// Every member is there, always.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OpenAiErrorBody")]
-struct Told {
+struct ErrorBody {
     message: String,
     r#type: &'static str,
     param: Option<String>,
@@ -56,17 +56,17 @@ impl Problem {
     /// Headers for an OpenAI client.
     pub(crate) fn openai_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let again = self.is_worth_a_retry();
+        let again = self.is_retryable();
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if again { "true" } else { "false" }));
-        if let Self::OnItsWay(_) = self {
-            headers.insert(RETRY_AFTER_MS, AT_ONCE.into());
+        if let Self::StillGenerating(_) = self {
+            headers.insert(RETRY_AFTER_MS, IMMEDIATE_RETRY_MS.into());
         }
     }
 
     /// The body for an OpenAI client.
-    pub(crate) fn openai_body(&self) -> Envelope {
+    pub(crate) fn openai_body(&self) -> OpenAiError {
         let (r#type, code) = self.openai_code();
-        let violations = match self.error() {
+        let violations = match self.service_error() {
             Some(E::Invalid(violations)) => violations.as_slice(),
             _ => &[],
         };
@@ -81,18 +81,18 @@ impl Problem {
             Self::UnknownModel(_) => Some("model".to_owned()),
             _ => violations.first().map(|violation| violation.parameter.clone()),
         };
-        Envelope { error: Told { message, r#type, param, code } }
+        OpenAiError { error: ErrorBody { message, r#type, param, code } }
     }
 
     /// The same request, sent again by itself, may do better, and costs nothing that was paid already.
-    fn is_worth_a_retry(&self) -> bool {
-        let soon = || self.retry_after().is_some_and(|seconds| seconds <= LONGEST_WAIT);
+    fn is_retryable(&self) -> bool {
+        let soon = || self.retry_after().is_some_and(|seconds| seconds <= MAX_RETRY_AFTER_S);
         match self {
-            Self::OnItsWay(_) | Self::TooSlow => true,
+            Self::StillGenerating(_) | Self::BodyTimeout => true,
             Self::Service(error) | Self::Job(_, error) => match error {
                 E::LimitExceeded(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && soon(),
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
-                E::Ledger(error) => status::passes(error),
+                E::Ledger(error) => status::is_transient(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,
                 _ => false,
             },
@@ -121,7 +121,7 @@ impl Problem {
                 },
                 E::Unpriced(_) => ("insufficient_quota", "insufficient_quota"),
                 E::Invalid(violations) => {
-                    (r#type, violations.first().map_or("", |first| of_violation(&first.kind)))
+                    (r#type, violations.first().map_or("", |first| violation_code(&first.kind)))
                 }
                 _ => (r#type, kind.name),
             },
@@ -131,7 +131,7 @@ impl Problem {
     }
 }
 
-fn of_violation(kind: &ViolationKind) -> &'static str {
+fn violation_code(kind: &ViolationKind) -> &'static str {
     match kind {
         ViolationKind::Missing => "missing_required_parameter",
         ViolationKind::Unknown { .. } => "unknown_parameter",

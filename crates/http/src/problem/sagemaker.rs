@@ -9,7 +9,7 @@ use super::Problem;
 impl Problem {
     /// What SageMaker says when its model's container answers with this problem.
     pub(crate) fn failure(&self) -> Failure {
-        match self.error() {
+        match self.service_error() {
             Some(E::NotReady) => Failure::NotReady("The model is still being loaded.".into()),
             Some(E::Draining | E::Abandoned) => Failure::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
@@ -24,7 +24,7 @@ impl Problem {
 
     /// All that there is to say, as there is no document beside it.
     fn message(&self) -> String {
-        match self.error() {
+        match self.service_error() {
             Some(E::Invalid(violations)) => {
                 violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }

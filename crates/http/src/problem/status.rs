@@ -10,44 +10,44 @@ use tintype_service::ledger::limits::Limit;
 use super::Problem;
 
 /// What a kind of problem is called, and its status.
-pub(super) struct Kind {
+pub(super) struct ProblemKind {
     pub(super) status: S,
     /// The end of its URN.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
 }
 
-const fn kind(status: S, name: &'static str, title: &'static str) -> Kind {
-    Kind { status, name, title }
+const fn kind(status: S, name: &'static str, title: &'static str) -> ProblemKind {
+    ProblemKind { status, name, title }
 }
 
-const INTERNAL: Kind = kind(S::INTERNAL_SERVER_ERROR, "internal", "Something broke on this server");
-const NOT_FOUND: Kind = kind(S::NOT_FOUND, "not-found", "There is nothing here");
-const NO_PICTURES: Kind = kind(S::CONFLICT, "no-pictures", "There is no picture");
-const UNAUTHENTICATED: Kind = kind(S::UNAUTHORIZED, "unauthenticated", "This takes a good key");
+const INTERNAL: ProblemKind = kind(S::INTERNAL_SERVER_ERROR, "internal", "Something broke on this server");
+const NOT_FOUND: ProblemKind = kind(S::NOT_FOUND, "not-found", "There is nothing here");
+const NO_PICTURES: ProblemKind = kind(S::CONFLICT, "no-pictures", "There is no picture");
+const UNAUTHENTICATED: ProblemKind = kind(S::UNAUTHORIZED, "unauthenticated", "This takes a good key");
 
 impl Problem {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ProblemKind {
         match self {
-            Self::Service(error) | Self::Job(_, error) => of_service(error),
+            Self::Service(error) | Self::Job(_, error) => service_kind(error),
             Self::Credentials(_) => UNAUTHENTICATED,
             Self::NotFound => NOT_FOUND,
             Self::MethodNotAllowed(_) => {
                 kind(S::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")
             }
-            Self::GetTurnedOff => {
+            Self::GetDisabled => {
                 kind(S::NOT_FOUND, "get-turned-off", "Making pictures by GET is turned off on this server")
             }
             Self::Prefetch => kind(S::FORBIDDEN, "prefetch", "Pictures are not made ahead"),
             Self::CrossSite => kind(S::FORBIDDEN, "cross-site", "Other sites may not make pictures here"),
             Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "This server is not that host"),
             Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "This takes JSON"),
-            Self::TooSlow => kind(S::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
-            Self::TooLarge(_) => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::AnswerTooLarge => {
+            Self::BodyTimeout => kind(S::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
+            Self::BodyTooLarge(_) => kind(S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::ResponseTooLarge => {
                 kind(S::PAYLOAD_TOO_LARGE, "answer-too-large", "The answer is too large to be handed over")
             }
-            Self::Malformed(_) => kind(S::BAD_REQUEST, "malformed-json", "The body is no JSON object"),
+            Self::MalformedJson(_) => kind(S::BAD_REQUEST, "malformed-json", "The body is no JSON object"),
             Self::Invocation(InvocationError::UnsupportedContentType) => kind(
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-content-type",
@@ -57,18 +57,20 @@ impl Problem {
                 kind(S::NOT_ACCEPTABLE, "not-acceptable", "The answer is JSON")
             }
             Self::Invocation(_) => kind(S::BAD_REQUEST, "malformed-invocation", "The body cannot be read"),
-            Self::IdempotencyKey => {
+            Self::InvalidIdempotencyKey => {
                 kind(S::BAD_REQUEST, "invalid-idempotency-key", "The idempotency key is not valid")
             }
-            Self::NotYet(_) => NO_PICTURES,
-            Self::OnItsWay(_) => kind(S::SERVICE_UNAVAILABLE, "on-its-way", "The pictures are being made"),
+            Self::ImagesPending(_) => NO_PICTURES,
+            Self::StillGenerating(_) => {
+                kind(S::SERVICE_UNAVAILABLE, "on-its-way", "The pictures are being made")
+            }
             Self::UnknownModel(_) => kind(S::NOT_FOUND, "unknown-model", "There is no such model"),
-            Self::Broken => INTERNAL,
+            Self::Internal => INTERNAL,
         }
     }
 }
 
-fn of_service(error: &E) -> Kind {
+fn service_kind(error: &E) -> ProblemKind {
     match error {
         E::Invalid(_) => kind(S::BAD_REQUEST, "invalid-request", "The request is not valid"),
         E::Unauthenticated(_) => UNAUTHENTICATED,
@@ -92,15 +94,15 @@ fn of_service(error: &E) -> Kind {
         E::Draining | E::Abandoned => {
             kind(S::SERVICE_UNAVAILABLE, "shutting-down", "This server is shutting down")
         }
-        E::Failed(failure) => of_failure(failure.reason),
-        E::Ledger(error) if passes(error) => {
+        E::Failed(failure) => failure_kind(failure.reason),
+        E::Ledger(error) if is_transient(error) => {
             kind(S::SERVICE_UNAVAILABLE, "unavailable", "The books cannot be reached")
         }
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL,
     }
 }
 
-fn of_failure(reason: Reason) -> Kind {
+fn failure_kind(reason: Reason) -> ProblemKind {
     match reason {
         Reason::Engine | Reason::Store | Reason::Crashed => INTERNAL,
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "It was not finished by its deadline"),
@@ -114,6 +116,6 @@ fn of_failure(reason: Reason) -> Kind {
 }
 
 /// Whether it is worth coming back for a ledger that said this.
-pub(super) fn passes(error: &ledger::Error) -> bool {
+pub(super) fn is_transient(error: &ledger::Error) -> bool {
     matches!(error, ledger::Error::Unavailable(_) | ledger::Error::Contended { .. })
 }

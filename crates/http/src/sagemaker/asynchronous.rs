@@ -14,20 +14,20 @@ use tintype_sagemaker::wire::{AsyncAccepted, Failure, JSON, MAX_BODY, header};
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
-use super::invoke::{self, Manner, text};
-use super::pending::Pending;
+use super::invoke::{self, Execution, header_text};
+use super::pending::PendingInvocation;
 use super::runtime::RuntimeApi;
 use crate::problem::Problem;
 
 /// Longest request that travels inline, in bytes.
-const MAX_INLINE: usize = 128_000;
+const MAX_INLINE_BYTES: usize = 128_000;
 /// How long a request may wait, and the model may take, in seconds: the least, the most, and what holds if nothing is said.
 const REQUEST_TTL: (u64, u64, u64) = (60, 21_600, 21_600);
 const INVOCATION_TIMEOUT: (u64, u64, u64) = (1, 3_600, 900);
 /// Longest name that a client may give.
-const MAX_INFERENCE_ID: usize = 64;
+const MAX_INFERENCE_ID_CHARS: usize = 64;
 /// How long a store that cannot be written is left alone.
-const PAUSE: Duration = Duration::from_secs(5);
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Writes a request down, and answers that its result will come.
 pub(super) async fn accept(
@@ -41,25 +41,25 @@ pub(super) async fn accept(
     let ttl = seconds(headers, header::REQUEST_TTL, REQUEST_TTL)?;
     let timeout = seconds(headers, header::INVOCATION_TIMEOUT, INVOCATION_TIMEOUT)?;
     let id = Uuid::now_v7();
-    let inference_id = match text(headers, name(header::INFERENCE_ID)) {
-        Some(given) if given.is_empty() || given.len() > MAX_INFERENCE_ID => {
+    let inference_id = match header_text(headers, header_name(header::INFERENCE_ID)) {
+        Some(given) if given.is_empty() || given.len() > MAX_INFERENCE_ID_CHARS => {
             return Err(Failure::Validation(format!(
-                "InferenceId must have 1 to {MAX_INFERENCE_ID} characters."
+                "InferenceId must have 1 to {MAX_INFERENCE_ID_CHARS} characters."
             )));
         }
         Some(given) => given.to_owned(),
         None => id.to_string(),
     };
     let body = input(api, headers, body).await?;
-    let pending = Pending {
+    let pending = PendingInvocation {
         id,
-        content_type: text(headers, name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
-        accept: text(headers, name(header::ASYNC_ACCEPT)).map(str::to_owned),
+        content_type: header_text(headers, header_name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
+        accept: header_text(headers, header_name(header::ASYNC_ACCEPT)).map(str::to_owned),
         body: String::from_utf8(body.into())
             .map_err(|_| Failure::Validation("The body is not valid UTF-8.".into()))?,
         within: ttl + timeout,
     };
-    pending.save(&*api.store).await.map_err(|error| failed(&error))?;
+    pending.save(&*api.store).await.map_err(|error| store_failure(&error))?;
     let location = |key: &Key| format!("s3://{}/{}", api.bucket, key.as_str());
     let answer_headers = [
         (CONTENT_TYPE.to_string(), JSON.to_owned()),
@@ -67,7 +67,7 @@ pub(super) async fn accept(
         (header::FAILURE_LOCATION.to_owned(), location(&pending.failure())),
     ];
     let answer = AsyncAccepted { inference_id };
-    begin(api, service, pending);
+    spawn(api, service, pending);
     let mut response = (StatusCode::ACCEPTED, answer.body()).into_response();
     for (name, value) in answer_headers {
         if let (Ok(name), Ok(value)) = (name.parse::<axum::http::HeaderName>(), value.parse()) {
@@ -79,28 +79,28 @@ pub(super) async fn accept(
 
 /// Takes up what was accepted before this start. What cannot be listed stays where it is.
 pub(super) async fn resume(api: &RuntimeApi, service: &Arc<Service>) {
-    match Pending::all(&*api.store).await {
-        Ok(found) => found.into_iter().for_each(|pending| begin(api, service, pending)),
+    match PendingInvocation::all(&*api.store).await {
+        Ok(found) => found.into_iter().for_each(|pending| spawn(api, service, pending)),
         Err(error) => {
             tracing::error!(error = %causes(&error), "asynchronous requests that wait could not be listed");
         }
     }
 }
 
-fn begin(api: &RuntimeApi, service: &Arc<Service>, pending: Pending) {
+fn spawn(api: &RuntimeApi, service: &Arc<Service>, pending: PendingInvocation) {
     let (store, service) = (api.store.clone(), service.clone());
-    tokio::spawn(async move { carry_out(&*store, &service, &pending).await });
+    tokio::spawn(async move { run(&*store, &service, &pending).await });
 }
 
 /// Makes the pictures, and leaves the answer or the error where the client looks for it. Under its own name in the ledger: a
 /// second start finds what the first has made.
-async fn carry_out(store: &dyn ObjectStore, service: &Service, pending: &Pending) {
-    let manner = Manner::Kept {
+async fn run(store: &dyn ObjectStore, service: &Service, pending: &PendingInvocation) {
+    let execution = Execution::Detached {
         name: format!("sagemaker-{}", pending.id),
         within: Duration::from_secs(pending.within),
     };
     let types = (pending.content_type.as_deref(), pending.accept.as_deref());
-    let answer = invoke::answer(service, types, pending.body.as_bytes(), manner).await;
+    let answer = invoke::respond(service, types, pending.body.as_bytes(), execution).await;
     let (key, bytes) = match answer {
         Ok(answer) => (pending.output(), answer),
         // The next start goes on with it.
@@ -111,13 +111,13 @@ async fn carry_out(store: &dyn ObjectStore, service: &Service, pending: &Pending
     loop {
         let left = async {
             store.put(&key, result.clone()).await?;
-            pending.forget(store).await
+            pending.delete(store).await
         };
         match left.await {
             Ok(()) => return,
             Err(error) => {
                 tracing::error!(id = %pending.id, error = %causes(&error), "an asynchronous result could not be stored");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(STORE_RETRY_INTERVAL).await;
             }
         }
     }
@@ -133,12 +133,12 @@ fn is_shutdown(problem: &Problem) -> bool {
 
 /// The request itself: inline, or where the client has put it. Never both.
 async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
-    let Some(location) = text(headers, name(header::INPUT_LOCATION)) else {
+    let Some(location) = header_text(headers, header_name(header::INPUT_LOCATION)) else {
         return match body.len() {
             0 => Err(Failure::Validation("Either Body or InputLocation must be given.".into())),
-            1..=MAX_INLINE => Ok(body),
+            1..=MAX_INLINE_BYTES => Ok(body),
             _ => Err(Failure::Validation(format!(
-                "Body must have at most {MAX_INLINE} bytes; put it into S3 and give InputLocation."
+                "Body must have at most {MAX_INLINE_BYTES} bytes; put it into S3 and give InputLocation."
             ))),
         };
     };
@@ -154,9 +154,11 @@ async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Byt
         Ok(meta) if meta.size > MAX_BODY as u64 => {
             Err(Failure::Validation(format!("InputLocation must have at most {MAX_BODY} bytes.")))
         }
-        Ok(_) => store.get(&key, None).await.map(|object| object.bytes).map_err(|error| failed(&error)),
+        Ok(_) => {
+            store.get(&key, None).await.map(|object| object.bytes).map_err(|error| store_failure(&error))
+        }
         Err(StoreError::NotFound) => Err(missing()),
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(store_failure(&error)),
     }
 }
 
@@ -165,16 +167,16 @@ fn seconds(
     header: &'static str,
     (least, most, usual): (u64, u64, u64),
 ) -> Result<u64, Failure> {
-    let Some(given) = text(headers, name(header)) else { return Ok(usual) };
+    let Some(given) = header_text(headers, header_name(header)) else { return Ok(usual) };
     let known = given.parse().ok().filter(|seconds| (least..=most).contains(seconds));
     known.ok_or_else(|| Failure::Validation(format!("{header} must be {least} to {most} seconds.")))
 }
 
-fn name(header: &'static str) -> axum::http::HeaderName {
+fn header_name(header: &'static str) -> axum::http::HeaderName {
     axum::http::HeaderName::from_static(header)
 }
 
-fn failed(error: &StoreError) -> Failure {
+fn store_failure(error: &StoreError) -> Failure {
     tracing::error!(error = %causes(error), "the object store cannot be used");
     Failure::Internal
 }

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use tintype_sagemaker::wire::{JSON, MAX_BODY};
 use tintype_service::{Readiness, Service};
 
-use super::invoke::{self, Manner};
+use super::invoke::{self, Execution};
 use crate::middleware;
 use crate::problem::Problem;
 
@@ -26,7 +26,7 @@ pub fn container(service: Arc<Service>) -> Router {
         .fallback(async || Problem::NotFound)
         .with_state(service.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(service, middleware::envelope))
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
 }
 
 /// 200 without a body once requests are taken, 503 until then and afterwards.
@@ -42,7 +42,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|error| Problem::unread(&error, MAX_BODY))?;
-    let answer = invoke::answer(&service, invoke::types(&headers), &body, Manner::Waiting).await?;
+    let body = body.map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
+    let answer = invoke::respond(&service, invoke::types(&headers), &body, Execution::Attended).await?;
     Ok(([(CONTENT_TYPE, JSON)], answer).into_response())
 }

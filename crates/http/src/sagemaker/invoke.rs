@@ -14,21 +14,21 @@ use crate::problem::Problem;
 
 /// How the work of an invocation is to be done.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Manner {
+pub(super) enum Execution {
     /// Its client waits for it.
     #[default]
-    Waiting,
+    Attended,
     /// It is made whether anybody waits or not, once, under this name, and given up after so long.
-    Kept { name: String, within: Duration },
+    Detached { name: String, within: Duration },
 }
 
 /// The content type and the accepted types that a real-time invocation's headers say.
 pub(super) fn types(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
-    (text(headers, CONTENT_TYPE), text(headers, ACCEPT))
+    (header_text(headers, CONTENT_TYPE), header_text(headers, ACCEPT))
 }
 
 /// A header's value, if it is there and is text.
-pub(super) fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
+pub(super) fn header_text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
     headers.get(name.into())?.to_str().ok()
 }
 
@@ -36,21 +36,21 @@ pub(super) fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&
 ///
 /// # Errors
 /// What is wrong with the request, or why there are no pictures.
-pub(super) async fn answer(
+pub(super) async fn respond(
     service: &Service,
     (content_type, accept): (Option<&str>, Option<&str>),
     body: &[u8],
-    manner: Manner,
+    execution: Execution,
 ) -> Result<Vec<u8>, Problem> {
     let invocation = Invocation::read(content_type, accept, body)?;
-    let pictures = pictures(service, &invocation, manner).await?;
+    let pictures = pictures(service, &invocation, execution).await?;
     // Nested arrays of a large picture are megabytes of digits.
     let written = tokio::task::spawn_blocking(move || {
         let made = pictures.into_iter().map(|(file, seed)| made(&invocation, file, seed));
         let made = made.collect::<Result<Vec<_>, Problem>>()?;
         invocation.answer(&made).map_err(|error| {
             tracing::error!(error = %causes(&error), "the answer could not be written");
-            Problem::Broken
+            Problem::Internal
         })
     });
     written.await.map_err(ServiceError::from)?
@@ -60,10 +60,10 @@ pub(super) async fn answer(
 async fn pictures(
     service: &Service,
     invocation: &Invocation,
-    manner: Manner,
+    execution: Execution,
 ) -> Result<Vec<(Encoded, u64)>, Problem> {
     let caller = Caller::anonymous();
-    let mut orders = Vec::new();
+    let mut submissions = Vec::new();
     // Nothing is begun before everything is known to be right.
     for (index, draft) in invocation.drafts().iter().enumerate() {
         let request = service.check(draft.clone()).map_err(|error| match error {
@@ -73,19 +73,19 @@ async fn pictures(
             other => other,
         })?;
         let submission = Submission::new(request);
-        orders.push(match &manner {
-            Manner::Waiting => submission,
-            Manner::Kept { name, within } => {
+        submissions.push(match &execution {
+            Execution::Attended => submission,
+            Execution::Detached { name, within } => {
                 let submission = Submission { detached: true, deadline: Some(*within), ..submission };
                 submission.with_idempotency_key(format!("{name}-{index}"), name.as_bytes())
             }
         });
     }
-    let mut tickets = Vec::with_capacity(orders.len());
-    for submission in orders {
-        tickets.push(service.submit(&caller, submission).await?);
+    let mut handles = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        handles.push(service.submit(&caller, submission).await?);
     }
-    let made = try_join_all(tickets.into_iter().map(|handle| {
+    let made = try_join_all(handles.into_iter().map(|handle| {
         let id = handle.id();
         async move { handle.pictures().await.map_err(|error| Problem::Job(id, error)) }
     }));
@@ -104,7 +104,7 @@ fn made(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Made, Probl
         Wanted::Files => Picture::Encoded(file),
         Wanted::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
             tracing::error!(error = %causes(&error), "a picture just made cannot be read");
-            Problem::Broken
+            Problem::Internal
         })?),
     };
     Ok(Made { picture, seed })

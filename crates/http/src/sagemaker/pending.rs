@@ -5,13 +5,13 @@ use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use uuid::Uuid;
 
 /// Where they are.
-const PENDING: &str = "async/pending/";
+const PENDING_PREFIX: &str = "async/pending/";
 /// How many names one look at the store returns.
-const PAGE: usize = 1_000;
+const PAGE_SIZE: usize = 1_000;
 
 /// An asynchronous invocation as it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pending {
+pub(super) struct PendingInvocation {
     /// Our name for it, which no client chooses.
     pub(super) id: Uuid,
     pub(super) content_type: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Pending {
     pub(super) within: u64,
 }
 
-impl Pending {
+impl PendingInvocation {
     /// Where the result will be.
     pub(super) fn output(&self) -> Key {
         key(format!("async/{}.out", self.id))
@@ -34,7 +34,7 @@ impl Pending {
     }
 
     fn path(&self) -> Key {
-        key(format!("{PENDING}{}", self.id))
+        key(format!("{PENDING_PREFIX}{}", self.id))
     }
 
     /// Writes it down.
@@ -45,7 +45,7 @@ impl Pending {
     }
 
     /// It is answered.
-    pub(super) async fn forget(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
+    pub(super) async fn delete(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
         store.delete(&self.path()).await
     }
 
@@ -54,7 +54,7 @@ impl Pending {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = store.list(PENDING, after.as_ref(), PAGE).await?;
+            let page = store.list(PENDING_PREFIX, after.as_ref(), PAGE_SIZE).await?;
             after = page.objects.last().map(|object| object.key.clone());
             for object in page.objects {
                 let bytes = match store.get(&object.key, None).await {

@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::asynchronous;
-use super::invoke::{self, Manner};
+use super::invoke::{self, Execution};
 use crate::App;
-use crate::json::BODY_WITHIN;
+use crate::json::BODY_TIMEOUT;
 use crate::problem::Problem;
 
 /// The variant that every endpoint has unless it was given others.
@@ -61,18 +61,18 @@ pub(crate) fn routes(api: RuntimeApi) -> Router<App> {
     Router::new()
         .route(
             "/endpoints/{name}/invocations",
-            only_post(post(async move |service, request| invoke(&real_time, service, request).await)),
+            post_only(post(async move |service, request| invoke(&real_time, service, request).await)),
         )
         .route(
             "/endpoints/{name}/async-invocations",
-            only_post(post(async move |service, request| {
+            post_only(post(async move |service, request| {
                 invoke_async(&asynchronous, service, request).await
             })),
         )
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-fn only_post(route: MethodRouter<App>) -> MethodRouter<App> {
+fn post_only(route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async || Problem::MethodNotAllowed("POST"))
 }
 
@@ -83,16 +83,16 @@ async fn invoke(
 ) -> Response {
     let answered = async {
         let (headers, body) = signed(api, request, &app).await?;
-        invoke::answer(&app.service, invoke::types(&headers), &body, Manner::Waiting)
+        invoke::respond(&app.service, invoke::types(&headers), &body, Execution::Attended)
             .await
             .map_err(|problem| problem.failure())
     };
     match answered.await {
         Ok(answer) => {
             let headers = [(CONTENT_TYPE.as_str(), JSON), (header::INVOKED_VARIANT, VARIANT)];
-            named((headers, answer).into_response())
+            with_request_id((headers, answer).into_response())
         }
-        Err(failure) => refused(&failure),
+        Err(failure) => error_response(&failure),
     }
 }
 
@@ -106,8 +106,8 @@ async fn invoke_async(
         asynchronous::accept(api, &app.service, &headers, body).await
     };
     match accepted.await {
-        Ok(response) => named(response),
-        Err(failure) => refused(&failure),
+        Ok(response) => with_request_id(response),
+        Err(failure) => error_response(&failure),
     }
 }
 
@@ -121,7 +121,7 @@ async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(He
     let claim = Claim::read(request.headers(), &api.keys, OffsetDateTime::now_utc())?;
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-    let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
+    let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
     let body =
         body.map_err(|_| Failure::Validation("The body did not come in time.".into()))?.map_err(|error| {
             match error.status() {
@@ -135,14 +135,14 @@ async fn signed(api: &RuntimeApi, mut request: Request, app: &App) -> Result<(He
     Ok((headers, body))
 }
 
-fn refused(failure: &Failure) -> Response {
+fn error_response(failure: &Failure) -> Response {
     let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(CONTENT_TYPE.as_str(), JSON), (ERROR_TYPE, failure.code())];
-    named((status, headers, failure.body()).into_response())
+    with_request_id((status, headers, failure.body()).into_response())
 }
 
 /// With a name under which SageMaker's clients show it.
-fn named(mut response: Response) -> Response {
+fn with_request_id(mut response: Response) -> Response {
     let id = Uuid::now_v7().to_string();
     if let Ok(id) = id.parse() {
         response.headers_mut().insert(REQUEST_ID, id);

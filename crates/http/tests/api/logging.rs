@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::Bench;
+use crate::TestServer;
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -56,13 +56,13 @@ async fn every_line_has_the_id_and_none_the_prompt() {
             Some(fault) => engine.with_fault(fault),
             None => engine,
         };
-        let bench = Bench::with(ServiceSettings::default(), engine);
+        let server = TestServer::with(ServiceSettings::default(), engine);
         let path = "/generate?prompt=zebra&negative_prompt=zebra&steps=5";
         let id = [("x-request-id", "req-7")];
         // One that is answered, one that hangs up, one that is refused.
-        bench.send("GET", path, &id).await;
-        assert!(timeout(second, bench.send("GET", path, &id)).await.is_err());
-        bench.send("GET", "/generate?prompt=zebra&size=1", &id).await;
+        server.send("GET", path, &id).await;
+        assert!(timeout(second, server.send("GET", path, &id)).await.is_err());
+        server.send("GET", "/generate?prompt=zebra&size=1", &id).await;
         tokio::time::sleep(second * 20).await;
 
         let text = log.text();
@@ -81,10 +81,10 @@ async fn every_line_has_the_id_and_none_the_prompt() {
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_problem_is_logged_under_its_id() {
     let (log, _guard) = listen();
-    let bench = Bench::new();
-    bench.books.fill_up();
-    let answer = bench.send("GET", "/generate?prompt=zebra", &[("x-request-id", "req-7")]).await;
-    answer.assert_problem(503, "unavailable");
+    let server = TestServer::new();
+    server.ledger_store.fill_up();
+    let response = server.send("GET", "/generate?prompt=zebra", &[("x-request-id", "req-7")]).await;
+    response.assert_problem(503, "unavailable");
     let text = log.text();
     let line = text.lines().find(|line| line.contains("the request failed")).expect("a line");
     assert!(line.contains("req-7") && line.contains("a secret cause"), "{text}");
@@ -104,12 +104,12 @@ async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
             .with_writer(move || writer.clone())
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let bench = Bench::new();
-        let answer = match path.starts_with("/generate") {
-            true => bench.get(path).await,
-            false => bench.send_json(path, &serde_json::json!({"prompt": "x"}), &[]).await,
+        let server = TestServer::new();
+        let response = match path.starts_with("/generate") {
+            true => server.get(path).await,
+            false => server.send_json(path, &serde_json::json!({"prompt": "x"}), &[]).await,
         };
-        assert!(answer.status().is_success(), "{}", answer.text);
+        assert!(response.status().is_success(), "{}", response.text);
         let text = log.text();
         let parse = text.lines().filter(|line| line.contains(":exchange{") && line.contains(":parse: "));
         assert_eq!(parse.count(), 1, "{path}: {text}");
@@ -119,12 +119,12 @@ async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
 #[tokio::test(start_paused = true)]
 async fn no_line_has_a_key() {
     let (log, _guard) = listen();
-    let bench = Bench::keyed();
-    let (name, admin) = bench.admin_key().await;
-    let made = bench.send_json("/v1/keys", &serde_json::json!({"name": "acme"}), &[(name, &admin)]).await;
+    let server = TestServer::keyed();
+    let (name, admin) = server.admin_key().await;
+    let made = server.send_json("/v1/keys", &serde_json::json!({"name": "acme"}), &[(name, &admin)]).await;
     let key = made.json()["key"].as_str().expect("a key").to_owned();
-    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key)]).await;
-    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key[..40])]).await;
+    server.send("GET", "/generate?prompt=x", &[("x-api-key", &key)]).await;
+    server.send("GET", "/generate?prompt=x", &[("x-api-key", &key[..40])]).await;
     let text = log.text();
     assert_eq!(text.matches("answered").count(), 3, "{text}");
     assert!(!text.contains(&key[3..20]) && !text.contains(&admin[10..20]), "{text}");

@@ -44,19 +44,19 @@ use tower::ServiceExt;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A server with hold of what is behind it.
-struct Bench {
+struct TestServer {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
     ledger: Arc<dyn Ledger>,
     /// What the ledger is kept in: in memory, as it needs no thread, so that a clock that stands still does so for it too.
-    books: Arc<MemoryStore>,
+    ledger_store: Arc<MemoryStore>,
     router: Router,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-struct Answer {
+struct TestResponse {
     head: Response<()>,
     text: String,
 }
@@ -64,27 +64,27 @@ struct Answer {
 /// Where the server is for those who follow its links.
 const ORIGIN: &str = "https://pictures.example/stage";
 
-impl Bench {
+impl TestServer {
     /// A ready server on which a picture takes no time.
     fn new() -> Self {
         Self::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO))
     }
 
     fn with(settings: ServiceSettings, engine: NullEngine) -> Self {
-        let bench = Self::loading(settings, engine);
-        bench.service.engine_ready(bench.engine.clone());
-        bench
+        let server = Self::loading(settings, engine);
+        server.service.engine_ready(server.engine.clone());
+        server
     }
 
     /// A server whose model is being loaded.
     fn loading(settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
-        let books = Arc::new(MemoryStore::default());
+        let ledger_store = Arc::new(MemoryStore::default());
         let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
-        let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(books.clone(), sleeper));
+        let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(ledger_store.clone(), sleeper));
         let service = Service::new(settings, store.clone(), ledger.clone());
         let router = router(service.clone(), settings_for(HostPolicy::Any));
-        Self { service, engine, store, ledger, books, router }
+        Self { service, engine, store, ledger, ledger_store, router }
     }
 
     /// A ready server that takes a second per step and serves nobody without a key.
@@ -114,11 +114,11 @@ impl Bench {
         ("authorization", format!("Bearer {}", key.secret().expose()))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         self.send("GET", path, &[]).await
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TestResponse {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -127,11 +127,11 @@ impl Bench {
     }
 
     /// Asks for a picture, or several.
-    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> TestResponse {
         self.send_json("/v1/images", body, headers).await
     }
 
-    async fn send_json(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    async fn send_json(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> TestResponse {
         let mut request = Request::post(path).header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -139,16 +139,16 @@ impl Bench {
         self.request(request.body(Body::from(body.to_string())).expect("a request")).await
     }
 
-    async fn request(&self, request: Request<Body>) -> Answer {
+    async fn request(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        Answer { head: Response::from_parts(parts, ()), text }
+        TestResponse { head: Response::from_parts(parts, ()), text }
     }
 }
 
-impl Answer {
+impl TestResponse {
     fn status(&self) -> StatusCode {
         self.head.status()
     }

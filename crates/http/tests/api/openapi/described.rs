@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::problems::{Words, cause};
+use super::problems::{Dialect, cause};
 use super::{Call, responses};
-use crate::Bench;
+use crate::TestServer;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/openapi/examples.json");
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
@@ -15,7 +15,7 @@ const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.js
 const WITHOUT_EXAMPLE: [&str; 3] = ["describe", "readDescription", "readMetrics"];
 
 /// Others' wire formats have their own tests.
-fn is_ours(call: &Value) -> bool {
+fn has_examples(call: &Value) -> bool {
     call["tags"][0] != "SageMaker"
 }
 
@@ -25,7 +25,7 @@ fn description() -> Value {
 
 fn calls(description: &Value) -> impl Iterator<Item = &Value> {
     let paths = description["paths"].as_object().expect("paths").values();
-    paths.flat_map(|calls| calls.as_object().expect("calls").values()).filter(|call| is_ours(call))
+    paths.flat_map(|calls| calls.as_object().expect("calls").values()).filter(|call| has_examples(call))
 }
 
 /// The names of all examples of errors.
@@ -52,35 +52,35 @@ fn compare(path: &str, now: &str) {
         std::fs::write(&path, now).expect("written");
         return;
     }
-    let then = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = then.lines().zip(now.lines()).find(|(then, now)| then != now);
-    assert!(then == now, "{} is stale, see the head of tests/api/openapi: {differs:?}", path.display());
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = recorded.lines().zip(now.lines()).find(|(recorded, now)| recorded != now);
+    assert!(recorded == now, "{} is stale, see the head of tests/api/openapi: {differs:?}", path.display());
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_example_was_sent_and_answered_like_this() {
     let description = description();
-    let (mut ours, mut theirs, mut good) = (Map::new(), Map::new(), Map::new());
+    let (mut native, mut openai, mut responses) = (Map::new(), Map::new(), Map::new());
     for name in problems(&description, "application/problem+json") {
-        let (call, answer) = cause(&name, Words::Ours).await;
-        answer.assert_problem(answer.status().as_u16(), &name);
-        ours.insert(name, call.recorded(&answer));
+        let (call, response) = cause(&name, Dialect::Native).await;
+        response.assert_problem(response.status().as_u16(), &name);
+        native.insert(name, call.recorded(&response));
     }
     for code in problems(&description, "application/json") {
-        let (call, answer) = cause(&code, Words::OpenAi).await;
-        assert_eq!(answer.json()["error"]["code"], code, "{}", answer.text);
-        theirs.insert(code, call.recorded(&answer));
+        let (call, response) = cause(&code, Dialect::OpenAi).await;
+        assert_eq!(response.json()["error"]["code"], code, "{}", response.text);
+        openai.insert(code, call.recorded(&response));
     }
-    for (operation, name, call, answer) in responses::all(&description).await {
+    for (operation, name, call, response) in responses::all(&description).await {
         assert!(
-            answer.status().as_u16() < 400 || answer.status() == 503,
+            response.status().as_u16() < 400 || response.status() == 503,
             "{operation}, {name}: {}",
-            answer.text
+            response.text
         );
-        let examples = good.entry(operation).or_insert_with(|| json!({}));
-        examples[name] = call.recorded(&answer);
+        let examples = responses.entry(operation).or_insert_with(|| json!({}));
+        examples[name] = call.recorded(&response);
     }
-    let all = json!({"problems": ours, "openai": theirs, "answers": good});
+    let all = json!({"problems": native, "openai": openai, "answers": responses});
     compare(EXAMPLES, &(serde_json::to_string_pretty(&all).expect("JSON") + "\n"));
 }
 
@@ -92,10 +92,11 @@ fn every_status_has_an_example() {
         for (status, response) in call["responses"].as_object().expect("responses") {
             assert!(status.parse::<u16>().is_ok(), "{id}: {status}");
             for (media, content) in response["content"].as_object().into_iter().flatten() {
-                let told = content["examples"].as_object().is_some_and(|examples| !examples.is_empty());
-                let needless =
+                let has_example =
+                    content["examples"].as_object().is_some_and(|examples| !examples.is_empty());
+                let is_exempt =
                     WITHOUT_EXAMPLE.contains(&id) || (id == "generateImages" && media == "text/event-stream");
-                assert!(told || needless, "{id}, {status}: no example of {media}");
+                assert!(has_example || is_exempt, "{id}, {status}: no example of {media}");
             }
         }
         for parameter in call["parameters"].as_array().into_iter().flatten() {
@@ -112,11 +113,11 @@ fn the_file_at_the_root_is_what_is_served() {
 
 #[tokio::test]
 async fn it_is_served_and_can_be_read() {
-    let bench = Bench::keyed();
-    let served = Call::new("GET", "/openapi.json").send(&bench).await;
+    let server = TestServer::keyed();
+    let served = Call::new("GET", "/openapi.json").send(&server).await;
     assert_eq!((served.status().as_u16(), served.header("content-type")), (200, Some("application/json")));
     assert_eq!(served.text, tintype_http::openapi());
-    let page = Call::new("GET", "/docs").send(&bench).await;
+    let page = Call::new("GET", "/docs").send(&server).await;
     assert_eq!(
         (page.status().as_u16(), page.header("content-type")),
         (200, Some("text/html; charset=utf-8"))

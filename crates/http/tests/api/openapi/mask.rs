@@ -47,13 +47,13 @@ pub(super) fn mask(value: &mut Value) {
 
 fn masked(text: &str) -> String {
     let mut text = text.to_owned();
-    for (pattern, instead) in TEXTS {
+    for (pattern, replacement) in TEXTS {
         let mut at = 0;
         while at + pattern.len() <= text.len() {
             if text.as_bytes()[at..].iter().zip(pattern.as_bytes()).all(|(byte, kind)| matches(*byte, *kind))
             {
-                text.replace_range(at..at + pattern.len(), instead);
-                at += instead.len();
+                text.replace_range(at..at + pattern.len(), replacement);
+                at += replacement.len();
             } else {
                 at += 1;
             }

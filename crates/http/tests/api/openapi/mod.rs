@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Map, Value, json};
 
-use crate::{Answer, Bench};
+use crate::{TestResponse, TestServer};
 
 /// A request that an example is made of.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Call {
         self
     }
 
-    async fn send(&self, bench: &Bench) -> Answer {
+    async fn send(&self, server: &TestServer) -> TestResponse {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -47,15 +47,15 @@ impl Call {
             Value::Null => Body::empty(),
             body => Body::from(body.to_string()),
         };
-        bench.request(request.body(body).expect("a request")).await
+        server.request(request.body(body).expect("a request")).await
     }
 
     /// The request and its answer as they are written down.
-    fn recorded(&self, answer: &Answer) -> Value {
-        let body = match answer.header("content-type") {
-            _ if answer.text.is_empty() => Value::Null,
-            Some(kind) if kind.contains("json") && !kind.starts_with("text/") => answer.json(),
-            _ => Value::from(answer.text.as_str()),
+    fn recorded(&self, response: &TestResponse) -> Value {
+        let body = match response.header("content-type") {
+            _ if response.text.is_empty() => Value::Null,
+            Some(kind) if kind.contains("json") && !kind.starts_with("text/") => response.json(),
+            _ => Value::from(response.text.as_str()),
         };
         let headers: Map<_, _> = self
             .headers
@@ -64,7 +64,7 @@ impl Call {
             .collect();
         let mut recorded = json!({
             "request": {"method": self.method, "path": self.path, "headers": headers, "body": self.body},
-            "status": answer.status().as_u16(),
+            "status": response.status().as_u16(),
             "body": body,
         });
         mask::mask(&mut recorded);
