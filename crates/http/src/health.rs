@@ -1,4 +1,4 @@
-//! Liveness and readiness, for whoever supervises the server.
+//! Liveness and readiness probes.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,11 +12,14 @@ use tintype_service::Readiness;
 use crate::App;
 use crate::problem::SERVER_RETRY_AFTER_S;
 
+/// The response of `GET /healthz`.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
+    /// Always `ok`.
     status: &'static str,
 }
 
+/// The response of `GET /readyz`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
 pub(crate) struct ReadinessState {
@@ -24,12 +27,12 @@ pub(crate) struct ReadinessState {
     state: &'static str,
 }
 
-/// Alive, whatever else: it answers.
+/// `GET /healthz`: 200 while the process serves requests.
 pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether requests are taken: 200 or 503.
+/// `GET /readyz`: 200 if the server accepts requests, 503 otherwise.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let readiness = app.service.readiness();
     let state = match readiness {

@@ -1,4 +1,4 @@
-//! `/v1/images`: jobs as resources.
+//! `/v1/images`: jobs and their images.
 
 use std::time::Duration;
 
@@ -23,19 +23,19 @@ use crate::path_param::PathParam;
 use crate::prefer::{PREFERENCE_APPLIED, Preferences};
 use crate::problem::{JOB_POLL_AFTER_S, Problem};
 use crate::query;
-use crate::submit::{JobOutcome, submit_and_wait};
+use crate::submit::{GenerationRequest, JobOutcome, submit_and_wait};
 
 const PATH: &str = "/v1/images";
-/// Jobs on a page unless asked otherwise.
+/// The default number of jobs on a page.
 const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// A page of a list.
+/// A page of the job list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ImagePage")]
 pub(crate) struct ImagePage {
-    /// Jobs, newest first.
+    /// The jobs, newest first.
     data: Vec<ImageResource>,
-    /// The `cursor` of the next page, if there is one.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -48,9 +48,9 @@ pub(crate) async fn create(
     body: Members,
 ) -> Result<Response, Problem> {
     let preferences = Preferences::of(&headers);
-    let asked = (body.into_params(), PATH);
-    let JobOutcome { result, headers } =
-        submit_and_wait(&app, &caller, asked, &headers, preferences.max_wait()).await?;
+    let max_wait = preferences.max_wait();
+    let request = GenerationRequest { path: PATH, params: body.into_params(), headers: &headers, max_wait };
+    let JobOutcome { result, headers } = submit_and_wait(&app, &caller, request).await?;
     let (mut response, is_pending) = match result {
         Ok(image) if image.status == Status::Succeeded => (created(&app, image), false),
         Ok(image) => (accepted(&app, image), true),
@@ -58,19 +58,19 @@ pub(crate) async fn create(
     };
     response.headers_mut().extend(headers);
     if let Some(applied) = preferences.applied(is_pending) {
-        let value = HeaderValue::try_from(applied).expect("letters, digits and marks");
+        let value = HeaderValue::try_from(applied).expect("visible ASCII");
         response.headers_mut().insert(PREFERENCE_APPLIED, value);
     }
     Ok(response)
 }
 
-/// The answer with a job that has its pictures.
+/// The response `201 Created` with a job that has its images.
 fn created(app: &App, image: Image) -> Response {
     let location = [(LOCATION, job_path(image.id))];
     (StatusCode::CREATED, location, Json(ImageResource::new(image, &app.origin))).into_response()
 }
 
-/// The answer with a job that is on its way.
+/// The response `202 Accepted` with a job that has not ended.
 pub(crate) fn accepted(app: &App, image: Image) -> Response {
     let headers = [(LOCATION, job_path(image.id)), (RETRY_AFTER, JOB_POLL_AFTER_S.to_string())];
     (StatusCode::ACCEPTED, headers, Json(ImageResource::new(image, &app.origin))).into_response()
@@ -83,8 +83,8 @@ pub(crate) async fn read(
     PathParam(id): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let given = query::parse_known(&query.unwrap_or_default(), &["expires_in"])?;
-    let expires_in = match given.get("expires_in") {
+    let values = query::parse_known(&query.unwrap_or_default(), &["expires_in"])?;
+    let expires_in = match values.get("expires_in") {
         Some(text) => parse_expiry(text).map_err(|violation| vec![violation])?,
         None => DEFAULT_EXPIRY,
     };
@@ -99,20 +99,22 @@ pub(crate) async fn list(
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let given = query::parse_known(&query.unwrap_or_default(), &["limit", "cursor"])?;
+    let values = query::parse_known(&query.unwrap_or_default(), &["limit", "cursor"])?;
     let mut violations = Vec::new();
-    let most = MAX_PAGE as i64;
-    let limit = given.get("limit").map(|text| query::integer_in_range("limit", text, (1, most))).transpose();
+    let limit = values
+        .get("limit")
+        .map(|text| query::integer_in_range("limit", text, 1..=MAX_PAGE as i64))
+        .transpose();
     let limit = limit.unwrap_or_else(|violation| {
         violations.push(violation);
         None
     });
-    let cursor: Option<JobId> = given.get("cursor").and_then(|text| {
-        let read = text.parse();
-        if read.is_err() {
-            violations.push(Violation::malformed("cursor", "a `next_cursor` of an earlier page"));
+    let cursor: Option<JobId> = values.get("cursor").and_then(|text| {
+        let cursor = text.parse();
+        if cursor.is_err() {
+            violations.push(Violation::malformed("cursor", "the `next_cursor` of an earlier page"));
         }
-        read.ok()
+        cursor.ok()
     });
     if !violations.is_empty() {
         return Err(violations.into());
@@ -131,15 +133,14 @@ pub(crate) async fn content(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let id = parse_job_id(&id)?;
-    let given = query::parse_known(&query.unwrap_or_default(), &["index"])?;
+    let values = query::parse_known(&query.unwrap_or_default(), &["index"])?;
     let index =
-        given.get("index").map(|text| query::integer_in_range("index", text, (0, i64::MAX))).transpose();
+        values.get("index").map(|text| query::integer_in_range("index", text, 0..=i64::MAX)).transpose();
     let index = index.map_err(|violation| vec![violation])?.unwrap_or(0);
     let url = match app.service.picture(&caller, id, usize::try_from(index).unwrap_or(usize::MAX)).await {
         Err(ServiceError::NoPictures) => {
             let image = app.service.image(&caller, id, DEFAULT_EXPIRY).await?;
-            let ended = image.status.is_final();
-            return Err(if ended {
+            return Err(if image.status.is_final() {
                 Problem::Job(id, ServiceError::NoPictures)
             } else {
                 Problem::ImagesPending(id)
@@ -147,7 +148,7 @@ pub(crate) async fn content(
         }
         url => url?,
     };
-    // A link that no header can carry is the operator's public URL gone wrong.
+    // Fails only if the operator's public URL has characters that a header must not have.
     let location = HeaderValue::try_from(url).map_err(|_| Problem::Internal)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }
@@ -172,15 +173,15 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A job's id out of a path. What is none names no job.
+/// Parses the job id of a path.
 ///
 /// # Errors
-/// [`ServiceError::NotFound`].
+/// [`ServiceError::NotFound`] for a text that is not an id.
 pub(crate) fn parse_job_id(id: &str) -> Result<JobId, Problem> {
     id.parse().map_err(|_| ServiceError::NotFound("image").into())
 }
 
 fn parse_expiry(text: &str) -> Result<Duration, Violation> {
-    let seconds = query::integer_in_range("expires_in", text, (1, MAX_EXPIRY.as_secs() as i64))?;
+    let seconds = query::integer_in_range("expires_in", text, 1..=MAX_EXPIRY.as_secs() as i64)?;
     Ok(Duration::from_secs(seconds as u64))
 }

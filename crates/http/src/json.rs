@@ -1,4 +1,4 @@
-//! Parameters read from a JSON body.
+//! Parameters in a JSON body.
 
 use std::time::Duration;
 
@@ -15,20 +15,21 @@ use crate::App;
 use crate::params::{Param, ParamSource, Params, Value, ValueKind};
 use crate::problem::Problem;
 
-/// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.
+/// The maximum size of a request body, in bytes: several times that of two prompts of maximum length, fully
+/// escaped.
 pub(crate) const MAX_BODY: usize = 64 << 10;
-/// A client that has not sent its body by then holds a connection open for nothing.
+/// How long the server waits for a request body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The members of a JSON object as they were sent: in order, and twice if one was sent twice.
+/// The members of a JSON object in the order in which they were sent, duplicates included.
 #[derive(Debug)]
 pub(crate) struct Members(pub(crate) Vec<(String, Json)>);
 
 impl Members {
-    /// What they ask for.
+    /// The parameters of an image that these members set.
     pub(crate) fn into_params(self) -> Params {
         let mut params = Params::new(ParamSource::Body);
-        // Programs that write a member for everything they know write `null` for what is not given.
+        // Some clients write every member and use `null` for absent values.
         for (name, value) in self.0.into_iter().filter(|(_, value)| !value.is_null()) {
             params.insert(&name, |param| parse_value(param, value));
         }
@@ -36,12 +37,12 @@ impl Members {
     }
 }
 
-/// A parameter's value.
+/// Parses the value of a parameter.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A value of another type.
 pub(crate) fn parse_value(param: &Param, value: Json) -> Result<Value, Violation> {
-    let read = match (param.kind, value) {
+    let parsed = match (param.kind, value) {
         (ValueKind::Format, Json::String(text)) if text.is_empty() => {
             return Err(Violation::new(param.name, ViolationKind::Empty));
         }
@@ -52,14 +53,14 @@ pub(crate) fn parse_value(param: &Param, value: Json) -> Result<Value, Violation
         (ValueKind::Number, Json::Number(number)) => number.as_f64().map(Value::Number),
         _ => None,
     };
-    read.ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
+    parsed.ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
 }
 
-/// A whole number, however it is written. One too large for 64 bits becomes the largest: it is out of every parameter's
-/// range all the same.
+/// An integer, also if it is written as `7.0` or `7e2`. Values beyond `i64` are clamped; they are out of
+/// every parameter's range.
 pub(crate) fn integer(number: &serde_json::Number) -> Option<i64> {
     let integer = number.as_f64().filter(|number| number.fract() == 0.0)?;
-    // Of a number beyond the range the nearest in it is taken.
+    // The cast clamps.
     Some(number.as_i64().unwrap_or(integer as i64))
 }
 
@@ -78,7 +79,7 @@ impl FromRequest<App> for Members {
     }
 }
 
-/// `application/json` or a type built on it, whatever its parameters.
+/// Whether the content type is `application/json` or `application/…+json`, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

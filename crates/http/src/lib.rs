@@ -1,7 +1,7 @@
-//! HTTP in front of the service: the router, the dialects, and which error has which status.
+//! The HTTP interface of the service: the router, the native API, and the OpenAI and SageMaker dialects.
 //!
-//! Handlers return what they mean; `problem` is the only place where a status code is chosen for an error, and
-//! `envelope` the only one where request ids, headers and log lines are added.
+//! Handlers return a value or a [`Problem`]. Only the module `problem` chooses the status code of an error,
+//! and only `middleware` adds request ids, default headers and log lines.
 
 mod caller;
 mod csrf;
@@ -48,49 +48,48 @@ pub use sagemaker::{Buckets, RuntimeApi, container};
 
 use problem::Problem;
 
-/// What an operator decides about the HTTP interface.
+/// The operator's settings of the HTTP interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Whether `GET /generate` (and `/?prompt=`) makes pictures.
+    /// Whether `GET /generate` and `GET /?prompt=…` create images.
     pub get_enabled: bool,
-    /// Which `Host` a request may be for.
+    /// The accepted `Host` headers.
     pub hosts: HostPolicy,
-    /// How long a request may wait for its pictures before it is answered that they are on their way; as long as it
-    /// takes if absent.
+    /// The longest time that a request waits for its images; after it the response is `202 Accepted`. No
+    /// limit if absent.
     pub time_budget: Option<Duration>,
-    /// What absolute links to this API begin with: `https://host`, or `https://host/stage` where something before us takes a
-    /// part of the path away. No slash at the end.
+    /// The prefix of absolute links to this API, without a trailing slash: `https://host`, or
+    /// `https://host/stage` behind a proxy that strips a part of the path.
     pub origin: String,
-    /// Names of other people's models under which OpenAI's clients get this one.
+    /// Model names besides the model's own that OpenAI clients may use.
     pub aliases: Vec<Alias>,
 }
 
-/// What every handler can reach.
+/// The state shared by all handlers.
 #[derive(Clone)]
 pub(crate) struct App {
     service: Arc<Service>,
     get_enabled: bool,
     time_budget: Option<Duration>,
-    /// Only this machine is meant to reach the server.
+    /// The server listens on loopback only.
     is_loopback: bool,
-    /// What absolute links begin with.
+    /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
     aliases: Arc<[Alias]>,
-    /// When this began.
     started_at: OffsetDateTime,
 }
 
-/// The whole API.
+/// The router of the native API and OpenAI's dialect.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
     with_routes(service, settings, Router::new())
 }
 
-/// The whole API, and SageMaker's Runtime API's paths beside it.
+/// The router of [`router`] with the paths of SageMaker's Runtime API.
 pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtime: RuntimeApi) -> Router {
     with_routes(service, settings, sagemaker::routes(runtime))
 }
 
-fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>) -> Router {
+fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
     let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
     let is_loopback = matches!(hosts, HostPolicy::Loopback { .. });
     let app = App {
@@ -118,7 +117,7 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>)
         .route("/readyz", read_only(get(health::readyz)))
         .merge(openai::routes())
         .merge(openapi::routes())
-        .merge(more)
+        .merge(extra)
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
@@ -126,17 +125,17 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>)
         .layer(from_fn_with_state(service, middleware::wrap_exchange))
 }
 
-/// A route that refuses every other method.
+/// A route whose other methods are answered with 405 and this `Allow` header.
 fn only_methods(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async move || Problem::MethodNotAllowed(allowed))
 }
 
-/// A route that is only read.
+/// A route for `GET` and `HEAD`.
 fn read_only(route: MethodRouter<App>) -> MethodRouter<App> {
     only_methods("GET, HEAD", route)
 }
 
-/// A route for `GET` without the `HEAD` that comes with it otherwise: whoever only looks must not spend.
+/// A route for `GET` without axum's implicit `HEAD`, because the handler costs engine time.
 fn get_without_head<H, T>(handler: H) -> MethodRouter<App>
 where
     H: Handler<T, App>,

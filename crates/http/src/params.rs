@@ -1,4 +1,4 @@
-//! The parameters of a picture: one table for every way to give them.
+//! The parameters of an image: one table for the query, the native body and OpenAI's body.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tintype_service::{Service, ServiceError, Submission};
 
 use crate::openai;
 
-/// Most violations that are told of one request.
+/// The maximum number of violations in a response.
 pub(crate) const MAX_REPORTED_ERRORS: usize = 20;
-/// Most characters of an unknown parameter's name that are repeated to the client.
+/// The maximum number of characters of a client's name in a message.
 pub(crate) const NAME_CHARS: usize = 64;
-/// The longest deadline, in seconds: a day.
+/// The maximum deadline, in seconds: a day.
 pub(crate) const MAX_DEADLINE: i64 = 86_400;
 
-/// What kind of value a parameter has.
+/// The type of a parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueKind {
     Text,
@@ -29,10 +29,10 @@ pub(crate) enum ValueKind {
 }
 
 impl ValueKind {
-    /// What completes "must be …" for a value that is not of this kind.
+    /// Completes "must be …" for a value of another type.
     pub(crate) fn expected(self) -> &'static str {
         match self {
-            Self::Text => "a text",
+            Self::Text => "a string",
             Self::Integer => "a whole number",
             Self::Number => "a number",
             Self::Format => "one of jpeg, png, webp",
@@ -41,12 +41,12 @@ impl ValueKind {
     }
 }
 
-/// A parameter of a picture.
+/// A parameter of an image.
 #[derive(Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
     pub(crate) kind: ValueKind,
-    /// The first of the places in which it can be given, up to the last one.
+    /// The first source that accepts it; all later sources accept it too.
     first_source: ParamSource,
 }
 
@@ -54,7 +54,7 @@ const fn param(name: &'static str, kind: ValueKind) -> Param {
     Param { name, kind, first_source: ParamSource::Query }
 }
 
-/// Every parameter, in the order in which messages list them.
+/// All parameters, in the order of messages and documentation.
 const PARAMS: [Param; 13] = [
     param("prompt", ValueKind::Text),
     param("negative_prompt", ValueKind::Text),
@@ -71,23 +71,23 @@ const PARAMS: [Param; 13] = [
     Param { first_source: ParamSource::OpenAi, ..param("output_compression", ValueKind::Integer) },
 ];
 
-/// Where parameters were given. What one place has the next one has too.
+/// Where the parameters of a request come from. Each source accepts the parameters of the sources before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum ParamSource {
     Query,
     Body,
-    /// The body of OpenAI's call, beside its own parameters.
+    /// The body of OpenAI's call, which also has OpenAI's own parameters.
     OpenAi,
 }
 
 impl ParamSource {
-    /// The parameters that can be given here.
+    /// The parameters that the source accepts.
     pub(crate) fn params(self) -> impl Iterator<Item = &'static Param> {
         PARAMS.iter().filter(move |param| param.first_source <= self)
     }
 }
 
-/// A value of the right kind, and not checked for anything else.
+/// A value of the right type; its range is not checked yet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Value {
@@ -98,11 +98,11 @@ pub(crate) enum Value {
     Boolean(bool),
 }
 
-/// What a client asked for: the values that could be read, and what is wrong with the others.
+/// The parameters of a request: the parsed values, and the violations of the others.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Params {
     source: ParamSource,
-    /// By name; nothing for a value that could not be read.
+    /// By name; `None` for a value that could not be parsed.
     values: BTreeMap<&'static str, Option<Value>>,
     violations: Vec<Violation>,
 }
@@ -112,16 +112,16 @@ impl Params {
         Self { source, values: BTreeMap::new(), violations: Vec::new() }
     }
 
-    /// Takes up a parameter; `read` makes its value of what the client wrote.
-    pub(crate) fn insert(&mut self, name: &str, read: impl FnOnce(&Param) -> Result<Value, Violation>) {
+    /// Adds a parameter; `parse` returns its value.
+    pub(crate) fn insert(&mut self, name: &str, parse: impl FnOnce(&Param) -> Result<Value, Violation>) {
         let known = self.source.params().find(|param| param.name == name);
         let value = match known {
-            None => Err(self.unknown_here(name)),
+            None => Err(self.unknown_violation(name)),
             Some(param) if self.values.contains_key(param.name) => {
                 Err(Violation::new(param.name, ViolationKind::Repeated))
             }
             Some(param) => {
-                let value = read(param);
+                let value = parse(param);
                 self.values.insert(param.name, value.as_ref().ok().cloned());
                 value
             }
@@ -131,21 +131,21 @@ impl Params {
         }
     }
 
-    /// Something else is wrong.
+    /// Adds a violation; those beyond the maximum are dropped.
     pub(crate) fn reject(&mut self, violation: Violation) {
         if self.violations.len() < MAX_REPORTED_ERRORS {
             self.violations.push(violation);
         }
     }
 
-    /// Whether a parameter was given, readable or not.
+    /// Whether a parameter was given, valid or not.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    fn unknown_here(&self, name: &str) -> Violation {
+    fn unknown_violation(&self, name: &str) -> Violation {
         if name == "n" && self.source == ParamSource::Query {
-            let expected = "left out of a GET, which makes one picture; use POST for several";
+            let expected = "omitted from a GET, which creates one image; use POST for several images";
             return Violation::malformed("n", expected);
         }
         let openai_names = if self.source == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
@@ -154,10 +154,10 @@ impl Params {
         unknown_parameter(name, &known)
     }
 
-    /// The order, if nothing is wrong with it, whoever found it.
+    /// The submission, if all parameters are valid.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`Service::check`].
+    /// [`ServiceError::Invalid`] with all violations, and the errors of [`Service::check`].
     pub(crate) fn into_submission(mut self, service: &Service) -> Result<Submission, ServiceError> {
         let deadline = self.integer("deadline");
         if deadline.is_some_and(|deadline| !(1..=MAX_DEADLINE).contains(&deadline)) {
@@ -175,9 +175,9 @@ impl Params {
         Ok(Submission { coalesce, deadline, ..Submission::new(request) })
     }
 
-    /// The request in one form, whatever the order of its parameters, under its path.
+    /// A canonical form of the request: the same for every order and notation of its parameters.
     pub(crate) fn canonical(&self, path: &str) -> Vec<u8> {
-        serde_json::to_vec(&(path, &self.values)).expect("texts, numbers and flags")
+        serde_json::to_vec(&(path, &self.values)).expect("strings, numbers and booleans serialize")
     }
 
     fn draft(&self) -> Draft {
@@ -204,12 +204,13 @@ impl Params {
         }
     }
 
-    /// Adds what the service found, except about parameters of which we know better why they are not there.
+    /// Adds the service's violations, except those of parameters that already have one.
     fn with_violations(mut self, found: Vec<Violation>) -> Vec<Violation> {
         let known = self.violations.len();
         for violation in found {
-            let told = self.violations[..known].iter().any(|before| before.parameter == violation.parameter);
-            if !told {
+            let reported =
+                self.violations[..known].iter().any(|earlier| earlier.parameter == violation.parameter);
+            if !reported {
                 self.violations.push(violation);
             }
         }
@@ -235,13 +236,13 @@ impl Params {
     }
 }
 
-/// There is no parameter of this name; these there are.
+/// The violation of a parameter that the call does not have; `known` are those it has.
 pub(crate) fn unknown_parameter(name: &str, known: &[&str]) -> Violation {
     let short: String = name.chars().take(NAME_CHARS).collect();
     Violation::new(short, ViolationKind::Unknown { known: known.join(", ") })
 }
 
-/// Not within these bounds.
+/// The violation of a value that is not between `min` and `max`.
 pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
     Violation::new(name, ViolationKind::OutOfRange { min: min.to_string(), max: max.to_string() })
 }
@@ -250,7 +251,7 @@ pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
 mod tests {
     use super::*;
 
-    fn params(values: &[(&str, Value)]) -> Params {
+    fn params_of(values: &[(&str, Value)]) -> Params {
         let mut params = Params::new(ParamSource::OpenAi);
         for (name, value) in values {
             params.insert(name, |_| Ok(value.clone()));
@@ -262,7 +263,7 @@ mod tests {
     fn the_same_request_has_one_form() {
         let prompt = ("prompt", Value::Text("x".into()));
         let steps = ("steps", Value::Integer(5));
-        let form = |values: &[(&str, Value)], path| params(values).canonical(path);
+        let form = |values: &[(&str, Value)], path| params_of(values).canonical(path);
         let first = form(&[prompt.clone(), steps.clone()], "/v1/images");
         assert_eq!(first, form(&[steps.clone(), prompt.clone()], "/v1/images"));
         assert_ne!(first, form(&[prompt.clone(), steps], "/generate"));
@@ -271,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_gets_into_the_draft() {
-        let draft = params(&[
+    fn every_parameter_is_in_the_draft() {
+        let draft = params_of(&[
             ("prompt", Value::Text("a".into())),
             ("negative_prompt", Value::Text("b".into())),
             ("width", Value::Integer(64)),

@@ -1,7 +1,7 @@
-//! OpenAI's dialect, for the clients that everybody already has: `/v1/images/generations` and `/v1/models`.
+//! OpenAI's dialect: `/v1/images/generations` and `/v1/models`.
 //!
-//! A client of theirs is told where it stands by statuses that it knows: it takes 202 and 402 for nothing it can use. Its own
-//! retries (it counts them) get what the first try has made.
+//! OpenAI's clients do not support the statuses 202 and 402, so they get 503 and 429. The automatic retries
+//! of an SDK, which sends their count, get the images of the first attempt.
 
 mod aliases;
 mod caller;
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/models/{*id}", read_only(get(models::read)))
 }
 
-/// Whether whoever asks for this path expects OpenAI's error bodies.
+/// Whether errors of this path have OpenAI's format.
 pub(crate) fn is_openai_path(path: &str) -> bool {
     match path.strip_prefix("/v1/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
         Some(("models", _)) => true,
@@ -42,7 +42,7 @@ pub(crate) fn is_openai_path(path: &str) -> bool {
     }
 }
 
-/// Whether the client tries again by itself, as its header says: the first try is number 0.
+/// Whether the request is an SDK's automatic retry: the first attempt has the count 0.
 fn is_retry(headers: &HeaderMap) -> bool {
     let count = headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok());
     count.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count > 0)

@@ -1,4 +1,4 @@
-//! The schemas of what is answered, made of the types that are answered with.
+//! The schemas of responses, generated from the response types.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::types;
 use crate::{events, generate, health, image_resource, images, keys, openai, problem, usage};
 
-/// Where the description keeps them.
+/// The place of the schemas in the OpenAPI document.
 const DEFINITIONS_PATH: &str = "/components/schemas";
 
-/// Every schema, by its name.
+/// All schemas by name.
 pub(super) fn components() -> Map<String, Value> {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = DEFINITIONS_PATH.into();
@@ -39,7 +39,7 @@ fn register(generator: &mut SchemaGenerator) {
     generator.subschema_for::<types::Event>();
 }
 
-/// A member that may be left out is left out, and never null.
+/// Removes `null` from the types of optional members: absent members are omitted, never `null`.
 fn remove_null(schema: &mut Value) {
     let Value::Object(schema) = schema else { return };
     let required = schema.get("required").cloned().unwrap_or_default();

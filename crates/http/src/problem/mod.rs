@@ -1,8 +1,8 @@
-//! Errors as RFC 9457 problem documents: the one place in which an error is given its status (`kinds`) and its words
-//! (`words`); `document` writes it down.
+//! Errors as HTTP responses. `status` chooses the status and title of an error and `messages` its detail;
+//! `document`, `openai` and `sagemaker` write them in the format of each dialect.
 //!
-//! What the client did wrong is told with everything it needs to mend it. What broke here is told as that much only,
-//! with the request id under which the log has the cause.
+//! The detail of a client's error says how to fix it. The detail of a server error names no cause: the log
+//! has it under the request id.
 
 mod document;
 mod messages;
@@ -31,54 +31,70 @@ pub(crate) use document::Document;
 pub(crate) use messages::failure_detail;
 pub(crate) use openai::OpenAiError;
 
-/// When to look again for a server that loads its model or is being replaced, in seconds.
+/// The retry interval for a server that is loading its model or shutting down, in seconds.
 pub(crate) const SERVER_RETRY_AFTER_S: u64 = 5;
-/// When to look again for a picture that is being made, in seconds.
+/// The polling interval for a job that has not ended, in seconds.
 pub(crate) const JOB_POLL_AFTER_S: u64 = 2;
 
-/// Why a request got no answer of the kind it asked for. As a response it is only the status and its headers: the body
-/// needs the request's id and is written by [`Problem::body`] where that is known.
+/// Why a request failed. As a response it has the status and headers only: the middleware adds the body,
+/// which needs the request id.
 #[derive(Clone, Debug)]
 pub(crate) enum Problem {
+    /// The service's error.
     Service(ServiceError),
-    /// What became of this job.
+    /// The error of this accepted job.
     Job(JobId, ServiceError),
-    /// A key was presented in a way in which none can be.
-    Credentials(&'static str),
-    /// No such path.
+    /// The credentials are rejected before a key is looked up.
+    Credentials(CredentialsError),
+    /// The path does not exist.
     NotFound,
-    /// The path has other methods: these.
+    /// The path supports only these methods.
     MethodNotAllowed(&'static str),
-    /// The operator turned `GET` off.
+    /// The operator disabled image generation by `GET`.
     GetDisabled,
-    /// A browser guessed that this might be wanted.
+    /// The request is a browser's prefetch.
     Prefetch,
-    /// Another site's page made the browser send it.
+    /// A page of another site made the browser send the request.
     CrossSite,
-    /// For a host that this server is not.
+    /// The `Host` header names another host.
     WrongHost,
-    /// The body is not said to be JSON.
+    /// The content type is not JSON.
     NotJson,
-    /// The body takes too long to come.
+    /// The body did not arrive in time.
     BodyTimeout,
-    /// The body is larger than so many bytes, which no request needs.
+    /// The body is larger than this number of bytes.
     BodyTooLarge(usize),
-    /// The answer is larger than whatever runs this server can hand over.
+    /// The response exceeds the size limit of the deployment.
     ResponseTooLarge,
-    /// The body is no JSON object, for this reason.
+    /// The body is not a JSON object, for this reason.
     MalformedJson(String),
-    /// What SageMaker's dialects have against it.
+    /// The connection broke before the end of the body.
+    IncompleteBody,
+    /// The error of a SageMaker dialect.
     Invocation(InvocationError),
-    /// The idempotency key is none.
+    /// The idempotency key is malformed or repeated.
     InvalidIdempotencyKey,
-    /// The job has no pictures yet.
+    /// The job has no images yet.
     ImagesPending(JobId),
-    /// The job has no pictures yet, and its client cannot be told to come for them otherwise.
+    /// The time budget ended before the job did, in a dialect without `202 Accepted`.
     StillGenerating(JobId),
-    /// There is no model of this name.
+    /// The model does not exist.
     UnknownModel(String),
-    /// A handler panicked, or came upon what cannot be.
+    /// A handler panicked or met an impossible state.
     Internal,
+}
+
+/// Why credentials are rejected before a key is looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CredentialsError {
+    /// No key, and a proxy on this machine forwarded the request.
+    Forwarded,
+    /// Two different keys.
+    Conflicting,
+    /// Another scheme than `Bearer`.
+    UnsupportedScheme,
+    /// Characters outside visible ASCII.
+    InvalidCharacters,
 }
 
 impl From<ServiceError> for Problem {
@@ -103,15 +119,15 @@ impl From<InvocationError> for Problem {
 }
 
 impl Problem {
-    /// The body did not arrive whole.
+    /// The problem of a body that could not be read; `limit` is the maximum size in bytes.
     pub(crate) fn from_body_rejection(error: &BytesRejection, limit: usize) -> Self {
         match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge(limit),
-            _ => Self::MalformedJson("it broke off before its end".into()),
+            _ => Self::IncompleteBody,
         }
     }
 
-    /// What the service said, if it was the service.
+    /// The service's error, if it is one.
     fn service_error(&self) -> Option<&ServiceError> {
         match self {
             Self::Service(error) | Self::Job(_, error) => Some(error),
@@ -126,7 +142,7 @@ impl Problem {
         }
     }
 
-    /// The cause, if it is nothing that a client shall read.
+    /// The error to log, if its cause is not for the client.
     pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
         match self.service_error() {
             Some(error @ (ServiceError::Store(_) | ServiceError::Ledger(_) | ServiceError::Panicked(_))) => {
@@ -136,13 +152,13 @@ impl Problem {
         }
     }
 
-    /// In how many seconds the same request may do better.
+    /// In how many seconds to retry the request.
     fn retry_after(&self) -> Option<u64> {
-        if let Some(refused) = self.limit_exceeded() {
-            return match refused.limit {
-                // When one of the key's jobs ends nobody knows; it can be any time.
+        if let Some(exceeded) = self.limit_exceeded() {
+            return match exceeded.limit {
+                // The end of a running job cannot be predicted.
                 Limit::Concurrency(_) => Some(1),
-                _ => refused.retry_after(OffsetDateTime::now_utc()),
+                _ => exceeded.retry_after(OffsetDateTime::now_utc()),
             };
         }
         match self.service_error() {
@@ -181,12 +197,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Says how to present a key.
+/// Sets the header with the supported authentication scheme.
 fn set_challenge(headers: &mut axum::http::HeaderMap) {
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tintype\""));
 }
 
-/// Whole seconds, up.
+/// Seconds, rounded up.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

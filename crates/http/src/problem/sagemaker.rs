@@ -1,4 +1,4 @@
-//! The same problems as SageMaker tells them to clients of its Runtime API, where ours is the model behind it.
+//! Problems in the format of SageMaker's Runtime API, as errors of the model behind an endpoint.
 
 use tintype_core::causes::causes;
 use tintype_sagemaker::wire::Failure;
@@ -7,14 +7,14 @@ use tintype_service::ServiceError as E;
 use super::Problem;
 
 impl Problem {
-    /// What SageMaker says when its model's container answers with this problem.
+    /// The Runtime API's error for this problem of the model.
     pub(crate) fn failure(&self) -> Failure {
         match self.service_error() {
-            Some(E::NotReady) => Failure::NotReady("The model is still being loaded.".into()),
+            Some(E::NotReady) => Failure::NotReady("The model is still loading; retry later.".into()),
             Some(E::Draining | E::Abandoned) => Failure::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
                 if let Some(cause) = self.cause() {
-                    tracing::error!(error = %causes(cause), "the invocation failed");
+                    tracing::error!(error = %causes(cause), "failed to process invocation");
                 }
                 Failure::Internal
             }
@@ -22,7 +22,7 @@ impl Problem {
         }
     }
 
-    /// All that there is to say, as there is no document beside it.
+    /// The complete message, since the format has no list of violations.
     fn message(&self) -> String {
         match self.service_error() {
             Some(E::Invalid(violations)) => {

@@ -1,4 +1,4 @@
-//! Every way in which a body can be wrong.
+//! Invalid request bodies.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -34,7 +34,7 @@ async fn only_json_is_read() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_not_read() {
+async fn a_body_that_is_too_large_is_rejected() {
     let server = TestServer::new();
     let body = |length: usize| format!(r#"{{"prompt":"{}"}}"#, "x".repeat(length - r#"{"prompt":""}"#.len()));
     let json = Some("application/json");
@@ -43,7 +43,7 @@ async fn what_is_too_large_is_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_is_not_waited_for() {
+async fn a_body_that_does_not_arrive_times_out() {
     let server = TestServer::new();
     let body = || {
         let first = futures::stream::iter([Ok::<_, std::io::Error>("{")]);
@@ -52,7 +52,7 @@ async fn what_does_not_come_is_not_waited_for() {
     let began = Instant::now();
     send(&server, Some("application/json"), body()).await.assert_problem(408, "too-slow");
     assert_eq!(began.elapsed().as_secs(), 30);
-    // What is refused anyway is not waited for at all.
+    // A request that is rejected anyway is not waited for.
     send(&server, None, body()).await.assert_problem(415, "not-json");
     let request = Request::post("/v1/images").header("x-api-key", "x").body(body()).expect("a request");
     server.request(request).await.assert_problem(401, "unauthenticated");
@@ -60,7 +60,7 @@ async fn what_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_told_with_the_place() {
+async fn malformed_json_is_reported_with_its_position() {
     let server = TestServer::new();
     for (body, place) in [
         ("", "line 1 column 0"),
@@ -79,11 +79,11 @@ async fn what_is_no_json_is_told_with_the_place() {
     let broken = futures::stream::iter([Ok("{\"prompt\":"), Err(std::io::Error::other("a secret cause"))]);
     let response = send(&server, Some("application/json"), Body::from_stream(broken)).await;
     let problem = response.assert_problem(400, "malformed-json");
-    assert_eq!(problem["detail"], "It cannot be read: it broke off before its end.");
+    assert_eq!(problem["detail"], "The connection broke before the end of the request body.");
     assert_eq!(server.engine.started(), 0);
 }
 
-/// What a body is refused for: `[(parameter, detail)]`.
+/// The violations of a body: `[(parameter, detail)]`.
 async fn violations(server: &TestServer, body: impl Into<Body>) -> Value {
     let problem = send(server, Some("application/json"), body).await.assert_problem(400, "invalid-request");
     let errors = problem["errors"].as_array().expect("a list").iter();
@@ -91,10 +91,10 @@ async fn violations(server: &TestServer, body: impl Into<Body>) -> Value {
 }
 
 #[tokio::test]
-async fn one_thing_wrong() {
+async fn one_violation() {
     let server = TestServer::new();
     let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
-    let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
+    let (text, whole, number) = ("must be a string", "must be a whole number", "must be a number");
     for (member, value, detail) in [
         ("prompt", json!(7), text),
         ("prompt", json!(""), "must not be empty"),
@@ -127,8 +127,8 @@ async fn one_thing_wrong() {
     ] {
         let mut body = json!({"prompt": "x"});
         body[member] = value;
-        let wrong = violations(&server, body.to_string()).await;
-        assert_eq!(wrong, json!([[member, detail]]), "{body}");
+        let violations = violations(&server, body.to_string()).await;
+        assert_eq!(violations, json!([[member, detail]]), "{body}");
     }
     assert_eq!(violations(&server, "{}").await, json!([["prompt", "is required"]]));
     assert_eq!(
@@ -139,8 +139,9 @@ async fn one_thing_wrong() {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once() {
-    let wrong = violations(&TestServer::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
+async fn all_violations_are_reported() {
+    let violations =
+        violations(&TestServer::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
     let expected = json!([
         ["width", "must be a whole number"],
         ["cat", format!("is not a parameter of this call; it knows {KNOWN}")],
@@ -148,11 +149,11 @@ async fn everything_wrong_is_told_at_once() {
         ["prompt", "is required"],
         ["steps", "must be between 1 and 150"],
     ]);
-    assert_eq!(wrong, expected);
+    assert_eq!(violations, expected);
 }
 
 #[tokio::test]
-async fn what_is_null_is_not_given() {
+async fn null_means_absent() {
     let body = json!({"prompt": "x", "seed": null, "n": null, "format": null, "width": 64.0});
     let response = TestServer::new().post(&body, &[]).await;
     assert_eq!((response.status().as_u16(), &response.json()["format"]), (201, &json!(Format::default())));

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authentication and access to jobs.
 
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::key::{ApiKey, NewKey};
@@ -10,7 +10,7 @@ use crate::TestServer;
 
 const ID: &str = "019aaf60-ac00-7000-8000-000000000000";
 
-/// Every call that takes a key.
+/// Every call that requires a key.
 fn calls() -> Vec<(&'static str, String)> {
     let image = |rest: &str| format!("/v1/images/{ID}{rest}");
     vec![
@@ -33,13 +33,13 @@ fn calls() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn without_a_key_only_health_and_the_hint() {
+async fn only_health_and_the_introduction_need_no_key() {
     let server = TestServer::keyed();
     for (method, path) in calls() {
         let response = server.send(method, &path, &[]).await;
         let problem = response.assert_problem(401, "unauthenticated");
         assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"tintype\""), "{method} {path}");
-        assert!(problem["detail"].as_str().expect("text").contains("carries no key"), "{problem}");
+        assert!(problem["detail"].as_str().expect("text").contains("carries no API key"), "{problem}");
     }
     for path in ["/healthz", "/readyz", "/"] {
         assert_eq!(server.get(path).await.status(), 200, "{path}");
@@ -48,7 +48,7 @@ async fn without_a_key_only_health_and_the_hint() {
 }
 
 #[tokio::test]
-async fn the_answer_says_what_is_wrong_with_the_key() {
+async fn the_response_says_why_the_key_is_rejected() {
     let server = TestServer::keyed();
     let now = OffsetDateTime::now_utc();
     let make = async |expires| {
@@ -71,9 +71,9 @@ async fn the_answer_says_what_is_wrong_with_the_key() {
         (vec![bearer(&unknown)], "unknown"),
         (vec![plain(&expired)], "expired"),
         (vec![bearer(&revoked)], "revoked"),
-        (vec![("authorization", format!("Basic {good}"))], "only"),
-        (vec![("authorization", good.clone())], "only"),
-        (vec![bearer(&good), plain(&unknown)], "differ"),
+        (vec![("authorization", format!("Basic {good}"))], "scheme"),
+        (vec![("authorization", good.clone())], "scheme"),
+        (vec![bearer(&good), plain(&unknown)], "different"),
         (vec![("authorization", "Bearer \u{e9}".to_owned())], "characters"),
     ] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -88,16 +88,16 @@ async fn the_answer_says_what_is_wrong_with_the_key() {
     }
 }
 
-/// Also where none is needed: whoever sends one means to be somebody.
+/// Also if the server requires no key.
 #[tokio::test]
-async fn a_key_that_is_sent_has_to_be_good() {
+async fn a_key_must_be_valid_if_one_is_sent() {
     let server = TestServer::new();
     assert_eq!(server.get("/v1/images").await.status(), 200);
     server.send("GET", "/v1/images", &[("x-api-key", "x")]).await.assert_problem(401, "unauthenticated");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_customers_is_not_there() {
+async fn jobs_of_another_owner_are_not_found() {
     let server = TestServer::keyed();
     let (name, mine) = server.key(Policy::default()).await;
     let (_, theirs) = server.key(Policy::default()).await;
@@ -114,9 +114,9 @@ async fn what_is_another_customers_is_not_there() {
     assert_eq!(server.send("GET", &path, &[(name, &mine)]).await.json()["id"], made["id"]);
 }
 
-/// On a network, nobody without a key is told from anybody else.
+/// On a public server, all anonymous clients share an owner.
 #[tokio::test]
-async fn strangers_see_what_they_know_the_id_of_and_no_more() {
+async fn anonymous_clients_of_a_public_server_can_only_read_jobs_by_id() {
     let settings = ServiceSettings { anonymous: AnonymousAccess::Public, ..ServiceSettings::default() };
     let server = TestServer::with(settings, NullEngine::new(std::time::Duration::ZERO));
     let made = server.get("/generate?prompt=x").await.json();

@@ -1,4 +1,4 @@
-//! Who may make this server spend.
+//! Cross-site requests, prefetches and the `Host` header.
 
 use tintype_http::{HostPolicy, RESERVED};
 use tintype_service::ledger::policy::Policy;
@@ -6,7 +6,7 @@ use tintype_service::ledger::policy::Policy;
 use crate::{TestServer, settings_for};
 
 #[tokio::test]
-async fn browsers_that_guess_and_other_sites_are_refused() {
+async fn prefetches_and_cross_site_requests_are_rejected() {
     let server = TestServer::new();
     for (header, value, kind) in [
         ("sec-purpose", "prefetch", Some("prefetch")),
@@ -37,7 +37,7 @@ async fn browsers_that_guess_and_other_sites_are_refused() {
 }
 
 #[tokio::test]
-async fn other_sites_change_nothing_without_a_key() {
+async fn cross_site_requests_need_a_key() {
     let server = TestServer::new();
     let (name, key) = server.key(Policy::default()).await;
     let cross = ("sec-fetch-site", "cross-site");
@@ -57,7 +57,7 @@ async fn other_sites_change_nothing_without_a_key() {
 }
 
 #[tokio::test]
-async fn on_loopback_only_our_own_names_are_served() {
+async fn on_loopback_only_local_names_are_served() {
     let public = Some("pictures.example".parse().expect("an authority"));
     let server = TestServer::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public }));
     for path in ["/healthz", "/generate?prompt=x", "/nothing"] {
@@ -82,7 +82,7 @@ async fn on_loopback_only_our_own_names_are_served() {
             }
         }
     }
-    // HTTP/2 and proxies put it into the request line.
+    // HTTP/2 and proxies put the host into the request line.
     assert_eq!(server.get("http://localhost:8080/healthz").await.status(), 200);
     server
         .send("GET", "http://evil.example/healthz", &[("host", "localhost:8080")])
@@ -91,7 +91,7 @@ async fn on_loopback_only_our_own_names_are_served() {
 }
 
 #[tokio::test]
-async fn a_proxy_on_this_machine_makes_nobody_local() {
+async fn a_forwarded_request_needs_a_key_on_loopback() {
     let server = TestServer::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public: None }));
     let (name, key) = server.key(Policy::default()).await;
     let host = ("host", "localhost:8080");
@@ -105,7 +105,7 @@ async fn a_proxy_on_this_machine_makes_nobody_local() {
 }
 
 #[test]
-fn reserved_names_are_in_order_and_hold_every_route() {
+fn reserved_names_are_sorted_and_cover_every_route() {
     assert!(RESERVED.is_sorted());
     for name in ["generate", "v1", "ping", "invocations", "endpoints", "healthz", "readyz", "metrics"] {
         assert!(RESERVED.contains(&name), "{name}");

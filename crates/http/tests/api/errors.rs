@@ -1,4 +1,4 @@
-//! Refusals that are nobody's key's business, and what the client is told with them.
+//! Errors that do not depend on a key, and their responses.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -16,14 +16,14 @@ use tokio::time::sleep;
 use crate::{SECOND, TestServer};
 
 #[tokio::test]
-async fn what_is_not_there() {
+async fn unknown_paths() {
     let server = TestServer::new();
     for path in ["/nothing", "/generate/", "/v1", "/v1/", "/v1/pictures", "//", "/%ff", "/healthz/x"] {
         for method in ["GET", "POST", "DELETE"] {
             server.send(method, path, &[]).await.assert_problem(404, "not-found");
         }
     }
-    // What is not UTF-8 names nothing, wherever a name is taken.
+    // A path parameter that is not UTF-8 names nothing.
     for (method, path) in [
         ("GET", "/v1/images/%ff"),
         ("DELETE", "/v1/images/%ff"),
@@ -76,7 +76,7 @@ async fn methods_that_are_not_allowed() {
 }
 
 #[tokio::test]
-async fn get_can_be_turned_off() {
+async fn get_can_be_disabled() {
     let server = TestServer::new()
         .settings(HttpSettings { get_enabled: false, ..crate::settings_for(HostPolicy::Any) });
     for path in ["/generate?prompt=x", "/?prompt=x", "/generate"] {
@@ -87,7 +87,7 @@ async fn get_can_be_turned_off() {
 }
 
 #[tokio::test]
-async fn while_the_model_is_loaded() {
+async fn while_the_model_is_loading() {
     let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND));
     let response = server.get("/generate?prompt=x").await;
     response.assert_problem(503, "loading");
@@ -105,7 +105,7 @@ async fn when_the_queue_is_full() {
     let settings = ServiceSettings { queue: 1, ..ServiceSettings::default() };
     let server = TestServer::with(settings, NullEngine::new(SECOND));
     let began = tokio::time::Instant::now();
-    // 4 s per picture: one runs, one waits, the third is refused at once.
+    // 4 s per image: one job runs, one waits, the third is rejected immediately.
     let (first, second, third) =
         tokio::join!(server.get("/generate?prompt=x"), server.get("/generate?prompt=y"), async {
             sleep(SECOND / 2).await;
@@ -115,11 +115,11 @@ async fn when_the_queue_is_full() {
         });
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
     third.assert_problem(429, "queue-full");
-    assert_eq!(third.header("retry-after"), Some("5"), "nothing was measured yet");
+    assert_eq!(third.header("retry-after"), Some("5"), "no job was measured yet");
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_shuts_down() {
+async fn while_the_server_shuts_down() {
     let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
     let (running, late, ()) = tokio::join!(
         server.get("/generate?prompt=x"),
@@ -139,7 +139,7 @@ async fn while_it_shuts_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_broke_here_is_not_told() {
+async fn the_cause_of_a_server_error_is_not_disclosed() {
     let faults = [Fault::Error, Fault::Panic, Fault::NoPicture].map(Some);
     for fault in faults.into_iter().chain([None]) {
         let engine = NullEngine::new(SECOND);
@@ -158,7 +158,7 @@ async fn what_broke_here_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_books_cannot_be_written() {
+async fn while_the_ledger_is_not_writable() {
     let server = TestServer::new();
     server.ledger_store.fill_up();
     let response = server.get("/generate?prompt=x").await;
@@ -168,21 +168,21 @@ async fn while_the_books_cannot_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_books_cannot_be_read() {
+async fn while_a_ledger_record_is_corrupt() {
     let server = TestServer::new();
     let (name, key) = server.key(Policy::default()).await;
     let stored = server.ledger_store.list("keys/", None, 10).await.expect("list").objects.remove(0);
     let garbage = NewObject { bytes: "a secret cause".into(), content_type: "application/json".into() };
     server.ledger_store.put(&stored.key, garbage).await.expect("put");
     let response = server.send("GET", "/v1/images", &[(name, &key)]).await;
-    // No use in coming back.
+    // A retry cannot succeed.
     response.assert_problem(500, "internal");
     assert_eq!(response.header("retry-after"), None);
     assert!(!response.text.contains("secret"), "{}", response.text);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_took_too_long() {
+async fn jobs_that_take_too_long() {
     let settings = ServiceSettings { max_job: SECOND * 5, ..ServiceSettings::default() };
     let server = TestServer::with(settings, NullEngine::new(SECOND));
     let response = server.post(&json!({"prompt": "x", "steps": 4, "deadline": 2}), &[]).await;
@@ -198,7 +198,7 @@ async fn what_took_too_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_canceled_by_another_request() {
+async fn a_job_canceled_by_another_request() {
     let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
     let (response, ()) = tokio::join!(server.get("/generate?prompt=x"), async {
         sleep(SECOND * 2).await;
@@ -211,43 +211,43 @@ async fn what_was_canceled_by_another_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_remote_engine_says() {
+async fn errors_of_a_remote_engine() {
     for (fault, status, kind, retry_after, detail) in [
         (
             Fault::Busy,
             503,
             "engine-busy",
             Some("17"),
-            "Nothing was made, and nothing charged. Try again later.",
+            "The engine is busy. No image was created and nothing was charged; retry later.",
         ),
         (
             Fault::Model(422, "too rude"),
             424,
             "model-error",
             None,
-            "The model refused it with status 422: too rude",
+            "The model rejected the request with status 422: too rude",
         ),
         (
             Fault::Model(500, "a secret cause"),
             424,
             "model-error",
             None,
-            "The model failed with status 500. What it said is in this server's log.",
+            "The model failed with status 500. Its message is in the server log.",
         ),
         (
             Fault::Withheld("CONTENT_FILTERED"),
             424,
             "model-error",
             None,
-            "The model made nothing: it keeps the picture back (CONTENT_FILTERED).",
+            "The model returned no image: it keeps the picture back (CONTENT_FILTERED).",
         ),
         (
             Fault::Unknown,
             502,
             "outcome-unknown",
             None,
-            "The engine was given the work and its answer did not come: the connection broke, or the time was over. It may \
-             have been made, so it is not made again, and nobody pays twice.",
+            "The engine accepted the job, but no response arrived: the connection broke or the call timed \
+             out. The images may have been created, so the job is not repeated, to avoid a second charge.",
         ),
     ] {
         let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
@@ -265,10 +265,10 @@ async fn what_a_remote_engine_says() {
     }
 }
 
-/// What a process that died leaves behind: a remote engine's call that nobody knows the end of, a job that took the process
-/// down with it too often.
+/// Jobs of a crashed process: a remote engine's call without a known outcome, and a job that crashed the
+/// process too often.
 #[tokio::test(start_paused = true)]
-async fn what_became_of_it_nobody_knows() {
+async fn jobs_of_a_crashed_process() {
     for (on_worker_loss, runs, status, kind) in [
         (OnWorkerLoss::OutcomeUnknown, 1, 502, "outcome-unknown"),
         (OnWorkerLoss::Requeue, MAX_RUNS, 500, "internal"),

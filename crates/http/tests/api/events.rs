@@ -1,4 +1,4 @@
-//! A job as it happens.
+//! The event stream of a job.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::{SECOND, TestServer, settings_for};
 
-/// An event as it was sent.
+/// A received event.
 #[derive(Debug)]
 struct Event {
     id: String,
@@ -33,7 +33,7 @@ async fn start(server: &TestServer, body: Value) -> String {
     response.header("location").expect("a path").to_owned()
 }
 
-/// Every event until the stream ends.
+/// All events until the stream ends.
 async fn follow(server: &TestServer, job: &str) -> Vec<Event> {
     let response = server.get(&format!("{job}/events")).await;
     assert_eq!(
@@ -66,7 +66,7 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_watched_from_the_queue_to_its_end() {
+async fn a_job_is_followed_from_the_queue_to_its_end() {
     let server = slow();
     start(&server, json!({"prompt": "x"})).await;
     let second = start(&server, json!({"prompt": "y"})).await;
@@ -86,14 +86,14 @@ async fn a_job_is_watched_from_the_queue_to_its_end() {
         events[..events.len() - 1].iter().map(|event| event.id.parse().expect("a number")).collect();
     assert_eq!(ids, (1..events.len() as u64).collect::<Vec<_>>());
 
-    // One that waits longer hears that it moves up.
+    // A job that waits longer reports its new position.
     let places: Vec<_> =
         third_events.iter().filter(|event| event.name == "queued").map(|event| &event.data).collect();
     assert_eq!(places, [&json!({"position": 1}), &json!({"position": 0})]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_will_be_is_seen_early() {
+async fn previews_show_the_image_early() {
     let server = slow();
     let job = start(&server, json!({"prompt": "x", "steps": 10})).await;
     let events = follow(&server, &job).await;
@@ -106,7 +106,7 @@ async fn what_it_will_be_is_seen_early() {
         let bytes = base64_simd::STANDARD.decode_to_vec(base64).expect("base64").into();
         let pixels = tintype_picture::decode(&Encoded { format: Format::Jpeg, bytes }).expect("a JPEG");
         assert_eq!((pixels.width(), pixels.height()), (NullEngine::PREVIEW_SIDE, NullEngine::PREVIEW_SIDE));
-        // The null engine's previews get lighter with every step.
+        // The null engine's previews get brighter with every step.
         let expected = event.data["step"].as_u64().expect("a number") * 255 / 10;
         assert!(u64::from(pixels.rgb()[0]).abs_diff(expected) <= 26 + 3, "{} at {expected}", pixels.rgb()[0]);
     }
@@ -123,7 +123,7 @@ async fn previews_are_few() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_of_another_process_is_watched_too() {
+async fn a_job_of_another_process_can_be_followed() {
     let settings = ServiceSettings { single_process: false, ..ServiceSettings::default() };
     let worker = TestServer::with(settings.clone(), NullEngine::new(SECOND));
     let service = Service::new(settings, worker.store.clone(), worker.ledger.clone());
@@ -136,7 +136,7 @@ async fn a_job_of_another_process_is_watched_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_gets_what_is_now() {
+async fn a_reconnected_client_gets_the_current_state() {
     let server = slow();
     let job = start(&server, json!({"prompt": "x"})).await;
     sleep(SECOND * 5 / 2).await;
@@ -146,7 +146,7 @@ async fn who_comes_back_gets_what_is_now() {
 
     let again = follow(&server, &job).await;
     assert_eq!(names(&again), ["succeeded"]);
-    // A browser comes back after every end. One that has seen the end is told not to.
+    // Browsers reconnect after every end; 204 stops one that has received the last event.
     let seen = server.send("GET", &format!("{job}/events"), &[("last-event-id", "end")]).await;
     assert_eq!((seen.status().as_u16(), seen.text.as_str()), (204, ""));
     let before = server.send("GET", &format!("{job}/events"), &[("last-event-id", "3")]).await;
@@ -154,7 +154,7 @@ async fn who_comes_back_gets_what_is_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_ends_are_told_too() {
+async fn failed_canceled_and_deleted_jobs_end_the_stream() {
     let failing =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let job = start(&failing, json!({"prompt": "x"})).await;
@@ -171,7 +171,7 @@ async fn other_ends_are_told_too() {
     });
     assert_eq!(names(&events), ["queued", "canceled"]);
 
-    // One that is deleted is not there to be told of.
+    // The deletion of a job has no event.
     let job = start(&server, json!({"prompt": "z"})).await;
     let (events, _) = tokio::join!(follow(&server, &job), async {
         sleep(SECOND).await;
@@ -181,7 +181,7 @@ async fn other_ends_are_told_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_ends_with_the_server() {
+async fn the_stream_ends_with_the_server() {
     let server = slow();
     start(&server, json!({"prompt": "x", "steps": 100})).await;
     let job = start(&server, json!({"prompt": "y"})).await;
@@ -194,7 +194,7 @@ async fn watching_ends_with_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_broken() {
+async fn keep_alive_comments_are_sent() {
     let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND * 100));
     let job = start(&server, json!({"prompt": "x"})).await;
     let request = Request::get(format!("{job}/events")).body(Body::empty()).expect("a request");
@@ -210,9 +210,9 @@ async fn silence_is_broken() {
     panic!("{comments} comments, then nothing for more than 15 s");
 }
 
-/// Whoever only looks does not keep a job alive that nobody waits for.
+/// A client that only follows a job does not keep it running.
 #[tokio::test(start_paused = true)]
-async fn watching_is_not_waiting() {
+async fn following_a_job_does_not_keep_it_running() {
     let server = slow();
     let client = timeout(SECOND * 2, server.get("/generate?prompt=x&steps=60"));
     let (hung_up, events) = tokio::join!(client, async {
@@ -225,7 +225,7 @@ async fn watching_is_not_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn head_says_the_same_without_the_events() {
+async fn head_has_no_events() {
     let server = slow();
     let job = start(&server, json!({"prompt": "x"})).await;
     let request = Request::head(format!("{job}/events")).body(Body::empty()).expect("a request");

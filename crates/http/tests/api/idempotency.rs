@@ -1,4 +1,4 @@
-//! One request, however often it is sent.
+//! The `Idempotency-Key` header.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -16,14 +16,14 @@ fn slow() -> TestServer {
     TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-/// An answer without what is made anew every time.
+/// A body without the expiry, which differs in every response.
 fn without_expiry(mut body: Value) -> Value {
     body["expires_at"] = Value::Null;
     body
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_request_is_answered_again() {
+async fn a_repeated_request_gets_the_same_response() {
     let server = slow();
     let first = server.post(&json!({"prompt": "x", "steps": 4}), &[KEY]).await;
     assert_eq!((first.status().as_u16(), first.header("idempotency-replayed")), (201, None));
@@ -40,14 +40,14 @@ async fn the_same_request_is_answered_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn get_knows_it_too() {
+async fn get_supports_idempotency_keys() {
     let server = slow();
     let first = server.send("GET", "/generate?prompt=x&steps=4", &[KEY]).await;
     let again = server.send("GET", "/?steps=4&prompt=%78", &[KEY]).await;
     assert_eq!((again.status().as_u16(), again.header("idempotency-replayed")), (200, Some("true")));
     assert_eq!(without_expiry(again.json()), without_expiry(first.json()));
     assert_eq!(server.engine.started(), 1);
-    // It names one request, and this is another: by its path.
+    // The path is part of the request.
     server
         .post(&json!({"prompt": "x", "steps": 4}), &[KEY])
         .await
@@ -55,7 +55,7 @@ async fn get_knows_it_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_request_under_the_same_key_is_a_mistake() {
+async fn another_request_with_the_same_key_is_a_conflict() {
     let server = slow();
     server.post(&json!({"prompt": "x"}), &[KEY]).await;
     for body in
@@ -64,16 +64,16 @@ async fn another_request_under_the_same_key_is_a_mistake() {
         server.post(&body, &[KEY]).await.assert_problem(422, "idempotency-conflict");
     }
     assert_eq!(server.engine.started(), 1);
-    // Another customer's keys are their own.
+    // Each owner has its own idempotency keys.
     let (name, other) = server.key(Policy::default()).await;
     assert_eq!(server.post(&json!({"prompt": "y"}), &[KEY, (name, &other)]).await.status(), 201);
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_is_made_others_join_it() {
+async fn repeated_requests_join_a_running_job() {
     let server = slow();
     let body = json!({"prompt": "x"});
-    // The first one hangs up; with a key the work goes on.
+    // The first client disconnects; with an idempotency key the job continues.
     assert!(timeout(SECOND, server.post(&body, &[KEY])).await.is_err());
     let waiting = server.post(&body, &[KEY, ("prefer", "respond-async")]).await;
     assert_eq!((waiting.status().as_u16(), waiting.header("idempotency-replayed")), (202, Some("true")));
@@ -84,7 +84,7 @@ async fn while_it_is_made_others_join_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ended_badly_ends_so_again() {
+async fn a_repeated_request_gets_the_same_error() {
     let server =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let body = json!({"prompt": "x"});
@@ -104,7 +104,7 @@ async fn what_ended_badly_ends_so_again() {
 }
 
 #[tokio::test]
-async fn a_key_is_visible_text() {
+async fn a_key_is_visible_ascii() {
     let server = TestServer::new();
     let body = json!({"prompt": "x"});
     let long = "k".repeat(256);

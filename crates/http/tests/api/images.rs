@@ -1,4 +1,4 @@
-//! `/v1/images`: what a job looks like, and what can be done with it.
+//! `/v1/images`: jobs and their images.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn slow() -> TestServer {
     TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-/// Asks for something that nobody waits for; its path.
+/// Submits a job without waiting, and returns its path.
 async fn start(server: &TestServer, body: Value) -> String {
     let response = server.post(&body, &[("prefer", "respond-async")]).await;
     assert_eq!(response.status(), 202, "{}", response.text);
@@ -28,7 +28,7 @@ fn names(body: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_job_has_this_order() {
+async fn a_job_has_its_members_in_this_order() {
     let server = TestServer::new();
     let response = server.post(&json!({"prompt": "a tiger", "seed": 7, "n": 2, "format": "png"}), &[]).await;
     assert_eq!(
@@ -56,13 +56,13 @@ async fn a_job_has_this_order() {
     assert!(times.is_sorted());
     assert_ne!(first, second);
 
-    // The same again, in its own words.
+    // GET returns the same members.
     let again = server.get(&format!("/v1/images/{id}")).await;
     assert_eq!((names(&again.json()), again.header("retry-after")), (names(&body), None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_told_as_far_as_it_has_come() {
+async fn a_job_reports_its_progress() {
     let server = slow();
     let running = start(&server, json!({"prompt": "x", "negative_prompt": "y", "deadline": 3_600})).await;
     let waiting = start(&server, json!({"prompt": "y"})).await;
@@ -90,7 +90,7 @@ async fn a_job_is_told_as_far_as_it_has_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_job_says_why() {
+async fn a_failed_job_has_a_reason() {
     let server =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let path = start(&server, json!({"prompt": "x"})).await;
@@ -107,7 +107,7 @@ async fn a_failed_job_says_why() {
 }
 
 #[tokio::test]
-async fn links_live_as_long_as_asked() {
+async fn links_have_the_requested_lifetime() {
     let server = TestServer::new();
     let made = server.post(&json!({"prompt": "x", "expires_in": 60}), &[]).await;
     let url =
@@ -144,7 +144,7 @@ async fn the_same_seed_again_is_answered_from_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_price_is_told() {
+async fn the_cost_is_reported() {
     let settings = ServiceSettings { price: "0.01usd".parse().ok(), ..ServiceSettings::default() };
     let server = TestServer::with(settings, NullEngine::new(SECOND));
     let cost = json!({"engine_seconds": 4.0, "amount": 0.04, "currency": "usd"});
@@ -153,7 +153,7 @@ async fn a_price_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_may_share_do() {
+async fn requests_with_coalesce_share_a_job() {
     let server = slow();
     let ask = "/generate?prompt=x&coalesce=true";
     let body = json!({"prompt": "x", "coalesce": true});
@@ -205,7 +205,7 @@ async fn lists_have_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn content_leads_to_the_picture() {
+async fn content_redirects_to_the_image() {
     let server = slow();
     let path = start(&server, json!({"prompt": "x", "n": 2})).await;
     let early = server.get(&format!("{path}/content")).await;
@@ -244,7 +244,7 @@ async fn jobs_are_canceled() {
     assert_eq!(response.status(), 200);
     sleep(SECOND * 2).await;
     assert_eq!(server.get(&running).await.json()["status"], "canceled");
-    // Too late changes nothing.
+    // A job that has ended is not changed.
     let done = start(&server, json!({"prompt": "z"})).await;
     sleep(SECOND * 5).await;
     let response = server.send("POST", &format!("{done}/cancel"), &[]).await;
@@ -270,7 +270,7 @@ async fn jobs_are_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_not_there() {
+async fn invalid_ids_are_not_found() {
     let server = TestServer::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
     for id in
         ["x", "1", "019aaf60-ac00-7000-8000-00000000000g", "%2e%2e", "019aaf60-ac00-7000-8000-000000000000"]
@@ -285,7 +285,7 @@ async fn what_is_no_id_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_link_that_credentials_cut_short_leads_to_one_that_is_signed_anew() {
+async fn a_link_that_expires_early_is_replaced_by_a_link_to_the_api() {
     let server = TestServer::new();
     server.store.cap_links(SECOND * 3_600);
     let short = server.get("/generate?prompt=x&expires_in=600").await.json();

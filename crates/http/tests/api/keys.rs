@@ -1,4 +1,4 @@
-//! `/v1/keys`: customers are made, looked at and sent away by an admin.
+//! `/v1/keys`: an admin creates, reads and revokes keys.
 
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -10,7 +10,7 @@ use tintype_testing::NullEngine;
 use crate::{SECOND, TestServer};
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_made_shown_once_and_revoked() {
+async fn a_key_is_created_shown_once_and_revoked() {
     let settings = ServiceSettings {
         price: "0.01usd".parse().ok(),
         anonymous: AnonymousAccess::Denied,
@@ -60,7 +60,7 @@ async fn a_key_is_made_shown_once_and_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_an_admin_may() {
+async fn only_an_admin_manages_keys() {
     for server in [TestServer::keyed(), TestServer::new()] {
         let (name, key) = server.key(Policy::default()).await;
         let auth = [(name, key.as_str())];
@@ -68,7 +68,7 @@ async fn only_an_admin_may() {
             for (method, path) in [("GET", "/v1/keys"), ("GET", "/v1/keys/x"), ("DELETE", "/v1/keys/x")] {
                 let response = server.send(method, path, headers).await;
                 let status = response.status().as_u16();
-                // Where nobody needs a key, nobody is an admin either.
+                // Anonymous callers are never admins.
                 assert!([401, 403].contains(&status), "{method} {path}: {status}");
             }
         }
@@ -78,7 +78,7 @@ async fn only_an_admin_may() {
 }
 
 #[tokio::test]
-async fn keys_that_are_not_there() {
+async fn unknown_keys() {
     let server = TestServer::keyed();
     let (name, admin) = server.admin_key().await;
     for id in ["0123456789abcdef", ".x", "%20", "%ff", &"a".repeat(65)] {
@@ -90,7 +90,7 @@ async fn keys_that_are_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_key() {
+async fn invalid_keys() {
     let server = TestServer::keyed();
     let (name, admin) = server.admin_key().await;
     let refused = async |body: Value| -> Value {
@@ -138,7 +138,7 @@ async fn what_is_no_key() {
     let until = json!({"name": "x", "expires_at": "2099-01-01T00:00:00+01:00"});
     let made = server.send_json("/v1/keys", &until, &[(name, &admin)]).await.json();
     assert_eq!(made["expires_at"], "2098-12-31T23:00:00Z");
-    // In UTC the year is 10000, in which no time can be written.
+    // In UTC the year is 10000, which RFC 3339 lacks.
     let beyond = json!({"name": "x", "expires_at": "9999-12-31T23:59:59-08:00"});
     let refused = server.send_json("/v1/keys", &beyond, &[(name, &admin)]).await;
     assert!(

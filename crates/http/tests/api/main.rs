@@ -1,4 +1,4 @@
-//! The API through its router, without a socket but for what only shows over one.
+//! Tests of the API through its router; only the module `sockets` uses connections.
 
 mod bodies;
 mod callers;
@@ -43,29 +43,29 @@ use tower::ServiceExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server with hold of what is behind it.
+/// A server with access to its parts.
 struct TestServer {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
     ledger: Arc<dyn Ledger>,
-    /// What the ledger is kept in: in memory, as it needs no thread, so that a clock that stands still does so for it too.
+    /// The ledger's store, in memory: it needs no thread, so a paused clock works.
     ledger_store: Arc<MemoryStore>,
     router: Router,
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 #[derive(Debug)]
 struct TestResponse {
     head: Response<()>,
     text: String,
 }
 
-/// Where the server is for those who follow its links.
+/// The origin of absolute links.
 const ORIGIN: &str = "https://pictures.example/stage";
 
 impl TestServer {
-    /// A ready server on which a picture takes no time.
+    /// A ready server whose engine takes no time.
     fn new() -> Self {
         Self::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO))
     }
@@ -76,7 +76,7 @@ impl TestServer {
         server
     }
 
-    /// A server whose model is being loaded.
+    /// A server whose model is loading.
     fn loading(settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
         let ledger_store = Arc::new(MemoryStore::default());
@@ -87,19 +87,19 @@ impl TestServer {
         Self { service, engine, store, ledger, ledger_store, router }
     }
 
-    /// A ready server that takes a second per step and serves nobody without a key.
+    /// A ready server that requires a key and takes a second per step.
     fn keyed() -> Self {
         let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
         Self::with(settings, NullEngine::new(SECOND))
     }
 
-    /// The same server with another HTTP interface.
+    /// The same server with other HTTP settings.
     fn settings(mut self, settings: HttpSettings) -> Self {
         self.router = router(self.service.clone(), settings);
         self
     }
 
-    /// A new key with these limits, as the header that carries it.
+    /// Creates a key with these limits, and returns its header.
     async fn key(&self, policy: Policy) -> (&'static str, String) {
         self.new_key("customer", policy).await
     }
@@ -126,7 +126,7 @@ impl TestServer {
         self.request(request.body(Body::empty()).expect("a request")).await
     }
 
-    /// Asks for a picture, or several.
+    /// Sends `POST /v1/images`.
     async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> TestResponse {
         self.send_json("/v1/images", body, headers).await
     }
@@ -161,7 +161,7 @@ impl TestResponse {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// Checks that this is a problem document of this status and kind.
+    /// Checks that the response is a problem document with this status and name, and returns it.
     fn assert_problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status(), status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));

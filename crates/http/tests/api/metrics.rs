@@ -8,7 +8,7 @@ use tintype_testing::NullEngine;
 
 use crate::TestServer;
 
-/// The number of a series; the name with its labels as it is written.
+/// The value of a series, by its name with labels.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map(|number| number.parse().expect("a number"))
@@ -40,7 +40,7 @@ async fn exchanges_are_counted_by_route() {
 }
 
 #[tokio::test]
-async fn where_keys_are_needed_an_admin_reads_them() {
+async fn metrics_require_an_admin_key() {
     let server = TestServer::keyed();
     let (name, customer) = server.key(Policy::default()).await;
     let (_, admin) = server.admin_key().await;

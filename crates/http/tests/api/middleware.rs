@@ -1,4 +1,4 @@
-//! What every answer has, whatever it is.
+//! The headers of every response.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use crate::TestServer;
 
-/// One path for each kind of answer.
+/// One path for each kind of response.
 const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/generate?prompt=x", "/generate", "/nothing"];
 
 #[tokio::test]
-async fn every_answer_has_a_request_id() {
+async fn every_response_has_a_request_id() {
     let server = TestServer::new();
     for path in PATHS {
         let response = server.get(path).await;
@@ -30,7 +30,7 @@ async fn every_answer_has_a_request_id() {
 }
 
 #[tokio::test]
-async fn no_answer_is_cached_sniffed_or_shared() {
+async fn no_response_is_cached_sniffed_or_shared() {
     let server = TestServer::new();
     for path in PATHS {
         let response = server.send("GET", path, &[("origin", "https://evil.example")]).await;
@@ -47,19 +47,19 @@ async fn no_answer_is_cached_sniffed_or_shared() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_is_answered_for() {
+async fn a_panicking_handler_gets_a_response() {
     let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
-    server.service.engine_ready(std::sync::Arc::new(Trap(NullEngine::new(Duration::ZERO))));
+    server.service.engine_ready(std::sync::Arc::new(PanickingEngine(NullEngine::new(Duration::ZERO))));
     let response = server.get("/generate?prompt=x").await;
     response.assert_problem(500, "internal");
     assert!(!response.text.contains("secret"), "{}", response.text);
 }
 
-/// An engine whose estimate panics: within the handler, not within the work.
-struct Trap(NullEngine);
+/// An engine whose model card panics: in the handler, not in the worker.
+struct PanickingEngine(NullEngine);
 
 #[async_trait::async_trait]
-impl tintype_core::engine::Engine for Trap {
+impl tintype_core::engine::Engine for PanickingEngine {
     fn model(&self) -> &tintype_core::engine::ModelCard {
         panic!("a secret cause")
     }

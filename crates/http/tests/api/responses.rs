@@ -1,4 +1,4 @@
-//! Good answers, read as raw text where their order counts.
+//! Successful responses, compared as text where the order of members counts.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_prompt_becomes_a_link() {
 }
 
 #[tokio::test]
-async fn prompts_come_back_as_they_were_meant() {
+async fn prompts_are_decoded() {
     let server = TestServer::new();
     for (query, prompt) in [
         ("prompt=cyborg_tiger", "cyborg_tiger"),
@@ -58,7 +58,7 @@ async fn prompts_come_back_as_they_were_meant() {
 }
 
 #[tokio::test]
-async fn every_parameter_counts() {
+async fn every_parameter_has_an_effect() {
     let server = TestServer::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
     let query = "prompt=x&negative_prompt=y&width=72&height=88&steps=3&guidance=2.5&seed=9007199254740991&format=webp&expires_in=60&coalesce=true";
     let body = server.get(&format!("/generate?{query}")).await.json();
@@ -69,7 +69,7 @@ async fn every_parameter_counts() {
     let stored = server.store.list("images/", None, 1).await.expect("list").objects.remove(0);
     let object = server.store.get(&stored.key, None).await.expect("stored");
     assert_eq!(object.meta.content_type, "image/webp");
-    // EXIF has the text in UTF-16.
+    // EXIF contains UTF-16 text.
     let text = String::from_utf8_lossy(&object.bytes).replace('\0', "");
     for part in ["Negative prompt: y", "Steps: 3", "CFG scale: 2.5"] {
         assert!(text.contains(part), "{part} in the file's metadata");
@@ -77,13 +77,13 @@ async fn every_parameter_counts() {
 }
 
 #[tokio::test]
-async fn without_a_seed_one_is_drawn_and_told() {
+async fn without_a_seed_a_random_one_is_reported() {
     let body = TestServer::new().get("/generate?prompt=x").await.json();
     assert!(body["seed"].as_u64().is_some_and(|seed| seed < 1 << 32), "{body}");
 }
 
 #[tokio::test]
-async fn the_root_says_how_to_ask() {
+async fn the_root_has_an_introduction() {
     let server = TestServer::new();
     for path in ["/", "/?", "/?utm_source=chat"] {
         let response = server.get(path).await;

@@ -1,4 +1,4 @@
-//! SageMaker's two faces: the model container, and the Runtime API's own paths.
+//! SageMaker's dialect: the model container and the paths of the Runtime API.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -53,7 +53,7 @@ fn size_of(base64: &Value, format: Format) -> (u32, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_says_when_it_is_ready() {
+async fn a_container_reports_its_readiness() {
     let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND)).as_container();
     assert_eq!(server.get("/ping").await.status(), 503);
     server.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "loading");
@@ -66,7 +66,7 @@ async fn a_container_says_when_it_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_serves_nothing_else() {
+async fn a_container_has_no_other_paths() {
     let server = TestServer::new().as_container();
     for path in ["/", "/generate?prompt=x", "/v1/images", "/metrics", "/healthz", "/endpoints/x/invocations"]
     {
@@ -77,7 +77,7 @@ async fn a_container_serves_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_dialect_is_answered_as_it_asks() {
+async fn every_format_gets_its_response() {
     let server = TestServer::new().as_container();
     let body = json!({"prompt": "astronaut", "width": 128, "height": 64, "num_images_per_prompt": 2, "seed": 1,
                       "batch_size": 4, "unknown": {"x": 1}});
@@ -100,7 +100,7 @@ async fn every_dialect_is_answered_as_it_asks() {
         (Some(64), Some(3))
     );
 
-    // The null engine's colour is the seed's.
+    // The null engine derives the color from the seed.
     let body = json!({"prompt": "x", "seed": 0x0003_0201}).to_string();
     let response = server.invoke("application/x-text", "application/json", body).await.json();
     assert_eq!((&response["generated_image"][0][0], &response["prompt"]), (&json!([1, 2, 3]), &json!("x")));
@@ -116,7 +116,7 @@ async fn every_dialect_is_answered_as_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_is_told_by_the_dialect_s_names() {
+async fn violations_have_the_names_of_the_dialect() {
     let server = TestServer::new().as_container();
     for (body, parameter) in [
         (json!({"prompt": "x", "num_inference_steps": 151}), "num_inference_steps"),
@@ -130,7 +130,7 @@ async fn what_is_wrong_is_told_by_the_dialect_s_names() {
         let problem = server.invoke_json(&body).await.assert_problem(400, "invalid-request");
         assert_eq!(problem["errors"][0]["parameter"], parameter, "{body}");
     }
-    // The second of two prompts is wrong, so nothing is made of the first.
+    // The second prompt is invalid, so the first is not generated either.
     server.invoke_json(&json!({"prompt": ["x", ""]})).await.assert_problem(400, "invalid-request");
     server.invoke("image/png", JPEG, "x").await.assert_problem(415, "unsupported-content-type");
     server.invoke("application/json", "image/png", "{}").await.assert_problem(406, "not-acceptable");
@@ -142,7 +142,7 @@ async fn what_is_wrong_is_told_by_the_dialect_s_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_engine_is_the_model_s_error() {
+async fn an_engine_failure_is_an_internal_error() {
     let server =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error))
             .as_container();
@@ -152,7 +152,7 @@ async fn a_broken_engine_is_the_model_s_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_runtime_api_serves_nobody_without_a_signature() {
+async fn the_runtime_api_requires_a_signature() {
     let server = TestServer::new().with_runtime();
     for path in ["/endpoints/any/invocations", "/endpoints/any/async-invocations"] {
         let response = server.send_json(path, &json!({"prompt": "x"}), &[]).await;
@@ -167,6 +167,6 @@ async fn the_runtime_api_serves_nobody_without_a_signature() {
         server.get(path).await.assert_problem(405, "method-not-allowed");
     }
     assert_eq!(server.engine.started(), 0);
-    // Where no keys are to sign with there is no such path.
+    // Without access keys the path does not exist.
     TestServer::new().get("/endpoints/any/invocations").await.assert_problem(404, "not-found");
 }

@@ -1,4 +1,4 @@
-//! Over real connections: what the server's library does on our behalf.
+//! Behavior of the HTTP library, over real connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::TestServer;
 
-/// Serves on a port of its own until the test's runtime ends.
+/// Serves on a free port until the test's runtime ends.
 async fn serve(server: &TestServer) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -19,7 +19,7 @@ async fn serve(server: &TestServer) -> SocketAddr {
     address
 }
 
-/// Sends this and reads until the server closes.
+/// Sends a request and reads until the server closes the connection.
 async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut connection = TcpStream::connect(address).await.expect("a connection");
     connection.write_all(request.as_bytes()).await.expect("sent");
@@ -28,9 +28,9 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
     String::from_utf8(response).expect("UTF-8")
 }
 
-/// The clock runs, but the test does not wait for it: the engine would take half a minute for the first picture.
+/// The clock is real, but the test does not wait: the first image would take 30 s.
 #[tokio::test]
-async fn a_closed_connection_stops_its_work() {
+async fn a_closed_connection_stops_its_job() {
     let settings = ServiceSettings { abandon_after: Duration::ZERO, ..ServiceSettings::default() };
     let server = TestServer::with(settings, NullEngine::new(Duration::from_millis(200)));
     let address = serve(&server).await;
@@ -48,7 +48,7 @@ async fn a_closed_connection_stops_its_work() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_unread() {
+async fn requests_that_are_too_large_are_rejected_unread() {
     let server = TestServer::new();
     let address = serve(&server).await;
     for (request, status) in [

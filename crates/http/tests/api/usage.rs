@@ -1,4 +1,4 @@
-//! `/v1/usage`: what was used, and what is left.
+//! `/v1/usage`: usage and remaining quota.
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -18,7 +18,7 @@ fn server() -> TestServer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_sees_what_it_used_and_what_is_left() {
+async fn a_key_sees_its_usage_and_remaining_quota() {
     let server = server();
     let limits = json!({"rate": "10/day", "concurrency": 3, "budgets": ["1000s/day", "50usd/month"]});
     let policy: Policy = serde_json::from_value(limits).expect("limits");
@@ -32,7 +32,7 @@ async fn a_key_sees_what_it_used_and_what_is_left() {
 
     let body = server.send("GET", "/v1/usage", &auth).await.json();
     let today = OffsetDateTime::now_utc().date().to_string();
-    // What the second job is likely to take: twice the pictures at 4 s each.
+    // The estimate for the second job: two images at 4 s each.
     let expected = json!([{
         "date": today, "jobs": 2, "pictures": 1, "stored": 1, "joined": 0, "engine_seconds": 4.0,
         "reserved_engine_seconds": 8.0, "amounts": [{"amount": 0.04, "currency": "usd"}],
@@ -63,7 +63,7 @@ fn sorted(list: Value) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn days_are_chosen() {
+async fn days_can_be_selected() {
     let server = server();
     let (name, key) = server.key(Policy::default()).await;
     server.send("GET", "/generate?prompt=x", &[(name, &key)]).await;

@@ -1,4 +1,4 @@
-//! Every way in which a query can be wrong.
+//! Invalid queries.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::TestServer;
 const KNOWN: &str =
     "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce";
 
-/// A server whose limits are those of a model of 64 × 64.
+/// A server with the limits of a 64 × 64 model.
 fn small() -> TestServer {
     let limits = (Some(64 * 64 * 9 / 4), Some(64 * 64 * 200));
     let settings = ServiceSettings { max_pixels: limits.0, max_work: limits.1, ..ServiceSettings::default() };
     TestServer::with(settings, NullEngine::new(Duration::ZERO))
 }
 
-/// Asserts that each query is refused for exactly this: `[(parameter, detail, limit)]`.
+/// Checks that a query has exactly these violations: `[(parameter, detail, limit)]`.
 async fn assert_refused(server: &TestServer, query: &str, expected: &[(&str, &str, Value)]) {
     for path in ["/generate", "/"] {
-        // The root needs a parameter to know what is meant.
+        // The root without a parameter of an image is the introduction.
         if path == "/" && !query.contains("prompt") {
             continue;
         }
@@ -38,7 +38,7 @@ async fn assert_refused(server: &TestServer, query: &str, expected: &[(&str, &st
 }
 
 #[tokio::test]
-async fn one_thing_wrong() {
+async fn one_violation() {
     let server = small();
     let long = "%E8%99%8E".repeat(2_001);
     let whole = "must be a whole number";
@@ -124,7 +124,7 @@ async fn one_thing_wrong() {
         (
             "prompt=x&n=2",
             "n",
-            "must be left out of a GET, which makes one picture; use POST for several",
+            "must be omitted from a GET, which creates one image; use POST for several images",
             json!(null),
         ),
     ];
@@ -143,7 +143,7 @@ async fn too_much_memory() {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once() {
+async fn all_violations_are_reported() {
     let server = small();
     let expected = [
         ("width", "must be a whole number", json!(null)),
@@ -153,17 +153,17 @@ async fn everything_wrong_is_told_at_once() {
     ];
     assert_refused(&server, "width=a&steps=0&cat=tom", &expected).await;
     let problem = server.get("/generate?prompt=x&width=a&steps=0").await.json();
-    assert_eq!(problem["detail"], "2 parameters are not as they must be; see errors.");
+    assert_eq!(problem["detail"], "2 invalid parameters; see `errors`.");
     let problem = server.get("/generate?prompt=x&steps=0").await.json();
     assert_eq!(problem["detail"], "`steps` must be between 1 and 150.");
 }
 
 #[tokio::test]
-async fn the_document_has_this_order() {
+async fn a_problem_has_its_members_in_this_order() {
     let response =
         TestServer::new().send("GET", "/generate?prompt=x&steps=0", &[("x-request-id", "me")]).await;
     assert_eq!(
         response.text,
-        r#"{"type":"urn:tintype:problem:invalid-request","title":"The request is not valid","status":400,"detail":"`steps` must be between 1 and 150.","request_id":"me","errors":[{"parameter":"steps","detail":"must be between 1 and 150","limit":{"min":1,"max":150}}]}"#
+        r#"{"type":"urn:tintype:problem:invalid-request","title":"Invalid request","status":400,"detail":"`steps` must be between 1 and 150.","request_id":"me","errors":[{"parameter":"steps","detail":"must be between 1 and 150","limit":{"min":1,"max":150}}]}"#
     );
 }

@@ -1,9 +1,9 @@
-//! What is asked for, and how the pictures arrive.
+//! Parameters and responses of `POST /v1/images/generations`.
 
 use serde_json::{Value, json};
 use tintype_core::picture::Format;
 
-use super::{PATH, assert_error, generate, generate_ok, picture};
+use super::{PATH, api_error, assert_error, generate, generate_ok, picture};
 use crate::{ORIGIN, TestServer};
 
 #[tokio::test]
@@ -29,11 +29,11 @@ async fn links_are_on_our_own_origin() {
 }
 
 #[tokio::test]
-async fn a_link_leads_to_where_the_picture_is_and_takes_its_signature_along() {
+async fn a_link_redirects_to_the_image_with_its_signature() {
     let server = TestServer::keyed();
     let path = "/v1/images/files/2026/11/23/x.png";
     let query = "X-Amz-Expires=3600&X-Amz-Signature=a%2Fb";
-    // What a client sends along for us is not for S3, and is not looked at.
+    // The API key is not checked.
     for headers in [&[][..], &[("authorization", "Bearer anything")]] {
         let response = server.send("GET", &format!("{path}?{query}"), headers).await;
         assert_eq!(response.status(), 302, "{}", response.text);
@@ -48,7 +48,7 @@ async fn a_link_leads_to_where_the_picture_is_and_takes_its_signature_along() {
 }
 
 #[tokio::test]
-async fn files_may_be_in_the_answer() {
+async fn files_can_be_in_the_body() {
     let server = TestServer::new();
     let base64 = |body: Value| {
         let Value::Object(mut body) = body else { panic!("an object") };
@@ -70,7 +70,7 @@ async fn files_may_be_in_the_answer() {
         let ours = generate_ok(&server, base64(json!({"format": name}))).await;
         assert_eq!(picture(&ours["data"][0], format).width(), 64);
     }
-    // What was made before comes from the store.
+    // A repeated request is served from the store.
     let again = generate_ok(&server, base64(json!({"n": 3, "seed": 7}))).await;
     assert_eq!((&again["cache"], &again["data"]), (&json!("hit"), &body["data"]));
     for (model, links) in [("gpt-image-2.6-flare", false), ("dall-e-3", true)] {
@@ -83,7 +83,7 @@ async fn files_may_be_in_the_answer() {
 }
 
 #[tokio::test]
-async fn every_parameter_is_taken() {
+async fn every_parameter_is_accepted() {
     let server = TestServer::new();
     let body = generate_ok(
         &server,
@@ -108,7 +108,7 @@ async fn every_parameter_is_taken() {
 }
 
 #[tokio::test]
-async fn a_size_that_is_not_made_is_fitted_unless_this_very_model_was_asked_for() {
+async fn an_unsupported_size_is_replaced_unless_the_model_was_named() {
     let server = TestServer::new();
     for (body, size) in [
         (json!({"size": "1024x1024"}), "64x64"),
@@ -126,13 +126,13 @@ async fn a_size_that_is_not_made_is_fitted_unless_this_very_model_was_asked_for(
     }
     for size in ["1024x1024", "70x64", "8x64"] {
         let response = generate(&server, json!({"prompt": "x", "size": size, "model": "null"})).await;
-        let expected = (400, "invalid_request_error", Some("invalid_value"));
-        assert_eq!(assert_error(&response, expected, false)["param"], "size");
+        let expected = api_error(400, "invalid_request_error", Some("invalid_value"));
+        assert_eq!(assert_error(&response, expected)["param"], "size");
     }
 }
 
 #[tokio::test]
-async fn an_idempotency_key_works_here_too() {
+async fn idempotency_keys_are_supported() {
     let server = TestServer::new();
     let key = [("idempotency-key", "k")];
     let body = json!({"prompt": "x", "response_format": "b64_json"});
@@ -141,5 +141,5 @@ async fn an_idempotency_key_works_here_too() {
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(first.json()["data"], again.json()["data"]);
     let other = server.send_json(PATH, &json!({"prompt": "y"}), &key).await;
-    assert_error(&other, (422, "invalid_request_error", Some("idempotency_conflict")), false);
+    assert_error(&other, api_error(422, "invalid_request_error", Some("idempotency_conflict")));
 }

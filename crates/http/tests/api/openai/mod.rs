@@ -13,11 +13,12 @@ use crate::{TestResponse, TestServer};
 
 const PATH: &str = "/v1/images/generations";
 
+/// Sends `POST /v1/images/generations`.
 async fn generate(server: &TestServer, body: Value) -> TestResponse {
     server.send_json(PATH, &body, &[]).await
 }
 
-/// The body of a good answer.
+/// Generates images and returns the body of the successful response.
 async fn generate_ok(server: &TestServer, body: Value) -> Value {
     let response = generate(server, body).await;
     assert_eq!(
@@ -30,19 +31,37 @@ async fn generate_ok(server: &TestServer, body: Value) -> Value {
     response.json()
 }
 
-/// The picture behind `b64_json`.
+/// The decoded image of `b64_json`.
 fn picture(item: &Value, format: Format) -> Pixels {
     let base64 = item["b64_json"].as_str().expect("text").as_bytes();
     let bytes = base64_simd::STANDARD.decode_to_vec(base64).expect("bare base64").into();
     tintype_picture::decode(&Encoded { format, bytes }).expect("a picture")
 }
 
-/// Checks that this is an error in OpenAI's envelope.
-fn assert_error(
-    response: &TestResponse,
-    (status, r#type, code): (u16, &str, Option<&str>),
+/// An error in OpenAI's format.
+#[derive(Clone, Copy)]
+struct ApiError<'a> {
+    status: u16,
+    r#type: &'a str,
+    code: Option<&'a str>,
+    /// `x-should-retry`.
     retry: bool,
-) -> Value {
+}
+
+/// An error that is not to be retried.
+const fn api_error<'a>(status: u16, r#type: &'a str, code: Option<&'a str>) -> ApiError<'a> {
+    ApiError { status, r#type, code, retry: false }
+}
+
+impl ApiError<'_> {
+    fn retryable(self) -> Self {
+        Self { retry: true, ..self }
+    }
+}
+
+/// Checks that the response is this error, and returns its member `error`.
+fn assert_error(response: &TestResponse, expected: ApiError<'_>) -> Value {
+    let ApiError { status, r#type, code, retry } = expected;
     assert_eq!(
         (response.status().as_u16(), response.header("content-type")),
         (status, Some("application/json")),

@@ -1,4 +1,4 @@
-//! Pictures as events.
+//! `stream: true`: images as server-sent events.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 
-use super::{assert_error, generate, picture};
+use super::{api_error, assert_error, generate, picture};
 use crate::{HostPolicy, SECOND, TestServer, settings_for};
 
 fn slow() -> TestServer {
     TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-/// The names and data of all events; the last one's may be no JSON.
+/// The names and data of all events. The data of the last event is not JSON.
 async fn collect_events(server: &TestServer, body: Value) -> Vec<(String, String)> {
     let response = generate(server, body).await;
     assert_eq!(
@@ -34,7 +34,9 @@ async fn collect_events(server: &TestServer, body: Value) -> Vec<(String, String
     blocks.map(|block| (field(block, "event"), field(block, "data"))).collect()
 }
 
-fn data((name, data): &(String, String), r#type: &str) -> Value {
+/// The JSON data of an event of this type.
+fn data(event: &(String, String), r#type: &str) -> Value {
+    let (name, data) = event;
     assert_eq!(name, r#type);
     let data: Value = serde_json::from_str(data).expect("JSON");
     assert_eq!(data["type"], r#type);
@@ -42,7 +44,7 @@ fn data((name, data): &(String, String), r#type: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pictures_in_the_making_come_first() {
+async fn partial_images_come_first() {
     let server = slow();
     for (format, name) in [(Format::Png, "png"), (Format::Jpeg, "jpeg"), (Format::Webp, "webp")] {
         let body = json!({
@@ -57,7 +59,7 @@ async fn pictures_in_the_making_come_first() {
             let about = ["size", "quality", "background", "output_format"].map(|name| data[name].as_str());
             assert_eq!(about, [Some("64x64"), Some("low"), Some("opaque"), Some(name)]);
             assert!(data["created_at"].is_i64());
-            // The null engine's previews get lighter with every step.
+            // The null engine's previews get brighter with every step.
             let grey = picture(&data, format).rgb()[0];
             let expected = (index + 1) * 64;
             assert!(usize::from(grey).abs_diff(expected) <= 36, "{grey} at {expected}");
@@ -75,7 +77,7 @@ async fn pictures_in_the_making_come_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_partial_pictures_there_are_only_finished_ones() {
+async fn without_partial_images_there_are_only_complete_ones() {
     let server = slow();
     let events = collect_events(&server, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5})).await;
     assert_eq!(events.len(), 3);
@@ -84,7 +86,7 @@ async fn without_partial_pictures_there_are_only_finished_ones() {
         assert_eq!(data["quality"], "auto");
         assert_eq!((&data["seed"], picture(&data, Format::Png).rgb()[0]), (&json!(seed), seed));
     }
-    // What is there already comes at once.
+    // Stored images are sent immediately.
     let again = collect_events(
         &server,
         json!({"prompt": "x", "stream": true, "n": 2, "seed": 5, "partial_images": 2}),
@@ -98,7 +100,7 @@ async fn without_partial_pictures_there_are_only_finished_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_event_names_a_quality() {
+async fn every_event_has_a_quality() {
     let body = json!({"prompt": "x", "stream": true, "partial_images": 1});
     let events = collect_events(&slow(), body).await;
     let names = ["image_generation.partial_image", "image_generation.completed"];
@@ -109,12 +111,11 @@ async fn every_event_names_a_quality() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_ends_it() {
+async fn an_error_ends_the_stream() {
     let server = slow();
     assert_error(
         &generate(&server, json!({"prompt": "", "stream": true})).await,
-        (400, "invalid_request_error", Some("invalid_value")),
-        false,
+        api_error(400, "invalid_request_error", Some("invalid_value")),
     );
     let failing =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
@@ -129,7 +130,7 @@ async fn an_error_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_stops_reading_has_hung_up() {
+async fn a_client_that_stops_reading_is_disconnected() {
     let server = slow();
     let body = json!({"prompt": "x", "stream": true, "partial_images": 1, "steps": 100});
     let cut = timeout(Duration::from_secs(5), generate(&server, body)).await;

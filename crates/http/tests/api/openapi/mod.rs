@@ -1,7 +1,7 @@
-//! The description is true: every example in it was sent, and answered like this.
+//! The OpenAPI document matches the server: its examples are recorded requests and responses.
 //!
-//! `BLESS=1 cargo test --release -p tintype-http openapi` writes down what is answered now, in two runs: first the examples,
-//! then the file at the root that is made of them.
+//! `BLESS=1 cargo test -p tintype-http openapi` records the current responses. It takes two runs: the first
+//! records the examples, the second writes `openapi.json` with them.
 
 mod described;
 mod mask;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{TestResponse, TestServer};
 
-/// A request that an example is made of.
+/// The request of an example.
 #[derive(Clone, Debug)]
 struct Call {
     method: &'static str,
@@ -50,7 +50,7 @@ impl Call {
         server.request(request.body(body).expect("a request")).await
     }
 
-    /// The request and its answer as they are written down.
+    /// The request and its response, as recorded in `examples.json`.
     fn recorded(&self, response: &TestResponse) -> Value {
         let body = match response.header("content-type") {
             _ if response.text.is_empty() => Value::Null,

@@ -1,4 +1,4 @@
-//! How every problem comes about, in our own words and in OpenAI's.
+//! Causes every problem, in the native and in OpenAI's dialect.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::Call;
 use crate::{SECOND, TestResponse, TestServer, settings_for};
 
-/// In whose words.
+/// A dialect of the API.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Native,
@@ -21,24 +21,26 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// The call that makes pictures.
-    fn make(self, body: Value) -> Call {
+    /// The call that creates images.
+    fn create(self, body: Value) -> Call {
         Call::post(if self == Self::Native { "/v1/images" } else { "/v1/images/generations" }, body)
     }
 }
 
-/// Sends what ends in this problem.
+/// Sends a request that causes this problem.
 pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) {
-    let valid = dialect.make(json!({"prompt": "a tiger"}));
+    let valid = dialect.create(json!({"prompt": "a tiger"}));
     let slow = || TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
     let faulty =
         |fault| TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
     let (server, call) = match name {
         "invalid-request" | "invalid_value" => {
-            (TestServer::new(), dialect.make(json!({"prompt": "a tiger", "n": 11, "seed": 1.5})))
+            (TestServer::new(), dialect.create(json!({"prompt": "a tiger", "n": 11, "seed": 1.5})))
         }
-        "unknown_parameter" => (TestServer::new(), dialect.make(json!({"prompt": "a tiger", "cat": "tom"}))),
-        "missing_required_parameter" => (TestServer::new(), dialect.make(json!({"seed": 7}))),
+        "unknown_parameter" => {
+            (TestServer::new(), dialect.create(json!({"prompt": "a tiger", "cat": "tom"})))
+        }
+        "missing_required_parameter" => (TestServer::new(), dialect.create(json!({"seed": 7}))),
         "malformed-json" | "malformed_json" => {
             (TestServer::new(), Call { body: json!(["a tiger"]), ..valid })
         }
@@ -48,9 +50,9 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         }
         "too-large" | "too_large" => {
             let server = TestServer::new();
-            let call = dialect.make(json!({"prompt": "x".repeat(70_000)}));
+            let call = dialect.create(json!({"prompt": "x".repeat(70_000)}));
             let response = call.send(&server).await;
-            return (dialect.make(json!({"prompt": "more than 65,536 bytes"})), response);
+            return (dialect.create(json!({"prompt": "more than 65,536 bytes"})), response);
         }
         "too-slow" | "too_slow" => {
             let first = futures::stream::iter([Ok::<_, std::io::Error>("{")]);
@@ -60,7 +62,7 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
             return (valid, response);
         }
         "model_not_found" => {
-            (TestServer::new(), dialect.make(json!({"prompt": "a tiger", "model": "gpt-5"})))
+            (TestServer::new(), dialect.create(json!({"prompt": "a tiger", "model": "gpt-5"})))
         }
         "unauthenticated" | "invalid_api_key" => {
             let unknown = tintype_service::ledger::key::ApiKey::generate().expect("random numbers");
@@ -99,7 +101,7 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         "idempotency-conflict" | "idempotency_conflict" => {
             let server = TestServer::new();
             dialect
-                .make(json!({"prompt": "a robot"}))
+                .create(json!({"prompt": "a robot"}))
                 .header("idempotency-key", "order-1")
                 .send(&server)
                 .await;
@@ -137,12 +139,12 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         "outcome-unknown" | "outcome_unknown" => (faulty(Fault::Unknown), valid),
         "model-error" | "model_error" => (faulty(Fault::Model(422, "height is too large")), valid),
         "engine-busy" | "engine_busy" => (faulty(Fault::Busy), valid),
-        "deadline" => (slow(), dialect.make(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
+        "deadline" => (slow(), dialect.create(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
         "overrun" => {
             let settings = ServiceSettings { max_job: SECOND * 5, ..ServiceSettings::default() };
             (
                 TestServer::with(settings, NullEngine::new(SECOND)),
-                dialect.make(json!({"prompt": "a tiger", "steps": 20})),
+                dialect.create(json!({"prompt": "a tiger", "steps": 20})),
             )
         }
         "loading" => (TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND)), valid),
@@ -165,7 +167,7 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
             let settings = HttpSettings { time_budget: Some(SECOND), ..settings_for(HostPolicy::Any) };
             (slow().settings(settings), valid)
         }
-        other => panic!("nobody knows how {other} comes about"),
+        other => panic!("no known cause of {other}"),
     };
     let response = call.send(&server).await;
     (call, response)
@@ -175,7 +177,7 @@ fn limits(json: Value) -> Policy {
     serde_json::from_value(json).expect("limits")
 }
 
-/// The second request of a key with these limits.
+/// The second request with a key that has these limits.
 async fn refused(policy: Value, call: Call) -> (Call, TestResponse) {
     let server = TestServer::keyed();
     let (name, key) = server.key(limits(policy)).await;
