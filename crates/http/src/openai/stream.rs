@@ -88,7 +88,7 @@ enum StreamEvent {
 }
 
 /// Selects the previews to send as partial images: the steps are divided into `max + 1` equal parts, and the
-/// first preview after each part but the last is sent.
+/// first preview after the end of each part but the last is sent.
 struct Partials {
     max: u32,
     sent: u32,
@@ -131,7 +131,7 @@ impl ImageStream {
             match event {
                 StreamEvent::JobEvent(event) => self.handle_event(event),
                 StreamEvent::JobEnded => self.end().await,
-                StreamEvent::BudgetElapsed => self.budget_elapsed().await,
+                StreamEvent::BudgetElapsed => self.detach_job().await,
             }
         }
     }
@@ -178,7 +178,7 @@ impl ImageStream {
     }
 
     /// Detaches the job, so that a retry of the client finds its images.
-    async fn budget_elapsed(&mut self) {
+    async fn detach_job(&mut self) {
         let Some(handle) = self.handle.take() else { return };
         let id = handle.id();
         match handle.detach().await {
