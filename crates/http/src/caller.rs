@@ -1,4 +1,4 @@
-//! Who asks: the key that a request carries.
+//! Authentication: the API key of a request.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -6,13 +6,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tintype_service::Caller;
 
-use crate::problem::Problem;
+use crate::problem::{CredentialsError, Problem};
 use crate::{App, csrf};
 
-/// The other header that a key may be in.
+/// The alternative to the `Authorization` header.
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Somebody who was let in.
+/// The authenticated caller of a request; anonymous if the server allows requests without a key.
 pub(crate) struct Authenticated(pub(crate) Caller);
 
 impl FromRequestParts<App> for Authenticated {
@@ -20,58 +20,54 @@ impl FromRequestParts<App> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if !parts.method.is_safe() {
-            csrf::same_site(&parts.headers)?;
+            csrf::reject_cross_site(&parts.headers)?;
         }
-        let key = presented(&parts.headers)?;
-        if key.is_none() && app.behind_loopback && was_forwarded(&parts.headers) {
-            return Err(Problem::Credentials(
-                "The request was forwarded by a proxy on this machine, so it may be anybody's: it takes a key.",
-            ));
+        let key = presented_key(&parts.headers)?;
+        if key.is_none() && app.is_loopback && is_forwarded(&parts.headers) {
+            return Err(Problem::Credentials(CredentialsError::Forwarded));
         }
         Ok(Self(app.service.authenticate(key).await?))
     }
 }
 
-/// Whether a proxy says that it passes on somebody else's request.
-fn was_forwarded(headers: &HeaderMap) -> bool {
+/// Whether a proxy forwarded the request.
+fn is_forwarded(headers: &HeaderMap) -> bool {
     ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
-/// Whether a key is presented at all, good or not.
-pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
+/// Whether the request carries an API key, valid or not.
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
 }
 
-/// The key that is presented, if one is.
+/// The API key of the request, if it carries one.
 ///
 /// # Errors
-/// [`Problem::Credentials`] for what is presented otherwise.
-fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let bearer = headers.get_all(AUTHORIZATION).iter().map(bearer);
-    let plain = headers.get_all(API_KEY).iter().map(|value| text(value).map(str::trim));
+/// [`Problem::Credentials`] for another scheme, differing keys, or characters outside visible ASCII.
+fn presented_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let bearer = headers.get_all(AUTHORIZATION).iter().map(parse_bearer);
+    let api_key = headers.get_all(API_KEY).iter().map(|value| as_text(value).map(str::trim));
     let mut found = None;
-    for key in bearer.chain(plain) {
+    for key in bearer.chain(api_key) {
         let key = key?;
-        if found.is_some_and(|before| before != key) {
-            return Err(Problem::Credentials("The request carries two keys, and they differ."));
+        if found.is_some_and(|earlier| earlier != key) {
+            return Err(Problem::Credentials(CredentialsError::Conflicting));
         }
         found = Some(key);
     }
     Ok(found)
 }
 
-fn bearer(value: &HeaderValue) -> Result<&str, Problem> {
-    let text = text(value)?;
+fn parse_bearer(value: &HeaderValue) -> Result<&str, Problem> {
+    let text = as_text(value)?;
     match text.split_once(' ').unwrap_or((text, "")) {
         (scheme, key) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim()),
-        _ => Err(Problem::Credentials(
-            "Keys are taken as `Authorization: Bearer KEY` or `x-api-key: KEY` only.",
-        )),
+        _ => Err(Problem::Credentials(CredentialsError::UnsupportedScheme)),
     }
 }
 
-fn text(value: &HeaderValue) -> Result<&str, Problem> {
-    value.to_str().map_err(|_| Problem::Credentials("A key has no such characters."))
+fn as_text(value: &HeaderValue) -> Result<&str, Problem> {
+    value.to_str().map_err(|_| Problem::Credentials(CredentialsError::InvalidCharacters))
 }
 
 #[cfg(test)]
@@ -83,7 +79,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        presented(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
+        presented_key(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
     }
 
     #[test]

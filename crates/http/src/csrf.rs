@@ -1,4 +1,4 @@
-//! What spends is fenced: only somebody who means it gets through.
+//! Protection against cross-site requests and prefetches, which would cost engine time unintentionally.
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue};
@@ -6,43 +6,47 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::caller;
 use crate::problem::Problem;
 
-/// Headers by which browsers and other clients say that they only fetch ahead.
-const AHEAD: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
+/// Headers that mark a request as a prefetch.
+const PREFETCH_HEADERS: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
 
-/// Refuses a `GET` that a browser sent without its user asking for it.
+/// Rejects a `GET` that a browser sent without a user's action: a prefetch or a cross-site request.
 ///
 /// # Errors
 /// [`Problem::Prefetch`] and [`Problem::CrossSite`].
-pub(crate) fn deliberate(headers: &HeaderMap) -> Result<(), Problem> {
-    if AHEAD.iter().any(|name| headers.get_all(*name).iter().any(|value| is_ahead(value.as_bytes()))) {
+pub(crate) fn reject_unintended_get(headers: &HeaderMap) -> Result<(), Problem> {
+    if PREFETCH_HEADERS
+        .iter()
+        .any(|name| headers.get_all(*name).iter().any(|value| is_prefetch(value.as_bytes())))
+    {
         return Err(Problem::Prefetch);
     }
-    same_site(headers)
+    reject_cross_site(headers)
 }
 
-/// Refuses what another origin's page made a browser send: another site's, or that of another server on this machine. A page
-/// that presents a key has been given it.
+/// Rejects a request that a page of another origin made a browser send, unless it carries an API key. Another
+/// port of this machine is another origin too.
 ///
 /// # Errors
 /// [`Problem::CrossSite`].
-pub(crate) fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
-    let other = |site: &HeaderValue| {
-        [&b"cross-site"[..], b"same-site"].iter().any(|other| site.as_bytes().eq_ignore_ascii_case(other))
+pub(crate) fn reject_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_other_site = |site: &HeaderValue| {
+        [&b"cross-site"[..], b"same-site"].iter().any(|value| site.as_bytes().eq_ignore_ascii_case(value))
     };
-    let told = headers.get_all("sec-fetch-site").iter().any(other);
-    let foreign = told || headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin, headers));
-    if foreign && !caller::is_presented(headers) { Err(Problem::CrossSite) } else { Ok(()) }
+    let is_cross_site = headers.get_all("sec-fetch-site").iter().any(is_other_site)
+        || headers.get_all(ORIGIN).iter().any(|origin| !is_same_origin(origin, headers));
+    if is_cross_site && !caller::has_key(headers) { Err(Problem::CrossSite) } else { Ok(()) }
 }
 
-/// Whether an origin is the host that the request is for; `null` is a page that does not say.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let own = headers.get(HOST).map(HeaderValue::as_bytes);
+/// Whether the `Origin` header names the host of the request. The origin `null` is never the same.
+fn is_same_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    authority.is_some_and(|(_, authority)| Some(authority.as_bytes()) == own)
+    authority.is_some_and(|(_, authority)| Some(authority.as_bytes()) == host)
 }
 
-/// `prefetch`, `prefetch;prerender`, `prefetch;anonymous-client-ip`, `preview`, …
-fn is_ahead(purpose: &[u8]) -> bool {
+/// Whether a header value marks a prefetch: `prefetch`, `prefetch;prerender`, `prefetch;anonymous-client-ip`,
+/// `preview`, …
+fn is_prefetch(purpose: &[u8]) -> bool {
     let purpose = purpose.to_ascii_lowercase();
     purpose
         .split(|byte| matches!(byte, b';' | b',' | b' '))

@@ -1,4 +1,4 @@
-//! `/v1/images/{id}/events`: a job as it happens, as server-sent events.
+//! `GET /v1/images/{id}/events`: the progress of a job as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,37 +19,40 @@ use tokio::time::timeout;
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::image_resource::{Resource, Steps};
-use crate::images::job;
+use crate::image_resource::{ImageResource, Steps};
+use crate::images::parse_job_id;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
-/// Told to proxies of the nginx family, which otherwise keep events back until there are enough of them.
+/// Keeps nginx-like proxies from buffering the events.
 pub(crate) const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-/// How often a comment is sent so that nothing in between thinks the connection dead.
+/// The interval of keep-alive comments, so that no proxy closes the connection as idle.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often a waiting job's place in the queue is looked up.
-const LOOK: Duration = Duration::from_secs(2);
-/// The id of the last event. A browser comes back after every end, and says by it that it has seen this one.
-const END: &str = "end";
+/// The interval in which the queue position of a waiting job is read.
+const QUEUE_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// The id of the last event. Browsers reconnect after every end of a stream and send it as `Last-Event-ID`.
+const END_EVENT_ID: &str = "end";
 
-/// Where a job is in the queue.
+/// The data of a `queued` event.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Queued {
+#[schemars(rename = "Queued")]
+pub(crate) struct QueuedEvent {
+    /// The number of jobs ahead in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
 }
 
-/// How far it is, with what can be seen already.
+/// The data of a `progress` event: the steps so far, or a preview image.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Step")]
-pub(crate) struct Seen {
+pub(crate) struct StepEvent {
     #[serde(flatten)]
     steps: Option<Steps>,
+    /// The index of the image that the preview shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     picture: Option<u32>,
-    /// A `data:` URL.
+    /// A small preview image as a `data:` URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     preview: Option<String>,
 }
@@ -61,59 +64,59 @@ pub(crate) async fn events(
     PathParam(id): PathParam,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let follow = app.service.follow(&caller, job(&id)?).await?;
-    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == END.as_bytes());
-    if seen && follow.now.status.is_final() {
-        // The one answer after which a browser does not come back.
+    let job_events = app.service.follow(&caller, parse_job_id(&id)?).await?;
+    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == END_EVENT_ID.as_bytes());
+    if seen && job_events.now.status.is_final() {
+        // The only response after which a browser does not reconnect.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let watcher = Watcher::new(app, caller, follow);
-    let events = stream::unfold(watcher, async |mut watcher| {
-        let event = watcher.next().await?;
-        Some((Ok::<_, Infallible>(event), watcher))
+    let stream = JobEventStream::new(app, caller, job_events);
+    let events = stream::unfold(stream, async |mut stream| {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
     response.headers_mut().extend([UNBUFFERED]);
-    // The default of the envelope is stricter than the `no-cache` of the library.
+    // Without axum's `no-cache`, the middleware sets its stricter default.
     response.headers_mut().remove(axum::http::header::CACHE_CONTROL);
     Ok(response)
 }
 
-/// Turns what happens to a job into events.
-struct Watcher {
+/// Converts the events of a job into server-sent events.
+struct JobEventStream {
     app: App,
     caller: Caller,
-    follow: JobEvents,
-    /// Number of the last event.
+    job_events: JobEvents,
+    /// The number of the last event.
     number: u64,
-    /// What there is to tell before anything else happens.
-    untold: VecDeque<Event>,
-    /// Its last known place in the queue, while it waits.
+    /// Events to send before the next job event is awaited.
+    pending: VecDeque<Event>,
+    /// While the job waits: its last known position in the queue.
     queued: Option<Option<u64>>,
     started: bool,
     steps: Option<Steps>,
-    over: bool,
+    ended: bool,
 }
 
-impl Watcher {
-    fn new(app: App, caller: Caller, follow: JobEvents) -> Self {
+impl JobEventStream {
+    fn new(app: App, caller: Caller, job_events: JobEvents) -> Self {
         let mut this = Self {
             app,
             caller,
-            follow,
+            job_events,
             number: 0,
-            untold: VecDeque::new(),
+            pending: VecDeque::new(),
             queued: None,
             started: false,
             steps: None,
-            over: false,
+            ended: false,
         };
-        let now = this.follow.now.clone();
+        let now = this.job_events.now.clone();
         match now.status {
             Status::Queued => {
                 this.queued = Some(now.position);
-                this.tell("queued", &Queued { position: now.position });
+                this.push("queued", &QueuedEvent { position: now.position });
             }
             Status::Running => this.running(now.progress.unwrap_or(Progress::Started)),
             _ => this.end(now),
@@ -123,51 +126,51 @@ impl Watcher {
 
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.untold.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
             match self.queued {
                 None => {
-                    let turn = self.follow.next().await;
-                    self.take(turn).await;
+                    let event = self.job_events.next().await;
+                    self.handle_event(event).await;
                 }
-                Some(position) => match timeout(LOOK, self.follow.next()).await {
-                    Ok(turn) => self.take(turn).await,
-                    Err(_) => self.look(position).await,
+                Some(position) => match timeout(QUEUE_POLL_INTERVAL, self.job_events.next()).await {
+                    Ok(event) => self.handle_event(event).await,
+                    Err(_) => self.poll_queue(position).await,
                 },
             }
         }
     }
 
-    async fn take(&mut self, turn: Option<JobEvent>) {
-        match turn {
+    async fn handle_event(&mut self, event: Option<JobEvent>) {
+        match event {
             Some(JobEvent::StateChanged(JobState::Queued)) => {}
             Some(JobEvent::StateChanged(JobState::Running(progress))) => self.running(progress),
             Some(JobEvent::StateChanged(JobState::Storing)) => self.running(Progress::Decoding),
             Some(JobEvent::StateChanged(JobState::Ended(_))) => match self.image().await {
                 Some(image) => self.end(image),
-                None => self.over = true,
+                None => self.ended = true,
             },
             Some(JobEvent::Preview { picture, file }) => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&file.bytes);
                 let preview = format!("data:{};base64,{base64}", file.format.content_type());
-                let seen = Seen { steps: self.steps, picture: Some(picture), preview: Some(preview) };
-                self.tell("progress", &seen);
+                let event = StepEvent { steps: self.steps, picture: Some(picture), preview: Some(preview) };
+                self.push("progress", &event);
             }
-            Some(JobEvent::StateChanged(JobState::DetachedFromProcess(_))) | None => self.over = true,
+            Some(JobEvent::StateChanged(JobState::DetachedFromProcess(_))) | None => self.ended = true,
         }
     }
 
-    /// Looks whether a waiting job has moved up, or another process has begun it.
-    async fn look(&mut self, position: Option<u64>) {
+    /// Reads whether a waiting job has a new queue position or was started by another process.
+    async fn poll_queue(&mut self, position: Option<u64>) {
         let Some(image) = self.image().await else { return };
         match image.status {
             Status::Queued if image.position != position => {
                 self.queued = Some(image.position);
-                self.tell("queued", &Queued { position: image.position });
+                self.push("queued", &QueuedEvent { position: image.position });
             }
             Status::Running => self.running(image.progress.unwrap_or(Progress::Started)),
             _ => {}
@@ -178,41 +181,41 @@ impl Watcher {
         self.queued = None;
         if !self.started {
             self.started = true;
-            self.tell("started", &serde_json::json!({}));
+            self.push("started", &serde_json::json!({}));
         }
         if progress != Progress::Started {
-            self.come_to(progress);
+            self.update_progress(progress);
         }
     }
 
-    fn come_to(&mut self, progress: Progress) {
-        let all = self.follow.now.request.as_ref().map_or(0, |request| request.steps * request.n);
-        let steps = Some(Steps::of(progress, all));
+    fn update_progress(&mut self, progress: Progress) {
+        let total = self.job_events.now.request.as_ref().map_or(0, |request| request.steps * request.n);
+        let steps = Some(Steps::of(progress, total));
         if steps != self.steps {
             self.steps = steps;
-            self.tell("progress", &Seen { steps, picture: None, preview: None });
+            self.push("progress", &StepEvent { steps, picture: None, preview: None });
         }
     }
 
     fn end(&mut self, image: Image) {
         if self.steps.is_some() && image.status == Status::Succeeded {
-            // The last steps may have been over before anybody could look.
-            self.come_to(Progress::Decoding);
+            // The last steps may have passed without an event.
+            self.update_progress(Progress::Decoding);
         }
-        let event = Event::default().event(image.status.name()).id(END);
-        self.untold.push_back(event.data(json(&Resource::new(image, &self.app.origin))));
-        self.over = true;
+        let event = Event::default().event(image.status.name()).id(END_EVENT_ID);
+        self.pending.push_back(event.data(json(&ImageResource::new(image, &self.app.origin))));
+        self.ended = true;
     }
 
-    /// The job as it is now, if it is there and can be had.
+    /// The current state of the job, if it can be read.
     async fn image(&self) -> Option<Image> {
-        self.app.service.image(&self.caller, self.follow.now.id, DEFAULT_EXPIRY).await.ok()
+        self.app.service.image(&self.caller, self.job_events.now.id, DEFAULT_EXPIRY).await.ok()
     }
 
-    fn tell(&mut self, name: &str, data: &impl Serialize) {
+    fn push(&mut self, name: &str, data: &impl Serialize) {
         self.number += 1;
         let event = Event::default().event(name).id(self.number.to_string());
-        self.untold.push_back(event.data(json(data)));
+        self.pending.push_back(event.data(json(data)));
     }
 }
 

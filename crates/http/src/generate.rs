@@ -1,4 +1,4 @@
-//! The native `GET`: a prompt in the query, a signed link in the answer.
+//! `GET /generate` and `GET /`: a prompt in the query, a signed link in the response.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -19,71 +19,73 @@ use crate::images;
 use crate::openapi::types::{Timestamp, Warning};
 use crate::problem::Problem;
 use crate::query;
-use crate::submit::{Submitted, submit};
+use crate::submit::{GenerationRequest, JobOutcome, submit_and_wait};
 
-/// The path that the root stands for too.
+/// The canonical path, also for `GET /?prompt=…`.
 const PATH: &str = "/generate";
-/// What a browser that was pointed at the bare address gets to read.
-const HINT: &str = "tintype makes pictures from words.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
-    answers with JSON; its `url` is the picture. Parameters: prompt, negative_prompt, width, height, steps, \
-    guidance, seed, format, expires_in, coalesce.\n";
+/// The response to `GET /` without parameters.
+const ROOT_TEXT: &str = "tintype creates images from text.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
+    The response is JSON; its `url` links to the image. Parameters: prompt, negative_prompt, width, height, \
+    steps, guidance, seed, format, expires_in, coalesce. API reference: GET /docs\n";
 
-/// The answer, in the order in which it is written.
+/// The created image.
+// The fields are in the order of the JSON members.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Generated")]
-pub(crate) struct Body {
-    /// A signed link to the picture.
+pub(crate) struct GenerateResponse {
+    /// A signed link to the image.
     url: String,
-    /// What it shows.
+    /// The prompt of the request.
     prompt: String,
-    /// The job: `/v1/images/{id}` has it.
+    /// The job's id, for `GET /v1/images/{id}`.
     id: Uuid,
-    /// Seed of its noise.
+    /// The seed of the image.
     seed: u64,
-    /// Pixels per row.
+    /// The width in pixels.
     width: u32,
-    /// Rows of pixels.
+    /// The height in pixels.
     height: u32,
-    /// When the link stops working.
+    /// When the link expires.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
-    /// What was charged; nothing if the picture was there already.
+    /// The charged cost; 0 if the image was already stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
-    /// `hit` if it was.
+    /// `hit` if the image was already stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
-    /// What the client should know.
+    /// Warnings about the request.
     #[schemars(with = "Vec<Warning>")]
     warnings: Vec<WarningMessage>,
 }
 
 /// `GET /generate?prompt=…`
 pub(crate) async fn generate(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
-    answer(&app, parts).await
+    respond(&app, parts).await
 }
 
-/// `GET /?prompt=…`, and what else is at the root.
+/// `GET /`: an image if the query has parameters of one, and a short text otherwise.
 pub(crate) async fn root(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
     match parts.uri.query() {
-        Some(query) if query::asks_for_a_picture(query) => answer(&app, parts).await,
-        _ => Ok(HINT.into_response()),
+        Some(query) if query::has_image_parameter(query) => respond(&app, parts).await,
+        _ => Ok(ROOT_TEXT.into_response()),
     }
 }
 
-async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
+async fn respond(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     if !app.get_enabled {
-        return Err(Problem::GetTurnedOff);
+        return Err(Problem::GetDisabled);
     }
-    csrf::deliberate(&parts.headers)?;
+    csrf::reject_unintended_get(&parts.headers)?;
     let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, app).await?;
-    let asked = (query::asked(parts.uri.query().unwrap_or_default()), PATH);
-    let Submitted { result, headers } = submit(app, &caller, asked, &parts.headers, None).await?;
+    let params = query::parse(parts.uri.query().unwrap_or_default());
+    let request = GenerationRequest { path: PATH, params, headers: &parts.headers, max_wait: None };
+    let JobOutcome { result, headers } = submit_and_wait(app, &caller, request).await?;
     let mut response = match result {
-        Ok(image) => match body(app, image) {
+        Ok(image) => match response_body(app, image) {
             Ok(body) => Json(body).into_response(),
-            Err(on_its_way) => images::accepted(app, *on_its_way),
+            Err(pending) => images::accepted(app, *pending),
         },
         Err(problem) => problem.into_response(),
     };
@@ -91,21 +93,21 @@ async fn answer(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// The picture, or the job if it has none yet.
-fn body(app: &App, mut image: Image) -> Result<Body, Box<Image>> {
+/// The response body, or the job itself if it has no image yet.
+fn response_body(app: &App, mut image: Image) -> Result<GenerateResponse, Box<Image>> {
     if image.status != Status::Succeeded || image.pictures.is_empty() {
         return Err(Box::new(image));
     }
     let picture = image.pictures.swap_remove(0);
     let LinkedPicture { seed, width, height, .. } = picture;
-    Ok(Body {
-        url: image_resource::link(&app.origin, (image.id, 0), picture),
+    Ok(GenerateResponse {
+        url: image_resource::link(&app.origin, image.id, 0, picture),
         prompt: image.request.map(|request| request.prompt).unwrap_or_default(),
         id: image.id.uuid(),
         seed,
         width,
         height,
-        expires_at: image.expires_at.map(image_resource::until),
+        expires_at: image.expires_at.map(image_resource::to_second),
         cost: image.cost.map(Cost::from),
         cache: image_resource::cache(image.source),
         warnings: image.warnings,

@@ -1,4 +1,4 @@
-//! Liveness and readiness, for whoever supervises the server.
+//! Liveness and readiness probes.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,26 +10,29 @@ use serde::Serialize;
 use tintype_service::Readiness;
 
 use crate::App;
-use crate::problem::SOON;
+use crate::problem::SERVER_RETRY_AFTER_S;
 
+/// The response of `GET /healthz`.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
+    /// Always `ok`.
     status: &'static str,
 }
 
+/// The response of `GET /readyz`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
-pub(crate) struct Ready {
+pub(crate) struct ReadinessState {
     /// `loading`, `ready`, `failed` or `draining`.
     state: &'static str,
 }
 
-/// Alive, whatever else: it answers.
+/// `GET /healthz`: 200 while the process serves requests.
 pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether requests are taken: 200 or 503.
+/// `GET /readyz`: 200 if the server accepts requests, 503 otherwise.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let readiness = app.service.readiness();
     let state = match readiness {
@@ -38,12 +41,13 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         Readiness::Failed => "failed",
         Readiness::Draining => "draining",
     };
-    let body = Json(Ready { state });
+    let body = Json(ReadinessState { state });
     match readiness {
         Readiness::Ready => body.into_response(),
         Readiness::Failed => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
         Readiness::Loading | Readiness::Draining => {
-            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SOON.to_string())], body).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SERVER_RETRY_AFTER_S.to_string())], body)
+                .into_response()
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Which hosts this server answers for.
+//! The check of the `Host` header.
 //!
-//! A page on the internet can have its own name resolve to 127.0.0.1 and then read what a server there says (DNS
-//! rebinding). Such a request still carries the page's name as its host, so on loopback only our own names are served.
+//! A web page can make its own domain resolve to 127.0.0.1 and then read the responses of a local server (DNS
+//! rebinding). Such a request still carries the page's domain as its host, so on loopback only the local
+//! names are served.
 
 use std::sync::Arc;
 
@@ -13,40 +14,40 @@ use axum::response::Response;
 
 use crate::problem::Problem;
 
-/// Which `Host` a request may be for.
+/// The accepted `Host` headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPolicy {
-    /// The server listens on loopback: `localhost`, `*.localhost`, `127.0.0.1` and `[::1]` with its port, and the host
-    /// of its public URL.
+    /// The server listens on loopback: `localhost`, `*.localhost`, `127.0.0.1` and `[::1]` with its port, and
+    /// the host of its public URL.
     Loopback {
-        /// The port that it listens on.
+        /// The port that the server listens on.
         port: u16,
-        /// The public URL's host, with its port if it has one.
+        /// The host and optional port of the public URL.
         public: Option<Authority>,
     },
-    /// Any: for a server on a network, behind keys.
+    /// Every host: for a server on a network that requires API keys.
     Any,
 }
 
 impl HostPolicy {
     fn allows(&self, host: &Authority) -> bool {
         let Self::Loopback { port, public } = self else { return true };
-        let named = host.host().to_ascii_lowercase();
-        let own =
-            matches!(named.as_str(), "localhost" | "127.0.0.1" | "[::1]") || named.ends_with(".localhost");
-        // A host without a port is one on HTTP's own.
-        if own && host.port_u16().unwrap_or(80) == *port {
+        let name = host.host().to_ascii_lowercase();
+        let is_loopback =
+            matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]") || name.ends_with(".localhost");
+        // Without a port the host is on port 80.
+        if is_loopback && host.port_u16().unwrap_or(80) == *port {
             return true;
         }
         public.as_ref().is_some_and(|public| {
-            public.host().eq_ignore_ascii_case(&named)
+            public.host().eq_ignore_ascii_case(&name)
                 && (public.port_u16().is_none() || public.port_u16() == host.port_u16())
         })
     }
 }
 
-/// Refuses requests for other hosts.
-pub(crate) async fn check(
+/// Rejects requests whose host the policy does not allow.
+pub(crate) async fn check_host(
     State(policy): State<Arc<HostPolicy>>,
     request: Request,
     next: Next,
@@ -58,7 +59,8 @@ pub(crate) async fn check(
     if allowed { Ok(next.run(request).await) } else { Err(Problem::WrongHost) }
 }
 
-/// The host that a request is for: the request line's if it has one (HTTP/2 always), the one `Host` header otherwise.
+/// The host of a request: that of the request line if it has one (always with HTTP/2), the single `Host`
+/// header otherwise.
 fn host(request: &Request) -> Option<Authority> {
     if let Some(authority) = request.uri().authority() {
         return Some(authority.clone());

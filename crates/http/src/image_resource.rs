@@ -1,4 +1,4 @@
-//! A job as JSON.
+//! The JSON representation of a job.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,177 +14,184 @@ use uuid::Uuid;
 use crate::openapi::types::{FileFormat, Timestamp, Warning};
 use crate::problem;
 
-/// The path under which a job is found.
-pub(crate) fn path(id: impl std::fmt::Display) -> String {
+/// The path of a job.
+pub(crate) fn job_path(id: impl std::fmt::Display) -> String {
     format!("/v1/images/{id}")
 }
 
-/// A job, in the order in which it is written.
+/// A job.
+// The fields are in the order of the JSON members.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Image")]
-pub(crate) struct Resource {
-    /// The job.
+pub(crate) struct ImageResource {
+    /// The job's id.
     id: Uuid,
-    /// Where it is.
+    /// The state of the job.
     #[schemars(extend("enum" = ["queued", "running", "succeeded", "failed", "canceled"]))]
     status: &'static str,
     #[serde(flatten)]
-    request: Option<Request>,
-    /// The model that makes it, or has made it.
+    request: Option<RequestParameters>,
+    /// The model that creates or created the images.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
-    /// When it was accepted.
+    /// When the job was accepted.
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
-    /// When it was last begun.
+    /// When the job was last started.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     started_at: Option<OffsetDateTime>,
-    /// When it ended.
+    /// When the job ended.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     finished_at: Option<OffsetDateTime>,
-    /// When it is given up if it has not ended.
+    /// When the job is stopped if it has not ended.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     deadline: Option<OffsetDateTime>,
-    /// How many jobs come before it while it waits.
+    /// While the job waits: the number of jobs ahead in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
-    /// How far it is while it runs.
+    /// While the job runs: its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Steps>,
-    /// Its pictures, in the order of their seeds, once it has succeeded; each with a fresh link.
-    images: Vec<Link>,
-    /// When the links stop working.
+    /// The images in the order of their seeds, each with a fresh signed link; empty until the job has
+    /// succeeded.
+    images: Vec<ImageLink>,
+    /// When the links expire.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
-    /// What it was charged; nothing if another request pays.
+    /// The charged cost; 0 if another request is charged.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
-    /// `hit` if the pictures were there already.
+    /// `hit` if the images were already stored.
     #[schemars(extend("enum" = ["hit"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
-    /// What the client should know.
+    /// Warnings about the request.
     #[schemars(with = "Vec<Warning>")]
     warnings: Vec<WarningMessage>,
-    /// Why there is no picture.
+    /// Why the job failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
 
-/// What was asked for.
+/// The parameters of the request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Asked")]
-struct Request {
-    /// What the picture shows.
+struct RequestParameters {
+    /// What the image shall show.
     prompt: String,
-    /// What it should not show.
+    /// What the image shall not show.
     #[serde(skip_serializing_if = "String::is_empty")]
     negative_prompt: String,
-    /// Pixels per row.
+    /// The width in pixels.
     width: u32,
-    /// Rows of pixels.
+    /// The height in pixels.
     height: u32,
-    /// Denoising steps.
+    /// The number of denoising steps.
     steps: u32,
-    /// How closely to follow the prompt.
+    /// The guidance scale.
     guidance: f64,
-    /// Seed of the first picture; each one's is one more.
+    /// The seed of the first image; each further image uses the next seed.
     seed: u64,
-    /// How many pictures.
+    /// The number of images.
     n: u32,
-    /// Their file format.
+    /// The file format.
     #[schemars(with = "FileFormat")]
     format: Format,
 }
 
-/// How far the engine has come.
+/// The progress of a running job.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Progress")]
 pub(crate) struct Steps {
-    /// Steps done.
+    /// The number of completed steps.
     step: u32,
-    /// Steps in all, over all pictures.
+    /// The total number of steps for all images.
     steps: u32,
 }
 
 impl Steps {
-    /// For a job of so many steps in all, over all its pictures.
-    pub(crate) fn of(progress: Progress, all: u32) -> Self {
+    /// `total` is the number of steps for all images of the job.
+    pub(crate) fn of(progress: Progress, total: u32) -> Self {
         match progress {
-            Progress::Started => Self { step: 0, steps: all },
+            Progress::Started => Self { step: 0, steps: total },
             Progress::Step { done, of } => Self { step: done, steps: of },
-            Progress::Decoding => Self { step: all, steps: all },
+            Progress::Decoding => Self { step: total, steps: total },
         }
     }
 }
 
+/// An image and its link.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Picture")]
-struct Link {
-    /// A signed link.
+struct ImageLink {
+    /// A signed link to the image.
     url: String,
-    /// Seed of its noise.
+    /// The seed of the image.
     seed: u64,
-    /// Pixels per row.
+    /// The width in pixels.
     width: u32,
-    /// Rows of pixels.
+    /// The height in pixels.
     height: u32,
-    /// Its file format.
+    /// The file format.
     #[schemars(with = "FileFormat")]
     format: Format,
 }
 
-/// What a request was charged.
+/// The charged cost of a request.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Cost {
-    /// Engine time.
+    /// The engine time in seconds.
     engine_seconds: f64,
     #[serde(flatten)]
     money: Option<Money>,
 }
 
-/// An amount in the currency's unit.
+/// An amount of money.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Money {
-    /// In the currency's unit.
+    /// The amount in units of the currency.
     amount: f64,
-    /// Three letters.
+    /// The three-letter currency code.
     currency: String,
 }
 
+/// Why a job failed.
 #[derive(Serialize, JsonSchema)]
 struct Failure {
+    /// The reason, for programs.
     reason: &'static str,
+    /// The reason, for people.
     detail: String,
+    /// The HTTP status of the remote model's error.
     #[serde(skip_serializing_if = "Option::is_none")]
     model_status: Option<u16>,
 }
 
-/// Whether the pictures were there already.
+/// The value of the member `cache`: `hit` if the images were already stored.
 pub(crate) fn cache(source: ServedFrom) -> Option<&'static str> {
     (source == ServedFrom::Stored).then_some("hit")
 }
 
-/// Down to the second: a link must not be said to work longer than it does.
-pub(crate) fn until(at: OffsetDateTime) -> OffsetDateTime {
+/// A time in UTC, rounded down to the second: a link must not expire before its stated time.
+pub(crate) fn to_second(at: OffsetDateTime) -> OffsetDateTime {
     at.to_offset(UtcOffset::UTC).truncate_to_second()
 }
 
-/// To the millisecond: what is beyond it is noise.
-pub(crate) fn moment(at: OffsetDateTime) -> OffsetDateTime {
+/// A time in UTC, rounded down to the millisecond.
+pub(crate) fn to_millisecond(at: OffsetDateTime) -> OffsetDateTime {
     at.to_offset(UtcOffset::UTC).truncate_to_millisecond()
 }
 
-impl Resource {
-    /// `origin` is what links to this API begin with.
+impl ImageResource {
+    /// `origin` is the prefix of absolute links to this API.
     pub(crate) fn new(image: Image, origin: &str) -> Self {
-        let all = image.request.as_ref().map_or(0, |request| request.steps * request.n);
-        let request = image.request.map(|request| Request {
+        let total = image.request.as_ref().map_or(0, |request| request.steps * request.n);
+        let request = image.request.map(|request| RequestParameters {
             prompt: request.prompt,
             negative_prompt: request.negative_prompt,
             width: request.width,
@@ -198,7 +205,7 @@ impl Resource {
         let error = match image.status {
             Status::Failed(reason) => Some(Failure {
                 reason: reason.name(),
-                detail: problem::told(reason, image.upstream_error.as_ref()),
+                detail: problem::failure_detail(reason, image.upstream_error.as_ref()),
                 model_status: image.upstream_error.and_then(|upstream_error| upstream_error.status),
             }),
             _ => None,
@@ -208,17 +215,23 @@ impl Resource {
             status: image.status.name(),
             request,
             model: image.model,
-            created_at: moment(image.created),
-            started_at: image.started.map(moment),
-            finished_at: image.finished.map(moment),
-            deadline: image.deadline.map(moment),
+            created_at: to_millisecond(image.created),
+            started_at: image.started.map(to_millisecond),
+            finished_at: image.finished.map(to_millisecond),
+            deadline: image.deadline.map(to_millisecond),
             position: image.position,
-            progress: image.progress.map(|progress| Steps::of(progress, all)),
+            progress: image.progress.map(|progress| Steps::of(progress, total)),
             images: (0..)
                 .zip(image.pictures)
-                .map(|(at, picture)| Link::new(origin, (image.id, at), picture))
+                .map(|(index, picture)| ImageLink {
+                    seed: picture.seed,
+                    width: picture.width,
+                    height: picture.height,
+                    format: picture.format,
+                    url: link(origin, image.id, index, picture),
+                })
                 .collect(),
-            expires_at: image.expires_at.map(until),
+            expires_at: image.expires_at.map(to_second),
             cost: image.cost.map(Cost::from),
             cache: cache(image.source),
             warnings: image.warnings,
@@ -227,16 +240,10 @@ impl Resource {
     }
 }
 
-impl Link {
-    fn new(origin: &str, place: (JobId, usize), picture: LinkedPicture) -> Self {
-        let LinkedPicture { seed, width, height, format, .. } = picture;
-        Self { url: link(origin, place, picture), seed, width, height, format }
-    }
-}
-
-/// The link to a picture: the signed one, or, if that ends before it was to, one to this API, which signs anew.
-pub(crate) fn link(origin: &str, (id, at): (JobId, usize), picture: LinkedPicture) -> String {
-    if picture.cut_short { format!("{origin}{}/content?index={at}", path(id)) } else { picture.url }
+/// The link to the image with this index in its job: the signed link, or, if that expires earlier than
+/// requested, a link to this API, which signs a new one for each request.
+pub(crate) fn link(origin: &str, id: JobId, index: usize, picture: LinkedPicture) -> String {
+    if picture.cut_short { format!("{origin}{}/content?index={index}", job_path(id)) } else { picture.url }
 }
 
 impl From<Spend> for Cost {
@@ -257,7 +264,7 @@ pub(crate) fn seconds(millis: u64) -> f64 {
     millis as f64 / 1e3
 }
 
-/// Millionths as units.
+/// Millionths of a currency's unit as units.
 pub(crate) fn units(micros: u64) -> f64 {
     micros as f64 / 1e6
 }

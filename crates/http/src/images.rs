@@ -1,4 +1,4 @@
-//! `/v1/images`: jobs as resources.
+//! `/v1/images`: jobs and their images.
 
 use std::time::Duration;
 
@@ -17,25 +17,25 @@ use tintype_service::{Image, MAX_PAGE, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::image_resource::{Resource, path};
+use crate::image_resource::{ImageResource, job_path};
 use crate::json::Members;
 use crate::path_param::PathParam;
-use crate::prefer::{APPLIED, Preferences};
-use crate::problem::{Problem, SHORTLY};
+use crate::prefer::{PREFERENCE_APPLIED, Preferences};
+use crate::problem::{JOB_POLL_AFTER_S, Problem};
 use crate::query;
-use crate::submit::{Submitted, submit};
+use crate::submit::{GenerationRequest, JobOutcome, submit_and_wait};
 
 const PATH: &str = "/v1/images";
-/// Jobs on a page unless asked otherwise.
-const PAGE: usize = 20;
+/// The default number of jobs on a page.
+const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// A page of a list.
+/// A page of the job list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ImagePage")]
-pub(crate) struct Page {
-    /// Jobs, newest first.
-    data: Vec<Resource>,
-    /// The `cursor` of the next page, if there is one.
+pub(crate) struct ImagePage {
+    /// The jobs, newest first.
+    data: Vec<ImageResource>,
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -48,32 +48,32 @@ pub(crate) async fn create(
     body: Members,
 ) -> Result<Response, Problem> {
     let preferences = Preferences::of(&headers);
-    let asked = (body.asked(), PATH);
-    let Submitted { result, headers } =
-        submit(&app, &caller, asked, &headers, preferences.patience()).await?;
-    let (mut response, on_its_way) = match result {
+    let max_wait = preferences.max_wait();
+    let request = GenerationRequest { path: PATH, params: body.into_params(), headers: &headers, max_wait };
+    let JobOutcome { result, headers } = submit_and_wait(&app, &caller, request).await?;
+    let (mut response, is_pending) = match result {
         Ok(image) if image.status == Status::Succeeded => (created(&app, image), false),
         Ok(image) => (accepted(&app, image), true),
         Err(problem) => (problem.into_response(), false),
     };
     response.headers_mut().extend(headers);
-    if let Some(applied) = preferences.applied(on_its_way) {
-        let value = HeaderValue::try_from(applied).expect("letters, digits and marks");
-        response.headers_mut().insert(APPLIED, value);
+    if let Some(applied) = preferences.applied(is_pending) {
+        let value = HeaderValue::try_from(applied).expect("visible ASCII");
+        response.headers_mut().insert(PREFERENCE_APPLIED, value);
     }
     Ok(response)
 }
 
-/// The answer with a job that has its pictures.
+/// The response `201 Created` with a job that has its images.
 fn created(app: &App, image: Image) -> Response {
-    let location = [(LOCATION, path(image.id))];
-    (StatusCode::CREATED, location, Json(Resource::new(image, &app.origin))).into_response()
+    let location = [(LOCATION, job_path(image.id))];
+    (StatusCode::CREATED, location, Json(ImageResource::new(image, &app.origin))).into_response()
 }
 
-/// The answer with a job that is on its way.
+/// The response `202 Accepted` with a job that has not ended.
 pub(crate) fn accepted(app: &App, image: Image) -> Response {
-    let headers = [(LOCATION, path(image.id)), (RETRY_AFTER, SHORTLY.to_string())];
-    (StatusCode::ACCEPTED, headers, Json(Resource::new(image, &app.origin))).into_response()
+    let headers = [(LOCATION, job_path(image.id)), (RETRY_AFTER, JOB_POLL_AFTER_S.to_string())];
+    (StatusCode::ACCEPTED, headers, Json(ImageResource::new(image, &app.origin))).into_response()
 }
 
 /// `GET /v1/images/{id}`
@@ -83,14 +83,14 @@ pub(crate) async fn read(
     PathParam(id): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let given = query::only(&query.unwrap_or_default(), &["expires_in"])?;
-    let expires_in = match given.get("expires_in") {
-        Some(text) => expiry(text).map_err(|violation| vec![violation])?,
+    let values = query::parse_known(&query.unwrap_or_default(), &["expires_in"])?;
+    let expires_in = match values.get("expires_in") {
+        Some(text) => parse_expiry(text).map_err(|violation| vec![violation])?,
         None => DEFAULT_EXPIRY,
     };
-    let image = app.service.image(&caller, job(&id)?, expires_in).await?;
-    let later = (!image.status.is_final()).then(|| [(RETRY_AFTER, SHORTLY.to_string())]);
-    Ok((later.map(AppendHeaders), Json(Resource::new(image, &app.origin))).into_response())
+    let image = app.service.image(&caller, parse_job_id(&id)?, expires_in).await?;
+    let retry_after = (!image.status.is_final()).then(|| [(RETRY_AFTER, JOB_POLL_AFTER_S.to_string())]);
+    Ok((retry_after.map(AppendHeaders), Json(ImageResource::new(image, &app.origin))).into_response())
 }
 
 /// `GET /v1/images`
@@ -99,28 +99,30 @@ pub(crate) async fn list(
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let given = query::only(&query.unwrap_or_default(), &["limit", "cursor"])?;
+    let values = query::parse_known(&query.unwrap_or_default(), &["limit", "cursor"])?;
     let mut violations = Vec::new();
-    let most = MAX_PAGE as i64;
-    let limit = given.get("limit").map(|text| query::whole_within("limit", text, (1, most))).transpose();
+    let limit = values
+        .get("limit")
+        .map(|text| query::integer_in_range("limit", text, 1..=MAX_PAGE as i64))
+        .transpose();
     let limit = limit.unwrap_or_else(|violation| {
         violations.push(violation);
         None
     });
-    let cursor: Option<JobId> = given.get("cursor").and_then(|text| {
-        let read = text.parse();
-        if read.is_err() {
-            violations.push(Violation::malformed("cursor", "a `next_cursor` of an earlier page"));
+    let cursor: Option<JobId> = values.get("cursor").and_then(|text| {
+        let cursor = text.parse();
+        if cursor.is_err() {
+            violations.push(Violation::malformed("cursor", "the `next_cursor` of an earlier page"));
         }
-        read.ok()
+        cursor.ok()
     });
     if !violations.is_empty() {
         return Err(violations.into());
     }
-    let limit = limit.map_or(PAGE, |limit| limit as usize);
+    let limit = limit.map_or(DEFAULT_PAGE_SIZE, |limit| limit as usize);
     let page = app.service.images(&caller, cursor, limit).await?;
-    let data = page.images.into_iter().map(|image| Resource::new(image, &app.origin)).collect();
-    Ok(Json(Page { data, next_cursor: page.next.map(|id| id.to_string()) }).into_response())
+    let data = page.images.into_iter().map(|image| ImageResource::new(image, &app.origin)).collect();
+    Ok(Json(ImagePage { data, next_cursor: page.next.map(|id| id.to_string()) }).into_response())
 }
 
 /// `GET /v1/images/{id}/content`
@@ -130,20 +132,24 @@ pub(crate) async fn content(
     PathParam(id): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let id = job(&id)?;
-    let given = query::only(&query.unwrap_or_default(), &["index"])?;
-    let index = given.get("index").map(|text| query::whole_within("index", text, (0, i64::MAX))).transpose();
+    let id = parse_job_id(&id)?;
+    let values = query::parse_known(&query.unwrap_or_default(), &["index"])?;
+    let index =
+        values.get("index").map(|text| query::integer_in_range("index", text, 0..=i64::MAX)).transpose();
     let index = index.map_err(|violation| vec![violation])?.unwrap_or(0);
     let url = match app.service.picture(&caller, id, usize::try_from(index).unwrap_or(usize::MAX)).await {
         Err(ServiceError::NoPictures) => {
             let image = app.service.image(&caller, id, DEFAULT_EXPIRY).await?;
-            let ended = image.status.is_final();
-            return Err(if ended { Problem::Job(id, ServiceError::NoPictures) } else { Problem::NotYet(id) });
+            return Err(if image.status.is_final() {
+                Problem::Job(id, ServiceError::NoPictures)
+            } else {
+                Problem::ImagesPending(id)
+            });
         }
         url => url?,
     };
-    // A link that no header can carry is the operator's public URL gone wrong.
-    let location = HeaderValue::try_from(url).map_err(|_| Problem::Broken)?;
+    // Fails only if the operator's public URL has characters that a header must not have.
+    let location = HeaderValue::try_from(url).map_err(|_| Problem::Internal)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }
 
@@ -153,8 +159,8 @@ pub(crate) async fn cancel(
     Authenticated(caller): Authenticated,
     PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
-    let image = app.service.cancel(&caller, job(&id)?).await?;
-    Ok(Json(Resource::new(image, &app.origin)).into_response())
+    let image = app.service.cancel(&caller, parse_job_id(&id)?).await?;
+    Ok(Json(ImageResource::new(image, &app.origin)).into_response())
 }
 
 /// `DELETE /v1/images/{id}`
@@ -163,19 +169,19 @@ pub(crate) async fn delete(
     Authenticated(caller): Authenticated,
     PathParam(id): PathParam,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete(&caller, job(&id)?).await?;
+    app.service.delete(&caller, parse_job_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A job's id out of a path. What is none names no job.
+/// Parses the job id of a path.
 ///
 /// # Errors
-/// [`ServiceError::NotFound`].
-pub(crate) fn job(id: &str) -> Result<JobId, Problem> {
+/// [`ServiceError::NotFound`] for a text that is not an id.
+pub(crate) fn parse_job_id(id: &str) -> Result<JobId, Problem> {
     id.parse().map_err(|_| ServiceError::NotFound("image").into())
 }
 
-fn expiry(text: &str) -> Result<Duration, Violation> {
-    let seconds = query::whole_within("expires_in", text, (1, MAX_EXPIRY.as_secs() as i64))?;
+fn parse_expiry(text: &str) -> Result<Duration, Violation> {
+    let seconds = query::integer_in_range("expires_in", text, 1..=MAX_EXPIRY.as_secs() as i64)?;
     Ok(Duration::from_secs(seconds as u64))
 }

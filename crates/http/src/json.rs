@@ -1,4 +1,4 @@
-//! Parameters read from a JSON body.
+//! Parameters in a JSON body.
 
 use std::time::Duration;
 
@@ -12,55 +12,56 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tokio::time::timeout;
 
 use crate::App;
-use crate::params::{Kind, Param, ParamSource, Params, Value};
+use crate::params::{Param, ParamSource, Params, Value, ValueKind};
 use crate::problem::Problem;
 
-/// The largest body that is read, in bytes: two prompts of the greatest length fit several times, however escaped.
+/// The maximum size of a request body, in bytes: several times that of two prompts of maximum length, fully
+/// escaped.
 pub(crate) const MAX_BODY: usize = 64 << 10;
-/// A client that has not sent its body by then holds a connection open for nothing.
-pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the server waits for a request body.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The members of a JSON object as they were sent: in order, and twice if one was sent twice.
+/// The members of a JSON object in the order in which they were sent, duplicates included.
 #[derive(Debug)]
 pub(crate) struct Members(pub(crate) Vec<(String, Json)>);
 
 impl Members {
-    /// What they ask for.
-    pub(crate) fn asked(self) -> Params {
-        let mut asked = Params::new(ParamSource::Body);
-        // Programs that write a member for everything they know write `null` for what is not given.
+    /// The parameters of an image that these members set.
+    pub(crate) fn into_params(self) -> Params {
+        let mut params = Params::new(ParamSource::Body);
+        // Some clients write every member and use `null` for absent values.
         for (name, value) in self.0.into_iter().filter(|(_, value)| !value.is_null()) {
-            asked.take(&name, |field| read(field, value));
+            params.insert(&name, |param| parse_value(param, value));
         }
-        asked
+        params
     }
 }
 
-/// A parameter's value.
+/// Parses the value of a parameter.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) fn read(field: &Param, value: Json) -> Result<Value, Violation> {
-    let read = match (field.kind, value) {
-        (Kind::Format, Json::String(text)) if text.is_empty() => {
-            return Err(Violation::new(field.name, ViolationKind::Empty));
+/// A value of another type.
+pub(crate) fn parse_value(param: &Param, value: Json) -> Result<Value, Violation> {
+    let parsed = match (param.kind, value) {
+        (ValueKind::Format, Json::String(text)) if text.is_empty() => {
+            return Err(Violation::new(param.name, ViolationKind::Empty));
         }
-        (Kind::Text, Json::String(text)) => Some(Value::Text(text)),
-        (Kind::Format, Json::String(text)) => text.parse().ok().map(Value::Format),
-        (Kind::Flag, Json::Bool(flag)) => Some(Value::Flag(flag)),
-        (Kind::Whole, Json::Number(number)) => whole(&number).map(Value::Whole),
-        (Kind::Number, Json::Number(number)) => number.as_f64().map(Value::Number),
+        (ValueKind::Text, Json::String(text)) => Some(Value::Text(text)),
+        (ValueKind::Format, Json::String(text)) => text.parse().ok().map(Value::Format),
+        (ValueKind::Boolean, Json::Bool(flag)) => Some(Value::Boolean(flag)),
+        (ValueKind::Integer, Json::Number(number)) => integer(&number).map(Value::Integer),
+        (ValueKind::Number, Json::Number(number)) => number.as_f64().map(Value::Number),
         _ => None,
     };
-    read.ok_or_else(|| Violation::malformed(field.name, field.kind.expected()))
+    parsed.ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
 }
 
-/// A whole number, however it is written. One too large for 64 bits becomes the largest: it is out of every parameter's
-/// range all the same.
-pub(crate) fn whole(number: &serde_json::Number) -> Option<i64> {
-    let whole = number.as_f64().filter(|number| number.fract() == 0.0)?;
-    // Of a number beyond the range the nearest in it is taken.
-    Some(number.as_i64().unwrap_or(whole as i64))
+/// An integer, also if it is written as `7.0` or `7e2`. Values beyond `i64` are clamped; they are out of
+/// every parameter's range.
+pub(crate) fn integer(number: &serde_json::Number) -> Option<i64> {
+    let integer = number.as_f64().filter(|number| number.fract() == 0.0)?;
+    // The cast clamps.
+    Some(number.as_i64().unwrap_or(integer as i64))
 }
 
 impl FromRequest<App> for Members {
@@ -70,13 +71,15 @@ impl FromRequest<App> for Members {
         if !is_json(request.headers()) {
             return Err(Problem::NotJson);
         }
-        let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
-        let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| Problem::unread(&error, MAX_BODY))?;
-        serde_json::from_slice(&body).map_err(|error| Problem::Malformed(error.to_string()))
+        let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
+        let body = body
+            .map_err(|_| Problem::BodyTimeout)?
+            .map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
+        serde_json::from_slice(&body).map_err(|error| Problem::MalformedJson(error.to_string()))
     }
 }
 
-/// `application/json` or a type built on it, whatever its parameters.
+/// Whether the content type is `application/json` or `application/…+json`, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -124,7 +127,7 @@ mod tests {
             ("18446744073709551615", Some(i64::MAX)),
             ("-1e300", Some(i64::MIN)),
         ] {
-            assert_eq!(whole(&serde_json::from_str(text).expect("a number")), expected, "{text}");
+            assert_eq!(integer(&serde_json::from_str(text).expect("a number")), expected, "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `/v1/keys`: who may ask, for those who say so.
+//! `/v1/keys`: the management of API keys, for admins.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -21,62 +21,64 @@ use tintype_service::ledger::policy::{CoarseDuration, Policy};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::image_resource::moment;
-use crate::json::{Members, whole};
+use crate::image_resource::to_millisecond;
+use crate::json::{Members, integer};
 use crate::openapi::types::{KeyLimits, Timestamp};
-use crate::params::{MAX_REPORTED_ERRORS, out_of_range, unknown};
+use crate::params::{MAX_REPORTED_ERRORS, ValueKind, out_of_range, unknown_parameter};
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
 const MEMBERS: [&str; 8] =
     ["name", "owner", "rate", "concurrency", "budgets", "expires_in", "expires_at", "admin"];
-/// The longest name, in characters.
-const MAX_NAME: usize = 200;
+/// The maximum length of a name, in characters.
+const MAX_NAME_CHARS: usize = 200;
 
-/// A key as its operator sees it: everything but the key and its hash.
+/// A key without its secret and hash.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Key")]
-pub(crate) struct Record {
-    /// The key's id, which is not the key.
+pub(crate) struct KeyResource {
+    /// The id of the key; not the secret key itself.
     #[schemars(with = "String")]
     id: KeyId,
-    /// What people call it.
+    /// A name for people.
     name: String,
-    /// Whose jobs and pictures it reaches.
+    /// The owner whose jobs and images the key can access.
     owner: String,
-    /// When it was made.
+    /// When the key was created.
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "Timestamp")]
     created_at: OffsetDateTime,
-    /// Until when it works.
+    /// When the key expires.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<OffsetDateTime>,
-    /// When it was taken back.
+    /// When the key was revoked.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     revoked_at: Option<OffsetDateTime>,
-    /// It may manage keys, and read metrics.
+    /// Whether the key may manage keys and read metrics.
     admin: bool,
     #[serde(flatten)]
     #[schemars(with = "KeyLimits")]
     policy: Policy,
 }
 
-/// A key that has just been made.
+/// A new key with its secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NewKey")]
-pub(crate) struct Created {
-    /// The key itself, shown this once.
+pub(crate) struct CreatedKey {
+    /// The secret key; no other response contains it.
     key: String,
     #[serde(flatten)]
-    record: Record,
+    record: KeyResource,
 }
 
+/// The response of `GET /v1/keys`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeyList")]
-pub(crate) struct List {
-    data: Vec<Record>,
+pub(crate) struct KeyList {
+    /// All keys, revoked ones included.
+    data: Vec<KeyResource>,
 }
 
 /// `POST /v1/keys`
@@ -88,18 +90,19 @@ pub(crate) async fn create(
     if !caller.admin {
         return Err(ServiceError::NotAdmin.into());
     }
-    let new = Reading::default().read(body, OffsetDateTime::now_utc())?;
-    let (key, record) = app.service.create_key(&caller, new).await.map_err(unpriced)?;
+    let new = KeyParser::default().parse(body, OffsetDateTime::now_utc())?;
+    let (key, record) = app.service.create_key(&caller, new).await.map_err(budget_violation)?;
     let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
-    let body = Created { key: key.secret().expose().to_owned(), record: record.into() };
+    let body = CreatedKey { key: key.secret().expose().to_owned(), record: record.into() };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
 }
 
-/// A budget in the wrong currency is a mistake in the request here; elsewhere it is one in the key.
-fn unpriced(error: ServiceError) -> ServiceError {
+/// Reports a budget in a currency without a price as an invalid parameter; elsewhere it is an error of the
+/// key.
+fn budget_violation(error: ServiceError) -> ServiceError {
     let ServiceError::Unpriced(currency) = error else { return error };
     let expected =
-        format!("in engine seconds, or in a currency with a price: nothing here has one in {currency}");
+        format!("in engine seconds or in a currency with a price; this server has no price in {currency}");
     ServiceError::Invalid(vec![Violation::malformed("budgets", expected)])
 }
 
@@ -109,7 +112,7 @@ pub(crate) async fn list(
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
     let keys = app.service.keys(&caller).await?;
-    Ok(Json(List { data: keys.into_iter().map(Record::from).collect() }).into_response())
+    Ok(Json(KeyList { data: keys.into_iter().map(KeyResource::from).collect() }).into_response())
 }
 
 /// `GET /v1/keys/{id}`
@@ -118,48 +121,48 @@ pub(crate) async fn read(
     Authenticated(caller): Authenticated,
     PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
-    let record = app.service.key(&caller, &key(&id)?).await?;
-    Ok(Json(Record::from(record)).into_response())
+    let record = app.service.key(&caller, &parse_key_id(&id)?).await?;
+    Ok(Json(KeyResource::from(record)).into_response())
 }
 
-/// `DELETE /v1/keys/{id}`: takes it back.
+/// `DELETE /v1/keys/{id}`: revokes the key.
 pub(crate) async fn revoke(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
-    let record = app.service.revoke_key(&caller, &key(&id)?).await?;
-    Ok(Json(Record::from(record)).into_response())
+    let record = app.service.revoke_key(&caller, &parse_key_id(&id)?).await?;
+    Ok(Json(KeyResource::from(record)).into_response())
 }
 
-fn key(id: &str) -> Result<KeyId, Problem> {
+fn parse_key_id(id: &str) -> Result<KeyId, Problem> {
     id.parse().map_err(|_| ServiceError::NotFound("key").into())
 }
 
-impl From<KeyRecord> for Record {
+impl From<KeyRecord> for KeyResource {
     fn from(record: KeyRecord) -> Self {
         Self {
             id: record.id,
             name: record.name,
             owner: record.owner.to_string(),
-            created_at: moment(record.created),
-            expires_at: record.expires.map(moment),
-            revoked_at: record.revoked.map(moment),
+            created_at: to_millisecond(record.created),
+            expires_at: record.expires.map(to_millisecond),
+            revoked_at: record.revoked.map(to_millisecond),
             admin: record.admin,
             policy: record.policy,
         }
     }
 }
 
-/// Reads what a key shall be, and collects what is wrong with it.
+/// Parses the description of a new key and collects its violations.
 #[derive(Default)]
-struct Reading {
+struct KeyParser {
     seen: Vec<&'static str>,
     violations: Vec<Violation>,
 }
 
-impl Reading {
-    fn read(mut self, members: Members, now: OffsetDateTime) -> Result<NewKey, Vec<Violation>> {
+impl KeyParser {
+    fn parse(mut self, members: Members, now: OffsetDateTime) -> Result<NewKey, Vec<Violation>> {
         let mut new = NewKey {
             name: String::new(),
             owner: None,
@@ -169,7 +172,7 @@ impl Reading {
         };
         for (name, value) in members.0 {
             let Some(name) = MEMBERS.into_iter().find(|known| *known == name) else {
-                self.violations.push(unknown(&name, &MEMBERS));
+                self.violations.push(unknown_parameter(&name, &MEMBERS));
                 continue;
             };
             if self.seen.contains(&name) {
@@ -188,7 +191,7 @@ impl Reading {
             self.violations.push(Violation::new("name", ViolationKind::Missing));
         }
         if self.seen.contains(&"expires_in") && self.seen.contains(&"expires_at") {
-            self.violations.push(Violation::malformed("expires_at", "left out where `expires_in` is given"));
+            self.violations.push(Violation::malformed("expires_at", "absent if `expires_in` is given"));
         }
         self.violations.truncate(MAX_REPORTED_ERRORS);
         if self.violations.is_empty() { Ok(new) } else { Err(self.violations) }
@@ -197,59 +200,69 @@ impl Reading {
 
 fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime) -> Result<(), Violation> {
     match name {
-        "name" => new.name = called(name, value)?,
+        "name" => new.name = parse_name(name, value)?,
         "owner" => {
-            new.owner =
-                Some(parsed(name, value, "1 to 64 of the characters A-Z a-z 0-9 - _ . (no dot first)")?);
+            new.owner = Some(parse_text(
+                name,
+                value,
+                "1 to 64 of the characters A-Z a-z 0-9 - _ . (no leading dot)",
+            )?);
         }
         "rate" => {
-            new.policy.rate =
-                Some(parsed(name, value, "a rate like 60/min (1 to 1,000,000 per s, min, h or day)")?)
+            new.policy.rate = Some(parse_text(
+                name,
+                value,
+                "a rate such as `60/min` (1 to 1,000,000 per s, min, h or day)",
+            )?)
         }
         "concurrency" => new.policy.concurrency = Some(concurrency(name, value)?),
         "budgets" => {
-            let expected = "a list of budgets like 3600s/day and 5usd/day";
+            let expected = "a list of budgets such as `3600s/day` and `5usd/day`";
             let list = value.as_array().ok_or_else(|| Violation::malformed(name, expected))?;
-            let read = list.iter().map(|budget| parsed(name, budget, expected));
-            new.policy.budgets = read.collect::<Result<_, _>>()?;
+            let budgets = list.iter().map(|budget| parse_text(name, budget, expected));
+            new.policy.budgets = budgets.collect::<Result<_, _>>()?;
         }
         "expires_in" => {
             let span: CoarseDuration =
-                parsed(name, value, "a length of time like 90d, 12h, 30min or 45s (up to 3650d)")?;
+                parse_text(name, value, "a duration such as `90d`, `12h`, `30min` or `45s` (at most 3650d)")?;
             new.expires = Some(now + span.duration());
         }
         "expires_at" => {
             let at = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-            // Times are written in UTC, where the last hours of the year 9999 may be in the year 10000, which is none.
+            // Times are written in UTC, where the last hours of the year 9999 can be in the year 10000, which
+            // RFC 3339 lacks.
             let at = at.and_then(|at| at.checked_to_offset(UtcOffset::UTC)).filter(|at| *at > now);
-            let expected = "a time to come like 2027-01-31T12:00:00Z, at the latest 9999-12-31T23:59:59Z";
+            let expected = "a future time such as `2027-01-31T12:00:00Z`, not after `9999-12-31T23:59:59Z`";
             new.expires = Some(at.ok_or_else(|| Violation::malformed(name, expected))?);
         }
-        _ => new.admin = value.as_bool().ok_or_else(|| Violation::malformed(name, "true or false"))?,
+        _ => {
+            new.admin =
+                value.as_bool().ok_or_else(|| Violation::malformed(name, ValueKind::Boolean.expected()))?
+        }
     }
     Ok(())
 }
 
-fn called(name: &'static str, value: &Value) -> Result<String, Violation> {
-    let text = value.as_str().ok_or_else(|| Violation::malformed(name, "a text"))?;
+fn parse_name(name: &'static str, value: &Value) -> Result<String, Violation> {
+    let text = value.as_str().ok_or_else(|| Violation::malformed(name, ValueKind::Text.expected()))?;
     let actual = text.chars().count();
     match text.trim() {
         "" => Err(Violation::new(name, ViolationKind::Empty)),
-        _ if actual > MAX_NAME => {
-            Err(Violation::new(name, ViolationKind::TooLong { limit: MAX_NAME, actual }))
+        _ if actual > MAX_NAME_CHARS => {
+            Err(Violation::new(name, ViolationKind::TooLong { limit: MAX_NAME_CHARS, actual }))
         }
         trimmed => Ok(trimmed.to_owned()),
     }
 }
 
-fn parsed<T: FromStr>(name: &'static str, value: &Value, expected: &str) -> Result<T, Violation> {
-    let read = value.as_str().and_then(|text| text.parse().ok());
-    read.ok_or_else(|| Violation::malformed(name, expected))
+fn parse_text<T: FromStr>(name: &'static str, value: &Value, expected: &str) -> Result<T, Violation> {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| Violation::malformed(name, expected))
 }
 
 fn concurrency(name: &'static str, value: &Value) -> Result<NonZeroU32, Violation> {
-    let number = value.as_number().and_then(whole);
-    let number = number.ok_or_else(|| Violation::malformed(name, "a whole number"))?;
-    let most = i64::from(u32::MAX);
-    u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or_else(|| out_of_range(name, 1, most))
+    let number = value.as_number().and_then(integer);
+    let number = number.ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
+    let max = i64::from(u32::MAX);
+    u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or_else(|| out_of_range(name, 1, max))
 }

@@ -1,7 +1,7 @@
-//! HTTP in front of the service: the router, the dialects, and which error has which status.
+//! The HTTP interface of the service: the router, the native API, and the OpenAI and SageMaker dialects.
 //!
-//! Handlers return what they mean; `problem` is the only place where a status code is chosen for an error, and
-//! `envelope` the only one where request ids, headers and log lines are added.
+//! Handlers return a value or a [`Problem`]. Only the module `problem` chooses the status code of an error,
+//! and only `middleware` adds request ids, default headers and log lines.
 
 mod caller;
 mod csrf;
@@ -40,7 +40,7 @@ use time::OffsetDateTime;
 use tintype_service::Service;
 
 pub use host::HostPolicy;
-pub use middleware::answer_too_large;
+pub use middleware::response_too_large;
 pub use openai::{Alias, InvalidAlias};
 pub use openapi::document as openapi;
 pub use reserved::RESERVED;
@@ -48,99 +48,98 @@ pub use sagemaker::{Buckets, RuntimeApi, container};
 
 use problem::Problem;
 
-/// What an operator decides about the HTTP interface.
+/// The operator's settings of the HTTP interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Whether `GET /generate` (and `/?prompt=`) makes pictures.
+    /// Whether `GET /generate` and `GET /?prompt=…` create images.
     pub get_enabled: bool,
-    /// Which `Host` a request may be for.
+    /// The accepted `Host` headers.
     pub hosts: HostPolicy,
-    /// How long a request may wait for its pictures before it is answered that they are on their way; as long as it
-    /// takes if absent.
+    /// The longest time that a request waits for its images; after it the response is `202 Accepted`. No
+    /// limit if absent.
     pub time_budget: Option<Duration>,
-    /// What absolute links to this API begin with: `https://host`, or `https://host/stage` where something before us takes a
-    /// part of the path away. No slash at the end.
+    /// The prefix of absolute links to this API, without a trailing slash: `https://host`, or
+    /// `https://host/stage` behind a proxy that strips a part of the path.
     pub origin: String,
-    /// Names of other people's models under which OpenAI's clients get this one.
+    /// Model names besides the model's own that OpenAI clients may use.
     pub aliases: Vec<Alias>,
 }
 
-/// What every handler can reach.
+/// The state shared by all handlers.
 #[derive(Clone)]
 pub(crate) struct App {
     service: Arc<Service>,
     get_enabled: bool,
     time_budget: Option<Duration>,
-    /// Only this machine is meant to reach the server.
-    behind_loopback: bool,
-    /// What absolute links begin with.
+    /// The server listens on loopback only.
+    is_loopback: bool,
+    /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
     aliases: Arc<[Alias]>,
-    /// When this began.
-    since: OffsetDateTime,
+    started_at: OffsetDateTime,
 }
 
-/// The whole API.
+/// The router of the native API and OpenAI's dialect.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {
     with_routes(service, settings, Router::new())
 }
 
-/// The whole API, and SageMaker's Runtime API's paths beside it.
+/// The router of [`router`] with the paths of SageMaker's Runtime API.
 pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtime: RuntimeApi) -> Router {
     with_routes(service, settings, sagemaker::routes(runtime))
 }
 
-fn with_routes(service: Arc<Service>, settings: HttpSettings, more: Router<App>) -> Router {
+fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
     let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
-    let behind_loopback = matches!(hosts, HostPolicy::Loopback { .. });
+    let is_loopback = matches!(hosts, HostPolicy::Loopback { .. });
     let app = App {
         service: service.clone(),
         get_enabled,
         time_budget,
-        behind_loopback,
+        is_loopback,
         origin: Arc::from(origin),
         aliases: Arc::from(aliases),
-        since: OffsetDateTime::now_utc(),
+        started_at: OffsetDateTime::now_utc(),
     };
     Router::new()
-        .route("/", get_only(generate::root))
-        .route("/generate", get_only(generate::generate))
-        .route("/v1/images", taking("GET, HEAD, POST", get(images::list).post(images::create)))
-        .route("/v1/images/{id}", taking("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
-        .route("/v1/images/{id}/content", reading(get(images::content)))
-        .route("/v1/images/{id}/events", reading(get(events::events)))
-        .route("/v1/images/{id}/cancel", taking("POST", post(images::cancel)))
-        .route("/v1/keys", taking("GET, HEAD, POST", get(keys::list).post(keys::create)))
-        .route("/v1/keys/{id}", taking("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
-        .route("/v1/usage", reading(get(usage::usage)))
-        .route("/metrics", reading(get(usage::metrics)))
-        .route("/healthz", reading(get(health::healthz)))
-        .route("/readyz", reading(get(health::readyz)))
+        .route("/", get_without_head(generate::root))
+        .route("/generate", get_without_head(generate::generate))
+        .route("/v1/images", only_methods("GET, HEAD, POST", get(images::list).post(images::create)))
+        .route("/v1/images/{id}", only_methods("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
+        .route("/v1/images/{id}/content", read_only(get(images::content)))
+        .route("/v1/images/{id}/events", read_only(get(events::events)))
+        .route("/v1/images/{id}/cancel", only_methods("POST", post(images::cancel)))
+        .route("/v1/keys", only_methods("GET, HEAD, POST", get(keys::list).post(keys::create)))
+        .route("/v1/keys/{id}", only_methods("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
+        .route("/v1/usage", read_only(get(usage::usage)))
+        .route("/metrics", read_only(get(usage::metrics)))
+        .route("/healthz", read_only(get(health::healthz)))
+        .route("/readyz", read_only(get(health::readyz)))
         .merge(openai::routes())
         .merge(openapi::routes())
-        .merge(more)
+        .merge(extra)
         .fallback(async || Problem::NotFound)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
-        .layer(from_fn_with_state(Arc::new(hosts), host::check))
-        .layer(from_fn_with_state(service, middleware::envelope))
+        .layer(from_fn_with_state(Arc::new(hosts), host::check_host))
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
 }
 
-/// A route that refuses every other method.
-fn taking(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
+/// A route whose other methods are answered with 405 and this `Allow` header.
+fn only_methods(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async move || Problem::MethodNotAllowed(allowed))
 }
 
-/// A route that is only read.
-fn reading(route: MethodRouter<App>) -> MethodRouter<App> {
-    taking("GET, HEAD", route)
+/// A route for `GET` and `HEAD`.
+fn read_only(route: MethodRouter<App>) -> MethodRouter<App> {
+    only_methods("GET, HEAD", route)
 }
 
-/// A route for `GET` without the `HEAD` that comes with it otherwise: whoever only looks must not spend.
-fn get_only<H, T>(handler: H) -> MethodRouter<App>
+/// A route for `GET` without axum's implicit `HEAD`, because the handler costs engine time.
+fn get_without_head<H, T>(handler: H) -> MethodRouter<App>
 where
     H: Handler<T, App>,
     T: 'static,
 {
-    taking("GET", get(handler).head(async || Problem::MethodNotAllowed("GET")))
+    only_methods("GET", get(handler).head(async || Problem::MethodNotAllowed("GET")))
 }

@@ -1,4 +1,4 @@
-//! What every exchange is wrapped in: an id, a log line, a count, safe headers, and an answer even if a handler panics.
+//! The outermost layer: request id, log line, metrics, default headers, and a response if a handler panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,32 +18,36 @@ use crate::openai;
 use crate::problem::Problem;
 use crate::request_id::{self, RequestId};
 
-/// Most characters of a path in the log.
-const LOGGED_PATH: usize = 200;
+/// The maximum number of a path's characters in the log.
+const MAX_LOGGED_PATH_CHARS: usize = 200;
 
-/// The outermost layer.
-pub(crate) async fn envelope(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+/// Handles one HTTP exchange; see the module.
+pub(crate) async fn wrap_exchange(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::of(request.headers());
-    // The highest level, so that the id is there whatever the log's filter lets through.
+    // At the level `error`, so that no log filter drops the id.
     let span = tracing::error_span!("request", id = id.as_str());
-    let traced = span.in_scope(|| traced(&request, &id));
-    let began = Instant::now();
+    let exchange = span.in_scope(|| exchange_span(&request, &id));
+    let started = Instant::now();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let response = exchange(id, request, next).instrument(traced.clone()).instrument(span).await;
-    traced.record("http.response.status_code", i64::from(response.status().as_u16()));
+    let response = run_handler(id, request, next).instrument(exchange.clone()).instrument(span).await;
+    exchange.record("http.response.status_code", i64::from(response.status().as_u16()));
     if response.status().is_server_error() {
-        traced.record("otel.status_code", "ERROR");
+        exchange.record("otel.status_code", "ERROR");
     }
-    // What a client made up is no label: there would be no end of them.
-    let (method, route) = (known(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
-    service.count(&HttpExchange { method, route, status: response.status().as_u16() }, began.elapsed());
+    // Method and path of the client are not used as labels, which must be few.
+    let (method, route) = (method_label(&method).to_owned(), matched.unwrap_or_else(|| "none".to_owned()));
+    service.count(&HttpExchange { method, route, status: response.status().as_u16() }, started.elapsed());
     response
 }
 
-/// The exchange as OpenTelemetry's conventions name its parts; the log does not show it.
-fn traced(request: &Request, id: &RequestId) -> tracing::Span {
-    let method = known(request.method());
+/// The trace span of an exchange, with OpenTelemetry's attribute names. The log does not show it.
+fn exchange_span(request: &Request, id: &RequestId) -> tracing::Span {
+    let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     tracing::trace_span!(
         "exchange",
@@ -57,34 +61,35 @@ fn traced(request: &Request, id: &RequestId) -> tracing::Span {
     )
 }
 
-/// The method's name, if it is one of HTTP's own.
-fn known(method: &Method) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
-    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
+/// The name of a standard method, `other` for any other method.
+fn method_label(method: &Method) -> &'static str {
+    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    methods.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
-/// What is said instead of an answer that is larger than whatever runs the server can hand over; `headers` are that answer's.
-pub fn answer_too_large(headers: &HeaderMap) -> Response {
+/// The error response in place of a response that exceeds the size limit of the deployment; `headers` are
+/// those of the original.
+pub fn response_too_large(headers: &HeaderMap) -> Response {
     let id = RequestId::of(headers);
-    let mut response = Problem::AnswerTooLarge.into_response();
-    *response.body_mut() = Problem::AnswerTooLarge.body(&id);
-    dress(response.headers_mut(), &id);
+    let mut response = Problem::ResponseTooLarge.into_response();
+    *response.body_mut() = Problem::ResponseTooLarge.body(&id);
+    set_default_headers(response.headers_mut(), &id);
     response
 }
 
-async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
-    let began = Instant::now();
+async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
+    let started = Instant::now();
     let method = request.method().clone();
-    // Without the query: that is where the prompt is.
-    let path: String = request.uri().path().chars().take(LOGGED_PATH).collect();
-    // Nothing of the request is used after a panic, so nothing half-done can be seen.
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| Problem::Broken.into_response());
+    // Without the query, which has the prompt.
+    let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH_CHARS).collect();
+    // No state of the request is used after a panic.
+    let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = result.unwrap_or_else(|_| Problem::Internal.into_response());
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(cause) = problem.cause() {
-            tracing::error!(error = %causes(cause), "the request failed");
+            tracing::error!(error = %causes(cause), "failed to process request");
         }
-        if openai::is_spoken_at(&path) {
+        if openai::is_openai_path(&path) {
             *response.status_mut() = problem.openai_status();
             problem.openai_headers(response.headers_mut());
             *response.body_mut() = problem.openai_body().into();
@@ -92,17 +97,17 @@ async fn exchange(id: RequestId, request: Request, next: Next) -> Response {
             *response.body_mut() = problem.body(&id);
         }
     }
-    dress(response.headers_mut(), &id);
-    let (status, milliseconds) = (response.status().as_u16(), began.elapsed().as_millis() as u64);
-    tracing::info!(%method, path, status, milliseconds, "answered");
+    set_default_headers(response.headers_mut(), &id);
+    let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
+    tracing::info!(%method, path, status, milliseconds, "request completed");
     response
 }
 
-/// Headers that every answer of the API has, unless a handler set its own.
-fn dress(headers: &mut HeaderMap, id: &RequestId) {
+/// Sets the request id, and the default headers that the handler did not set.
+fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(request_id::HEADER, id.header());
     let defaults = [
-        // Answers carry signed links, and a cached answer would be a picture that was not made.
+        // Responses carry signed links, and a cached response would replace a generation.
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),

@@ -1,4 +1,4 @@
-//! The parameters of a picture: one table for every way to give them.
+//! The parameters of an image: one table for the query, the native body and OpenAI's body.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,170 +11,173 @@ use tintype_service::{Service, ServiceError, Submission};
 
 use crate::openai;
 
-/// Most violations that are told of one request.
+/// The maximum number of violations in a response.
 pub(crate) const MAX_REPORTED_ERRORS: usize = 20;
-/// Most characters of an unknown parameter's name that are repeated to the client.
+/// The maximum number of characters of a client's name in a message.
 pub(crate) const NAME_CHARS: usize = 64;
-/// The longest deadline, in seconds: a day.
+/// The maximum deadline, in seconds: a day.
 pub(crate) const MAX_DEADLINE: i64 = 86_400;
 
-/// What kind of value a parameter has.
+/// The type of a parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     Text,
-    Whole,
+    Integer,
     Number,
     Format,
-    Flag,
+    Boolean,
 }
 
-impl Kind {
-    /// What completes "must be …" for a value that is not of this kind.
+impl ValueKind {
+    /// Completes "must be …" for a value of another type.
     pub(crate) fn expected(self) -> &'static str {
         match self {
-            Self::Text => "a text",
-            Self::Whole => "a whole number",
+            Self::Text => "a string",
+            Self::Integer => "a whole number",
             Self::Number => "a number",
             Self::Format => "one of jpeg, png, webp",
-            Self::Flag => "true or false",
+            Self::Boolean => "true or false",
         }
     }
 }
 
-/// A parameter of a picture.
+/// A parameter of an image.
 #[derive(Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    /// The first of the places in which it can be given, up to the last one.
-    from: ParamSource,
+    pub(crate) kind: ValueKind,
+    /// The first source that accepts it; all later sources accept it too.
+    first_source: ParamSource,
 }
 
-const fn field(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, from: ParamSource::Query }
+const fn param(name: &'static str, kind: ValueKind) -> Param {
+    Param { name, kind, first_source: ParamSource::Query }
 }
 
-/// Every parameter, in the order in which messages list them.
-const FIELDS: [Param; 13] = [
-    field("prompt", Kind::Text),
-    field("negative_prompt", Kind::Text),
-    field("width", Kind::Whole),
-    field("height", Kind::Whole),
-    field("steps", Kind::Whole),
-    field("guidance", Kind::Number),
-    field("seed", Kind::Whole),
-    Param { from: ParamSource::Body, ..field("n", Kind::Whole) },
-    field("format", Kind::Format),
-    field("expires_in", Kind::Whole),
-    field("coalesce", Kind::Flag),
-    Param { from: ParamSource::Body, ..field("deadline", Kind::Whole) },
-    Param { from: ParamSource::OpenAi, ..field("output_compression", Kind::Whole) },
+/// All parameters, in the order of messages and documentation.
+const PARAMS: [Param; 13] = [
+    param("prompt", ValueKind::Text),
+    param("negative_prompt", ValueKind::Text),
+    param("width", ValueKind::Integer),
+    param("height", ValueKind::Integer),
+    param("steps", ValueKind::Integer),
+    param("guidance", ValueKind::Number),
+    param("seed", ValueKind::Integer),
+    Param { first_source: ParamSource::Body, ..param("n", ValueKind::Integer) },
+    param("format", ValueKind::Format),
+    param("expires_in", ValueKind::Integer),
+    param("coalesce", ValueKind::Boolean),
+    Param { first_source: ParamSource::Body, ..param("deadline", ValueKind::Integer) },
+    Param { first_source: ParamSource::OpenAi, ..param("output_compression", ValueKind::Integer) },
 ];
 
-/// Where parameters were given. What one place has the next one has too.
+/// Where the parameters of a request come from. Each source accepts the parameters of the sources before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum ParamSource {
     Query,
     Body,
-    /// The body of OpenAI's call, beside its own parameters.
+    /// The body of OpenAI's call, which also has OpenAI's own parameters.
     OpenAi,
 }
 
 impl ParamSource {
-    /// The parameters that can be given here.
-    pub(crate) fn fields(self) -> impl Iterator<Item = &'static Param> {
-        FIELDS.iter().filter(move |field| field.from <= self)
+    /// The parameters that the source accepts.
+    pub(crate) fn params(self) -> impl Iterator<Item = &'static Param> {
+        PARAMS.iter().filter(move |param| param.first_source <= self)
     }
 }
 
-/// A value of the right kind, and not checked for anything else.
+/// A value of the right type; its range is not checked yet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Value {
     Text(String),
-    Whole(i64),
+    Integer(i64),
     Number(f64),
     Format(Format),
-    Flag(bool),
+    Boolean(bool),
 }
 
-/// What a client asked for: the values that could be read, and what is wrong with the others.
+/// The parameters of a request: the parsed values, and the violations of the others.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Params {
-    place: ParamSource,
-    /// By name; nothing for a value that could not be read.
+    source: ParamSource,
+    /// By name; `None` for a value that could not be parsed.
     values: BTreeMap<&'static str, Option<Value>>,
     violations: Vec<Violation>,
 }
 
 impl Params {
-    pub(crate) fn new(place: ParamSource) -> Self {
-        Self { place, values: BTreeMap::new(), violations: Vec::new() }
+    pub(crate) fn new(source: ParamSource) -> Self {
+        Self { source, values: BTreeMap::new(), violations: Vec::new() }
     }
 
-    /// Takes up a parameter; `read` makes its value of what the client wrote.
-    pub(crate) fn take(&mut self, name: &str, read: impl FnOnce(&Param) -> Result<Value, Violation>) {
-        let known = self.place.fields().find(|field| field.name == name);
+    /// Adds a parameter; `parse` returns its value.
+    pub(crate) fn insert(&mut self, name: &str, parse: impl FnOnce(&Param) -> Result<Value, Violation>) {
+        let known = self.source.params().find(|param| param.name == name);
         let value = match known {
-            None => Err(self.unknown(name)),
-            Some(field) if self.values.contains_key(field.name) => {
-                Err(Violation::new(field.name, ViolationKind::Repeated))
+            None => Err(self.unknown_violation(name)),
+            Some(param) if self.values.contains_key(param.name) => {
+                Err(Violation::new(param.name, ViolationKind::Repeated))
             }
-            Some(field) => {
-                let value = read(field);
-                self.values.insert(field.name, value.as_ref().ok().cloned());
+            Some(param) => {
+                let value = parse(param);
+                self.values.insert(param.name, value.as_ref().ok().cloned());
                 value
             }
         };
         if let Err(violation) = value {
-            self.refuse(violation);
+            self.reject(violation);
         }
     }
 
-    /// Something else is wrong.
-    pub(crate) fn refuse(&mut self, violation: Violation) {
+    /// Adds a violation; those beyond the maximum are dropped.
+    pub(crate) fn reject(&mut self, violation: Violation) {
         if self.violations.len() < MAX_REPORTED_ERRORS {
             self.violations.push(violation);
         }
     }
 
-    /// Whether a parameter was given, readable or not.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    /// Whether a parameter was given, valid or not.
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    fn unknown(&self, name: &str) -> Violation {
-        if name == "n" && self.place == ParamSource::Query {
-            let expected = "left out of a GET, which makes one picture; use POST for several";
+    fn unknown_violation(&self, name: &str) -> Violation {
+        if name == "n" && self.source == ParamSource::Query {
+            let expected = "omitted from a GET, which creates one image; use POST for several images";
             return Violation::malformed("n", expected);
         }
-        let own = if self.place == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
-        let known: Vec<_> = self.place.fields().map(|field| field.name).chain(own.iter().copied()).collect();
-        unknown(name, &known)
+        let openai_names = if self.source == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
+        let known: Vec<_> =
+            self.source.params().map(|param| param.name).chain(openai_names.iter().copied()).collect();
+        unknown_parameter(name, &known)
     }
 
-    /// The order, if nothing is wrong with it, whoever found it.
+    /// The submission, if all parameters are valid.
     ///
     /// # Errors
-    /// [`ServiceError::Invalid`] with everything that is wrong, and those of [`Service::check`].
-    pub(crate) fn order(mut self, service: &Service) -> Result<Submission, ServiceError> {
-        let deadline = self.whole("deadline");
+    /// [`ServiceError::Invalid`] with all violations, and the errors of [`Service::check`].
+    pub(crate) fn into_submission(mut self, service: &Service) -> Result<Submission, ServiceError> {
+        let deadline = self.integer("deadline");
         if deadline.is_some_and(|deadline| !(1..=MAX_DEADLINE).contains(&deadline)) {
             self.violations.push(out_of_range("deadline", 1, MAX_DEADLINE));
         }
         let request = match service.check(self.draft()) {
-            Err(ServiceError::Invalid(found)) => return Err(ServiceError::Invalid(self.add(found))),
+            Err(ServiceError::Invalid(found)) => {
+                return Err(ServiceError::Invalid(self.with_violations(found)));
+            }
             _ if !self.violations.is_empty() => return Err(ServiceError::Invalid(self.violations)),
             checked => checked?,
         };
         let deadline = deadline.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-        let coalesce = matches!(self.value("coalesce"), Some(Value::Flag(true)));
+        let coalesce = matches!(self.value("coalesce"), Some(Value::Boolean(true)));
         Ok(Submission { coalesce, deadline, ..Submission::new(request) })
     }
 
-    /// The request in one form, whatever the order of its parameters, under its path.
+    /// A canonical form of the request: the same for every order and notation of its parameters.
     pub(crate) fn canonical(&self, path: &str) -> Vec<u8> {
-        serde_json::to_vec(&(path, &self.values)).expect("texts, numbers and flags")
+        serde_json::to_vec(&(path, &self.values)).expect("strings, numbers and booleans serialize")
     }
 
     fn draft(&self) -> Draft {
@@ -189,24 +192,25 @@ impl Params {
         Draft {
             prompt: self.text("prompt"),
             negative_prompt: self.text("negative_prompt"),
-            width: self.whole("width"),
-            height: self.whole("height"),
-            steps: self.whole("steps"),
+            width: self.integer("width"),
+            height: self.integer("height"),
+            steps: self.integer("steps"),
             guidance,
-            seed: self.whole("seed"),
-            n: self.whole("n"),
+            seed: self.integer("seed"),
+            n: self.integer("n"),
             format,
-            compression: self.whole("output_compression"),
-            expires_in: self.whole("expires_in"),
+            compression: self.integer("output_compression"),
+            expires_in: self.integer("expires_in"),
         }
     }
 
-    /// Adds what the service found, except about parameters of which we know better why they are not there.
-    fn add(mut self, found: Vec<Violation>) -> Vec<Violation> {
+    /// Adds the service's violations, except those of parameters that already have one.
+    fn with_violations(mut self, found: Vec<Violation>) -> Vec<Violation> {
         let known = self.violations.len();
         for violation in found {
-            let told = self.violations[..known].iter().any(|before| before.parameter == violation.parameter);
-            if !told {
+            let reported =
+                self.violations[..known].iter().any(|earlier| earlier.parameter == violation.parameter);
+            if !reported {
                 self.violations.push(violation);
             }
         }
@@ -224,21 +228,21 @@ impl Params {
         }
     }
 
-    fn whole(&self, name: &str) -> Option<i64> {
+    fn integer(&self, name: &str) -> Option<i64> {
         match self.value(name) {
-            Some(Value::Whole(number)) => Some(*number),
+            Some(Value::Integer(number)) => Some(*number),
             _ => None,
         }
     }
 }
 
-/// There is no parameter of this name; these there are.
-pub(crate) fn unknown(name: &str, known: &[&str]) -> Violation {
+/// The violation of a parameter that the call does not have; `known` are those it has.
+pub(crate) fn unknown_parameter(name: &str, known: &[&str]) -> Violation {
     let short: String = name.chars().take(NAME_CHARS).collect();
     Violation::new(short, ViolationKind::Unknown { known: known.join(", ") })
 }
 
-/// Not within these bounds.
+/// The violation of a value that is not between `min` and `max`.
 pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
     Violation::new(name, ViolationKind::OutOfRange { min: min.to_string(), max: max.to_string() })
 }
@@ -247,40 +251,40 @@ pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
 mod tests {
     use super::*;
 
-    fn asked(values: &[(&str, Value)]) -> Params {
-        let mut asked = Params::new(ParamSource::OpenAi);
+    fn params_of(values: &[(&str, Value)]) -> Params {
+        let mut params = Params::new(ParamSource::OpenAi);
         for (name, value) in values {
-            asked.take(name, |_| Ok(value.clone()));
+            params.insert(name, |_| Ok(value.clone()));
         }
-        asked
+        params
     }
 
     #[test]
     fn the_same_request_has_one_form() {
         let prompt = ("prompt", Value::Text("x".into()));
-        let steps = ("steps", Value::Whole(5));
-        let form = |values: &[(&str, Value)], path| asked(values).canonical(path);
+        let steps = ("steps", Value::Integer(5));
+        let form = |values: &[(&str, Value)], path| params_of(values).canonical(path);
         let first = form(&[prompt.clone(), steps.clone()], "/v1/images");
         assert_eq!(first, form(&[steps.clone(), prompt.clone()], "/v1/images"));
         assert_ne!(first, form(&[prompt.clone(), steps], "/generate"));
-        assert_ne!(first, form(&[prompt.clone(), ("steps", Value::Whole(6))], "/v1/images"));
+        assert_ne!(first, form(&[prompt.clone(), ("steps", Value::Integer(6))], "/v1/images"));
         assert_ne!(first, form(&[prompt], "/v1/images"));
     }
 
     #[test]
-    fn every_parameter_gets_into_the_draft() {
-        let draft = asked(&[
+    fn every_parameter_is_in_the_draft() {
+        let draft = params_of(&[
             ("prompt", Value::Text("a".into())),
             ("negative_prompt", Value::Text("b".into())),
-            ("width", Value::Whole(64)),
-            ("height", Value::Whole(72)),
-            ("steps", Value::Whole(5)),
+            ("width", Value::Integer(64)),
+            ("height", Value::Integer(72)),
+            ("steps", Value::Integer(5)),
             ("guidance", Value::Number(1.5)),
-            ("seed", Value::Whole(9)),
-            ("n", Value::Whole(2)),
+            ("seed", Value::Integer(9)),
+            ("n", Value::Integer(2)),
             ("format", Value::Format(Format::Png)),
-            ("output_compression", Value::Whole(80)),
-            ("expires_in", Value::Whole(60)),
+            ("output_compression", Value::Integer(80)),
+            ("expires_in", Value::Integer(60)),
         ])
         .draft();
         let expected = Draft {

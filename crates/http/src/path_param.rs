@@ -1,4 +1,4 @@
-//! What a path names.
+//! The parameter of a path.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -7,8 +7,7 @@ use axum::http::request::Parts;
 use crate::App;
 use crate::problem::Problem;
 
-/// The part of the path that says which one is meant. What is not UTF-8 is nothing's name, so it is not found, in the
-/// words of whoever is spoken to there.
+/// The parameter of the route. A value that is not UTF-8 is answered with 404 in the dialect of the path.
 pub(crate) struct PathParam(pub(crate) String);
 
 impl FromRequestParts<App> for PathParam {
@@ -16,10 +15,10 @@ impl FromRequestParts<App> for PathParam {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match Path::from_request_parts(parts, app).await {
-            Ok(Path(named)) => Ok(Self(named)),
+            Ok(Path(value)) => Ok(Self(value)),
             Err(rejection) if rejection.status() == StatusCode::BAD_REQUEST => Err(Problem::NotFound),
-            // The route has another number of such parts.
-            Err(_) => Err(Problem::Broken),
+            // The route has another number of parameters.
+            Err(_) => Err(Problem::Internal),
         }
     }
 }

@@ -1,38 +1,38 @@
-//! How long a client wants to wait (RFC 7240).
+//! The `Prefer` header (RFC 7240): how long a client waits.
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
 
 const PREFER: &str = "prefer";
-/// The header that says which preferences were followed.
-pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// The longest wait that can be preferred, in seconds.
-const MAX_WAIT: u64 = 600;
+/// The response header with the preferences that were applied.
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The maximum of `wait`, in seconds.
+const MAX_WAIT_S: u64 = 600;
 
-/// The preferences that we know; others are ignored, as that standard has it.
+/// The supported preferences; others are ignored, as RFC 7240 requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Preferences {
-    /// Rather an answer at once than a picture.
+    /// The client prefers an immediate response to a response with images.
     pub(crate) respond_async: bool,
-    /// Seconds to wait for the picture.
+    /// How long the client waits for the images, in seconds.
     pub(crate) wait: Option<u64>,
 }
 
 impl Preferences {
-    /// Reads every `Prefer` header. Of a preference given twice the first counts.
+    /// Reads all `Prefer` headers. The first of repeated preferences counts.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut read = Self::default();
         let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
         for preference in lines.flat_map(|line| split(line, ',')) {
-            // What follows a semicolon are parameters; ours have none.
+            // The supported preferences have no parameters after a semicolon.
             let token = split(preference, ';').next().unwrap_or_default();
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => read.respond_async = true,
                 "wait" if read.wait.is_none() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    read.wait = value.parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT));
+                    read.wait = value.parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT_S));
                 }
                 _ => {}
             }
@@ -40,24 +40,24 @@ impl Preferences {
         read
     }
 
-    /// How long to wait for the picture; without a preference as long as it takes.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    /// The longest wait for the images; unlimited without a preference.
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
         match self.wait {
             Some(seconds) => Some(Duration::from_secs(seconds)),
             None => self.respond_async.then_some(Duration::ZERO),
         }
     }
 
-    /// What to say was applied, if the answer did (not) have the picture.
-    pub(crate) fn applied(&self, on_its_way: bool) -> Option<String> {
-        let respond_async = (self.respond_async && on_its_way).then(|| "respond-async".to_owned());
+    /// The value of `Preference-Applied`, if any was applied; `is_pending` if the response is without images.
+    pub(crate) fn applied(&self, is_pending: bool) -> Option<String> {
+        let respond_async = (self.respond_async && is_pending).then(|| "respond-async".to_owned());
         let wait = self.wait.map(|seconds| format!("wait={seconds}"));
         let applied: Vec<_> = respond_async.into_iter().chain(wait).collect();
         (!applied.is_empty()).then(|| applied.join(", "))
     }
 }
 
-/// Parts between separators that are not within quotes.
+/// Splits at the separators outside of quoted strings.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut escaped = false;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_are_read_as_the_standard_has_them() {
+    fn preferences_are_parsed_as_rfc_7240_defines() {
         for (lines, expected) in [
             (&[][..], (false, None)),
             (&["respond-async"], (true, None)),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_is_told() {
+    fn applied_preferences_are_reported() {
         let both = Preferences { respond_async: true, wait: Some(20) };
         assert_eq!(both.applied(true).as_deref(), Some("respond-async, wait=20"));
         assert_eq!(both.applied(false).as_deref(), Some("wait=20"));

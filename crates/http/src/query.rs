@@ -1,75 +1,85 @@
-//! Parameters read from a query string; `+` and percent-encoding as HTML forms have them.
+//! Parameters in a query string, encoded as `application/x-www-form-urlencoded`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use percent_encoding::percent_decode;
 use tintype_core::violation::{Violation, ViolationKind};
 
-use crate::params::{Kind, MAX_REPORTED_ERRORS, Param, ParamSource, Params, Value, out_of_range, unknown};
+use crate::params::{
+    MAX_REPORTED_ERRORS, Param, ParamSource, Params, Value, ValueKind, out_of_range, unknown_parameter,
+};
 
-/// What a query asks for.
-pub(crate) fn asked(query: &str) -> Params {
-    let mut asked = Params::new(ParamSource::Query);
+/// Parses the parameters of an image.
+pub(crate) fn parse(query: &str) -> Params {
+    let mut params = Params::new(ParamSource::Query);
     for (name, value) in pairs(query) {
         let name = String::from_utf8_lossy(&decode(name)).into_owned();
-        asked.take(&name, |field| read(field, value));
+        params.insert(&name, |param| parse_value(param, value));
     }
-    asked
+    params
 }
 
-/// Whether a query string has any parameter of a picture, well-formed or not.
-pub(crate) fn asks_for_a_picture(query: &str) -> bool {
+/// Whether a query string has any parameter of an image, valid or not.
+pub(crate) fn has_image_parameter(query: &str) -> bool {
     pairs(query)
-        .any(|(name, _)| ParamSource::Query.fields().any(|field| *decode(name) == *field.name.as_bytes()))
+        .any(|(name, _)| ParamSource::Query.params().any(|param| *decode(name) == *param.name.as_bytes()))
 }
 
-/// The parameters of a call that has only these, each at most once.
+/// Parses the query of a call with these optional parameters.
 ///
 /// # Errors
-/// Everything that is wrong, never nothing.
-pub(crate) fn only<'a>(query: &str, known: &[&'a str]) -> Result<BTreeMap<&'a str, String>, Vec<Violation>> {
+/// All violations: unknown and repeated parameters, and values that are not UTF-8.
+pub(crate) fn parse_known<'a>(
+    query: &str,
+    known: &[&'a str],
+) -> Result<BTreeMap<&'a str, String>, Vec<Violation>> {
     let mut values = BTreeMap::new();
     let mut violations = Vec::new();
     for (name, value) in pairs(query) {
         let name = String::from_utf8_lossy(&decode(name)).into_owned();
-        let wrong = match known.iter().find(|known| **known == name) {
-            None => Some(unknown(&name, known)),
+        let violation = match known.iter().find(|known| **known == name) {
+            None => Some(unknown_parameter(&name, known)),
             Some(name) if values.contains_key(name) => Some(Violation::new(*name, ViolationKind::Repeated)),
             Some(name) => text(name, value).map(|value| _ = values.insert(*name, value)).err(),
         };
-        violations.extend(wrong);
+        violations.extend(violation);
     }
     violations.truncate(MAX_REPORTED_ERRORS);
     if violations.is_empty() { Ok(values) } else { Err(violations) }
 }
 
-/// A whole number from `min` to `max`.
+/// Parses an integer in `range`.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) fn whole_within(name: &str, value: &str, (min, max): (i64, i64)) -> Result<i64, Violation> {
-    let number = whole(name, value)?;
-    if (min..=max).contains(&number) {
+/// A value that is not an integer, or is out of range.
+pub(crate) fn integer_in_range(
+    name: &str,
+    value: &str,
+    range: RangeInclusive<i64>,
+) -> Result<i64, Violation> {
+    let number = integer(name, value)?;
+    if range.contains(&number) {
         return Ok(number);
     }
-    Err(out_of_range(name, min, max))
+    Err(out_of_range(name, *range.start(), *range.end()))
 }
 
-fn read(field: &Param, value: &str) -> Result<Value, Violation> {
-    let name = field.name;
+fn parse_value(param: &Param, value: &str) -> Result<Value, Violation> {
+    let name = param.name;
     let value = text(name, value)?;
-    let malformed = || Violation::malformed(name, field.kind.expected());
-    Ok(match field.kind {
-        Kind::Text => Value::Text(value),
-        Kind::Whole => Value::Whole(whole(name, &value)?),
-        Kind::Number => Value::Number(number(name, &value)?),
-        Kind::Format => Value::Format(given(name, &value)?.parse().map_err(|_| malformed())?),
-        Kind::Flag => Value::Flag(given(name, &value)?.parse().map_err(|_| malformed())?),
+    let malformed = || Violation::malformed(name, param.kind.expected());
+    Ok(match param.kind {
+        ValueKind::Text => Value::Text(value),
+        ValueKind::Integer => Value::Integer(integer(name, &value)?),
+        ValueKind::Number => Value::Number(number(name, &value)?),
+        ValueKind::Format => Value::Format(non_empty(name, &value)?.parse().map_err(|_| malformed())?),
+        ValueKind::Boolean => Value::Boolean(non_empty(name, &value)?.parse().map_err(|_| malformed())?),
     })
 }
 
-/// The name and value of each parameter, still encoded.
+/// The encoded name and value of each parameter.
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
@@ -81,40 +91,40 @@ fn text(name: &str, value: &str) -> Result<String, Violation> {
 
 fn decode(text: &str) -> Cow<'_, [u8]> {
     if text.contains('+') {
-        // A plus sign itself arrives as %2B, so this must come first.
+        // Before the percent-decoding, which turns %2B into a plus sign.
         let spaced = text.replace('+', " ");
         return Cow::Owned(percent_decode(spaced.as_bytes()).collect());
     }
     percent_decode(text.as_bytes()).into()
 }
 
-fn given<'a>(name: &str, value: &'a str) -> Result<&'a str, Violation> {
+fn non_empty<'a>(name: &str, value: &'a str) -> Result<&'a str, Violation> {
     if value.is_empty() { Err(Violation::new(name, ViolationKind::Empty)) } else { Ok(value) }
 }
 
-/// A whole number. One too large for 64 bits becomes the largest: it is out of every parameter's range all the same.
-fn whole(name: &str, value: &str) -> Result<i64, Violation> {
-    let digits = given(name, value)?.strip_prefix('-').unwrap_or(value);
+/// Parses an integer. Values beyond `i64` are clamped; they are out of every parameter's range.
+fn integer(name: &str, value: &str) -> Result<i64, Violation> {
+    let digits = non_empty(name, value)?.strip_prefix('-').unwrap_or(value);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Violation::malformed(name, Kind::Whole.expected()));
+        return Err(Violation::malformed(name, ValueKind::Integer.expected()));
     }
-    let extreme = if digits.len() < value.len() { i64::MIN } else { i64::MAX };
-    Ok(value.parse().unwrap_or(extreme))
+    let clamped = if digits.len() < value.len() { i64::MIN } else { i64::MAX };
+    Ok(value.parse().unwrap_or(clamped))
 }
 
 fn number(name: &str, value: &str) -> Result<f64, Violation> {
-    // Rust reads `inf` and `nan` too, which are no numbers to a client.
-    let plain = given(name, value)?.bytes().any(|byte| byte.is_ascii_digit());
-    let parsed = value.parse().ok().filter(|_| plain);
-    parsed.ok_or_else(|| Violation::malformed(name, Kind::Number.expected()))
+    // Rust parses `inf` and `nan` too.
+    let has_digit = non_empty(name, value)?.bytes().any(|byte| byte.is_ascii_digit());
+    let parsed = value.parse().ok().filter(|_| has_digit);
+    parsed.ok_or_else(|| Violation::malformed(name, ValueKind::Number.expected()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn field(name: &str) -> &'static Param {
-        ParamSource::Query.fields().find(|field| field.name == name).expect("a parameter")
+    fn param(name: &str) -> &'static Param {
+        ParamSource::Query.params().find(|param| param.name == name).expect("a parameter")
     }
 
     #[test]
@@ -129,12 +139,12 @@ mod tests {
             ("a=b", "a=b"),
             ("50%", "50%"),
         ] {
-            assert_eq!(read(field("prompt"), encoded), Ok(Value::Text(plain.into())));
+            assert_eq!(parse_value(param("prompt"), encoded), Ok(Value::Text(plain.into())));
         }
     }
 
     #[test]
-    fn numbers_are_numbers() {
+    fn numbers_are_parsed() {
         for (value, expected) in [
             ("7", Some(7)),
             ("-1", Some(-1)),
@@ -144,7 +154,7 @@ mod tests {
             ("-", None),
             ("٣", None),
         ] {
-            assert_eq!(read(field("seed"), value).ok(), expected.map(Value::Whole), "{value}");
+            assert_eq!(parse_value(param("seed"), value).ok(), expected.map(Value::Integer), "{value}");
         }
         for (value, expected) in [
             ("7", Some(7.0)),
@@ -154,22 +164,22 @@ mod tests {
             ("inf", None),
             ("1,5", None),
         ] {
-            assert_eq!(read(field("guidance"), value).ok(), expected.map(Value::Number), "{value}");
+            assert_eq!(parse_value(param("guidance"), value).ok(), expected.map(Value::Number), "{value}");
         }
     }
 
     #[test]
     fn a_flag_is_true_or_false() {
         for (value, expected) in [("true", Some(true)), ("false", Some(false)), ("1", None), ("", None)] {
-            assert_eq!(read(field("coalesce"), value).ok(), expected.map(Value::Flag), "{value}");
+            assert_eq!(parse_value(param("coalesce"), value).ok(), expected.map(Value::Boolean), "{value}");
         }
     }
 
     #[test]
-    fn a_flood_of_nonsense_gets_a_short_answer() {
-        let flood: String = (0..10_000).map(|i| format!("x{i}=&")).collect();
-        assert_eq!(only(&flood, &["from"]).expect_err("nonsense").len(), MAX_REPORTED_ERRORS);
-        let long = only(&"x".repeat(60_000), &["from"]).expect_err("nonsense");
+    fn many_unknown_parameters_get_a_short_response() {
+        let many: String = (0..10_000).map(|i| format!("x{i}=&")).collect();
+        assert_eq!(parse_known(&many, &["from"]).expect_err("unknown parameters").len(), MAX_REPORTED_ERRORS);
+        let long = parse_known(&"x".repeat(60_000), &["from"]).expect_err("unknown parameters");
         assert_eq!(long[0].parameter.len(), 64);
     }
 }

@@ -1,11 +1,11 @@
-//! The name under which one request can be found in the log.
+//! The id under which the log has a request.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// The header that carries it, in both directions.
+/// The header of the id, in requests and responses.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that is taken over.
+/// The maximum length of a client's id, in bytes.
 const MAX_LEN: usize = 128;
 
 /// A request's id: 1 to 128 visible ASCII characters.
@@ -13,10 +13,10 @@ const MAX_LEN: usize = 128;
 pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The caller's own id if it sent one that can be repeated without harm, and a new one otherwise.
+    /// The client's id if it is valid, a new id otherwise.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(HEADER) {
-            Some(id) if is_sane(id.as_bytes()) => Self(id.clone()),
+            Some(id) if is_valid(id.as_bytes()) => Self(id.clone()),
             _ => Self::fresh(),
         }
     }
@@ -36,7 +36,7 @@ impl RequestId {
     }
 }
 
-fn is_sane(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_LEN).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
@@ -51,15 +51,15 @@ mod tests {
     }
 
     #[test]
-    fn takes_over_what_is_sane() {
+    fn valid_ids_are_kept() {
         assert_eq!(of(b"req_0123-abc").as_str(), "req_0123-abc");
         assert_eq!(of(&[b'x'; 128]).as_str().len(), 128);
     }
 
     #[test]
-    fn makes_its_own_otherwise() {
-        for bad in [&b""[..], b"two words", b"\xff", b"tab\there", &[b'x'; 129]] {
-            assert!(Uuid::parse_str(of(bad).as_str()).is_ok(), "{bad:?}");
+    fn invalid_ids_are_replaced() {
+        for invalid in [&b""[..], b"two words", b"\xff", b"tab\there", &[b'x'; 129]] {
+            assert!(Uuid::parse_str(of(invalid).as_str()).is_ok(), "{invalid:?}");
         }
         let none = HeaderMap::new();
         assert_ne!(RequestId::of(&none), RequestId::of(&none));

@@ -1,7 +1,7 @@
-//! Names that belong to the API.
+//! The path segments that the API reserves.
 
-/// First path segments of the API, in order. What shares its address with the API, such as the embedded store, must
-/// not use them: they cannot be buckets.
+/// The first path segments of the API, sorted. The embedded store shares the API's address, so its buckets
+/// must not have these names.
 pub const RESERVED: &[&str] = &[
     ".well-known",
     "assets",

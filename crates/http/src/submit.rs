@@ -1,4 +1,4 @@
-//! Handing an order in, for every call that makes pictures.
+//! The submission of jobs, for every call that creates images.
 
 use std::time::Duration;
 
@@ -13,60 +13,70 @@ use crate::params::Params;
 use crate::problem::Problem;
 use crate::ratelimit;
 
-/// What came of an order.
-pub(crate) struct Submitted {
-    /// The job, with its pictures or on its way.
+/// A request for images.
+pub(crate) struct GenerationRequest<'a> {
+    /// The path of the call; requests to different paths never share an idempotency key.
+    pub(crate) path: &'static str,
+    pub(crate) params: Params,
+    pub(crate) headers: &'a HeaderMap,
+    /// The longest wait for the images; unlimited if absent.
+    pub(crate) max_wait: Option<Duration>,
+}
+
+/// The result of an accepted job.
+pub(crate) struct JobOutcome {
+    /// The job, with its images or still in progress.
     pub(crate) result: Result<Image, Problem>,
-    /// What the answer says beside that, good or bad.
+    /// Headers of the response, whether the job succeeded or failed.
     pub(crate) headers: HeaderMap,
 }
 
-/// An order that was let in.
-pub(crate) struct HandedIn {
-    /// The place among those who wait for it.
+/// A job that the service accepted.
+pub(crate) struct AcceptedJob {
     pub(crate) handle: JobHandle,
-    /// What the answer says beside what comes of it.
+    /// Headers of the response, whether the job succeeds or fails.
     pub(crate) headers: HeaderMap,
 }
 
-/// Checks what was asked for under this path, hands it in, and waits: as long as it takes, but no longer than `patience`
-/// or the operator's time budget.
+/// Checks and submits a request, and waits for the job: at most `max_wait` and at most the operator's time
+/// budget.
 ///
 /// # Errors
-/// Why it was not let in. What becomes of it afterwards is in the result.
+/// Why the request was not accepted. The failure of an accepted job is in [`JobOutcome::result`].
+pub(crate) async fn submit_and_wait(
+    app: &App,
+    caller: &Caller,
+    request: GenerationRequest<'_>,
+) -> Result<JobOutcome, Problem> {
+    let GenerationRequest { path, params, headers, max_wait } = request;
+    let canonical = params.canonical(path);
+    let submission = trace_span!("parse").in_scope(|| params.into_submission(&app.service))?;
+    let expires_in = submission.request.expires_in;
+    let max_wait = max_wait.into_iter().chain(app.time_budget).min();
+    // A job without a waiting client does not take the queue place of one with a client.
+    let submission = Submission { detached: max_wait == Some(Duration::ZERO), ..submission };
+    let AcceptedJob { handle, headers } = submit(app, caller, submission, &canonical, headers).await?;
+    let id = handle.id();
+    let result = match wait_until_final(&handle, max_wait).await {
+        Ok(true) => handle.finished().await,
+        Ok(false) => current_image(app, caller, handle, expires_in).await,
+        Err(error) => Err(error),
+    };
+    Ok(JobOutcome { result: result.map_err(|error| Problem::Job(id, error)), headers })
+}
+
+/// Submits a job, with the idempotency key of the headers if they have one. `canonical` identifies the
+/// request: it is the same for every notation of the same parameters.
+///
+/// # Errors
+/// Why the request was not accepted.
 pub(crate) async fn submit(
     app: &App,
     caller: &Caller,
-    (asked, path): (Params, &str),
+    submission: Submission,
+    canonical: &[u8],
     headers: &HeaderMap,
-    patience: Option<Duration>,
-) -> Result<Submitted, Problem> {
-    let canonical = asked.canonical(path);
-    let submission = trace_span!("parse").in_scope(|| asked.order(&app.service))?;
-    let expires_in = submission.request.expires_in;
-    let patience = patience.into_iter().chain(app.time_budget).min();
-    // Nobody is to wait: then it does not take the place of a client who does.
-    let submission = Submission { detached: patience == Some(Duration::ZERO), ..submission };
-    let HandedIn { handle, headers } = hand_in(app, caller, (submission, &canonical), headers).await?;
-    let id = handle.id();
-    let result = match wait(&handle, patience).await {
-        Ok(true) => handle.finished().await,
-        Ok(false) => now(app, caller, handle, expires_in).await,
-        Err(error) => Err(error),
-    };
-    Ok(Submitted { result: result.map_err(|error| Problem::Job(id, error)), headers })
-}
-
-/// Hands an order in, once only if the headers have an idempotency key; `canonical` is what was sent, in one form.
-///
-/// # Errors
-/// Why it was not let in.
-pub(crate) async fn hand_in(
-    app: &App,
-    caller: &Caller,
-    (submission, canonical): (Submission, &[u8]),
-    headers: &HeaderMap,
-) -> Result<HandedIn, Problem> {
+) -> Result<AcceptedJob, Problem> {
     let submission = match idempotency::key(headers)? {
         Some(key) => submission.with_idempotency_key(key, canonical),
         None => submission,
@@ -76,26 +86,29 @@ pub(crate) async fn hand_in(
     if handle.source() == ServedFrom::Replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(HandedIn { handle, headers })
+    Ok(AcceptedJob { handle, headers })
 }
 
-/// Waits for the job's end, no longer than `patience`. If it has not come by then, the client will come back for it: from then
-/// on the pictures are made whoever waits.
+/// Waits for the end of a job, at most `max_wait`, and returns whether it has ended. A job that has not is
+/// detached: the images are then created without a waiting client.
 ///
 /// # Errors
-/// [`ServiceError::Ledger`] if that could not be written down.
-pub(crate) async fn wait(handle: &JobHandle, patience: Option<Duration>) -> Result<bool, ServiceError> {
-    let Some(patience) = patience else { return Ok(true) };
+/// [`ServiceError::Ledger`] if the job could not be detached.
+pub(crate) async fn wait_until_final(
+    handle: &JobHandle,
+    max_wait: Option<Duration>,
+) -> Result<bool, ServiceError> {
+    let Some(max_wait) = max_wait else { return Ok(true) };
     let mut states = handle.states();
-    if timeout(patience, states.wait_for(JobState::is_final)).await.is_err() {
+    if timeout(max_wait, states.wait_for(JobState::is_final)).await.is_err() {
         handle.detach().await?;
     }
-    // It may have ended just now.
+    // The job may have ended in the meantime.
     Ok(states.borrow().is_final())
 }
 
-/// Where a job is that has not ended a moment ago.
-async fn now(
+/// The current state of a job that had not ended a moment ago.
+async fn current_image(
     app: &App,
     caller: &Caller,
     handle: JobHandle,

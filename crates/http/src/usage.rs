@@ -1,4 +1,4 @@
-//! `/v1/usage`: what a key has used and what is left to it. `/metrics`: what this process has done.
+//! `/v1/usage`: the usage and remaining quota of a key. `/metrics`: the metrics of this process.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -17,54 +17,56 @@ use tintype_service::ledger::policy::{Allowance, utc_day};
 
 use crate::App;
 use crate::caller::Authenticated;
-use crate::image_resource::{Money, moment, seconds, units};
+use crate::image_resource::{Money, seconds, to_millisecond, units};
 use crate::openapi::types::Timestamp;
 use crate::problem::Problem;
 use crate::query;
 
-const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-/// How far back the answer goes unless asked otherwise.
-const BACK: Duration = Duration::days(30);
+/// `2026-11-23`
+const DATE_FORMAT: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+/// The default period between `from` and `to`.
+const DEFAULT_PERIOD: Duration = Duration::days(30);
 
+/// The usage and the limits of a key.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Usage {
-    /// By day; days without any are left out.
-    data: Vec<OfDay>,
-    /// What is left of the key's limits.
-    limits: Vec<Left>,
+    /// The usage by day; days without usage are omitted.
+    data: Vec<DailyUsage>,
+    /// The remaining quota of the key's limits.
+    limits: Vec<RemainingLimit>,
 }
 
-/// What was used on a day.
+/// The usage of a day.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Day")]
-struct OfDay {
-    /// The day, UTC.
+struct DailyUsage {
+    /// The day in UTC.
     date: String,
-    /// Jobs accepted.
+    /// The number of accepted jobs.
     jobs: u64,
-    /// Pictures made.
+    /// The number of created images.
     pictures: u64,
-    /// Requests answered by pictures that were there already.
+    /// The number of requests that were served with stored images.
     stored: u64,
-    /// Requests answered by somebody else's job in flight.
+    /// The number of requests that joined another request's running job.
     joined: u64,
-    /// Engine time charged.
+    /// The charged engine time in seconds.
     engine_seconds: f64,
-    /// Engine time set aside for jobs that have not ended.
+    /// The engine time in seconds that is reserved for jobs that have not ended.
     reserved_engine_seconds: f64,
-    /// Money charged, by currency.
+    /// The charged money by currency.
     amounts: Vec<Money>,
 }
 
-/// What is left of a limit, in its own unit: requests, jobs, engine seconds or the currency's.
+/// A limit and its remaining quota.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Limit")]
-struct Left {
-    /// The limit, as it was written.
+struct RemainingLimit {
+    /// The limit as it was configured.
     limit: String,
-    /// What is left of it.
+    /// The remaining quota in the limit's unit: requests, jobs, engine seconds or units of the currency.
     remaining: serde_json::Number,
-    /// When it is whole again.
+    /// When the full quota is available again.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     resets_at: Option<OffsetDateTime>,
@@ -76,21 +78,21 @@ pub(crate) async fn usage(
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let given = query::only(&query.unwrap_or_default(), &["from", "to"])?;
+    let values = query::parse_known(&query.unwrap_or_default(), &["from", "to"])?;
     let today = utc_day(OffsetDateTime::now_utc());
-    let (from, to) = (day("from", given.get("from")), day("to", given.get("to")));
+    let (from, to) = (parse_date("from", values.get("from")), parse_date("to", values.get("to")));
     let violations: Vec<_> = [&from, &to].into_iter().filter_map(|day| day.clone().err()).collect();
     let (Ok(from), Ok(to)) = (from, to) else { return Err(violations.into()) };
     let to = to.unwrap_or(today);
-    let from = from.unwrap_or_else(|| to.checked_sub(BACK).unwrap_or(Date::MIN));
+    let from = from.unwrap_or_else(|| to.checked_sub(DEFAULT_PERIOD).unwrap_or(Date::MIN));
     if !(Duration::ZERO..Duration::days(DAYS_KEPT)).contains(&(to - from)) {
-        let expected = format!("a day no later than `to`, and at most {DAYS_KEPT} days of it");
+        let expected = format!("a day up to {} days before `to`, and not after `to`", DAYS_KEPT - 1);
         return Err(vec![Violation::malformed("from", expected)].into());
     }
     let days = app.service.usage(&caller, from, to).await?;
     let quotas = app.service.quotas(&caller).await?;
-    let data = days.iter().map(|(date, day)| OfDay::new(*date, day)).collect();
-    Ok(Json(Usage { data, limits: quotas.iter().map(Left::from).collect() }).into_response())
+    let data = days.iter().map(|(date, day)| DailyUsage::new(*date, day)).collect();
+    Ok(Json(Usage { data, limits: quotas.iter().map(RemainingLimit::from).collect() }).into_response())
 }
 
 /// `GET /metrics`
@@ -103,15 +105,15 @@ pub(crate) async fn metrics(
     Ok(([(CONTENT_TYPE, openmetrics)], text).into_response())
 }
 
-fn day(name: &str, text: Option<&String>) -> Result<Option<Date>, Violation> {
-    let read = text.map(|text| Date::parse(text, DAY)).transpose();
-    read.map_err(|_| Violation::malformed(name, "a day like 2026-11-23"))
+fn parse_date(name: &str, text: Option<&String>) -> Result<Option<Date>, Violation> {
+    let date = text.map(|text| Date::parse(text, DATE_FORMAT)).transpose();
+    date.map_err(|_| Violation::malformed(name, "a date such as `2026-11-23`"))
 }
 
-impl OfDay {
+impl DailyUsage {
     fn new(date: Date, day: &DayUsage) -> Self {
         Self {
-            date: date.format(DAY).expect("every date has a year, a month and a day"),
+            date: date.format(DATE_FORMAT).expect("every date has a year, a month and a day"),
             jobs: day.jobs,
             pictures: day.pictures,
             stored: day.stored,
@@ -127,20 +129,20 @@ fn amounts(totals: &Totals) -> Vec<Money> {
     totals.money.iter().map(|(&currency, &micros)| Money::from(Amount { micros, currency })).collect()
 }
 
-impl From<&Quota> for Left {
-    fn from(quotas: &Quota) -> Self {
-        let amount = match quotas.limit {
+impl From<&Quota> for RemainingLimit {
+    fn from(quota: &Quota) -> Self {
+        let amount = match quota.limit {
             Limit::Rate(_) | Limit::Concurrency(_) => None,
             Limit::Budget(budget) => Some(match budget.allowance {
-                Allowance::EngineMs(_) => seconds(quotas.remaining),
-                Allowance::Money(_) => units(quotas.remaining),
+                Allowance::EngineMs(_) => seconds(quota.remaining),
+                Allowance::Money(_) => units(quota.remaining),
             }),
         };
         let remaining = amount.and_then(serde_json::Number::from_f64);
         Self {
-            limit: quotas.limit.to_string(),
-            remaining: remaining.unwrap_or_else(|| quotas.remaining.into()),
-            resets_at: quotas.resets_at.map(moment),
+            limit: quota.limit.to_string(),
+            remaining: remaining.unwrap_or_else(|| quota.remaining.into()),
+            resets_at: quota.resets_at.map(to_millisecond),
         }
     }
 }

@@ -1,50 +1,50 @@
-//! Names of other people's models that stand for ours.
+//! Alternative names of the model, for OpenAI's clients.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A model's name, or the beginning of one with `*` behind it: `dall-e-*`.
+/// A model name, or a prefix of model names followed by `*`: `dall-e-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     name: String,
-    /// More may follow.
-    open: bool,
+    /// `name` is a prefix.
+    is_prefix: bool,
 }
 
-/// Neither a name nor the beginning of one.
+/// The text is not an alias.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a model's name nor the beginning of one with * behind it")]
+#[error("`{0}` is neither a model name nor a prefix followed by `*`")]
 pub struct InvalidAlias(String);
 
 impl FromStr for Alias {
     type Err = InvalidAlias;
 
     fn from_str(text: &str) -> Result<Self, InvalidAlias> {
-        let (name, open) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
+        let (name, is_prefix) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
         let visible = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b','));
         if text.is_empty() || !visible {
             return Err(InvalidAlias(text.to_owned()));
         }
-        Ok(Self { name: name.to_owned(), open })
+        Ok(Self { name: name.to_owned(), is_prefix })
     }
 }
 
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        f.write_str(if self.open { "*" } else { "" })
+        f.write_str(if self.is_prefix { "*" } else { "" })
     }
 }
 
 impl Alias {
-    /// Whether it stands for a model of this name.
+    /// Whether the alias matches this model name.
     pub fn covers(&self, name: &str) -> bool {
-        if self.open { name.starts_with(&self.name) } else { name == self.name }
+        if self.is_prefix { name.starts_with(&self.name) } else { name == self.name }
     }
 
-    /// The name, if it is a whole one.
+    /// The name, unless it is a prefix.
     pub(super) fn name(&self) -> Option<&str> {
-        (!self.open).then_some(&*self.name)
+        (!self.is_prefix).then_some(&*self.name)
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_the_rest() {
+    fn a_star_matches_any_suffix() {
         let alias = |text: &str| text.parse::<Alias>();
         let dall_e = alias("dall-e-*").expect("an alias");
         assert_eq!(
@@ -63,8 +63,8 @@ mod tests {
         let one = alias("org/model").expect("an alias");
         assert_eq!((one.covers("org/model"), one.covers("org/model-2")), (true, false));
         assert!(alias("*").expect("an alias").covers("anything"));
-        for bad in ["", "a*b", "a b", "**", "é", "a,b"] {
-            assert!(alias(bad).is_err(), "{bad}");
+        for invalid in ["", "a*b", "a b", "**", "é", "a,b"] {
+            assert!(alias(invalid).is_err(), "{invalid}");
         }
     }
 }

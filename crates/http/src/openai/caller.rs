@@ -1,4 +1,4 @@
-//! Who asks by a client that cannot be without a key.
+//! Authentication of OpenAI's clients, which always send a key.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -9,11 +9,11 @@ use crate::App;
 use crate::caller::{API_KEY, Authenticated};
 use crate::problem::Problem;
 
-/// Somebody who was let in. OpenAI's clients always send some key: one that is not written like ours counts for none, so that
-/// where no key is needed any will do.
-pub(super) struct LetIn(pub(super) Caller);
+/// The authenticated caller of a request. A key that does not have tintype's format counts as no key, so that
+/// a server without keys accepts every key of OpenAI's clients.
+pub(super) struct OpenAiCaller(pub(super) Caller);
 
-impl FromRequestParts<App> for LetIn {
+impl FromRequestParts<App> for OpenAiCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -24,11 +24,11 @@ impl FromRequestParts<App> for LetIn {
         if !matches!(problem, Problem::Service(ServiceError::Unauthenticated(KeyError::Malformed))) {
             return Err(problem);
         }
-        // Without the key it is held to what holds for everybody who has none.
-        let mut bare = parts.clone();
-        bare.headers.remove(AUTHORIZATION);
-        bare.headers.remove(API_KEY);
-        match Authenticated::from_request_parts(&mut bare, app).await {
+        // The request without the key is subject to the rules for anonymous requests.
+        let mut without_key = parts.clone();
+        without_key.headers.remove(AUTHORIZATION);
+        without_key.headers.remove(API_KEY);
+        match Authenticated::from_request_parts(&mut without_key, app).await {
             Ok(Authenticated(caller)) => Ok(Self(caller)),
             Err(Problem::Service(ServiceError::Unauthenticated(_))) => Err(problem),
             Err(other) => Err(other),

@@ -1,4 +1,4 @@
-//! `POST /v1/images/generations`
+//! `POST /v1/images/generations`.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -7,50 +7,51 @@ use axum::response::{IntoResponse, Response};
 use tintype_service::{JobHandle, Submission};
 use tracing::trace_span;
 
-use super::caller::LetIn;
-use super::request::{Answer, Checked, Delivery, Wanted};
-use super::response::About;
+use super::caller::OpenAiCaller;
+use super::request::{CheckedRequest, Delivery, OpenAiRequest, ResponseOptions};
+use super::response::ResponseMetadata;
 use super::{is_retry, link, stream};
 use crate::App;
 use crate::json::Members;
 use crate::problem::Problem;
-use crate::submit::{HandedIn, hand_in, wait};
+use crate::submit::{AcceptedJob, submit, wait_until_final};
 
 pub(crate) async fn generations(
     State(app): State<App>,
-    LetIn(caller): LetIn,
+    OpenAiCaller(caller): OpenAiCaller,
     headers: HeaderMap,
     body: Members,
 ) -> Result<Response, Problem> {
-    let Checked { submission, canonical, answer } =
-        trace_span!("parse").in_scope(|| Wanted::read(body).check(&app))?;
+    let CheckedRequest { submission, canonical, options } =
+        trace_span!("parse").in_scope(|| OpenAiRequest::parse(body).check(&app))?;
     let submission = Submission { retry: is_retry(&headers), ..submission };
-    let HandedIn { handle, headers } = hand_in(&app, &caller, (submission, &canonical), &headers).await?;
-    let answered = match answer.delivery {
+    let AcceptedJob { handle, headers } = submit(&app, &caller, submission, &canonical, &headers).await?;
+    let result = match options.delivery {
         Delivery::Stream { partial_images } => {
-            stream::answer(&app, &caller, handle, (answer, partial_images)).await
+            stream::respond(&app, &caller, handle, options, partial_images).await
         }
-        Delivery::Links | Delivery::Files => whole(&app, handle, answer).await,
+        Delivery::Links | Delivery::Files => respond(&app, handle, options).await,
     };
-    let mut response = answered.into_response();
+    let mut response = result.into_response();
     response.headers_mut().extend(headers);
     Ok(response)
 }
 
-/// The pictures in one answer.
-async fn whole(app: &App, handle: JobHandle, answer: Answer) -> Result<Response, Problem> {
+/// Waits for the images and returns them as links or files.
+async fn respond(app: &App, handle: JobHandle, options: ResponseOptions) -> Result<Response, Problem> {
     let id = handle.id();
     let failed = |error| Problem::Job(id, error);
-    if !wait(&handle, app.time_budget).await.map_err(failed)? {
-        return Err(Problem::OnItsWay(id));
+    if !wait_until_final(&handle, app.time_budget).await.map_err(failed)? {
+        return Err(Problem::StillGenerating(id));
     }
-    let body = if answer.delivery == Delivery::Links {
+    let body = if options.delivery == Delivery::Links {
         let mut image = handle.finished().await.map_err(failed)?;
         let pictures = std::mem::take(&mut image.pictures);
-        About::new(image, answer).with_links(pictures, |picture| link::own(app, picture))
+        ResponseMetadata::new(image, options)
+            .with_links(pictures, |picture| link::through_own_origin(app, picture))
     } else {
-        let (image, files) = handle.finished_with_files().await.map_err(failed)?;
-        About::new(image, answer).with_files(&files)
+        let (image, files) = handle.pictures().await.map_err(failed)?;
+        ResponseMetadata::new(image, options).with_files(&files)
     };
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

@@ -1,8 +1,8 @@
-//! Links on our own origin.
+//! Image links on the server's own origin.
 //!
-//! Clients that hold a bearer token send it along when they fetch a picture, and S3 refuses a signed link that comes with one.
-//! So a link that leads elsewhere is led through here: its signature stays as it is, S3 checks it, and no client takes its token
-//! along to another origin.
+//! Clients with a bearer token send it with every download, and S3 rejects a signed link together with an
+//! `Authorization` header. A link to another origin is therefore replaced by a redirect on this origin: S3
+//! still checks the signature, and the client does not send its token to the other origin.
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
@@ -14,27 +14,28 @@ use crate::App;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
-/// What every picture's key begins with.
-const PICTURES: &str = "images/";
+/// The prefix of every image's object key.
+const IMAGE_KEY_PREFIX: &str = "images/";
 
-/// The link to a picture, on our own origin.
-pub(super) fn own(app: &App, picture: LinkedPicture) -> String {
+/// The link to an image on the server's own origin.
+pub(super) fn through_own_origin(app: &App, picture: LinkedPicture) -> String {
     let LinkedPicture { url, key, .. } = picture;
     let is_own = url.strip_prefix(&*app.origin).is_some_and(|rest| rest.starts_with('/'));
-    match (key.strip_prefix(PICTURES), url.split_once('?')) {
+    match (key.strip_prefix(IMAGE_KEY_PREFIX), url.split_once('?')) {
         (Some(rest), Some((_, query))) if !is_own => format!("{}/v1/images/files/{rest}?{query}", app.origin),
         _ => url,
     }
 }
 
-/// `GET /v1/images/files/{key}`: to where the picture is. Who asks does not matter, the signature does.
+/// `GET /v1/images/files/{key}`: redirects to the image. The signature authorizes the download, not an API
+/// key.
 pub(crate) async fn file(
     State(app): State<App>,
     PathParam(rest): PathParam,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;
-    let address = app.service.object_url(&format!("{PICTURES}{rest}")).await?;
-    let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Broken)?;
+    let address = app.service.address(&format!("{IMAGE_KEY_PREFIX}{rest}")).await?;
+    let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Internal)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }

@@ -1,4 +1,4 @@
-//! `/v1/models`: the one model, and the names that stand for it.
+//! `/v1/models`: the model and its aliases.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,71 +6,79 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::caller::LetIn;
+use super::caller::OpenAiCaller;
 use crate::App;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
-/// A model, as OpenAI describes its own.
+/// A model in OpenAI's format.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Model {
+    /// The model's name.
     id: String,
+    /// Always `model`.
     object: &'static str,
-    /// When this server began to offer it: seconds since 1970.
+    /// When the server started, in seconds since 1970.
     created: i64,
+    /// Always `tintype`.
     owned_by: &'static str,
 }
 
+/// The response of `GET /v1/models`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ModelList")]
-pub(crate) struct List {
+pub(crate) struct ModelList {
+    /// Always `list`.
     object: &'static str,
+    /// The model, and its aliases that are not prefixes.
     data: Vec<Model>,
 }
 
 impl Model {
-    fn new(id: &str, since: OffsetDateTime) -> Self {
-        Self { id: id.to_owned(), object: "model", created: since.unix_timestamp(), owned_by: "tintype" }
+    fn new(id: &str, created: OffsetDateTime) -> Self {
+        Self { id: id.to_owned(), object: "model", created: created.unix_timestamp(), owned_by: "tintype" }
     }
 }
 
 /// `GET /v1/models`
-pub(crate) async fn list(State(app): State<App>, _: LetIn) -> Result<Json<List>, Problem> {
-    let own = &*app.service.model()?.name;
-    let others = app.aliases.iter().filter_map(|alias| alias.name()).filter(|name| *name != own);
-    let data = std::iter::once(own).chain(others).map(|name| Model::new(name, app.since)).collect();
-    Ok(Json(List { object: "list", data }))
+pub(crate) async fn list(State(app): State<App>, _: OpenAiCaller) -> Result<Json<ModelList>, Problem> {
+    let name = &*app.service.model()?.name;
+    let aliases = app.aliases.iter().filter_map(|alias| alias.name()).filter(|alias| *alias != name);
+    let data = std::iter::once(name).chain(aliases).map(|name| Model::new(name, app.started_at)).collect();
+    Ok(Json(ModelList { object: "list", data }))
 }
 
 /// `GET /v1/models/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
-    _: LetIn,
+    _: OpenAiCaller,
     PathParam(id): PathParam,
 ) -> Result<Json<Model>, Problem> {
-    match named(&app, &id)? {
-        Named::Other => Err(Problem::UnknownModel(id)),
-        Named::Own | Named::Alias => Ok(Json(Model::new(&id, app.since))),
+    match match_model(&app, &id)? {
+        ModelMatch::Unknown => Err(Problem::UnknownModel(id)),
+        ModelMatch::Exact | ModelMatch::Alias => Ok(Json(Model::new(&id, app.started_at))),
     }
 }
 
-/// What a client means by a model's name.
+/// How a client's model name matches the server's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Named {
-    /// The model that there is.
-    Own,
-    /// Somebody else's, for which ours stands in.
+pub(super) enum ModelMatch {
+    /// The name of the model.
+    Exact,
+    /// An alias of the model.
     Alias,
-    /// One that there is not.
-    Other,
+    /// Neither.
+    Unknown,
 }
 
+/// Matches a client's model name.
+///
 /// # Errors
-/// Those of [`Service::model`](tintype_service::Service::model).
-pub(super) fn named(app: &App, name: &str) -> Result<Named, Problem> {
+/// The errors of [`Service::model`](tintype_service::Service::model).
+pub(super) fn match_model(app: &App, name: &str) -> Result<ModelMatch, Problem> {
     if app.service.model()?.name == name {
-        return Ok(Named::Own);
+        return Ok(ModelMatch::Exact);
     }
     let known = app.aliases.iter().any(|alias| alias.covers(name));
-    Ok(if known { Named::Alias } else { Named::Other })
+    Ok(if known { ModelMatch::Alias } else { ModelMatch::Unknown })
 }

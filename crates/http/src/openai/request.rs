@@ -1,4 +1,5 @@
-//! What an OpenAI client asks for: its own parameters turned into ours, and ours beside them.
+//! The body of `POST /v1/images/generations`: OpenAI's parameters, which become native ones, and the native
+//! parameters.
 
 use std::time::Duration;
 
@@ -9,22 +10,22 @@ use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::{ServiceError, Submission, WarningMessage};
 
-use super::models::{self, Named};
-use super::size;
+use super::models::{self, ModelMatch};
+use super::size::{self, Size};
 use crate::App;
 use crate::json::{self, Members};
-use crate::params::{ParamSource, Params, Value, out_of_range};
+use crate::params::{ParamSource, Params, Value, ValueKind, out_of_range};
 use crate::problem::Problem;
 
-/// How long links work unless asked otherwise: as long as OpenAI's do.
-const LINKS_FOR: Duration = Duration::from_secs(3600);
-/// Most pictures in the making that are sent ahead of one.
-const MOST_PARTIAL: i64 = 3;
-/// Models whose clients know of no links.
-const WITHOUT_LINKS: [&str; 2] = ["gpt-image", "chatgpt-image"];
+/// The default lifetime of links, as with OpenAI.
+const LINK_LIFETIME: Duration = Duration::from_secs(3600);
+/// The maximum number of partial images before an image.
+const MAX_PARTIAL_IMAGES: i64 = 3;
+/// Prefixes of models whose clients expect files by default.
+const FILE_ONLY_MODELS: [&str; 2] = ["gpt-image", "chatgpt-image"];
 
-/// The parameters of OpenAI's own, in the order in which its documentation has them. Those that are not read below are
-/// taken and change nothing here: see the API's description.
+/// OpenAI's own parameters, in the order of its documentation. Those without an effect here are accepted and
+/// checked only.
 pub(crate) const PARAMETERS: [&str; 12] = [
     "model",
     "size",
@@ -40,57 +41,57 @@ pub(crate) const PARAMETERS: [&str; 12] = [
     "partial_images",
 ];
 
-/// How the pictures are to arrive.
+/// How the response delivers the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// As links.
     Links,
-    /// As files in the answer.
+    /// As files in the body.
     Files,
-    /// As events: so many pictures in the making, then the files.
+    /// As server-sent events: partial images, then the files.
     Stream {
-        /// 0 to 3.
+        /// The maximum number of partial images, 0 to 3.
         partial_images: u32,
     },
 }
 
-/// A request as it was read.
+/// A parsed request.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    asked: Params,
+pub(super) struct OpenAiRequest {
+    params: Params,
     seen: Vec<&'static str>,
     model: Option<String>,
-    /// None is the model's own.
-    size: Option<(u32, u32)>,
+    /// `None` is the model's default size.
+    size: Option<Size>,
     quality: Option<String>,
     links: Option<bool>,
     stream: bool,
     partial_images: u32,
 }
 
-/// A request that is all right.
+/// A valid request.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckedRequest {
     pub(super) submission: Submission,
-    /// The request in one form, however it was written.
+    /// The canonical form of the parameters, see [`Params::canonical`].
     pub(super) canonical: Vec<u8>,
-    pub(super) answer: Answer,
+    pub(super) options: ResponseOptions,
 }
 
-/// What the answer is to be.
+/// What the response shall contain.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ResponseOptions {
     pub(super) delivery: Delivery,
-    /// As it was asked for.
+    /// The quality of the request, returned unchanged.
     pub(super) quality: Option<String>,
-    /// What the client should know.
+    /// A warning about the size.
     pub(super) warning: Option<WarningMessage>,
 }
 
-impl Wanted {
-    pub(super) fn read(members: Members) -> Self {
+impl OpenAiRequest {
+    pub(super) fn parse(members: Members) -> Self {
         let mut this = Self {
-            asked: Params::new(ParamSource::OpenAi),
+            params: Params::new(ParamSource::OpenAi),
             seen: Vec::new(),
             model: None,
             size: None,
@@ -101,14 +102,14 @@ impl Wanted {
         };
         for (name, value) in members.0.into_iter().filter(|(_, value)| !value.is_null()) {
             match PARAMETERS.into_iter().find(|known| *known == name) {
-                None => this.asked.take(&name, |field| json::read(field, value)),
+                None => this.params.insert(&name, |param| json::parse_value(param, value)),
                 Some(name) if this.seen.contains(&name) => {
-                    this.asked.refuse(Violation::new(name, ViolationKind::Repeated));
+                    this.params.reject(Violation::new(name, ViolationKind::Repeated));
                 }
                 Some(name) => {
                     this.seen.push(name);
                     if let Err(violation) = this.set(name, value) {
-                        this.asked.refuse(violation);
+                        this.params.reject(violation);
                     }
                 }
             }
@@ -121,11 +122,11 @@ impl Wanted {
             "model" => self.model = Some(text(name, value)?),
             "size" => {
                 let size = text(name, value)?;
-                let read = size::read(&size);
-                if read.is_none() && size != "auto" {
-                    return Err(Violation::malformed(name, "auto, or WIDTHxHEIGHT in pixels"));
+                let parsed = Size::parse(&size);
+                if parsed.is_none() && size != "auto" {
+                    return Err(Violation::malformed(name, "`auto` or `WIDTHxHEIGHT` in pixels"));
                 }
-                self.size = read;
+                self.size = parsed;
             }
             "quality" => {
                 let quality = text(name, value)?;
@@ -140,14 +141,14 @@ impl Wanted {
             "output_format" => {
                 let format: Option<Format> = text(name, value)?.parse().ok();
                 let format = format.ok_or_else(|| Violation::malformed(name, "one of png, jpeg, webp"))?;
-                self.asked.take("format", |_| Ok(Value::Format(format)));
+                self.params.insert("format", |_| Ok(Value::Format(format)));
             }
             "background" => {
                 let background = text(name, value)?;
                 if background == "transparent" {
                     return Err(Violation::malformed(
                         name,
-                        "auto or opaque: this model's pictures have no transparency",
+                        "auto or opaque; the model's images have no transparency",
                     ));
                 }
                 one_of(name, &background, &["auto", "opaque"])?;
@@ -155,76 +156,79 @@ impl Wanted {
             "moderation" => one_of(name, &text(name, value)?, &["auto", "low"])?,
             "style" => one_of(name, &text(name, value)?, &["vivid", "natural"])?,
             "stream" => {
-                self.stream = value.as_bool().ok_or_else(|| Violation::malformed(name, "true or false"))?;
+                self.stream = value
+                    .as_bool()
+                    .ok_or_else(|| Violation::malformed(name, ValueKind::Boolean.expected()))?;
             }
             "partial_images" => {
-                let number = value.as_number().and_then(json::whole);
-                let number = number.ok_or_else(|| Violation::malformed(name, "a whole number"))?;
-                let most = out_of_range(name, 0, MOST_PARTIAL);
+                let number = value.as_number().and_then(json::integer);
+                let number =
+                    number.ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
+                let violation = out_of_range(name, 0, MAX_PARTIAL_IMAGES);
                 self.partial_images =
-                    u32::try_from(number).ok().filter(|_| number <= MOST_PARTIAL).ok_or(most)?;
+                    u32::try_from(number).ok().filter(|_| number <= MAX_PARTIAL_IMAGES).ok_or(violation)?;
             }
-            // `user` and `safety_identifier`: whom the client's own users are is not kept.
+            // `user` and `safety_identifier` are not stored.
             _ => _ = text(name, value)?,
         }
         Ok(())
     }
 
-    /// The order, if nothing is wrong with it.
+    /// The submission, if the request is valid.
     ///
     /// # Errors
-    /// [`Problem::UnknownModel`], and those of [`Params::submission`].
-    pub(super) fn check(mut self, app: &App) -> Result<Checked, Problem> {
-        let named = self.model.as_deref().map(|name| models::named(app, name)).transpose()?;
-        if named == Some(Named::Other) {
+    /// [`Problem::UnknownModel`], and the errors of [`Params::into_submission`].
+    pub(super) fn check(mut self, app: &App) -> Result<CheckedRequest, Problem> {
+        let model_match = self.model.as_deref().map(|name| models::match_model(app, name)).transpose()?;
+        if model_match == Some(ModelMatch::Unknown) {
             return Err(Problem::UnknownModel(self.model.unwrap_or_default()));
         }
         let delivery = self.delivery();
-        // Who names this very model knows what it makes.
-        let exact = named == Some(Named::Own);
-        let warning = self.settle_size(app.service.model()?, &app.service.limits()?, exact);
-        if !self.asked.has("format") {
-            self.asked.take("format", |_| Ok(Value::Format(Format::Png)));
+        // A client that names the model itself can know its sizes.
+        let fit_size = model_match != Some(ModelMatch::Exact);
+        let warning =
+            if fit_size { self.fit_size(app.service.model()?, &app.service.limits()?) } else { None };
+        if let Some(Size { width, height }) = self.size {
+            self.params.insert("width", |_| Ok(Value::Integer(width.into())));
+            self.params.insert("height", |_| Ok(Value::Integer(height.into())));
         }
-        if delivery == Delivery::Links && !self.asked.has("expires_in") {
-            self.asked.take("expires_in", |_| Ok(Value::Whole(LINKS_FOR.as_secs() as i64)));
+        if !self.params.contains("format") {
+            self.params.insert("format", |_| Ok(Value::Format(Format::Png)));
         }
-        let canonical = self.asked.canonical("/v1/images/generations");
-        let sized = self.size.is_some();
-        let submission =
-            self.asked.order(&app.service).map_err(|error| if sized { by_size(error) } else { error })?;
-        Ok(Checked { submission, canonical, answer: Answer { delivery, quality: self.quality, warning } })
+        if delivery == Delivery::Links && !self.params.contains("expires_in") {
+            self.params.insert("expires_in", |_| Ok(Value::Integer(LINK_LIFETIME.as_secs() as i64)));
+        }
+        let canonical = self.params.canonical("/v1/images/generations");
+        let has_size = self.size.is_some();
+        let submission = self.params.into_submission(&app.service);
+        let submission = submission.map_err(|error| if has_size { report_as_size(error) } else { error })?;
+        let options = ResponseOptions { delivery, quality: self.quality, warning };
+        Ok(CheckedRequest { submission, canonical, options })
     }
 
     fn delivery(&mut self) -> Delivery {
         if self.stream {
             if self.links == Some(true) {
-                let expected = "b64_json or left out where `stream` is true: events carry the files";
-                self.asked.refuse(Violation::malformed("response_format", expected));
+                let expected = "b64_json or absent if `stream` is true, since events carry files";
+                self.params.reject(Violation::malformed("response_format", expected));
             }
             return Delivery::Stream { partial_images: self.partial_images };
         }
-        let without_links = |model: &String| WITHOUT_LINKS.iter().any(|start| model.starts_with(start));
-        let links = self.links.unwrap_or_else(|| !self.model.as_ref().is_some_and(without_links));
+        let expects_files = |model: &String| FILE_ONLY_MODELS.iter().any(|prefix| model.starts_with(prefix));
+        let links = self.links.unwrap_or_else(|| !self.model.as_ref().is_some_and(expects_files));
         if links { Delivery::Links } else { Delivery::Files }
     }
 
-    /// Turns the size into width and height; where the client cannot know this model's, into those that are made of it.
-    fn settle_size(
-        &mut self,
-        model: &ModelCard,
-        limits: &RequestLimits,
-        exact: bool,
-    ) -> Option<WarningMessage> {
-        let asked = self.size?;
-        let (width, height) = if exact { asked } else { size::fit(asked, model, limits) };
-        self.asked.take("width", |_| Ok(Value::Whole(width.into())));
-        self.asked.take("height", |_| Ok(Value::Whole(height.into())));
-        ((width, height) != asked).then(|| WarningMessage {
+    /// Replaces a size that the model does not support, and returns a warning about it.
+    fn fit_size(&mut self, model: &ModelCard, limits: &RequestLimits) -> Option<WarningMessage> {
+        let requested = self.size?;
+        let fitted = size::fit(requested, model, limits);
+        self.size = Some(fitted);
+        (fitted != requested).then(|| WarningMessage {
             code: "size_fitted".to_owned(),
             message: format!(
-                "`size` {}x{} is not one that {} makes; made instead: {width}x{height}",
-                asked.0, asked.1, model.name
+                "`size` {requested} is not supported by the model {}; {fitted} was used instead",
+                model.name
             ),
         })
     }
@@ -233,7 +237,7 @@ impl Wanted {
 fn text(name: &str, value: Json) -> Result<String, Violation> {
     match value {
         Json::String(text) => Ok(text),
-        _ => Err(Violation::malformed(name, "a text")),
+        _ => Err(Violation::malformed(name, ValueKind::Text.expected())),
     }
 }
 
@@ -244,12 +248,12 @@ fn one_of(name: &str, value: &str, known: &[&str]) -> Result<(), Violation> {
     Err(Violation::malformed(name, format!("one of {}", known.join(", "))))
 }
 
-/// Tells by the parameter that the client gave what is wrong with the two that were made of it.
-fn by_size(error: ServiceError) -> ServiceError {
+/// Renames violations of `width` and `height` to the parameter `size`, from which they were derived.
+fn report_as_size(error: ServiceError) -> ServiceError {
     let ServiceError::Invalid(violations) = error else { return error };
-    let told = violations.into_iter().map(|violation| match &*violation.parameter {
+    let violations = violations.into_iter().map(|violation| match &*violation.parameter {
         "width" | "height" => Violation::new("size", violation.kind),
         _ => violation,
     });
-    ServiceError::Invalid(told.collect())
+    ServiceError::Invalid(violations.collect())
 }

@@ -1,4 +1,4 @@
-//! Pictures in OpenAI's words.
+//! The response bodies and events of OpenAI's dialect.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,40 +6,45 @@ use tintype_core::picture::{Encoded, Format};
 use tintype_service::{Image, LinkedPicture, WarningMessage};
 use uuid::Uuid;
 
-use super::request::Answer;
+use super::request::ResponseOptions;
 use crate::image_resource::{self, Cost};
 use crate::openapi::types::{FileFormat, Warning};
 
-/// What is said beside the pictures, in the order in which it is written.
+/// The members of a response beside its images.
+// The fields are in the order of the JSON members.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct About {
-    /// Always `opaque`: pictures have no transparency.
+pub(crate) struct ResponseMetadata {
+    /// Always `opaque`: the images have no transparency.
     background: &'static str,
+    /// The file format.
     #[schemars(with = "FileFormat")]
     output_format: Format,
-    /// As it was asked for.
+    /// The quality of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<String>,
-    /// `WIDTHxHEIGHT` of what was made.
+    /// The size of the images as `WIDTHxHEIGHT`.
     size: String,
+    /// Token counts; always 0.
     usage: Usage,
-    /// The job: `/v1/images/{id}` has it.
+    /// The job's id, for `GET /v1/images/{id}`.
     id: Uuid,
+    /// The charged cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
-    /// `hit` if the pictures were there already.
+    /// `hit` if the images were already stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    /// Warnings about the request.
     #[schemars(with = "Vec<Warning>")]
     warnings: Vec<WarningMessage>,
-    /// Of the first picture; each one's is one more.
+    /// The seed of the first image; each further image has the next seed.
     #[serde(skip)]
     seed: u64,
     #[serde(skip)]
     created: i64,
 }
 
-/// Tokens. None are counted here: a picture costs engine time. But clients read these members unasked.
+/// Token counts. They are 0, because images cost engine time, but OpenAI's clients expect them.
 #[derive(Serialize, Default, JsonSchema)]
 #[schemars(rename = "TokenUsage")]
 struct Usage {
@@ -62,9 +67,10 @@ struct Link {
     seed: u64,
 }
 
-impl About {
-    /// What there is to say of a job that has its pictures.
-    pub(super) fn new(image: Image, Answer { quality, warning, .. }: Answer) -> Self {
+impl ResponseMetadata {
+    /// The metadata of a succeeded job.
+    pub(super) fn new(image: Image, options: ResponseOptions) -> Self {
+        let ResponseOptions { quality, warning, .. } = options;
         let request = image.request.as_ref();
         let size =
             request.map_or_else(String::new, |request| format!("{}x{}", request.width, request.height));
@@ -83,7 +89,7 @@ impl About {
         }
     }
 
-    /// The answer with links.
+    /// The body with links.
     pub(super) fn with_links(
         &self,
         pictures: Vec<LinkedPicture>,
@@ -99,7 +105,7 @@ impl About {
         self.end(body)
     }
 
-    /// The answer with files. They are most of it: each is encoded where it will be sent from.
+    /// The body with files. Each file is encoded directly into the body, to avoid copies.
     pub(super) fn with_files(&self, files: &[Encoded]) -> Vec<u8> {
         let base64: usize = files.iter().map(|file| file.bytes.len().div_ceil(3) * 4 + 64).sum();
         let mut body = self.begin(base64);
@@ -114,35 +120,35 @@ impl About {
         self.end(body)
     }
 
-    /// The data of the event with a finished picture: number `index`.
+    /// The data of the `image_generation.completed` event of the image with this index.
     pub(super) fn completed(&self, index: usize, file: &Encoded) -> String {
-        let about = self.text();
-        let mut data = begin_event("image_generation.completed", file, about.len() + 64);
+        let metadata = self.to_json();
+        let mut data = begin_event("image_generation.completed", file, metadata.len() + 64);
         let seed = self.seed + index as u64;
         data.push_str(&format!(",\"created_at\":{},\"seed\":{seed},", self.created));
-        data.push_str(&about[1..]);
+        data.push_str(&metadata[1..]);
         data
     }
 
-    fn begin(&self, more: usize) -> Vec<u8> {
-        let mut body = Vec::with_capacity(more + 1024);
+    fn begin(&self, images_len: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(images_len + 1024);
         body.extend(format!("{{\"created\":{},\"data\":[", self.created).bytes());
         body
     }
 
     fn end(&self, mut body: Vec<u8>) -> Vec<u8> {
         body.extend(b"],");
-        // Its members follow on ours, so its own brace is left away.
-        body.extend(&self.text().as_bytes()[1..]);
+        // Without its opening brace: the members continue the object.
+        body.extend(&self.to_json().as_bytes()[1..]);
         body
     }
 
-    fn text(&self) -> String {
+    fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data")
     }
 }
 
-/// What is said of a picture in the making.
+/// The metadata of a partial image.
 #[derive(Serialize)]
 pub(super) struct Partial<'a> {
     pub(super) partial_image_index: u32,
@@ -154,20 +160,21 @@ pub(super) struct Partial<'a> {
 }
 
 impl Partial<'_> {
-    /// The event's data.
-    pub(super) fn with(&self, file: &Encoded) -> String {
-        let about = serde_json::to_string(self).expect("plain data");
-        let mut data = begin_event("image_generation.partial_image", file, about.len());
+    /// The data of the `image_generation.partial_image` event with this file.
+    pub(super) fn event_data(&self, file: &Encoded) -> String {
+        let metadata = serde_json::to_string(self).expect("plain data");
+        let mut data = begin_event("image_generation.partial_image", file, metadata.len());
         data.push(',');
-        data.push_str(&about[1..]);
+        data.push_str(&metadata[1..]);
         data
     }
 }
 
-/// An object that begins with its type and its file, and has not ended.
-fn begin_event(name: &str, file: &Encoded, more: usize) -> String {
+/// The beginning of a JSON object with the event's type and file; the caller adds `extra_len` bytes and the
+/// closing brace.
+fn begin_event(name: &str, file: &Encoded, extra_len: usize) -> String {
     let base64 = file.bytes.len().div_ceil(3) * 4;
-    let mut data = String::with_capacity(base64 + more + 64);
+    let mut data = String::with_capacity(base64 + extra_len + 64);
     data.push_str(&format!("{{\"type\":\"{name}\",\"b64_json\":\""));
     base64_simd::STANDARD.encode_append(&file.bytes, &mut data);
     data.push('"');

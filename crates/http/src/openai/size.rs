@@ -1,35 +1,54 @@
-//! Sizes as OpenAI's clients write them, and what becomes of those that this model does not make.
+//! OpenAI's parameter `size`, and the replacement of sizes that the model does not support.
+
+use std::fmt;
 
 use tintype_core::engine::ModelCard;
 use tintype_core::request::{MAX_SIDE, MIN_SIDE, RequestLimits, SIDE_UNIT};
 
-/// Reads `WIDTHxHEIGHT`.
-pub(super) fn read(text: &str) -> Option<(u32, u32)> {
-    let side = |digits: &str| {
-        let plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|_| plain && !digits.starts_with('0'))
-    };
-    let (width, height) = text.split_once('x')?;
-    side(width).zip(side(height))
+/// The size of an image in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) width: u32,
+    pub(super) height: u32,
 }
 
-/// The size itself if this model makes it, or the one of the same shape that it makes best: of its own area.
-pub(super) fn fit((width, height): (u32, u32), model: &ModelCard, limits: &RequestLimits) -> (u32, u32) {
-    let pixels = u64::from(width) * u64::from(height);
-    let own = u64::from(model.width) * u64::from(model.height);
-    // More may be allowed, but is not what the model was made for.
-    let most = limits.max_pixels.min(own * 9 / 4);
-    let scale = if pixels > most { (own as f64 / pixels as f64).sqrt() } else { 1.0 };
-    // Rounded, so that a size that scales exactly is not lost to the last bit of a double.
-    let side = |side: u32| {
+impl Size {
+    /// Parses `WIDTHxHEIGHT`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let side = |digits: &str| {
+            let is_number = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_number && !digits.starts_with('0'))
+        };
+        let (width, height) = text.split_once('x')?;
+        Some(Self { width: side(width)?, height: side(height)? })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// The same size if the model supports it, otherwise the size with the same aspect ratio and the model's
+/// default area.
+pub(super) fn fit(size: Size, model: &ModelCard, limits: &RequestLimits) -> Size {
+    let pixels = u64::from(size.width) * u64::from(size.height);
+    let model_pixels = u64::from(model.width) * u64::from(model.height);
+    // The limits may allow more, but the image quality suffers far above the model's default area.
+    let max_pixels = limits.max_pixels.min(model_pixels * 9 / 4);
+    let scale = if pixels > max_pixels { (model_pixels as f64 / pixels as f64).sqrt() } else { 1.0 };
+    // The addend compensates the rounding error of an exact scale.
+    let scaled = |side: u32| {
         let units = (f64::from(side) * scale / f64::from(SIDE_UNIT) + 1e-6).floor();
         (units as u32 * SIDE_UNIT).max(MIN_SIDE)
     };
-    let (width, height) = (side(width), side(height));
-    // A shape that is narrower than any picture can be comes out too long.
+    let (width, height) = (scaled(size.width), scaled(size.height));
+    // If the shorter side was raised to its minimum, the longer side may exceed the area.
     let shorter = u64::from(width.min(height));
-    let longest = (most / shorter).min(MAX_SIDE.into()) as u32 / SIDE_UNIT * SIDE_UNIT;
-    (width.min(longest.max(MIN_SIDE)), height.min(longest.max(MIN_SIDE)))
+    let max_side = (max_pixels / shorter).min(MAX_SIDE.into()) as u32 / SIDE_UNIT * SIDE_UNIT;
+    let max_side = max_side.max(MIN_SIDE);
+    Size { width: width.min(max_side), height: height.min(max_side) }
 }
 
 #[cfg(test)]
@@ -37,20 +56,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_two_numbers() {
-        assert_eq!(read("1024x768"), Some((1024, 768)));
-        for bad in
+    fn a_size_is_two_numbers() {
+        assert_eq!(Size::parse("1024x768"), Some(Size { width: 1024, height: 768 }));
+        for invalid in
             ["", "x", "auto", "1024", "1024x", "0x8", "-1x8", "1024X768", "8x8x8", "08x8", "+8x8", "123456x8"]
         {
-            assert_eq!(read(bad), None, "{bad}");
+            assert_eq!(Size::parse(invalid), None, "{invalid}");
         }
     }
 
     #[test]
-    fn what_is_too_large_keeps_its_shape() {
+    fn a_size_that_is_too_large_keeps_its_aspect_ratio() {
         let model = ModelCard { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0 };
         let limits = RequestLimits::for_model(&model);
-        for (asked, made) in [
+        for (requested, fitted) in [
             ((256, 256), (256, 256)),
             ((384, 384), (384, 384)),
             ((512, 512), (256, 256)),
@@ -62,7 +81,8 @@ mod tests {
             ((99_999, 1), (2304, 64)),
             ((1, 500), (64, 496)),
         ] {
-            assert_eq!(fit(asked, &model, &limits), made, "{asked:?}");
+            let size = |(width, height)| Size { width, height };
+            assert_eq!(fit(size(requested), &model, &limits), size(fitted), "{requested:?}");
         }
     }
 }

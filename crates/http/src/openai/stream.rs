@@ -1,4 +1,4 @@
-//! Pictures as server-sent events: in the making, and finished.
+//! `stream: true`: partial and complete images as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,198 +15,204 @@ use tintype_service::{Caller, JobEvent, JobEvents, JobHandle, JobState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::request::Answer;
-use super::response::{About, Partial};
+use super::request::ResponseOptions;
+use super::response::{Partial, ResponseMetadata};
 use crate::App;
 use crate::events::{KEEP_ALIVE, UNBUFFERED};
 use crate::problem::Problem;
 
-/// What ends a stream that went well.
+/// The data of the last event of a successful stream.
 const DONE: &str = "[DONE]";
-/// The quality where none was asked for: every event names one, as the clients' types have it.
+/// The quality in events if the request has none: OpenAI's types require it.
 const AUTO: &str = "auto";
 
-/// The answer that goes on until the pictures are there. Whoever stops reading it has hung up.
-pub(super) async fn answer(
+/// Streams events until the images are complete. If the client closes the stream, the job loses its waiting
+/// client.
+pub(super) async fn respond(
     app: &App,
     caller: &Caller,
     handle: JobHandle,
-    (answer, partial_images): (Answer, u32),
+    options: ResponseOptions,
+    partial_images: u32,
 ) -> Result<Response, Problem> {
-    let follow = app.service.follow(caller, handle.id()).await?;
-    let request = follow.now.request.clone();
-    // As long as somebody follows it, the engine makes previews.
-    let follow = match &request {
-        Some(request) if partial_images > 0 => Some(follow.with_format(request.format)),
+    let job_events = app.service.follow(caller, handle.id()).await?;
+    let request = job_events.now.request.clone();
+    // The engine creates previews only while the job's events are followed.
+    let job_events = match &request {
+        Some(request) if partial_images > 0 => Some(job_events.in_format(request.format)),
         _ => None,
     };
-    let story = Story {
+    let images = ImageStream {
         states: handle.states(),
         handle: Some(handle),
-        follow,
+        job_events,
         request,
-        answer: Some(answer),
-        partials: Partials { most: partial_images, sent: 0, step: 0, steps: 1 },
-        until: app.time_budget.map(|budget| Instant::now() + budget),
-        untold: VecDeque::new(),
+        options: Some(options),
+        partials: Partials { max: partial_images, sent: 0, step: 0, steps: 1 },
+        deadline: app.time_budget.map(|budget| Instant::now() + budget),
+        pending: VecDeque::new(),
     };
-    let events = stream::unfold(story, async |mut story| {
-        let event = story.next().await?;
-        Some((Ok::<_, Infallible>(event), story))
+    let events = stream::unfold(images, async |mut images| {
+        let event = images.next().await?;
+        Some((Ok::<_, Infallible>(event), images))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
     response.headers_mut().extend([UNBUFFERED]);
-    // The default of the envelope is stricter than the `no-cache` of the library.
+    // Without axum's `no-cache`, the middleware sets its stricter default.
     response.headers_mut().remove(CACHE_CONTROL);
     Ok(response)
 }
 
-/// A request that is told as it happens.
-struct Story {
-    /// There until the end.
+/// The events of a generation.
+struct ImageStream {
+    /// `None` after the end of the job or of the time budget.
     handle: Option<JobHandle>,
     states: watch::Receiver<JobState>,
-    follow: Option<JobEvents>,
+    job_events: Option<JobEvents>,
     request: Option<GenerateRequest>,
-    answer: Option<Answer>,
+    options: Option<ResponseOptions>,
     partials: Partials,
-    /// The operator's time budget.
-    until: Option<Instant>,
-    /// What there is to tell before anything else happens.
-    untold: VecDeque<Event>,
+    /// The end of the operator's time budget.
+    deadline: Option<Instant>,
+    /// Events to send before the next job event is awaited.
+    pending: VecDeque<Event>,
 }
 
-/// What a story goes on with.
-enum News {
-    /// Nothing more is to be seen after none.
+/// What happens next.
+enum StreamEvent {
+    /// No further job events follow after `None`.
     JobEvent(Option<JobEvent>),
-    End,
-    Late,
+    JobEnded,
+    BudgetElapsed,
 }
 
-/// Which pictures in the making are sent: the first of each part of the way, the last part being the finished picture's.
+/// Selects the previews to send as partial images: the steps are divided into `max + 1` equal parts, and the
+/// first preview after the end of each part but the last is sent.
 struct Partials {
-    most: u32,
+    max: u32,
     sent: u32,
-    /// Steps done, of so many.
+    /// The number of completed steps.
     step: u32,
+    /// The total number of steps.
     steps: u32,
 }
 
 impl Partials {
-    fn come_to(&mut self, progress: Progress) {
+    fn update_progress(&mut self, progress: Progress) {
         if let Progress::Step { done, of } = progress {
             (self.step, self.steps) = (done, of.max(1));
         }
     }
 
-    /// The index of the next one, if it is time for it.
+    /// The index of the next partial image, if one is due.
     fn next(&mut self) -> Option<u32> {
-        let due = self.step * (self.most + 1) >= self.steps * (self.sent + 1);
-        (due && self.sent < self.most).then(|| {
+        let due = self.step * (self.max + 1) >= self.steps * (self.sent + 1);
+        (due && self.sent < self.max).then(|| {
             self.sent += 1;
             self.sent - 1
         })
     }
 }
 
-impl Story {
+impl ImageStream {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.untold.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
             self.handle.as_ref()?;
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                turn = turn(&mut self.follow) => News::JobEvent(turn),
-                _ = self.states.wait_for(JobState::is_final) => News::End,
-                () = at(self.until) => News::Late,
+                event = next_job_event(&mut self.job_events) => StreamEvent::JobEvent(event),
+                _ = self.states.wait_for(JobState::is_final) => StreamEvent::JobEnded,
+                () = sleep_until_deadline(self.deadline) => StreamEvent::BudgetElapsed,
             };
-            match news {
-                News::JobEvent(turn) => self.take(turn),
-                News::End => self.end().await,
-                News::Late => self.late().await,
+            match event {
+                StreamEvent::JobEvent(event) => self.handle_event(event),
+                StreamEvent::JobEnded => self.end().await,
+                StreamEvent::BudgetElapsed => self.detach_job().await,
             }
         }
     }
 
-    fn take(&mut self, turn: Option<JobEvent>) {
-        match turn {
-            Some(JobEvent::StateChanged(JobState::Running(progress))) => self.partials.come_to(progress),
+    fn handle_event(&mut self, event: Option<JobEvent>) {
+        match event {
+            Some(JobEvent::StateChanged(JobState::Running(progress))) => {
+                self.partials.update_progress(progress)
+            }
             Some(JobEvent::StateChanged(_)) => {}
             Some(JobEvent::Preview { file, .. }) => self.partial(&file),
-            None => self.follow = None,
+            None => self.job_events = None,
         }
     }
 
     fn partial(&mut self, file: &Encoded) {
-        let Some((request, answer)) = self.request.as_ref().zip(self.answer.as_ref()) else { return };
+        let Some((request, options)) = self.request.as_ref().zip(self.options.as_ref()) else { return };
         let Some(index) = self.partials.next() else { return };
         let partial = Partial {
             partial_image_index: index,
             created_at: time::OffsetDateTime::now_utc().unix_timestamp(),
             size: &format!("{}x{}", request.width, request.height),
-            quality: answer.quality.as_deref().unwrap_or(AUTO),
+            quality: options.quality.as_deref().unwrap_or(AUTO),
             background: "opaque",
             output_format: file.format,
         };
-        self.tell("image_generation.partial_image", &partial.with(file));
+        self.push("image_generation.partial_image", &partial.event_data(file));
     }
 
     async fn end(&mut self) {
-        let (Some(handle), Some(answer)) = (self.handle.take(), self.answer.take()) else { return };
+        let (Some(handle), Some(options)) = (self.handle.take(), self.options.take()) else { return };
         let id = handle.id();
         match handle.finished_with_files().await {
             Ok((image, files)) => {
-                let quality = answer.quality.or_else(|| Some(AUTO.to_owned()));
-                let about = About::new(image, Answer { quality, ..answer });
+                let quality = options.quality.or_else(|| Some(AUTO.to_owned()));
+                let metadata = ResponseMetadata::new(image, ResponseOptions { quality, ..options });
                 for (index, file) in files.iter().enumerate() {
-                    self.tell("image_generation.completed", &about.completed(index, file));
+                    self.push("image_generation.completed", &metadata.completed(index, file));
                 }
-                self.untold.push_back(Event::default().data(DONE));
+                self.pending.push_back(Event::default().data(DONE));
             }
             Err(error) => self.fail(&Problem::Job(id, error)),
         }
     }
 
-    /// The time is over: the pictures are made all the same, for who asks again.
-    async fn late(&mut self) {
+    /// Detaches the job, so that a retry of the client finds its images.
+    async fn detach_job(&mut self) {
         let Some(handle) = self.handle.take() else { return };
         let id = handle.id();
         match handle.detach().await {
-            Ok(()) => self.fail(&Problem::OnItsWay(id)),
+            Ok(()) => self.fail(&Problem::StillGenerating(id)),
             Err(error) => self.fail(&Problem::Job(id, error)),
         }
     }
 
-    /// The status has been sent long ago: the clients look for an error in every event.
+    /// Sends an error event: the status was already sent, and OpenAI's clients expect errors in events.
     fn fail(&mut self, problem: &Problem) {
         if let Some(cause) = problem.cause() {
-            tracing::error!(error = %causes(cause), "the request failed");
+            tracing::error!(error = %causes(cause), "failed to process request");
         }
         let body = serde_json::to_string(&problem.openai_body()).expect("plain data");
-        self.tell("error", &body);
+        self.push("error", &body);
     }
 
-    fn tell(&mut self, name: &str, data: &str) {
-        self.untold.push_back(Event::default().event(name).data(data));
+    fn push(&mut self, name: &str, data: &str) {
+        self.pending.push_back(Event::default().event(name).data(data));
     }
 }
 
-/// What happens to the job next, if it is followed.
-async fn turn(follow: &mut Option<JobEvents>) -> Option<JobEvent> {
-    match follow {
-        Some(follow) => follow.next().await,
+/// The next event of the job; never returns if the job is not followed.
+async fn next_job_event(job_events: &mut Option<JobEvents>) -> Option<JobEvent> {
+    match job_events {
+        Some(job_events) => job_events.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// That time, if there is one.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
+/// Returns at the deadline; never if there is none.
+async fn sleep_until_deadline(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
@@ -216,16 +222,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn partial_pictures_are_spread_over_the_way() {
-        for (most, steps, expected) in
+    fn partial_images_are_spread_over_the_steps() {
+        for (max, steps, expected) in
             [(0, 20, &[][..]), (1, 20, &[10]), (3, 20, &[5, 10, 15]), (3, 2, &[1, 2]), (3, 4, &[1, 2, 3])]
         {
-            let mut partials = Partials { most, sent: 0, step: 0, steps: 1 };
+            let mut partials = Partials { max, sent: 0, step: 0, steps: 1 };
             let sent = (1..=steps).filter(|&done| {
-                partials.come_to(Progress::Step { done, of: steps });
+                partials.update_progress(Progress::Step { done, of: steps });
                 partials.next().is_some()
             });
-            assert_eq!(sent.collect::<Vec<_>>(), expected, "{most} of {steps}");
+            assert_eq!(sent.collect::<Vec<_>>(), expected, "{max} of {steps}");
         }
     }
 }

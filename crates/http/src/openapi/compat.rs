@@ -1,22 +1,24 @@
-//! What other people's clients call, what operators call, and what supervisors call.
+//! The operations for OpenAI's and SageMaker's clients, for operators and for health checks.
 
 use serde_json::{Value, json};
 
-use super::native::{READING, idempotency};
+use super::native::{COMMON_PROBLEMS, idempotency};
 use super::operation::{Operation, schema};
 use super::parameters;
 
+const PYTHON_SAMPLE: &str =
+    "OpenAI(base_url=\"http://127.0.0.1:8080/v1\", api_key=\"-\").images.generate(prompt=\"a tiger\")";
 const OPENAI: &str = "OpenAI's Images API";
 const SAGEMAKER: &str = "SageMaker";
-const CUSTOMERS: &str = "Customers";
+const KEYS: &str = "Keys and usage";
 const SERVER: &str = "Server";
-/// What a call that names models can end in, for OpenAI's clients.
-const MODELS: [&str; 7] =
+/// The error codes of `/v1/models`.
+const MODEL_ERRORS: [&str; 7] =
     ["invalid_api_key", "wrong_host", "internal", "loading", "no_model", "shutting_down", "unavailable"];
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = openai();
-    all.extend(customers());
+    all.extend(keys());
     all.extend(server());
     all.extend(sagemaker());
     all
@@ -25,58 +27,93 @@ pub(super) fn operations() -> Vec<Operation> {
 fn openai() -> Vec<Operation> {
     let retry = json!({
         "name": "x-stainless-retry-count", "in": "header",
-        "description": "How often the client has tried before. Above 0 it gets what its first try has made, or is making.",
+        "description": "The number of previous attempts, sent by OpenAI's SDKs. A retry gets the images of \
+                        the first attempt.",
         "schema": {"type": "string", "examples": ["1"]},
     });
     vec![
-        Operation::new("post /v1/images/generations", "generateImages", OPENAI, "Pictures, for OpenAI's clients")
-            .says("Every parameter of OpenAI's and, beside them, every one of ours. With `stream`, the answer is server-sent events: \
-                   `image_generation.partial_image`, `image_generation.completed`, an `error`, and `[DONE]` at the end. Errors say in \
-                   `x-should-retry` whether to try again by itself.")
-            .takes(vec![retry, idempotency()])
+        Operation::new("post /v1/images/generations", "generateImages", OPENAI, "Create images (OpenAI)")
+            .description(
+                "Accepts OpenAI's parameters and the native parameters. With `stream`, the response is \
+                 server-sent events: `image_generation.partial_image`, `image_generation.completed` or \
+                 `error`, and finally `[DONE]`. The header `x-should-retry` of an error says whether an \
+                 automatic retry makes sense.",
+            )
+            .parameters(vec![retry, idempotency()])
             .body(parameters::openai_body())
-            .with("x-code-samples", json!([{"lang": "python", "source": "OpenAI(base_url=\"http://127.0.0.1:8080/v1\", api_key=\"-\").images.generate(prompt=\"a tiger\")"}]))
-            .answers(200, "The pictures", Some(("application/json", schema("Generations"))))
-            .and_events()
-            .openai_fails(&[
-                "invalid_value", "unknown_parameter", "missing_required_parameter", "invalid_api_key", "cross_site", "model_not_found",
-                "too_slow", "canceled", "too_large", "not_json", "malformed_json", "wrong_host", "idempotency_conflict", "model_error",
-                "rate_limit_exceeded", "insufficient_quota", "queue_full", "internal", "outcome_unknown", "on_its_way", "loading",
-                "no_model", "shutting_down", "unavailable", "engine_busy", "deadline", "overrun", "invalid_idempotency_key",
+            .with("x-code-samples", json!([{"lang": "python", "source": PYTHON_SAMPLE}]))
+            .response(200, "The images", Some(("application/json", schema("Generations"))))
+            .with_event_stream()
+            .openai_errors(&[
+                "invalid_value",
+                "unknown_parameter",
+                "missing_required_parameter",
+                "invalid_api_key",
+                "cross_site",
+                "model_not_found",
+                "too_slow",
+                "canceled",
+                "too_large",
+                "not_json",
+                "malformed_json",
+                "wrong_host",
+                "idempotency_conflict",
+                "model_error",
+                "rate_limit_exceeded",
+                "insufficient_quota",
+                "queue_full",
+                "internal",
+                "outcome_unknown",
+                "on_its_way",
+                "loading",
+                "no_model",
+                "shutting_down",
+                "unavailable",
+                "engine_busy",
+                "deadline",
+                "overrun",
+                "invalid_idempotency_key",
             ]),
-        Operation::new("get /v1/models", "listModels", OPENAI, "The models")
-            .answers(200, "This server's model, and the whole names that stand for it", Some(("application/json", schema("ModelList"))))
-            .openai_fails(&MODELS),
-        Operation::new("get /v1/models/{model}", "readModel", OPENAI, "A model")
-            .takes(vec![json!({
-                "name": "model", "in": "path", "required": true, "description": "Its name, or one that stands for it; it may have slashes.",
+        Operation::new("get /v1/models", "listModels", OPENAI, "List models")
+            .response(
+                200,
+                "The model and its aliases that are not prefixes",
+                Some(("application/json", schema("ModelList"))),
+            )
+            .openai_errors(&MODEL_ERRORS),
+        Operation::new("get /v1/models/{model}", "readModel", OPENAI, "Get a model")
+            .parameters(vec![json!({
+                "name": "model", "in": "path", "required": true,
+                "description": "The name of the model or an alias; may contain slashes.",
                 "schema": {"type": "string", "examples": ["dall-e-3"]},
             })])
-            .answers(200, "The model", Some(("application/json", schema("Model"))))
-            .openai_fails(&["model_not_found", "not_found"])
-            .openai_fails(&MODELS),
+            .response(200, "The model", Some(("application/json", schema("Model"))))
+            .openai_errors(&["model_not_found", "not_found"])
+            .openai_errors(&MODEL_ERRORS),
     ]
 }
 
-fn customers() -> Vec<Operation> {
+fn keys() -> Vec<Operation> {
     let id = || {
         json!({
-            "name": "id", "in": "path", "required": true, "description": "The key's id, which is not the key.",
+            "name": "id", "in": "path", "required": true,
+            "description": "The id of the key; not the secret key itself.",
             "schema": {"type": "string", "examples": ["3f9c1a5b7d2e4f60"]},
         })
     };
-    let day = |name: &str, what: &str| {
+    let day = |name: &str, description: &str| {
         json!({
-            "name": name, "in": "query", "description": what, "schema": {"type": "string", "format": "date", "examples": ["2026-11-23"]},
+            "name": name, "in": "query", "description": description,
+            "schema": {"type": "string", "format": "date", "examples": ["2026-11-23"]},
         })
     };
     vec![
-        Operation::new("post /v1/keys", "createKey", CUSTOMERS, "A new key")
-            .says("Takes an admin key. The key is in this answer and nowhere else.")
+        Operation::new("post /v1/keys", "createKey", KEYS, "Create a key")
+            .description("Requires an admin key. No other response contains the secret key.")
             .body(new_key())
-            .answers(201, "The key", Some(("application/json", schema("NewKey"))))
-            .headers(201, &[("Location", "Its record")])
-            .fails(&[
+            .response(201, "The new key", Some(("application/json", schema("NewKey"))))
+            .headers(201, &[("Location", "The path of the key")])
+            .problems(&[
                 "invalid-request",
                 "malformed-json",
                 "not-admin",
@@ -85,64 +122,60 @@ fn customers() -> Vec<Operation> {
                 "too-large",
                 "not-json",
             ])
-            .fails(&READING),
-        Operation::new("get /v1/keys", "listKeys", CUSTOMERS, "Every key")
-            .says("Takes an admin key.")
-            .answers(
-                200,
-                "Their records, revoked ones included",
-                Some(("application/json", schema("KeyList"))),
-            )
-            .fails(&["not-admin"])
-            .fails(&READING),
-        Operation::new("get /v1/keys/{id}", "readKey", CUSTOMERS, "A key")
-            .says("Takes an admin key.")
-            .takes(vec![id()])
-            .answers(200, "Its record", Some(("application/json", schema("Key"))))
-            .fails(&["not-admin", "not-found"])
-            .fails(&READING),
-        Operation::new("delete /v1/keys/{id}", "revokeKey", CUSTOMERS, "Take a key back")
-            .says("Takes an admin key. The key's jobs go on.")
-            .takes(vec![id()])
-            .answers(200, "Its record", Some(("application/json", schema("Key"))))
-            .fails(&["not-admin", "cross-site", "not-found"])
-            .fails(&READING),
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("get /v1/keys", "listKeys", KEYS, "List all keys")
+            .description("Requires an admin key.")
+            .response(200, "All keys, revoked ones included", Some(("application/json", schema("KeyList"))))
+            .problems(&["not-admin"])
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("get /v1/keys/{id}", "readKey", KEYS, "Get a key")
+            .description("Requires an admin key.")
+            .parameters(vec![id()])
+            .response(200, "The key without its secret", Some(("application/json", schema("Key"))))
+            .problems(&["not-admin", "not-found"])
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("delete /v1/keys/{id}", "revokeKey", KEYS, "Revoke a key")
+            .description("Requires an admin key. Jobs of the key continue.")
+            .parameters(vec![id()])
+            .response(200, "The key without its secret", Some(("application/json", schema("Key"))))
+            .problems(&["not-admin", "cross-site", "not-found"])
+            .problems(&COMMON_PROBLEMS),
         Operation::new(
             "get /v1/usage",
             "readUsage",
-            CUSTOMERS,
-            "What one's key has used, and what is left to it",
+            KEYS,
+            "Get the usage and remaining quota of the caller's key",
         )
-        .takes(vec![
-            day("from", "The first day; 30 days before `to` if left out."),
-            day("to", "The last day; today if left out."),
+        .parameters(vec![
+            day("from", "The first day. Default: 30 days before `to`."),
+            day("to", "The last day. Default: today."),
         ])
-        .answers(
+        .response(
             200,
-            "By day, days without any left out; and the key's limits",
+            "The usage by day, and the remaining quota of the key's limits",
             Some(("application/json", schema("Usage"))),
         )
-        .fails(&["invalid-request"])
-        .fails(&READING),
-        Operation::new(
-            "get /metrics",
-            "readMetrics",
-            CUSTOMERS,
-            "What this process has done, for Prometheus",
-        )
-        .says("Takes an admin key.")
-        .answers(200, "OpenMetrics", Some(("application/openmetrics-text", json!({"type": "string"}))))
-        .fails(&["not-admin"])
-        .fails(&READING),
+        .problems(&["invalid-request"])
+        .problems(&COMMON_PROBLEMS),
+        Operation::new("get /metrics", "readMetrics", KEYS, "Get the metrics of this process for Prometheus")
+            .description("Requires an admin key.")
+            .response(
+                200,
+                "Metrics in OpenMetrics format",
+                Some(("application/openmetrics-text", json!({"type": "string"}))),
+            )
+            .problems(&["not-admin"])
+            .problems(&COMMON_PROBLEMS),
     ]
 }
 
-/// The units in which a key's limits count time.
+/// The units of time in a key's limits.
 const UNITS: &str = "s|sec|second|m|min|minute|h|hour|d|day";
-/// Engine time or money.
+/// A budget of engine time or money.
 const BUDGET: &str = r"^([0-9]+(\.[0-9]{1,3})?s|[0-9]+(\.[0-9]{1,6})?[A-Za-z]{3})/(d|day|month)$";
 
-/// The patterns are what the ledger reads, whatever the size: how large a number may be is told in words.
+/// The schema of `POST /v1/keys`. The patterns match what the ledger parses except for the size of numbers,
+/// which the descriptions limit.
 fn new_key() -> Value {
     json!({
         "type": "object", "required": ["name"], "additionalProperties": false,
@@ -152,69 +185,88 @@ fn new_key() -> Value {
         },
         "properties": {
             "name": {
-                "type": "string", "minLength": 1, "maxLength": 200, "pattern": "\\S", "description": "What people call it.", "examples": ["acme"],
+                "type": "string", "minLength": 1, "maxLength": 200, "pattern": "\\S",
+                "description": "A name for people.", "examples": ["acme"],
             },
             "owner": {
                 "type": ["string", "null"], "pattern": "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$",
-                "description": "Whose jobs and pictures it reaches; several keys may have one owner. One of its own if left out.",
+                "description": "The owner whose jobs and images the key can access. Several keys can share \
+                                an owner. Default: a new owner.",
                 "examples": ["acme-inc"],
             },
             "rate": {
                 "type": ["string", "null"], "pattern": format!("^ *\\+?[0-9]+ */ *({UNITS}) *$"),
-                "description": "Requests per time: 1 to 1,000,000 per s, min, h or day.", "examples": ["60/min"],
+                "description": "The maximum rate of requests: 1 to 1,000,000 per s, min, h or day.",
+                "examples": ["60/min"],
             },
             "concurrency": {
-                "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX, "description": "Jobs queued or running at the same time.", "examples": [4],
+                "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX,
+                "description": "The maximum number of queued and running jobs.", "examples": [4],
             },
             "budgets": {
                 "type": ["array", "null"], "items": {"type": "string", "pattern": BUDGET},
-                "description": "Engine time per day or month, to the millisecond. A budget in money, as in `5usd/day`, takes a server with a price in that currency.",
+                "description": "Budgets of engine time (in seconds, with up to 3 decimals) or money per day \
+                                or month. A budget in money, such as `5usd/day`, requires a server with a \
+                                price in that currency.",
                 "examples": [["3600s/day"]],
             },
             "expires_in": {
                 "type": ["string", "null"], "pattern": format!("^\\+?[0-9]+({UNITS})$"),
-                "description": "How long it works: up to 3650d.", "examples": ["90d"],
+                "description": "The lifetime of the key, at most 3650d. Default: unlimited.",
+                "examples": ["90d"],
             },
             "expires_at": {
-                "type": ["string", "null"], "format": "date-time", "description": "Until when it works; a time to come, at the latest 9999-12-31T23:59:59Z.",
+                "type": ["string", "null"], "format": "date-time",
+                "description": "When the key expires: a future time, not after 9999-12-31T23:59:59Z. \
+                                Excludes `expires_in`.",
             },
-            "admin": {"type": ["boolean", "null"], "description": "It may manage keys, and read metrics.", "examples": [false]},
+            "admin": {
+                "type": ["boolean", "null"],
+                "description": "Whether the key may manage keys and read metrics. Default: false.",
+                "examples": [false],
+            },
         },
     })
 }
 
 fn server() -> Vec<Operation> {
     vec![
-        Operation::new("get /", "root", SERVER, "A word on how to begin")
-            .says("With the parameters of `/generate` it is that call.")
-            .open()
-            .answers(200, "Text", Some(("text/plain", json!({"type": "string"}))))
-            .fails(&["wrong-host"]),
-        Operation::new("get /healthz", "isAlive", SERVER, "Whether the process answers")
-            .open()
-            .answers(200, "It does", Some(("application/json", schema("Health"))))
-            .fails(&["wrong-host"]),
-        Operation::new("get /readyz", "isReady", SERVER, "Whether requests are taken")
-            .open()
-            .answers(200, "They are", Some(("application/json", schema("Readiness"))))
-            .answers(503, "Not yet, not any more, or never", Some(("application/json", schema("Readiness"))))
-            .fails(&["wrong-host"]),
-        Operation::new("get /openapi.json", "describe", SERVER, "This description")
-            .open()
-            .answers(200, "OpenAPI 3.1", Some(("application/json", json!({"type": "object"}))))
-            .fails(&["wrong-host"]),
-        Operation::new("get /docs", "readDescription", SERVER, "This description, to be read")
-            .open()
-            .answers(200, "A page", Some(("text/html", json!({"type": "string"}))))
-            .fails(&["wrong-host"]),
+        Operation::new("get /", "root", SERVER, "Get a short introduction")
+            .description("With the parameters of `GET /generate`, the call is equivalent to it.")
+            .without_key()
+            .response(200, "The introduction", Some(("text/plain", json!({"type": "string"}))))
+            .problems(&["wrong-host"]),
+        Operation::new("get /healthz", "isAlive", SERVER, "Check liveness")
+            .without_key()
+            .response(200, "The process serves requests", Some(("application/json", schema("Health"))))
+            .problems(&["wrong-host"]),
+        Operation::new("get /readyz", "isReady", SERVER, "Check readiness")
+            .without_key()
+            .response(200, "The server accepts requests", Some(("application/json", schema("Readiness"))))
+            .response(
+                503,
+                "The server is loading, failed or shutting down",
+                Some(("application/json", schema("Readiness"))),
+            )
+            .problems(&["wrong-host"]),
+        Operation::new("get /openapi.json", "describe", SERVER, "Get this description")
+            .without_key()
+            .response(200, "The OpenAPI 3.1 document", Some(("application/json", json!({"type": "object"}))))
+            .problems(&["wrong-host"]),
+        Operation::new("get /docs", "readDescription", SERVER, "Get this description as a page")
+            .without_key()
+            .response(200, "The HTML page", Some(("text/html", json!({"type": "string"}))))
+            .problems(&["wrong-host"]),
     ]
 }
 
-/// Wire formats of somebody else's: described as far as a client of theirs needs none of it.
+/// The paths of SageMaker's API. Their formats are described only briefly, since SageMaker's clients know
+/// them.
 fn sagemaker() -> Vec<Operation> {
     let name = || {
         json!({
-            "name": "name", "in": "path", "required": true, "description": "The endpoint's name; any stands for the one model.",
+            "name": "name", "in": "path", "required": true,
+            "description": "The endpoint's name; every name selects the server's model.",
             "schema": {"type": "string"},
         })
     };
@@ -223,57 +275,60 @@ fn sagemaker() -> Vec<Operation> {
             "required": true,
             "content": {"application/json": {"schema": {
                 "type": "object",
-                "description": "As the models of JumpStart take it: `prompt`, `width`, `height`, `num_images_per_prompt`, `num_inference_steps`, \
-                                `guidance_scale`, `negative_prompt`, `seed`; or as SDXL takes it: `text_prompts`, `cfg_scale`, `steps`, `seed`.",
+                "description": "The format of JumpStart's models: `prompt`, `width`, `height`, \
+                                `num_images_per_prompt`, `num_inference_steps`, `guidance_scale`, \
+                                `negative_prompt`, `seed`; or that of SDXL: `text_prompts`, `cfg_scale`, \
+                                `steps`, `seed`.",
             }}},
         })
     };
-    let signed = "Requests are signed (Signature Version 4, service `sagemaker`) with the access key of the server's own store. Not there \
-                  with a bucket elsewhere.";
-    let container = "Only in a model container (`--sagemaker`), which serves nothing else, to anybody.";
+    let signed = "Requests are signed (Signature Version 4, service `sagemaker`) with the access key of the \
+                  embedded store. Not available with an external bucket.";
+    let container =
+        "Only in a model container (`--sagemaker`), which has no other paths and requires no key.";
     vec![
         Operation::new(
             "post /endpoints/{name}/invocations",
             "invokeEndpoint",
             SAGEMAKER,
-            "The Runtime API's InvokeEndpoint",
+            "Invoke the model (InvokeEndpoint)",
         )
-        .says(signed)
+        .description(signed)
         .with("security", json!([{"sigv4": []}]))
-        .takes(vec![name()])
+        .parameters(vec![name()])
         .with("requestBody", invocation())
-        .answers(
+        .response(
             200,
-            "As the model's dialect has it",
+            "The response in the format of the request",
             Some(("application/json", json!({"type": "object"}))),
         ),
         Operation::new(
             "post /endpoints/{name}/async-invocations",
             "invokeEndpointAsync",
             SAGEMAKER,
-            "The Runtime API's InvokeEndpointAsync",
+            "Invoke the model asynchronously (InvokeEndpointAsync)",
         )
-        .says(signed)
+        .description(signed)
         .with("security", json!([{"sigv4": []}]))
-        .takes(vec![name()])
+        .parameters(vec![name()])
         .with("requestBody", invocation())
-        .answers(
+        .response(
             202,
-            "Its result will be in the store",
+            "The invocation was accepted; its response will be in the store",
             Some(("application/json", json!({"type": "object"}))),
         ),
-        Operation::new("get /ping", "ping", SAGEMAKER, "Whether the container is ready")
-            .says(container)
-            .open()
-            .answers(200, "It is", None)
-            .answers(503, "It is not", None),
-        Operation::new("post /invocations", "invoke", SAGEMAKER, "The container's model")
-            .says(container)
-            .open()
+        Operation::new("get /ping", "ping", SAGEMAKER, "Check the container's readiness")
+            .description(container)
+            .without_key()
+            .response(200, "The container accepts requests", None)
+            .response(503, "The container does not accept requests", None),
+        Operation::new("post /invocations", "invoke", SAGEMAKER, "Invoke the container's model")
+            .description(container)
+            .without_key()
             .with("requestBody", invocation())
-            .answers(
+            .response(
                 200,
-                "As the model's dialect has it",
+                "The response in the format of the request",
                 Some(("application/json", json!({"type": "object"}))),
             ),
     ]

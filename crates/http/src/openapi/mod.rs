@@ -1,5 +1,5 @@
-//! The API's description (OpenAPI 3.1), made of what answers: the schemas come from the types, the parameters from the table
-//! that reads them, the examples from what tests have sent.
+//! The OpenAPI 3.1 document. Its schemas are generated from the response types, its parameters from the table
+//! that parses them, and its examples are recorded by tests.
 
 mod compat;
 mod examples;
@@ -18,15 +18,15 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 
-use crate::{App, reading};
+use crate::{App, read_only};
 use examples::Examples;
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 static DOCUMENT: LazyLock<String> =
-    LazyLock::new(|| serde_json::to_string_pretty(&*DESCRIPTION).expect("it is JSON") + "\n");
+    LazyLock::new(|| serde_json::to_string_pretty(&*DESCRIPTION).expect("a JSON value serializes") + "\n");
 static PAGE: LazyLock<String> = LazyLock::new(|| page::page(&DESCRIPTION));
 
-/// The description as JSON, ending with a newline.
+/// The OpenAPI document as JSON, with a final newline.
 pub fn document() -> &'static str {
     &DOCUMENT
 }
@@ -34,12 +34,12 @@ pub fn document() -> &'static str {
 /// `/openapi.json` and `/docs`.
 pub(crate) fn routes() -> Router<App> {
     let json = async || ([(CONTENT_TYPE, "application/json")], document());
-    // The page has nothing but text and its own style.
+    // The page has no scripts and an inline style sheet.
     let policy =
         (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
     let page =
         async move || ([(CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE.as_str()).into_response();
-    Router::new().route("/openapi.json", reading(get(json))).route("/docs", reading(get(page)))
+    Router::new().route("/openapi.json", read_only(get(json))).route("/docs", read_only(get(page)))
 }
 
 fn describe() -> Value {
@@ -55,17 +55,22 @@ fn describe() -> Value {
         "info": {
             "title": "tintype",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pictures from words: a prompt goes in, a picture is made by a diffusion model, and a signed link to it comes back.",
+            "description": "A text-to-image API: a diffusion model creates an image from a prompt, and the \
+                            response has a signed link to it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        // No key is needed where the operator lets everybody in, as on loopback.
+        // `{}`: no key is required if the server allows anonymous requests, as on loopback.
         "security": [{}, {"bearer": []}, {"apiKey": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "A key: it begins with `tt_`."},
-                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+                "bearer": {
+                    "type": "http", "scheme": "bearer", "description": "An API key, which begins with `tt_`.",
+                },
+                "apiKey": {
+                    "type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same API key.",
+                },
                 "sigv4": {
                     "type": "apiKey", "in": "header", "name": "Authorization",
                     "description": "AWS Signature Version 4 for the service `sagemaker`.",

@@ -1,4 +1,4 @@
-//! Our own calls: pictures and jobs.
+//! The operations of the native API: images and jobs.
 
 use serde_json::{Value, json};
 use tintype_core::request::MAX_EXPIRY;
@@ -6,8 +6,8 @@ use tintype_core::request::MAX_EXPIRY;
 use super::operation::{Operation, schema};
 use super::parameters;
 
-/// What everything that makes pictures can end in.
-const MAKING: [&str; 22] = [
+/// The problems of every operation that creates images.
+const GENERATION_PROBLEMS: [&str; 22] = [
     "invalid-request",
     "unauthenticated",
     "budget-spent",
@@ -31,141 +31,179 @@ const MAKING: [&str; 22] = [
     "invalid-idempotency-key",
     "idempotency-conflict",
 ];
-/// What every call can end in that looks at what is the caller's own.
-pub(super) const READING: [&str; 4] = ["unauthenticated", "wrong-host", "internal", "unavailable"];
-const TAG: &str = "Pictures";
+/// The problems of every operation that requires authentication.
+pub(super) const COMMON_PROBLEMS: [&str; 4] = ["unauthenticated", "wrong-host", "internal", "unavailable"];
+/// The headers of a response with a job in progress.
+const PENDING_HEADERS: [(&str, &str); 2] =
+    [("Location", "The path of the job"), ("Retry-After", "The polling interval in seconds")];
+/// The tag of these operations.
+pub(super) const TAG: &str = "Images";
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         generate(),
         create(),
         list(),
-        Operation::new("get /v1/images/{id}", "readImage", TAG, "A job, with fresh links")
-            .takes(vec![
+        Operation::new("get /v1/images/{id}", "readImage", TAG, "Get a job")
+            .description("The response has a fresh signed link to each image.")
+            .parameters(vec![
                 id(),
                 json!({
-                    "name": "expires_in", "in": "query", "description": "How long the links shall work, in seconds; 300 if left out.",
-                    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(), "examples": [60]},
+                    "name": "expires_in", "in": "query",
+                    "description": "The lifetime of the links in seconds. Default: 300.",
+                    "schema": {
+                        "type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(), "examples": [60],
+                    },
                 }),
             ])
-            .answers(200, "The job", Some(("application/json", schema("Image"))))
-            .headers(200, &[("Retry-After", "Seconds, as long as it has not ended")])
-            .fails(&["invalid-request", "not-found"])
-            .fails(&READING),
-        Operation::new("delete /v1/images/{id}", "deleteImage", TAG, "Delete a job and its pictures")
-            .says("One that runs is stopped first. What it has cost stays charged.")
-            .takes(vec![id()])
-            .answers(204, "It is not there any more", None)
-            .fails(&["cross-site", "not-found"])
-            .fails(&READING),
-        Operation::new("get /v1/images/{id}/content", "readPicture", TAG, "To a picture")
-            .takes(vec![
+            .response(200, "The job", Some(("application/json", schema("Image"))))
+            .headers(200, &[("Retry-After", "The polling interval in seconds, if the job has not ended")])
+            .problems(&["invalid-request", "not-found"])
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("delete /v1/images/{id}", "deleteImage", TAG, "Delete a job and its images")
+            .description("A running job is stopped first. Its cost remains charged.")
+            .parameters(vec![id()])
+            .response(204, "The job and its images were deleted", None)
+            .problems(&["cross-site", "not-found"])
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("get /v1/images/{id}/content", "readPicture", TAG, "Redirect to an image")
+            .parameters(vec![
                 id(),
                 json!({
-                    "name": "index", "in": "query", "description": "Which one; the first, 0, if left out.",
+                    "name": "index", "in": "query",
+                    "description": "The index of the image in the job. Default: 0, the first image.",
                     "schema": {"type": "integer", "minimum": 0, "maximum": i64::MAX, "examples": [0]},
                 }),
             ])
-            .answers(302, "A fresh signed link", None)
-            .headers(302, &[("Location", "The link")])
-            .fails(&["invalid-request", "not-found", "no-pictures"])
-            .fails(&READING),
+            .response(302, "A redirect to a fresh signed link", None)
+            .headers(302, &[("Location", "The signed link")])
+            .problems(&["invalid-request", "not-found", "no-pictures"])
+            .problems(&COMMON_PROBLEMS),
         events(),
-        Operation::new("post /v1/images/{id}/cancel", "cancelImage", TAG, "Stop a job")
-            .says("One that waits has ended with this; one that runs stops at its next step. One that has ended stays as it is. What a \
-                   remote endpoint works on cannot be called back: it is finished and charged, or, if nobody waits for it there, \
-                   canceled and charged for the time since it was given away.")
-            .takes(vec![id()])
-            .answers(200, "The job as it is then", Some(("application/json", schema("Image"))))
-            .fails(&["cross-site", "not-found"])
-            .fails(&READING),
-        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Where a link to a picture leads")
-            .says("Links that OpenAI's clients get point here if the pictures are in a bucket elsewhere. The signature in the query is what \
-                   lets through; who asks is not looked at.")
-            .open()
-            .takes(vec![
+        Operation::new("post /v1/images/{id}/cancel", "cancelImage", TAG, "Cancel a job")
+            .description(
+                "A queued job ends immediately; a running job ends after its current step. A job that has \
+                 ended is not changed. Work on a remote endpoint cannot be stopped: it is completed and \
+                 charged, or, if no client waits for it, canceled and charged for the time since it was \
+                 sent.",
+            )
+            .parameters(vec![id()])
+            .response(200, "The job after the cancellation", Some(("application/json", schema("Image"))))
+            .problems(&["cross-site", "not-found"])
+            .problems(&COMMON_PROBLEMS),
+        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect a signed link")
+            .description(
+                "The target of links in OpenAI's dialect if the images are in an external bucket. The \
+                 signature in the query authorizes the download; no API key is required.",
+            )
+            .without_key()
+            .parameters(vec![
                 json!({
-                    "name": "key", "in": "path", "required": true, "description": "The rest of the picture's key; it may have slashes.",
+                    "name": "key", "in": "path", "required": true,
+                    "description": "The object key of the image without its prefix; may contain slashes.",
                     "schema": {"type": "string", "examples": ["2026/11/23/0199.png"]},
                 }),
                 json!({
-                    "name": "X-Amz-Signature", "in": "query", "required": true, "description": "With the other parameters of the link.",
+                    "name": "X-Amz-Signature", "in": "query", "required": true,
+                    "description": "The signature, with the other query parameters of the signed link.",
                     "schema": {"type": "string", "examples": ["0f"]},
                 }),
             ])
-            .answers(302, "The signed link", None)
-            .headers(302, &[("Location", "The link")])
-            .fails(&["not-found", "wrong-host", "internal"]),
+            .response(302, "A redirect to the signed link", None)
+            .headers(302, &[("Location", "The signed link")])
+            .problems(&["not-found", "wrong-host", "internal"]),
     ]
 }
 
 fn generate() -> Operation {
-    Operation::new("get /generate", "generate", TAG, "A picture by a link")
-        .says("Costs engine time, though it is a GET: `HEAD`, prefetches and other sites' pages are refused, and the operator may turn it \
-               off. `GET /?prompt=…` is the same.")
-        .takes(parameters::query().into_iter().chain([idempotency()]).collect())
-        .answers(200, "The picture", Some(("application/json", schema("Generated"))))
-        .answers(202, "It is on its way: the server's time budget is over", Some(("application/json", schema("Image"))))
-        .headers(202, &[("Location", "The job"), ("Retry-After", "Seconds")])
-        .fails(&["get-turned-off", "prefetch"])
-        .fails(&MAKING)
+    Operation::new("get /generate", "generate", TAG, "Create an image by GET")
+        .description(
+            "Costs engine time, although it is a GET: `HEAD`, prefetch and cross-site requests are refused, \
+             and the operator can disable the call. `GET /?prompt=…` is equivalent.",
+        )
+        .parameters(parameters::query().into_iter().chain([idempotency()]).collect())
+        .response(200, "The image", Some(("application/json", schema("Generated"))))
+        .response(
+            202,
+            "The job, still in progress at the end of the server's time budget",
+            Some(("application/json", schema("Image"))),
+        )
+        .headers(202, &PENDING_HEADERS)
+        .problems(&["get-turned-off", "prefetch"])
+        .problems(&GENERATION_PROBLEMS)
 }
 
 fn create() -> Operation {
     let prefer = json!({
         "name": "Prefer", "in": "header",
-        "description": "`respond-async` answers at once, `wait=SECONDS` waits that long (RFC 7240); without, the answer has the pictures.",
+        "description": "`respond-async` requests an immediate response, `wait=SECONDS` a response after at \
+                        most that time (RFC 7240). Default: the response has the images.",
         "schema": {"type": "string", "examples": ["respond-async", "wait=20"]},
     });
-    Operation::new("post /v1/images", "createImage", TAG, "Pictures")
-        .takes(vec![prefer, idempotency()])
+    Operation::new("post /v1/images", "createImage", TAG, "Create images")
+        .parameters(vec![prefer, idempotency()])
         .body(parameters::body())
-        .answers(201, "The job, with its pictures", Some(("application/json", schema("Image"))))
-        .headers(201, &[("Location", "The job")])
-        .answers(202, "The job, on its way", Some(("application/json", schema("Image"))))
-        .headers(202, &[("Location", "The job"), ("Retry-After", "Seconds")])
-        .fails(&["malformed-json", "too-slow", "too-large", "not-json"])
-        .fails(&MAKING)
+        .response(201, "The job with its images", Some(("application/json", schema("Image"))))
+        .headers(201, &[("Location", "The path of the job")])
+        .response(202, "The job, still in progress", Some(("application/json", schema("Image"))))
+        .headers(202, &PENDING_HEADERS)
+        .problems(&["malformed-json", "too-slow", "too-large", "not-json"])
+        .problems(&GENERATION_PROBLEMS)
 }
 
 fn list() -> Operation {
-    Operation::new("get /v1/images", "listImages", TAG, "One's own jobs, newest first")
-        .takes(vec![
+    Operation::new("get /v1/images", "listImages", TAG, "List the caller's jobs")
+        .description("The newest jobs come first.")
+        .parameters(vec![
             json!({
-                "name": "limit", "in": "query", "description": "How many at the most; 20 if left out.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": tintype_service::MAX_PAGE, "examples": [2]},
+                "name": "limit", "in": "query",
+                "description": "The maximum number of jobs on the page. Default: 20.",
+                "schema": {
+                    "type": "integer", "minimum": 1, "maximum": tintype_service::MAX_PAGE, "examples": [2],
+                },
             }),
             json!({
-                "name": "cursor", "in": "query", "description": "A `next_cursor` of an earlier page.",
-                "schema": {"type": "string", "format": "uuid", "examples": ["0199d2a4-7c00-7000-8000-000000000001"]},
+                "name": "cursor", "in": "query",
+                "description": "The `next_cursor` of the previous page. Default: the first page.",
+                "schema": {
+                    "type": "string", "format": "uuid", "examples": ["0199d2a4-7c00-7000-8000-000000000001"],
+                },
             }),
         ])
-        .answers(200, "A page", Some(("application/json", schema("ImagePage"))))
-        .fails(&["invalid-request"])
-        .fails(&READING)
+        .response(200, "A page of jobs", Some(("application/json", schema("ImagePage"))))
+        .problems(&["invalid-request"])
+        .problems(&COMMON_PROBLEMS)
 }
 
 fn events() -> Operation {
-    Operation::new("get /v1/images/{id}/events", "watchImage", TAG, "A job as it happens")
-        .says("Server-sent events: `queued` with a position, `started`, `progress` with steps or a small preview as a `data:` URL, and at \
-               last `succeeded`, `failed` or `canceled` with the job. Whoever comes late is told what is now. Watching keeps no job \
-               alive.")
-        .takes(vec![
+    Operation::new("get /v1/images/{id}/events", "watchImage", TAG, "Follow the progress of a job")
+        .description(
+            "Server-sent events: `queued` with the queue position, `started`, `progress` with the steps or \
+             a small preview as a `data:` URL, and finally `succeeded`, `failed` or `canceled` with the \
+             job. The stream begins with the current state. Following a job does not keep it running.",
+        )
+        .parameters(vec![
             id(),
             json!({
-                "name": "Last-Event-ID", "in": "header", "description": "As browsers send it: `end` says that the end was seen.",
+                "name": "Last-Event-ID", "in": "header",
+                "description": "Sent by browsers that reconnect; `end` means that the last event was \
+                                received.",
                 "schema": {"type": "string", "examples": ["end"]},
             }),
         ])
-        .answers(200, "Events: data is `Queued`, `Step` or `Image`", Some(("text/event-stream", schema("Event"))))
-        .answers(204, "The job has ended, and the client has seen that", None)
-        .fails(&["not-found", "shutting-down"])
-        .fails(&READING)
+        .response(
+            200,
+            "Events with the data `Queued`, `Step` or `Image`",
+            Some(("text/event-stream", schema("Event"))),
+        )
+        .response(204, "The job has ended, and the client has received the last event", None)
+        .problems(&["not-found", "shutting-down"])
+        .problems(&COMMON_PROBLEMS)
 }
 
 fn id() -> Value {
     json!({
-        "name": "id", "in": "path", "required": true, "description": "The job.",
+        "name": "id", "in": "path", "required": true, "description": "The id of the job.",
         "schema": {"type": "string", "format": "uuid", "examples": ["0199d2a4-7c00-7000-8000-000000000001"]},
     })
 }
@@ -173,8 +211,11 @@ fn id() -> Value {
 pub(super) fn idempotency() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header",
-        "description": "The client's word that this is one request, however often it is sent within 24 hours. It is made even if the client \
-                        hangs up.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$", "examples": ["order-1"]},
+        "description": "Identifies the request for 24 hours: repeated requests with the same key get the \
+                        same job. The job continues if the client disconnects.",
+        "schema": {
+            "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$",
+            "examples": ["order-1"],
+        },
     })
 }

@@ -1,45 +1,44 @@
-//! One call of the API, as it is put together.
+//! The builder of one operation of the OpenAPI document.
 
 use serde_json::{Map, Value, json};
 
 use super::examples::Examples;
 
-/// What all bodies of errors have for a schema.
 const PROBLEM: &str = "#/components/schemas/Problem";
 const OPENAI_ERROR: &str = "#/components/schemas/OpenAiError";
 
-/// A call that is being described.
+/// An operation of the OpenAPI document.
 pub(super) struct Operation {
     pub(super) path: &'static str,
     pub(super) method: &'static str,
     value: Map<String, Value>,
     responses: Map<String, Value>,
-    /// The problems that it can end in.
+    /// The names of the operation's problems.
     problems: Vec<&'static str>,
-    /// The same in OpenAI's envelope, by its codes.
-    openai: Vec<&'static str>,
+    /// The codes of the operation's errors in OpenAI's format.
+    openai_errors: Vec<&'static str>,
 }
 
-/// `{"$ref": …}` to a schema of the components.
+/// A reference to a schema of the components.
 pub(super) fn schema(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 impl Operation {
-    /// `at` is a method and a path.
-    pub(super) fn new(at: &'static str, id: &str, tag: &str, summary: &str) -> Self {
-        let (method, path) = at.split_once(' ').unwrap_or(("get", at));
+    /// `route` is a method and a path, separated by a space.
+    pub(super) fn new(route: &'static str, id: &str, tag: &str, summary: &str) -> Self {
+        let (method, path) = route.split_once(' ').unwrap_or(("get", route));
         let value = json!({"operationId": id, "tags": [tag], "summary": summary});
-        let Value::Object(value) = value else { unreachable!("it is written as an object") };
-        Self { path, method, value, responses: Map::new(), problems: Vec::new(), openai: Vec::new() }
+        let Value::Object(value) = value else { unreachable!("the literal is an object") };
+        Self { path, method, value, responses: Map::new(), problems: Vec::new(), openai_errors: Vec::new() }
     }
 
-    pub(super) fn says(self, description: &str) -> Self {
+    pub(super) fn description(self, description: &str) -> Self {
         self.with("description", Value::from(description))
     }
 
-    /// Nobody has to be anybody to call it.
-    pub(super) fn open(self) -> Self {
+    /// The operation requires no authentication.
+    pub(super) fn without_key(self) -> Self {
         self.with("security", json!([]))
     }
 
@@ -48,11 +47,11 @@ impl Operation {
         self
     }
 
-    pub(super) fn takes(self, parameters: Vec<Value>) -> Self {
+    pub(super) fn parameters(self, parameters: Vec<Value>) -> Self {
         self.with("parameters", Value::from(parameters))
     }
 
-    /// A JSON body.
+    /// Sets the JSON body.
     pub(super) fn body(self, schema: Value) -> Self {
         self.with(
             "requestBody",
@@ -60,8 +59,8 @@ impl Operation {
         )
     }
 
-    /// It may answer like this.
-    pub(super) fn answers(mut self, status: u16, description: &str, content: Option<(&str, Value)>) -> Self {
+    /// Adds a response.
+    pub(super) fn response(mut self, status: u16, description: &str, content: Option<(&str, Value)>) -> Self {
         let mut response = json!({ "description": description });
         if let Some((media, schema)) = content {
             response["content"] = json!({ media: { "schema": schema } });
@@ -70,15 +69,15 @@ impl Operation {
         self
     }
 
-    /// A good answer may also be events.
-    pub(super) fn and_events(mut self) -> Self {
+    /// Adds server-sent events to the response 200.
+    pub(super) fn with_event_stream(mut self) -> Self {
         if let Some(response) = self.responses.get_mut("200") {
             response["content"]["text/event-stream"] = json!({ "schema": schema("Event") });
         }
         self
     }
 
-    /// An answer of this status has these headers: names and what they say.
+    /// Adds headers, by name and description, to the response with this status.
     pub(super) fn headers(mut self, status: u16, headers: &[(&str, &str)]) -> Self {
         if let Some(response) = self.responses.get_mut(&status.to_string()) {
             for (name, description) in headers {
@@ -89,41 +88,41 @@ impl Operation {
         self
     }
 
-    pub(super) fn fails(mut self, problems: &[&'static str]) -> Self {
+    pub(super) fn problems(mut self, problems: &[&'static str]) -> Self {
         self.problems.extend(problems);
         self
     }
 
-    pub(super) fn openai_fails(mut self, codes: &[&'static str]) -> Self {
-        self.openai.extend(codes);
+    pub(super) fn openai_errors(mut self, codes: &[&'static str]) -> Self {
+        self.openai_errors.extend(codes);
         self
     }
 
-    /// The whole of it.
+    /// The operation object, with the recorded examples.
     pub(super) fn finish(mut self, examples: &Examples) -> Value {
         for name in &self.problems {
-            let sent = examples.problem(name);
-            error(&mut self.responses, ("application/problem+json", PROBLEM), (name, sent));
+            let format = ErrorFormat { media: "application/problem+json", schema: PROBLEM };
+            add_error(&mut self.responses, format, name, examples.problem(name));
         }
-        for code in &self.openai {
-            let sent = examples.openai(code);
-            error(&mut self.responses, ("application/json", OPENAI_ERROR), (code, sent));
+        for code in &self.openai_errors {
+            let format = ErrorFormat { media: "application/json", schema: OPENAI_ERROR };
+            add_error(&mut self.responses, format, code, examples.openai_error(code));
         }
         let id = self.value["operationId"].as_str().unwrap_or_default().to_owned();
-        for (name, sent) in examples.of(&id) {
-            if let Some(response) = self.responses.get_mut(&sent["status"].to_string())
+        for (name, example) in examples.responses(&id) {
+            if let Some(response) = self.responses.get_mut(&example["status"].to_string())
                 && let Some(Value::Object(content)) = response.get_mut("content")
             {
-                let media = if sent["body"].is_string() {
+                let media = if example["body"].is_string() {
                     content.values_mut().last()
                 } else {
                     content.values_mut().next()
                 };
                 if let Some(media) = media {
-                    media["examples"][name] = json!({ "value": sent["body"] });
+                    media["examples"][name] = json!({ "value": example["body"] });
                 }
             }
-            let body = &sent["request"]["body"];
+            let body = &example["request"]["body"];
             if let Some(Value::Object(content)) =
                 self.value.get_mut("requestBody").and_then(|request| request.get_mut("content"))
                 && !body.is_null()
@@ -138,13 +137,20 @@ impl Operation {
     }
 }
 
-/// An answer that is an error, with an example of how it comes about.
-fn error(responses: &mut Map<String, Value>, (media, schema): (&str, &str), (name, sent): (&str, &Value)) {
+/// The content type and the schema of error responses.
+struct ErrorFormat {
+    media: &'static str,
+    schema: &'static str,
+}
+
+/// Adds an error and its recorded example to the response with the example's status.
+fn add_error(responses: &mut Map<String, Value>, format: ErrorFormat, name: &str, example: &Value) {
+    let ErrorFormat { media, schema } = format;
     let response = responses
-        .entry(sent["status"].to_string())
+        .entry(example["status"].to_string())
         .or_insert_with(|| json!({"description": "", "content": {media: {"schema": {"$ref": schema}}}}));
-    let told = response["description"].as_str().unwrap_or_default();
-    let separator = if told.is_empty() { "" } else { " · " };
-    response["description"] = format!("{told}{separator}`{name}`").into();
-    response["content"][media]["examples"][name] = json!({ "value": sent["body"] });
+    let description = response["description"].as_str().unwrap_or_default();
+    let separator = if description.is_empty() { "" } else { " · " };
+    response["description"] = format!("{description}{separator}`{name}`").into();
+    response["content"][media]["examples"][name] = json!({ "value": example["body"] });
 }

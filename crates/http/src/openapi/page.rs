@@ -1,6 +1,8 @@
-//! The description as a page: text and its own style, nothing to be loaded, nothing to be run.
+//! The OpenAPI document as an HTML page, without scripts and external resources.
 
 use serde_json::Value;
+
+use super::native;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
@@ -12,20 +14,25 @@ summary{cursor:pointer;padding:.25rem 0}summary b{display:inline-block;min-width
 table{border-collapse:collapse;width:100%}td{border-top:1px solid #8883;padding:.35rem .5rem;vertical-align:top}\
 td:first-child{white-space:nowrap}small{opacity:.7}";
 
-/// The whole page.
+/// The HTML page.
 pub(super) fn page(description: &Value) -> String {
     let mut page = String::with_capacity(256 << 10);
     let info = &description["info"];
     let title = format!("{} {}", text(&info["title"]), text(&info["version"]));
-    page.push_str("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">");
+    page.push_str(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">",
+    );
     put(&mut page, &format!("<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"));
     put(&mut page, &format!("<p>{}</p>", prose(&info["description"])));
-    page.push_str("<p>The same for programs: <a href=\"openapi.json\">openapi.json</a>. Keys are sent as <code>Authorization: Bearer KEY</code> \
-                   or <code>x-api-key: KEY</code>.</p>");
+    page.push_str(
+        "<p>The machine-readable version is <a href=\"openapi.json\">openapi.json</a>. Send an API key as \
+         <code>Authorization: Bearer KEY</code> or <code>x-api-key: KEY</code>.</p>",
+    );
     for tag in tags(description) {
         put(&mut page, &format!("<h2>{}</h2>", escaped(&tag)));
         for (path, method, call) in calls(description).filter(|(_, _, call)| text(&call["tags"][0]) == tag) {
-            operation(&mut page, (path, method), call);
+            operation(&mut page, path, method, call);
         }
     }
     page.push_str("<h2>Schemas</h2>");
@@ -42,7 +49,7 @@ pub(super) fn page(description: &Value) -> String {
     page
 }
 
-fn operation(page: &mut String, (path, method): (&str, &str), call: &Value) {
+fn operation(page: &mut String, path: &str, method: &str, call: &Value) {
     let summary =
         format!("<b>{method}</b> <code>{}</code> <small>{}</small>", escaped(path), prose(&call["summary"]));
     put(page, &format!("<details><summary>{summary}</summary>"));
@@ -66,12 +73,12 @@ fn operation(page: &mut String, (path, method): (&str, &str), call: &Value) {
     );
     if !rows.is_empty() {
         page.push_str("<table>");
-        for (name, place, description, schema) in rows {
+        for (name, location, description, schema) in rows {
             let bounds = bounds(schema);
             put(
                 page,
                 &format!(
-                    "<tr><td><code>{}</code><br><small>{place}</small><td>{description} <small>{bounds}</small>",
+                    "<tr><td><code>{}</code><br><small>{location}</small><td>{description} <small>{bounds}</small>",
                     escaped(&name)
                 ),
             );
@@ -82,8 +89,8 @@ fn operation(page: &mut String, (path, method): (&str, &str), call: &Value) {
     for (status, response) in call["responses"].as_object().into_iter().flatten() {
         put(page, &format!("<p><b>{status}</b> {}</p>", prose(&response["description"])));
         for media in response["content"].as_object().into_iter().flat_map(|content| content.values()) {
-            let shape = text(&media["schema"]["$ref"]);
-            if let Some(name) = shape.rsplit('/').next().filter(|name| !name.is_empty()) {
+            let reference = text(&media["schema"]["$ref"]);
+            if let Some(name) = reference.rsplit('/').next().filter(|name| !name.is_empty()) {
                 put(page, &format!("<p><a href=\"#{0}\">{0}</a></p>", escaped(name)));
             }
             examples(page, "Example", &media["examples"]);
@@ -92,22 +99,23 @@ fn operation(page: &mut String, (path, method): (&str, &str), call: &Value) {
     page.push_str("</details>");
 }
 
-fn examples(page: &mut String, what: &str, examples: &Value) {
+fn examples(page: &mut String, label: &str, examples: &Value) {
     for (name, example) in examples.as_object().into_iter().flatten() {
         let shown = json(&example["value"]);
         put(
             page,
-            &format!("<details><summary>{what}: <code>{}</code></summary>{shown}</details>", escaped(name)),
+            &format!("<details><summary>{label}: <code>{}</code></summary>{shown}</details>", escaped(name)),
         );
     }
 }
 
-/// What a value may be, in few words.
+/// The constraints of a schema in one line.
 fn bounds(schema: &Value) -> String {
-    let named = ["type", "enum", "minimum", "maximum", "multipleOf", "maxLength", "pattern", "format"];
-    let told = named.iter().filter(|name| !schema[**name].is_null());
-    let told = told.map(|name| format!("{name} <code>{}</code>", escaped(&schema[*name].to_string())));
-    told.collect::<Vec<_>>().join(", ")
+    let keywords = ["type", "enum", "minimum", "maximum", "multipleOf", "maxLength", "pattern", "format"];
+    let constraints = keywords.iter().filter(|name| !schema[**name].is_null());
+    let constraints =
+        constraints.map(|name| format!("{name} <code>{}</code>", escaped(&schema[*name].to_string())));
+    constraints.collect::<Vec<_>>().join(", ")
 }
 
 fn calls(description: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -118,9 +126,9 @@ fn calls(description: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
     })
 }
 
-/// In the order in which a reader wants them.
+/// The tags in the order of the page.
 fn tags(description: &Value) -> Vec<String> {
-    let mut tags = vec!["Pictures".to_owned()];
+    let mut tags = vec![native::TAG.to_owned()];
     for (_, _, call) in calls(description) {
         let tag = text(&call["tags"][0]);
         if !tags.contains(&tag) {
@@ -134,7 +142,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A description: what is between backticks is code.
+/// A description as HTML; text between backticks becomes code.
 fn prose(value: &Value) -> String {
     let parts = text(value);
     let parts = parts.split('`').enumerate();

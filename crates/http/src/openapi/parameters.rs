@@ -1,4 +1,4 @@
-//! The parameters of a picture, as the table of them has them.
+//! The schemas of the parameters of an image, from the table that parses them.
 
 use serde_json::{Map, Value, json};
 use tintype_core::request::{
@@ -7,41 +7,47 @@ use tintype_core::request::{
 };
 
 use crate::openai;
-use crate::params::{Kind, MAX_DEADLINE, Param, ParamSource};
+use crate::params::{MAX_DEADLINE, Param, ParamSource, ValueKind};
 
-/// The parameters of a query.
+/// The query parameters of `GET /generate`.
 pub(super) fn query() -> Vec<Value> {
-    let parameter = |field: &Param| {
-        let mut schema = schema(field);
+    let parameter = |param: &Param| {
+        let mut schema = schema(param);
         let description = schema["description"].take();
         schema.as_object_mut().map(|schema| schema.remove("description"));
-        let required = field.name == "prompt";
-        json!({"name": field.name, "in": "query", "required": required, "description": description, "schema": schema})
+        let required = param.name == "prompt";
+        json!({
+            "name": param.name, "in": "query", "required": required, "description": description,
+            "schema": schema,
+        })
     };
-    ParamSource::Query.fields().map(parameter).collect()
+    ParamSource::Query.params().map(parameter).collect()
 }
 
-/// The body that asks for pictures in our own words.
+/// The body of `POST /v1/images`.
 pub(super) fn body() -> Value {
-    object(ParamSource::Body.fields().map(|field| (field.name.to_owned(), schema(field))).collect())
+    object(ParamSource::Body.params().map(|param| (param.name.to_owned(), schema(param))).collect())
 }
 
-/// The body that asks for them in OpenAI's, or in ours beside them.
+/// The body of `POST /v1/images/generations`: OpenAI's and the native parameters.
 pub(super) fn openai_body() -> Value {
-    let ours = ParamSource::OpenAi.fields().map(|field| (field.name.to_owned(), schema(field)));
-    let theirs = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), of_openai(name)));
-    let mut body = object(ours.chain(theirs).collect());
-    let twice = |one: &str, pattern: &str, other: &str| {
+    let native = ParamSource::OpenAi.params().map(|param| (param.name.to_owned(), schema(param)));
+    let openai = openai::PARAMETERS.iter().map(|name| ((*name).to_owned(), openai_schema(name)));
+    let mut body = object(native.chain(openai).collect());
+    let both_given = |one: &str, pattern: &str, other: &str| {
         json!({
             "required": [one, other],
             "properties": {one: {"type": "string", "pattern": pattern}, other: {"not": {"type": "null"}}},
         })
     };
     body["not"] = json!({"anyOf": [
-        twice("output_format", "", "format"),
-        twice("size", "^[1-9]", "width"),
-        twice("size", "^[1-9]", "height"),
-        {"required": ["stream", "response_format"], "properties": {"stream": {"const": true}, "response_format": {"const": "url"}}},
+        both_given("output_format", "", "format"),
+        both_given("size", "^[1-9]", "width"),
+        both_given("size", "^[1-9]", "height"),
+        {
+            "required": ["stream", "response_format"],
+            "properties": {"stream": {"const": true}, "response_format": {"const": "url"}},
+        },
     ]});
     body
 }
@@ -50,14 +56,14 @@ fn object(properties: Map<String, Value>) -> Value {
     let mut properties = properties;
     for (name, schema) in &mut properties {
         if name != "prompt" {
-            or_null(schema);
+            allow_null(schema);
         }
     }
     json!({"type": "object", "required": ["prompt"], "properties": properties, "additionalProperties": false})
 }
 
-/// Programs that write a member for everything they know write `null` for what is not given.
-fn or_null(schema: &mut Value) {
+/// Allows `null`, which some clients write for absent values.
+fn allow_null(schema: &mut Value) {
     if let Some(kind) = schema.get("type").cloned() {
         schema["type"] = json!([kind, "null"]);
     }
@@ -66,119 +72,138 @@ fn or_null(schema: &mut Value) {
     }
 }
 
-fn schema(field: &Param) -> Value {
-    match (field.name, field.kind) {
+fn schema(param: &Param) -> Value {
+    match (param.name, param.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
-            "description": "What the picture shows. What is beyond what the model reads (77 tokens of Stable Diffusion's, 32 of the built-in one's) is left out, with a warning that says from where.",
+            "description": "What the image shall show. A prompt that exceeds the model's token limit (77 \
+                            for Stable Diffusion, 32 for the built-in model) is truncated, with a warning.",
             "examples": ["a cyborg tiger"],
         }),
         ("negative_prompt", _) => json!({
             "type": "string", "maxLength": MAX_PROMPT_CHARS,
-            "description": "What it should not show.", "examples": ["blurry"],
+            "description": "What the image shall not show.", "examples": ["blurry"],
         }),
         (name @ ("width" | "height"), _) => json!({
             "type": "integer", "minimum": MIN_SIDE, "maximum": MAX_SIDE, "multipleOf": SIDE_UNIT,
             "description": format!(
-                "{}; the model's own if left out. Pixels, pixels × steps × n and memory have limits that the operator sets, and an \
-                 error names the one that is exceeded.",
-                if name == "width" { "Pixels per row" } else { "Rows of pixels" }
+                "The {name} in pixels. Default: the model's {name}. The operator sets limits for pixels, for \
+                 pixels × steps × n and for memory."
             ),
             "examples": [64],
         }),
         ("steps", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_STEPS,
-            "description": "Denoising steps; the model's own number if left out.", "examples": [4],
+            "description": "The number of denoising steps. Default: the model's number.", "examples": [4],
         }),
         ("guidance", _) => json!({
             "type": "number", "minimum": 0, "maximum": MAX_GUIDANCE,
-            "description": "How closely to follow the prompt; at most 1 means not at all, and costs half the time.", "examples": [5.5],
+            "description": "The guidance scale: higher values follow the prompt more closely. Values up to \
+                            1 disable guidance, which halves the engine time. Default: the model's value.",
+            "examples": [5.5],
         }),
         ("seed", _) => json!({
             "type": "integer", "minimum": 0, "maximum": MAX_SEED,
-            "description": "Seed of the noise: the same request with the same seed gives the same picture, which may then come from the \
-                            store at no cost. Drawn and told if left out.",
+            "description": "The seed of the noise. The same request with the same seed creates the same \
+                            image, or returns the stored image at no cost. Default: a random seed, which \
+                            the response contains.",
             "examples": [7],
         }),
         ("n", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_PICTURES,
-            "description": "How many pictures, with seeds that count up; 1 if left out.", "examples": [2],
+            "description": "The number of images, with consecutive seeds. Default: 1.", "examples": [2],
         }),
         ("format", _) => json!({
             "type": "string", "enum": ["jpeg", "jpg", "png", "webp"],
-            "description": "The file format; jpeg if left out.", "examples": ["png"],
+            "description": "The file format. Default: jpeg; png for `POST /v1/images/generations`.",
+            "examples": ["png"],
         }),
         ("expires_in", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(),
-            "description": "How long the link works, in seconds; 300 if left out.", "examples": [60],
+            "description": "The lifetime of the links in seconds. Default: 300; 3600 for `POST \
+                            /v1/images/generations`.",
+            "examples": [60],
         }),
         ("coalesce", _) => json!({
             "type": "boolean",
-            "description": "An identical request in flight will do, although no seed is given.", "examples": [true],
+            "description": "Whether a request without a seed may share the images of an identical request \
+                            in progress. Default: false.",
+            "examples": [true],
         }),
         ("deadline", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_DEADLINE,
-            "description": "Seconds after which the job is given up if it has not ended.", "examples": [60],
+            "description": "The number of seconds after which the job is stopped if it has not ended. \
+                            Default: no deadline.",
+            "examples": [60],
         }),
         ("output_compression", _) => json!({
             "type": "integer", "minimum": 0, "maximum": 100,
-            "description": "How much of the picture a jpeg or webp keeps, in percent; png is lossless whatever is asked for.", "examples": [80],
+            "description": "The quality of jpeg and webp files in percent; png files are always lossless.",
+            "examples": [80],
         }),
-        (_, Kind::Text | Kind::Format) => json!({ "type": "string" }),
-        (_, Kind::Whole) => json!({ "type": "integer" }),
-        (_, Kind::Number) => json!({ "type": "number" }),
-        (_, Kind::Flag) => json!({ "type": "boolean" }),
+        (_, ValueKind::Text | ValueKind::Format) => json!({ "type": "string" }),
+        (_, ValueKind::Integer) => json!({ "type": "integer" }),
+        (_, ValueKind::Number) => json!({ "type": "number" }),
+        (_, ValueKind::Boolean) => json!({ "type": "boolean" }),
     }
 }
 
-fn of_openai(name: &str) -> Value {
+fn openai_schema(name: &str) -> Value {
     match name {
         "model" => json!({
             "type": "string",
-            "description": "This server's model, or a name that its operator lets stand for it (`gpt-image-*` and `dall-e-*` unless changed).",
+            "description": "The name of the model or an alias. Aliases are set by the operator; the \
+                            defaults are `gpt-image-*` and `dall-e-*`.",
             "examples": ["gpt-image-1"],
         }),
         "size" => json!({
             "type": "string", "pattern": "^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
-            "description": "`auto` or `WIDTHxHEIGHT`. If `model` is not this very model's name, a size that it does not make becomes the one \
-                            of the same shape that it makes best, and the answer's `size` and `warnings` say so.",
+            "description": "`auto` or `WIDTHxHEIGHT`. Unless `model` is the name of the server's model, an \
+                            unsupported size is replaced by the best supported size with the same aspect \
+                            ratio; the `size` and `warnings` of the response report it.",
             "examples": ["1024x1024"],
         }),
         "quality" => json!({
             "type": "string", "enum": ["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"],
-            "description": "Taken, and told in the answer; it changes nothing. `steps` does.", "examples": ["high"],
+            "description": "Accepted and returned without effect; use `steps`.", "examples": ["high"],
         }),
         "response_format" => json!({
             "type": "string", "enum": ["url", "b64_json"],
-            "description": "Links or files; links if left out, but files for a model whose name begins with `gpt-image`.",
+            "description": "Links or files. Default: links, but files for a model whose name begins with \
+                            `gpt-image` or `chatgpt-image`.",
             "examples": ["b64_json"],
         }),
         "output_format" => json!({
             "type": "string", "enum": ["png", "jpeg", "jpg", "webp"],
-            "description": "The file format; png if left out. `format` is the same.", "examples": ["webp"],
+            "description": "The file format, like `format`. Default: png.", "examples": ["webp"],
         }),
         "background" => json!({
             "type": "string", "enum": ["auto", "opaque"],
-            "description": "Pictures have no transparency; asking for it is an error.", "examples": ["opaque"],
+            "description": "Images are always opaque; `transparent` is an error.", "examples": ["opaque"],
         }),
         "moderation" => json!({
             "type": "string", "enum": ["auto", "low"],
-            "description": "Taken; there is none here.", "examples": ["low"],
+            "description": "Accepted without effect; the server does not moderate.", "examples": ["low"],
         }),
         "style" => json!({
             "type": "string", "enum": ["vivid", "natural"],
-            "description": "Taken; it changes nothing. The prompt does.", "examples": ["vivid"],
+            "description": "Accepted without effect; describe the style in the prompt.",
+            "examples": ["vivid"],
         }),
         "stream" => json!({
-            "type": "boolean", "description": "Answer with events as the pictures are made.", "examples": [true],
+            "type": "boolean",
+            "description": "Whether the response is server-sent events. Default: false.",
+            "examples": [true],
         }),
         "partial_images" => json!({
             "type": "integer", "minimum": 0, "maximum": 3,
-            "description": "At most so many pictures in the making are sent ahead of the finished one, small, if `stream` is true.",
+            "description": "The maximum number of small partial images before the complete image, if \
+                            `stream` is true. Default: 0.",
             "examples": [2],
         }),
         _ => json!({
-            "type": "string", "description": "Taken, and not kept.", "examples": ["user-1"],
+            "type": "string", "description": "Accepted without effect and not stored.",
+            "examples": ["user-1"],
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! The schemas of what is answered, made of the types that are answered with.
+//! The schemas of responses, generated from the response types.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
@@ -6,59 +6,59 @@ use serde_json::{Map, Value};
 use super::types;
 use crate::{events, generate, health, image_resource, images, keys, openai, problem, usage};
 
-/// Where the description keeps them.
-const PLACE: &str = "/components/schemas";
+/// The place of the schemas in the OpenAPI document.
+const DEFINITIONS_PATH: &str = "/components/schemas";
 
-/// Every schema, by its name.
+/// All schemas by name.
 pub(super) fn components() -> Map<String, Value> {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
-    settings.definitions_path = PLACE.into();
+    settings.definitions_path = DEFINITIONS_PATH.into();
     let mut generator = settings.into_generator();
-    answers(&mut generator);
+    register(&mut generator);
     let mut schemas = generator.take_definitions(true);
-    schemas.values_mut().for_each(never_null);
+    schemas.values_mut().for_each(remove_null);
     schemas
 }
 
-fn answers(generator: &mut SchemaGenerator) {
-    generator.subschema_for::<image_resource::Resource>();
-    generator.subschema_for::<images::Page>();
-    generator.subschema_for::<generate::Body>();
+fn register(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<image_resource::ImageResource>();
+    generator.subschema_for::<images::ImagePage>();
+    generator.subschema_for::<generate::GenerateResponse>();
     generator.subschema_for::<health::Health>();
-    generator.subschema_for::<health::Ready>();
-    generator.subschema_for::<keys::Created>();
-    generator.subschema_for::<keys::Record>();
-    generator.subschema_for::<keys::List>();
+    generator.subschema_for::<health::ReadinessState>();
+    generator.subschema_for::<keys::CreatedKey>();
+    generator.subschema_for::<keys::KeyResource>();
+    generator.subschema_for::<keys::KeyList>();
     generator.subschema_for::<usage::Usage>();
-    generator.subschema_for::<events::Queued>();
-    generator.subschema_for::<events::Seen>();
+    generator.subschema_for::<events::QueuedEvent>();
+    generator.subschema_for::<events::StepEvent>();
     generator.subschema_for::<problem::Document<'static>>();
-    generator.subschema_for::<problem::Envelope>();
+    generator.subschema_for::<problem::OpenAiError>();
     generator.subschema_for::<openai::ModelList>();
     generator.subschema_for::<types::Generations>();
     generator.subschema_for::<types::Event>();
 }
 
-/// A member that may be left out is left out, and never null.
-fn never_null(schema: &mut Value) {
+/// Removes `null` from the types of optional members: absent members are omitted, never `null`.
+fn remove_null(schema: &mut Value) {
     let Value::Object(schema) = schema else { return };
     let required = schema.get("required").cloned().unwrap_or_default();
     let required = required.as_array().cloned().unwrap_or_default();
     if let Some(Value::Object(members)) = schema.get_mut("properties") {
         for (name, member) in members {
             if !required.contains(&Value::from(name.as_str())) {
-                without_null(member);
+                remove_null_of_member(member);
             }
         }
     }
     for part in ["allOf", "anyOf", "oneOf"] {
         if let Some(Value::Array(parts)) = schema.get_mut(part) {
-            parts.iter_mut().for_each(never_null);
+            parts.iter_mut().for_each(remove_null);
         }
     }
 }
 
-fn without_null(member: &mut Value) {
+fn remove_null_of_member(member: &mut Value) {
     let null = Value::from("null");
     let Value::Object(schema) = member else { return };
     if let Some(Value::Array(types)) = schema.get_mut("type") {

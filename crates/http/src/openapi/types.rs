@@ -1,12 +1,12 @@
-//! Shapes of what others' types are written as, for the description only.
+//! Schemas of types from other crates, used by the description only.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::openai::About;
+use crate::openai::ResponseMetadata;
 
-/// A moment, as RFC 3339 has it.
+/// A time in RFC 3339 format.
 pub(crate) struct Timestamp;
 
 impl JsonSchema for Timestamp {
@@ -23,81 +23,81 @@ impl JsonSchema for Timestamp {
     }
 }
 
-/// A file format of pictures.
+/// An image file format.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) enum FileFormat {
     Jpeg,
     Png,
     Webp,
 }
 
-/// What a client should know about a picture that was made all the same.
+/// A warning about a request that succeeded.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Warning {
-    /// What it is about, for programs: `prompt_cut`, `size_fitted`.
+    /// The kind of warning, for programs: `prompt_cut`, `size_fitted`.
     code: String,
-    /// The whole of it, for people.
+    /// The warning, for people.
     message: String,
 }
 
 /// A server-sent event.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Event {
-    /// What happened.
+    /// The kind of event.
     #[schemars(skip_serializing_if = "Option::is_none")]
     event: Option<String>,
-    /// Its number; the last one's is `end`.
+    /// The number of the event; `end` for the last event.
     #[schemars(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// JSON, but for OpenAI's last one, `[DONE]`.
+    /// JSON, except for the last event of OpenAI's dialect: `[DONE]`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     data: Option<String>,
 }
 
 /// A key's limits.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct KeyLimits {
-    /// Requests per time.
+    /// The maximum rate of requests.
     #[schemars(extend("examples" = ["60/min"]))]
     #[schemars(skip_serializing_if = "Option::is_none")]
     rate: Option<String>,
-    /// Jobs that are queued or running at the same time.
+    /// The maximum number of queued and running jobs.
     #[schemars(range(min = 1))]
     #[schemars(skip_serializing_if = "Option::is_none")]
     concurrency: Option<u32>,
-    /// Engine time and money per day or month. All of them hold.
+    /// Budgets of engine time and money per day or month; all of them apply.
     #[schemars(extend("examples" = [["3600s/day", "5usd/day"]]))]
     #[schemars(skip_serializing_if = "Option::is_none")]
     budgets: Option<Vec<String>>,
 }
 
-/// The answer to OpenAI's call.
+/// The response of `POST /v1/images/generations`.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Generations {
-    /// When the job was accepted: seconds since 1970.
+    /// When the job was accepted, in seconds since 1970.
     created: i64,
-    /// The pictures, in the order of their seeds.
+    /// The images in the order of their seeds.
     data: Vec<GeneratedPicture>,
     #[schemars(flatten)]
-    about: About,
+    metadata: ResponseMetadata,
 }
 
-/// A picture: a link or a file.
+/// An image: either a link or a file.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "it is only described")]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct GeneratedPicture {
-    /// A signed link on this server's own origin.
+    /// A signed link on the server's own origin.
     #[schemars(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// The file, in base64.
+    /// The file in base64.
     #[schemars(skip_serializing_if = "Option::is_none")]
     b64_json: Option<String>,
-    /// Seed of its noise.
+    /// The seed of the image.
     seed: u64,
 }

@@ -1,4 +1,4 @@
-//! The problem document.
+//! The problem document (RFC 9457).
 
 use axum::body::Body;
 use schemars::JsonSchema;
@@ -10,59 +10,60 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::limits::RetryTime;
 
 use super::Problem;
-use super::status::Kind;
+use super::status::ProblemKind;
 use crate::image_resource;
 use crate::openapi::types::Timestamp;
 use crate::request_id::RequestId;
 
-/// The problem document, in the order in which it is written.
+/// A problem (RFC 9457).
+// The fields are in the order of the JSON members.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(crate) struct Document<'a> {
-    /// `urn:tintype:problem:` and the name of the problem.
+    /// The problem type: `urn:tintype:problem:` and its name.
     r#type: String,
-    /// What kind of problem it is.
+    /// A short summary of the problem type.
     title: &'a str,
     /// The HTTP status.
     status: u16,
-    /// What happened, and what to do.
+    /// What is wrong and how to fix it.
     detail: String,
-    /// The job that it is about.
+    /// The path of the job, if the problem concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
-    /// The name under which the log has it; `x-request-id` too.
+    /// The request id, also in the header `x-request-id` and in the server log.
     request_id: &'a str,
-    /// The limit of the key that does not let the request in.
+    /// The exceeded limit of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
-    /// When the same request may do better.
+    /// When to retry the request.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Timestamp>")]
     retry_at: Option<OffsetDateTime>,
-    /// Seconds.
+    /// In how many seconds to retry the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
-    /// The status that a remote model answered with.
+    /// The HTTP status of the remote model's error.
     #[serde(skip_serializing_if = "Option::is_none")]
     model_status: Option<u16>,
-    /// Everything that is wrong with the parameters.
+    /// The invalid parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ParameterError>,
 }
 
-/// One thing wrong with one parameter.
+/// A violation of a parameter.
 #[derive(Serialize, JsonSchema)]
 struct ParameterError {
-    /// Which one.
+    /// The parameter's name.
     parameter: String,
-    /// What it must be.
+    /// What is wrong with the value; follows the parameter's name in a sentence.
     detail: String,
-    /// The bound that it broke.
+    /// The violated limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Bound>,
 }
 
-/// The bound that a value broke.
+/// A violated limit: a maximum or unit, or a range.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Bound {
@@ -76,16 +77,16 @@ enum Bound {
 }
 
 impl Problem {
-    /// The document for the request with this id.
+    /// The problem document of the request with this id.
     pub(crate) fn body(&self, id: &RequestId) -> Body {
-        let Kind { status, name, title } = self.kind();
-        let errors = match self.error() {
+        let ProblemKind { status, name, title } = self.kind();
+        let errors = match self.service_error() {
             Some(ServiceError::Invalid(violations)) => violations.iter().map(ParameterError::from).collect(),
             _ => Vec::new(),
         };
-        let refused = self.refused();
-        let retry_at = refused.and_then(|refused| match refused.retry {
-            RetryTime::At(at) => Some(image_resource::moment(at)),
+        let exceeded = self.limit_exceeded();
+        let retry_at = exceeded.and_then(|exceeded| match exceeded.retry {
+            RetryTime::At(at) => Some(image_resource::to_millisecond(at)),
             RetryTime::WhenOneEnds | RetryTime::Never => None,
         });
         let document = Document {
@@ -94,14 +95,14 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail(),
             instance: match self {
-                Self::Job(id, _) | Self::NotYet(id) => Some(image_resource::path(id)),
+                Self::Job(id, _) | Self::ImagesPending(id) => Some(image_resource::job_path(id)),
                 _ => None,
             },
             request_id: id.as_str(),
-            limit: refused.map(|refused| refused.limit.to_string()),
+            limit: exceeded.map(|exceeded| exceeded.limit.to_string()),
             retry_at,
             retry_after: self.retry_after(),
-            model_status: match self.error() {
+            model_status: match self.service_error() {
                 Some(ServiceError::Failed(failure)) => {
                     failure.upstream_error.as_ref().and_then(|upstream_error| upstream_error.status)
                 }
@@ -109,7 +110,7 @@ impl Problem {
             },
             errors,
         };
-        serde_json::to_vec(&document).expect("only strings, numbers and arrays of them").into()
+        serde_json::to_vec(&document).expect("strings and numbers serialize").into()
     }
 }
 
@@ -124,7 +125,7 @@ impl From<&Violation> for ParameterError {
 }
 
 fn bound(kind: &ViolationKind) -> Option<Bound> {
-    // Bounds are numbers written out; should one ever be something else, its text is the next best.
+    // The bounds are written numbers. One that is not a number is passed on as text.
     let number = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
     match kind {
         ViolationKind::OutOfRange { min, max } => Some(Bound::Range { min: number(min), max: number(max) }),

@@ -1,149 +1,216 @@
-//! What a client is told in words.
+//! The detail of each problem: what is wrong, with value and limit, and how to fix it.
+//!
+//! Each detail is complete without the problem's title, because OpenAI's and SageMaker's clients see only the
+//! detail.
 
 use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::{Problem, seconds};
+use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
+use crate::idempotency;
+use crate::json::BODY_TIMEOUT;
 use crate::params::NAME_CHARS;
 
 impl Problem {
     pub(super) fn detail(&self) -> String {
         match self {
-            Self::Service(error) | Self::Job(_, error) => of_service(error),
-            Self::Credentials(fault) => (*fault).into(),
-            Self::NotFound => "No such path. A picture is made by GET /generate?prompt=… or POST /v1/images.".into(),
-            Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
-            Self::GetTurnedOff => "The operator of this server decided so. POST /v1/images makes pictures.".into(),
+            Self::Service(error) | Self::Job(_, error) => service_detail(error),
+            Self::Credentials(error) => credentials_detail(*error).into(),
+            Self::NotFound => "The path does not exist. Create images with `GET /generate?prompt=…` or \
+                               `POST /v1/images`; `GET /docs` describes all paths."
+                .into(),
+            Self::MethodNotAllowed(allowed) => {
+                format!("The path does not support the method of the request; supported: {allowed}.")
+            }
+            Self::GetDisabled => {
+                "The operator of this server disabled generation by GET; use `POST /v1/images`.".into()
+            }
             Self::Prefetch => {
-                "A GET here costs computing time, so browsers' prefetching is refused. Open the link to make it."
+                "Generation costs engine time, so prefetch requests are refused. Open the link \
+                               to create the image."
                     .into()
             }
-            Self::CrossSite => "This costs computing time, so it is refused without a key when another site's \
-                                page causes it. Open the link in a tab of its own, or call it from your server."
+            Self::CrossSite => "The request was sent by a page of another site and carries no API key. Open \
+                                the link in a new tab, or send the request with an API key from a server."
                 .into(),
-            Self::WrongHost => "The Host header names neither this machine's loopback address with this \
-                                server's port nor its configured public URL."
-                .into(),
-            Self::NotJson => "Send it with `Content-Type: application/json`.".into(),
-            Self::TooSlow => "Send it again, and faster.".into(),
-            Self::TooLarge(limit) => format!("It may have {limit} bytes at the most."),
-            Self::AnswerTooLarge => {
-                "The pictures are made, but their files are larger than a function may answer with. Ask for links to them."
+            Self::WrongHost => {
+                "The `Host` header is neither a loopback name with the port of this server nor \
+                                the host of its public URL."
                     .into()
             }
-            Self::Malformed(why) => format!("It cannot be read: {why}."),
-            Self::Invocation(error) => format!("In this request {error}."),
-            Self::IdempotencyKey => "`Idempotency-Key` takes one key of 1 to 255 visible ASCII characters.".into(),
-            Self::NotYet(_) => "The job has not ended yet.".into(),
-            Self::OnItsWay(id) => {
-                format!(
-                    "They are still being made, and will be: read /v1/images/{id}. The same request finds them too if it has \
-                     the same seed or Idempotency-Key, or is an SDK's retry; otherwise it is for other pictures."
-                )
+            Self::NotJson => {
+                "The content type of the request is not JSON; send `Content-Type: application/json`.".into()
             }
+            Self::BodyTimeout => {
+                format!("The request body did not arrive within {} s.", BODY_TIMEOUT.as_secs())
+            }
+            Self::BodyTooLarge(limit) => format!("The request body exceeds {} bytes.", grouped(*limit)),
+            Self::ResponseTooLarge => {
+                "The images were created, but their files exceed the response size limit \
+                                       of AWS Lambda. Request links instead of files."
+                    .into()
+            }
+            Self::MalformedJson(reason) => format!("The request body is not a JSON object: {reason}."),
+            Self::IncompleteBody => "The connection broke before the end of the request body.".into(),
+            Self::Invocation(error) => format!("The invocation is invalid: {error}."),
+            Self::InvalidIdempotencyKey => format!(
+                "The `Idempotency-Key` header must be sent once and have 1 to {} visible ASCII characters.",
+                idempotency::MAX_CHARS
+            ),
+            Self::ImagesPending(_) => "The job has no images yet, because it has not ended.".into(),
+            Self::StillGenerating(id) => format!(
+                "The time budget of the request ended before the images were complete. The job continues; \
+                 read `GET /v1/images/{id}`. A repeated request returns the images of this job only if it \
+                 has the same `seed` or `Idempotency-Key`, or is an automatic retry of an SDK."
+            ),
             Self::UnknownModel(name) => {
                 let name: String = name.chars().take(NAME_CHARS).collect();
-                format!("The model `{name}` does not exist here. GET /v1/models lists what does.")
+                format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
             }
-            Self::Broken => INTERNAL.into(),
+            Self::Internal => INTERNAL.into(),
         }
     }
 }
 
-const INTERNAL: &str = "The cause is in this server's log, under the request id.";
+const INTERNAL: &str =
+    "The request failed on the server. The cause is in the server log under the request id.";
 
-fn of_service(error: &E) -> String {
+fn credentials_detail(error: CredentialsError) -> &'static str {
+    match error {
+        CredentialsError::Forwarded => {
+            "The request carries no API key, and a proxy forwarded it. Without a key, this server accepts \
+             only direct requests from its own machine."
+        }
+        CredentialsError::Conflicting => "The request carries two different API keys; send one.",
+        CredentialsError::UnsupportedScheme => {
+            "The `Authorization` header does not have the scheme `Bearer`. Send the API key as \
+             `Authorization: Bearer KEY` or `x-api-key: KEY`."
+        }
+        CredentialsError::InvalidCharacters => "The API key has characters that are not visible ASCII.",
+    }
+}
+
+fn service_detail(error: &E) -> String {
     match error {
         E::Invalid(violations) => match violations.as_slice() {
-            [only] => format!("{only}."),
-            several => format!("{} parameters are not as they must be; see errors.", several.len()),
+            [violation] => format!("{violation}."),
+            several => format!("{} invalid parameters; see `errors`.", several.len()),
         },
-        E::Unauthenticated(fault) => match fault {
+        E::Unauthenticated(error) => match error {
             KeyError::Missing => {
-                "The request carries no key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+                "The request carries no API key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
             }
-            KeyError::Malformed => {
-                "The key is malformed: one begins with `tt_` and has 52 characters; was it mistyped?"
-            }
-            KeyError::Unknown => "The key is unknown.",
-            KeyError::Expired => "The key has expired.",
-            KeyError::Revoked => "The key was revoked.",
+            KeyError::Malformed => "The API key is malformed: a key begins with `tt_` and has 52 characters.",
+            KeyError::Unknown => "The API key is unknown.",
+            KeyError::Expired => "The API key has expired.",
+            KeyError::Revoked => "The API key was revoked.",
         }
         .into(),
-        E::NotAdmin => "The key is good, but not for this.".into(),
-        E::LimitExceeded(refusal) => of_refusal(&refusal.exceeded),
+        E::NotAdmin => "This call requires an API key with admin rights.".into(),
+        E::LimitExceeded(refusal) => limit_detail(&refusal.refused),
         E::Unpriced(currency) => format!(
-            "The key has a budget in {currency}, and nothing here has a price in it. The operator has to set one, or \
-             to make another key."
+            "The key has a budget in {currency}, but this server has no price in {currency}. The operator \
+             must set a price in {currency} or issue another key."
         ),
-        E::QueueFull { retry_after } => format!(
-            "As many requests wait as may. A place is likely to be free in {} s.",
-            seconds(*retry_after)
-        ),
+        E::QueueFull { retry_after } => {
+            format!("The queue is full; retry in about {} s.", whole_seconds(*retry_after))
+        }
         E::IdempotencyConflict => {
-            "The idempotency key was used for another request within the last 24 hours.".into()
+            "The idempotency key was used for another request in the last 24 hours. Send \
+                                   each request with its own key."
+                .into()
         }
-        E::NotFound(what) => format!("There is no such {what}, or it is not yours."),
-        E::NoPictures => "The job has ended without a picture.".into(),
-        E::Canceled => "The job was canceled before its pictures were made.".into(),
-        E::NotReady => "Try again in a few seconds.".into(),
-        E::NoEngine => "It could not be loaded. The operator finds the cause in the log.".into(),
-        E::Draining | E::Abandoned => {
-            "The picture was not made. Try again: another server may be there by then.".into()
-        }
-        E::Failed(failure) => told(failure.reason, failure.upstream_error.as_ref()),
+        E::NotFound(kind) => format!("The {kind} does not exist or belongs to another owner."),
+        E::NoPictures => "The job ended without images.".into(),
+        E::Canceled => "The job was canceled before its images were complete.".into(),
+        E::NotReady => format!("The model is still loading; retry in {SERVER_RETRY_AFTER_S} s."),
+        E::NoEngine => "The model could not be loaded. The cause is in the server log.".into(),
+        E::Draining | E::Abandoned => format!(
+            "The server is shutting down and did not complete the request; retry in {SERVER_RETRY_AFTER_S} s."
+        ),
+        E::Failed(failure) => failure_detail(failure.reason, failure.upstream_error.as_ref()),
+        E::Ledger(error) if status::is_transient(error) => format!(
+            "The ledger is unavailable; retry in {SERVER_RETRY_AFTER_S} s. The cause is in the server log \
+             under the request id."
+        ),
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL.into(),
     }
 }
 
-fn of_refusal(refused: &LimitExceeded) -> String {
-    let limit = refused.limit;
-    match (limit, refused.retry) {
-        (_, RetryTime::Never) => format!("This alone takes more than the key's {limit}."),
-        (Limit::Budget(_), RetryTime::At(_)) => {
-            format!("What is left of the key's {limit} does not cover what this is likely to take.")
-        }
-        (Limit::Concurrency(limit), _) => {
-            format!(
-                "{limit} jobs of this key are queued or running, and more may not be. Come back when one has ended."
-            )
-        }
-        _ => format!("The key's {limit} is used up for now."),
+fn limit_detail(exceeded: &LimitExceeded) -> String {
+    match (exceeded.limit, exceeded.retry) {
+        (limit, RetryTime::Never) => format!("This request alone needs more than the key's {limit}."),
+        (Limit::Rate(rate), _) => format!(
+            "The key's rate limit of {rate} is exceeded; retry after the time in the `Retry-After` header."
+        ),
+        (Limit::Concurrency(limit), _) => format!(
+            "The key has reached its limit of {limit} queued or running jobs at the same time; retry after a \
+             job has ended."
+        ),
+        (Limit::Budget(budget), _) => format!(
+            "The remainder of the key's budget of {budget} does not cover the estimated cost of the request; \
+             retry after the time in the `Retry-After` header."
+        ),
     }
 }
 
-/// What a client is told of a job that failed, and of what a remote engine said.
-pub(crate) fn told(reason: Reason, upstream_error: Option<&UpstreamError>) -> String {
+/// The detail of a failed job; `upstream_error` is the error of a remote engine.
+pub(crate) fn failure_detail(reason: Reason, upstream_error: Option<&UpstreamError>) -> String {
     match upstream_error {
         Some(UpstreamError { status: Some(status), message, .. }) if message.is_empty() => {
-            format!("The model failed with status {status}. What it said is in this server's log.")
+            format!("The model failed with status {status}. Its message is in the server log.")
         }
         Some(UpstreamError { status: Some(status), message, .. }) => {
-            format!("The model refused it with status {status}: {message}")
+            format!("The model rejected the request with status {status}: {message}")
         }
         Some(UpstreamError { message, .. }) if !message.is_empty() => {
-            format!("The model made nothing: {message}.")
+            format!("The model returned no image: {message}.")
         }
-        _ => by_reason(reason).to_owned(),
+        _ => reason_detail(reason).to_owned(),
     }
 }
 
-fn by_reason(reason: Reason) -> &'static str {
+fn reason_detail(reason: Reason) -> &'static str {
     match reason {
-        Reason::Engine => "The engine failed. The cause is in this server's log.",
-        Reason::Store => "The pictures could not be stored. The cause is in this server's log.",
-        Reason::Crashed => "The server broke down under it several times.",
-        Reason::Deadline => "It was not finished by its deadline.",
+        Reason::Engine => "The engine failed. The cause is in the server log.",
+        Reason::Store => "The images could not be stored. The cause is in the server log.",
+        Reason::Crashed => "The server process stopped several times while it ran the job.",
+        Reason::Deadline => "The job did not finish before its deadline.",
         Reason::Overrun => {
-            "It was stopped: it took twice what was reserved for it from the key's budget, or as long as a job may take \
-             on this server."
+            "The job was stopped: it took twice the engine time that was reserved from the key's budget, or \
+             reached the server's time limit for a job."
         }
-        Reason::Busy => "Nothing was made, and nothing charged. Try again later.",
-        Reason::Model => "The model answered with an error.",
+        Reason::Busy => "The engine is busy. No image was created and nothing was charged; retry later.",
+        Reason::Model => "The model returned an error.",
         Reason::OutcomeUnknown => {
-            "The engine was given the work and its answer did not come: the connection broke, or the time was over. It may \
-             have been made, so it is not made again, and nobody pays twice."
+            "The engine accepted the job, but no response arrived: the connection broke or the call timed \
+             out. The images may have been created, so the job is not repeated, to avoid a second charge."
+        }
+    }
+}
+
+/// A number with its digits in groups of three: `65,536`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (6 << 20, "6,291,456")] {
+            assert_eq!(grouped(number), text);
         }
     }
 }

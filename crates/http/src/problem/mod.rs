@@ -1,8 +1,8 @@
-//! Errors as RFC 9457 problem documents: the one place in which an error is given its status (`kinds`) and its words
-//! (`words`); `document` writes it down.
+//! Errors as HTTP responses. `status` chooses the status and title of an error and `messages` its detail;
+//! `document`, `openai` and `sagemaker` write them in the format of each dialect.
 //!
-//! What the client did wrong is told with everything it needs to mend it. What broke here is told as that much only,
-//! with the request id under which the log has the cause.
+//! The detail of a client's error says how to fix it. The detail of a server error names no cause: the log
+//! has it under the request id.
 
 mod document;
 mod messages;
@@ -28,57 +28,73 @@ use tintype_service::ledger::limits::{Limit, LimitExceeded};
 use crate::ratelimit;
 
 pub(crate) use document::Document;
-pub(crate) use messages::told;
-pub(crate) use openai::Envelope;
+pub(crate) use messages::failure_detail;
+pub(crate) use openai::OpenAiError;
 
-/// When to look again for a server that loads its model or is being replaced, in seconds.
-pub(crate) const SOON: u64 = 5;
-/// When to look again for a picture that is being made, in seconds.
-pub(crate) const SHORTLY: u64 = 2;
+/// The retry interval for a server that is loading its model or shutting down, in seconds.
+pub(crate) const SERVER_RETRY_AFTER_S: u64 = 5;
+/// The polling interval for a job that has not ended, in seconds.
+pub(crate) const JOB_POLL_AFTER_S: u64 = 2;
 
-/// Why a request got no answer of the kind it asked for. As a response it is only the status and its headers: the body
-/// needs the request's id and is written by [`Problem::body`] where that is known.
+/// Why a request failed. As a response it has the status and headers only: the middleware adds the body,
+/// which needs the request id.
 #[derive(Clone, Debug)]
 pub(crate) enum Problem {
+    /// The service's error.
     Service(ServiceError),
-    /// What became of this job.
+    /// The error of this accepted job.
     Job(JobId, ServiceError),
-    /// A key was presented in a way in which none can be.
-    Credentials(&'static str),
-    /// No such path.
+    /// The credentials are rejected before a key is looked up.
+    Credentials(CredentialsError),
+    /// The path does not exist.
     NotFound,
-    /// The path has other methods: these.
+    /// The path supports only these methods.
     MethodNotAllowed(&'static str),
-    /// The operator turned `GET` off.
-    GetTurnedOff,
-    /// A browser guessed that this might be wanted.
+    /// The operator disabled image generation by `GET`.
+    GetDisabled,
+    /// The request is a browser's prefetch.
     Prefetch,
-    /// Another site's page made the browser send it.
+    /// A page of another site made the browser send the request.
     CrossSite,
-    /// For a host that this server is not.
+    /// The `Host` header names another host.
     WrongHost,
-    /// The body is not said to be JSON.
+    /// The content type is not JSON.
     NotJson,
-    /// The body takes too long to come.
-    TooSlow,
-    /// The body is larger than so many bytes, which no request needs.
-    TooLarge(usize),
-    /// The answer is larger than whatever runs this server can hand over.
-    AnswerTooLarge,
-    /// The body is no JSON object, for this reason.
-    Malformed(String),
-    /// What SageMaker's dialects have against it.
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is larger than this number of bytes.
+    BodyTooLarge(usize),
+    /// The response exceeds the size limit of the deployment.
+    ResponseTooLarge,
+    /// The body is not a JSON object, for this reason.
+    MalformedJson(String),
+    /// The connection broke before the end of the body.
+    IncompleteBody,
+    /// The error of a SageMaker dialect.
     Invocation(InvocationError),
-    /// The idempotency key is none.
-    IdempotencyKey,
-    /// The job has no pictures yet.
-    NotYet(JobId),
-    /// The job has no pictures yet, and its client cannot be told to come for them otherwise.
-    OnItsWay(JobId),
-    /// There is no model of this name.
+    /// The idempotency key is malformed or repeated.
+    InvalidIdempotencyKey,
+    /// The job has no images yet.
+    ImagesPending(JobId),
+    /// The time budget ended before the job did, in a dialect without `202 Accepted`.
+    StillGenerating(JobId),
+    /// The model does not exist.
     UnknownModel(String),
-    /// A handler panicked, or came upon what cannot be.
-    Broken,
+    /// A handler panicked or met an impossible state.
+    Internal,
+}
+
+/// Why credentials are rejected before a key is looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CredentialsError {
+    /// No key, and a proxy on this machine forwarded the request.
+    Forwarded,
+    /// Two different keys.
+    Conflicting,
+    /// Another scheme than `Bearer`.
+    UnsupportedScheme,
+    /// Characters outside visible ASCII.
+    InvalidCharacters,
 }
 
 impl From<ServiceError> for Problem {
@@ -103,32 +119,32 @@ impl From<InvocationError> for Problem {
 }
 
 impl Problem {
-    /// The body did not arrive whole.
-    pub(crate) fn unread(error: &BytesRejection, limit: usize) -> Self {
+    /// The problem of a body that could not be read; `limit` is the maximum size in bytes.
+    pub(crate) fn from_body_rejection(error: &BytesRejection, limit: usize) -> Self {
         match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(limit),
-            _ => Self::Malformed("it broke off before its end".into()),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge(limit),
+            _ => Self::IncompleteBody,
         }
     }
 
-    /// What the service said, if it was the service.
-    fn error(&self) -> Option<&ServiceError> {
+    /// The service's error, if it is one.
+    fn service_error(&self) -> Option<&ServiceError> {
         match self {
             Self::Service(error) | Self::Job(_, error) => Some(error),
             _ => None,
         }
     }
 
-    fn refused(&self) -> Option<&LimitExceeded> {
-        match self.error() {
-            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.exceeded),
+    fn limit_exceeded(&self) -> Option<&LimitExceeded> {
+        match self.service_error() {
+            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.refused),
             _ => None,
         }
     }
 
-    /// The cause, if it is nothing that a client shall read.
+    /// The error to log, if its cause is not for the client.
     pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
-        match self.error() {
+        match self.service_error() {
             Some(error @ (ServiceError::Store(_) | ServiceError::Ledger(_) | ServiceError::Panicked(_))) => {
                 Some(error)
             }
@@ -136,21 +152,25 @@ impl Problem {
         }
     }
 
-    /// In how many seconds the same request may do better.
+    /// In how many seconds to retry the request.
     fn retry_after(&self) -> Option<u64> {
-        if let Some(refused) = self.refused() {
-            return match refused.limit {
-                // When one of the key's jobs ends nobody knows; it can be any time.
+        if let Some(exceeded) = self.limit_exceeded() {
+            return match exceeded.limit {
+                // The end of a running job cannot be predicted.
                 Limit::Concurrency(_) => Some(1),
-                _ => refused.retry_after(OffsetDateTime::now_utc()),
+                _ => exceeded.retry_after(OffsetDateTime::now_utc()),
             };
         }
-        match self.error() {
-            Some(ServiceError::QueueFull { retry_after }) => Some(seconds(*retry_after)),
+        match self.service_error() {
+            Some(ServiceError::QueueFull { retry_after }) => Some(whole_seconds(*retry_after)),
             Some(ServiceError::Failed(failure)) => failure.upstream_error.as_ref()?.retry_after,
-            Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => Some(SOON),
-            Some(ServiceError::Ledger(error)) => status::passes(error).then_some(SOON),
-            _ => matches!(self, Self::NotYet(_) | Self::OnItsWay(_)).then_some(SHORTLY),
+            Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => {
+                Some(SERVER_RETRY_AFTER_S)
+            }
+            Some(ServiceError::Ledger(error)) => status::is_transient(error).then_some(SERVER_RETRY_AFTER_S),
+            _ => {
+                matches!(self, Self::ImagesPending(_) | Self::StillGenerating(_)).then_some(JOB_POLL_AFTER_S)
+            }
         }
     }
 }
@@ -166,10 +186,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        match self.error() {
+        match self.service_error() {
             Some(ServiceError::LimitExceeded(refusal)) => headers.extend(ratelimit::headers(&refusal.quotas)),
-            Some(ServiceError::Unauthenticated(_)) => challenge(headers),
-            _ if matches!(self, Self::Credentials(_)) => challenge(headers),
+            Some(ServiceError::Unauthenticated(_)) => set_challenge(headers),
+            _ if matches!(self, Self::Credentials(_)) => set_challenge(headers),
             _ => {}
         }
         response.extensions_mut().insert(Arc::new(self));
@@ -177,12 +197,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Says how to present a key.
-fn challenge(headers: &mut axum::http::HeaderMap) {
+/// Sets the header with the supported authentication scheme.
+fn set_challenge(headers: &mut axum::http::HeaderMap) {
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tintype\""));
 }
 
-/// Whole seconds, up.
-fn seconds(duration: Duration) -> u64 {
+/// Seconds, rounded up.
+fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -1,4 +1,4 @@
-//! Problems as OpenAI's clients read them: their envelope, their codes, and whether to try again.
+//! Problems in the format of OpenAI's API: the body, the codes, and the retry headers.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -12,40 +12,44 @@ use tintype_service::{KeyError, ServiceError as E};
 
 use super::{Problem, status};
 
-/// Obeyed by the clients before anything else.
+/// OpenAI's SDKs follow this header before all other rules of their retries.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// As `RetryTime-After`, in milliseconds; read first.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-/// How long the clients wait at the most, in seconds; whoever is told more does not come again.
-const LONGEST_WAIT: u64 = 60;
-/// The wait is at the server: a retry joins the work and waits for it there.
-const AT_ONCE: u64 = 100;
+/// The longest delay that OpenAI's SDKs accept, in seconds; they do not retry after a longer one.
+const MAX_RETRY_AFTER_S: u64 = 60;
+/// The delay before the retry of a job that is still running: the retry waits for the job on the server.
+const IMMEDIATE_RETRY_MS: u64 = 100;
 
-/// `{"error": …}`.
+/// The error body of OpenAI's API.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OpenAiError")]
-pub(crate) struct Envelope {
-    error: Told,
+pub(crate) struct OpenAiError {
+    error: ErrorBody,
 }
 
-impl From<Envelope> for Body {
-    fn from(envelope: Envelope) -> Self {
-        serde_json::to_vec(&envelope).expect("only texts").into()
+impl From<OpenAiError> for Body {
+    fn from(error: OpenAiError) -> Self {
+        serde_json::to_vec(&error).expect("strings serialize").into()
     }
 }
 
-/// Every member is there, always.
+/// All members are always present.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OpenAiErrorBody")]
-struct Told {
+struct ErrorBody {
+    /// What is wrong and how to fix it.
     message: String,
+    /// The class of the error.
     r#type: &'static str,
+    /// The first invalid parameter.
     param: Option<String>,
+    /// The error, for programs.
     code: Option<String>,
 }
 
 impl Problem {
-    /// The status that an OpenAI client gets: one that it knows how to read.
+    /// The status for OpenAI's clients, which do not know 402.
     pub(crate) fn openai_status(&self) -> S {
         match self.kind().status {
             S::PAYMENT_REQUIRED => S::TOO_MANY_REQUESTS,
@@ -53,25 +57,25 @@ impl Problem {
         }
     }
 
-    /// Headers for an OpenAI client.
+    /// Sets the headers for OpenAI's clients.
     pub(crate) fn openai_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let again = self.is_worth_a_retry();
-        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if again { "true" } else { "false" }));
-        if let Self::OnItsWay(_) = self {
-            headers.insert(RETRY_AFTER_MS, AT_ONCE.into());
+        let retry = self.is_retryable();
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" }));
+        if let Self::StillGenerating(_) = self {
+            headers.insert(RETRY_AFTER_MS, IMMEDIATE_RETRY_MS.into());
         }
     }
 
-    /// The body for an OpenAI client.
-    pub(crate) fn openai_body(&self) -> Envelope {
+    /// The body for OpenAI's clients.
+    pub(crate) fn openai_body(&self) -> OpenAiError {
         let (r#type, code) = self.openai_code();
-        let violations = match self.error() {
+        let violations = match self.service_error() {
             Some(E::Invalid(violations)) => violations.as_slice(),
             _ => &[],
         };
         let message = match violations {
-            // There is one message for everything that is wrong.
+            // OpenAI's format has one message for all violations.
             [_, _, ..] => {
                 violations.iter().map(|violation| format!("{violation}.")).collect::<Vec<_>>().join(" ")
             }
@@ -81,18 +85,18 @@ impl Problem {
             Self::UnknownModel(_) => Some("model".to_owned()),
             _ => violations.first().map(|violation| violation.parameter.clone()),
         };
-        Envelope { error: Told { message, r#type, param, code } }
+        OpenAiError { error: ErrorBody { message, r#type, param, code } }
     }
 
-    /// The same request, sent again by itself, may do better, and costs nothing that was paid already.
-    fn is_worth_a_retry(&self) -> bool {
-        let soon = || self.retry_after().is_some_and(|seconds| seconds <= LONGEST_WAIT);
+    /// Whether an automatic retry may succeed and is not charged twice.
+    fn is_retryable(&self) -> bool {
+        let is_short = || self.retry_after().is_some_and(|seconds| seconds <= MAX_RETRY_AFTER_S);
         match self {
-            Self::OnItsWay(_) | Self::TooSlow => true,
+            Self::StillGenerating(_) | Self::BodyTimeout => true,
             Self::Service(error) | Self::Job(_, error) => match error {
-                E::LimitExceeded(refusal) => !matches!(refusal.exceeded.limit, Limit::Budget(_)) && soon(),
-                E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => soon(),
-                E::Ledger(error) => status::passes(error),
+                E::LimitExceeded(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && is_short(),
+                E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => is_short(),
+                E::Ledger(error) => status::is_transient(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,
                 _ => false,
             },
@@ -100,7 +104,7 @@ impl Problem {
         }
     }
 
-    /// The type and the code. Where OpenAI has none for it, the code is our own name of the problem.
+    /// The type and the code. Where OpenAI has no code, it is the native name of the problem.
     fn openai_code(&self) -> (&'static str, Option<String>) {
         let kind = self.kind();
         let r#type = match self.openai_status() {
@@ -121,7 +125,7 @@ impl Problem {
                 },
                 E::Unpriced(_) => ("insufficient_quota", "insufficient_quota"),
                 E::Invalid(violations) => {
-                    (r#type, violations.first().map_or("", |first| of_violation(&first.kind)))
+                    (r#type, violations.first().map_or("", |first| violation_code(&first.kind)))
                 }
                 _ => (r#type, kind.name),
             },
@@ -131,7 +135,7 @@ impl Problem {
     }
 }
 
-fn of_violation(kind: &ViolationKind) -> &'static str {
+fn violation_code(kind: &ViolationKind) -> &'static str {
     match kind {
         ViolationKind::Missing => "missing_required_parameter",
         ViolationKind::Unknown { .. } => "unknown_parameter",

@@ -1,4 +1,4 @@
-//! The same problems as SageMaker tells them to clients of its Runtime API, where ours is the model behind it.
+//! Problems in the format of SageMaker's Runtime API, as errors of the model behind an endpoint.
 
 use tintype_core::causes::causes;
 use tintype_sagemaker::wire::RuntimeApiError;
@@ -7,14 +7,14 @@ use tintype_service::ServiceError as E;
 use super::Problem;
 
 impl Problem {
-    /// What SageMaker says when its model's container answers with this problem.
-    pub(crate) fn failure(&self) -> RuntimeApiError {
-        match self.error() {
-            Some(E::NotReady) => RuntimeApiError::NotReady("The model is still being loaded.".into()),
-            Some(E::Draining | E::Abandoned) => RuntimeApiError::Unavailable,
+    /// The Runtime API's error for this problem of the model.
+    pub(crate) fn failure(&self) -> Failure {
+        match self.service_error() {
+            Some(E::NotReady) => Failure::NotReady("The model is still loading; retry later.".into()),
+            Some(E::Draining | E::Abandoned) => Failure::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
                 if let Some(cause) = self.cause() {
-                    tracing::error!(error = %causes(cause), "the invocation failed");
+                    tracing::error!(error = %causes(cause), "failed to process invocation");
                 }
                 RuntimeApiError::Internal
             }
@@ -22,9 +22,9 @@ impl Problem {
         }
     }
 
-    /// All that there is to say, as there is no document beside it.
+    /// The complete message, since the format has no list of violations.
     fn message(&self) -> String {
-        match self.error() {
+        match self.service_error() {
             Some(E::Invalid(violations)) => {
                 violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }

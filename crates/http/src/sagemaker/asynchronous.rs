@@ -1,4 +1,4 @@
-//! Asynchronous invocations: accepted at once, answered by an object in the store.
+//! Asynchronous invocations: accepted immediately; the response is an object in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,62 +14,73 @@ use tintype_sagemaker::wire::{AsyncAccepted, JSON, MAX_BODY, RuntimeApiError, he
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
-use super::invoke::{self, Manner, text};
-use super::pending::Pending;
+use super::invoke::{self, Execution, MediaTypes, header_text};
+use super::pending::PendingInvocation;
 use super::runtime::RuntimeApi;
 use crate::problem::Problem;
 
-/// Longest request that travels inline, in bytes.
-const MAX_INLINE: usize = 128_000;
-/// How long a request may wait, and the model may take, in seconds: the least, the most, and what holds if nothing is said.
-const REQUEST_TTL: (u64, u64, u64) = (60, 21_600, 21_600);
-const INVOCATION_TIMEOUT: (u64, u64, u64) = (1, 3_600, 900);
-/// Longest name that a client may give.
-const MAX_INFERENCE_ID: usize = 64;
-/// How long a store that cannot be written is left alone.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The maximum size of a request in the body, in bytes.
+const MAX_INLINE_BYTES: usize = 128_000;
+/// How long a request may wait.
+const REQUEST_TTL: SecondsHeader =
+    SecondsHeader { name: header::REQUEST_TTL, min: 60, max: 21_600, default: 21_600 };
+/// How long the model may run.
+const INVOCATION_TIMEOUT: SecondsHeader =
+    SecondsHeader { name: header::INVOCATION_TIMEOUT, min: 1, max: 3_600, default: 900 };
+/// The maximum length of a client's inference id.
+const MAX_INFERENCE_ID_CHARS: usize = 64;
+/// The interval between attempts to store a response.
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Writes a request down, and answers that its result will come.
+/// A header with a number of seconds.
+struct SecondsHeader {
+    name: &'static str,
+    min: u64,
+    max: u64,
+    default: u64,
+}
+
+/// Saves an invocation, starts it and returns `202 Accepted`.
 pub(super) async fn accept(
     api: &RuntimeApi,
     service: &Arc<Service>,
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Response, RuntimeApiError> {
-    // Afterwards nobody would be there to be told.
+) -> Result<Response, Failure> {
+    // After the acceptance the client would not see this error.
     service.model().map_err(|error| Problem::from(error).failure())?;
-    let ttl = seconds(headers, header::REQUEST_TTL, REQUEST_TTL)?;
-    let timeout = seconds(headers, header::INVOCATION_TIMEOUT, INVOCATION_TIMEOUT)?;
+    let ttl = seconds(headers, &REQUEST_TTL)?;
+    let timeout = seconds(headers, &INVOCATION_TIMEOUT)?;
     let id = Uuid::now_v7();
-    let inference_id = match text(headers, name(header::INFERENCE_ID)) {
-        Some(given) if given.is_empty() || given.len() > MAX_INFERENCE_ID => {
-            return Err(RuntimeApiError::Validation(format!(
-                "InferenceId must have 1 to {MAX_INFERENCE_ID} characters."
+    let inference_id = match header_text(headers, header_name(header::INFERENCE_ID)) {
+        Some(id) if id.is_empty() || id.len() > MAX_INFERENCE_ID_CHARS => {
+            return Err(Failure::Validation(format!(
+                "InferenceId must have 1 to {MAX_INFERENCE_ID_CHARS} characters."
             )));
         }
-        Some(given) => given.to_owned(),
+        Some(id) => id.to_owned(),
         None => id.to_string(),
     };
     let body = input(api, headers, body).await?;
-    let pending = Pending {
+    let pending = PendingInvocation {
         id,
-        content_type: text(headers, name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
-        accept: text(headers, name(header::ASYNC_ACCEPT)).map(str::to_owned),
+        content_type: header_text(headers, header_name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
+        accept: header_text(headers, header_name(header::ASYNC_ACCEPT)).map(str::to_owned),
         body: String::from_utf8(body.into())
-            .map_err(|_| RuntimeApiError::Validation("The body is not valid UTF-8.".into()))?,
-        within: ttl + timeout,
+            .map_err(|_| Failure::Validation("The body is not valid UTF-8.".into()))?,
+        max_seconds: ttl + timeout,
     };
-    pending.save(&*api.store).await.map_err(|error| failed(&error))?;
+    pending.save(&*api.store).await.map_err(|error| store_failure(&error))?;
     let location = |key: &Key| format!("s3://{}/{}", api.bucket, key.as_str());
-    let answer_headers = [
+    let response_headers = [
         (CONTENT_TYPE.to_string(), JSON.to_owned()),
         (header::OUTPUT_LOCATION.to_owned(), location(&pending.output())),
         (header::FAILURE_LOCATION.to_owned(), location(&pending.failure())),
     ];
-    let answer = AsyncAccepted { inference_id };
-    begin(api, service, pending);
-    let mut response = (StatusCode::ACCEPTED, answer.body()).into_response();
-    for (name, value) in answer_headers {
+    let accepted = AsyncAccepted { inference_id };
+    spawn(api, service, pending);
+    let mut response = (StatusCode::ACCEPTED, accepted.body()).into_response();
+    for (name, value) in response_headers {
         if let (Ok(name), Ok(value)) = (name.parse::<axum::http::HeaderName>(), value.parse()) {
             response.headers_mut().insert(name, value);
         }
@@ -77,47 +88,49 @@ pub(super) async fn accept(
     Ok(response)
 }
 
-/// Takes up what was accepted before this start. What cannot be listed stays where it is.
+/// Starts the invocations that a previous process accepted and did not finish.
 pub(super) async fn resume(api: &RuntimeApi, service: &Arc<Service>) {
-    match Pending::all(&*api.store).await {
-        Ok(found) => found.into_iter().for_each(|pending| begin(api, service, pending)),
+    match PendingInvocation::all(&*api.store).await {
+        Ok(invocations) => invocations.into_iter().for_each(|pending| spawn(api, service, pending)),
         Err(error) => {
-            tracing::error!(error = %causes(&error), "asynchronous requests that wait could not be listed");
+            tracing::error!(error = %causes(&error), "failed to list pending asynchronous invocations");
         }
     }
 }
 
-fn begin(api: &RuntimeApi, service: &Arc<Service>, pending: Pending) {
+fn spawn(api: &RuntimeApi, service: &Arc<Service>, pending: PendingInvocation) {
     let (store, service) = (api.store.clone(), service.clone());
-    tokio::spawn(async move { carry_out(&*store, &service, &pending).await });
+    tokio::spawn(async move { run(&*store, &service, &pending).await });
 }
 
-/// Makes the pictures, and leaves the answer or the error where the client looks for it. Under its own name in the ledger: a
-/// second start finds what the first has made.
-async fn carry_out(store: &dyn ObjectStore, service: &Service, pending: &Pending) {
-    let manner = Manner::Kept {
+/// Creates the images and stores the response or the error. The jobs are idempotent, so a restart finds the
+/// images that were already created.
+async fn run(store: &dyn ObjectStore, service: &Service, pending: &PendingInvocation) {
+    let execution = Execution::Detached {
         name: format!("sagemaker-{}", pending.id),
-        within: Duration::from_secs(pending.within),
+        max_duration: Duration::from_secs(pending.max_seconds),
     };
-    let types = (pending.content_type.as_deref(), pending.accept.as_deref());
-    let answer = invoke::answer(service, types, pending.body.as_bytes(), manner).await;
-    let (key, bytes) = match answer {
-        Ok(answer) => (pending.output(), answer),
-        // The next start goes on with it.
+    let types =
+        MediaTypes { content_type: pending.content_type.as_deref(), accept: pending.accept.as_deref() };
+    let response = invoke::respond(service, types, pending.body.as_bytes(), execution).await;
+    let (key, bytes) = match response {
+        Ok(response) => (pending.output(), response),
+        // The next process continues the invocation.
         Err(problem) if is_shutdown(&problem) => return,
         Err(problem) => (pending.failure(), problem.failure().body()),
     };
-    let result = NewObject { bytes: bytes.into(), content_type: JSON.to_owned() };
+    let object = NewObject { bytes: bytes.into(), content_type: JSON.to_owned() };
     loop {
-        let left = async {
-            store.put(&key, result.clone()).await?;
-            pending.forget(store).await
+        let stored = async {
+            store.put(&key, object.clone()).await?;
+            pending.delete(store).await
         };
-        match left.await {
+        match stored.await {
             Ok(()) => return,
             Err(error) => {
-                tracing::error!(id = %pending.id, error = %causes(&error), "an asynchronous result could not be stored");
-                tokio::time::sleep(PAUSE).await;
+                let id = pending.id;
+                tracing::error!(%id, error = %causes(&error), "failed to store asynchronous response");
+                tokio::time::sleep(STORE_RETRY_INTERVAL).await;
             }
         }
     }
@@ -131,51 +144,52 @@ fn is_shutdown(problem: &Problem) -> bool {
     matches!(error, ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned)
 }
 
-/// The request itself: inline, or where the client has put it. Never both.
-async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, RuntimeApiError> {
-    let Some(location) = text(headers, name(header::INPUT_LOCATION)) else {
+/// The request: either the body, or the object at `InputLocation`.
+async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+    let Some(location) = header_text(headers, header_name(header::INPUT_LOCATION)) else {
         return match body.len() {
-            0 => Err(RuntimeApiError::Validation("Either Body or InputLocation must be given.".into())),
-            1..=MAX_INLINE => Ok(body),
-            _ => Err(RuntimeApiError::Validation(format!(
-                "Body must have at most {MAX_INLINE} bytes; put it into S3 and give InputLocation."
+            0 => Err(Failure::Validation("Either Body or InputLocation is required.".into())),
+            1..=MAX_INLINE_BYTES => Ok(body),
+            _ => Err(Failure::Validation(format!(
+                "Body exceeds {MAX_INLINE_BYTES} bytes; upload it to S3 and set InputLocation."
             ))),
         };
     };
     if !body.is_empty() {
-        return Err(RuntimeApiError::Validation("Body and InputLocation must not both be given.".into()));
+        return Err(Failure::Validation("Body and InputLocation are mutually exclusive.".into()));
     }
-    let missing = || RuntimeApiError::Validation(format!("InputLocation {location} cannot be read."));
+    let missing = || Failure::Validation(format!("The object at InputLocation {location} does not exist."));
     let location: S3Location = location
         .parse()
-        .map_err(|_| RuntimeApiError::Validation("InputLocation must be s3://BUCKET/KEY.".into()))?;
+        .map_err(|_| Failure::Validation("InputLocation must have the form s3://BUCKET/KEY.".into()))?;
     let store = (api.buckets)(&location.bucket).ok_or_else(missing)?;
     let key = Key::new(location.key.clone()).map_err(|_| missing())?;
     match store.head(&key).await {
         Ok(meta) if meta.size > MAX_BODY as u64 => {
-            Err(RuntimeApiError::Validation(format!("InputLocation must have at most {MAX_BODY} bytes.")))
+            Err(Failure::Validation(format!("The object at InputLocation exceeds {MAX_BODY} bytes.")))
         }
-        Ok(_) => store.get(&key, None).await.map(|object| object.bytes).map_err(|error| failed(&error)),
+        Ok(_) => {
+            store.get(&key, None).await.map(|object| object.bytes).map_err(|error| store_failure(&error))
+        }
         Err(StoreError::NotFound) => Err(missing()),
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(store_failure(&error)),
     }
 }
 
-fn seconds(
-    headers: &HeaderMap,
-    header: &'static str,
-    (least, most, usual): (u64, u64, u64),
-) -> Result<u64, RuntimeApiError> {
-    let Some(given) = text(headers, name(header)) else { return Ok(usual) };
-    let known = given.parse().ok().filter(|seconds| (least..=most).contains(seconds));
-    known.ok_or_else(|| RuntimeApiError::Validation(format!("{header} must be {least} to {most} seconds.")))
+fn seconds(headers: &HeaderMap, header: &SecondsHeader) -> Result<u64, Failure> {
+    let SecondsHeader { name, min, max, default } = *header;
+    let Some(text) = header_text(headers, header_name(name)) else { return Ok(default) };
+    let seconds = text.parse().ok().filter(|seconds| (min..=max).contains(seconds));
+    seconds.ok_or_else(|| {
+        Failure::Validation(format!("{name} must be an integer between {min} and {max} (seconds)."))
+    })
 }
 
-fn name(header: &'static str) -> axum::http::HeaderName {
+fn header_name(header: &'static str) -> axum::http::HeaderName {
     axum::http::HeaderName::from_static(header)
 }
 
-fn failed(error: &StoreError) -> RuntimeApiError {
-    tracing::error!(error = %causes(error), "the object store cannot be used");
-    RuntimeApiError::Internal
+fn store_failure(error: &StoreError) -> Failure {
+    tracing::error!(error = %causes(error), "failed to access object store");
+    Failure::Internal
 }

@@ -14,11 +14,11 @@ use axum::routing::{get, post};
 use tintype_sagemaker::wire::{JSON, MAX_BODY};
 use tintype_service::{Readiness, Service};
 
-use super::invoke::{self, Manner};
+use super::invoke::{self, Execution, MediaTypes};
 use crate::middleware;
 use crate::problem::Problem;
 
-/// The API of a model container. It serves anybody: in SageMaker only the endpoint reaches it.
+/// The router of a model container. It requires no key: in SageMaker only the endpoint reaches the container.
 pub fn container(service: Arc<Service>) -> Router {
     Router::new()
         .route("/ping", get(ping).fallback(async || Problem::MethodNotAllowed("GET, HEAD")))
@@ -26,10 +26,10 @@ pub fn container(service: Arc<Service>) -> Router {
         .fallback(async || Problem::NotFound)
         .with_state(service.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(service, middleware::envelope))
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
 }
 
-/// 200 without a body once requests are taken, 503 until then and afterwards.
+/// `GET /ping`: 200 while the container accepts requests, 503 otherwise.
 async fn ping(State(service): State<Arc<Service>>) -> StatusCode {
     match service.readiness() {
         Readiness::Ready => StatusCode::OK,
@@ -42,7 +42,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|error| Problem::unread(&error, MAX_BODY))?;
-    let answer = invoke::answer(&service, invoke::types(&headers), &body, Manner::Waiting).await?;
-    Ok(([(CONTENT_TYPE, JSON)], answer).into_response())
+    let body = body.map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
+    let response = invoke::respond(&service, MediaTypes::of(&headers), &body, Execution::Attended).await?;
+    Ok(([(CONTENT_TYPE, JSON)], response).into_response())
 }

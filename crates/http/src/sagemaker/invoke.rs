@@ -1,4 +1,4 @@
-//! From an invocation to its answer, through the one door.
+//! The execution of an invocation: checks, submits and waits for one job per prompt.
 
 use std::time::Duration;
 
@@ -12,59 +12,68 @@ use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
 use crate::problem::Problem;
 
-/// How the work of an invocation is to be done.
+/// How the jobs of an invocation run.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Manner {
-    /// Its client waits for it.
+pub(super) enum Execution {
+    /// The client waits; the jobs stop if it disconnects.
     #[default]
-    Waiting,
-    /// It is made whether anybody waits or not, once, under this name, and given up after so long.
-    Kept { name: String, within: Duration },
+    Attended,
+    /// No client waits. `name` makes the jobs idempotent, and they are stopped after `max_duration`.
+    Detached { name: String, max_duration: Duration },
 }
 
-/// The content type and the accepted types that a real-time invocation's headers say.
-pub(super) fn types(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
-    (text(headers, CONTENT_TYPE), text(headers, ACCEPT))
+/// The types of an invocation's request and response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MediaTypes<'a> {
+    pub(super) content_type: Option<&'a str>,
+    pub(super) accept: Option<&'a str>,
 }
 
-/// A header's value, if it is there and is text.
-pub(super) fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
+impl<'a> MediaTypes<'a> {
+    /// The types in the headers of a real-time invocation.
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        Self { content_type: header_text(headers, CONTENT_TYPE), accept: header_text(headers, ACCEPT) }
+    }
+}
+
+/// The value of a header, if it is present and visible ASCII.
+pub(super) fn header_text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
     headers.get(name.into())?.to_str().ok()
 }
 
-/// Makes the pictures that an invocation asks for, and the JSON that answers it.
+/// Creates the images of an invocation and returns the JSON response.
 ///
 /// # Errors
-/// What is wrong with the request, or why there are no pictures.
-pub(super) async fn answer(
+/// An invalid invocation, or the failure of one of its jobs.
+pub(super) async fn respond(
     service: &Service,
-    (content_type, accept): (Option<&str>, Option<&str>),
+    types: MediaTypes<'_>,
     body: &[u8],
-    manner: Manner,
+    execution: Execution,
 ) -> Result<Vec<u8>, Problem> {
-    let invocation = Invocation::read(content_type, accept, body)?;
-    let pictures = pictures(service, &invocation, manner).await?;
-    // Nested arrays of a large picture are megabytes of digits.
-    let written = tokio::task::spawn_blocking(move || {
-        let made = pictures.into_iter().map(|(file, seed)| made(&invocation, file, seed));
+    let invocation = Invocation::read(types.content_type, types.accept, body)?;
+    let images = create_images(service, &invocation, execution).await?;
+    // The nested arrays of a large image are megabytes of digits.
+    let response = tokio::task::spawn_blocking(move || {
+        let made = images.into_iter().map(|(file, seed)| to_wire(&invocation, file, seed));
         let made = made.collect::<Result<Vec<_>, Problem>>()?;
-        invocation.write_response(&made).map_err(|error| {
-            tracing::error!(error = %causes(&error), "the answer could not be written");
-            Problem::Broken
+        invocation.answer(&made).map_err(|error| {
+            tracing::error!(error = %causes(&error), "failed to write invocation response");
+            Problem::Internal
         })
     });
-    written.await.map_err(ServiceError::from)?
+    response.await.map_err(ServiceError::from)?
 }
 
-/// The files that were made for all of the invocation's prompts, with their seeds, in order.
-async fn pictures(
+/// Creates the images of all prompts, in order, and returns their files and seeds.
+async fn create_images(
     service: &Service,
     invocation: &Invocation,
-    manner: Manner,
+    execution: Execution,
 ) -> Result<Vec<(Encoded, u64)>, Problem> {
     let caller = Caller::anonymous();
-    let mut orders = Vec::new();
-    // Nothing is begun before everything is known to be right.
+    let mut submissions = Vec::new();
+    // All prompts are checked before the first job is submitted.
     for (index, draft) in invocation.drafts().iter().enumerate() {
         let request = service.check(draft.clone()).map_err(|error| match error {
             ServiceError::Invalid(violations) => ServiceError::Invalid(
@@ -73,24 +82,24 @@ async fn pictures(
             other => other,
         })?;
         let submission = Submission::new(request);
-        orders.push(match &manner {
-            Manner::Waiting => submission,
-            Manner::Kept { name, within } => {
-                let submission = Submission { detached: true, deadline: Some(*within), ..submission };
+        submissions.push(match &execution {
+            Execution::Attended => submission,
+            Execution::Detached { name, max_duration } => {
+                let submission = Submission { detached: true, deadline: Some(*max_duration), ..submission };
                 submission.with_idempotency_key(format!("{name}-{index}"), name.as_bytes())
             }
         });
     }
-    let mut tickets = Vec::with_capacity(orders.len());
-    for submission in orders {
-        tickets.push(service.submit(&caller, submission).await?);
+    let mut handles = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        handles.push(service.submit(&caller, submission).await?);
     }
-    let made = try_join_all(tickets.into_iter().map(|handle| {
+    let jobs = try_join_all(handles.into_iter().map(|handle| {
         let id = handle.id();
         async move { handle.finished_with_files().await.map_err(|error| Problem::Job(id, error)) }
     }));
-    let made = made.await?;
-    Ok(made
+    let jobs = jobs.await?;
+    Ok(jobs
         .into_iter()
         .flat_map(|(image, files)| {
             let first = image.request.map_or(0, |request| request.seed.value());
@@ -99,12 +108,13 @@ async fn pictures(
         .collect())
 }
 
-fn made(invocation: &Invocation, file: Encoded, seed: u64) -> Result<GeneratedPicture, Problem> {
-    let picture = match invocation.picture_encoding() {
-        PictureEncoding::Files => Picture::Encoded(file),
-        PictureEncoding::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
-            tracing::error!(error = %causes(&error), "a picture just made cannot be read");
-            Problem::Broken
+/// An image in the format that the invocation accepts.
+fn to_wire(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Made, Problem> {
+    let picture = match invocation.wanted() {
+        Wanted::Files => Picture::Encoded(file),
+        Wanted::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
+            tracing::error!(error = %causes(&error), "failed to decode created image");
+            Problem::Internal
         })?),
     };
     Ok(GeneratedPicture { picture, seed })

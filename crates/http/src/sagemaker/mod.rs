@@ -1,5 +1,5 @@
-//! SageMaker's two faces: what a model container answers ([`container()`]), and the Runtime API's own paths ([`runtime`]), so that
-//! a program written for SageMaker needs only another endpoint URL.
+//! SageMaker's dialect: the API of a model container ([`container()`]), and the paths of the Runtime API
+//! ([`runtime`]), so that a program written for SageMaker needs only another endpoint URL.
 
 mod asynchronous;
 mod container;

@@ -1,72 +1,74 @@
-//! Asynchronous invocations that were accepted and are not answered yet, in the store, so that a restart loses none.
+//! Accepted asynchronous invocations without a response, saved in the store so that they survive a restart.
 
 use serde::{Deserialize, Serialize};
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
 use uuid::Uuid;
 
-/// Where they are.
-const PENDING: &str = "async/pending/";
-/// How many names one look at the store returns.
-const PAGE: usize = 1_000;
+/// The prefix of their object keys.
+const PENDING_PREFIX: &str = "async/pending/";
+/// The number of objects in a page of a listing.
+const PAGE_SIZE: usize = 1_000;
 
-/// An asynchronous invocation as it was accepted.
+/// An accepted asynchronous invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pending {
-    /// Our name for it, which no client chooses.
+pub(super) struct PendingInvocation {
+    /// The server's id, unrelated to the client's inference id.
     pub(super) id: Uuid,
     pub(super) content_type: Option<String>,
     pub(super) accept: Option<String>,
-    /// The request, as text: neither JSON nor a prompt is anything else.
+    /// The request: JSON or a prompt.
     pub(super) body: String,
-    /// Seconds after which it is given up.
-    pub(super) within: u64,
+    /// The number of seconds after which the jobs are stopped.
+    #[serde(rename = "within")]
+    pub(super) max_seconds: u64,
 }
 
-impl Pending {
-    /// Where the result will be.
+impl PendingInvocation {
+    /// The key of the response.
     pub(super) fn output(&self) -> Key {
         key(format!("async/{}.out", self.id))
     }
 
-    /// Where the error will be.
+    /// The key of the error.
     pub(super) fn failure(&self) -> Key {
         key(format!("async/failures/{}.err", self.id))
     }
 
     fn path(&self) -> Key {
-        key(format!("{PENDING}{}", self.id))
+        key(format!("{PENDING_PREFIX}{}", self.id))
     }
 
-    /// Writes it down.
+    /// Saves the invocation.
     pub(super) async fn save(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(self).expect("plain data").into();
         store.put(&self.path(), NewObject { bytes, content_type: "application/json".into() }).await?;
         Ok(())
     }
 
-    /// It is answered.
-    pub(super) async fn forget(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
+    /// Deletes the saved invocation after its response was stored.
+    pub(super) async fn delete(&self, store: &dyn ObjectStore) -> Result<(), StoreError> {
         store.delete(&self.path()).await
     }
 
-    /// All that are written down.
+    /// All saved invocations.
     pub(super) async fn all(store: &dyn ObjectStore) -> Result<Vec<Self>, StoreError> {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = store.list(PENDING, after.as_ref(), PAGE).await?;
+            let page = store.list(PENDING_PREFIX, after.as_ref(), PAGE_SIZE).await?;
             after = page.objects.last().map(|object| object.key.clone());
             for object in page.objects {
                 let bytes = match store.get(&object.key, None).await {
                     Ok(object) => object.bytes,
-                    // Somebody has deleted it meanwhile.
+                    // Deleted since the listing.
                     Err(StoreError::NotFound) => continue,
                     Err(error) => return Err(error),
                 };
                 match serde_json::from_slice(&bytes) {
                     Ok(pending) => found.push(pending),
                     Err(error) => {
-                        tracing::error!(key = object.key.as_str(), %error, "an asynchronous request cannot be read");
+                        let key = object.key.as_str();
+                        tracing::error!(key, %error, "failed to parse pending asynchronous invocation");
                     }
                 }
             }
@@ -78,5 +80,5 @@ impl Pending {
 }
 
 fn key(text: String) -> Key {
-    Key::new(text).expect("letters, digits and slashes are a key")
+    Key::new(text).expect("a prefix and a UUID are a valid key")
 }

@@ -1,4 +1,5 @@
-//! The Runtime API's paths, for clients that sign their requests with the embedded store's access key.
+//! The paths of the Runtime API, for clients that sign their requests with the access key of the embedded
+//! store.
 
 use std::sync::Arc;
 
@@ -18,42 +19,42 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::asynchronous;
-use super::invoke::{self, Manner};
+use super::invoke::{self, Execution, MediaTypes};
 use crate::App;
-use crate::json::BODY_WITHIN;
+use crate::json::BODY_TIMEOUT;
 use crate::problem::Problem;
 
-/// The variant that every endpoint has unless it was given others.
+/// SageMaker's default name of an endpoint's variant.
 const VARIANT: &str = "AllTraffic";
-/// SageMaker's name for a request, which its clients show in their errors.
+/// The header of the request id, which SageMaker's clients show in errors.
 const REQUEST_ID: &str = "x-amzn-requestid";
 
-/// Finds a bucket by its name.
+/// Returns the bucket with this name, if it exists.
 pub type Buckets = Arc<dyn Fn(&str) -> Option<Arc<dyn ObjectStore>> + Send + Sync>;
 
-/// Who may call the Runtime API's paths, and where asynchronous results go. Every endpoint's name stands for the one model.
+/// The configuration of the Runtime API's paths. Every endpoint name selects the server's model.
 #[derive(Clone)]
 pub struct RuntimeApi {
-    /// Requests signed with these are let in.
+    /// The access keys with which requests are signed.
     pub keys: AccessKeys,
-    /// The host that clients sign for, where a proxy may send another.
+    /// The host in the clients' signatures, if a proxy replaces the `Host` header.
     pub host: Option<HeaderValue>,
-    /// The bucket in which asynchronous requests and their results are kept.
+    /// The name of the bucket with asynchronous invocations and their responses.
     pub bucket: String,
-    /// That bucket.
+    /// The bucket with asynchronous invocations and their responses.
     pub store: Arc<dyn ObjectStore>,
-    /// Every bucket that an asynchronous request's input may be in.
+    /// The buckets that may contain the input of an asynchronous invocation.
     pub buckets: Buckets,
 }
 
 impl RuntimeApi {
-    /// Takes up the asynchronous invocations that were accepted before this start, and not answered.
+    /// Continues the asynchronous invocations that a previous process accepted and did not finish.
     pub async fn resume(&self, service: &Arc<Service>) {
         asynchronous::resume(self, service).await;
     }
 }
 
-/// The routes, for the router with that state.
+/// The routes of the Runtime API.
 pub(crate) fn routes(api: RuntimeApi) -> Router<App> {
     let api = Arc::new(api);
     let real_time = api.clone();
@@ -61,18 +62,18 @@ pub(crate) fn routes(api: RuntimeApi) -> Router<App> {
     Router::new()
         .route(
             "/endpoints/{name}/invocations",
-            only_post(post(async move |service, request| invoke(&real_time, service, request).await)),
+            post_only(post(async move |service, request| invoke(&real_time, service, request).await)),
         )
         .route(
             "/endpoints/{name}/async-invocations",
-            only_post(post(async move |service, request| {
+            post_only(post(async move |service, request| {
                 invoke_async(&asynchronous, service, request).await
             })),
         )
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-fn only_post(route: MethodRouter<App>) -> MethodRouter<App> {
+fn post_only(route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async || Problem::MethodNotAllowed("POST"))
 }
 
@@ -81,18 +82,18 @@ async fn invoke(
     axum::extract::State(app): axum::extract::State<App>,
     request: Request,
 ) -> Response {
-    let answered = async {
-        let (headers, body) = signed(api, request, &app).await?;
-        invoke::answer(&app.service, invoke::types(&headers), &body, Manner::Waiting)
+    let response = async {
+        let (headers, body) = authenticated_body(api, request, &app).await?;
+        invoke::respond(&app.service, MediaTypes::of(&headers), &body, Execution::Attended)
             .await
             .map_err(|problem| problem.failure())
     };
-    match answered.await {
-        Ok(answer) => {
+    match response.await {
+        Ok(body) => {
             let headers = [(CONTENT_TYPE.as_str(), JSON), (header::INVOKED_VARIANT, VARIANT)];
-            named((headers, answer).into_response())
+            with_request_id((headers, body).into_response())
         }
-        Err(failure) => refused(&failure),
+        Err(failure) => error_response(&failure),
     }
 }
 
@@ -101,38 +102,43 @@ async fn invoke_async(
     axum::extract::State(app): axum::extract::State<App>,
     request: Request,
 ) -> Response {
-    let accepted = async {
-        let (headers, body) = signed(api, request, &app).await?;
+    let response = async {
+        let (headers, body) = authenticated_body(api, request, &app).await?;
         asynchronous::accept(api, &app.service, &headers, body).await
     };
-    match accepted.await {
-        Ok(response) => named(response),
-        Err(failure) => refused(&failure),
+    match response.await {
+        Ok(response) => with_request_id(response),
+        Err(failure) => error_response(&failure),
     }
 }
 
-/// Reads a request whose signature is genuine. One of unknown origin is turned away before its body is read.
-async fn signed(
+/// Reads a request and verifies its signature. Unknown access keys are rejected before the body is read.
+async fn authenticated_body(
     api: &RuntimeApi,
     mut request: Request,
     app: &App,
-) -> Result<(HeaderMap, Bytes), RuntimeApiError> {
+) -> Result<(HeaderMap, Bytes), Failure> {
     // HTTP/2 has the host in the URI.
-    let sent = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    if let Some(host) = api.host.clone().or(sent) {
+    let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = api.host.clone().or(authority) {
         request.headers_mut().insert(HOST, host);
     }
     let signature = RequestSignature::read(request.headers(), &api.keys, OffsetDateTime::now_utc())?;
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-    let body = timeout(BODY_WITHIN, Bytes::from_request(request, app)).await;
+    let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
     let body = body
-        .map_err(|_| RuntimeApiError::Validation("The body did not come in time.".into()))?
+        .map_err(|_| {
+            Failure::Validation(format!(
+                "The request body did not arrive within {} s.",
+                BODY_TIMEOUT.as_secs()
+            ))
+        })?
         .map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                RuntimeApiError::Validation(format!("The body is longer than {MAX_BODY} bytes."))
+                Failure::Validation(format!("The request body exceeds {MAX_BODY} bytes."))
             }
-            _ => RuntimeApiError::Validation("The body broke off before its end.".into()),
+            _ => Failure::Validation("The connection broke before the end of the request body.".into()),
         })?;
     signature.verify(&ReceivedRequest {
         method: method.as_str(),
@@ -143,14 +149,14 @@ async fn signed(
     Ok((headers, body))
 }
 
-fn refused(failure: &RuntimeApiError) -> Response {
+fn error_response(failure: &Failure) -> Response {
     let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(CONTENT_TYPE.as_str(), JSON), (ERROR_TYPE, failure.code())];
-    named((status, headers, failure.body()).into_response())
+    with_request_id((status, headers, failure.body()).into_response())
 }
 
-/// With a name under which SageMaker's clients show it.
-fn named(mut response: Response) -> Response {
+/// Adds a request id to a response.
+fn with_request_id(mut response: Response) -> Response {
     let id = Uuid::now_v7().to_string();
     if let Ok(id) = id.parse() {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -1,4 +1,4 @@
-//! Every way in which a body can be wrong.
+//! Invalid request bodies.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -7,61 +7,61 @@ use serde_json::{Value, json};
 use tintype_core::picture::Format;
 use tokio::time::Instant;
 
-use crate::{Answer, Bench};
+use crate::{TestResponse, TestServer};
 
 const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, n, format, expires_in, coalesce, deadline";
 
-async fn send(bench: &Bench, content_type: Option<&str>, body: impl Into<Body>) -> Answer {
+async fn send(server: &TestServer, content_type: Option<&str>, body: impl Into<Body>) -> TestResponse {
     let mut request = Request::post("/v1/images");
     if let Some(content_type) = content_type {
         request = request.header("content-type", content_type);
     }
-    bench.request(request.body(body.into()).expect("a request")).await
+    server.request(request.body(body.into()).expect("a request")).await
 }
 
 #[tokio::test]
 async fn only_json_is_read() {
-    let bench = Bench::new();
+    let server = TestServer::new();
     let body = r#"{"prompt":"x"}"#;
     for content_type in
         [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")]
     {
-        send(&bench, content_type, body).await.assert_problem(415, "not-json");
+        send(&server, content_type, body).await.assert_problem(415, "not-json");
     }
     for content_type in ["application/json", "application/json; charset=utf-8", "application/vnd.x+json"] {
-        assert_eq!(send(&bench, Some(content_type), body).await.status(), 201, "{content_type}");
+        assert_eq!(send(&server, Some(content_type), body).await.status(), 201, "{content_type}");
     }
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_not_read() {
-    let bench = Bench::new();
+async fn a_body_that_is_too_large_is_rejected() {
+    let server = TestServer::new();
     let body = |length: usize| format!(r#"{{"prompt":"{}"}}"#, "x".repeat(length - r#"{"prompt":""}"#.len()));
     let json = Some("application/json");
-    send(&bench, json, body(65_537)).await.assert_problem(413, "too-large");
-    send(&bench, json, body(65_536)).await.assert_problem(400, "invalid-request");
+    send(&server, json, body(65_537)).await.assert_problem(413, "too-large");
+    send(&server, json, body(65_536)).await.assert_problem(400, "invalid-request");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_is_not_waited_for() {
-    let bench = Bench::new();
+async fn a_body_that_does_not_arrive_times_out() {
+    let server = TestServer::new();
     let body = || {
         let first = futures::stream::iter([Ok::<_, std::io::Error>("{")]);
         Body::from_stream(first.chain(futures::stream::pending()))
     };
     let began = Instant::now();
-    send(&bench, Some("application/json"), body()).await.assert_problem(408, "too-slow");
+    send(&server, Some("application/json"), body()).await.assert_problem(408, "too-slow");
     assert_eq!(began.elapsed().as_secs(), 30);
-    // What is refused anyway is not waited for at all.
-    send(&bench, None, body()).await.assert_problem(415, "not-json");
+    // A request that is rejected anyway is not waited for.
+    send(&server, None, body()).await.assert_problem(415, "not-json");
     let request = Request::post("/v1/images").header("x-api-key", "x").body(body()).expect("a request");
-    bench.request(request).await.assert_problem(401, "unauthenticated");
+    server.request(request).await.assert_problem(401, "unauthenticated");
     assert_eq!(began.elapsed().as_secs(), 30);
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_told_with_the_place() {
-    let bench = Bench::new();
+async fn malformed_json_is_reported_with_its_position() {
+    let server = TestServer::new();
     for (body, place) in [
         ("", "line 1 column 0"),
         ("{", "line 1 column 1"),
@@ -71,30 +71,30 @@ async fn what_is_no_json_is_told_with_the_place() {
         ("\"x\"", "line 1 column 3"),
         ("{\"prompt\":\"\u{0}\"}", "line 1 column 12"),
     ] {
-        let problem = send(&bench, Some("application/json"), body.to_owned())
+        let problem = send(&server, Some("application/json"), body.to_owned())
             .await
             .assert_problem(400, "malformed-json");
         assert!(problem["detail"].as_str().expect("text").contains(place), "{body}: {problem}");
     }
     let broken = futures::stream::iter([Ok("{\"prompt\":"), Err(std::io::Error::other("a secret cause"))]);
-    let answer = send(&bench, Some("application/json"), Body::from_stream(broken)).await;
-    let problem = answer.assert_problem(400, "malformed-json");
-    assert_eq!(problem["detail"], "It cannot be read: it broke off before its end.");
-    assert_eq!(bench.engine.started(), 0);
+    let response = send(&server, Some("application/json"), Body::from_stream(broken)).await;
+    let problem = response.assert_problem(400, "malformed-json");
+    assert_eq!(problem["detail"], "The connection broke before the end of the request body.");
+    assert_eq!(server.engine.started(), 0);
 }
 
-/// What a body is refused for: `[(parameter, detail)]`.
-async fn refused(bench: &Bench, body: impl Into<Body>) -> Value {
-    let problem = send(bench, Some("application/json"), body).await.assert_problem(400, "invalid-request");
+/// The violations of a body: `[(parameter, detail)]`.
+async fn violations(server: &TestServer, body: impl Into<Body>) -> Value {
+    let problem = send(server, Some("application/json"), body).await.assert_problem(400, "invalid-request");
     let errors = problem["errors"].as_array().expect("a list").iter();
     errors.map(|error| json!([error["parameter"], error["detail"]])).collect()
 }
 
 #[tokio::test]
-async fn one_thing_wrong() {
-    let bench = Bench::new();
+async fn one_violation() {
+    let server = TestServer::new();
     let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
-    let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
+    let (text, whole, number) = ("must be a string", "must be a whole number", "must be a number");
     for (member, value, detail) in [
         ("prompt", json!(7), text),
         ("prompt", json!(""), "must not be empty"),
@@ -127,20 +127,21 @@ async fn one_thing_wrong() {
     ] {
         let mut body = json!({"prompt": "x"});
         body[member] = value;
-        let wrong = refused(&bench, body.to_string()).await;
-        assert_eq!(wrong, json!([[member, detail]]), "{body}");
+        let violations = violations(&server, body.to_string()).await;
+        assert_eq!(violations, json!([[member, detail]]), "{body}");
     }
-    assert_eq!(refused(&bench, "{}").await, json!([["prompt", "is required"]]));
+    assert_eq!(violations(&server, "{}").await, json!([["prompt", "is required"]]));
     assert_eq!(
-        refused(&bench, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
+        violations(&server, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
         json!([["steps", "was given more than once"]])
     );
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once() {
-    let wrong = refused(&Bench::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
+async fn all_violations_are_reported() {
+    let violations =
+        violations(&TestServer::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
     let expected = json!([
         ["width", "must be a whole number"],
         ["cat", format!("is not a parameter of this call; it knows {KNOWN}")],
@@ -148,12 +149,12 @@ async fn everything_wrong_is_told_at_once() {
         ["prompt", "is required"],
         ["steps", "must be between 1 and 150"],
     ]);
-    assert_eq!(wrong, expected);
+    assert_eq!(violations, expected);
 }
 
 #[tokio::test]
-async fn what_is_null_is_not_given() {
+async fn null_means_absent() {
     let body = json!({"prompt": "x", "seed": null, "n": null, "format": null, "width": 64.0});
-    let answer = Bench::new().post(&body, &[]).await;
-    assert_eq!((answer.status().as_u16(), &answer.json()["format"]), (201, &json!(Format::default())));
+    let response = TestServer::new().post(&body, &[]).await;
+    assert_eq!((response.status().as_u16(), &response.json()["format"]), (201, &json!(Format::default())));
 }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authentication and access to jobs.
 
 use time::{Duration, OffsetDateTime};
 use tintype_service::ledger::key::{ApiKey, NewKey};
@@ -6,11 +6,11 @@ use tintype_service::ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
-use crate::Bench;
+use crate::TestServer;
 
 const ID: &str = "019aaf60-ac00-7000-8000-000000000000";
 
-/// Every call that takes a key.
+/// Every call that requires a key.
 fn calls() -> Vec<(&'static str, String)> {
     let image = |rest: &str| format!("/v1/images/{ID}{rest}");
     vec![
@@ -33,34 +33,34 @@ fn calls() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn without_a_key_only_health_and_the_hint() {
-    let bench = Bench::keyed();
+async fn only_health_and_the_introduction_need_no_key() {
+    let server = TestServer::keyed();
     for (method, path) in calls() {
-        let answer = bench.send(method, &path, &[]).await;
-        let problem = answer.assert_problem(401, "unauthenticated");
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"tintype\""), "{method} {path}");
-        assert!(problem["detail"].as_str().expect("text").contains("carries no key"), "{problem}");
+        let response = server.send(method, &path, &[]).await;
+        let problem = response.assert_problem(401, "unauthenticated");
+        assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"tintype\""), "{method} {path}");
+        assert!(problem["detail"].as_str().expect("text").contains("carries no API key"), "{problem}");
     }
     for path in ["/healthz", "/readyz", "/"] {
-        assert_eq!(bench.get(path).await.status(), 200, "{path}");
+        assert_eq!(server.get(path).await.status(), 200, "{path}");
     }
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test]
-async fn the_answer_says_what_is_wrong_with_the_key() {
-    let bench = Bench::keyed();
+async fn the_response_says_why_the_key_is_rejected() {
+    let server = TestServer::keyed();
     let now = OffsetDateTime::now_utc();
     let make = async |expires| {
         let new =
             NewKey { name: "acme".into(), owner: None, expires, admin: false, policy: Policy::default() };
-        let (key, record) = bench.ledger.create_key(new, now).await.expect("a key");
+        let (key, record) = server.ledger.create_key(new, now).await.expect("a key");
         (key.secret().expose().to_owned(), record.id)
     };
     let (good, _) = make(None).await;
     let (expired, _) = make(Some(now - Duration::SECOND)).await;
     let (revoked, id) = make(None).await;
-    bench.ledger.revoke_key(&id, now).await.expect("revoked");
+    server.ledger.revoke_key(&id, now).await.expect("revoked");
     let unknown = ApiKey::generate().expect("random numbers").secret().expose().to_owned();
     let bearer = |key: &str| ("authorization", format!("Bearer {key}"));
     let plain = |key: &str| ("x-api-key", key.to_owned());
@@ -71,64 +71,64 @@ async fn the_answer_says_what_is_wrong_with_the_key() {
         (vec![bearer(&unknown)], "unknown"),
         (vec![plain(&expired)], "expired"),
         (vec![bearer(&revoked)], "revoked"),
-        (vec![("authorization", format!("Basic {good}"))], "only"),
-        (vec![("authorization", good.clone())], "only"),
-        (vec![bearer(&good), plain(&unknown)], "differ"),
+        (vec![("authorization", format!("Basic {good}"))], "scheme"),
+        (vec![("authorization", good.clone())], "scheme"),
+        (vec![bearer(&good), plain(&unknown)], "different"),
         (vec![("authorization", "Bearer \u{e9}".to_owned())], "characters"),
     ] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = bench.send("GET", "/v1/images", &headers).await;
-        let problem = answer.assert_problem(401, "unauthenticated");
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"tintype\""));
+        let response = server.send("GET", "/v1/images", &headers).await;
+        let problem = response.assert_problem(401, "unauthenticated");
+        assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"tintype\""));
         assert!(problem["detail"].as_str().expect("text").contains(fault), "{fault}: {problem}");
     }
     for headers in [vec![bearer(&good)], vec![plain(&good)], vec![bearer(&good), plain(&good)]] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        assert_eq!(bench.send("GET", "/v1/images", &headers).await.status(), 200, "{headers:?}");
+        assert_eq!(server.send("GET", "/v1/images", &headers).await.status(), 200, "{headers:?}");
     }
 }
 
-/// Also where none is needed: whoever sends one means to be somebody.
+/// Also if the server requires no key.
 #[tokio::test]
-async fn a_key_that_is_sent_has_to_be_good() {
-    let bench = Bench::new();
-    assert_eq!(bench.get("/v1/images").await.status(), 200);
-    bench.send("GET", "/v1/images", &[("x-api-key", "x")]).await.assert_problem(401, "unauthenticated");
+async fn a_key_must_be_valid_if_one_is_sent() {
+    let server = TestServer::new();
+    assert_eq!(server.get("/v1/images").await.status(), 200);
+    server.send("GET", "/v1/images", &[("x-api-key", "x")]).await.assert_problem(401, "unauthenticated");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_customers_is_not_there() {
-    let bench = Bench::keyed();
-    let (name, mine) = bench.key(Policy::default()).await;
-    let (_, theirs) = bench.key(Policy::default()).await;
-    let made = bench.send("GET", "/generate?prompt=x", &[(name, &mine)]).await.json();
+async fn jobs_of_another_owner_are_not_found() {
+    let server = TestServer::keyed();
+    let (name, mine) = server.key(Policy::default()).await;
+    let (_, theirs) = server.key(Policy::default()).await;
+    let made = server.send("GET", "/generate?prompt=x", &[(name, &mine)]).await.json();
     let path = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
     for (method, rest) in
         [("GET", ""), ("GET", "/content"), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")]
     {
-        let answer = bench.send(method, &format!("{path}{rest}"), &[(name, &theirs)]).await;
-        answer.assert_problem(404, "not-found");
+        let response = server.send(method, &format!("{path}{rest}"), &[(name, &theirs)]).await;
+        response.assert_problem(404, "not-found");
     }
-    let list = bench.send("GET", "/v1/images", &[(name, &theirs)]).await.json();
+    let list = server.send("GET", "/v1/images", &[(name, &theirs)]).await.json();
     assert_eq!(list, serde_json::json!({ "data": [] }));
-    assert_eq!(bench.send("GET", &path, &[(name, &mine)]).await.json()["id"], made["id"]);
+    assert_eq!(server.send("GET", &path, &[(name, &mine)]).await.json()["id"], made["id"]);
 }
 
-/// On a network, nobody without a key is told from anybody else.
+/// On a public server, all anonymous clients share an owner.
 #[tokio::test]
-async fn strangers_see_what_they_know_the_id_of_and_no_more() {
+async fn anonymous_clients_of_a_public_server_can_only_read_jobs_by_id() {
     let settings = ServiceSettings { anonymous: AnonymousAccess::Public, ..ServiceSettings::default() };
-    let bench = Bench::with(settings, NullEngine::new(std::time::Duration::ZERO));
-    let made = bench.get("/generate?prompt=x").await.json();
+    let server = TestServer::with(settings, NullEngine::new(std::time::Duration::ZERO));
+    let made = server.get("/generate?prompt=x").await.json();
     let path = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
-    assert_eq!(bench.get(&path).await.json()["prompt"], "x");
-    assert_eq!(bench.get(&format!("{path}/content")).await.status(), 302);
-    assert_eq!(bench.get(&format!("{path}/events")).await.status(), 200);
+    assert_eq!(server.get(&path).await.json()["prompt"], "x");
+    assert_eq!(server.get(&format!("{path}/content")).await.status(), 302);
+    assert_eq!(server.get(&format!("{path}/events")).await.status(), 200);
     for (method, path) in [("GET", "/v1/images"), ("POST", &*format!("{path}/cancel")), ("DELETE", &*path)] {
-        bench.send(method, path, &[]).await.assert_problem(401, "unauthenticated");
+        server.send(method, path, &[]).await.assert_problem(401, "unauthenticated");
     }
     for path in ["/metrics", "/v1/keys"] {
-        bench.get(path).await.assert_problem(403, "not-admin");
+        server.get(path).await.assert_problem(403, "not-admin");
     }
-    assert_eq!(bench.get(&path).await.status(), 200);
+    assert_eq!(server.get(&path).await.status(), 200);
 }

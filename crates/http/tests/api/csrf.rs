@@ -1,13 +1,13 @@
-//! Who may make this server spend.
+//! Cross-site requests, prefetches and the `Host` header.
 
 use tintype_http::{HostPolicy, RESERVED};
 use tintype_service::ledger::policy::Policy;
 
-use crate::{Bench, settings_for};
+use crate::{TestServer, settings_for};
 
 #[tokio::test]
-async fn browsers_that_guess_and_other_sites_are_refused() {
-    let bench = Bench::new();
+async fn prefetches_and_cross_site_requests_are_rejected() {
+    let server = TestServer::new();
     for (header, value, kind) in [
         ("sec-purpose", "prefetch", Some("prefetch")),
         ("sec-purpose", "prefetch;prerender", Some("prefetch")),
@@ -25,21 +25,21 @@ async fn browsers_that_guess_and_other_sites_are_refused() {
         ("purpose", "art", None),
     ] {
         for path in ["/generate?prompt=x", "/?prompt=x"] {
-            let answer = bench.send("GET", path, &[(header, value)]).await;
+            let response = server.send("GET", path, &[(header, value)]).await;
             match kind {
-                Some(kind) => _ = answer.assert_problem(403, kind),
-                None => assert_eq!(answer.status(), 200, "{header}: {value}"),
+                Some(kind) => _ = response.assert_problem(403, kind),
+                None => assert_eq!(response.status(), 200, "{header}: {value}"),
             }
         }
     }
-    assert_eq!(bench.engine.started(), 2 * 3);
-    assert_eq!(bench.send("GET", "/", &[("sec-fetch-site", "cross-site")]).await.status(), 200);
+    assert_eq!(server.engine.started(), 2 * 3);
+    assert_eq!(server.send("GET", "/", &[("sec-fetch-site", "cross-site")]).await.status(), 200);
 }
 
 #[tokio::test]
-async fn other_sites_change_nothing_without_a_key() {
-    let bench = Bench::new();
-    let (name, key) = bench.key(Policy::default()).await;
+async fn cross_site_requests_need_a_key() {
+    let server = TestServer::new();
+    let (name, key) = server.key(Policy::default()).await;
     let cross = ("sec-fetch-site", "cross-site");
     let id = "019aaf60-ac00-7000-8000-000000000000";
     for (method, path) in [
@@ -48,18 +48,18 @@ async fn other_sites_change_nothing_without_a_key() {
         ("DELETE", format!("/v1/images/{id}")),
         ("POST", "/v1/keys".to_owned()),
     ] {
-        bench.send(method, &path, &[cross]).await.assert_problem(403, "cross-site");
-        let with_key = bench.send(method, &path, &[cross, (name, &key)]).await;
+        server.send(method, &path, &[cross]).await.assert_problem(403, "cross-site");
+        let with_key = server.send(method, &path, &[cross, (name, &key)]).await;
         assert!([404, 415].contains(&with_key.status().as_u16()), "{method} {path}: {}", with_key.text);
     }
-    assert_eq!(bench.send("GET", "/generate?prompt=x", &[cross, (name, &key)]).await.status(), 200);
-    assert_eq!(bench.send("GET", "/v1/images", &[cross]).await.status(), 200);
+    assert_eq!(server.send("GET", "/generate?prompt=x", &[cross, (name, &key)]).await.status(), 200);
+    assert_eq!(server.send("GET", "/v1/images", &[cross]).await.status(), 200);
 }
 
 #[tokio::test]
-async fn on_loopback_only_our_own_names_are_served() {
+async fn on_loopback_only_local_names_are_served() {
     let public = Some("pictures.example".parse().expect("an authority"));
-    let bench = Bench::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public }));
+    let server = TestServer::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public }));
     for path in ["/healthz", "/generate?prompt=x", "/nothing"] {
         for (headers, served) in [
             (&[("host", "localhost:8080")][..], true),
@@ -74,38 +74,38 @@ async fn on_loopback_only_our_own_names_are_served() {
             (&[("host", "localhost:8080"), ("host", "evil.example")], false),
             (&[], false),
         ] {
-            let answer = bench.send("GET", path, headers).await;
+            let response = server.send("GET", path, headers).await;
             if served {
-                assert_ne!(answer.status(), 421, "{headers:?}");
+                assert_ne!(response.status(), 421, "{headers:?}");
             } else {
-                answer.assert_problem(421, "wrong-host");
+                response.assert_problem(421, "wrong-host");
             }
         }
     }
-    // HTTP/2 and proxies put it into the request line.
-    assert_eq!(bench.get("http://localhost:8080/healthz").await.status(), 200);
-    bench
+    // HTTP/2 and proxies put the host into the request line.
+    assert_eq!(server.get("http://localhost:8080/healthz").await.status(), 200);
+    server
         .send("GET", "http://evil.example/healthz", &[("host", "localhost:8080")])
         .await
         .assert_problem(421, "wrong-host");
 }
 
 #[tokio::test]
-async fn a_proxy_on_this_machine_makes_nobody_local() {
-    let bench = Bench::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public: None }));
-    let (name, key) = bench.key(Policy::default()).await;
+async fn a_forwarded_request_needs_a_key_on_loopback() {
+    let server = TestServer::new().settings(settings_for(HostPolicy::Loopback { port: 8080, public: None }));
+    let (name, key) = server.key(Policy::default()).await;
     let host = ("host", "localhost:8080");
     for proxy in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
-        let answer = bench.send("GET", "/generate?prompt=x", &[host, (proxy, "192.0.2.1")]).await;
-        answer.assert_problem(401, "unauthenticated");
+        let response = server.send("GET", "/generate?prompt=x", &[host, (proxy, "192.0.2.1")]).await;
+        response.assert_problem(401, "unauthenticated");
         let with_key = [host, (proxy, "192.0.2.1"), (name, &key)];
-        assert_eq!(bench.send("GET", "/generate?prompt=x", &with_key).await.status(), 200, "{proxy}");
+        assert_eq!(server.send("GET", "/generate?prompt=x", &with_key).await.status(), 200, "{proxy}");
     }
-    assert_eq!(bench.send("GET", "/generate?prompt=x", &[host]).await.status(), 200);
+    assert_eq!(server.send("GET", "/generate?prompt=x", &[host]).await.status(), 200);
 }
 
 #[test]
-fn reserved_names_are_in_order_and_hold_every_route() {
+fn reserved_names_are_sorted_and_cover_every_route() {
     assert!(RESERVED.is_sorted());
     for name in ["generate", "v1", "ping", "invocations", "endpoints", "healthz", "readyz", "metrics"] {
         assert!(RESERVED.contains(&name), "{name}");

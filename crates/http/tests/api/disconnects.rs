@@ -1,4 +1,4 @@
-//! A client that goes away stops its work, and a retry finds it.
+//! A disconnected client stops its job, and a retry joins it.
 
 use std::time::Duration;
 
@@ -6,25 +6,26 @@ use tintype_service::ServiceSettings;
 use tintype_testing::NullEngine;
 use tokio::time::timeout;
 
-use crate::Bench;
+use crate::TestServer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_request_stops_its_work() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND));
-    let hung_up = timeout(SECOND * 5, bench.get("/generate?prompt=x&steps=100")).await;
+async fn a_dropped_request_stops_its_job() {
+    let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
+    let hung_up = timeout(SECOND * 5, server.get("/generate?prompt=x&steps=100")).await;
     assert!(hung_up.is_err(), "it takes 100 s");
-    // Nobody joins within 10 s; the next one's turn comes long before the first would be done.
-    let next = timeout(SECOND * 20, bench.get("/generate?prompt=y&steps=1")).await.expect("its turn");
-    assert_eq!((next.status().as_u16(), bench.engine.started(), bench.engine.finished()), (200, 2, 1));
+    // No client joins the job within 10 s, so the next job starts long before the first would have ended.
+    let next =
+        timeout(SECOND * 20, server.get("/generate?prompt=y&steps=1")).await.expect("the job ends in time");
+    assert_eq!((next.status().as_u16(), server.engine.started(), server.engine.finished()), (200, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_joins_the_work_of_the_first_try() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND));
+async fn a_retry_joins_the_job_of_the_first_attempt() {
+    let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
     let path = "/generate?prompt=x&steps=30";
-    assert!(timeout(SECOND * 25, bench.get(path)).await.is_err(), "it takes 30 s");
-    let answer = timeout(SECOND * 6, bench.get(path)).await.expect("the rest of it");
-    assert_eq!((answer.status().as_u16(), bench.engine.started()), (200, 1));
+    assert!(timeout(SECOND * 25, server.get(path)).await.is_err(), "it takes 30 s");
+    let response = timeout(SECOND * 6, server.get(path)).await.expect("the job ends in time");
+    assert_eq!((response.status().as_u16(), server.engine.started()), (200, 1));
 }

@@ -1,4 +1,4 @@
-//! A job as it happens.
+//! The event stream of a job.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use crate::{Bench, SECOND, settings_for};
+use crate::{SECOND, TestServer, settings_for};
 
-/// An event as it was sent.
+/// A received event.
 #[derive(Debug)]
 struct Event {
     id: String,
@@ -24,22 +24,25 @@ struct Event {
     data: Value,
 }
 
-fn slow() -> Bench {
-    Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
+fn slow() -> TestServer {
+    TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-async fn start(bench: &Bench, body: Value) -> String {
-    let answer = bench.post(&body, &[("prefer", "respond-async")]).await;
-    answer.header("location").expect("a path").to_owned()
+async fn start(server: &TestServer, body: Value) -> String {
+    let response = server.post(&body, &[("prefer", "respond-async")]).await;
+    response.header("location").expect("a path").to_owned()
 }
 
-/// Every event until the stream ends.
-async fn watch(bench: &Bench, job: &str) -> Vec<Event> {
-    let answer = bench.get(&format!("{job}/events")).await;
-    assert_eq!((answer.status().as_u16(), answer.header("content-type")), (200, Some("text/event-stream")));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.header("x-accel-buffering"), Some("no"));
-    read(&answer.text)
+/// All events until the stream ends.
+async fn follow(server: &TestServer, job: &str) -> Vec<Event> {
+    let response = server.get(&format!("{job}/events")).await;
+    assert_eq!(
+        (response.status().as_u16(), response.header("content-type")),
+        (200, Some("text/event-stream"))
+    );
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("x-accel-buffering"), Some("no"));
+    read(&response.text)
 }
 
 fn read(text: &str) -> Vec<Event> {
@@ -63,13 +66,13 @@ fn names(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_watched_from_the_queue_to_its_end() {
-    let bench = slow();
-    start(&bench, json!({"prompt": "x"})).await;
-    let second = start(&bench, json!({"prompt": "y"})).await;
-    let third = start(&bench, json!({"prompt": "z"})).await;
+async fn a_job_is_followed_from_the_queue_to_its_end() {
+    let server = slow();
+    start(&server, json!({"prompt": "x"})).await;
+    let second = start(&server, json!({"prompt": "y"})).await;
+    let third = start(&server, json!({"prompt": "z"})).await;
     sleep(SECOND / 2).await;
-    let (events, later) = tokio::join!(watch(&bench, &second), watch(&bench, &third));
+    let (events, third_events) = tokio::join!(follow(&server, &second), follow(&server, &third));
     assert_eq!(names(&events), ["queued", "started", "progress", "succeeded"]);
     assert_eq!(events[0].data, json!({"position": 0}));
     let steps: Vec<_> = events.iter().filter_map(|event| event.data["step"].as_u64()).collect();
@@ -83,17 +86,17 @@ async fn a_job_is_watched_from_the_queue_to_its_end() {
         events[..events.len() - 1].iter().map(|event| event.id.parse().expect("a number")).collect();
     assert_eq!(ids, (1..events.len() as u64).collect::<Vec<_>>());
 
-    // One that waits longer hears that it moves up.
+    // A job that waits longer reports its new position.
     let places: Vec<_> =
-        later.iter().filter(|event| event.name == "queued").map(|event| &event.data).collect();
+        third_events.iter().filter(|event| event.name == "queued").map(|event| &event.data).collect();
     assert_eq!(places, [&json!({"position": 1}), &json!({"position": 0})]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_will_be_is_seen_early() {
-    let bench = slow();
-    let job = start(&bench, json!({"prompt": "x", "steps": 10})).await;
-    let events = watch(&bench, &job).await;
+async fn previews_show_the_image_early() {
+    let server = slow();
+    let job = start(&server, json!({"prompt": "x", "steps": 10})).await;
+    let events = follow(&server, &job).await;
     let previews: Vec<_> = events.iter().filter(|event| event.data["preview"].is_string()).collect();
     assert!((1..=10).contains(&previews.len()), "{}", previews.len());
     for event in previews {
@@ -103,7 +106,7 @@ async fn what_it_will_be_is_seen_early() {
         let bytes = base64_simd::STANDARD.decode_to_vec(base64).expect("base64").into();
         let pixels = tintype_picture::decode(&Encoded { format: Format::Jpeg, bytes }).expect("a JPEG");
         assert_eq!((pixels.width(), pixels.height()), (NullEngine::PREVIEW_SIDE, NullEngine::PREVIEW_SIDE));
-        // The null engine's previews get lighter with every step.
+        // The null engine's previews get brighter with every step.
         let expected = event.data["step"].as_u64().expect("a number") * 255 / 10;
         assert!(u64::from(pixels.rgb()[0]).abs_diff(expected) <= 26 + 3, "{} at {expected}", pixels.rgb()[0]);
     }
@@ -111,90 +114,91 @@ async fn what_it_will_be_is_seen_early() {
 
 #[tokio::test(start_paused = true)]
 async fn previews_are_few() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(Duration::from_millis(10)));
+    let server = TestServer::with(ServiceSettings::default(), NullEngine::new(Duration::from_millis(10)));
     // One and a half seconds.
-    let job = start(&bench, json!({"prompt": "x", "steps": 150})).await;
-    let events = watch(&bench, &job).await;
+    let job = start(&server, json!({"prompt": "x", "steps": 150})).await;
+    let events = follow(&server, &job).await;
     let previews = events.iter().filter(|event| event.data["preview"].is_string()).count();
     assert!((2..=8).contains(&previews), "{previews}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_of_another_process_is_watched_too() {
+async fn a_job_of_another_process_can_be_followed() {
     let settings = ServiceSettings { single_process: false, ..ServiceSettings::default() };
-    let works = Bench::with(settings.clone(), NullEngine::new(SECOND));
-    let service = Service::new(settings, works.store.clone(), works.ledger.clone());
+    let worker = TestServer::with(settings.clone(), NullEngine::new(SECOND));
+    let service = Service::new(settings, worker.store.clone(), worker.ledger.clone());
     let router = router(service.clone(), settings_for(HostPolicy::Any));
-    let looks = Bench { service, router, ..Bench::new() };
-    start(&works, json!({"prompt": "x"})).await;
-    let job = start(&works, json!({"prompt": "y", "steps": 10})).await;
-    let events = watch(&looks, &job).await;
+    let follower = TestServer { service, router, ..TestServer::new() };
+    start(&worker, json!({"prompt": "x"})).await;
+    let job = start(&worker, json!({"prompt": "y", "steps": 10})).await;
+    let events = follow(&follower, &job).await;
     assert_eq!(names(&events), ["queued", "started", "succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_gets_what_is_now() {
-    let bench = slow();
-    let job = start(&bench, json!({"prompt": "x"})).await;
+async fn a_reconnected_client_gets_the_current_state() {
+    let server = slow();
+    let job = start(&server, json!({"prompt": "x"})).await;
     sleep(SECOND * 5 / 2).await;
-    let events = watch(&bench, &job).await;
+    let events = follow(&server, &job).await;
     assert_eq!(names(&events), ["started", "progress", "succeeded"]);
     assert_eq!(events[1].data, json!({"step": 2, "steps": 4}));
 
-    let again = watch(&bench, &job).await;
+    let again = follow(&server, &job).await;
     assert_eq!(names(&again), ["succeeded"]);
-    // A browser comes back after every end. One that has seen the end is told not to.
-    let seen = bench.send("GET", &format!("{job}/events"), &[("last-event-id", "end")]).await;
+    // Browsers reconnect after every end; 204 stops one that has received the last event.
+    let seen = server.send("GET", &format!("{job}/events"), &[("last-event-id", "end")]).await;
     assert_eq!((seen.status().as_u16(), seen.text.as_str()), (204, ""));
-    let before = bench.send("GET", &format!("{job}/events"), &[("last-event-id", "3")]).await;
+    let before = server.send("GET", &format!("{job}/events"), &[("last-event-id", "3")]).await;
     assert_eq!(names(&read(&before.text)), ["succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_ends_are_told_too() {
-    let failing = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
+async fn failed_canceled_and_deleted_jobs_end_the_stream() {
+    let failing =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let job = start(&failing, json!({"prompt": "x"})).await;
-    let events = watch(&failing, &job).await;
+    let events = follow(&failing, &job).await;
     let end = events.last().expect("an end");
     assert_eq!((end.name.as_str(), &end.data["error"]["reason"]), ("failed", &json!("engine")));
 
-    let bench = slow();
-    start(&bench, json!({"prompt": "x"})).await;
-    let job = start(&bench, json!({"prompt": "y"})).await;
-    let (events, _) = tokio::join!(watch(&bench, &job), async {
+    let server = slow();
+    start(&server, json!({"prompt": "x"})).await;
+    let job = start(&server, json!({"prompt": "y"})).await;
+    let (events, _) = tokio::join!(follow(&server, &job), async {
         sleep(SECOND).await;
-        bench.send("POST", &format!("{job}/cancel"), &[]).await
+        server.send("POST", &format!("{job}/cancel"), &[]).await
     });
     assert_eq!(names(&events), ["queued", "canceled"]);
 
-    // One that is deleted is not there to be told of.
-    let job = start(&bench, json!({"prompt": "z"})).await;
-    let (events, _) = tokio::join!(watch(&bench, &job), async {
+    // The deletion of a job has no event.
+    let job = start(&server, json!({"prompt": "z"})).await;
+    let (events, _) = tokio::join!(follow(&server, &job), async {
         sleep(SECOND).await;
-        bench.send("DELETE", &job, &[]).await
+        server.send("DELETE", &job, &[]).await
     });
     assert!(events.iter().all(|event| event.name == "queued"), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_ends_with_the_server() {
-    let bench = slow();
-    start(&bench, json!({"prompt": "x", "steps": 100})).await;
-    let job = start(&bench, json!({"prompt": "y"})).await;
-    let (events, ()) = tokio::join!(timeout(SECOND * 20, watch(&bench, &job)), async {
+async fn the_stream_ends_with_the_server() {
+    let server = slow();
+    start(&server, json!({"prompt": "x", "steps": 100})).await;
+    let job = start(&server, json!({"prompt": "y"})).await;
+    let (events, ()) = tokio::join!(timeout(SECOND * 20, follow(&server, &job)), async {
         sleep(SECOND * 2).await;
-        bench.service.drain(SECOND * 3).await;
+        server.service.drain(SECOND * 3).await;
     });
     assert_eq!(names(&events.expect("an end in time")), ["queued"]);
-    bench.get(&format!("{job}/events")).await.assert_problem(503, "shutting-down");
+    server.get(&format!("{job}/events")).await.assert_problem(503, "shutting-down");
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_broken() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND * 100));
-    let job = start(&bench, json!({"prompt": "x"})).await;
+async fn keep_alive_comments_are_sent() {
+    let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND * 100));
+    let job = start(&server, json!({"prompt": "x"})).await;
     let request = Request::get(format!("{job}/events")).body(Body::empty()).expect("a request");
-    let response = bench.router.clone().oneshot(request).await.expect("infallible");
+    let response = server.router.clone().oneshot(request).await.expect("infallible");
     let mut stream = response.into_body().into_data_stream();
     let mut comments = 0;
     while let Ok(Some(bytes)) = timeout(Duration::from_secs(16), stream.next()).await {
@@ -206,26 +210,26 @@ async fn silence_is_broken() {
     panic!("{comments} comments, then nothing for more than 15 s");
 }
 
-/// Whoever only looks does not keep a job alive that nobody waits for.
+/// A client that only follows a job does not keep it running.
 #[tokio::test(start_paused = true)]
-async fn watching_is_not_waiting() {
-    let bench = slow();
-    let client = timeout(SECOND * 2, bench.get("/generate?prompt=x&steps=60"));
+async fn following_a_job_does_not_keep_it_running() {
+    let server = slow();
+    let client = timeout(SECOND * 2, server.get("/generate?prompt=x&steps=60"));
     let (hung_up, events) = tokio::join!(client, async {
         sleep(SECOND).await;
-        let job = bench.get("/v1/images").await.json()["data"][0]["id"].as_str().expect("one").to_owned();
-        watch(&bench, &format!("/v1/images/{job}")).await
+        let job = server.get("/v1/images").await.json()["data"][0]["id"].as_str().expect("one").to_owned();
+        follow(&server, &format!("/v1/images/{job}")).await
     });
     assert!(hung_up.is_err());
     assert_eq!(names(&events).last(), Some(&"canceled"), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn head_says_the_same_without_the_events() {
-    let bench = slow();
-    let job = start(&bench, json!({"prompt": "x"})).await;
+async fn head_has_no_events() {
+    let server = slow();
+    let job = start(&server, json!({"prompt": "x"})).await;
     let request = Request::head(format!("{job}/events")).body(Body::empty()).expect("a request");
-    let response = bench.router.clone().oneshot(request).await.expect("infallible");
+    let response = server.router.clone().oneshot(request).await.expect("infallible");
     assert_eq!(response.status(), 200);
     let body = timeout(SECOND, response.into_body().collect()).await.expect("no events to wait for");
     assert!(body.expect("a body").to_bytes().is_empty());

@@ -1,4 +1,4 @@
-//! One request, however often it is sent.
+//! The `Idempotency-Key` header.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -8,112 +8,116 @@ use tintype_service::ledger::policy::Policy;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 
-use crate::{Bench, SECOND};
+use crate::{SECOND, TestServer};
 
 const KEY: (&str, &str) = ("idempotency-key", "8e03978e-40d5-43dd-bc93-6894a57f9324");
 
-fn slow() -> Bench {
-    Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
+fn slow() -> TestServer {
+    TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-/// An answer without what is made anew every time.
-fn lasting(mut body: Value) -> Value {
+/// A body without the expiry, which differs in every response.
+fn without_expiry(mut body: Value) -> Value {
     body["expires_at"] = Value::Null;
     body
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_request_is_answered_again() {
-    let bench = slow();
-    let first = bench.post(&json!({"prompt": "x", "steps": 4}), &[KEY]).await;
+async fn a_repeated_request_gets_the_same_response() {
+    let server = slow();
+    let first = server.post(&json!({"prompt": "x", "steps": 4}), &[KEY]).await;
     assert_eq!((first.status().as_u16(), first.header("idempotency-replayed")), (201, None));
     let body = "{ \"steps\" : 4.0,\n\"seed\":null, \"prompt\":\"\\u0078\"}";
     let request = Request::post("/v1/images").header("content-type", "application/json").header(KEY.0, KEY.1);
-    let again = bench.request(request.body(Body::from(body)).expect("a request")).await;
+    let again = server.request(request.body(Body::from(body)).expect("a request")).await;
     assert_eq!((again.status().as_u16(), again.header("idempotency-replayed")), (201, Some("true")));
-    assert_eq!(lasting(again.json()), lasting(first.json()));
+    assert_eq!(without_expiry(again.json()), without_expiry(first.json()));
 
     let asynchronous = [KEY, ("prefer", "respond-async")];
-    let again = bench.post(&json!({"prompt": "x", "steps": 4}), &asynchronous).await;
+    let again = server.post(&json!({"prompt": "x", "steps": 4}), &asynchronous).await;
     assert_eq!((again.status().as_u16(), again.header("idempotency-replayed")), (201, Some("true")));
-    assert_eq!(bench.engine.started(), 1);
+    assert_eq!(server.engine.started(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn get_knows_it_too() {
-    let bench = slow();
-    let first = bench.send("GET", "/generate?prompt=x&steps=4", &[KEY]).await;
-    let again = bench.send("GET", "/?steps=4&prompt=%78", &[KEY]).await;
+async fn get_supports_idempotency_keys() {
+    let server = slow();
+    let first = server.send("GET", "/generate?prompt=x&steps=4", &[KEY]).await;
+    let again = server.send("GET", "/?steps=4&prompt=%78", &[KEY]).await;
     assert_eq!((again.status().as_u16(), again.header("idempotency-replayed")), (200, Some("true")));
-    assert_eq!(lasting(again.json()), lasting(first.json()));
-    assert_eq!(bench.engine.started(), 1);
-    // It names one request, and this is another: by its path.
-    bench.post(&json!({"prompt": "x", "steps": 4}), &[KEY]).await.assert_problem(422, "idempotency-conflict");
+    assert_eq!(without_expiry(again.json()), without_expiry(first.json()));
+    assert_eq!(server.engine.started(), 1);
+    // The path is part of the request.
+    server
+        .post(&json!({"prompt": "x", "steps": 4}), &[KEY])
+        .await
+        .assert_problem(422, "idempotency-conflict");
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_request_under_the_same_key_is_a_mistake() {
-    let bench = slow();
-    bench.post(&json!({"prompt": "x"}), &[KEY]).await;
+async fn another_request_with_the_same_key_is_a_conflict() {
+    let server = slow();
+    server.post(&json!({"prompt": "x"}), &[KEY]).await;
     for body in
         [json!({"prompt": "y"}), json!({"prompt": "x", "n": 1}), json!({"prompt": "x", "expires_in": 60})]
     {
-        bench.post(&body, &[KEY]).await.assert_problem(422, "idempotency-conflict");
+        server.post(&body, &[KEY]).await.assert_problem(422, "idempotency-conflict");
     }
-    assert_eq!(bench.engine.started(), 1);
-    // Another customer's keys are their own.
-    let (name, other) = bench.key(Policy::default()).await;
-    assert_eq!(bench.post(&json!({"prompt": "y"}), &[KEY, (name, &other)]).await.status(), 201);
+    assert_eq!(server.engine.started(), 1);
+    // Each owner has its own idempotency keys.
+    let (name, other) = server.key(Policy::default()).await;
+    assert_eq!(server.post(&json!({"prompt": "y"}), &[KEY, (name, &other)]).await.status(), 201);
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_is_made_others_join_it() {
-    let bench = slow();
+async fn repeated_requests_join_a_running_job() {
+    let server = slow();
     let body = json!({"prompt": "x"});
-    // The first one hangs up; with a key the work goes on.
-    assert!(timeout(SECOND, bench.post(&body, &[KEY])).await.is_err());
-    let waiting = bench.post(&body, &[KEY, ("prefer", "respond-async")]).await;
+    // The first client disconnects; with an idempotency key the job continues.
+    assert!(timeout(SECOND, server.post(&body, &[KEY])).await.is_err());
+    let waiting = server.post(&body, &[KEY, ("prefer", "respond-async")]).await;
     assert_eq!((waiting.status().as_u16(), waiting.header("idempotency-replayed")), (202, Some("true")));
-    let second = bench.post(&body, &[KEY]).await;
+    let second = server.post(&body, &[KEY]).await;
     assert_eq!((second.status().as_u16(), second.header("idempotency-replayed")), (201, Some("true")));
     assert_eq!(second.json()["id"], waiting.json()["id"]);
-    assert_eq!(bench.engine.started(), 1);
+    assert_eq!(server.engine.started(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ended_badly_ends_so_again() {
-    let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
+async fn a_repeated_request_gets_the_same_error() {
+    let server =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let body = json!({"prompt": "x"});
-    let first = bench.post(&body, &[KEY]).await.assert_problem(500, "internal");
+    let first = server.post(&body, &[KEY]).await.assert_problem(500, "internal");
     for prefer in ["wait=60", "respond-async"] {
-        let again = bench.post(&body, &[KEY, ("prefer", prefer)]).await;
+        let again = server.post(&body, &[KEY, ("prefer", prefer)]).await;
         assert_eq!(again.assert_problem(500, "internal")["instance"], first["instance"]);
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
     }
-    assert_eq!(bench.engine.started(), 1);
+    assert_eq!(server.engine.started(), 1);
 
-    let bench = slow();
-    let path = bench.post(&body, &[KEY, ("prefer", "respond-async")]).await;
-    bench.send("POST", &format!("{}/cancel", path.header("location").expect("a path")), &[]).await;
+    let server = slow();
+    let path = server.post(&body, &[KEY, ("prefer", "respond-async")]).await;
+    server.send("POST", &format!("{}/cancel", path.header("location").expect("a path")), &[]).await;
     sleep(SECOND * 2).await;
-    bench.post(&body, &[KEY]).await.assert_problem(409, "canceled");
+    server.post(&body, &[KEY]).await.assert_problem(409, "canceled");
 }
 
 #[tokio::test]
-async fn a_key_is_visible_text() {
-    let bench = Bench::new();
+async fn a_key_is_visible_ascii() {
+    let server = TestServer::new();
     let body = json!({"prompt": "x"});
     let long = "k".repeat(256);
     for keys in [&[""][..], &["two words"], &["k\tk"], &["\u{e9}"], &[&long], &["a", "a"]] {
         let headers: Vec<_> = keys.iter().map(|key| (KEY.0, *key)).collect();
-        bench.post(&body, &headers).await.assert_problem(400, "invalid-idempotency-key");
-        bench
+        server.post(&body, &headers).await.assert_problem(400, "invalid-idempotency-key");
+        server
             .send("GET", "/generate?prompt=x", &headers)
             .await
             .assert_problem(400, "invalid-idempotency-key");
     }
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(server.engine.started(), 0);
     for key in ["k", &long[1..], "\"8e03978e\"", "!~"] {
-        assert_eq!(bench.post(&body, &[(KEY.0, key)]).await.status(), 201, "{key}");
+        assert_eq!(server.post(&body, &[(KEY.0, key)]).await.status(), 201, "{key}");
     }
 }

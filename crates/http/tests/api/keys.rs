@@ -1,4 +1,4 @@
-//! `/v1/keys`: customers are made, looked at and sent away by an admin.
+//! `/v1/keys`: an admin creates, reads and revokes keys.
 
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -7,94 +7,94 @@ use tintype_service::ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
-use crate::{Bench, SECOND};
+use crate::{SECOND, TestServer};
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_made_shown_once_and_revoked() {
+async fn a_key_is_created_shown_once_and_revoked() {
     let settings = ServiceSettings {
         price: "0.01usd".parse().ok(),
         anonymous: AnonymousAccess::Denied,
         ..ServiceSettings::default()
     };
-    let bench = Bench::with(settings, NullEngine::new(SECOND));
-    let (name, admin) = bench.admin_key().await;
+    let server = TestServer::with(settings, NullEngine::new(SECOND));
+    let (name, admin) = server.admin_key().await;
     let auth = [(name, admin.as_str())];
     let body = json!({
         "name": "acme", "owner": "acme-inc", "rate": "60/min", "concurrency": 4, "budgets": ["3600s/day", "5usd/day"],
         "expires_in": "90d", "admin": null,
     });
-    let answer = bench.send_json("/v1/keys", &body, &auth).await;
-    assert_eq!((answer.status().as_u16(), answer.header("cache-control")), (201, Some("no-store")));
-    let made = answer.json();
+    let response = server.send_json("/v1/keys", &body, &auth).await;
+    assert_eq!((response.status().as_u16(), response.header("cache-control")), (201, Some("no-store")));
+    let made = response.json();
     let text = |member: &str| made[member].as_str().expect("text").to_owned();
     let (key, id, created, expires) = (text("key"), text("id"), text("created_at"), text("expires_at"));
     let expected = format!(
         r#"{{"key":"{key}","id":"{id}","name":"acme","owner":"acme-inc","created_at":"{created}","expires_at":"{expires}","admin":false,"rate":"60/min","concurrency":4,"budgets":["3600s/day","5usd/day"]}}"#
     );
-    assert_eq!(answer.text, expected);
-    assert_eq!(answer.header("location"), Some(&*format!("/v1/keys/{id}")));
+    assert_eq!(response.text, expected);
+    assert_eq!(response.header("location"), Some(&*format!("/v1/keys/{id}")));
     let [from, to] =
         [&created, &expires].map(|text| OffsetDateTime::parse(text, &Rfc3339).expect("RFC 3339"));
     assert!((to - from - Duration::days(90)).abs() < Duration::MINUTE, "{created} to {expires}");
     let customer = [("x-api-key", key.as_str())];
-    assert_eq!(bench.send("GET", "/v1/images", &customer).await.status(), 200);
+    assert_eq!(server.send("GET", "/v1/images", &customer).await.status(), 200);
 
     let path = format!("/v1/keys/{id}");
-    let read = bench.send("GET", &path, &auth).await;
+    let read = server.send("GET", &path, &auth).await;
     let mut without = made.clone();
     without.as_object_mut().expect("an object").remove("key");
     assert_eq!((read.status().as_u16(), read.json()), (200, without.clone()));
-    let list = bench.send("GET", "/v1/keys", &auth).await;
+    let list = server.send("GET", "/v1/keys", &auth).await;
     let data = list.json()["data"].as_array().expect("a list").clone();
     assert!(data.len() == 2 && data.contains(&without), "{data:?}");
-    for answer in [&read, &list] {
-        assert!(!answer.text.contains(&key) && !answer.text.contains("hash"), "{}", answer.text);
+    for response in [&read, &list] {
+        assert!(!response.text.contains(&key) && !response.text.contains("hash"), "{}", response.text);
     }
 
-    let revoked = bench.send("DELETE", &path, &auth).await;
+    let revoked = server.send("DELETE", &path, &auth).await;
     assert_eq!(revoked.status(), 200);
     let at = revoked.json()["revoked_at"].clone();
     assert!(at.is_string(), "{}", revoked.text);
-    bench.send("GET", "/v1/images", &customer).await.assert_problem(401, "unauthenticated");
-    assert_eq!(bench.send("DELETE", &path, &auth).await.json()["revoked_at"], at, "the first time counts");
+    server.send("GET", "/v1/images", &customer).await.assert_problem(401, "unauthenticated");
+    assert_eq!(server.send("DELETE", &path, &auth).await.json()["revoked_at"], at, "the first time counts");
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_an_admin_may() {
-    for bench in [Bench::keyed(), Bench::new()] {
-        let (name, key) = bench.key(Policy::default()).await;
+async fn only_an_admin_manages_keys() {
+    for server in [TestServer::keyed(), TestServer::new()] {
+        let (name, key) = server.key(Policy::default()).await;
         let auth = [(name, key.as_str())];
         for headers in [&auth[..], &[]] {
             for (method, path) in [("GET", "/v1/keys"), ("GET", "/v1/keys/x"), ("DELETE", "/v1/keys/x")] {
-                let answer = bench.send(method, path, headers).await;
-                let status = answer.status().as_u16();
-                // Where nobody needs a key, nobody is an admin either.
+                let response = server.send(method, path, headers).await;
+                let status = response.status().as_u16();
+                // Anonymous callers are never admins.
                 assert!([401, 403].contains(&status), "{method} {path}: {status}");
             }
         }
-        bench.send_json("/v1/keys", &json!({"name": "x"}), &auth).await.assert_problem(403, "not-admin");
-        bench.send_json("/v1/keys", &json!({"nonsense": 1}), &auth).await.assert_problem(403, "not-admin");
+        server.send_json("/v1/keys", &json!({"name": "x"}), &auth).await.assert_problem(403, "not-admin");
+        server.send_json("/v1/keys", &json!({"nonsense": 1}), &auth).await.assert_problem(403, "not-admin");
     }
 }
 
 #[tokio::test]
-async fn keys_that_are_not_there() {
-    let bench = Bench::keyed();
-    let (name, admin) = bench.admin_key().await;
+async fn unknown_keys() {
+    let server = TestServer::keyed();
+    let (name, admin) = server.admin_key().await;
     for id in ["0123456789abcdef", ".x", "%20", "%ff", &"a".repeat(65)] {
         for method in ["GET", "DELETE"] {
-            let answer = bench.send(method, &format!("/v1/keys/{id}"), &[(name, &admin)]).await;
-            answer.assert_problem(404, "not-found");
+            let response = server.send(method, &format!("/v1/keys/{id}"), &[(name, &admin)]).await;
+            response.assert_problem(404, "not-found");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_key() {
-    let bench = Bench::keyed();
-    let (name, admin) = bench.admin_key().await;
+async fn invalid_keys() {
+    let server = TestServer::keyed();
+    let (name, admin) = server.admin_key().await;
     let refused = async |body: Value| -> Value {
-        let problem = bench
+        let problem = server
             .send_json("/v1/keys", &body, &[(name, &admin)])
             .await
             .assert_problem(400, "invalid-request");
@@ -136,21 +136,21 @@ async fn what_is_no_key() {
     let both = json!({"name": "x", "expires_in": "1d", "expires_at": "2099-01-01T00:00:00Z"});
     assert_eq!(refused(both).await, json!(["expires_at"]));
     let until = json!({"name": "x", "expires_at": "2099-01-01T00:00:00+01:00"});
-    let made = bench.send_json("/v1/keys", &until, &[(name, &admin)]).await.json();
+    let made = server.send_json("/v1/keys", &until, &[(name, &admin)]).await.json();
     assert_eq!(made["expires_at"], "2098-12-31T23:00:00Z");
-    // In UTC the year is 10000, in which no time can be written.
+    // In UTC the year is 10000, which RFC 3339 lacks.
     let beyond = json!({"name": "x", "expires_at": "9999-12-31T23:59:59-08:00"});
-    let told = bench.send_json("/v1/keys", &beyond, &[(name, &admin)]).await;
+    let refused = server.send_json("/v1/keys", &beyond, &[(name, &admin)]).await;
     assert!(
-        told.text.contains("`expires_at`") && told.text.contains("9999-12-31T23:59:59Z"),
+        refused.text.contains("`expires_at`") && refused.text.contains("9999-12-31T23:59:59Z"),
         "{}",
-        told.text
+        refused.text
     );
     let last = json!({"name": "x", "expires_at": "9999-12-31T15:59:59-08:00"});
-    let made = bench.send_json("/v1/keys", &last, &[(name, &admin)]).await.json();
+    let made = server.send_json("/v1/keys", &last, &[(name, &admin)]).await.json();
     assert_eq!(made["expires_at"], "9999-12-31T23:59:59Z");
     assert_eq!(
-        bench.send("GET", "/v1/keys", &[(name, &admin)]).await.json()["data"].as_array().map(Vec::len),
+        server.send("GET", "/v1/keys", &[(name, &admin)]).await.json()["data"].as_array().map(Vec::len),
         Some(3)
     );
 }

@@ -1,4 +1,4 @@
-//! The log: every line of a request carries its id, none its prompt.
+//! The log: every line of a request has its id, and none has the prompt or a key.
 
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::Bench;
+use crate::TestServer;
 
-/// What was logged.
+/// The captured log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -32,14 +32,14 @@ impl io::Write for Log {
     }
 }
 
-/// With a single subscriber in the process, tracing asks only the thread that comes to a log line first whether it listens,
-/// and keeps its no for all threads. This one makes two.
-static ANOTHER: LazyLock<Dispatch> =
+/// A second subscriber: with a single one, tracing caches the interest of the first thread that reaches a
+/// log line for all threads.
+static SECOND_SUBSCRIBER: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish()));
 
-/// Logs what this thread does; the tests' runtimes have no other.
-fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
-    LazyLock::force(&ANOTHER);
+/// Captures the log of this thread; the tests' runtimes are single-threaded.
+fn capture() -> (Log, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&SECOND_SUBSCRIBER);
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -50,26 +50,26 @@ fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
 async fn every_line_has_the_id_and_none_the_prompt() {
     let second = Duration::from_secs(1);
     for fault in [None, Some(Fault::Error), Some(Fault::NoPicture)] {
-        let (log, _guard) = listen();
+        let (log, _guard) = capture();
         let engine = NullEngine::new(second);
         let engine = match fault {
             Some(fault) => engine.with_fault(fault),
             None => engine,
         };
-        let bench = Bench::with(ServiceSettings::default(), engine);
+        let server = TestServer::with(ServiceSettings::default(), engine);
         let path = "/generate?prompt=zebra&negative_prompt=zebra&steps=5";
         let id = [("x-request-id", "req-7")];
-        // One that is answered, one that hangs up, one that is refused.
-        bench.send("GET", path, &id).await;
-        assert!(timeout(second, bench.send("GET", path, &id)).await.is_err());
-        bench.send("GET", "/generate?prompt=zebra&size=1", &id).await;
+        // One request completes, one disconnects, one is rejected.
+        server.send("GET", path, &id).await;
+        assert!(timeout(second, server.send("GET", path, &id)).await.is_err());
+        server.send("GET", "/generate?prompt=zebra&size=1", &id).await;
         tokio::time::sleep(second * 20).await;
 
         let text = log.text();
-        assert_eq!(text.matches("answered").count(), 2, "{text}");
+        assert_eq!(text.matches("request completed").count(), 2, "{text}");
         assert!(text.lines().all(|line| line.contains("req-7")), "{text}");
         assert!(!text.contains("zebra"), "{text}");
-        // The cause, from whoever met it: once for the work that was waited for, once for the work that was not any more.
+        // The cause is logged once for the job with a client and once for the abandoned job.
         let errors: Vec<_> = text.lines().filter(|line| line.contains(" ERROR ")).collect();
         assert_eq!(errors.len(), if fault.is_some() { 2 } else { 0 }, "{text}");
         if fault == Some(Fault::Error) {
@@ -80,20 +80,20 @@ async fn every_line_has_the_id_and_none_the_prompt() {
 
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_problem_is_logged_under_its_id() {
-    let (log, _guard) = listen();
-    let bench = Bench::new();
-    bench.books.fill_up();
-    let answer = bench.send("GET", "/generate?prompt=zebra", &[("x-request-id", "req-7")]).await;
-    answer.assert_problem(503, "unavailable");
+    let (log, _guard) = capture();
+    let server = TestServer::new();
+    server.ledger_store.fill_up();
+    let response = server.send("GET", "/generate?prompt=zebra", &[("x-request-id", "req-7")]).await;
+    response.assert_problem(503, "unavailable");
     let text = log.text();
-    let line = text.lines().find(|line| line.contains("the request failed")).expect("a line");
+    let line = text.lines().find(|line| line.contains("failed to process request")).expect("a line");
     assert!(line.contains("req-7") && line.contains("a secret cause"), "{text}");
     assert!(!text.contains("zebra"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
-    LazyLock::force(&ANOTHER);
+async fn every_call_that_creates_images_has_a_parse_span() {
+    LazyLock::force(&SECOND_SUBSCRIBER);
     for path in ["/generate?prompt=x", "/v1/images", "/v1/images/generations"] {
         let log = Log::default();
         let writer = log.clone();
@@ -104,12 +104,12 @@ async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
             .with_writer(move || writer.clone())
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let bench = Bench::new();
-        let answer = match path.starts_with("/generate") {
-            true => bench.get(path).await,
-            false => bench.send_json(path, &serde_json::json!({"prompt": "x"}), &[]).await,
+        let server = TestServer::new();
+        let response = match path.starts_with("/generate") {
+            true => server.get(path).await,
+            false => server.send_json(path, &serde_json::json!({"prompt": "x"}), &[]).await,
         };
-        assert!(answer.status().is_success(), "{}", answer.text);
+        assert!(response.status().is_success(), "{}", response.text);
         let text = log.text();
         let parse = text.lines().filter(|line| line.contains(":exchange{") && line.contains(":parse: "));
         assert_eq!(parse.count(), 1, "{path}: {text}");
@@ -118,14 +118,14 @@ async fn every_call_that_makes_pictures_has_a_span_for_reading_it() {
 
 #[tokio::test(start_paused = true)]
 async fn no_line_has_a_key() {
-    let (log, _guard) = listen();
-    let bench = Bench::keyed();
-    let (name, admin) = bench.admin_key().await;
-    let made = bench.send_json("/v1/keys", &serde_json::json!({"name": "acme"}), &[(name, &admin)]).await;
+    let (log, _guard) = capture();
+    let server = TestServer::keyed();
+    let (name, admin) = server.admin_key().await;
+    let made = server.send_json("/v1/keys", &serde_json::json!({"name": "acme"}), &[(name, &admin)]).await;
     let key = made.json()["key"].as_str().expect("a key").to_owned();
-    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key)]).await;
-    bench.send("GET", "/generate?prompt=x", &[("x-api-key", &key[..40])]).await;
+    server.send("GET", "/generate?prompt=x", &[("x-api-key", &key)]).await;
+    server.send("GET", "/generate?prompt=x", &[("x-api-key", &key[..40])]).await;
     let text = log.text();
-    assert_eq!(text.matches("answered").count(), 3, "{text}");
+    assert_eq!(text.matches("request completed").count(), 3, "{text}");
     assert!(!text.contains(&key[3..20]) && !text.contains(&admin[10..20]), "{text}");
 }

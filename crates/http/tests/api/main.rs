@@ -1,4 +1,4 @@
-//! The API through its router, without a socket but for what only shows over one.
+//! Tests of the API through its router; only the module `sockets` uses connections.
 
 mod bodies;
 mod callers;
@@ -43,63 +43,63 @@ use tower::ServiceExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server with hold of what is behind it.
-struct Bench {
+/// A server with access to its parts.
+struct TestServer {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
     ledger: Arc<dyn Ledger>,
-    /// What the ledger is kept in: in memory, as it needs no thread, so that a clock that stands still does so for it too.
-    books: Arc<MemoryStore>,
+    /// The ledger's store, in memory: it needs no thread, so a paused clock works.
+    ledger_store: Arc<MemoryStore>,
     router: Router,
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 #[derive(Debug)]
-struct Answer {
+struct TestResponse {
     head: Response<()>,
     text: String,
 }
 
-/// Where the server is for those who follow its links.
+/// The origin of absolute links.
 const ORIGIN: &str = "https://pictures.example/stage";
 
-impl Bench {
-    /// A ready server on which a picture takes no time.
+impl TestServer {
+    /// A ready server whose engine takes no time.
     fn new() -> Self {
         Self::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO))
     }
 
     fn with(settings: ServiceSettings, engine: NullEngine) -> Self {
-        let bench = Self::loading(settings, engine);
-        bench.service.engine_ready(bench.engine.clone());
-        bench
+        let server = Self::loading(settings, engine);
+        server.service.engine_ready(server.engine.clone());
+        server
     }
 
-    /// A server whose model is being loaded.
+    /// A server whose model is loading.
     fn loading(settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
-        let books = Arc::new(MemoryStore::default());
+        let ledger_store = Arc::new(MemoryStore::default());
         let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
-        let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(books.clone(), sleeper));
+        let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(ledger_store.clone(), sleeper));
         let service = Service::new(settings, store.clone(), ledger.clone());
         let router = router(service.clone(), settings_for(HostPolicy::Any));
-        Self { service, engine, store, ledger, books, router }
+        Self { service, engine, store, ledger, ledger_store, router }
     }
 
-    /// A ready server that takes a second per step and serves nobody without a key.
+    /// A ready server that requires a key and takes a second per step.
     fn keyed() -> Self {
         let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
         Self::with(settings, NullEngine::new(SECOND))
     }
 
-    /// The same server with another HTTP interface.
+    /// The same server with other HTTP settings.
     fn settings(mut self, settings: HttpSettings) -> Self {
         self.router = router(self.service.clone(), settings);
         self
     }
 
-    /// A new key with these limits, as the header that carries it.
+    /// Creates a key with these limits, and returns its header.
     async fn key(&self, policy: Policy) -> (&'static str, String) {
         self.new_key("customer", policy).await
     }
@@ -114,11 +114,11 @@ impl Bench {
         ("authorization", format!("Bearer {}", key.secret().expose()))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         self.send("GET", path, &[]).await
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TestResponse {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -126,12 +126,12 @@ impl Bench {
         self.request(request.body(Body::empty()).expect("a request")).await
     }
 
-    /// Asks for a picture, or several.
-    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    /// Sends `POST /v1/images`.
+    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> TestResponse {
         self.send_json("/v1/images", body, headers).await
     }
 
-    async fn send_json(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    async fn send_json(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> TestResponse {
         let mut request = Request::post(path).header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -139,16 +139,16 @@ impl Bench {
         self.request(request.body(Body::from(body.to_string())).expect("a request")).await
     }
 
-    async fn request(&self, request: Request<Body>) -> Answer {
+    async fn request(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        Answer { head: Response::from_parts(parts, ()), text }
+        TestResponse { head: Response::from_parts(parts, ()), text }
     }
 }
 
-impl Answer {
+impl TestResponse {
     fn status(&self) -> StatusCode {
         self.head.status()
     }
@@ -161,7 +161,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// Checks that this is a problem document of this status and kind.
+    /// Checks that the response is a problem document with this status and name, and returns it.
     fn assert_problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status(), status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));

@@ -1,4 +1,4 @@
-//! What every answer has, whatever it is.
+//! The headers of every response.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use tintype_service::ServiceSettings;
 use tintype_testing::NullEngine;
 use uuid::Uuid;
 
-use crate::Bench;
+use crate::TestServer;
 
-/// One path for each kind of answer.
+/// One path for each kind of response.
 const PATHS: [&str; 6] = ["/", "/healthz", "/readyz", "/generate?prompt=x", "/generate", "/nothing"];
 
 #[tokio::test]
-async fn every_answer_has_a_request_id() {
-    let bench = Bench::new();
+async fn every_response_has_a_request_id() {
+    let server = TestServer::new();
     for path in PATHS {
-        let answer = bench.get(path).await;
-        let own = answer.header("x-request-id").expect("an id");
+        let response = server.get(path).await;
+        let own = response.header("x-request-id").expect("an id");
         assert!(Uuid::parse_str(own).is_ok(), "{own}");
         for (sent, kept) in
             [("req_1-abc", true), (&*"x".repeat(128), true), (&*"x".repeat(129), false), ("a b", false)]
         {
-            let answer = bench.send("GET", path, &[("x-request-id", sent)]).await;
-            assert_eq!(answer.header("x-request-id") == Some(sent), kept, "{path} {sent}");
+            let response = server.send("GET", path, &[("x-request-id", sent)]).await;
+            assert_eq!(response.header("x-request-id") == Some(sent), kept, "{path} {sent}");
         }
     }
-    let refused = bench.send("POST", "/healthz", &[("x-request-id", "mine")]).await;
+    let refused = server.send("POST", "/healthz", &[("x-request-id", "mine")]).await;
     assert_eq!(refused.assert_problem(405, "method-not-allowed")["request_id"], "mine");
 }
 
 #[tokio::test]
-async fn no_answer_is_cached_sniffed_or_shared() {
-    let bench = Bench::new();
+async fn no_response_is_cached_sniffed_or_shared() {
+    let server = TestServer::new();
     for path in PATHS {
-        let answer = bench.send("GET", path, &[("origin", "https://evil.example")]).await;
+        let response = server.send("GET", path, &[("origin", "https://evil.example")]).await;
         for (name, value) in [
             ("cache-control", Some("no-store")),
             ("x-content-type-options", Some("nosniff")),
@@ -41,25 +41,25 @@ async fn no_answer_is_cached_sniffed_or_shared() {
             ("content-security-policy", Some("default-src 'none'; frame-ancestors 'none'")),
             ("access-control-allow-origin", None),
         ] {
-            assert_eq!(answer.header(name), value, "{name} of {path}");
+            assert_eq!(response.header(name), value, "{name} of {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_is_answered_for() {
-    let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
-    bench.service.engine_ready(std::sync::Arc::new(Trap(NullEngine::new(Duration::ZERO))));
-    let answer = bench.get("/generate?prompt=x").await;
-    answer.assert_problem(500, "internal");
-    assert!(!answer.text.contains("secret"), "{}", answer.text);
+async fn a_panicking_handler_gets_a_response() {
+    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
+    server.service.engine_ready(std::sync::Arc::new(PanickingEngine(NullEngine::new(Duration::ZERO))));
+    let response = server.get("/generate?prompt=x").await;
+    response.assert_problem(500, "internal");
+    assert!(!response.text.contains("secret"), "{}", response.text);
 }
 
-/// An engine whose estimate panics: within the handler, not within the work.
-struct Trap(NullEngine);
+/// An engine whose model card panics: in the handler, not in the worker.
+struct PanickingEngine(NullEngine);
 
 #[async_trait::async_trait]
-impl tintype_core::engine::Engine for Trap {
+impl tintype_core::engine::Engine for PanickingEngine {
     fn model(&self) -> &tintype_core::engine::ModelCard {
         panic!("a secret cause")
     }

@@ -1,4 +1,4 @@
-//! SageMaker's two faces: the model container, and the Runtime API's own paths.
+//! SageMaker's dialect: the model container and the paths of the Runtime API.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -11,13 +11,13 @@ use tintype_sagemaker::sigv4::AccessKeys;
 use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 
-use crate::{Answer, Bench, SECOND, settings_for};
+use crate::{SECOND, TestResponse, TestServer, settings_for};
 
 const JPEG: &str = "application/json;jpeg";
 
-impl Bench {
+impl TestServer {
     /// The same server as a model container.
-    fn contained(mut self) -> Self {
+    fn as_container(mut self) -> Self {
         self.router = container(self.service.clone());
         self
     }
@@ -35,13 +35,13 @@ impl Bench {
         self
     }
 
-    async fn invoke(&self, content_type: &str, accept: &str, body: impl Into<Body>) -> Answer {
+    async fn invoke(&self, content_type: &str, accept: &str, body: impl Into<Body>) -> TestResponse {
         let request =
             Request::post("/invocations").header("content-type", content_type).header("accept", accept);
         self.request(request.body(body.into()).expect("a request")).await
     }
 
-    async fn invoke_json(&self, body: &Value) -> Answer {
+    async fn invoke_json(&self, body: &Value) -> TestResponse {
         self.invoke("application/json", JPEG, body.to_string()).await
     }
 }
@@ -53,68 +53,71 @@ fn size_of(base64: &Value, format: Format) -> (u32, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_says_when_it_is_ready() {
-    let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND)).contained();
-    assert_eq!(bench.get("/ping").await.status(), 503);
-    bench.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "loading");
-    bench.service.engine_ready(bench.engine.clone());
-    let answer = bench.get("/ping").await;
-    assert_eq!((answer.status().as_u16(), answer.text.as_str()), (200, ""));
-    bench.service.drain(SECOND).await;
-    assert_eq!(bench.get("/ping").await.status(), 503);
-    bench.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "shutting-down");
+async fn a_container_reports_its_readiness() {
+    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND)).as_container();
+    assert_eq!(server.get("/ping").await.status(), 503);
+    server.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "loading");
+    server.service.engine_ready(server.engine.clone());
+    let response = server.get("/ping").await;
+    assert_eq!((response.status().as_u16(), response.text.as_str()), (200, ""));
+    server.service.drain(SECOND).await;
+    assert_eq!(server.get("/ping").await.status(), 503);
+    server.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "shutting-down");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_serves_nothing_else() {
-    let bench = Bench::new().contained();
+async fn a_container_has_no_other_paths() {
+    let server = TestServer::new().as_container();
     for path in ["/", "/generate?prompt=x", "/v1/images", "/metrics", "/healthz", "/endpoints/x/invocations"]
     {
-        bench.get(path).await.assert_problem(404, "not-found");
+        server.get(path).await.assert_problem(404, "not-found");
     }
-    bench.send("POST", "/ping", &[]).await.assert_problem(405, "method-not-allowed");
-    bench.get("/invocations").await.assert_problem(405, "method-not-allowed");
+    server.send("POST", "/ping", &[]).await.assert_problem(405, "method-not-allowed");
+    server.get("/invocations").await.assert_problem(405, "method-not-allowed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_dialect_is_answered_as_it_asks() {
-    let bench = Bench::new().contained();
+async fn every_format_gets_its_response() {
+    let server = TestServer::new().as_container();
     let body = json!({"prompt": "astronaut", "width": 128, "height": 64, "num_images_per_prompt": 2, "seed": 1,
                       "batch_size": 4, "unknown": {"x": 1}});
-    let answer = bench.invoke_json(&body).await;
-    assert_eq!((answer.status().as_u16(), answer.header("content-type")), (200, Some("application/json")));
-    let answer = answer.json();
-    assert_eq!(answer["prompt"], "astronaut");
-    assert_eq!(answer["generated_images"].as_array().map(Vec::len), Some(2));
-    assert_eq!(size_of(&answer["generated_images"][1], Format::Jpeg), (128, 64));
+    let response = server.invoke_json(&body).await;
+    assert_eq!(
+        (response.status().as_u16(), response.header("content-type")),
+        (200, Some("application/json"))
+    );
+    let response = response.json();
+    assert_eq!(response["prompt"], "astronaut");
+    assert_eq!(response["generated_images"].as_array().map(Vec::len), Some(2));
+    assert_eq!(size_of(&response["generated_images"][1], Format::Jpeg), (128, 64));
 
     let body = json!({"prompt": ["one", "two"], "negative_prompt": ["a", "b"]}).to_string();
-    let answer = bench.invoke("application/json", "application/json", body).await.json();
-    let pictures = answer["generated_images"].as_array().expect("a list");
-    assert_eq!((pictures.len(), &answer["prompt"]), (2, &json!(["one", "two"])));
+    let response = server.invoke("application/json", "application/json", body).await.json();
+    let pictures = response["generated_images"].as_array().expect("a list");
+    assert_eq!((pictures.len(), &response["prompt"]), (2, &json!(["one", "two"])));
     assert_eq!(
         (pictures[1].as_array().map(Vec::len), pictures[1][63][63].as_array().map(Vec::len)),
         (Some(64), Some(3))
     );
 
-    // The null engine's colour is the seed's.
+    // The null engine derives the color from the seed.
     let body = json!({"prompt": "x", "seed": 0x0003_0201}).to_string();
-    let answer = bench.invoke("application/x-text", "application/json", body).await.json();
-    assert_eq!((&answer["generated_image"][0][0], &answer["prompt"]), (&json!([1, 2, 3]), &json!("x")));
-    let answer = bench.invoke("application/x-text", JPEG, "a plain prompt").await.json();
-    assert_eq!(size_of(&answer["generated_image"], Format::Jpeg), (64, 64));
-    assert_eq!(answer["prompt"], "a plain prompt");
+    let response = server.invoke("application/x-text", "application/json", body).await.json();
+    assert_eq!((&response["generated_image"][0][0], &response["prompt"]), (&json!([1, 2, 3]), &json!("x")));
+    let response = server.invoke("application/x-text", JPEG, "a plain prompt").await.json();
+    assert_eq!(size_of(&response["generated_image"], Format::Jpeg), (64, 64));
+    assert_eq!(response["prompt"], "a plain prompt");
 
-    let answer =
-        bench.invoke_json(&json!({"text_prompts": [{"text": "x"}], "samples": 2, "seed": 7})).await.json();
-    let artifacts = answer["artifacts"].as_array().expect("a list");
+    let response =
+        server.invoke_json(&json!({"text_prompts": [{"text": "x"}], "samples": 2, "seed": 7})).await.json();
+    let artifacts = response["artifacts"].as_array().expect("a list");
     assert_eq!(artifacts.iter().map(|one| &one["seed"]).collect::<Vec<_>>(), [7, 8]);
     assert_eq!(size_of(&artifacts[0]["base64"], Format::Jpeg), (64, 64));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_is_told_by_the_dialect_s_names() {
-    let bench = Bench::new().contained();
+async fn violations_have_the_names_of_the_dialect() {
+    let server = TestServer::new().as_container();
     for (body, parameter) in [
         (json!({"prompt": "x", "num_inference_steps": 151}), "num_inference_steps"),
         (json!({"prompt": "x", "guidance_scale": 31}), "guidance_scale"),
@@ -124,45 +127,46 @@ async fn what_is_wrong_is_told_by_the_dialect_s_names() {
         (json!({}), "prompt"),
         (json!({"text_prompts": [{"text": "x"}], "cfg_scale": 31}), "cfg_scale"),
     ] {
-        let problem = bench.invoke_json(&body).await.assert_problem(400, "invalid-request");
+        let problem = server.invoke_json(&body).await.assert_problem(400, "invalid-request");
         assert_eq!(problem["errors"][0]["parameter"], parameter, "{body}");
     }
-    // The second of two prompts is wrong, so nothing is made of the first.
-    bench.invoke_json(&json!({"prompt": ["x", ""]})).await.assert_problem(400, "invalid-request");
-    bench.invoke("image/png", JPEG, "x").await.assert_problem(415, "unsupported-content-type");
-    bench.invoke("application/json", "image/png", "{}").await.assert_problem(406, "not-acceptable");
-    bench.invoke("application/json", JPEG, "{").await.assert_problem(400, "malformed-invocation");
-    bench.invoke("application/json", JPEG, "[]").await.assert_problem(400, "malformed-invocation");
-    bench.invoke("application/x-text", JPEG, vec![0xff]).await.assert_problem(400, "malformed-invocation");
-    bench.invoke("application/json", JPEG, vec![b' '; (6 << 20) + 1]).await.assert_problem(413, "too-large");
-    assert_eq!(bench.engine.started(), 0);
+    // The second prompt is invalid, so the first is not generated either.
+    server.invoke_json(&json!({"prompt": ["x", ""]})).await.assert_problem(400, "invalid-request");
+    server.invoke("image/png", JPEG, "x").await.assert_problem(415, "unsupported-content-type");
+    server.invoke("application/json", "image/png", "{}").await.assert_problem(406, "not-acceptable");
+    server.invoke("application/json", JPEG, "{").await.assert_problem(400, "malformed-invocation");
+    server.invoke("application/json", JPEG, "[]").await.assert_problem(400, "malformed-invocation");
+    server.invoke("application/x-text", JPEG, vec![0xff]).await.assert_problem(400, "malformed-invocation");
+    server.invoke("application/json", JPEG, vec![b' '; (6 << 20) + 1]).await.assert_problem(413, "too-large");
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_engine_is_the_model_s_error() {
-    let bench =
-        Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error)).contained();
-    let answer = bench.invoke_json(&json!({"prompt": "x"})).await;
-    answer.assert_problem(500, "internal");
-    assert!(!answer.text.contains("secret"), "{}", answer.text);
+async fn an_engine_failure_is_an_internal_error() {
+    let server =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error))
+            .as_container();
+    let response = server.invoke_json(&json!({"prompt": "x"})).await;
+    response.assert_problem(500, "internal");
+    assert!(!response.text.contains("secret"), "{}", response.text);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_runtime_api_serves_nobody_without_a_signature() {
-    let bench = Bench::new().with_runtime();
+async fn the_runtime_api_requires_a_signature() {
+    let server = TestServer::new().with_runtime();
     for path in ["/endpoints/any/invocations", "/endpoints/any/async-invocations"] {
-        let answer = bench.send_json(path, &json!({"prompt": "x"}), &[]).await;
-        assert_eq!(answer.status(), 403, "{}", answer.text);
-        assert_eq!(answer.header("x-amzn-errortype"), Some("MissingAuthenticationTokenException"));
-        assert!(answer.header("x-amzn-requestid").is_some_and(|id| !id.is_empty()));
-        assert!(answer.json()["Message"].is_string(), "{}", answer.text);
+        let response = server.send_json(path, &json!({"prompt": "x"}), &[]).await;
+        assert_eq!(response.status(), 403, "{}", response.text);
+        assert_eq!(response.header("x-amzn-errortype"), Some("MissingAuthenticationTokenException"));
+        assert!(response.header("x-amzn-requestid").is_some_and(|id| !id.is_empty()));
+        assert!(response.json()["Message"].is_string(), "{}", response.text);
         let scope = "AWS4-HMAC-SHA256 Credential=OTHER/20260101/us-east-1/sagemaker/aws4_request, \
                      SignedHeaders=host, Signature=0";
-        let answer = bench.send_json(path, &json!({"prompt": "x"}), &[("authorization", scope)]).await;
-        assert_eq!(answer.status(), 403, "{}", answer.text);
-        bench.get(path).await.assert_problem(405, "method-not-allowed");
+        let response = server.send_json(path, &json!({"prompt": "x"}), &[("authorization", scope)]).await;
+        assert_eq!(response.status(), 403, "{}", response.text);
+        server.get(path).await.assert_problem(405, "method-not-allowed");
     }
-    assert_eq!(bench.engine.started(), 0);
-    // Where no keys are to sign with there is no such path.
-    Bench::new().get("/endpoints/any/invocations").await.assert_problem(404, "not-found");
+    assert_eq!(server.engine.started(), 0);
+    // Without access keys the path does not exist.
+    TestServer::new().get("/endpoints/any/invocations").await.assert_problem(404, "not-found");
 }

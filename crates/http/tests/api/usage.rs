@@ -1,4 +1,4 @@
-//! `/v1/usage`: what was used, and what is left.
+//! `/v1/usage`: usage and remaining quota.
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -6,53 +6,53 @@ use tintype_service::ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 
-use crate::{Bench, SECOND};
+use crate::{SECOND, TestServer};
 
-fn bench() -> Bench {
+fn server() -> TestServer {
     let settings = ServiceSettings {
         price: "0.01usd".parse().ok(),
         anonymous: AnonymousAccess::Denied,
         ..ServiceSettings::default()
     };
-    Bench::with(settings, NullEngine::new(SECOND))
+    TestServer::with(settings, NullEngine::new(SECOND))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_sees_what_it_used_and_what_is_left() {
-    let bench = bench();
+async fn a_key_sees_its_usage_and_remaining_quota() {
+    let server = server();
     let limits = json!({"rate": "10/day", "concurrency": 3, "budgets": ["1000s/day", "50usd/month"]});
     let policy: Policy = serde_json::from_value(limits).expect("limits");
-    let (name, key) = bench.key(policy).await;
-    let (_, other) = bench.key(Policy::default()).await;
+    let (name, key) = server.key(policy).await;
+    let (_, other) = server.key(Policy::default()).await;
     let auth = [(name, key.as_str())];
     for _ in 0..2 {
-        bench.send("GET", "/generate?prompt=x&seed=7", &auth).await;
+        server.send("GET", "/generate?prompt=x&seed=7", &auth).await;
     }
-    bench.post(&json!({"prompt": "y", "n": 2, "steps": 4}), &[auth[0], ("prefer", "respond-async")]).await;
+    server.post(&json!({"prompt": "y", "n": 2, "steps": 4}), &[auth[0], ("prefer", "respond-async")]).await;
 
-    let body = bench.send("GET", "/v1/usage", &auth).await.json();
+    let body = server.send("GET", "/v1/usage", &auth).await.json();
     let today = OffsetDateTime::now_utc().date().to_string();
-    // What the second job is likely to take: twice the pictures at 4 s each.
+    // The estimate for the second job: two images at 4 s each.
     let expected = json!([{
         "date": today, "jobs": 2, "pictures": 1, "stored": 1, "joined": 0, "engine_seconds": 4.0,
         "reserved_engine_seconds": 8.0, "amounts": [{"amount": 0.04, "currency": "usd"}],
     }]);
     assert_eq!(body["data"], expected);
     let limits: Vec<_> = body["limits"].as_array().expect("a list").iter().collect();
-    let told: Vec<_> = limits.iter().map(|limit| json!([limit["limit"], limit["remaining"]])).collect();
+    let reported: Vec<_> = limits.iter().map(|limit| json!([limit["limit"], limit["remaining"]])).collect();
     let expected = json!([
         ["rate 10/day", 7],
         ["concurrency 3", 2],
         ["budget 1000s/day", 988.0],
         ["budget 50usd/month", 49.88],
     ]);
-    assert_eq!(sorted(Value::from(told)), sorted(expected));
+    assert_eq!(sorted(Value::from(reported)), sorted(expected));
     for limit in limits {
         let concurrency = limit["limit"] == "concurrency 3";
         assert_eq!(limit["resets_at"].as_str().is_none(), concurrency, "{limit}");
     }
 
-    let body = bench.send("GET", "/v1/usage", &[(name, &other)]).await.json();
+    let body = server.send("GET", "/v1/usage", &[(name, &other)]).await.json();
     assert_eq!(body, json!({"data": [], "limits": []}));
 }
 
@@ -63,15 +63,15 @@ fn sorted(list: Value) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn days_are_chosen() {
-    let bench = bench();
-    let (name, key) = bench.key(Policy::default()).await;
-    bench.send("GET", "/generate?prompt=x", &[(name, &key)]).await;
+async fn days_can_be_selected() {
+    let server = server();
+    let (name, key) = server.key(Policy::default()).await;
+    server.send("GET", "/generate?prompt=x", &[(name, &key)]).await;
     let today = OffsetDateTime::now_utc().date();
     let ago = |days| today - Duration::days(days);
     let days = async |query: String| {
-        let answer = bench.send("GET", &format!("/v1/usage?{query}"), &[(name, &key)]).await;
-        answer.json()["data"].as_array().map(Vec::len)
+        let response = server.send("GET", &format!("/v1/usage?{query}"), &[(name, &key)]).await;
+        response.json()["data"].as_array().map(Vec::len)
     };
     for (from, to, expected) in [(0, 0, 1), (399, 0, 1), (30, 1, 0)] {
         assert_eq!(
@@ -89,8 +89,8 @@ async fn days_are_chosen() {
         ("from=x&to=2026-1-1".into(), json!(["from", "to"])),
         ("since=2026-01-01".into(), json!(["since"])),
     ] {
-        let answer = bench.send("GET", &format!("/v1/usage?{query}"), &[(name, &key)]).await;
-        let problem = answer.assert_problem(400, "invalid-request");
+        let response = server.send("GET", &format!("/v1/usage?{query}"), &[(name, &key)]).await;
+        let problem = response.assert_problem(400, "invalid-request");
         let named: Value = problem["errors"]
             .as_array()
             .expect("a list")

@@ -1,4 +1,4 @@
-//! Every way in which a query can be wrong.
+//! Invalid queries.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use serde_json::{Value, json};
 use tintype_service::ServiceSettings;
 use tintype_testing::NullEngine;
 
-use crate::Bench;
+use crate::TestServer;
 
 const KNOWN: &str =
     "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce";
 
-/// A server whose limits are those of a model of 64 × 64.
-fn small() -> Bench {
+/// A server with the limits of a 64 × 64 model.
+fn small() -> TestServer {
     let limits = (Some(64 * 64 * 9 / 4), Some(64 * 64 * 200));
     let settings = ServiceSettings { max_pixels: limits.0, max_work: limits.1, ..ServiceSettings::default() };
-    Bench::with(settings, NullEngine::new(Duration::ZERO))
+    TestServer::with(settings, NullEngine::new(Duration::ZERO))
 }
 
-/// Asserts that each query is refused for exactly this: `[(parameter, detail, limit)]`.
-async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Value)]) {
+/// Checks that a query has exactly these violations: `[(parameter, detail, limit)]`.
+async fn assert_refused(server: &TestServer, query: &str, expected: &[(&str, &str, Value)]) {
     for path in ["/generate", "/"] {
-        // The root needs a parameter to know what is meant.
+        // The root without a parameter of an image is the introduction.
         if path == "/" && !query.contains("prompt") {
             continue;
         }
-        let problem = bench.get(&format!("{path}?{query}")).await.assert_problem(400, "invalid-request");
+        let problem = server.get(&format!("{path}?{query}")).await.assert_problem(400, "invalid-request");
         let expected: Vec<_> = expected
             .iter()
             .map(|(parameter, detail, limit)| match limit {
@@ -38,8 +38,8 @@ async fn assert_refused(bench: &Bench, query: &str, expected: &[(&str, &str, Val
 }
 
 #[tokio::test]
-async fn one_thing_wrong() {
-    let bench = small();
+async fn one_violation() {
+    let server = small();
     let long = "%E8%99%8E".repeat(2_001);
     let whole = "must be a whole number";
     let long_detail = "must be at most 2000 characters long; this one has 2001";
@@ -124,45 +124,46 @@ async fn one_thing_wrong() {
         (
             "prompt=x&n=2",
             "n",
-            "must be left out of a GET, which makes one picture; use POST for several",
+            "must be omitted from a GET, which creates one image; use POST for several images",
             json!(null),
         ),
     ];
     for (query, parameter, detail, limit) in table {
-        assert_refused(&bench, query, &[(parameter, detail, limit.clone())]).await;
+        assert_refused(&server, query, &[(parameter, detail, limit.clone())]).await;
     }
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test]
 async fn too_much_memory() {
     let settings = ServiceSettings { max_memory: Some(1), ..ServiceSettings::default() };
-    let bench = Bench::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
+    let server = TestServer::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
     let detail = "asks for a picture that needs about 0 MiB of memory; the limit is 0 MiB";
-    assert_refused(&bench, "prompt=x", &[("width", detail, json!(1))]).await;
+    assert_refused(&server, "prompt=x", &[("width", detail, json!(1))]).await;
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once() {
-    let bench = small();
+async fn all_violations_are_reported() {
+    let server = small();
     let expected = [
         ("width", "must be a whole number", json!(null)),
         ("cat", &*format!("is not a parameter of this call; it knows {KNOWN}"), json!(null)),
         ("prompt", "is required", json!(null)),
         ("steps", "must be between 1 and 150", json!({ "min": 1, "max": 150 })),
     ];
-    assert_refused(&bench, "width=a&steps=0&cat=tom", &expected).await;
-    let problem = bench.get("/generate?prompt=x&width=a&steps=0").await.json();
-    assert_eq!(problem["detail"], "2 parameters are not as they must be; see errors.");
-    let problem = bench.get("/generate?prompt=x&steps=0").await.json();
+    assert_refused(&server, "width=a&steps=0&cat=tom", &expected).await;
+    let problem = server.get("/generate?prompt=x&width=a&steps=0").await.json();
+    assert_eq!(problem["detail"], "2 invalid parameters; see `errors`.");
+    let problem = server.get("/generate?prompt=x&steps=0").await.json();
     assert_eq!(problem["detail"], "`steps` must be between 1 and 150.");
 }
 
 #[tokio::test]
-async fn the_document_has_this_order() {
-    let answer = Bench::new().send("GET", "/generate?prompt=x&steps=0", &[("x-request-id", "me")]).await;
+async fn a_problem_has_its_members_in_this_order() {
+    let response =
+        TestServer::new().send("GET", "/generate?prompt=x&steps=0", &[("x-request-id", "me")]).await;
     assert_eq!(
-        answer.text,
-        r#"{"type":"urn:tintype:problem:invalid-request","title":"The request is not valid","status":400,"detail":"`steps` must be between 1 and 150.","request_id":"me","errors":[{"parameter":"steps","detail":"must be between 1 and 150","limit":{"min":1,"max":150}}]}"#
+        response.text,
+        r#"{"type":"urn:tintype:problem:invalid-request","title":"Invalid request","status":400,"detail":"`steps` must be between 1 and 150.","request_id":"me","errors":[{"parameter":"steps","detail":"must be between 1 and 150","limit":{"min":1,"max":150}}]}"#
     );
 }

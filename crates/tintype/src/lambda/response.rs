@@ -47,7 +47,7 @@ pub(crate) async fn whole(response: Response) -> Response<Full<Bytes>> {
         }
         _ => {
             tracing::warn!(most = MOST_BYTES, "the answer is larger than Lambda takes");
-            let (parts, body) = tintype_http::answer_too_large(&parts.headers).into_parts();
+            let (parts, body) = tintype_http::response_too_large(&parts.headers).into_parts();
             Response::from_parts(parts, Full::new(collect(body).await.unwrap_or_default()))
         }
     }

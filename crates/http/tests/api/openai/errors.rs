@@ -1,4 +1,4 @@
-//! Errors, in the envelope of which clients read all four members, and with the word on whether to try again.
+//! Errors in OpenAI's format and their retry headers.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use tintype_service::ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 
-use super::{PATH, ask, assert_error};
-use crate::{Bench, SECOND};
+use super::{ApiError, PATH, api_error, assert_error, generate};
+use crate::{SECOND, TestServer};
 
-const INVALID: (u16, &str, Option<&str>) = (400, "invalid_request_error", Some("invalid_value"));
+const INVALID: ApiError = api_error(400, "invalid_request_error", Some("invalid_value"));
 
 #[tokio::test]
-async fn what_is_wrong_is_named() {
-    let bench = Bench::new();
-    for (field, value, told) in [
+async fn violations_are_reported() {
+    let server = TestServer::new();
+    for (field, value, expected) in [
         ("n", json!(0), "between 1 and 10"),
         ("n", json!(11), "between 1 and 10"),
         ("n", json!("2"), "a whole number"),
         ("size", json!("large"), "WIDTHxHEIGHT"),
-        ("size", json!(64), "a text"),
+        ("size", json!(64), "a string"),
         ("quality", json!("best"), "one of auto, low"),
         ("response_format", json!("b64"), "one of url, b64_json"),
         ("output_format", json!("gif"), "one of png, jpeg, webp"),
@@ -29,7 +29,7 @@ async fn what_is_wrong_is_named() {
         ("background", json!("red"), "one of auto, opaque"),
         ("moderation", json!("high"), "one of auto, low"),
         ("style", json!("dull"), "one of vivid, natural"),
-        ("user", json!(1), "a text"),
+        ("user", json!(1), "a string"),
         ("stream", json!("true"), "true or false"),
         ("partial_images", json!(4), "between 0 and 3"),
         ("partial_images", json!(-1), "between 0 and 3"),
@@ -37,10 +37,13 @@ async fn what_is_wrong_is_named() {
         ("seed", json!(-1), "between 0 and"),
         ("steps", json!(1000), "between 1 and 150"),
     ] {
-        let answer = ask(&bench, json!({"prompt": "x", field: value})).await;
-        let error = assert_error(&answer, INVALID, false);
+        let response = generate(&server, json!({"prompt": "x", field: value})).await;
+        let error = assert_error(&response, INVALID);
         assert_eq!(error["param"], field);
-        assert!(error["message"].as_str().is_some_and(|message| message.contains(told)), "{told}: {error}");
+        assert!(
+            error["message"].as_str().is_some_and(|message| message.contains(expected)),
+            "{expected}: {error}"
+        );
     }
     for (body, (code, param)) in [
         (json!({}), ("missing_required_parameter", "prompt")),
@@ -53,117 +56,119 @@ async fn what_is_wrong_is_named() {
             ("invalid_value", "response_format"),
         ),
     ] {
-        let answer = ask(&bench, body).await;
-        let error = assert_error(&answer, (400, "invalid_request_error", Some(code)), false);
+        let response = generate(&server, body).await;
+        let error = assert_error(&response, api_error(400, "invalid_request_error", Some(code)));
         assert_eq!(error["param"], param);
     }
-    let several =
-        assert_error(&ask(&bench, json!({"prompt": "x", "n": 0, "seed": -1})).await, INVALID, false);
-    let message = several["message"].as_str().expect("text");
+    let error = assert_error(&generate(&server, json!({"prompt": "x", "n": 0, "seed": -1})).await, INVALID);
+    let message = error["message"].as_str().expect("text");
     assert!(message.contains("`n`") && message.contains("`seed`"), "{message}");
-    assert_eq!(bench.engine.started(), 0);
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test]
-async fn requests_that_never_get_that_far() {
-    let bench = Bench::new();
-    let none = bench.send("GET", PATH, &[]).await;
-    assert_error(&none, (405, "invalid_request_error", Some("method_not_allowed")), false);
+async fn invalid_methods_and_content_types() {
+    let server = TestServer::new();
+    let none = server.send("GET", PATH, &[]).await;
+    assert_error(&none, api_error(405, "invalid_request_error", Some("method_not_allowed")));
     assert_eq!(none.header("allow"), Some("POST"));
-    let plain = bench.send("POST", PATH, &[("content-type", "text/plain")]).await;
-    assert_error(&plain, (415, "invalid_request_error", Some("not_json")), false);
+    let plain = server.send("POST", PATH, &[("content-type", "text/plain")]).await;
+    assert_error(&plain, api_error(415, "invalid_request_error", Some("not_json")));
     for path in ["/v1/images/edits", "/v1/images/variations"] {
-        let answer = bench.send_json(path, &json!({}), &[]).await;
-        assert_error(&answer, (405, "invalid_request_error", Some("method_not_allowed")), false);
+        let response = server.send_json(path, &json!({}), &[]).await;
+        assert_error(&response, api_error(405, "invalid_request_error", Some("method_not_allowed")));
     }
-    // Other paths have their own errors as before.
-    bench.send("POST", "/v1/images/x", &[]).await.assert_problem(405, "method-not-allowed");
-    bench.get("/nowhere").await.assert_problem(404, "not-found");
+    // Other paths have problem documents.
+    server.send("POST", "/v1/images/x", &[]).await.assert_problem(405, "method-not-allowed");
+    server.get("/nowhere").await.assert_problem(404, "not-found");
 }
 
 #[tokio::test]
-async fn a_foreign_key_will_do_where_none_is_needed() {
-    let bench = Bench::new();
+async fn every_key_is_accepted_if_none_is_required() {
+    let server = TestServer::new();
     let foreign = ("authorization", "Bearer sk-proj-abc");
     let body = json!({"prompt": "x"});
-    assert_eq!(bench.send_json(PATH, &body, &[foreign]).await.status(), 200);
-    assert_eq!(bench.send("GET", "/v1/models", &[foreign]).await.status(), 200);
-    // One that is written like ours is meant.
+    assert_eq!(server.send_json(PATH, &body, &[foreign]).await.status(), 200);
+    assert_eq!(server.send("GET", "/v1/models", &[foreign]).await.status(), 200);
+    // A key in tintype's format is checked.
     let unknown = format!(
         "Bearer {}",
         tintype_service::ledger::key::ApiKey::generate().expect("random").secret().expose()
     );
-    let answer = bench.send_json(PATH, &body, &[("authorization", &unknown)]).await;
-    assert_error(&answer, (401, "invalid_request_error", Some("invalid_api_key")), false);
-    // Whoever has no key of ours is held to what holds for all without.
-    let page = bench.send_json(PATH, &body, &[foreign, ("origin", "https://evil.example")]).await;
-    assert_error(&page, (403, "permission_error", Some("cross_site")), false);
-    bench.send("GET", "/v1/images", &[foreign]).await.assert_problem(401, "unauthenticated");
+    let response = server.send_json(PATH, &body, &[("authorization", &unknown)]).await;
+    assert_error(&response, api_error(401, "invalid_request_error", Some("invalid_api_key")));
+    // A request with another key is subject to the rules for anonymous requests.
+    let page = server.send_json(PATH, &body, &[foreign, ("origin", "https://evil.example")]).await;
+    assert_error(&page, api_error(403, "permission_error", Some("cross_site")));
+    server.send("GET", "/v1/images", &[foreign]).await.assert_problem(401, "unauthenticated");
 
     let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
-    let strict = Bench::with(settings, NullEngine::new(Duration::ZERO));
-    let answer = strict.send_json(PATH, &body, &[foreign]).await;
-    let error = assert_error(&answer, (401, "invalid_request_error", Some("invalid_api_key")), false);
+    let strict = TestServer::with(settings, NullEngine::new(Duration::ZERO));
+    let response = strict.send_json(PATH, &body, &[foreign]).await;
+    let error = assert_error(&response, api_error(401, "invalid_request_error", Some("invalid_api_key")));
     assert!(error["message"].as_str().is_some_and(|message| message.contains("tt_")), "{error}");
-    assert_error(&ask(&strict, body).await, (401, "invalid_request_error", None), false);
+    assert_error(&generate(&strict, body).await, api_error(401, "invalid_request_error", None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_say_whether_to_come_again() {
+async fn errors_of_limits_have_retry_headers() {
     let policy = |json: Value| serde_json::from_value::<Policy>(json).expect("limits");
     for (limits, (r#type, code), retry) in [
         (json!({"rate": "1/day"}), ("rate_limit_error", "rate_limit_exceeded"), false),
         (json!({"rate": "1/min"}), ("rate_limit_error", "rate_limit_exceeded"), true),
         (json!({"budgets": ["1s/day"]}), ("insufficient_quota", "insufficient_quota"), false),
     ] {
-        let bench = Bench::keyed();
-        let (name, key) = bench.key(policy(limits)).await;
-        let ask = async || bench.send_json(PATH, &json!({"prompt": "x"}), &[(name, &key)]).await;
-        ask().await;
-        let answer = ask().await;
-        assert_error(&answer, (429, r#type, Some(code)), retry);
-        assert!(answer.header("retry-after").is_some());
+        let server = TestServer::keyed();
+        let (name, key) = server.key(policy(limits)).await;
+        let generate = async || server.send_json(PATH, &json!({"prompt": "x"}), &[(name, &key)]).await;
+        generate().await;
+        let response = generate().await;
+        assert_error(&response, ApiError { retry, ..api_error(429, r#type, Some(code)) });
+        assert!(response.header("retry-after").is_some());
     }
-    let bench =
-        Bench::with(ServiceSettings { queue: 0, ..ServiceSettings::default() }, NullEngine::new(SECOND));
-    let (first, second) = tokio::join!(ask(&bench, json!({"prompt": "x"})), async {
+    let server =
+        TestServer::with(ServiceSettings { queue: 0, ..ServiceSettings::default() }, NullEngine::new(SECOND));
+    let (first, second) = tokio::join!(generate(&server, json!({"prompt": "x"})), async {
         tokio::time::sleep(SECOND).await;
-        ask(&bench, json!({"prompt": "y"})).await
+        generate(&server, json!({"prompt": "y"})).await
     });
     assert_eq!(first.status(), 200);
-    assert_error(&second, (429, "rate_limit_error", Some("queue_full")), true);
+    assert_error(&second, api_error(429, "rate_limit_error", Some("queue_full")).retryable());
     assert!(second.header("retry-after").is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cost_engine_time_is_not_tried_again() {
+async fn failed_jobs_are_not_retried() {
     for (fault, (status, r#type, code), retry) in [
         (Fault::Error, (500, "server_error", "internal"), false),
         (Fault::Unknown, (502, "server_error", "outcome_unknown"), false),
         (Fault::Model(422, "too rude"), (424, "invalid_request_error", "model_error"), false),
         (Fault::Busy, (503, "server_error", "engine_busy"), true),
     ] {
-        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
-        let answer = ask(&bench, json!({"prompt": "x"})).await;
-        let error = assert_error(&answer, (status, r#type, Some(code)), retry);
+        let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let response = generate(&server, json!({"prompt": "x"})).await;
+        let error = assert_error(&response, ApiError { retry, ..api_error(status, r#type, Some(code)) });
         assert!(!error.to_string().contains("secret"), "{error}");
-        assert_eq!(answer.header("retry-after").is_some(), retry, "{fault:?}");
+        assert_eq!(response.header("retry-after").is_some(), retry, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_ready_says_when_to_come() {
-    let bench = Bench::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
-    for answer in [ask(&bench, json!({"prompt": "x"})).await, bench.get("/v1/models").await] {
-        assert_error(&answer, (503, "server_error", Some("loading")), true);
-        assert_eq!(answer.header("retry-after"), Some("5"));
+async fn a_server_that_is_not_ready_has_retry_headers() {
+    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
+    for response in [generate(&server, json!({"prompt": "x"})).await, server.get("/v1/models").await] {
+        assert_error(&response, api_error(503, "server_error", Some("loading")).retryable());
+        assert_eq!(response.header("retry-after"), Some("5"));
     }
-    bench.service.engine_failed("x".into());
-    for answer in [ask(&bench, json!({"prompt": "x"})).await, bench.get("/v1/models").await] {
-        assert_error(&answer, (503, "server_error", Some("no_model")), false);
+    server.service.engine_failed("x".into());
+    for response in [generate(&server, json!({"prompt": "x"})).await, server.get("/v1/models").await] {
+        assert_error(&response, api_error(503, "server_error", Some("no_model")));
     }
-    bench.service.drain(SECOND).await;
+    server.service.drain(SECOND).await;
     for path in ["/v1/models", "/v1/models/x"] {
-        assert_error(&bench.get(path).await, (503, "server_error", Some("shutting_down")), true);
+        assert_error(
+            &server.get(path).await,
+            api_error(503, "server_error", Some("shutting_down")).retryable(),
+        );
     }
 }

@@ -1,43 +1,43 @@
-//! The models that there are.
+//! `/v1/models`.
 
 use serde_json::json;
 use tintype_http::HttpSettings;
 
-use super::assert_error;
-use crate::{Bench, HostPolicy, settings_for};
+use super::{api_error, assert_error};
+use crate::{HostPolicy, TestServer, settings_for};
 
 #[tokio::test]
-async fn there_is_one_and_what_stands_for_it() {
-    let bench = Bench::new();
-    let list = bench.get("/v1/models").await.json();
+async fn the_model_and_its_aliases_are_found() {
+    let server = TestServer::new();
+    let list = server.get("/v1/models").await.json();
     assert_eq!((&list["object"], list["data"].as_array().map(Vec::len)), (&json!("list"), Some(1)));
-    let own = bench.get("/v1/models/null").await.json();
+    let own = server.get("/v1/models/null").await.json();
     assert_eq!(list["data"][0], own);
     assert_eq!(
         (&own["id"], &own["object"], &own["owned_by"]),
         (&json!("null"), &json!("model"), &json!("tintype"))
     );
     assert!(own["created"].as_i64().is_some_and(|at| at > 1_700_000_000), "{own}");
-    assert_eq!(bench.get("/v1/models/dall-e-3").await.json()["id"], "dall-e-3");
-    let unknown = bench.get("/v1/models/gpt-5").await;
-    let error = assert_error(&unknown, (404, "invalid_request_error", Some("model_not_found")), false);
+    assert_eq!(server.get("/v1/models/dall-e-3").await.json()["id"], "dall-e-3");
+    let unknown = server.get("/v1/models/gpt-5").await;
+    let error = assert_error(&unknown, api_error(404, "invalid_request_error", Some("model_not_found")));
     assert_eq!(error["param"], "model");
-    let nothing = bench.get("/v1/models/%ff").await;
-    assert_error(&nothing, (404, "invalid_request_error", Some("not_found")), false);
-    let asked = super::ask(&bench, json!({"prompt": "x", "model": "gpt-5"})).await;
-    assert_error(&asked, (404, "invalid_request_error", Some("model_not_found")), false);
-    assert_eq!(bench.engine.started(), 0);
+    let invalid = server.get("/v1/models/%ff").await;
+    assert_error(&invalid, api_error(404, "invalid_request_error", Some("not_found")));
+    let generated = super::generate(&server, json!({"prompt": "x", "model": "gpt-5"})).await;
+    assert_error(&generated, api_error(404, "invalid_request_error", Some("model_not_found")));
+    assert_eq!(server.engine.started(), 0);
 }
 
 #[tokio::test]
-async fn names_may_have_slashes_and_whole_ones_are_listed() {
+async fn names_can_have_slashes_and_full_names_are_listed() {
     let aliases = ["org/model", "open-*"].map(|alias| alias.parse().expect("an alias")).to_vec();
-    let bench = Bench::new().settings(HttpSettings { aliases, ..settings_for(HostPolicy::Any) });
-    let list = bench.get("/v1/models").await.json();
+    let server = TestServer::new().settings(HttpSettings { aliases, ..settings_for(HostPolicy::Any) });
+    let list = server.get("/v1/models").await.json();
     let names: Vec<_> = list["data"].as_array().expect("a list").iter().map(|model| &model["id"]).collect();
     assert_eq!(names, ["null", "org/model"]);
     for path in ["/v1/models/org/model", "/v1/models/org%2Fmodel", "/v1/models/open-anything"] {
-        assert_eq!(bench.get(path).await.status(), 200, "{path}");
+        assert_eq!(server.get(path).await.status(), 200, "{path}");
     }
-    assert_eq!(bench.get("/v1/models/dall-e-3").await.status(), 404);
+    assert_eq!(server.get("/v1/models/dall-e-3").await.status(), 404);
 }

@@ -1,4 +1,4 @@
-//! Pictures as events.
+//! `stream: true`: images as server-sent events.
 
 use std::time::Duration;
 
@@ -9,32 +9,34 @@ use tintype_service::ServiceSettings;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 
-use super::{ask, assert_error, picture};
-use crate::{Bench, HostPolicy, SECOND, settings_for};
+use super::{api_error, assert_error, generate, picture};
+use crate::{HostPolicy, SECOND, TestServer, settings_for};
 
-fn slow() -> Bench {
-    Bench::with(ServiceSettings::default(), NullEngine::new(SECOND))
+fn slow() -> TestServer {
+    TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND))
 }
 
-/// The names and data of all events; the last one's may be no JSON.
-async fn watch(bench: &Bench, body: Value) -> Vec<(String, String)> {
-    let answer = ask(bench, body).await;
+/// The names and data of all events. The data of the last event is not JSON.
+async fn collect_events(server: &TestServer, body: Value) -> Vec<(String, String)> {
+    let response = generate(server, body).await;
     assert_eq!(
-        (answer.status().as_u16(), answer.header("content-type")),
+        (response.status().as_u16(), response.header("content-type")),
         (200, Some("text/event-stream")),
         "{}",
-        answer.text
+        response.text
     );
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     let field = |block: &str, name: &str| {
         let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or_default().to_owned()
     };
-    let blocks = answer.text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
+    let blocks = response.text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
     blocks.map(|block| (field(block, "event"), field(block, "data"))).collect()
 }
 
-fn data((name, data): &(String, String), r#type: &str) -> Value {
+/// The JSON data of an event of this type.
+fn data(event: &(String, String), r#type: &str) -> Value {
+    let (name, data) = event;
     assert_eq!(name, r#type);
     let data: Value = serde_json::from_str(data).expect("JSON");
     assert_eq!(data["type"], r#type);
@@ -42,14 +44,14 @@ fn data((name, data): &(String, String), r#type: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pictures_in_the_making_come_first() {
-    let bench = slow();
+async fn partial_images_come_first() {
+    let server = slow();
     for (format, name) in [(Format::Png, "png"), (Format::Jpeg, "jpeg"), (Format::Webp, "webp")] {
         let body = json!({
             "prompt": "x", "stream": true, "partial_images": 3, "steps": 8, "seed": 5, "output_format": name,
             "quality": "low",
         });
-        let events = watch(&bench, body).await;
+        let events = collect_events(&server, body).await;
         assert_eq!(events.len(), 5, "{events:?}");
         for (index, event) in events[..3].iter().enumerate() {
             let data = data(event, "image_generation.partial_image");
@@ -57,7 +59,7 @@ async fn pictures_in_the_making_come_first() {
             let about = ["size", "quality", "background", "output_format"].map(|name| data[name].as_str());
             assert_eq!(about, [Some("64x64"), Some("low"), Some("opaque"), Some(name)]);
             assert!(data["created_at"].is_i64());
-            // The null engine's previews get lighter with every step.
+            // The null engine's previews get brighter with every step.
             let grey = picture(&data, format).rgb()[0];
             let expected = (index + 1) * 64;
             assert!(usize::from(grey).abs_diff(expected) <= 36, "{grey} at {expected}");
@@ -75,29 +77,32 @@ async fn pictures_in_the_making_come_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_partial_pictures_there_are_only_finished_ones() {
-    let bench = slow();
-    let events = watch(&bench, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5})).await;
+async fn without_partial_images_there_are_only_complete_ones() {
+    let server = slow();
+    let events = collect_events(&server, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5})).await;
     assert_eq!(events.len(), 3);
     for (seed, event) in (5..).zip(&events[..2]) {
         let data = data(event, "image_generation.completed");
         assert_eq!(data["quality"], "auto");
         assert_eq!((&data["seed"], picture(&data, Format::Png).rgb()[0]), (&json!(seed), seed));
     }
-    // What is there already comes at once.
-    let again =
-        watch(&bench, json!({"prompt": "x", "stream": true, "n": 2, "seed": 5, "partial_images": 2})).await;
+    // Stored images are sent immediately.
+    let again = collect_events(
+        &server,
+        json!({"prompt": "x", "stream": true, "n": 2, "seed": 5, "partial_images": 2}),
+    )
+    .await;
     assert_eq!(
         (again.len(), data(&again[0], "image_generation.completed")["cache"].clone()),
         (3, json!("hit"))
     );
-    assert_eq!(bench.engine.started(), 1);
+    assert_eq!(server.engine.started(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_event_names_a_quality() {
+async fn every_event_has_a_quality() {
     let body = json!({"prompt": "x", "stream": true, "partial_images": 1});
-    let events = watch(&slow(), body).await;
+    let events = collect_events(&slow(), body).await;
     let names = ["image_generation.partial_image", "image_generation.completed"];
     assert_eq!(events.len(), names.len() + 1, "{events:?}");
     for (event, name) in events.iter().zip(names) {
@@ -106,17 +111,17 @@ async fn every_event_names_a_quality() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_ends_it() {
-    let bench = slow();
+async fn an_error_ends_the_stream() {
+    let server = slow();
     assert_error(
-        &ask(&bench, json!({"prompt": "", "stream": true})).await,
-        (400, "invalid_request_error", Some("invalid_value")),
-        false,
+        &generate(&server, json!({"prompt": "", "stream": true})).await,
+        api_error(400, "invalid_request_error", Some("invalid_value")),
     );
-    let failing = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
+    let failing =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error));
     let late = HttpSettings { time_budget: Some(SECOND * 2), ..settings_for(HostPolicy::Any) };
-    for (bench, code) in [(failing, "internal"), (slow().settings(late), "on_its_way")] {
-        let events = watch(&bench, json!({"prompt": "x", "stream": true})).await;
+    for (server, code) in [(failing, "internal"), (slow().settings(late), "on_its_way")] {
+        let events = collect_events(&server, json!({"prompt": "x", "stream": true})).await;
         let [(name, data)] = &events[..] else { panic!("{events:?}") };
         let data: Value = serde_json::from_str(data).expect("JSON");
         assert_eq!((name.as_str(), &data["error"]["code"]), ("error", &json!(code)));
@@ -125,11 +130,11 @@ async fn an_error_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_stops_reading_has_hung_up() {
-    let bench = slow();
+async fn a_client_that_stops_reading_is_disconnected() {
+    let server = slow();
     let body = json!({"prompt": "x", "stream": true, "partial_images": 1, "steps": 100});
-    let cut = timeout(Duration::from_secs(5), ask(&bench, body)).await;
+    let cut = timeout(Duration::from_secs(5), generate(&server, body)).await;
     assert!(cut.is_err());
     sleep(SECOND * 30).await;
-    assert_eq!((bench.engine.started(), bench.engine.finished()), (1, 0));
+    assert_eq!((server.engine.started(), server.engine.finished()), (1, 0));
 }

@@ -1,21 +1,22 @@
-//! The description beside what is answered.
+//! Compares the OpenAPI document and its examples with the server.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::problems::{Words, cause};
-use super::{Call, responses};
-use crate::Bench;
+use super::Call;
+use super::problems::{Dialect, cause};
+use super::responses::{self, Exchange};
+use crate::TestServer;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/openapi/examples.json");
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
-/// What changes with every call, or is the description itself.
+/// Operations whose responses change with every call or are the document itself.
 const WITHOUT_EXAMPLE: [&str; 3] = ["describe", "readDescription", "readMetrics"];
 
-/// Others' wire formats have their own tests.
-fn is_ours(call: &Value) -> bool {
+/// Whether the operation has examples; SageMaker's formats have their own tests.
+fn has_examples(call: &Value) -> bool {
     call["tags"][0] != "SageMaker"
 }
 
@@ -25,10 +26,10 @@ fn description() -> Value {
 
 fn calls(description: &Value) -> impl Iterator<Item = &Value> {
     let paths = description["paths"].as_object().expect("paths").values();
-    paths.flat_map(|calls| calls.as_object().expect("calls").values()).filter(|call| is_ours(call))
+    paths.flat_map(|calls| calls.as_object().expect("calls").values()).filter(|call| has_examples(call))
 }
 
-/// The names of all examples of errors.
+/// The names of all error examples.
 fn problems(description: &Value, media: &str) -> BTreeSet<String> {
     let responses =
         calls(description).flat_map(|call| call["responses"].as_object().expect("responses").values());
@@ -44,43 +45,43 @@ fn problems(description: &Value, media: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Compares with what is written down, or writes it down.
-#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says so, not the program's user")]
-fn compare(path: &str, now: &str) {
+/// Compares a file with its expected content, or writes it with `BLESS`.
+#[expect(clippy::disallowed_methods, reason = "an option of the tests, not a setting")]
+fn compare(path: &str, current: &str) {
     let path = PathBuf::from(path);
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, now).expect("written");
+        std::fs::write(&path, current).expect("written");
         return;
     }
-    let then = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = then.lines().zip(now.lines()).find(|(then, now)| then != now);
-    assert!(then == now, "{} is stale, see the head of tests/api/openapi: {differs:?}", path.display());
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = recorded.lines().zip(current.lines()).find(|(recorded, current)| recorded != current);
+    assert!(recorded == current, "{} is stale; see tests/api/openapi/mod.rs: {differs:?}", path.display());
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_example_was_sent_and_answered_like_this() {
+async fn the_recorded_examples_are_current() {
     let description = description();
-    let (mut ours, mut theirs, mut good) = (Map::new(), Map::new(), Map::new());
+    let (mut native, mut openai, mut responses) = (Map::new(), Map::new(), Map::new());
     for name in problems(&description, "application/problem+json") {
-        let (call, answer) = cause(&name, Words::Ours).await;
-        answer.assert_problem(answer.status().as_u16(), &name);
-        ours.insert(name, call.recorded(&answer));
+        let (call, response) = cause(&name, Dialect::Native).await;
+        response.assert_problem(response.status().as_u16(), &name);
+        native.insert(name, call.recorded(&response));
     }
     for code in problems(&description, "application/json") {
-        let (call, answer) = cause(&code, Words::OpenAi).await;
-        assert_eq!(answer.json()["error"]["code"], code, "{}", answer.text);
-        theirs.insert(code, call.recorded(&answer));
+        let (call, response) = cause(&code, Dialect::OpenAi).await;
+        assert_eq!(response.json()["error"]["code"], code, "{}", response.text);
+        openai.insert(code, call.recorded(&response));
     }
-    for (operation, name, call, answer) in responses::all(&description).await {
+    for Exchange { operation, name, call, response } in responses::all(&description).await {
         assert!(
-            answer.status().as_u16() < 400 || answer.status() == 503,
+            response.status().as_u16() < 400 || response.status() == 503,
             "{operation}, {name}: {}",
-            answer.text
+            response.text
         );
-        let examples = good.entry(operation).or_insert_with(|| json!({}));
-        examples[name] = call.recorded(&answer);
+        let examples = responses.entry(operation).or_insert_with(|| json!({}));
+        examples[name] = call.recorded(&response);
     }
-    let all = json!({"problems": ours, "openai": theirs, "answers": good});
+    let all = json!({"problems": native, "openai": openai, "answers": responses});
     compare(EXAMPLES, &(serde_json::to_string_pretty(&all).expect("JSON") + "\n"));
 }
 
@@ -92,10 +93,11 @@ fn every_status_has_an_example() {
         for (status, response) in call["responses"].as_object().expect("responses") {
             assert!(status.parse::<u16>().is_ok(), "{id}: {status}");
             for (media, content) in response["content"].as_object().into_iter().flatten() {
-                let told = content["examples"].as_object().is_some_and(|examples| !examples.is_empty());
-                let needless =
+                let has_example =
+                    content["examples"].as_object().is_some_and(|examples| !examples.is_empty());
+                let is_exempt =
                     WITHOUT_EXAMPLE.contains(&id) || (id == "generateImages" && media == "text/event-stream");
-                assert!(told || needless, "{id}, {status}: no example of {media}");
+                assert!(has_example || is_exempt, "{id}, {status}: no example of {media}");
             }
         }
         for parameter in call["parameters"].as_array().into_iter().flatten() {
@@ -106,22 +108,22 @@ fn every_status_has_an_example() {
 }
 
 #[test]
-fn the_file_at_the_root_is_what_is_served() {
+fn the_file_at_the_root_is_current() {
     compare(DESCRIPTION, tintype_http::openapi());
 }
 
 #[tokio::test]
-async fn it_is_served_and_can_be_read() {
-    let bench = Bench::keyed();
-    let served = Call::new("GET", "/openapi.json").send(&bench).await;
+async fn the_document_and_the_page_are_served() {
+    let server = TestServer::keyed();
+    let served = Call::new("GET", "/openapi.json").send(&server).await;
     assert_eq!((served.status().as_u16(), served.header("content-type")), (200, Some("application/json")));
     assert_eq!(served.text, tintype_http::openapi());
-    let page = Call::new("GET", "/docs").send(&bench).await;
+    let page = Call::new("GET", "/docs").send(&server).await;
     assert_eq!(
         (page.status().as_u16(), page.header("content-type")),
         (200, Some("text/html; charset=utf-8"))
     );
-    // Nothing is loaded from anywhere, and nothing is run.
+    // The page loads no external resources and runs no scripts.
     for outside in ["<script", "src=", "http://", "https://cdn", "@import", "url("] {
         let without_examples = page.text.replace("http://127.0.0.1:8080", "");
         assert!(!without_examples.contains(outside) || outside == "http://", "{outside}");

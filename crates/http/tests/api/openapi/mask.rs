@@ -1,8 +1,9 @@
-//! What is another one every time is written down as always the same.
+//! Replaces values that differ in every run, such as ids and times, by constants.
 
 use serde_json::Value;
 
-/// In patterns, `h` is a hexadecimal digit, `d` a decimal one, `b` a character of a key.
+/// Patterns and replacements. In a pattern, `h` is a hexadecimal digit, `d` a decimal digit, `b` a character
+/// of a key.
 const TEXTS: [(&str, &str); 11] = [
     ("hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", "0199d2a4-7c00-7000-8000-000000000001"),
     ("dddd-dd-ddTdd:dd:dd.dddZ", "2026-11-23T12:00:00Z"),
@@ -20,7 +21,7 @@ const TEXTS: [(&str, &str); 11] = [
     ),
 ];
 
-/// Replaces ids, times, keys and files wherever they are.
+/// Replaces ids, times, keys and files.
 pub(super) fn mask(value: &mut Value) {
     match value {
         Value::String(text) => *text = masked(text),
@@ -33,7 +34,7 @@ pub(super) fn mask(value: &mut Value) {
                     ("created", Value::Number(_)) => *member = Value::from(1_795_435_200),
                     ("date", _) => *member = Value::from("2026-11-23"),
                     ("retry_after", Value::Number(_)) => *member = Value::from(60),
-                    // The id of a key is 16 hexadecimal digits.
+                    // A key's id has 16 hexadecimal digits.
                     ("id" | "owner", Value::String(text)) if text.len() == 16 => {
                         *member = Value::from("3f9c1a5b7d2e4f60")
                     }
@@ -47,13 +48,13 @@ pub(super) fn mask(value: &mut Value) {
 
 fn masked(text: &str) -> String {
     let mut text = text.to_owned();
-    for (pattern, instead) in TEXTS {
+    for (pattern, replacement) in TEXTS {
         let mut at = 0;
         while at + pattern.len() <= text.len() {
             if text.as_bytes()[at..].iter().zip(pattern.as_bytes()).all(|(byte, kind)| matches(*byte, *kind))
             {
-                text.replace_range(at..at + pattern.len(), instead);
-                at += instead.len();
+                text.replace_range(at..at + pattern.len(), replacement);
+                at += replacement.len();
             } else {
                 at += 1;
             }

@@ -1,7 +1,7 @@
-//! The description is true: every example in it was sent, and answered like this.
+//! The OpenAPI document matches the server: its examples are recorded requests and responses.
 //!
-//! `BLESS=1 cargo test --release -p tintype-http openapi` writes down what is answered now, in two runs: first the examples,
-//! then the file at the root that is made of them.
+//! `BLESS=1 cargo test -p tintype-http openapi` records the current responses. It takes two runs: the first
+//! records the examples, the second writes `openapi.json` with them.
 
 mod described;
 mod mask;
@@ -13,9 +13,9 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Map, Value, json};
 
-use crate::{Answer, Bench};
+use crate::{TestResponse, TestServer};
 
-/// A request that an example is made of.
+/// The request of an example.
 #[derive(Clone, Debug)]
 struct Call {
     method: &'static str,
@@ -38,7 +38,7 @@ impl Call {
         self
     }
 
-    async fn send(&self, bench: &Bench) -> Answer {
+    async fn send(&self, server: &TestServer) -> TestResponse {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -47,15 +47,15 @@ impl Call {
             Value::Null => Body::empty(),
             body => Body::from(body.to_string()),
         };
-        bench.request(request.body(body).expect("a request")).await
+        server.request(request.body(body).expect("a request")).await
     }
 
-    /// The request and its answer as they are written down.
-    fn recorded(&self, answer: &Answer) -> Value {
-        let body = match answer.header("content-type") {
-            _ if answer.text.is_empty() => Value::Null,
-            Some(kind) if kind.contains("json") && !kind.starts_with("text/") => answer.json(),
-            _ => Value::from(answer.text.as_str()),
+    /// The request and its response, as recorded in `examples.json`.
+    fn recorded(&self, response: &TestResponse) -> Value {
+        let body = match response.header("content-type") {
+            _ if response.text.is_empty() => Value::Null,
+            Some(kind) if kind.contains("json") && !kind.starts_with("text/") => response.json(),
+            _ => Value::from(response.text.as_str()),
         };
         let headers: Map<_, _> = self
             .headers
@@ -64,7 +64,7 @@ impl Call {
             .collect();
         let mut recorded = json!({
             "request": {"method": self.method, "path": self.path, "headers": headers, "body": self.body},
-            "status": answer.status().as_u16(),
+            "status": response.status().as_u16(),
             "body": body,
         });
         mask::mask(&mut recorded);

@@ -1,5 +1,5 @@
-//! The patterns of a key's limits beside what reads them: a client that checks by the description must be able to send all
-//! that is taken, and nothing else but a number that is too large.
+//! Compares the patterns of a key's limits with their parsers: the patterns match everything that the parsers
+//! accept, and beyond it only numbers that are too large.
 
 use regex::Regex;
 use serde_json::Value;
@@ -14,23 +14,30 @@ fn pattern(member: &str) -> Regex {
     Regex::new(pattern).expect("a regular expression")
 }
 
-/// Checks that the pattern lets through all of `good`, which is all that is read, and of the others only what is too large.
-fn compare(member: &str, is_read: impl Fn(&str) -> bool, good: &[&str], bad: &[&str], too_large: &[&str]) {
+/// Checks that the pattern and the parser accept `valid`, that both reject `invalid`, and that only the
+/// pattern accepts `too_large`.
+fn compare(
+    member: &str,
+    parses: impl Fn(&str) -> bool,
+    valid: &[&str],
+    invalid: &[&str],
+    too_large: &[&str],
+) {
     let pattern = pattern(member);
-    for text in good {
-        assert!(is_read(text) && pattern.is_match(text), "{member}: {text:?}");
+    for text in valid {
+        assert!(parses(text) && pattern.is_match(text), "{member}: {text:?}");
     }
-    for text in bad {
-        assert!(!is_read(text) && !pattern.is_match(text), "{member}: {text:?}");
+    for text in invalid {
+        assert!(!parses(text) && !pattern.is_match(text), "{member}: {text:?}");
     }
     for text in too_large {
-        assert!(!is_read(text) && pattern.is_match(text), "{member}: {text:?}");
+        assert!(!parses(text) && pattern.is_match(text), "{member}: {text:?}");
     }
 }
 
 #[test]
 fn rates() {
-    let good = [
+    let valid = [
         "60/min",
         "1000000/min",
         "1000000/day",
@@ -46,13 +53,13 @@ fn rates() {
         "+60/min",
         " 60 / min ",
     ];
-    let bad = ["", "60", "/min", "-1/s", "1.5/s", "60/year", "60/MIN", "60/days", "6 0/min", "60min"];
-    compare("rate", |text| text.parse::<Rate>().is_ok(), &good, &bad, &["1000001/s", "0/min"]);
+    let invalid = ["", "60", "/min", "-1/s", "1.5/s", "60/year", "60/MIN", "60/days", "6 0/min", "60min"];
+    compare("rate", |text| text.parse::<Rate>().is_ok(), &valid, &invalid, &["1000001/s", "0/min"]);
 }
 
 #[test]
 fn budgets() {
-    let good = [
+    let valid = [
         "3600s/day",
         "5usd/day",
         "0.5s/day",
@@ -64,7 +71,7 @@ fn budgets() {
         "5abs/day",
         "18446744073709551s/day",
     ];
-    let bad = [
+    let invalid = [
         "",
         "3600/day",
         "s/day",
@@ -81,12 +88,12 @@ fn budgets() {
         " 5usd/day",
     ];
     let too_large = ["18446744073709552s/day", "18446744073710usd/day"];
-    compare("budgets", |text| text.parse::<Budget>().is_ok(), &good, &bad, &too_large);
+    compare("budgets", |text| text.parse::<Budget>().is_ok(), &valid, &invalid, &too_large);
 }
 
 #[test]
-fn lengths_of_time() {
-    let good = ["90d", "3650d", "3600s", "12h", "30min", "87600h", "1day", "1m", "1minute", "007s", "+7s"];
-    let bad = ["", "90", "d", "-1d", "1.5d", "9x", "90 d", "1month", "90D"];
-    compare("expires_in", |text| text.parse::<CoarseDuration>().is_ok(), &good, &bad, &["3651d", "0d"]);
+fn durations() {
+    let valid = ["90d", "3650d", "3600s", "12h", "30min", "87600h", "1day", "1m", "1minute", "007s", "+7s"];
+    let invalid = ["", "90", "d", "-1d", "1.5d", "9x", "90 d", "1month", "90D"];
+    compare("expires_in", |text| text.parse::<CoarseDuration>().is_ok(), &valid, &invalid, &["3651d", "0d"]);
 }

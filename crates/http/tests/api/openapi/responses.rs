@@ -1,4 +1,4 @@
-//! What every call answers when all goes well.
+//! Successful responses of every operation.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -9,38 +9,47 @@ use tintype_testing::NullEngine;
 use tokio::time::sleep;
 
 use super::Call;
-use crate::{Answer, Bench, SECOND, settings_for};
+use crate::{SECOND, TestResponse, TestServer, settings_for};
 
-/// The call's name in the description, the example's, and what was sent and answered.
-pub(super) type Sent = (&'static str, &'static str, Call, Answer);
+/// A request and its response.
+pub(super) struct Exchange {
+    /// The id of the operation in the OpenAPI document.
+    pub(super) operation: &'static str,
+    /// The name of the example.
+    pub(super) name: &'static str,
+    pub(super) call: Call,
+    pub(super) response: TestResponse,
+}
 
-/// Sends all of them.
-pub(super) async fn all(description: &Value) -> Vec<Sent> {
-    let mut sent = making(description).await;
+/// Sends all requests.
+pub(super) async fn all(description: &Value) -> Vec<Exchange> {
+    let mut sent = generation(description).await;
     sent.extend(jobs().await);
-    sent.extend(customers(description).await);
+    sent.extend(keys(description).await);
     sent.extend(server().await);
     sent
 }
 
+/// Sends a request, records it and returns the JSON body of the response.
 async fn push(
-    sent: &mut Vec<Sent>,
-    bench: &Bench,
-    (operation, name): (&'static str, &'static str),
+    sent: &mut Vec<Exchange>,
+    server: &TestServer,
+    operation: &'static str,
+    name: &'static str,
     call: Call,
 ) -> Value {
-    let answer = call.send(bench).await;
-    let body = if answer.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-        answer.json()
+    let response = call.send(server).await;
+    let body = if response.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+        response.json()
     } else {
         Value::Null
     };
-    sent.push((operation, name, call, answer));
+    sent.push(Exchange { operation, name, call, response });
     body
 }
 
 /// The first example of every parameter.
-fn of_parameters(description: &Value, path: &str, method: &str, place: &str) -> Vec<(String, Value)> {
+fn parameter_examples(description: &Value, path: &str, method: &str, place: &str) -> Vec<(String, Value)> {
     let call = &description["paths"][path][method];
     let parameters =
         call["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == place);
@@ -55,7 +64,7 @@ fn of_parameters(description: &Value, path: &str, method: &str, place: &str) -> 
 }
 
 /// The first example of every member of a body.
-fn of_body(description: &Value, path: &str) -> Value {
+fn body_example(description: &Value, path: &str) -> Value {
     let schema = &description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
     let members = schema["properties"].as_object().expect("members");
     let examples = members.iter().map(|(name, member)| (name.clone(), member["examples"][0].clone()));
@@ -70,102 +79,111 @@ fn query(parameters: Vec<(String, Value)>) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-async fn making(description: &Value) -> Vec<Sent> {
-    let (mut sent, bench) = (Vec::new(), Bench::new());
+async fn generation(description: &Value) -> Vec<Exchange> {
+    let (mut sent, server) = (Vec::new(), TestServer::new());
     let simple = json!({"prompt": "a cyborg tiger", "seed": 7});
     push(
         &mut sent,
-        &bench,
-        ("generate", "simple"),
+        &server,
+        "generate",
+        "simple",
         Call::new("GET", "/generate?prompt=a+cyborg+tiger&seed=7"),
     )
     .await;
-    let all = query(of_parameters(description, "/generate", "get", "query"));
-    push(&mut sent, &bench, ("generate", "every parameter"), Call::new("GET", format!("/generate?{all}")))
+    let all = query(parameter_examples(description, "/generate", "get", "query"));
+    push(&mut sent, &server, "generate", "every parameter", Call::new("GET", format!("/generate?{all}")))
         .await;
     let budget = HttpSettings { time_budget: Some(SECOND), ..settings_for(HostPolicy::Any) };
-    let late = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND)).settings(budget);
-    push(&mut sent, &late, ("generate", "late"), Call::new("GET", "/generate?prompt=a+cyborg+tiger&seed=7"))
-        .await;
+    let slow_server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND)).settings(budget);
+    push(
+        &mut sent,
+        &slow_server,
+        "generate",
+        "late",
+        Call::new("GET", "/generate?prompt=a+cyborg+tiger&seed=7"),
+    )
+    .await;
 
-    push(&mut sent, &bench, ("createImage", "simple"), Call::post("/v1/images", simple.clone())).await;
-    let full = of_body(description, "/v1/images");
-    push(&mut sent, &bench, ("createImage", "every parameter"), Call::post("/v1/images", full)).await;
+    push(&mut sent, &server, "createImage", "simple", Call::post("/v1/images", simple.clone())).await;
+    let full = body_example(description, "/v1/images");
+    push(&mut sent, &server, "createImage", "every parameter", Call::post("/v1/images", full)).await;
     let later = Call::post("/v1/images", simple.clone())
         .header("prefer", "respond-async")
         .header("idempotency-key", "order-1");
-    push(&mut sent, &late, ("createImage", "later"), later).await;
+    push(&mut sent, &slow_server, "createImage", "later", later).await;
 
     let path = "/v1/images/generations";
-    push(&mut sent, &bench, ("generateImages", "links"), Call::post(path, simple)).await;
+    push(&mut sent, &server, "generateImages", "links", Call::post(path, simple)).await;
     let files = json!({"prompt": "a cyborg tiger", "model": "gpt-image-1", "size": "1024x1024", "seed": 7});
-    push(&mut sent, &bench, ("generateImages", "files"), Call::post(path, files)).await;
-    let mut full = of_body(description, path);
-    // One of two names for the same thing.
-    for twice in ["format", "width", "height"] {
-        full.as_object_mut().expect("an object").remove(twice);
+    push(&mut sent, &server, "generateImages", "files", Call::post(path, files)).await;
+    let mut full = body_example(description, path);
+    // These exclude `output_format` and `size`.
+    for name in ["format", "width", "height"] {
+        full.as_object_mut().expect("an object").remove(name);
     }
     let retry = Call::post(path, full).header("x-stainless-retry-count", "1");
-    // Once it is there nothing is seen of it in the making, which may be more or less.
-    retry.send(&bench).await;
-    push(&mut sent, &bench, ("generateImages", "every parameter"), retry).await;
-    push(&mut sent, &bench, ("listModels", "all"), Call::new("GET", "/v1/models")).await;
-    push(&mut sent, &bench, ("readModel", "alias"), Call::new("GET", "/v1/models/dall-e-3")).await;
+    // The second request gets the stored image, without partial images, whose number varies.
+    retry.send(&server).await;
+    push(&mut sent, &server, "generateImages", "every parameter", retry).await;
+    push(&mut sent, &server, "listModels", "all", Call::new("GET", "/v1/models")).await;
+    push(&mut sent, &server, "readModel", "alias", Call::new("GET", "/v1/models/dall-e-3")).await;
     sent
 }
 
-async fn jobs() -> Vec<Sent> {
-    let (mut sent, bench) = (Vec::new(), Bench::with(ServiceSettings::default(), NullEngine::new(SECOND)));
+async fn jobs() -> Vec<Exchange> {
+    let (mut sent, server) =
+        (Vec::new(), TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND)));
     let body = json!({"prompt": "a cyborg tiger", "seed": 7});
-    let made = Call::post("/v1/images", body).send(&bench).await.json();
+    let made = Call::post("/v1/images", body).send(&server).await.json();
     let job = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
-    push(&mut sent, &bench, ("readImage", "succeeded"), Call::new("GET", format!("{job}?expires_in=60")))
+    push(&mut sent, &server, "readImage", "succeeded", Call::new("GET", format!("{job}?expires_in=60")))
         .await;
-    push(&mut sent, &bench, ("listImages", "all"), Call::new("GET", "/v1/images?limit=2")).await;
+    push(&mut sent, &server, "listImages", "all", Call::new("GET", "/v1/images?limit=2")).await;
     let page = Call::new("GET", "/v1/images?cursor=0199d2a4-7c00-7000-8000-000000000001");
-    push(&mut sent, &bench, ("listImages", "page"), page).await;
-    push(&mut sent, &bench, ("readPicture", "first"), Call::new("GET", format!("{job}/content?index=0")))
+    push(&mut sent, &server, "listImages", "page", page).await;
+    push(&mut sent, &server, "readPicture", "first", Call::new("GET", format!("{job}/content?index=0")))
         .await;
-    push(&mut sent, &bench, ("watchImage", "succeeded"), Call::new("GET", format!("{job}/events"))).await;
+    push(&mut sent, &server, "watchImage", "succeeded", Call::new("GET", format!("{job}/events"))).await;
     let seen = Call::new("GET", format!("{job}/events")).header("last-event-id", "end");
-    push(&mut sent, &bench, ("watchImage", "seen"), seen).await;
+    push(&mut sent, &server, "watchImage", "seen", seen).await;
     let waiting = json!({"prompt": "a robot", "seed": 7});
-    let slow = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND));
+    let slow = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
     let later = Call::post("/v1/images", waiting).header("prefer", "respond-async").send(&slow).await;
     let running = later.header("location").expect("a path").to_owned();
     sleep(SECOND / 2).await;
-    push(&mut sent, &slow, ("cancelImage", "stopped"), Call::new("POST", format!("{running}/cancel"))).await;
-    push(&mut sent, &bench, ("deleteImage", "gone"), Call::new("DELETE", job)).await;
+    push(&mut sent, &slow, "cancelImage", "stopped", Call::new("POST", format!("{running}/cancel"))).await;
+    push(&mut sent, &server, "deleteImage", "gone", Call::new("DELETE", job)).await;
     let link = "/v1/images/files/2026/11/23/0199.png?X-Amz-Signature=0f";
-    push(&mut sent, &bench, ("followLink", "signed"), Call::new("GET", link)).await;
+    push(&mut sent, &server, "followLink", "signed", Call::new("GET", link)).await;
     sent
 }
 
-async fn customers(description: &Value) -> Vec<Sent> {
-    let (mut sent, bench) = (Vec::new(), Bench::keyed());
-    let (name, key) = bench.admin_key().await;
+async fn keys(description: &Value) -> Vec<Exchange> {
+    let (mut sent, server) = (Vec::new(), TestServer::keyed());
+    let (name, key) = server.admin_key().await;
     let call = |method, path: &str| Call::new(method, path).header(name, key.clone());
-    let full = of_body(description, "/v1/keys");
+    let full = body_example(description, "/v1/keys");
     let create = Call::post("/v1/keys", full).header(name, key.clone());
-    let made = push(&mut sent, &bench, ("createKey", "every parameter"), create).await;
+    let made = push(&mut sent, &server, "createKey", "every parameter", create).await;
     let path = format!("/v1/keys/{}", made["id"].as_str().expect("an id"));
-    push(&mut sent, &bench, ("readKey", "one"), call("GET", &path)).await;
-    push(&mut sent, &bench, ("revokeKey", "revoked"), call("DELETE", &path)).await;
+    push(&mut sent, &server, "readKey", "one", call("GET", &path)).await;
+    push(&mut sent, &server, "revokeKey", "revoked", call("DELETE", &path)).await;
     let (other, other_key) =
-        bench.new_key("customer", limits(json!({"budgets": ["3600s/day"], "rate": "60/min"}))).await;
+        server.new_key("customer", limits(json!({"budgets": ["3600s/day"], "rate": "60/min"}))).await;
     Call::post("/v1/images", json!({"prompt": "a cyborg tiger"}))
         .header(other, other_key.clone())
-        .send(&bench)
+        .send(&server)
         .await;
     let today = OffsetDateTime::now_utc().date();
     let usage = Call::new("GET", format!("/v1/usage?from={today}&to={today}")).header(other, other_key);
-    push(&mut sent, &bench, ("readUsage", "days"), usage).await;
+    push(&mut sent, &server, "readUsage", "days", usage).await;
 
-    let one = Bench::keyed();
-    let (name, key) = one.admin_key().await;
-    push(&mut sent, &one, ("listKeys", "all"), Call::new("GET", "/v1/keys").header(name, key.clone())).await;
-    // The numbers of a process are another's every time.
-    let metrics = Call::new("GET", "/metrics").header(name, key).send(&one).await;
+    let single_key = TestServer::keyed();
+    let (name, key) = single_key.admin_key().await;
+    push(&mut sent, &single_key, "listKeys", "all", Call::new("GET", "/v1/keys").header(name, key.clone()))
+        .await;
+    // Metrics differ in every run and have no example.
+    let metrics = Call::new("GET", "/metrics").header(name, key).send(&single_key).await;
     assert_eq!(
         metrics.header("content-type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -177,12 +195,12 @@ fn limits(json: Value) -> Policy {
     serde_json::from_value(json).expect("limits")
 }
 
-async fn server() -> Vec<Sent> {
-    let (mut sent, bench) = (Vec::new(), Bench::new());
-    push(&mut sent, &bench, ("root", "text"), Call::new("GET", "/")).await;
-    push(&mut sent, &bench, ("isAlive", "alive"), Call::new("GET", "/healthz")).await;
-    push(&mut sent, &bench, ("isReady", "ready"), Call::new("GET", "/readyz")).await;
-    let loading = Bench::loading(ServiceSettings::default(), NullEngine::new(SECOND));
-    push(&mut sent, &loading, ("isReady", "loading"), Call::new("GET", "/readyz")).await;
+async fn server() -> Vec<Exchange> {
+    let (mut sent, server) = (Vec::new(), TestServer::new());
+    push(&mut sent, &server, "root", "text", Call::new("GET", "/")).await;
+    push(&mut sent, &server, "isAlive", "alive", Call::new("GET", "/healthz")).await;
+    push(&mut sent, &server, "isReady", "ready", Call::new("GET", "/readyz")).await;
+    let loading = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND));
+    push(&mut sent, &loading, "isReady", "loading", Call::new("GET", "/readyz")).await;
     sent
 }
