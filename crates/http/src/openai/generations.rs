@@ -50,7 +50,7 @@ async fn respond(app: &App, handle: JobHandle, options: ResponseOptions) -> Resu
         ResponseMetadata::new(image, options)
             .with_links(pictures, |picture| link::through_own_origin(app, picture))
     } else {
-        let (image, files) = handle.pictures().await.map_err(failed)?;
+        let (image, files) = handle.finished_with_files().await.map_err(failed)?;
         ResponseMetadata::new(image, options).with_files(&files)
     };
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())

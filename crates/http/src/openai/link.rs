@@ -35,7 +35,7 @@ pub(crate) async fn file(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = query.filter(|query| query.contains("X-Amz-Signature=")).ok_or(Problem::NotFound)?;
-    let address = app.service.address(&format!("{IMAGE_KEY_PREFIX}{rest}")).await?;
+    let address = app.service.object_url(&format!("{IMAGE_KEY_PREFIX}{rest}")).await?;
     let location = HeaderValue::try_from(format!("{address}?{query}")).map_err(|_| Problem::Internal)?;
     Ok((StatusCode::FOUND, [(LOCATION, location)]).into_response())
 }

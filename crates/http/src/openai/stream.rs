@@ -39,7 +39,7 @@ pub(super) async fn respond(
     let request = job_events.now.request.clone();
     // The engine creates previews only while the job's events are followed.
     let job_events = match &request {
-        Some(request) if partial_images > 0 => Some(job_events.in_format(request.format)),
+        Some(request) if partial_images > 0 => Some(job_events.with_format(request.format)),
         _ => None,
     };
     let images = ImageStream {

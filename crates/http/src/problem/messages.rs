@@ -108,7 +108,7 @@ fn service_detail(error: &E) -> String {
         }
         .into(),
         E::NotAdmin => "This call requires an API key with admin rights.".into(),
-        E::LimitExceeded(refusal) => limit_detail(&refusal.refused),
+        E::LimitExceeded(refusal) => limit_detail(&refusal.exceeded),
         E::Unpriced(currency) => format!(
             "The key has a budget in {currency}, but this server has no price in {currency}. The operator \
              must set a price in {currency} or issue another key."

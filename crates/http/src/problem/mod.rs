@@ -137,7 +137,7 @@ impl Problem {
 
     fn limit_exceeded(&self) -> Option<&LimitExceeded> {
         match self.service_error() {
-            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.refused),
+            Some(ServiceError::LimitExceeded(refusal)) => Some(&refusal.exceeded),
             _ => None,
         }
     }

@@ -94,7 +94,9 @@ impl Problem {
         match self {
             Self::StillGenerating(_) | Self::BodyTimeout => true,
             Self::Service(error) | Self::Job(_, error) => match error {
-                E::LimitExceeded(refusal) => !matches!(refusal.refused.limit, Limit::Budget(_)) && is_short(),
+                E::LimitExceeded(refusal) => {
+                    !matches!(refusal.exceeded.limit, Limit::Budget(_)) && is_short()
+                }
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => is_short(),
                 E::Ledger(error) => status::is_transient(error),
                 E::Failed(failure) => failure.reason == Reason::Busy,

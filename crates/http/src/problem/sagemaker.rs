@@ -8,10 +8,10 @@ use super::Problem;
 
 impl Problem {
     /// The Runtime API's error for this problem of the model.
-    pub(crate) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> RuntimeApiError {
         match self.service_error() {
-            Some(E::NotReady) => Failure::NotReady("The model is still loading; retry later.".into()),
-            Some(E::Draining | E::Abandoned) => Failure::Unavailable,
+            Some(E::NotReady) => RuntimeApiError::NotReady("The model is still loading; retry later.".into()),
+            Some(E::Draining | E::Abandoned) => RuntimeApiError::Unavailable,
             Some(E::Store(_) | E::Ledger(_) | E::Panicked(_)) => {
                 if let Some(cause) = self.cause() {
                     tracing::error!(error = %causes(cause), "failed to process invocation");

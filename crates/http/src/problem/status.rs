@@ -73,7 +73,7 @@ fn service_kind(error: &E) -> ProblemKind {
         E::Unauthenticated(KeyError::Missing) => NO_KEY,
         E::Unauthenticated(_) => INVALID_KEY,
         E::NotAdmin => kind(S::FORBIDDEN, "not-admin", "Admin key required"),
-        E::LimitExceeded(refusal) => match refusal.refused.limit {
+        E::LimitExceeded(refusal) => match refusal.exceeded.limit {
             Limit::Rate(_) => kind(S::TOO_MANY_REQUESTS, "rate-limited", "Rate limit exceeded"),
             Limit::Concurrency(_) => {
                 kind(S::TOO_MANY_REQUESTS, "too-many-jobs", "Concurrency limit exceeded")

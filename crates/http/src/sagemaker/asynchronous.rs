@@ -46,7 +46,7 @@ pub(super) async fn accept(
     service: &Arc<Service>,
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Response, Failure> {
+) -> Result<Response, RuntimeApiError> {
     // After the acceptance the client would not see this error.
     service.model().map_err(|error| Problem::from(error).failure())?;
     let ttl = seconds(headers, &REQUEST_TTL)?;
@@ -54,7 +54,7 @@ pub(super) async fn accept(
     let id = Uuid::now_v7();
     let inference_id = match header_text(headers, header_name(header::INFERENCE_ID)) {
         Some(id) if id.is_empty() || id.len() > MAX_INFERENCE_ID_CHARS => {
-            return Err(Failure::Validation(format!(
+            return Err(RuntimeApiError::Validation(format!(
                 "InferenceId must have 1 to {MAX_INFERENCE_ID_CHARS} characters."
             )));
         }
@@ -67,7 +67,7 @@ pub(super) async fn accept(
         content_type: header_text(headers, header_name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
         accept: header_text(headers, header_name(header::ASYNC_ACCEPT)).map(str::to_owned),
         body: String::from_utf8(body.into())
-            .map_err(|_| Failure::Validation("The body is not valid UTF-8.".into()))?,
+            .map_err(|_| RuntimeApiError::Validation("The body is not valid UTF-8.".into()))?,
         max_seconds: ttl + timeout,
     };
     pending.save(&*api.store).await.map_err(|error| store_failure(&error))?;
@@ -145,28 +145,29 @@ fn is_shutdown(problem: &Problem) -> bool {
 }
 
 /// The request: either the body, or the object at `InputLocation`.
-async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, RuntimeApiError> {
     let Some(location) = header_text(headers, header_name(header::INPUT_LOCATION)) else {
         return match body.len() {
-            0 => Err(Failure::Validation("Either Body or InputLocation is required.".into())),
+            0 => Err(RuntimeApiError::Validation("Either Body or InputLocation is required.".into())),
             1..=MAX_INLINE_BYTES => Ok(body),
-            _ => Err(Failure::Validation(format!(
+            _ => Err(RuntimeApiError::Validation(format!(
                 "Body exceeds {MAX_INLINE_BYTES} bytes; upload it to S3 and set InputLocation."
             ))),
         };
     };
     if !body.is_empty() {
-        return Err(Failure::Validation("Body and InputLocation are mutually exclusive.".into()));
+        return Err(RuntimeApiError::Validation("Body and InputLocation are mutually exclusive.".into()));
     }
-    let missing = || Failure::Validation(format!("The object at InputLocation {location} does not exist."));
-    let location: S3Location = location
-        .parse()
-        .map_err(|_| Failure::Validation("InputLocation must have the form s3://BUCKET/KEY.".into()))?;
+    let missing =
+        || RuntimeApiError::Validation(format!("The object at InputLocation {location} does not exist."));
+    let location: S3Location = location.parse().map_err(|_| {
+        RuntimeApiError::Validation("InputLocation must have the form s3://BUCKET/KEY.".into())
+    })?;
     let store = (api.buckets)(&location.bucket).ok_or_else(missing)?;
     let key = Key::new(location.key.clone()).map_err(|_| missing())?;
     match store.head(&key).await {
         Ok(meta) if meta.size > MAX_BODY as u64 => {
-            Err(Failure::Validation(format!("The object at InputLocation exceeds {MAX_BODY} bytes.")))
+            Err(RuntimeApiError::Validation(format!("The object at InputLocation exceeds {MAX_BODY} bytes.")))
         }
         Ok(_) => {
             store.get(&key, None).await.map(|object| object.bytes).map_err(|error| store_failure(&error))
@@ -176,12 +177,12 @@ async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Byt
     }
 }
 
-fn seconds(headers: &HeaderMap, header: &SecondsHeader) -> Result<u64, Failure> {
+fn seconds(headers: &HeaderMap, header: &SecondsHeader) -> Result<u64, RuntimeApiError> {
     let SecondsHeader { name, min, max, default } = *header;
     let Some(text) = header_text(headers, header_name(name)) else { return Ok(default) };
     let seconds = text.parse().ok().filter(|seconds| (min..=max).contains(seconds));
     seconds.ok_or_else(|| {
-        Failure::Validation(format!("{name} must be an integer between {min} and {max} (seconds)."))
+        RuntimeApiError::Validation(format!("{name} must be an integer between {min} and {max} (seconds)."))
     })
 }
 
@@ -189,7 +190,7 @@ fn header_name(header: &'static str) -> axum::http::HeaderName {
     axum::http::HeaderName::from_static(header)
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+fn store_failure(error: &StoreError) -> RuntimeApiError {
     tracing::error!(error = %causes(error), "failed to access object store");
-    Failure::Internal
+    RuntimeApiError::Internal
 }

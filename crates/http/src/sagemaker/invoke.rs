@@ -57,7 +57,7 @@ pub(super) async fn respond(
     let response = tokio::task::spawn_blocking(move || {
         let made = images.into_iter().map(|(file, seed)| to_wire(&invocation, file, seed));
         let made = made.collect::<Result<Vec<_>, Problem>>()?;
-        invocation.answer(&made).map_err(|error| {
+        invocation.write_response(&made).map_err(|error| {
             tracing::error!(error = %causes(&error), "failed to write invocation response");
             Problem::Internal
         })
@@ -109,10 +109,10 @@ async fn create_images(
 }
 
 /// An image in the format that the invocation accepts.
-fn to_wire(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Made, Problem> {
-    let picture = match invocation.wanted() {
-        Wanted::Files => Picture::Encoded(file),
-        Wanted::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
+fn to_wire(invocation: &Invocation, file: Encoded, seed: u64) -> Result<GeneratedPicture, Problem> {
+    let picture = match invocation.picture_encoding() {
+        PictureEncoding::Files => Picture::Encoded(file),
+        PictureEncoding::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
             tracing::error!(error = %causes(&error), "failed to decode created image");
             Problem::Internal
         })?),

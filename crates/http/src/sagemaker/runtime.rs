@@ -117,7 +117,7 @@ async fn authenticated_body(
     api: &RuntimeApi,
     mut request: Request,
     app: &App,
-) -> Result<(HeaderMap, Bytes), Failure> {
+) -> Result<(HeaderMap, Bytes), RuntimeApiError> {
     // HTTP/2 has the host in the URI.
     let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = api.host.clone().or(authority) {
@@ -129,16 +129,18 @@ async fn authenticated_body(
     let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
     let body = body
         .map_err(|_| {
-            Failure::Validation(format!(
+            RuntimeApiError::Validation(format!(
                 "The request body did not arrive within {} s.",
                 BODY_TIMEOUT.as_secs()
             ))
         })?
         .map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Failure::Validation(format!("The request body exceeds {MAX_BODY} bytes."))
+                RuntimeApiError::Validation(format!("The request body exceeds {MAX_BODY} bytes."))
             }
-            _ => Failure::Validation("The connection broke before the end of the request body.".into()),
+            _ => {
+                RuntimeApiError::Validation("The connection broke before the end of the request body.".into())
+            }
         })?;
     signature.verify(&ReceivedRequest {
         method: method.as_str(),
@@ -149,7 +151,7 @@ async fn authenticated_body(
     Ok((headers, body))
 }
 
-fn error_response(failure: &Failure) -> Response {
+fn error_response(failure: &RuntimeApiError) -> Response {
     let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(CONTENT_TYPE.as_str(), JSON), (ERROR_TYPE, failure.code())];
     with_request_id((status, headers, failure.body()).into_response())
