@@ -9,7 +9,7 @@ use tintype_core::request::Draft;
 use tintype_ledger::id::{KeyId, OwnerId};
 use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
-use crate::config::{AllFlags, KeepingFlags, ModelFlags};
+use crate::config::{AllFlags, LedgerFlags, ModelFlags};
 use crate::deploy::{Deploy, Destroy, Doctor};
 
 const EXAMPLES: &str = "\
@@ -89,7 +89,7 @@ pub(crate) enum KeyCommand {
 
 impl KeyCommand {
     /// The settings that were given.
-    pub(crate) fn flags(&self) -> &KeepingFlags {
+    pub(crate) fn flags(&self) -> &LedgerFlags {
         match self {
             Self::Create(create) => &create.common.flags,
             Self::List(any) => &any.flags,
@@ -135,7 +135,7 @@ pub(crate) struct AnyKey {
     pub(crate) json: bool,
     /// The settings that matter here.
     #[command(flatten)]
-    pub(crate) flags: KeepingFlags,
+    pub(crate) flags: LedgerFlags,
 }
 
 /// A command for one key.
@@ -164,7 +164,7 @@ pub(crate) struct Show {
 pub(crate) struct Generate {
     /// What to make, and where to put it.
     #[command(flatten)]
-    pub(crate) what: What,
+    pub(crate) options: GenerateOptions,
     /// The settings that matter here.
     #[command(flatten)]
     pub(crate) flags: ModelFlags,
@@ -172,7 +172,7 @@ pub(crate) struct Generate {
 
 /// What to make, and where to put it.
 #[derive(Debug, Args)]
-pub(crate) struct What {
+pub(crate) struct GenerateOptions {
     /// What the picture shows
     pub(crate) prompt: String,
     /// File to write; its ending chooses the format [default: named after the prompt and the seed]
@@ -211,7 +211,7 @@ pub(crate) struct What {
     format: Option<Format>,
 }
 
-impl What {
+impl GenerateOptions {
     /// The request, not yet checked.
     pub(crate) fn draft(&self) -> Draft {
         Draft {
@@ -262,7 +262,7 @@ mod tests {
             (&["x", "-o", "a.xyz"], None),
             (&["x", "-o", "a.png", "--format", "webp"], Some(Format::Webp)),
         ] {
-            assert_eq!(generate(arguments).what.draft().format, format, "{arguments:?}");
+            assert_eq!(generate(arguments).options.draft().format, format, "{arguments:?}");
         }
     }
 

@@ -60,11 +60,11 @@ async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -
     }
     output::line(key.secret().expose())?;
     if let Some(currency) = unpriced(&record.policy.budgets, price) {
-        output::remark(&format!(
+        output::message(&format!(
             "The budget is in {currency}: a server does not start with this key unless its `price` is in {currency} too."
         ));
     }
-    output::remark(&format!("{}\nThe key is shown this once.", in_words(&record)));
+    output::message(&format!("{}\nThe key is shown this once.", summary(&record)));
     Ok(())
 }
 
@@ -74,9 +74,9 @@ async fn list(ledger: &dyn Ledger, json: bool) -> Result<()> {
         return output::json(&Value::Array(keys.iter().map(as_json).collect()));
     }
     if keys.is_empty() {
-        output::remark("There is no key yet. Make one with `tintype keys create --name NAME`.");
+        output::message("There is no key yet. Make one with `tintype keys create --name NAME`.");
     }
-    keys.iter().try_for_each(|record| output::line(&in_words(record)))
+    keys.iter().try_for_each(|record| output::line(&summary(record)))
 }
 
 async fn show(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
@@ -89,7 +89,7 @@ async fn show(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
         shown["today"] = usage(&used);
         return output::json(&shown);
     }
-    output::line(&in_words(&record))?;
+    output::line(&summary(&record))?;
     let DayUsage { jobs, pictures, stored, joined, spent, .. } = used;
     let seconds = spent.engine_ms as f64 / 1e3;
     output::line(&format!(
@@ -100,7 +100,7 @@ async fn show(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
 async fn revoke(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
     let revoked = ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
     let record = revoked.with_context(|| format!("there is no key {id}"))?;
-    if json { output::json(&as_json(&record)) } else { output::line(&in_words(&record)) }
+    if json { output::json(&as_json(&record)) } else { output::line(&summary(&record)) }
 }
 
 fn usage(day: &DayUsage) -> Value {
@@ -114,7 +114,7 @@ fn usage(day: &DayUsage) -> Value {
 }
 
 /// One line: id, name, owner, limits, and whether it works.
-fn in_words(record: &KeyRecord) -> String {
+fn summary(record: &KeyRecord) -> String {
     let KeyRecord { id, name, owner, policy, .. } = record;
     let admin = if record.admin { ", admin" } else { "" };
     let state = match (record.revoked, record.expires) {

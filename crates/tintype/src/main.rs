@@ -22,7 +22,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use config::{AllFlags, Config, Environment, Flags, Layers};
-use output::{Usage, usage};
+use output::{UsageError, usage_error};
 
 /// Keeps freed pages instead of giving them back to the system and faulting them in again: a denoising step makes and drops
 /// gigabytes of tensors.
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
-            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            output::error(&error);
+            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -48,21 +48,21 @@ fn command(environment: &Environment) -> Command {
 }
 
 fn run() -> Result<()> {
-    let environment = Environment::read().map_err(usage)?;
+    let environment = Environment::read().map_err(usage_error)?;
     match command(&environment) {
-        Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Lambda(_) if !environment.on_lambda => {
             let message =
                 "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
-            Err(Usage(message.to_owned()).into())
+            Err(UsageError(message.to_owned()).into())
         }
-        Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Generate(arguments) => {
-            let config = Config::load(&environment, &arguments.flags.0).map_err(usage)?;
-            generate::run(&config, &arguments.what)
+            let config = Config::load(&environment, &arguments.flags.0).map_err(usage_error)?;
+            generate::run(&config, &arguments.options)
         }
         Command::Keys(arguments) => {
-            let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage)?;
+            let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage_error)?;
             keys::run(&config, arguments.command)
         }
         Command::Deploy(arguments) => deploy::deploy(&arguments),
@@ -71,14 +71,14 @@ fn run() -> Result<()> {
         Command::Template => deploy::template(),
         Command::Openapi => output::text(tintype_http::openapi()),
         Command::Config(arguments) => {
-            let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;
+            let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage_error)?;
             // Shown even if a value is wrong: the sources beside the values say where to look.
             if arguments.json {
                 output::json(&config::as_json(&layers))?;
             } else {
                 output::text(&config::as_toml(&layers))?;
             }
-            Config::check(&layers, &environment).map(|_| ()).map_err(usage)
+            Config::check(&layers, &environment).map(|_| ()).map_err(usage_error)
         }
     }
 }

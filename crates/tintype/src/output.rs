@@ -8,11 +8,11 @@ use serde_json::Value;
 /// The caller got something wrong: the program ends with 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// The same error, as the caller's.
-pub(crate) fn usage(error: anyhow::Error) -> anyhow::Error {
-    Usage(format!("{error:#}")).into()
+pub(crate) fn usage_error(error: anyhow::Error) -> anyhow::Error {
+    UsageError(format!("{error:#}")).into()
 }
 
 /// Prints text as it is. Whoever closed the pipe has seen enough: that is no error.
@@ -35,12 +35,12 @@ pub(crate) fn json(value: &Value) -> Result<()> {
 }
 
 /// Says on one line of standard error what went wrong, causes and all.
-pub(crate) fn complain(error: &anyhow::Error) {
+pub(crate) fn error(error: &anyhow::Error) {
     // There is nobody left to tell if this fails.
     let _ = writeln!(io::stderr(), "error: {}", format!("{error:#}").replace('\n', " "));
 }
 
 /// A remark on standard error.
-pub(crate) fn remark(remark: &str) {
+pub(crate) fn message(remark: &str) {
     let _ = writeln!(io::stderr(), "{remark}");
 }

@@ -9,7 +9,7 @@ use tintype_sagemaker::remote::InBucket;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 use crate::config::{self, Config, StoreChoice};
-use crate::output::Usage;
+use crate::output::UsageError;
 
 /// The bucket that the embedded store keeps pictures in.
 pub(crate) const BUCKET: &str = "tintype";
@@ -41,7 +41,7 @@ impl Store {
 pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<InBucket> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
         let message = "an asynchronous endpoint leaves its pictures in a bucket: set `store` to s3://BUCKET";
-        return Err(Usage(message.to_owned()).into());
+        return Err(UsageError(message.to_owned()).into());
     };
     let how = config.store.s3.clone();
     // Each is looked at again and again, until a picture is there.
@@ -92,7 +92,7 @@ async fn embedded(config: &Config, url: &str) -> Result<Store> {
 ///
 /// # Errors
 /// When the settings make no sense.
-pub(crate) fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<S3Store> {
+pub(crate) fn s3(how: &config::S3Connection, bucket: &str, prefix: &str) -> Result<S3Store> {
     let settings = S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),

@@ -23,11 +23,11 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// The one that is named, unless metrics are turned off.
-    pub(super) fn named(says: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let asked_for = says("OTEL_METRICS_EXPORTER");
-        let off = says("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let explicit = variable("OTEL_METRICS_EXPORTER");
+        let off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if off
-            || asked_for
+            || explicit
                 .as_ref()
                 .is_some_and(|exporters| !exporters.split(',').any(|name| name.trim() == "otlp"))
         {
@@ -35,17 +35,17 @@ impl Collector {
         }
         // The variables for metrics alone come before those for every signal.
         let either = |name: &str| {
-            let own = says(&format!("OTEL_EXPORTER_OTLP_METRICS_{name}"));
-            own.or_else(|| says(&format!("OTEL_EXPORTER_OTLP_{name}")))
+            let own = variable(&format!("OTEL_EXPORTER_OTLP_METRICS_{name}"));
+            own.or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
         };
-        let base = says("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| asked_for.map(|_| LOCAL.to_owned()));
+        let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| explicit.map(|_| LOCAL.to_owned()));
         let whole = base.map(|base| format!("{}/v1/metrics", base.trim_end_matches('/')));
         Some(Self {
-            url: says("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(whole)?,
+            url: variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(whole)?,
             headers: either("HEADERS").map(Secret::new),
             protocol: either("PROTOCOL"),
             timeout: either("TIMEOUT"),
-            interval: says("OTEL_METRIC_EXPORT_INTERVAL"),
+            interval: variable("OTEL_METRIC_EXPORT_INTERVAL"),
         })
     }
 }
@@ -55,9 +55,9 @@ mod tests {
     use super::*;
 
     fn url(variables: &[(&str, &str)]) -> Option<String> {
-        let says =
+        let variable =
             |name: &str| variables.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
-        Collector::named(says).map(|collector| collector.url)
+        Collector::from_variables(variable).map(|collector| collector.url)
     }
 
     #[test]

@@ -47,12 +47,12 @@ impl Environment {
             hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
         let colors = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let on_lambda = env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
-        let says = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let collector = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-        let traces = collector.iter().any(|name| says(name).is_some())
-            && says("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
-            && says("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
-        let metrics = Collector::named(says);
+        let traces = collector.iter().any(|name| variable(name).is_some())
+            && variable("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
+            && variable("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
+        let metrics = Collector::from_variables(variable);
         let sagemaker_port = env::var("SAGEMAKER_BIND_TO_PORT").ok();
         let working_folder = env::current_dir()?;
         Ok(Self { variables, hub_cache, colors, on_lambda, traces, metrics, sagemaker_port, working_folder })

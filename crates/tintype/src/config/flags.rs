@@ -18,15 +18,15 @@ pub(crate) struct ModelFlags(pub(crate) Flags);
 
 /// The flags of a command that only looks at what is kept.
 #[derive(Clone, Debug)]
-pub(crate) struct KeepingFlags(pub(crate) Flags);
+pub(crate) struct LedgerFlags(pub(crate) Flags);
 
 const FILE: &str = "config";
 
-fn runs_a_model(setting: &Setting) -> bool {
+fn is_generate_setting(setting: &Setting) -> bool {
     matches!(setting.heading, "Model" | "SageMaker endpoint" | "Client" | "Log")
 }
 
-fn keeps(setting: &Setting) -> bool {
+fn is_ledger_setting(setting: &Setting) -> bool {
     matches!(setting.heading, "Store" | "Customers")
 }
 
@@ -50,7 +50,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .overrides_with(setting.key)
         .help(format!("{}{default}", setting.help))
         .help_heading(setting.heading);
-    if setting.switch {
+    if setting.is_boolean {
         let values = PossibleValuesParser::new(["true", "false"]);
         let switch = argument.num_args(0..=1).require_equals(true).default_missing_value("true");
         switch.value_parser(values).hide_possible_values(true).value_name("BOOL")
@@ -93,5 +93,5 @@ macro_rules! settings_as_flags {
 }
 
 settings_as_flags!(AllFlags, |_| true);
-settings_as_flags!(ModelFlags, runs_a_model);
-settings_as_flags!(KeepingFlags, keeps);
+settings_as_flags!(ModelFlags, is_generate_setting);
+settings_as_flags!(LedgerFlags, is_ledger_setting);

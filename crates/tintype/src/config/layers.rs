@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::schema::{Setting, settings};
 
 /// The file that is read if there is one and no other was named.
-const USUAL_FILE: &str = "tintype.toml";
+const DEFAULT_FILE: &str = "tintype.toml";
 /// The variable that names a file; not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
 /// Defaults that are others on AWS Lambda: there is no disk that lasts, and the log is read by machines.
@@ -20,7 +20,7 @@ const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum SettingSource {
     /// Nobody set it.
     Default,
     /// A settings file.
@@ -31,7 +31,7 @@ pub(crate) enum Source {
     Flag(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -59,7 +59,7 @@ pub(crate) struct Effective {
     /// Its value, as text.
     pub(crate) text: String,
     /// Where it came from.
-    pub(crate) source: Source,
+    pub(crate) source: SettingSource,
 }
 
 /// All values in force, not yet understood.
@@ -75,12 +75,12 @@ impl Layers {
         let effective = |setting: &'static Setting| Effective {
             setting,
             text: setting.default.clone(),
-            source: Source::Default,
+            source: SettingSource::Default,
         };
         let mut layers = Self(settings().iter().map(effective).collect());
         if environment.on_lambda {
             for (key, text) in ON_LAMBDA {
-                layers.set(key, text.to_owned(), |_| Source::Default)?;
+                layers.set(key, text.to_owned(), |_| SettingSource::Default)?;
             }
         }
         let named =
@@ -88,12 +88,12 @@ impl Layers {
         layers.file(&environment.working_folder, named.as_deref())?;
         layers.environment(environment)?;
         for (key, text) in &flags.values {
-            layers.set(key, text.clone(), |setting| Source::Flag(setting.flag()))?;
+            layers.set(key, text.clone(), |setting| SettingSource::Flag(setting.flag()))?;
         }
         if layers.get("sagemaker").text == "true" {
             for (key, text) in container::defaults(environment) {
                 if !layers.is_set(key) {
-                    layers.set(key, text, |_| Source::Default)?;
+                    layers.set(key, text, |_| SettingSource::Default)?;
                 }
             }
         }
@@ -101,7 +101,7 @@ impl Layers {
     }
 
     fn file(&mut self, folder: &Path, named: Option<&Path>) -> Result<()> {
-        let path = named.unwrap_or(Path::new(USUAL_FILE));
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         let content = match fs::read_to_string(folder.join(path)) {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             read => read.with_context(|| format!("cannot read the settings file {}", path.display()))?,
@@ -112,7 +112,7 @@ impl Layers {
             let text = as_text(value).with_context(|| {
                 format!("`{key}` in {} must be text, a number, true or false", path.display())
             })?;
-            self.set(key, text, |_| Source::File(path.to_owned()))
+            self.set(key, text, |_| SettingSource::File(path.to_owned()))
                 .with_context(|| format!("in {}", path.display()))?;
         }
         Ok(())
@@ -124,12 +124,12 @@ impl Layers {
             let Some(setting) = known else {
                 bail!("the environment has {name}, which is no setting; `tintype config` lists them");
             };
-            self.set(setting.key, text.clone(), |_| Source::Variable(name.clone()))?;
+            self.set(setting.key, text.clone(), |_| SettingSource::Variable(name.clone()))?;
         }
         Ok(())
     }
 
-    fn set(&mut self, key: &str, text: String, source: impl Fn(&Setting) -> Source) -> Result<()> {
+    fn set(&mut self, key: &str, text: String, source: impl Fn(&Setting) -> SettingSource) -> Result<()> {
         let effective = self
             .0
             .iter_mut()
@@ -147,7 +147,7 @@ impl Layers {
     pub(crate) fn read<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T> {
         let effective = self.get(key);
         parse(&effective.text).map_err(|expected| {
-            let shown = if effective.setting.secret() { "[redacted]" } else { &effective.text };
+            let shown = if effective.setting.is_secret() { "[redacted]" } else { &effective.text };
             anyhow!("`{key}` is `{shown}` ({}); it must be {expected}", effective.source)
         })
     }
@@ -166,7 +166,7 @@ impl Layers {
 
     /// Whether somebody set it.
     pub(crate) fn is_set(&self, key: &str) -> bool {
-        self.get(key).source != Source::Default
+        self.get(key).source != SettingSource::Default
     }
 
     /// The value of a setting that there is.

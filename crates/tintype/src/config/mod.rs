@@ -24,33 +24,33 @@ use tracing_subscriber::filter::Targets;
 
 pub(crate) use collector::Collector;
 pub(crate) use environment::Environment;
-pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
+pub(crate) use flags::{AllFlags, LedgerFlags, ModelFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
-pub(crate) use values::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
+pub(crate) use values::{Device, LedgerChoice, LogFormat, ModelChoice, LambdaResponse, StoreChoice};
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// How clients are served.
-    pub(crate) serving: Serving,
+    pub(crate) serving: ServingSettings,
     /// Which model computes, and on what.
     pub(crate) model: ModelSettings,
     /// Where pictures are kept.
-    pub(crate) store: Store,
+    pub(crate) store: StoreSettings,
     /// What is kept of customers and their jobs.
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: LedgerSettings,
     /// What may be asked for.
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitSettings,
     /// The key that we show to other servers.
     pub(crate) api_key: Option<Secret>,
     /// What is logged.
-    pub(crate) log: Log,
+    pub(crate) log: LogSettings,
 }
 
 /// How clients are served.
 #[derive(Clone, Debug)]
-pub(crate) struct Serving {
+pub(crate) struct ServingSettings {
     /// Where to listen.
     pub(crate) listen: SocketAddr,
     /// The origin under which clients reach this server, if it is not `listen`.
@@ -70,12 +70,12 @@ pub(crate) struct Serving {
     /// Names under which OpenAI's clients get the model.
     pub(crate) aliases: Vec<Alias>,
     /// How a Lambda function hands its answers over.
-    pub(crate) lambda_response: Response,
+    pub(crate) lambda_response: LambdaResponse,
 }
 
 /// What is kept of customers and their jobs.
 #[derive(Clone, Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct LedgerSettings {
     /// Where.
     pub(crate) choice: LedgerChoice,
     /// What a commit of SQLite waits for.
@@ -98,12 +98,12 @@ pub(crate) struct ModelSettings {
     /// The hub's cache folder.
     pub(crate) hub_cache: Option<PathBuf>,
     /// How a SageMaker endpoint is called.
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: SageMakerSettings,
 }
 
 /// How a SageMaker endpoint is called.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
+pub(crate) struct SageMakerSettings {
     /// It leaves its results in the store.
     pub(crate) asynchronous: bool,
     /// What its model understands.
@@ -122,13 +122,13 @@ pub(crate) struct Endpoint {
 
 /// Where pictures are kept.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub(crate) struct StoreSettings {
     /// Our own folder.
     pub(crate) data_dir: PathBuf,
     /// Which store.
     pub(crate) choice: StoreChoice,
     /// How to reach an S3 service.
-    pub(crate) s3: S3,
+    pub(crate) s3: S3Connection,
     /// How long the embedded store keeps pictures; none means for ever.
     pub(crate) keep: Option<Duration>,
     /// Bytes above which the embedded store deletes the oldest pictures; none means no limit.
@@ -137,7 +137,7 @@ pub(crate) struct Store {
 
 /// How to reach an S3 service.
 #[derive(Clone, Debug)]
-pub(crate) struct S3 {
+pub(crate) struct S3Connection {
     /// Its origin; none means AWS.
     pub(crate) endpoint: Option<String>,
     /// Its origin as those see it who follow the links.
@@ -152,7 +152,7 @@ pub(crate) struct S3 {
 
 /// What may be asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct LimitSettings {
     /// Requests that may wait, with clients that wait too.
     pub(crate) queue: usize,
     /// Jobs of one owner that may wait without.
@@ -169,11 +169,11 @@ pub(crate) struct Limits {
 
 /// What is logged.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
+pub(crate) struct LogSettings {
     /// Which lines.
     pub(crate) filter: Targets,
     /// Somebody asked for them; it is not only the default.
-    pub(crate) asked_for: bool,
+    pub(crate) explicit: bool,
     /// How they look.
     pub(crate) format: LogFormat,
     /// Prompts are written to it.
@@ -201,13 +201,13 @@ impl Config {
     /// As [`Config::load`].
     pub(crate) fn check(layers: &Layers, environment: &Environment) -> Result<Self> {
         let text = |text: &str| Ok(text.to_owned());
-        let auto_count = units::or_word("auto", units::count);
-        let serving = Serving {
+        let auto_count = units::or_keyword("auto", units::count);
+        let serving = ServingSettings {
             listen: layers.read("listen", values::address)?,
             public_url: layers.read_optional("public_url", values::origin)?,
-            allow_anonymous: layers.read("allow_anonymous", units::switch)?,
-            sagemaker: layers.read("sagemaker", units::switch)?,
-            no_get: layers.read("no_get", units::switch)?,
+            allow_anonymous: layers.read("allow_anonymous", units::boolean)?,
+            sagemaker: layers.read("sagemaker", units::boolean)?,
+            no_get: layers.read("no_get", units::boolean)?,
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
@@ -220,8 +220,8 @@ impl Config {
             device: layers.read("device", values::device)?,
             threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),
             hub_cache: hub_cache.or_else(|| environment.hub_cache.clone()),
-            endpoint: Endpoint {
-                asynchronous: layers.read("sagemaker_async", units::switch)?,
+            endpoint: SageMakerSettings {
+                asynchronous: layers.read("sagemaker_async", units::boolean)?,
                 dialect: layers.read("sagemaker_dialect", values::dialect)?,
                 attributes: layers.read_optional("sagemaker_attributes", text)?,
                 component: layers.read_optional("sagemaker_component", text)?,
@@ -230,38 +230,38 @@ impl Config {
                 slots: layers.read("sagemaker_slots", values::slots)?,
             },
         };
-        let store = Store {
+        let store = StoreSettings {
             data_dir: layers.read("data_dir", values::folder)?,
             choice: layers.read("store", values::store)?,
-            s3: S3 {
+            s3: S3Connection {
                 endpoint: layers.read_optional("s3_endpoint", values::origin)?,
                 public_endpoint: layers.read_optional("s3_public_endpoint", values::origin)?,
                 region: layers.read_optional("s3_region", text)?,
                 credentials: credentials(layers)?,
                 link_cap: layers.read("link_cap", units::duration)?,
             },
-            keep: layers.read("keep", units::or_word("forever", units::duration))?,
-            keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,
+            keep: layers.read("keep", units::or_keyword("forever", units::duration))?,
+            keep_bytes: layers.read("keep_bytes", units::or_keyword("unlimited", units::size))?,
         };
-        let ledger = Ledger {
+        let ledger = LedgerSettings {
             choice: layers.read("ledger", values::ledger)?,
             sync: layers.read("ledger_sync", values::synchronous)?,
             price: layers.read_optional("price", values::price)?,
-            keep: layers.read("keep_jobs", units::or_word("forever", units::duration))?,
+            keep: layers.read("keep_jobs", units::or_keyword("forever", units::duration))?,
         };
-        let limits = Limits {
+        let limits = LimitSettings {
             queue: layers.read("queue", units::count)? as usize,
             backlog: u32::try_from(layers.read("backlog", units::count)?).unwrap_or(u32::MAX),
             max_job: layers.read("max_job", units::duration)?,
             max_pixels: layers.read("max_pixels", &auto_count)?,
             max_work: layers.read("max_work", &auto_count)?,
-            max_memory: layers.read("max_memory", units::or_word("auto", units::size))?,
+            max_memory: layers.read("max_memory", units::or_keyword("auto", units::size))?,
         };
-        let log = Log {
+        let log = LogSettings {
             filter: layers.read("log", values::log_filter)?,
-            asked_for: layers.is_set("log"),
+            explicit: layers.is_set("log"),
             format: layers.read("log_format", values::log_format)?,
-            prompts: layers.read("log_prompts", units::switch)?,
+            prompts: layers.read("log_prompts", units::boolean)?,
             traces: environment.traces,
             metrics: environment.metrics.clone(),
             colors: environment.colors,

@@ -22,7 +22,7 @@ pub(crate) struct Setting {
     /// Its default, as text.
     pub(crate) default: String,
     /// True or false, so that its flag needs no value.
-    pub(crate) switch: bool,
+    pub(crate) is_boolean: bool,
 }
 
 impl Setting {
@@ -37,7 +37,7 @@ impl Setting {
     }
 
     /// Its value must not be shown.
-    pub(crate) fn secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         self.key.contains("secret") || self.key == "api_key"
     }
 }
@@ -60,7 +60,7 @@ fn read_defaults() -> Vec<Setting> {
         } else if let Some((key, _)) = line.split_once(" = ") {
             let value = &values[key];
             let default = as_text(value).expect("the file is part of the program and of its tests");
-            found.push(Setting { key, help, heading, default, switch: value.is_bool() });
+            found.push(Setting { key, help, heading, default, is_boolean: value.is_bool() });
             help = "";
         }
     }

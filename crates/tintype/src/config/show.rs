@@ -47,10 +47,10 @@ fn literal(effective: &Effective) -> String {
 
 fn shown(effective: &Effective) -> Value {
     let text = &effective.text;
-    if effective.setting.secret() && !text.is_empty() {
+    if effective.setting.is_secret() && !text.is_empty() {
         return REDACTED.into();
     }
-    if effective.setting.switch
+    if effective.setting.is_boolean
         && let Ok(switch) = text.parse::<bool>()
     {
         return switch.into();

@@ -41,12 +41,12 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 }
 
 /// `true` or `false`.
-pub(crate) fn switch(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
 /// Something else, or this word for "none".
-pub(crate) fn or_word<T>(
+pub(crate) fn or_keyword<T>(
     word: &'static str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> impl Fn(&str) -> Result<Option<T>, String> {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_word_can_stand_for_none() {
-        let keep = or_word("forever", duration);
+        let keep = or_keyword("forever", duration);
         assert_eq!(keep("forever"), Ok(None));
         assert_eq!(keep("1s"), Ok(Some(Duration::from_secs(1))));
         assert_eq!(keep("x"), Err(format!("{DURATION}, or `forever`")));

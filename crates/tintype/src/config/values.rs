@@ -48,7 +48,7 @@ pub(crate) enum LedgerChoice {
 
 /// How a Lambda function hands its answers over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Response {
+pub(crate) enum LambdaResponse {
     /// Whole, within 6 MB.
     Buffered,
     /// As they are made.
@@ -154,10 +154,10 @@ pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
 }
 
 /// `buffered` or `stream`.
-pub(crate) fn response(text: &str) -> Result<Response, String> {
+pub(crate) fn response(text: &str) -> Result<LambdaResponse, String> {
     match text {
-        "buffered" => Ok(Response::Buffered),
-        "stream" => Ok(Response::Stream),
+        "buffered" => Ok(LambdaResponse::Buffered),
+        "stream" => Ok(LambdaResponse::Stream),
         _ => Err("buffered or stream".to_owned()),
     }
 }

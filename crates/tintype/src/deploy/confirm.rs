@@ -4,19 +4,19 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::{Result, bail};
 
-use crate::output::Usage;
+use crate::output::UsageError;
 
 /// Asks on the terminal, and returns if the answer is yes. With `agreed` nobody is asked.
 ///
 /// # Errors
-/// [`Usage`] if there is nobody to ask; an error if the answer is no.
-pub(super) fn or_stop(question: &str, agreed: bool) -> Result<()> {
+/// [`UsageError`] if there is nobody to ask; an error if the answer is no.
+pub(super) fn require_confirmation(question: &str, agreed: bool) -> Result<()> {
     if agreed {
         return Ok(());
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Err(Usage(format!("{question} Nobody is at a terminal to answer: say --yes")).into());
+        return Err(UsageError(format!("{question} Nobody is at a terminal to answer: say --yes")).into());
     }
     let mut stderr = io::stderr();
     write!(stderr, "{question} [y/N] ")?;

@@ -22,14 +22,14 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let response = arguments.response;
     let plan = Plan { name: arguments.target.name.clone(), what, response, concurrency, memory };
 
-    output::remark(&format!(
+    output::message(&format!(
         "{}\n{}",
-        in_words(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
+        summary(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
         Estimate::of(&plan, package.architecture)
     ));
-    confirm::or_stop("Deploy it?", arguments.yes)?;
+    confirm::require_confirmation("Deploy it?", arguments.yes)?;
 
-    let mut watcher = |event: &Event| output::remark(&event.to_string());
+    let mut watcher = |event: &Event| output::message(&event.to_string());
     let deployed = aws.deploy(&plan, package, &identity, &mut watcher).await;
     let deployed = deployed.with_context(|| cleaning_up(&arguments.target))?;
     let key = key::first(&deployed.bucket, aws.region()).await;
@@ -75,7 +75,7 @@ async fn what(arguments: &Deploy, aws: &Aws) -> Result<What> {
     Ok(What::Existing { name: endpoint.name, answers: endpoint.answers })
 }
 
-fn in_words(plan: &Plan, package: &Package, place: &str) -> String {
+fn summary(plan: &Plan, package: &Package, place: &str) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
     let model = match &plan.what {
         What::Inside { folder: false } => "with the built-in model".to_owned(),
@@ -124,12 +124,12 @@ fn show(deployed: &Deployed, key: Option<&Secret>, target: &Target) -> Result<()
     output::line(&format!("bucket  {bucket}"))?;
     if let Some(key) = key {
         output::line(&format!("key     {}", key.expose()))?;
-        output::remark("The key is shown this once.");
+        output::message("The key is shown this once.");
     }
     if !changed {
-        output::remark("Nothing had to be changed.");
+        output::message("Nothing had to be changed.");
     }
-    output::remark(&format!(
+    output::message(&format!(
         "\n  curl -H 'Authorization: Bearer KEY' '{url}/generate?prompt=a+tiger'\n  \
          tintype keys create --name NAME --ledger bucket --store s3://{bucket}\n  {}",
         command("destroy", target)

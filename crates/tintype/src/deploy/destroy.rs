@@ -14,21 +14,21 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
     let identity = aws.identity().await?;
     let remains = aws.remains(name, &identity).await?;
     if remains.is_nothing() {
-        output::remark(&format!(
+        output::message(&format!(
             "There is no stack {name} in {}, account {}.",
             aws.region(),
             identity.account
         ));
         return Ok(());
     }
-    output::remark(&in_words(&remains, &format!("account {}, {}", identity.account, aws.region())));
-    confirm::or_stop("Remove it? It cannot be brought back.", arguments.yes)?;
-    aws.destroy(&remains, &identity, &mut |event: &Event| output::remark(&event.to_string())).await?;
-    output::remark("Nothing is left of it.");
+    output::message(&summary(&remains, &format!("account {}, {}", identity.account, aws.region())));
+    confirm::require_confirmation("Remove it? It cannot be brought back.", arguments.yes)?;
+    aws.destroy(&remains, &identity, &mut |event: &Event| output::message(&event.to_string())).await?;
+    output::message("Nothing is left of it.");
     Ok(())
 }
 
-fn in_words(remains: &Remains, place: &str) -> String {
+fn summary(remains: &Remains, place: &str) -> String {
     let mut lines = vec![format!("To be removed ({place}):")];
     if let Some(stack) = &remains.stack {
         lines.push(format!("  stack   {stack}"));

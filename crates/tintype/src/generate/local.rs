@@ -9,19 +9,19 @@ use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
 
-use super::Made;
+use super::GeneratedImage;
 use super::progress::Bar;
-use crate::cli::What;
+use crate::cli::GenerateOptions;
 use crate::config::ModelSettings;
 use crate::engine;
-use crate::output::Usage;
+use crate::output::UsageError;
 
 /// Makes the pictures.
 ///
 /// # Errors
 /// When the request makes no sense, or the model cannot be loaded or fails.
-pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
-    let bar = Arc::new(Bar::new(!what.json, "loading the model"));
+pub(super) fn make(settings: &ModelSettings, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+    let bar = Arc::new(Bar::new(!options.json, "loading the model"));
     let engine = engine::load(settings, || {
         bail!(
             "an asynchronous endpoint leaves its results in a store, and `generate` has none: use `tintype serve`"
@@ -30,7 +30,7 @@ pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
     let model = engine.model().clone();
     // On one's own machine there is no limit but the machine.
     let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
-    let request = check(what.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = check(options.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
     let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
@@ -52,7 +52,7 @@ pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
                 "warnings": warnings,
             });
             let Value::Object(facts) = facts else { bail!("an object was written above") };
-            Ok(Made { facts, file: Some(file), url: None })
+            Ok(GeneratedImage { facts, file: Some(file), url: None })
         })
         .collect()
 }
@@ -70,7 +70,7 @@ fn check(
             };
             violation.renamed(flag).to_string()
         });
-        Usage(sentences.collect::<Vec<_>>().join("; ")).into()
+        UsageError(sentences.collect::<Vec<_>>().join("; ")).into()
     })
 }
 

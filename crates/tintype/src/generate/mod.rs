@@ -13,12 +13,12 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use tintype_core::picture::Encoded;
 
-use crate::cli::What;
+use crate::cli::GenerateOptions;
 use crate::config::Config;
 use crate::{logging, output};
 
 /// A picture that was made: what is printed, and what is written.
-struct Made {
+struct GeneratedImage {
     /// What `--json` prints, but for the file.
     facts: Map<String, Value>,
     /// Its bytes, if they were fetched.
@@ -31,42 +31,42 @@ struct Made {
 ///
 /// # Errors
 /// When the request makes no sense, or the picture could not be made or written.
-pub(crate) fn run(config: &Config, what: &What) -> Result<()> {
+pub(crate) fn run(config: &Config, options: &GenerateOptions) -> Result<()> {
     // Log lines would get between the bar and the picture.
-    if config.log.asked_for {
+    if config.log.explicit {
         logging::start(&config.log, None);
     }
-    let made = match &what.server {
-        Some(server) => remote::make(server, config.api_key.as_ref(), what)?,
-        None => local::make(&config.model, what)?,
+    let made = match &options.server {
+        Some(server) => remote::make(server, config.api_key.as_ref(), options)?,
+        None => local::make(&config.model, options)?,
     };
     let several = made.len() > 1;
     for (index, picture) in made.into_iter().enumerate() {
         let number = several.then_some(index + 1);
-        deliver(what, picture, number)?;
+        deliver(options, picture, number)?;
     }
     Ok(())
 }
 
 /// Writes a picture and tells where it is.
-fn deliver(what: &What, made: Made, number: Option<usize>) -> Result<()> {
-    let Made { mut facts, file: bytes, url } = made;
-    let path = bytes.as_ref().filter(|_| what.output.is_some() || url.is_none()).map(|bytes| {
+fn deliver(options: &GenerateOptions, made: GeneratedImage, number: Option<usize>) -> Result<()> {
+    let GeneratedImage { mut facts, file: bytes, url } = made;
+    let path = bytes.as_ref().filter(|_| options.output.is_some() || url.is_none()).map(|bytes| {
         let seed = facts.get("seed").and_then(Value::as_u64).unwrap_or_default();
-        match &what.output {
+        match &options.output {
             Some(path) => file::numbered(path, number),
-            None => PathBuf::from(file::name(&what.prompt, seed, bytes.format)),
+            None => PathBuf::from(file::name(&options.prompt, seed, bytes.format)),
         }
     });
     if let (Some(path), Some(encoded)) = (&path, &bytes) {
         write(path, &encoded.bytes)?;
         facts.insert("file".to_owned(), path.display().to_string().into());
     }
-    if what.json {
+    if options.json {
         return output::json(&Value::Object(facts));
     }
     for warning in facts.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        output::remark(&format!("warning: {}", warning["message"].as_str().unwrap_or_default()));
+        output::message(&format!("warning: {}", warning["message"].as_str().unwrap_or_default()));
     }
     if let Some(encoded) = bytes.filter(|_| io::stdout().is_terminal()) {
         show::show(&encoded);

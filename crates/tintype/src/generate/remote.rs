@@ -11,28 +11,28 @@ use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::Draft;
 use tintype_core::secret::Secret;
 
-use super::Made;
+use super::GeneratedImage;
 use super::progress::Bar;
-use crate::cli::What;
+use crate::cli::GenerateOptions;
 use crate::client::{Answer, Client};
-use crate::output::Usage;
+use crate::output::UsageError;
 
 /// How often a job is looked at that takes long.
-const POLL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Has the pictures made, one request after the other.
 ///
 /// # Errors
 /// When the server cannot be reached, or refuses.
-pub(super) fn make(server: &str, key: Option<&Secret>, what: &What) -> Result<Vec<Made>> {
-    let draft = what.draft();
+pub(super) fn make(server: &str, key: Option<&Secret>, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+    let draft = options.draft();
     let pictures = draft.n.unwrap_or(1);
     if pictures < 1 {
-        return Err(Usage("`--n` must be at least 1".to_owned()).into());
+        return Err(UsageError("`--n` must be at least 1".to_owned()).into());
     }
     // The bytes are needed to be written, or to be looked at.
-    let fetch = what.output.is_some() || (!what.json && io::stdout().is_terminal());
-    let bar = Bar::new(!what.json, "waiting for the server");
+    let fetch = options.output.is_some() || (!options.json && io::stdout().is_terminal());
+    let bar = Bar::new(!options.json, "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(async {
         let server = Server { client: Client::new()?, url: server.trim_end_matches('/'), key };
@@ -65,11 +65,11 @@ impl Server<'_> {
         }
     }
 
-    async fn one(&self, draft: &Draft, fetch: bool) -> Result<Made> {
+    async fn one(&self, draft: &Draft, fetch: bool) -> Result<GeneratedImage> {
         let (mut status, mut facts) = self.ask(&format!("/generate?{}", query(draft))).await?;
         // It takes longer than the server waits with its answer.
-        while status == StatusCode::ACCEPTED || is_on_its_way(&facts) {
-            tokio::time::sleep(POLL).await;
+        while status == StatusCode::ACCEPTED || is_unfinished(&facts) {
+            tokio::time::sleep(POLL_INTERVAL).await;
             let id = facts.get("id").and_then(Value::as_str).context("the answer has no id")?;
             (status, facts) = self.ask(&format!("/v1/images/{id}")).await?;
         }
@@ -79,7 +79,7 @@ impl Server<'_> {
             bail!("{} made no picture: the job is {status}", self.url);
         };
         let file = if fetch { Some(picture(&self.client, &link).await?) } else { None };
-        Ok(Made { facts, file, url: Some(link) })
+        Ok(GeneratedImage { facts, file, url: Some(link) })
     }
 }
 
@@ -96,7 +96,7 @@ async fn picture(client: &Client, link: &str) -> Result<Encoded> {
 }
 
 /// A job that has not ended, in the words of its resource.
-fn is_on_its_way(facts: &Map<String, Value>) -> bool {
+fn is_unfinished(facts: &Map<String, Value>) -> bool {
     matches!(facts.get("status").and_then(Value::as_str), Some("queued" | "running"))
 }
 

@@ -8,11 +8,11 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 
 /// The header by which a gateway says how it was reached.
-const PROTOCOL: &str = "x-forwarded-proto";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Where the client found this API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ApiBase {
     /// `https://host`.
     pub(crate) origin: String,
     /// What the gateway takes away before the API's own paths begin: `/prod`, or nothing.
@@ -20,9 +20,9 @@ pub(crate) struct Place {
 }
 
 /// The request as the router knows it, and where it came from.
-pub(crate) fn request(event: Request) -> (axum::extract::Request, Place) {
+pub(crate) fn request(event: Request) -> (axum::extract::Request, ApiBase) {
     let (path, prefix) = paths(&event);
-    let place = Place { origin: origin(&event), prefix };
+    let place = ApiBase { origin: origin(&event), prefix };
     let query = event.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let inner: Option<PathAndQuery> = format!("{path}{query}").parse().ok();
     let (mut parts, body) = event.into_parts();
@@ -84,7 +84,7 @@ fn origin(event: &Request) -> String {
     };
     let header = |name| event.headers().get(name).and_then(|value| value.to_str().ok());
     let host = domain.or_else(|| header(HOST.as_str())).unwrap_or("localhost");
-    let scheme = if header(PROTOCOL) == Some("http") { "http" } else { "https" };
+    let scheme = if header(FORWARDED_PROTO) == Some("http") { "http" } else { "https" };
     format!("{scheme}://{host}")
 }
 

@@ -13,20 +13,20 @@ use tintype_service::Service;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::config::{self, Serving};
+use crate::config::{self, ServingSettings};
 
 use super::{event, response};
 
 /// How long an event's answer may take unless set otherwise: shorter than the gateway waits, and if it streams longer than
 /// SageMaker does.
-const BUFFERED: Duration = Duration::from_secs(25);
-const STREAMED: Duration = Duration::from_secs(65);
+const BUFFERED_TIME_BUDGET: Duration = Duration::from_secs(25);
+const STREAMED_TIME_BUDGET: Duration = Duration::from_secs(65);
 /// What is left of the function's time when an answer is due at the latest, so that it can still be handed over, and what is
 /// not done be put away.
-const RESERVE: Duration = Duration::from_secs(6);
+const RESPONSE_MARGIN: Duration = Duration::from_secs(6);
 
 /// The API behind Lambda's events.
-pub(crate) struct Front {
+pub(crate) struct LambdaHandler {
     pub(super) service: Arc<Service>,
     settings: HttpSettings,
     /// It was set: then nothing that a gateway says counts.
@@ -38,11 +38,11 @@ pub(crate) struct Front {
     last: Mutex<Option<(HttpSettings, Router)>>,
 }
 
-impl Front {
-    pub(crate) fn new(service: Arc<Service>, serving: &Serving) -> Self {
+impl LambdaHandler {
+    pub(crate) fn new(service: Arc<Service>, serving: &ServingSettings) -> Self {
         let usual = match serving.lambda_response {
-            config::Response::Buffered => BUFFERED,
-            config::Response::Stream => STREAMED,
+            config::LambdaResponse::Buffered => BUFFERED_TIME_BUDGET,
+            config::LambdaResponse::Stream => STREAMED_TIME_BUDGET,
         };
         let settings = HttpSettings {
             get_enabled: !serving.no_get,
@@ -62,12 +62,12 @@ impl Front {
     }
 
     /// Answers an event as fast as the answer is made.
-    pub(crate) async fn answer(&self, event: Request) -> Response {
+    pub(crate) async fn response(&self, event: Request) -> Response {
         let (began, deadline) = (Instant::now(), deadline(&event));
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
         let (request, mut place) = event::request(event);
         if let Some(url) = &self.public_url {
-            place = event::Place { origin: url.clone(), prefix: String::new() };
+            place = event::ApiBase { origin: url.clone(), prefix: String::new() };
         }
         let budget = self.budget(deadline);
         // A model that is being loaded is something to wait for here: the environment was started for this event.
@@ -79,15 +79,15 @@ impl Front {
         });
         let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
         // Events that are streamed may go on for as long as the function may.
-        let end = deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
-        response::ending(response::outward(answered, &place.prefix), end)
+        let end = deadline.and_then(|deadline| deadline.checked_sub(RESPONSE_MARGIN));
+        response::end_events_at(response::prefix_location(answered, &place.prefix), end)
     }
 
     /// Answers an event once the whole answer is made.
-    pub(crate) async fn whole_answer(&self, event: Request) -> Response<Full<Bytes>> {
-        let answered = self.answer(event).await;
+    pub(crate) async fn buffered_response(&self, event: Request) -> Response<Full<Bytes>> {
+        let answered = self.response(event).await;
         let end = Instant::now() + self.budget(self.deadline());
-        response::whole(response::ending(answered, Some(end))).await
+        response::buffer(response::end_events_at(answered, Some(end))).await
     }
 
     /// When the function's time for the current event is over, if that is known.
@@ -97,7 +97,7 @@ impl Front {
 
     fn budget(&self, deadline: Option<Instant>) -> Duration {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        left.map_or(self.budget, |left| self.budget.min(left.saturating_sub(RESERVE)))
+        left.map_or(self.budget, |left| self.budget.min(left.saturating_sub(RESPONSE_MARGIN)))
     }
 
     fn router(&self, settings: HttpSettings) -> Router {

@@ -23,12 +23,12 @@ use tintype_core::store::ObjectStore;
 use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, LedgerChoice, Response, StoreChoice};
-use crate::output::Usage;
+use crate::config::{Config, LedgerChoice, LambdaResponse, StoreChoice};
+use crate::output::UsageError;
 use crate::{engine, ledger, logging, serve, store};
 
-use handler::Front;
-use post_response::Afterwards;
+use handler::LambdaHandler;
+use post_response::PostResponseLayer;
 
 /// Answers Lambda's events until Lambda ends the process.
 ///
@@ -55,20 +55,20 @@ async fn events(config: &Config) -> Result<()> {
     let settings = service_settings(config)?;
     let service = Service::new(settings, store.clone(), ledger::bucket(store.clone()));
     load_model(config.clone(), store, service.clone())?;
-    let front = Arc::new(Front::new(service, &config.serving));
-    let afterwards = Afterwards::new(front.clone());
+    let handler = Arc::new(LambdaHandler::new(service, &config.serving));
+    let afterwards = PostResponseLayer::new(handler.clone());
     let ended = match config.serving.lambda_response {
-        Response::Buffered => {
+        LambdaResponse::Buffered => {
             let handler = service_fn(move |event: Request| {
-                let front = front.clone();
-                async move { Ok::<_, Infallible>(front.whole_answer(event).await) }
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(handler.buffered_response(event).await) }
             });
             lambda_http::runtime(handler).layer(afterwards).run().await
         }
-        Response::Stream => {
+        LambdaResponse::Stream => {
             let handler = service_fn(move |event: Request| {
-                let front = front.clone();
-                async move { Ok::<_, Infallible>(front.answer(event).await) }
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(handler.response(event).await) }
             });
             lambda_http::streaming_runtime(handler).layer(afterwards).run().await
         }
@@ -80,7 +80,7 @@ async fn events(config: &Config) -> Result<()> {
 fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
         return Err(
-            Usage("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into()
+            UsageError("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into()
         );
     };
     Ok(Arc::new(store::s3(&config.store.s3, bucket, prefix)?))
@@ -88,7 +88,7 @@ fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
 
 fn service_settings(config: &Config) -> Result<ServiceSettings> {
     if config.ledger.choice != LedgerChoice::Bucket {
-        return Err(Usage("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
+        return Err(UsageError("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
     }
     let anonymous =
         if config.serving.allow_anonymous { AnonymousAccess::Public } else { AnonymousAccess::Denied };

@@ -11,42 +11,42 @@ use lambda_http::{Error, Service};
 use tokio::time::{Instant, timeout_at};
 use tower::Layer;
 
-use super::handler::Front;
+use super::handler::LambdaHandler;
 
 /// The longest time that Lambda gives a function, for those that do not say how much they give.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+const MAX_FUNCTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// So long before the function's time is over, what still runs is ended.
-const PUT_AWAY: Duration = Duration::from_secs(3);
+const RELEASE_MARGIN: Duration = Duration::from_secs(3);
 /// So long before, no work of other environments is begun any more.
-const HELP: Duration = Duration::from_secs(60);
+const PENDING_JOBS_MARGIN: Duration = Duration::from_secs(60);
 
 /// Wraps the handling of an event, from its arrival until its answer is out, in what comes after that.
 #[derive(Clone)]
-pub(crate) struct Afterwards {
-    front: Arc<Front>,
+pub(crate) struct PostResponseLayer {
+    handler: Arc<LambdaHandler>,
 }
 
-impl Afterwards {
-    pub(crate) fn new(front: Arc<Front>) -> Self {
-        Self { front }
+impl PostResponseLayer {
+    pub(crate) fn new(handler: Arc<LambdaHandler>) -> Self {
+        Self { handler }
     }
 }
 
-impl<S> Layer<S> for Afterwards {
-    type Service = Whole<S>;
+impl<S> Layer<S> for PostResponseLayer {
+    type Service = PostResponseService<S>;
 
-    fn layer(&self, answering: S) -> Whole<S> {
-        Whole { answering, front: self.front.clone() }
+    fn layer(&self, answering: S) -> PostResponseService<S> {
+        PostResponseService { answering, handler: self.handler.clone() }
     }
 }
 
 /// All that an event is.
-pub(crate) struct Whole<S> {
+pub(crate) struct PostResponseService<S> {
     answering: S,
-    front: Arc<Front>,
+    handler: Arc<LambdaHandler>,
 }
 
-impl<S> Service<LambdaInvocation> for Whole<S>
+impl<S> Service<LambdaInvocation> for PostResponseService<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
     S::Future: 'static,
@@ -60,26 +60,26 @@ where
     }
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
-        let (answering, front) = (self.answering.call(event), self.front.clone());
+        let (answering, handler) = (self.answering.call(event), self.handler.clone());
         Box::pin(async move {
             let began = Instant::now();
             let answered = answering.await;
-            finish(&front, began).await;
+            finish(&handler, began).await;
             answered
         })
     }
 }
 
 /// Waits for what goes on, as long as the function has time.
-async fn finish(front: &Front, began: Instant) {
-    let over = front.deadline().unwrap_or(began + LONGEST);
-    let service = &front.service;
+async fn finish(handler: &LambdaHandler, began: Instant) {
+    let over = handler.deadline().unwrap_or(began + MAX_FUNCTION_TIMEOUT);
+    let service = &handler.service;
     let in_time = async {
         service.idle().await;
-        service.run_pending_jobs(over - HELP).await;
+        service.run_pending_jobs(over - PENDING_JOBS_MARGIN).await;
         service.idle().await;
     };
-    if timeout_at(over - PUT_AWAY, in_time).await.is_err() {
+    if timeout_at(over - RELEASE_MARGIN, in_time).await.is_err() {
         tracing::warn!("the function's time is over before its work is done");
         let _ = timeout_at(over, service.release_jobs()).await;
     }

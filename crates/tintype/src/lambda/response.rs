@@ -13,10 +13,10 @@ use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The most that Lambda takes for an answer that is not streamed, less some for the headers and what is around them.
-const MOST_BYTES: usize = 6 * 1_024 * 1_024 - 64 * 1_024;
+const MAX_RESPONSE_BYTES: usize = 6 * 1_024 * 1_024 - 64 * 1_024;
 
 /// The same answer, whose links to this API lead there for the client too.
-pub(crate) fn outward(mut response: Response, prefix: &str) -> Response {
+pub(crate) fn prefix_location(mut response: Response, prefix: &str) -> Response {
     let location = response.headers().get(LOCATION).filter(|location| location.as_bytes().starts_with(b"/"));
     let location = location.and_then(|location| {
         let whole = [prefix.as_bytes(), location.as_bytes()].concat();
@@ -29,24 +29,24 @@ pub(crate) fn outward(mut response: Response, prefix: &str) -> Response {
 }
 
 /// The same answer; if it is a stream of events, it ends then, and whoever reads it comes again.
-pub(crate) fn ending(response: Response, end: Option<Instant>) -> Response {
+pub(crate) fn end_events_at(response: Response, end: Option<Instant>) -> Response {
     match end {
         Some(end) if content_type(response.headers()).starts_with("text/event-stream") => {
-            response.map(|body| Body::new(Ending { body, end: Box::pin(sleep_until(end)) }))
+            response.map(|body| Body::new(DeadlineBody { body, end: Box::pin(sleep_until(end)) }))
         }
         _ => response,
     }
 }
 
 /// The whole answer. What is larger than Lambda takes is replaced by an error that says so.
-pub(crate) async fn whole(response: Response) -> Response<Full<Bytes>> {
+pub(crate) async fn buffer(response: Response) -> Response<Full<Bytes>> {
     let (parts, body) = response.into_parts();
     match collect(body).await {
-        Some(bytes) if handed_over(&parts.headers, &bytes) <= MOST_BYTES => {
+        Some(bytes) if encoded_len(&parts.headers, &bytes) <= MAX_RESPONSE_BYTES => {
             Response::from_parts(parts, Full::new(bytes))
         }
         _ => {
-            tracing::warn!(most = MOST_BYTES, "the answer is larger than Lambda takes");
+            tracing::warn!(most = MAX_RESPONSE_BYTES, "the answer is larger than Lambda takes");
             let (parts, body) = tintype_http::answer_too_large(&parts.headers).into_parts();
             Response::from_parts(parts, Full::new(collect(body).await.unwrap_or_default()))
         }
@@ -55,16 +55,16 @@ pub(crate) async fn whole(response: Response) -> Response<Full<Bytes>> {
 
 /// The body, if it is not larger than any that can be handed over.
 async fn collect(body: Body) -> Option<Bytes> {
-    axum::body::to_bytes(body, MOST_BYTES).await.ok()
+    axum::body::to_bytes(body, MAX_RESPONSE_BYTES).await.ok()
 }
 
 /// A body that is over at a certain time at the latest.
-struct Ending {
+struct DeadlineBody {
     body: Body,
     end: Pin<Box<Sleep>>,
 }
 
-impl HttpBody for Ending {
+impl HttpBody for DeadlineBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -80,7 +80,7 @@ impl HttpBody for Ending {
 }
 
 /// How many bytes a body becomes: text is written as a string of JSON, anything else in base64.
-fn handed_over(headers: &HeaderMap, bytes: &[u8]) -> usize {
+fn encoded_len(headers: &HeaderMap, bytes: &[u8]) -> usize {
     let kind = content_type(headers);
     let is_text = kind.is_empty() || kind.starts_with("text/") || kind.contains("json");
     if !is_text {
@@ -112,16 +112,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_lambda_does_not_take_becomes_an_error() {
-        let text = "x".repeat(MOST_BYTES);
+        let text = "x".repeat(MAX_RESPONSE_BYTES);
         // As base64 these would be too large, and as text they are not.
         for (kind, body, status) in [
             ("application/json", text.clone(), 200),
             ("text/plain", format!("{text}x"), 413),
-            ("application/json", "\"".repeat(MOST_BYTES / 2 + 1), 413),
-            ("image/png", "x".repeat(MOST_BYTES / 4 * 3), 200),
-            ("image/png", "x".repeat(MOST_BYTES / 4 * 3 + 1), 413),
+            ("application/json", "\"".repeat(MAX_RESPONSE_BYTES / 2 + 1), 413),
+            ("image/png", "x".repeat(MAX_RESPONSE_BYTES / 4 * 3), 200),
+            ("image/png", "x".repeat(MAX_RESPONSE_BYTES / 4 * 3 + 1), 413),
         ] {
-            let whole = whole(answer(kind, body)).await;
+            let whole = buffer(answer(kind, body)).await;
             assert_eq!(whole.status().as_u16(), status, "{kind}");
             let bytes = whole.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(status == 413, String::from_utf8_lossy(&bytes).contains("answer-too-large"));
@@ -136,8 +136,8 @@ mod tests {
             Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
         });
         let end = Instant::now() + Duration::from_millis(50);
-        let ended = ending(answer("text/event-stream", Body::from_stream(stream)), Some(end));
-        let bytes = whole(ended).await.into_body().collect().await.expect("a body").to_bytes();
+        let ended = end_events_at(answer("text/event-stream", Body::from_stream(stream)), Some(end));
+        let bytes = buffer(ended).await.into_body().collect().await.expect("a body").to_bytes();
         assert_eq!(bytes, "data: 1\n\n");
         drop(sender);
     }
@@ -147,7 +147,7 @@ mod tests {
         let located = |location: &'static str| {
             let response =
                 Response::builder().header(LOCATION, location).body(Body::empty()).expect("an answer");
-            outward(response, "/prod").headers()[LOCATION].to_str().expect("text").to_owned()
+            prefix_location(response, "/prod").headers()[LOCATION].to_str().expect("text").to_owned()
         };
         assert_eq!(located("/v1/images/1"), "/prod/v1/images/1");
         assert_eq!(located("https://bucket.example/x"), "https://bucket.example/x");

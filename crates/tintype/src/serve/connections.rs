@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 use super::dispatch::Dispatch;
 
 /// A client that has not sent its headers by then holds a connection open for nothing.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most often there are no file descriptors left: what is open has to end first.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The open connections, and the task that accepts more.
 pub(crate) struct Connections {
@@ -51,10 +51,10 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, dispatch.clone(), graceful.watcher()))),
+                Ok((stream, _)) => drop(tokio::spawn(serve_connection(stream, dispatch.clone(), graceful.watcher()))),
                 Err(error) => {
                     tracing::warn!(error = %causes(&error), "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
         }
@@ -63,7 +63,7 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
     graceful.shutdown().await;
 }
 
-async fn converse(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
+async fn serve_connection(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
     // An answer is written in a few small pieces; none of them should wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -72,7 +72,7 @@ async fn converse(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(error = %causes(&error), "a connection ended early");

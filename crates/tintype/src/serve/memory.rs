@@ -4,7 +4,7 @@ use std::fs;
 
 /// Half of the memory that is free now, in bytes: the other half is for the model's weights and everything else. `None` where the
 /// system does not tell (anything but Linux).
-pub(crate) fn half_of_what_is_free() -> Option<u64> {
+pub(crate) fn half_of_available() -> Option<u64> {
     let machine = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let container = remaining(
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().as_deref(),

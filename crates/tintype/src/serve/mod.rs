@@ -27,8 +27,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, LedgerChoice, Limits, Serving};
-use crate::output::Usage;
+use crate::config::{Config, LedgerChoice, LimitSettings, ServingSettings};
+use crate::output::UsageError;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Traces};
 use crate::{engine, ledger, logging, output, store};
@@ -37,7 +37,7 @@ use connections::Connections;
 use dispatch::Dispatch;
 
 /// How long answers that are ready may take to reach their clients once the work is over.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
+const RESPONSE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every connection takes a file descriptor. Shells allow 1,024, for programs that could not take more; this one takes as many as
 /// the system allows it.
@@ -96,7 +96,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
 }
 
 /// A server that takes requests.
-pub(crate) struct Running {
+pub(crate) struct Server {
     /// What is printed once it is ready.
     pub(crate) ready_line: String,
     service: Arc<Service>,
@@ -106,12 +106,12 @@ pub(crate) struct Running {
     _lock: Option<File>,
 }
 
-impl Running {
+impl Server {
     /// Takes nothing new, and lets what runs finish within the grace period.
     pub(crate) async fn stop(self) {
         let closed = self.connections.close();
         self.service.drain(self.grace).await;
-        if tokio::time::timeout(LAST_ANSWERS, closed).await.is_err() {
+        if tokio::time::timeout(RESPONSE_FLUSH_TIMEOUT, closed).await.is_err() {
             tracing::warn!("some clients did not take their answers in time");
         }
     }
@@ -124,7 +124,7 @@ impl Running {
 pub(crate) async fn start(
     config: &Config,
     load: impl FnOnce(Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> + Send + 'static,
-) -> Result<(Running, oneshot::Receiver<Result<()>>)> {
+) -> Result<(Server, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
     // With a ledger that others share, so are its jobs.
     let single_process = config.ledger.choice == LedgerChoice::Sqlite;
@@ -134,9 +134,9 @@ pub(crate) async fn start(
     let url = ready::own_url(config, address);
     let store = store::open(config, &url).await?;
     let ledger = ledger::open(config, store.objects()).await?;
-    let anonymous = without_key(&config.serving);
+    let anonymous = anonymous_access(&config.serving);
     check_keys(&*ledger, config, anonymous).await?;
-    ready::warn_of_links(config, address, &url);
+    ready::warn_about_link_origin(config, address, &url);
     let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
     let service = Service::new(settings, store.objects(), ledger);
     let runtime_api = runtime_api(config, &store);
@@ -163,7 +163,7 @@ pub(crate) async fn start(
     };
     let connections = Connections::accept(listener, Dispatch::new(api, embedded));
     let grace = config.serving.grace;
-    Ok((Running { ready_line, service, connections, grace, _lock: lock }, loaded))
+    Ok((Server { ready_line, service, connections, grace, _lock: lock }, loaded))
 }
 
 /// What is served: a SageMaker container's two routes, or the whole API.
@@ -200,7 +200,7 @@ fn runtime_api(config: &Config, store: &Store) -> Option<RuntimeApi> {
 
 /// Whether requests without a key are served: to this machine alone, or because the operator said so. A public URL means that
 /// something before us lets others in.
-fn without_key(serving: &Serving) -> AnonymousAccess {
+fn anonymous_access(serving: &ServingSettings) -> AnonymousAccess {
     let local = |url: &String| {
         let host = url.split("//").nth(1).and_then(|rest| rest.parse::<Authority>().ok());
         let host = host.as_ref().map_or("", Authority::host);
@@ -227,7 +227,7 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
             "{place} can be reached from other machines, and there is no key yet: make one with `tintype keys create \
              --name NAME`, listen on 127.0.0.1 without a public URL, or give --allow-anonymous if anybody may make pictures"
         );
-        return Err(Usage(message).into());
+        return Err(UsageError(message).into());
     }
     let price = config.ledger.price;
     for KeyRecord { id, name, policy, .. } in keys {
@@ -236,7 +236,7 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
                 "the key {id} ({name}) has a budget in {currency}, and `price` is not in {currency}, so it would never be used \
                  up: set `price`, for example 0.0005{currency}, or revoke the key"
             );
-            return Err(Usage(message).into());
+            return Err(UsageError(message).into());
         }
     }
     Ok(())
@@ -244,14 +244,14 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
 
 /// What both servers and functions do.
 pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
-    let Limits { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
+    let LimitSettings { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
     ServiceSettings {
         queue,
         backlog,
         abandon_after: config.serving.abandon_after,
         max_pixels,
         max_work,
-        max_memory: max_memory.or_else(memory::half_of_what_is_free),
+        max_memory: max_memory.or_else(memory::half_of_available),
         max_job,
         price: config.ledger.price,
         keep_jobs: config.ledger.keep,
@@ -260,7 +260,7 @@ pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
     }
 }
 
-fn http_settings(serving: &Serving, (address, url): (SocketAddr, &str)) -> HttpSettings {
+fn http_settings(serving: &ServingSettings, (address, url): (SocketAddr, &str)) -> HttpSettings {
     let authority = |url: &String| url.split("//").nth(1)?.parse::<Authority>().ok();
     let hosts = if address.ip().is_loopback() {
         HostPolicy::Loopback { port: address.port(), public: serving.public_url.as_ref().and_then(authority) }

@@ -18,7 +18,7 @@ pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
 }
 
 /// Others come by another name as a rule, and links that lead nowhere are found out late.
-pub(crate) fn warn_of_links(config: &Config, address: SocketAddr, url: &str) {
+pub(crate) fn warn_about_link_origin(config: &Config, address: SocketAddr, url: &str) {
     let gives_links = !config.serving.sagemaker;
     if gives_links && config.serving.public_url.is_none() && !address.ip().is_loopback() {
         tracing::warn!(url, "links will point here; if clients reach this server elsewhere, set public_url");

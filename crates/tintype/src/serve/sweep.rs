@@ -10,9 +10,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::store::Store;
 
 /// How often at most; short lives are looked at more often.
-const SELDOM: Duration = Duration::from_secs(10 * 60);
+const MAX_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often at least, however short pictures live.
-const OFTEN: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sweeps the embedded store from time to time, for as long as there is one. A bucket elsewhere has lifecycle rules of
 /// its own.
@@ -26,7 +26,7 @@ pub(crate) fn start(store: &Store, keep: Option<Duration>, max_bytes: Option<u64
 }
 
 async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
-    let mut times = interval((keep / 10).clamp(OFTEN, SELDOM));
+    let mut times = interval((keep / 10).clamp(MIN_INTERVAL, MAX_INTERVAL));
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;

@@ -20,7 +20,7 @@ use crate::config::{Environment, Flags};
 
 /// A server, where it is, and its folder.
 struct Fixture {
-    running: Running,
+    running: Server,
     loaded: oneshot::Receiver<Result<()>>,
     url: String,
     _folder: TempDir,
@@ -189,11 +189,11 @@ async fn strangers_need_a_key() {
         (&[("TINTYPE_LISTEN", "0.0.0.0:0")], AnonymousAccess::Denied),
         (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], AnonymousAccess::Public),
     ] {
-        assert_eq!(without_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
+        assert_eq!(anonymous_access(&config(&folder, settings).serving), anonymous, "{settings:?}");
     }
     let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
     let error = start(&config, never).await.map(|_| ()).expect_err("there is no key");
-    assert!(error.is::<Usage>() && error.to_string().contains("tintype keys create"), "{error}");
+    assert!(error.is::<UsageError>() && error.to_string().contains("tintype keys create"), "{error}");
 
     let new =
         NewKey { name: "x".into(), owner: None, expires: None, admin: false, policy: Policy::default() };

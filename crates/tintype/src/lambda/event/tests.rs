@@ -71,7 +71,7 @@ fn http(path: &str, stage: &str, body: Option<(&str, bool)>) -> Value {
     })
 }
 
-fn seen(event: &Value) -> (axum::extract::Request, Place) {
+fn seen(event: &Value) -> (axum::extract::Request, ApiBase) {
     request(from_str(&event.to_string()).expect("an event"))
 }
 
