@@ -178,7 +178,8 @@ pub(crate) struct GenerateOptions {
     /// File to write; its ending chooses the format [default: named after the prompt and the seed]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Let this server make it, for example http://127.0.0.1:8080, and print the link (or, with --output, fetch it)
+    /// Let this server make it, for example http://127.0.0.1:8080, and print the link (or, with --output,
+    /// fetch it)
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Print one JSON object per picture, and show neither progress nor pictures

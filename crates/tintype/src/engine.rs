@@ -11,13 +11,14 @@ use tintype_sagemaker::remote::{AsyncEngine, AsyncSettings, EndpointSettings, In
 use crate::config::{Device, ModelChoice, ModelSettings, SageMakerSettings};
 use crate::telemetry;
 
-/// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker endpoint.
+/// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker
+/// endpoint.
 ///
 /// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint only.
 ///
 /// # Errors
-/// If the model does not exist, one of its files is missing or malformed, the device is unavailable, or the endpoint's
-/// settings are invalid.
+/// If the model does not exist, one of its files is missing or malformed, the device is unavailable, or the
+/// endpoint's settings are invalid.
 pub(crate) fn load(
     settings: &ModelSettings,
     results: impl FnOnce() -> Result<InBucket>,

@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{LogSettings, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 use crate::telemetry::Traces;
 
 /// Starts logging, and tracing if traces are kept. A second call changes nothing.

@@ -33,8 +33,8 @@ impl Store {
     }
 }
 
-/// The store as an asynchronous endpoint knows it, which leaves its results there, or in another bucket of the same S3
-/// service.
+/// The store as an asynchronous endpoint knows it, which leaves its results there, or in another bucket of
+/// the same S3 service.
 ///
 /// # Errors
 /// When the store is our own folder, which no endpoint can write to.

@@ -24,7 +24,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the server cannot be reached, or refuses.
-pub(super) fn make(server: &str, key: Option<&Secret>, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+pub(super) fn make(
+    server: &str,
+    key: Option<&Secret>,
+    options: &GenerateOptions,
+) -> Result<Vec<GeneratedImage>> {
     let draft = options.draft();
     let pictures = draft.n.unwrap_or(1);
     if pictures < 1 {

@@ -23,7 +23,7 @@ use tintype_core::store::ObjectStore;
 use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, LedgerChoice, LambdaResponse, StoreChoice};
+use crate::config::{Config, LambdaResponse, LedgerChoice, StoreChoice};
 use crate::output::UsageError;
 use crate::{engine, ledger, logging, serve, store};
 
@@ -88,7 +88,9 @@ fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
 
 fn service_settings(config: &Config) -> Result<ServiceSettings> {
     if config.ledger.choice != LedgerChoice::Bucket {
-        return Err(UsageError("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
+        return Err(
+            UsageError("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into()
+        );
     }
     let anonymous =
         if config.serving.allow_anonymous { AnonymousAccess::Public } else { AnonymousAccess::Denied };
