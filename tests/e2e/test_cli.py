@@ -142,7 +142,7 @@ def test_what_a_server_says_is_passed_on(run: Run, server: Server) -> None:
     assert "cannot reach 127.0.0.1:9: " in err and err.count("\n") == 1
     status, _, err = run("generate", "x", "--server", "nonsense")
     assert status == 1
-    assert "no http(s) URL" in err
+    assert "is not an http:// or https:// URL" in err
 
 
 def test_a_file_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:

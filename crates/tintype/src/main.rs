@@ -1,4 +1,4 @@
-//! tintype: a prompt goes in, a picture is made, and a signed link to it comes back.
+//! The `tintype` binary: a text-to-image server and its command-line tools.
 
 mod cli;
 mod client;
@@ -24,8 +24,8 @@ use cli::{Cli, Command};
 use config::{AllFlags, Config, Environment, Flags, Layers};
 use output::{UsageError, usage_error};
 
-/// Keeps freed pages instead of giving them back to the system and faulting them in again: a denoising step
-/// makes and drops gigabytes of tensors.
+/// Keeps freed pages instead of returning them to the system and faulting them in again: a denoising step allocates and
+/// frees gigabytes of tensors.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What to do. Lambda starts the program without a word.
+/// The command to run. AWS Lambda starts the program without arguments.
 fn command(environment: &Environment) -> Command {
     match std::env::args_os().len() {
         0 | 1 if environment.on_lambda => Command::Lambda(AllFlags(Flags::default())),
@@ -52,8 +52,8 @@ fn run() -> Result<()> {
     match command(&environment) {
         Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Lambda(_) if !environment.on_lambda => {
-            let message =
-                "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
+            let message = "AWS_LAMBDA_RUNTIME_API is not set: `tintype lambda` runs on AWS Lambda only; use \
+                           `tintype deploy` to deploy it, or `tintype serve` to run a server";
             Err(UsageError(message.to_owned()).into())
         }
         Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage_error)?),
@@ -72,7 +72,7 @@ fn run() -> Result<()> {
         Command::Openapi => output::text(tintype_http::openapi()),
         Command::Config(arguments) => {
             let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage_error)?;
-            // Shown even if a value is wrong: the sources beside the values say where to look.
+            // Print the settings even if a value is invalid: the output shows its source.
             if arguments.json {
                 output::json(&config::as_json(&layers))?;
             } else {

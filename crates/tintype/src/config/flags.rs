@@ -14,7 +14,7 @@ pub(crate) struct AllFlags(pub(crate) Flags);
 
 /// The flags of `tintype generate`.
 #[derive(Clone, Debug)]
-pub(crate) struct ModelFlags(pub(crate) Flags);
+pub(crate) struct GenerateFlags(pub(crate) Flags);
 
 /// The flags of the `tintype keys` commands.
 #[derive(Clone, Debug)]
@@ -93,5 +93,5 @@ macro_rules! settings_as_flags {
 }
 
 settings_as_flags!(AllFlags, |_| true);
-settings_as_flags!(ModelFlags, is_generate_setting);
+settings_as_flags!(GenerateFlags, is_generate_setting);
 settings_as_flags!(LedgerFlags, is_ledger_setting);

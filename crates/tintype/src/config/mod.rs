@@ -25,7 +25,7 @@ use tracing_subscriber::filter::Targets;
 
 pub(crate) use collector::Collector;
 pub(crate) use environment::Environment;
-pub(crate) use flags::{AllFlags, LedgerFlags, ModelFlags};
+pub(crate) use flags::{AllFlags, GenerateFlags, LedgerFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
 pub(crate) use values::{Device, LambdaResponse, LedgerChoice, LogFormat, ModelChoice, StoreChoice};

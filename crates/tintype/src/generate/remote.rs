@@ -14,7 +14,7 @@ use tintype_core::secret::Secret;
 use super::GeneratedImage;
 use super::progress::Bar;
 use crate::cli::GenerateOptions;
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::output::UsageError;
 
 /// How often a job is looked at that takes long.
@@ -89,7 +89,7 @@ impl Server<'_> {
 
 async fn picture(client: &Client, link: &str) -> Result<Encoded> {
     // The link is signed, and may lead to somebody else: no key for them.
-    let Answer { status, content_type, body } = client.get(link, None).await?;
+    let Response { status, content_type, body } = client.get(link, None).await?;
     if status != StatusCode::OK {
         bail!("the picture could not be fetched: {status} from {link}");
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::config::{Environment, Flags};
 
 /// A server, where it is, and its folder.
@@ -55,16 +55,16 @@ async fn ready(more: &[(&str, &str)]) -> Fixture {
 }
 
 impl Fixture {
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> Response {
         get(&format!("{}{path}", self.url)).await
     }
 }
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> Response {
     Client::new().expect("a client").get(url, None).await.expect("an answer")
 }
 
-fn json(answer: &Answer) -> Value {
+fn json(answer: &Response) -> Value {
     serde_json::from_slice(&answer.body).expect("JSON")
 }
 
