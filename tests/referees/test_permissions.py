@@ -94,7 +94,7 @@ def test_with_what_is_missing_one_may_deploy_and_destroy(account: Callable[..., 
     somebody = user(aws, missing)
     # The bucket itself refuses whoever comes without TLS, as everybody does to MiniStack.
     unencrypted = somebody.run("deploy", "--model", "builtin", "--yes")
-    assert "it is deployed" in unencrypted.stderr and "explicit deny in a resource-based policy" in unencrypted.stderr
+    assert "deployed at" in unencrypted.stderr and "explicit deny in a resource-based policy" in unencrypted.stderr
     (bucket,) = [name for name in aws.left()["buckets"] if not name.startswith("tintype-code-")]
     aws.client("s3").delete_bucket_policy(Bucket=bucket)
     assert deploy(somebody, "--model", "builtin").key

@@ -4,10 +4,10 @@ use anyhow::Result;
 use tintype_deploy::{Aws, Event, Remains};
 
 use super::arguments::Destroy;
-use super::confirm;
+use super::confirm::{Confirmation, require_confirmation};
 use crate::output;
 
-/// Removes a deployment, all of it.
+/// Deletes a deployment: the stack and its buckets.
 pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
     let name = &arguments.target.name;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
@@ -15,26 +15,26 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
     let remains = aws.remains(name, &identity).await?;
     if remains.is_nothing() {
         output::message(&format!(
-            "There is no stack {name} in {}, account {}.",
+            "Nothing to delete: no stack {name} in {}, account {}.",
             aws.region(),
             identity.account
         ));
         return Ok(());
     }
     output::message(&summary(&remains, &format!("account {}, {}", identity.account, aws.region())));
-    confirm::require_confirmation("Remove it? It cannot be brought back.", arguments.yes)?;
+    require_confirmation("Delete? This cannot be undone.", Confirmation::from_flag(arguments.yes))?;
     aws.destroy(&remains, &identity, &mut |event: &Event| output::message(&event.to_string())).await?;
-    output::message("Nothing is left of it.");
+    output::message("The deployment is deleted.");
     Ok(())
 }
 
 fn summary(remains: &Remains, place: &str) -> String {
-    let mut lines = vec![format!("To be removed ({place}):")];
+    let mut lines = vec![format!("This will delete ({place}):")];
     if let Some(stack) = &remains.stack {
         lines.push(format!("  stack   {stack}"));
     }
     if let Some(bucket) = &remains.bucket {
-        lines.push(format!("  bucket  {bucket}, with every picture, key and job in it"));
+        lines.push(format!("  bucket  {bucket}, with all images, keys and jobs"));
     }
     if let Some(artefacts) = &remains.artefacts {
         lines.push(format!("  bucket  {artefacts}, with the function's code"));
