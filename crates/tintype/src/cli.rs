@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressDrawTarget;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_ledger::id::{KeyId, OwnerId};
@@ -230,6 +231,11 @@ impl GenerateOptions {
             compression: None,
             expires_in: None,
         }
+    }
+
+    /// Where the progress is drawn.
+    pub(crate) fn progress_display(&self) -> ProgressDrawTarget {
+        if self.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
     }
 
     fn format_of_output(&self) -> Option<Format> {
