@@ -181,8 +181,8 @@ pub(crate) struct GenerateOptions {
     /// Output file; its extension selects the format [default: a name made of the prompt and the seed]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Generate on this server, for example http://127.0.0.1:8080, and print the image's URL; with --output, also
-    /// download the image
+    /// Generate on this server, for example http://127.0.0.1:8080, and print the image's URL; with --output,
+    /// also download the image
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Print one JSON object per image, and no progress bar or preview
@@ -201,7 +201,8 @@ pub(crate) struct GenerateOptions {
     /// Number of denoising steps, 1 to 150 [default: depends on the model]
     #[arg(long, value_name = "COUNT", help_heading = "Image")]
     steps: Option<i64>,
-    /// Guidance scale, 0 to 30; a higher scale follows the prompt more closely [default: depends on the model]
+    /// Guidance scale, 0 to 30; a higher scale follows the prompt more closely [default: depends on the
+    /// model]
     #[arg(long, value_name = "SCALE", help_heading = "Image")]
     guidance: Option<f64>,
     /// Seed of the random noise; the same request with the same seed gives the same image [default: random]

@@ -24,8 +24,8 @@ use cli::{Cli, Command};
 use config::{AllFlags, Config, Environment, Flags, Layers};
 use output::{UsageError, usage_error};
 
-/// Keeps freed pages instead of returning them to the system and faulting them in again: a denoising step allocates and
-/// frees gigabytes of tensors.
+/// Keeps freed pages instead of returning them to the system and faulting them in again: a denoising step
+/// allocates and frees gigabytes of tensors.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

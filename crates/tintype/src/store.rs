@@ -33,8 +33,8 @@ impl Store {
     }
 }
 
-/// The store for the results of an asynchronous endpoint, which are in its bucket or in another bucket of the same S3
-/// service.
+/// The store for the results of an asynchronous endpoint, which are in its bucket or in another bucket of the
+/// same S3 service.
 ///
 /// # Errors
 /// If the store is embedded: an endpoint cannot write to the data folder.

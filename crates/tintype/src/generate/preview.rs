@@ -1,5 +1,6 @@
-//! Preview of an image in the terminal. Each character shows two pixels: an upper half block in one colour on a background
-//! of the other. This works on every terminal with 24-bit colour, also over SSH, and needs no query of its features.
+//! Preview of an image in the terminal. Each character shows two pixels: an upper half block in one colour on
+//! a background of the other. This works on every terminal with 24-bit colour, also over SSH, and needs no
+//! query of its features.
 
 use std::fmt::Write;
 
