@@ -85,7 +85,7 @@ pub(crate) enum KeyCommand {
     List(KeyOptions),
     /// Show a key and its usage today
     Show(OneKey),
-    /// Revoke a key; its running jobs continue
+    /// Revoke a key; its jobs continue
     Revoke(OneKey),
 }
 

@@ -76,8 +76,8 @@ async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -
     output::line(key.secret().expose())?;
     if let Some(currency) = unpriced(&record.policy.budgets, price) {
         output::message(&format!(
-            "warning: the budget is in {currency}; a server with this key does not start unless its setting `price` is in \
-             {currency}, for example 0.0005{currency}"
+            "warning: the budget is in {currency}; a server with this key does not start unless its setting \
+             `price` is in {currency}, for example 0.0005{currency}"
         ));
     }
     output::message(&format!("{}\nSave the key: it cannot be shown again.", summary(&record)));
@@ -109,8 +109,8 @@ async fn show(ledger: &dyn Ledger, id: &KeyId, format: OutputFormat) -> Result<(
     let DayUsage { jobs, pictures, stored, joined, spent, .. } = used;
     let seconds = spent.engine_ms as f64 / 1e3;
     output::line(&format!(
-        "today (UTC): {jobs} jobs, {pictures} images, {seconds} s of engine time; without a job of their own: \
-         {stored} requests served from the store, {joined} joined to a running job"
+        "today (UTC): {jobs} jobs, {pictures} images, {seconds} s of engine time; requests without a new \
+         job: {stored} served from the store, {joined} joined to a running job"
     ))
 }
 

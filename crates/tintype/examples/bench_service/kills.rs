@@ -50,8 +50,8 @@ pub(crate) async fn sqlite(report: &mut Report, times: u32) -> Result<()> {
 /// kills, and a longer wait at the end.
 pub(crate) async fn bucket(report: &mut Report, times: u32, program: &Path) -> Result<()> {
     report.section(&format!(
-        "bucket: ledger and images in SeaweedFS, kill -9 at {times} random times; jobs of killed workers restart when \
-         their lease of 60 s has expired, so the run waits for that at the end"
+        "bucket: ledger and images in SeaweedFS, kill -9 at {times} random times; jobs of killed workers \
+         restart when their lease of 60 s has expired, so the run waits for that at the end"
     ))?;
     let seaweedfs = SeaweedFs::start(program).await?;
     let schedule = KillSchedule {

@@ -76,7 +76,8 @@ async fn run_overload(report: &mut Report, capacity: f64, duration: Duration, ca
         Caller::WithKey => "with a key",
     };
     report.section(&format!(
-        "overload, {caller_label}: {offered:.0} requests/s for {} s, capacity {capacity:.1}/s, queue of {QUEUE}",
+        "overload, {caller_label}: {offered:.0} requests/s for {} s, capacity {capacity:.1}/s, \
+         queue of {QUEUE}",
         duration.as_secs()
     ))?;
     let folder = tempfile::tempdir()?;

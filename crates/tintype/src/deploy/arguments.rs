@@ -8,7 +8,7 @@ use tintype_deploy::{Response, StackName};
 const EXAMPLES: &str = "\
 Examples:
   tintype deploy --endpoint jumpstart-sd21       use an existing SageMaker endpoint
-  tintype deploy --model builtin                 run the model in the function: no cost when idle
+  tintype deploy --model builtin                 run the model in the function: no compute cost when idle
   tintype deploy --model ./my-model --memory 8192
   tintype deploy --image 123456789012.dkr.ecr.eu-central-1.amazonaws.com/tintype:1 \\
       --model-data s3://models/sd21.tar.gz --instance-type ml.g5.xlarge --async
@@ -18,7 +18,10 @@ and asks for confirmation before it creates anything.";
 
 /// `tintype deploy`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("source").required(true).args(["endpoint", "model", "image"]))]
+#[command(
+    after_help = EXAMPLES,
+    group = ArgGroup::new("source").required(true).args(["endpoint", "model", "image"])
+)]
 pub(crate) struct Deploy {
     /// Use this existing SageMaker endpoint
     #[arg(long, value_name = "NAME", help_heading = "Model")]

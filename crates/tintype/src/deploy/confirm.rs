@@ -11,7 +11,7 @@ use crate::output::UsageError;
 pub(super) enum Confirmation {
     /// By `--yes`.
     Given,
-    /// The terminal asks for it.
+    /// The command asks for it on the terminal.
     Required,
 }
 

@@ -85,18 +85,21 @@ fn summary(plan: &Plan, package: &Package, place: &str) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
     let model = match &plan.what {
         What::Inside { folder: false } => "with the built-in model".to_owned(),
-        What::Inside { folder: true } => "with the model from the folder".to_owned(),
-        What::Existing { name, answers: None } => format!("in front of the endpoint {name}"),
+        What::Inside { folder: true } => "with the model of the folder".to_owned(),
+        What::Existing { name, answers: None } => format!("with the SageMaker endpoint {name}"),
         What::Existing { name, answers: Some(_) } => {
-            format!("in front of the asynchronous endpoint {name}")
+            format!("with the asynchronous SageMaker endpoint {name}")
         }
-        What::New { instance, asynchronous: false, .. } => format!("and an endpoint on {instance}"),
+        What::New { instance, asynchronous: false, .. } => {
+            format!("with a new SageMaker endpoint on {instance}")
+        }
         What::New { instance, asynchronous: true, .. } => {
-            format!("and an asynchronous endpoint on {instance}")
+            format!("with a new asynchronous SageMaker endpoint on {instance}")
         }
     };
     format!(
-        "Stack {} ({place}): a function of {} MB, {} ({} MB of code, {} MB zipped), {model}.",
+        "Stack {} ({place}): a Lambda function with {} MB of memory, {} ({} MB of code, {} MB zipped), \
+         {model}.",
         plan.name,
         plan.memory,
         package.architecture,

@@ -80,7 +80,9 @@ fn warning(warning: &Warning) -> Value {
     match warning {
         Warning::PromptTruncated { parameter, limit, omitted } => json!({
             "code": "prompt_cut",
-            "message": format!("`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"),
+            "message": format!(
+                "`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"
+            ),
         }),
     }
 }

@@ -52,7 +52,9 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(serve_connection(stream, dispatch.clone(), graceful.watcher()))),
+                Ok((stream, _)) => {
+                    tokio::spawn(serve_connection(stream, dispatch.clone(), graceful.watcher()));
+                }
                 Err(error) => {
                     tracing::warn!(error = %causes(&error), "failed to accept connection");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;

@@ -60,9 +60,10 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let model_config = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
-        let (server, loaded) =
-            start(&config, move |objects| engine::load(&model_config.model, || store::results(&model_config, objects)))
-                .await?;
+        let (server, loaded) = start(&config, move |objects| {
+            engine::load(&model_config.model, || store::results(&model_config, objects))
+        })
+        .await?;
         let metrics = config.log.metrics.as_ref();
         let metrics =
             metrics.map(|collector| Metrics::start(server.service.clone(), collector)).transpose()?;
@@ -84,7 +85,7 @@ pub(crate) fn run(config: Config) -> Result<()> {
         };
         tokio::select! {
             () = stopped => Ok(()),
-            () = stop.next() => anyhow::bail!("a second signal stopped the server before all jobs had finished"),
+            () = stop.next() => anyhow::bail!("stopped by a second signal before all jobs had finished"),
         }
     });
     if let Some(traces) = traces {
@@ -227,9 +228,9 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
         let serving = &config.serving;
         let address = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
         let message = format!(
-            "{address} can be reached from other machines, but there is no API key: create one with `tintype keys create \
-             --name NAME`, listen on 127.0.0.1 without `public_url`, or pass --allow-anonymous to serve requests without \
-             a key"
+            "{address} can be reached from other machines, but there is no API key: create one with `tintype \
+             keys create --name NAME`, listen on 127.0.0.1 without `public_url`, or pass --allow-anonymous to \
+             serve requests without a key"
         );
         return Err(UsageError(message).into());
     }
@@ -237,8 +238,8 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
     for KeyRecord { id, name, policy, .. } in keys {
         if let Some(currency) = unpriced(&policy.budgets, price) {
             let message = format!(
-                "the key {id} ({name}) has a budget in {currency}, which needs a price in {currency}: set `price`, for \
-                 example 0.0005{currency}, or revoke the key with `tintype keys revoke {id}`"
+                "the key {id} ({name}) has a budget in {currency}, which needs a price in {currency}: set \
+                 `price`, for example 0.0005{currency}, or revoke the key with `tintype keys revoke {id}`"
             );
             return Err(UsageError(message).into());
         }

@@ -20,7 +20,7 @@ use crate::config::{Environment, Flags};
 
 /// A running server with its URL and data folder.
 struct Fixture {
-    server: Server,
+    running: Server,
     loaded: oneshot::Receiver<Result<()>>,
     url: String,
     _folder: TempDir,
@@ -45,7 +45,7 @@ async fn start_with(
     let url =
         server.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
     let url = format!("http://{url}");
-    Fixture { server, loaded, url, _folder: folder }
+    Fixture { running: server, loaded, url, _folder: folder }
 }
 
 async fn ready(more: &[(&str, &str)]) -> Fixture {
@@ -64,21 +64,21 @@ async fn get(url: &str) -> Response {
     Client::new().expect("a client").get(url, None).await.expect("a response")
 }
 
-fn json(answer: &Response) -> Value {
-    serde_json::from_slice(&answer.body).expect("JSON")
+fn json(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_link_in_the_response_leads_to_the_image() {
     let server = ready(&[]).await;
-    let answer = server.get("/generate?prompt=a+tiger&format=png&seed=1").await;
-    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
-    let link = json(&answer)["url"].as_str().expect("a link").to_owned();
+    let response = server.get("/generate?prompt=a+tiger&format=png&seed=1").await;
+    assert_eq!(response.status, StatusCode::OK, "{:?}", response.body);
+    let link = json(&response)["url"].as_str().expect("a link").to_owned();
     assert!(link.starts_with(&server.url), "{link}");
-    let picture = get(&link).await;
-    assert_eq!((picture.status, picture.content_type.as_deref()), (StatusCode::OK, Some("image/png")));
-    assert!(picture.body.starts_with(b"\x89PNG"));
-    server.server.stop().await;
+    let image = get(&link).await;
+    assert_eq!((image.status, image.content_type.as_deref()), (StatusCode::OK, Some("image/png")));
+    assert!(image.body.starts_with(b"\x89PNG"));
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,9 +91,9 @@ async fn paths_outside_the_api_belong_to_s3() {
         ("/tintype/images/x.jpg", "application/xml", 403),
         ("/some-bucket", "application/xml", 403),
     ] {
-        let answer = server.get(path).await;
-        assert_eq!(answer.status, status, "{path}");
-        assert!(answer.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
+        let response = server.get(path).await;
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
     }
 }
 
@@ -108,10 +108,10 @@ async fn a_rejected_expect_continue_closes_the_connection() {
          GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"
     );
     connection.write_all(requests.as_bytes()).await.expect("sent");
-    let mut answers = String::new();
-    connection.read_to_string(&mut answers).await.expect("the connection ends");
-    assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
-    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    let mut responses = String::new();
+    connection.read_to_string(&mut responses).await.expect("the connection ends");
+    assert!(responses.contains("\r\nconnection: close\r\n"), "{responses}");
+    assert_eq!(responses.matches("HTTP/1.1 ").count(), 1, "{responses}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,12 +143,12 @@ async fn stopping_finishes_running_requests_and_accepts_no_new_ones() {
     let mut server = start_with(&[], move || Ok(loading)).await;
     (&mut server.loaded).await.expect("an outcome").expect("it loads");
     let url = format!("{}/generate?prompt=x&steps=10", server.url);
-    let asked = tokio::spawn(async move { get(&url).await });
+    let request = tokio::spawn(async move { get(&url).await });
     while engine.started() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    server.server.stop().await;
-    assert_eq!(asked.await.expect("an answer").status, StatusCode::OK);
+    server.running.stop().await;
+    assert_eq!(request.await.expect("a response").status, StatusCode::OK);
     let late = Client::new().expect("a client").get(&format!("{}/healthz", server.url), None).await;
     assert!(late.is_err(), "the port is still open");
 }
@@ -157,7 +157,7 @@ async fn stopping_finishes_running_requests_and_accepts_no_new_ones() {
 async fn get_can_be_turned_off() {
     let server = ready(&[("TINTYPE_NO_GET", "true")]).await;
     assert_eq!(server.get("/generate?prompt=x").await.status, StatusCode::NOT_FOUND);
-    assert!(!server.server.ready_line.contains("prompt="), "{}", server.server.ready_line);
+    assert!(!server.running.ready_line.contains("prompt="), "{}", server.running.ready_line);
 }
 
 fn never(_: Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> {
@@ -206,8 +206,8 @@ async fn other_machines_need_a_key() {
     let port = server.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
     let url = format!("http://127.0.0.1:{}/generate?prompt=x", port.expect("a port"));
     assert_eq!(get(&url).await.status, StatusCode::UNAUTHORIZED);
-    let answer = Client::new().expect("a client").get(&url, Some(key.secret())).await.expect("an answer");
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = Client::new().expect("a client").get(&url, Some(key.secret())).await.expect("a response");
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -61,8 +61,10 @@ impl Traces {
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = filter_fn(|about| {
-            about.is_span() && *about.level() == Level::TRACE && about.target().starts_with("tintype")
+        let own_spans = filter_fn(|metadata| {
+            metadata.is_span()
+                && *metadata.level() == Level::TRACE
+                && metadata.target().starts_with("tintype")
         });
         let layer = tracing_opentelemetry::layer().with_tracer(self.0.tracer("tintype"));
         let layer =
@@ -70,7 +72,7 @@ impl Traces {
         // Take a span's parent from `tracing`. The layer's own context per thread sometimes loses it when a
         // future moves to another thread (tracing-opentelemetry 0.34).
         let layer = layer.with_context_activation(false);
-        layer.with_filter(ours)
+        layer.with_filter(own_spans)
     }
 
     /// Exports the remaining traces.
