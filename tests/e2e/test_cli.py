@@ -142,7 +142,7 @@ def test_generate_prints_the_servers_error(run: Run, server: Server) -> None:
     assert "cannot reach 127.0.0.1:9: " in err and err.count("\n") == 1
     status, _, err = run("generate", "x", "--server", "nonsense")
     assert status == 1
-    assert "no http(s) URL" in err
+    assert "is not an http:// or https:// URL" in err
 
 
 def test_the_error_for_an_unwritable_file_names_the_file(run: Run, tmp_path: Path) -> None:

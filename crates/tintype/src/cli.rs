@@ -1,65 +1,67 @@
-//! The command line.
+//! Definition of the command line.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressDrawTarget;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_ledger::id::{KeyId, OwnerId};
 use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
-use crate::config::{AllFlags, KeepingFlags, ModelFlags};
+use crate::config::{AllFlags, GenerateFlags, LedgerFlags};
 use crate::deploy::{Deploy, Destroy, Doctor};
 
 const EXAMPLES: &str = "\
 Examples:
-  tintype serve                                  API, model and object store on http://127.0.0.1:8080
+  tintype serve                           serve API and images at http://127.0.0.1:8080
   curl 'http://127.0.0.1:8080/generate?prompt=a+tiger'
-  tintype serve --model ./my-model --store s3://pictures/app
+  tintype serve --model ./my-model --store s3://my-bucket/app
   tintype generate \"a tiger\" -o tiger.png
   tintype keys create --name acme --rate 60/min --budget 5usd/day
-  tintype config                                 every setting, its value and where that came from
+  tintype config                          show all settings and their sources
 
-Each setting can be a flag, a TINTYPE_ variable in the environment, or a line in tintype.toml.";
+Set a setting with a flag, an environment variable TINTYPE_<NAME>, or a line in tintype.toml.";
 
 const KEY_EXAMPLES: &str = "\
 Examples:
   tintype keys create --name acme --rate 60/min --concurrency 4 --budget 3600s/day --expires 90d
-  KEY=$(tintype keys create --name ci)           the key alone goes to standard output
+  KEY=$(tintype keys create --name ci)    standard output has the key and nothing else
   tintype keys revoke 3f9c1a5b7d2e4f60
 
-They work on the same folder as a server that runs, at once.";
+These commands open the ledger directly. They can run beside a server that uses the same ledger, and
+changes take effect immediately.";
 
-/// A prompt goes in, a picture is made by a diffusion model, and a signed link to it comes back.
+/// Generate images from text prompts with a diffusion model, and serve them through a REST API
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The subcommands of `tintype`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the API, with the model and the object store in the same process
+    /// Run the server: API, model and object store in one process
     Serve(AllFlags),
-    /// Answer the events of AWS Lambda, which starts the program with this or without any command
+    /// Run as an AWS Lambda function (the default command on AWS Lambda)
     Lambda(AllFlags),
-    /// Make a picture, here or on a server
+    /// Generate images on this machine or on a server
     Generate(Generate),
-    /// Make, list and revoke the keys that customers call the API with
+    /// Create, list, show and revoke API keys
     Keys(Keys),
-    /// Show every setting, its value and where that came from
-    Config(Show),
-    /// Print the API's description (OpenAPI 3.1)
+    /// Show all settings with their values and sources
+    Config(ShowConfig),
+    /// Print the API's OpenAPI 3.1 description
     Openapi,
-    /// Put it on AWS: API Gateway, a function with this program in it, a bucket
+    /// Deploy to AWS: API Gateway, a Lambda function with this binary, and a bucket
     Deploy(Deploy),
-    /// Take it off AWS again, all of it
+    /// Remove a deployment from AWS, including its images, keys and jobs
     Destroy(Destroy),
-    /// Look at what AWS needs: credentials, region, clock, endpoint, bucket, permissions
+    /// Check the AWS setup: credentials, region, clock, endpoint, bucket, permissions
     Doctor(Doctor),
     /// Print the CloudFormation template that `deploy` uses
     Template,
@@ -69,30 +71,30 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = KEY_EXAMPLES)]
 pub(crate) struct Keys {
-    /// What to do with keys.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: KeyCommand,
 }
 
-/// What to do with keys.
+/// The subcommands of `tintype keys`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key and print it; it is shown this once
+    /// Create an API key and print it; it cannot be shown again
     Create(CreateKey),
-    /// List every key, without the secrets
-    List(AnyKey),
-    /// Show one key and what it has used today
+    /// List all keys, without their secrets
+    List(KeyOptions),
+    /// Show a key and its usage today
     Show(OneKey),
-    /// Take a key back; its jobs go on
+    /// Revoke a key; its jobs continue
     Revoke(OneKey),
 }
 
 impl KeyCommand {
-    /// The settings that were given.
-    pub(crate) fn flags(&self) -> &KeepingFlags {
+    /// The settings on the command line.
+    pub(crate) fn flags(&self) -> &LedgerFlags {
         match self {
             Self::Create(create) => &create.common.flags,
-            Self::List(any) => &any.flags,
+            Self::List(options) => &options.flags,
             Self::Show(one) | Self::Revoke(one) => &one.common.flags,
         }
     }
@@ -101,60 +103,61 @@ impl KeyCommand {
 /// `tintype keys create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateKey {
-    /// What people call it
+    /// Name of the key, for people
     #[arg(long)]
     pub(crate) name: String,
-    /// Whose jobs and pictures it reaches; several keys may have one owner [default: one of its own]
+    /// Owner whose jobs and images the key can access; several keys can share an owner [default: a new owner]
     #[arg(long)]
     pub(crate) owner: Option<OwnerId>,
-    /// Requests per time, as in 60/min (per s, min, h or day)
+    /// Maximum request rate, for example 60/min; per s, min, h or day [default: unlimited]
     #[arg(long)]
     pub(crate) rate: Option<Rate>,
-    /// Jobs queued or running at the same time
+    /// Maximum number of jobs queued or running at the same time [default: unlimited]
     #[arg(long, value_name = "JOBS")]
     pub(crate) concurrency: Option<NonZeroU32>,
-    /// Engine time or money per day or month, as in 3600s/day or 5usd/month; may be given several times
-    #[arg(long = "budget")]
+    /// Maximum engine time or cost per day or month, for example 3600s/day or 5usd/month; repeatable
+    /// [default: unlimited]
+    #[arg(long = "budget", value_name = "BUDGET")]
     pub(crate) budgets: Vec<Budget>,
-    /// How long it works, as in 90d [default: until it is revoked]
+    /// Lifetime of the key, for example 90d [default: unlimited]
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<CoarseDuration>,
-    /// It may manage keys over the API
+    /// Allow the key to manage keys through the API
     #[arg(long)]
     pub(crate) admin: bool,
-    /// What every one of these commands takes.
+    /// Options of all `tintype keys` commands.
     #[command(flatten)]
-    pub(crate) common: AnyKey,
+    pub(crate) common: KeyOptions,
 }
 
-/// What every one of the commands for keys takes.
+/// Options of all `tintype keys` commands.
 #[derive(Debug, Args)]
-pub(crate) struct AnyKey {
+pub(crate) struct KeyOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The settings that matter here.
+    /// Settings of the store and the ledger.
     #[command(flatten)]
-    pub(crate) flags: KeepingFlags,
+    pub(crate) flags: LedgerFlags,
 }
 
-/// A command for one key.
+/// Arguments of a command for one key.
 #[derive(Debug, Args)]
 pub(crate) struct OneKey {
-    /// The key's id, as `tintype keys list` shows it
+    /// Id of the key; `tintype keys list` shows it
     pub(crate) id: KeyId,
-    /// What every one of these commands takes.
+    /// Options of all `tintype keys` commands.
     #[command(flatten)]
-    pub(crate) common: AnyKey,
+    pub(crate) common: KeyOptions,
 }
 
 /// `tintype config`.
 #[derive(Debug, Args)]
-pub(crate) struct Show {
+pub(crate) struct ShowConfig {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// The settings.
+    /// All settings.
     #[command(flatten)]
     pub(crate) flags: AllFlags,
 }
@@ -162,57 +165,59 @@ pub(crate) struct Show {
 /// `tintype generate`.
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// What to make, and where to put it.
+    /// The request and the output.
     #[command(flatten)]
-    pub(crate) what: What,
-    /// The settings that matter here.
+    pub(crate) options: GenerateOptions,
+    /// Settings of the model, the client and the log.
     #[command(flatten)]
-    pub(crate) flags: ModelFlags,
+    pub(crate) flags: GenerateFlags,
 }
 
-/// What to make, and where to put it.
+/// The request and the output of `tintype generate`.
 #[derive(Debug, Args)]
-pub(crate) struct What {
-    /// What the picture shows
+pub(crate) struct GenerateOptions {
+    /// Description of the image
     pub(crate) prompt: String,
-    /// File to write; its ending chooses the format [default: named after the prompt and the seed]
+    /// Output file; its extension selects the format [default: a name made of the prompt and the seed]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Let this server make it, for example http://127.0.0.1:8080, and print the link (or, with --output, fetch it)
+    /// Generate on this server, for example http://127.0.0.1:8080, and print the image's URL; with --output,
+    /// also download the image
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Print one JSON object per picture, and show neither progress nor pictures
+    /// Print one JSON object per image, and no progress bar or preview
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What it should not show
-    #[arg(long, value_name = "TEXT", help_heading = "Picture")]
+    /// Description of what the image should not show
+    #[arg(long, value_name = "TEXT", help_heading = "Image")]
     negative_prompt: Option<String>,
-    /// Pixels per row, a multiple of 8 [default: the model's]
-    #[arg(long, value_name = "PIXELS", help_heading = "Picture")]
+    /// Width in pixels, a multiple of 8 [default: the model's native width]
+    #[arg(long, value_name = "PIXELS", help_heading = "Image")]
     width: Option<i64>,
-    /// Rows, a multiple of 8 [default: the model's]
-    #[arg(long, value_name = "PIXELS", help_heading = "Picture")]
+    /// Height in pixels, a multiple of 8 [default: the model's native height]
+    #[arg(long, value_name = "PIXELS", help_heading = "Image")]
     height: Option<i64>,
-    /// Denoising steps, 1 to 150 [default: the model's]
-    #[arg(long, value_name = "COUNT", help_heading = "Picture")]
+    /// Number of denoising steps, 1 to 150 [default: depends on the model]
+    #[arg(long, value_name = "COUNT", help_heading = "Image")]
     steps: Option<i64>,
-    /// How closely to follow the prompt, 0 to 30 [default: the model's]
-    #[arg(long, value_name = "SCALE", help_heading = "Picture")]
+    /// Guidance scale, 0 to 30; a higher scale follows the prompt more closely [default: depends on the
+    /// model]
+    #[arg(long, value_name = "SCALE", help_heading = "Image")]
     guidance: Option<f64>,
-    /// Seed of the noise: the same seed gives the same picture [default: random]
-    #[arg(long, help_heading = "Picture")]
+    /// Seed of the random noise; the same request with the same seed gives the same image [default: random]
+    #[arg(long, help_heading = "Image")]
     seed: Option<i64>,
-    /// How many pictures, with seeds that count up
-    #[arg(short, long, value_name = "COUNT", help_heading = "Picture")]
+    /// Number of images; their seeds count up from the first one [default: 1]
+    #[arg(short, long, value_name = "COUNT", help_heading = "Image")]
     n: Option<i64>,
-    /// jpeg, png or webp [default: by the file's ending, else jpeg]
-    #[arg(long, help_heading = "Picture")]
+    /// Image format: jpeg, png or webp [default: from the extension of --output, or else jpeg]
+    #[arg(long, help_heading = "Image")]
     format: Option<Format>,
 }
 
-impl What {
-    /// The request, not yet checked.
+impl GenerateOptions {
+    /// The request, not yet validated.
     pub(crate) fn draft(&self) -> Draft {
         Draft {
             prompt: Some(self.prompt.clone()),
@@ -227,6 +232,11 @@ impl What {
             compression: None,
             expires_in: None,
         }
+    }
+
+    /// Where the progress is drawn.
+    pub(crate) fn progress_display(&self) -> ProgressDrawTarget {
+        if self.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
     }
 
     fn format_of_output(&self) -> Option<Format> {
@@ -254,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_ending_chooses_the_format() {
+    fn the_file_extension_selects_the_format() {
         for (arguments, format) in [
             (&["x"][..], None),
             (&["x", "-o", "a.PNG"], Some(Format::Png)),
@@ -262,7 +272,7 @@ mod tests {
             (&["x", "-o", "a.xyz"], None),
             (&["x", "-o", "a.png", "--format", "webp"], Some(Format::Webp)),
         ] {
-            assert_eq!(generate(arguments).what.draft().format, format, "{arguments:?}");
+            assert_eq!(generate(arguments).options.draft().format, format, "{arguments:?}");
         }
     }
 

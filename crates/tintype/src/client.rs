@@ -1,4 +1,4 @@
-//! Just enough of an HTTP client, from parts that the binary has anyway.
+//! A minimal HTTP client, built from crates that the server needs anyway.
 
 use std::error::Error;
 
@@ -12,16 +12,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tintype_core::secret::Secret;
 
-/// Largest answer that is read.
-const MAX_BYTES: usize = 256 << 20;
+/// Maximum size of a response body, in bytes.
+const MAX_BODY_BYTES: usize = 256 << 20;
 
-/// An answer, read to its end.
-pub(crate) struct Answer {
-    /// Its status.
+/// A complete response.
+pub(crate) struct Response {
+    /// The status.
     pub(crate) status: StatusCode,
-    /// Its media type.
+    /// The header `content-type`.
     pub(crate) content_type: Option<String>,
-    /// Its body.
+    /// The body.
     pub(crate) body: Bytes,
 }
 
@@ -29,38 +29,43 @@ pub(crate) struct Answer {
 pub(crate) struct Client(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl Client {
-    /// A client that trusts whom this machine trusts.
+    /// A client that trusts the root certificates of this machine.
     ///
     /// # Errors
-    /// When this machine has no certificates.
+    /// If this machine has no root certificates.
     pub(crate) fn new() -> Result<Self> {
-        let tls = HttpsConnectorBuilder::new().with_native_roots().context("no root certificates")?;
+        let tls =
+            HttpsConnectorBuilder::new().with_native_roots().context("failed to load root certificates")?;
         let connector = tls.https_or_http().enable_http1().build();
         Ok(Self(legacy::Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// Asks for this URL, for as long as the answer takes, and shows the key if there is one.
+    /// Sends a GET request, with the API key if there is one. There is no timeout.
     ///
     /// # Errors
-    /// When it is no URL, or nobody answers there.
-    pub(crate) async fn get(&self, url: &str, key: Option<&Secret>) -> Result<Answer> {
-        let uri: Uri =
-            url.parse().ok().filter(has_host).with_context(|| format!("`{url}` is no http(s) URL"))?;
-        let place = uri.authority().map(ToString::to_string).unwrap_or_default();
+    /// If the URL is invalid, the server cannot be reached, or the connection breaks.
+    pub(crate) async fn get(&self, url: &str, key: Option<&Secret>) -> Result<Response> {
+        let uri: Uri = url
+            .parse()
+            .ok()
+            .filter(has_host)
+            .with_context(|| format!("`{url}` is not an http:// or https:// URL"))?;
+        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         let mut request =
             Request::get(uri).header(header::USER_AGENT, concat!("tintype/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = key {
             let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
             request = request
-                .header(header::AUTHORIZATION, bearer.context("the key has a control character in it")?);
+                .header(header::AUTHORIZATION, bearer.context("the API key contains a control character")?);
         }
         let response = self.0.request(request.body(Empty::new())?).await;
-        let response = response.map_err(|error| anyhow!("cannot reach {place}: {}", root_cause(&error)))?;
+        let response = response.map_err(|error| anyhow!("cannot reach {host}: {}", root_cause(&error)))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BYTES).collect().await;
-        let body = body.map_err(|error| anyhow!("the answer of {place} broke off: {error}"))?.to_bytes();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+        let body =
+            body.map_err(|error| anyhow!("failed to read the response of {host}: {error}"))?.to_bytes();
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(Answer { status: head.status, content_type: content_type.map(str::to_owned), body })
+        Ok(Response { status: head.status, content_type: content_type.map(str::to_owned), body })
     }
 }
 
@@ -68,7 +73,7 @@ fn has_host(uri: &Uri) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
 }
 
-/// hyper's own message is "client error (Connect)"; what happened is at the end of the chain.
+/// The last error of the chain. hyper's own message is only "client error (Connect)".
 fn root_cause(mut error: &dyn Error) -> String {
     while let Some(source) = error.source() {
         error = source;

@@ -1,4 +1,4 @@
-//! From the setting `model` to an engine.
+//! Creates the engine that the setting `model` selects.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
 };
 
-use crate::config::{Device, Endpoint, ModelChoice, ModelSettings};
+use crate::config::{Device, ModelChoice, ModelSettings, SageMakerSettings};
 use crate::telemetry;
 
-/// Loads the model, for seconds, or a minute if it is a large one; or makes ready to call an endpoint's, whose results are
-/// looked for in `results` if it is asynchronous.
+/// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker
+/// endpoint.
+///
+/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint only.
 ///
 /// # Errors
-/// When there is no such model, a file of it is missing or malformed, or the device is not there; when the endpoint's settings
-/// make no sense.
+/// If the model does not exist, one of its files is missing or malformed, the device is unavailable, or the
+/// endpoint's settings are invalid.
 pub(crate) fn load(
     settings: &ModelSettings,
     results: impl FnOnce() -> Result<BucketResults>,
@@ -28,7 +30,7 @@ pub(crate) fn load(
         ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
         ModelChoice::Hub(name) => {
             let Some(cache) = &settings.hub_cache else {
-                bail!("there is no home folder to look for the Hugging Face cache in; set `hub_cache`");
+                bail!("the Hugging Face cache is unknown because there is no home folder; set `hub_cache`");
             };
             local(settings, name, ModelFiles::folder(hub::find(cache, name)?)?)
         }
@@ -39,31 +41,31 @@ pub(crate) fn load(
 fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
     let options = EngineOptions { device: device(settings.device), threads: settings.threads };
     let engine = DiffusionEngine::load(name, files, options)
-        .with_context(|| format!("the model `{name}` could not be loaded"))?;
+        .with_context(|| format!("failed to load the model `{name}`"))?;
     Ok(Arc::new(engine))
 }
 
-/// An engine that calls this endpoint. No call is made, and no credentials are looked for, before the first picture.
+/// An engine that calls this endpoint. It makes no call and looks up no credentials before the first image.
 fn endpoint(
     name: &str,
-    how: &Endpoint,
-    results: impl FnOnce() -> Result<BucketResults>,
+    sagemaker: &SageMakerSettings,
+    results: impl FnOnce() -> Result<InBucket>,
 ) -> Result<Arc<dyn Engine>> {
     let model = tintype_core::engine::ModelCard {
         name: name.to_owned(),
-        width: how.size,
-        height: how.size,
-        steps: how.steps,
-        // What both JumpStart and diffusers take if nothing is said.
+        width: sagemaker.size,
+        height: sagemaker.size,
+        steps: sagemaker.steps,
+        // The default of both JumpStart and diffusers.
         guidance: 7.5,
     };
     let mut settings = EndpointSettings::new(name, model);
-    settings.endpoint.dialect = how.dialect;
-    settings.endpoint.custom_attributes = how.attributes.clone();
-    settings.endpoint.inference_component = how.component.clone();
-    settings.slots = how.slots;
+    settings.endpoint.dialect = sagemaker.dialect;
+    settings.endpoint.custom_attributes = sagemaker.attributes.clone();
+    settings.endpoint.inference_component = sagemaker.component.clone();
+    settings.slots = sagemaker.slots;
     settings.traceparent = telemetry::traceparent;
-    if how.asynchronous {
+    if sagemaker.asynchronous {
         let engine = AsyncEngine::new(settings, AsyncSettings::default(), Arc::new(results()?))?;
         return Ok(Arc::new(engine));
     }
@@ -77,10 +79,10 @@ fn builtin() -> Result<ModelFiles> {
 
 #[cfg(not(feature = "builtin"))]
 fn builtin() -> Result<ModelFiles> {
-    bail!("this program was built without its model; name one with `--model FOLDER` or `--model ORG/NAME`")
+    bail!("this binary was built without the built-in model; use `--model FOLDER` or `--model ORG/NAME`")
 }
 
-/// What a model in a folder is called: like the folder.
+/// The folder's last component, which is the model's name.
 fn folder_name(folder: &Path) -> String {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()

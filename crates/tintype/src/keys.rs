@@ -1,4 +1,4 @@
-//! `tintype keys`: works on the ledger itself, whether a server runs or not.
+//! `tintype keys`: opens the ledger directly, with or without a running server.
 
 use std::sync::Arc;
 
@@ -14,35 +14,50 @@ use tintype_ledger::money::Amount;
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_service::unpriced;
 
-use crate::cli::{CreateKey, KeyCommand};
+use crate::cli::{CreateKey, KeyCommand, KeyOptions};
 use crate::config::{Config, LedgerChoice};
 use crate::{ledger, output, store};
 
-/// Does what was asked.
+/// Runs a `tintype keys` command.
 ///
 /// # Errors
-/// When the ledger cannot be used, or there is no such key.
+/// If the ledger cannot be opened, or the key does not exist.
 pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let ledger = open(config).await?;
         match command {
             KeyCommand::Create(create) => self::create(&*ledger, config.ledger.price, create).await,
-            KeyCommand::List(any) => list(&*ledger, any.json).await,
-            KeyCommand::Show(one) => show(&*ledger, &one.id, one.common.json).await,
-            KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, one.common.json).await,
+            KeyCommand::List(options) => list(&*ledger, OutputFormat::of(&options)).await,
+            KeyCommand::Show(one) => show(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
+            KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
         }
     })
+}
+
+/// The format of a command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutputFormat {
+    Text,
+    Json,
+}
+
+impl OutputFormat {
+    fn of(options: &KeyOptions) -> Self {
+        if options.json { Self::Json } else { Self::Text }
+    }
 }
 
 async fn open(config: &Config) -> Result<Arc<dyn Ledger>> {
     match config.ledger.choice {
         LedgerChoice::Sqlite => ledger::sqlite(config).await,
         LedgerChoice::Bucket => {
-            // No links are signed here, so it does not matter where they would lead.
-            let opened = store::open(config, "http://localhost").await;
-            let opened = opened.context("if a server has the folder, use its /v1/keys instead")?;
-            ledger::open(config, opened.objects()).await
+            // These commands sign no links, so the origin has no effect.
+            let store = store::open(config, "http://localhost").await;
+            let store = store.context(
+                "failed to open the store; if a running server uses it, call its /v1/keys instead",
+            )?;
+            ledger::open(config, store.objects()).await
         }
     }
 }
@@ -60,47 +75,56 @@ async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -
     }
     output::line(key.secret().expose())?;
     if let Some(currency) = unpriced(&record.policy.budgets, price) {
-        output::remark(&format!(
-            "The budget is in {currency}: a server does not start with this key unless its `price` is in {currency} too."
+        output::message(&format!(
+            "warning: the budget is in {currency}; a server with this key does not start unless its setting \
+             `price` is in {currency}, for example 0.0005{currency}"
         ));
     }
-    output::remark(&format!("{}\nThe key is shown this once.", in_words(&record)));
+    output::message(&format!("{}\nSave the key: it cannot be shown again.", summary(&record)));
     Ok(())
 }
 
-async fn list(ledger: &dyn Ledger, json: bool) -> Result<()> {
+async fn list(ledger: &dyn Ledger, format: OutputFormat) -> Result<()> {
     let keys = ledger.keys().await?;
-    if json {
+    if format == OutputFormat::Json {
         return output::json(&Value::Array(keys.iter().map(as_json).collect()));
     }
     if keys.is_empty() {
-        output::remark("There is no key yet. Make one with `tintype keys create --name NAME`.");
+        output::message("No keys. Create one with `tintype keys create --name NAME`.");
     }
-    keys.iter().try_for_each(|record| output::line(&in_words(record)))
+    keys.iter().try_for_each(|record| output::line(&summary(record)))
 }
 
-async fn show(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
-    let record = ledger.key(id).await?.with_context(|| format!("there is no key {id}"))?;
+async fn show(ledger: &dyn Ledger, id: &KeyId, format: OutputFormat) -> Result<()> {
+    let record = ledger.key(id).await?.with_context(|| unknown_key(id))?;
     let today = utc_day(OffsetDateTime::now_utc());
     let used =
         ledger.usage(id, today, today).await?.into_iter().next().map(|(_, day)| day).unwrap_or_default();
-    if json {
+    if format == OutputFormat::Json {
         let mut shown = as_json(&record);
         shown["today"] = usage(&used);
         return output::json(&shown);
     }
-    output::line(&in_words(&record))?;
+    output::line(&summary(&record))?;
     let DayUsage { jobs, pictures, stored, joined, spent, .. } = used;
     let seconds = spent.engine_ms as f64 / 1e3;
     output::line(&format!(
-        "today: {jobs} jobs, {pictures} pictures, {stored} answered from the store, {joined} joined, {seconds} s of engine time"
+        "today (UTC): {jobs} jobs, {pictures} images, {seconds} s of engine time; requests without a new \
+         job: {stored} served from the store, {joined} joined to a running job"
     ))
 }
 
-async fn revoke(ledger: &dyn Ledger, id: &KeyId, json: bool) -> Result<()> {
+async fn revoke(ledger: &dyn Ledger, id: &KeyId, format: OutputFormat) -> Result<()> {
     let revoked = ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
-    let record = revoked.with_context(|| format!("there is no key {id}"))?;
-    if json { output::json(&as_json(&record)) } else { output::line(&in_words(&record)) }
+    let record = revoked.with_context(|| unknown_key(id))?;
+    match format {
+        OutputFormat::Json => output::json(&as_json(&record)),
+        OutputFormat::Text => output::line(&summary(&record)),
+    }
+}
+
+fn unknown_key(id: &KeyId) -> String {
+    format!("no key has the id {id}; `tintype keys list` shows all keys")
 }
 
 fn usage(day: &DayUsage) -> Value {
@@ -113,14 +137,14 @@ fn usage(day: &DayUsage) -> Value {
     })
 }
 
-/// One line: id, name, owner, limits, and whether it works.
-fn in_words(record: &KeyRecord) -> String {
+/// One line with id, name, owner, limits and state.
+fn summary(record: &KeyRecord) -> String {
     let KeyRecord { id, name, owner, policy, .. } = record;
     let admin = if record.admin { ", admin" } else { "" };
     let state = match (record.revoked, record.expires) {
         (Some(at), _) => format!(", revoked {}", day(at)),
         (None, Some(at)) if at <= OffsetDateTime::now_utc() => format!(", expired {}", day(at)),
-        (None, Some(at)) => format!(", until {}", day(at)),
+        (None, Some(at)) => format!(", expires {}", day(at)),
         (None, None) => String::new(),
     };
     format!("{id}  {name} (owner {owner}): {policy}{admin}{state}")
@@ -130,7 +154,7 @@ fn day(at: OffsetDateTime) -> String {
     utc_day(at).to_string()
 }
 
-/// The record without its hash.
+/// The record without the hash of the secret.
 fn as_json(record: &KeyRecord) -> Value {
     let time = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
     json!({

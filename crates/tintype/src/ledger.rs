@@ -1,4 +1,4 @@
-//! From the setting `ledger` to a ledger.
+//! Opens the ledger that the setting `ledger` selects.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -11,15 +11,15 @@ use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger};
 
 use crate::config::{Config, LedgerChoice};
 
-/// The database's name in the data folder.
+/// The database's file name in the data folder.
 const DATABASE: &str = "ledger.db";
-/// Held by the one server that may run the jobs of a data folder.
+/// The lock file of the only server that may run the jobs of a data folder.
 const LOCK: &str = "serve.lock";
 
-/// Opens the ledger; `store` is where a ledger in the bucket is.
+/// Opens the ledger. `store` contains a ledger of the kind `bucket`.
 ///
 /// # Errors
-/// When the data folder cannot be written to, or has a ledger of a later version of this program.
+/// If the data folder is not writable, or a later version of tintype has written its ledger.
 pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Arc<dyn Ledger>> {
     match config.ledger.choice {
         LedgerChoice::Bucket => Ok(bucket(store)),
@@ -27,7 +27,7 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
     }
 }
 
-/// The ledger in a bucket. Nothing is asked of the store.
+/// A ledger in a bucket. Makes no request to the store.
 pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
     let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
     Arc::new(BucketLedger::new(store, sleeper))
@@ -40,26 +40,29 @@ pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
 pub(crate) async fn sqlite(config: &Config) -> Result<Arc<dyn Ledger>> {
     let (folder, sync) = (config.store.data_dir.clone(), config.ledger.sync);
     let opened = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(DATABASE);
-        SqliteLedger::open(&path, sync).with_context(|| format!("{} cannot be used", path.display()))
+        SqliteLedger::open(&path, sync).with_context(|| format!("cannot open the ledger {}", path.display()))
     });
     Ok(Arc::new(opened.await??))
 }
 
-/// Takes the data folder for the server that runs its jobs, for as long as the file is open.
+/// Locks the data folder for one server until the file is closed.
 ///
 /// # Errors
-/// When another server has it.
+/// If another server has locked it.
 pub(crate) fn lock(folder: &Path) -> Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(LOCK);
     let context = || format!("cannot open {}", path.display());
     let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("the data folder {} is in use by another server", folder.display())
+            bail!(
+                "the data folder {} is in use by another server; set a different `data_dir`",
+                folder.display()
+            )
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(context),
     }

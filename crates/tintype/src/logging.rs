@@ -1,4 +1,4 @@
-//! The log: lines on standard error.
+//! Logging to standard error.
 
 use std::io::{self, IsTerminal};
 
@@ -7,11 +7,11 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 use crate::telemetry::Traces;
 
-/// Starts logging, and tracing if traces are kept. A second call changes nothing.
-pub(crate) fn start(log: &Log, traces: Option<&Traces>) {
+/// Starts logging, and the export of traces if there is one. A second call has no effect.
+pub(crate) fn start(log: &LogSettings, traces: Option<&Traces>) {
     let lines = layer().with_writer(io::stderr);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(log.colors && io::stderr().is_terminal()).boxed(),

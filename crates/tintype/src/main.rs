@@ -1,4 +1,4 @@
-//! tintype: a prompt goes in, a picture is made, and a signed link to it comes back.
+//! The `tintype` binary: a text-to-image server and its command-line tools.
 
 mod cli;
 mod client;
@@ -22,10 +22,10 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use config::{AllFlags, Config, Environment, Flags, Layers};
-use output::{Usage, usage};
+use output::{UsageError, usage_error};
 
-/// Keeps freed pages instead of giving them back to the system and faulting them in again: a denoising step makes and drops
-/// gigabytes of tensors.
+/// Keeps freed pages instead of returning them to the system and faulting them in again: a denoising step
+/// allocates and frees gigabytes of tensors.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -33,13 +33,13 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
-            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            output::error(&error);
+            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// What to do. Lambda starts the program without a word.
+/// The command to run. AWS Lambda starts the program without arguments.
 fn command(environment: &Environment) -> Command {
     match std::env::args_os().len() {
         0 | 1 if environment.on_lambda => Command::Lambda(AllFlags(Flags::default())),
@@ -48,21 +48,21 @@ fn command(environment: &Environment) -> Command {
 }
 
 fn run() -> Result<()> {
-    let environment = Environment::read().map_err(usage)?;
+    let environment = Environment::read().map_err(usage_error)?;
     match command(&environment) {
-        Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Lambda(_) if !environment.on_lambda => {
-            let message =
-                "AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda to start; see `tintype deploy`";
-            Err(Usage(message.to_owned()).into())
+            let message = "AWS_LAMBDA_RUNTIME_API is not set: `tintype lambda` runs on AWS Lambda only; use \
+                           `tintype deploy` to deploy it, or `tintype serve` to run a server";
+            Err(UsageError(message.to_owned()).into())
         }
-        Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage)?),
+        Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Generate(arguments) => {
-            let config = Config::load(&environment, &arguments.flags.0).map_err(usage)?;
-            generate::run(&config, &arguments.what)
+            let config = Config::load(&environment, &arguments.flags.0).map_err(usage_error)?;
+            generate::run(&config, &arguments.options)
         }
         Command::Keys(arguments) => {
-            let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage)?;
+            let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage_error)?;
             keys::run(&config, arguments.command)
         }
         Command::Deploy(arguments) => deploy::deploy(&arguments),
@@ -71,14 +71,14 @@ fn run() -> Result<()> {
         Command::Template => deploy::template(),
         Command::Openapi => output::text(tintype_http::openapi()),
         Command::Config(arguments) => {
-            let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage)?;
-            // Shown even if a value is wrong: the sources beside the values say where to look.
+            let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage_error)?;
+            // Print the settings even if a value is invalid: the output shows its source.
             if arguments.json {
                 output::json(&config::as_json(&layers))?;
             } else {
                 output::text(&config::as_toml(&layers))?;
             }
-            Config::check(&layers, &environment).map(|_| ()).map_err(usage)
+            Config::check(&layers, &environment).map(|_| ()).map_err(usage_error)
         }
     }
 }

@@ -1,21 +1,21 @@
-//! What the program prints: results on standard output, complaints on standard error.
+//! Output of the commands: results on standard output, errors and messages on standard error.
 
 use std::io::{self, ErrorKind, Write};
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// The caller got something wrong: the program ends with 2 instead of 1.
+/// An error in the arguments, the settings or the environment. The exit status is 2 instead of 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
-/// The same error, as the caller's.
-pub(crate) fn usage(error: anyhow::Error) -> anyhow::Error {
-    Usage(format!("{error:#}")).into()
+/// Converts any error to a [`UsageError`] with the same message.
+pub(crate) fn usage_error(error: anyhow::Error) -> anyhow::Error {
+    UsageError(format!("{error:#}")).into()
 }
 
-/// Prints text as it is. Whoever closed the pipe has seen enough: that is no error.
+/// Prints text without a line break. A closed pipe is not an error: its reader needs no more output.
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -29,18 +29,18 @@ pub(crate) fn line(line: &str) -> Result<()> {
     text(&format!("{line}\n"))
 }
 
-/// Prints a value on a line of its own.
+/// Prints a JSON value on one line.
 pub(crate) fn json(value: &Value) -> Result<()> {
     line(&value.to_string())
 }
 
-/// Says on one line of standard error what went wrong, causes and all.
-pub(crate) fn complain(error: &anyhow::Error) {
-    // There is nobody left to tell if this fails.
+/// Prints an error with its causes on one line of standard error.
+pub(crate) fn error(error: &anyhow::Error) {
+    // A failure to write to standard error cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "error: {}", format!("{error:#}").replace('\n', " "));
 }
 
-/// A remark on standard error.
-pub(crate) fn remark(remark: &str) {
-    let _ = writeln!(io::stderr(), "{remark}");
+/// Prints a message for people on standard error.
+pub(crate) fn message(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }

@@ -1,4 +1,4 @@
-//! From the setting `store` to a store.
+//! Opens the store that the setting `store` selects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,22 +9,22 @@ use tintype_sagemaker::remote::BucketResults;
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 
 use crate::config::{self, Config, StoreChoice};
-use crate::output::Usage;
+use crate::output::UsageError;
 
-/// The bucket that the embedded store keeps pictures in.
+/// The embedded store's bucket for images.
 pub(crate) const BUCKET: &str = "tintype";
 
-/// Where the pictures go.
+/// The store for images.
 #[derive(Clone)]
 pub(crate) enum Store {
-    /// Our own folder, which we also serve.
+    /// The data folder, which the server also serves as S3.
     Embedded(Arc<Embedded>),
-    /// Somebody's S3 service.
+    /// A bucket of an S3 service.
     S3(Arc<S3Store>),
 }
 
 impl Store {
-    /// The store as the service sees it.
+    /// The store behind the service's interface.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         match self {
             Self::Embedded(embedded) => embedded.store(),
@@ -33,42 +33,43 @@ impl Store {
     }
 }
 
-/// The store as an asynchronous endpoint knows it, which leaves its results there, or in another bucket of the same S3
-/// service.
+/// The store for the results of an asynchronous endpoint, which are in its bucket or in another bucket of the
+/// same S3 service.
 ///
 /// # Errors
-/// When the store is our own folder, which no endpoint can write to.
-pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<BucketResults> {
+/// If the store is embedded: an endpoint cannot write to the data folder.
+pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<InBucket> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
-        let message = "an asynchronous endpoint leaves its pictures in a bucket: set `store` to s3://BUCKET";
-        return Err(Usage(message.to_owned()).into());
+        let message =
+            "`sagemaker_async` needs a store that the endpoint can write to: set `store` to s3://BUCKET";
+        return Err(UsageError(message.to_owned()).into());
     };
-    let how = config.store.s3.clone();
-    // Each is looked at again and again, until a picture is there.
+    let connection = config.store.s3.clone();
+    // Clients are kept for each bucket, because results are polled until they are there.
     let opened = Mutex::new(HashMap::<String, Arc<dyn ObjectStore>>::new());
     let open = move |bucket: &str| {
         let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = opened.get(bucket) {
             return Some(store.clone());
         }
-        let store: Arc<dyn ObjectStore> = Arc::new(s3(&how, bucket, "").ok()?);
+        let store: Arc<dyn ObjectStore> = Arc::new(s3(&connection, bucket, "").ok()?);
         opened.insert(bucket.to_owned(), store.clone());
         Some(store)
     };
     Ok(BucketResults::new(store, bucket, prefix).with_other_buckets(Arc::new(open)))
 }
 
-/// Opens the store; `url` is our own origin.
+/// Opens the store and checks that it is usable; `url` is this server's origin.
 ///
 /// # Errors
-/// When the folder, or the bucket, cannot be used.
+/// If the data folder or the bucket is not accessible.
 pub(crate) async fn open(config: &Config, url: &str) -> Result<Store> {
     match &config.store.choice {
         StoreChoice::Embedded => embedded(config, url).await,
         StoreChoice::S3 { bucket, prefix } => {
             let store = s3(&config.store.s3, bucket, prefix)?;
-            // Better to hear of a wrong name or key now than from the first customer.
-            store.check().await.with_context(|| format!("the bucket `{bucket}` cannot be used"))?;
+            // Report a wrong name or key at start, not at the first request.
+            store.check().await.with_context(|| format!("cannot use the bucket `{bucket}`"))?;
             Ok(Store::S3(Arc::new(store)))
         }
     }
@@ -84,23 +85,23 @@ async fn embedded(config: &Config, url: &str) -> Result<Store> {
     };
     let folder = config.store.data_dir.display().to_string();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await?;
-    let embedded = opened.with_context(|| format!("the data folder {folder} cannot be used"))?;
+    let embedded = opened.with_context(|| format!("cannot use the data folder {folder}"))?;
     Ok(Store::Embedded(Arc::new(embedded)))
 }
 
-/// The bucket of an S3 service. Nothing is asked of the service.
+/// A bucket of an S3 service. Makes no request to the service.
 ///
 /// # Errors
-/// When the settings make no sense.
-pub(crate) fn s3(how: &config::S3, bucket: &str, prefix: &str) -> Result<S3Store> {
+/// If the settings are invalid.
+pub(crate) fn s3(connection: &config::S3Connection, bucket: &str, prefix: &str) -> Result<S3Store> {
     let settings = S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
-        endpoint: how.endpoint.clone(),
-        public_endpoint: how.public_endpoint.clone(),
-        region: how.region.clone(),
-        credentials: how.credentials.clone(),
-        max_link_lifetime: Some(how.link_cap),
+        endpoint: connection.endpoint.clone(),
+        public_endpoint: connection.public_endpoint.clone(),
+        region: connection.region.clone(),
+        credentials: connection.credentials.clone(),
+        link_cap: Some(connection.link_cap),
     };
     Ok(S3Store::new(settings)?)
 }

@@ -1,4 +1,4 @@
-//! The program from outside: what it prints where, and with which status it ends.
+//! The binary's output and exit status.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,28 +15,28 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Ends with status 2 and this one line.
-fn refused(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> String {
+/// Runs a command that must end with status 2 and one line on standard error, and returns that line.
+fn usage_error(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> String {
     let folder = folder();
     if let Some(content) = file {
         std::fs::write(folder.path().join("tintype.toml"), content).expect("a file");
     }
     let output = tintype(folder.path(), arguments, variables);
-    let complaint = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{complaint}");
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    complaint
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
 }
 
 #[test]
-fn mistakes_are_one_line_and_status_2() {
-    let address = refused(&["serve", "--listen", "0.0.0.0:0"], &[], None);
+fn usage_errors_are_one_line_and_status_2() {
+    let address = usage_error(&["serve", "--listen", "0.0.0.0:0"], &[], None);
     assert!(address.starts_with("error: 0.0.0.0:0 can be reached") && address.contains("--allow-anonymous"));
-    let value = refused(&["serve", "--keep", "soon"], &[], None);
+    let value = usage_error(&["serve", "--keep", "soon"], &[], None);
     assert!(value.starts_with("error: `keep` is `soon` (--keep); it must be "), "{value}");
-    let variable = refused(&["config"], &[("TINTYPE_QUEU", "1")], None);
+    let variable = usage_error(&["config"], &[("TINTYPE_QUEU", "1")], None);
     assert!(variable.contains("TINTYPE_QUEU"), "{variable}");
-    let key = refused(&["config"], &[], Some("queu = 1"));
+    let key = usage_error(&["config"], &[], Some("queu = 1"));
     assert!(key.contains("`queu`") && key.contains("tintype.toml"), "{key}");
 }
 
@@ -52,7 +52,7 @@ fn unknown_flags_and_commands_are_status_2() {
 }
 
 #[test]
-fn the_settings_come_with_their_sources() {
+fn config_shows_the_settings_with_their_sources() {
     let output = tintype(folder().path(), &["config", "--queue", "7"], &[("TINTYPE_GRACE", "1m")]);
     assert!(output.status.success());
     let shown = String::from_utf8(output.stdout).expect("UTF-8");
@@ -63,16 +63,16 @@ fn the_settings_come_with_their_sources() {
 }
 
 #[test]
-fn a_model_that_is_not_there_is_status_1() {
+fn a_missing_model_is_status_1() {
     let folder = folder();
     for arguments in [
         &["serve", "--listen", "127.0.0.1:0", "--model", "./absent"][..],
         &["generate", "x", "--model", "./absent"],
     ] {
         let output = tintype(folder.path(), arguments, &[]);
-        let complaint = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(1), "{complaint}");
-        assert!(complaint.contains("absent") && complaint.contains("model_index.json"), "{complaint}");
+        let error = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("absent") && error.contains("model_index.json"), "{error}");
         assert!(output.stdout.is_empty());
     }
 }

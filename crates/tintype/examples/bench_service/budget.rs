@@ -1,4 +1,4 @@
-//! Many clients of one key against its budget.
+//! Many clients of one key spend its budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,105 +8,107 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tintype_ledger::policy::Policy;
 
-use crate::client::{Ask, Client, Gone};
-use crate::figures::Sheet;
+use crate::client::{ApiRequest, Client, ConnectionLost};
 use crate::keys;
-use crate::server::{Place, Server, Setup};
+use crate::report::Report;
+use crate::server::{Server, ServerOptions, Storage};
 
 const CLIENTS: usize = 100;
 const BUDGET: f64 = 20.0;
 const SLOTS: usize = 8;
-/// The least that the service reserves for a job.
-const RESERVED: f64 = 1.0;
-/// Enough to spend the budget several times over.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Minimum reservation of the service for a job, in engine seconds.
+const MIN_RESERVATION: f64 = 1.0;
+/// Several times the time that it takes to spend the budget.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Number of responses by status, and the signal to stop.
 #[derive(Default)]
 struct Counts {
-    made: AtomicU64,
-    refused: AtomicU64,
+    created: AtomicU64,
+    budget_exceeded: AtomicU64,
     other: AtomicU64,
-    over: AtomicBool,
+    stopped: AtomicBool,
 }
 
-pub(crate) async fn run(sheet: &mut Sheet) -> Result<()> {
-    sheet.part(&format!(
+pub(crate) async fn run(report: &mut Report) -> Result<()> {
+    report.section(&format!(
         "budget: {CLIENTS} clients of one key, {BUDGET} engine seconds a day, jobs of 0.1 s on {SLOTS} slots"
     ))?;
     let folder = tempfile::tempdir()?;
-    let setup = Setup {
+    let options = ServerOptions {
         folder: folder.path().to_owned(),
-        place: Place::Folder,
+        storage: Storage::Folder,
         step: Duration::from_millis(25),
         slots: SLOTS,
         queue: 2 * CLIENTS,
         anonymous: false,
     };
-    let unlimited = keys::make(&setup, &["unlimited"], &Policy::default()).await?.swap_remove(0);
+    let unlimited = keys::create(&options, &["unlimited"], &Policy::default()).await?.swap_remove(0);
     let budgets = vec![format!("{BUDGET}s/day").parse().context("a budget")?];
     let policy = Policy { budgets, ..Policy::default() };
-    let key = keys::make(&setup, &["acme"], &policy).await?.swap_remove(0);
-    let server = Server::start(&setup).await?;
+    let key = keys::create(&options, &["acme"], &policy).await?.swap_remove(0);
+    let server = Server::start(&options).await?;
     let client = Arc::new(Client::new(server.address));
-    // Until a job has been measured the longest that one may take is reserved, and that is more than this budget.
-    client.send(Ask::picture(&json!({"prompt": "measured"})).key(&unlimited)).await?;
+    // Until the service has measured a job, it reserves the maximum time of a job, which exceeds this budget.
+    client.send(ApiRequest::create_image(&json!({"prompt": "measured"})).key(&unlimited)).await?;
 
     let (counts, began) = (Arc::<Counts>::default(), Instant::now());
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| tokio::spawn(spend(client.clone(), key.clone(), counts.clone()))).collect();
-    let left = loop {
+    let usage = loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let usage = client.send(Ask::get("/v1/usage").key(&key)).await?.json();
+        let usage = client.send(ApiRequest::get("/v1/usage").key(&key)).await?.json();
         let today = &usage["data"][0];
         let reserved = today["reserved_engine_seconds"].as_f64().unwrap_or(f64::MAX);
         let spent = today["engine_seconds"].as_f64().unwrap_or_default();
-        if reserved == 0.0 && spent + RESERVED > BUDGET {
+        if reserved == 0.0 && spent + MIN_RESERVATION > BUDGET {
             break usage;
         }
-        if began.elapsed() > LONGEST {
-            bail!("the budget was not spent within {LONGEST:?}: {usage}");
+        if began.elapsed() > TIMEOUT {
+            bail!("the budget was not spent within {TIMEOUT:?}: {usage}");
         }
     };
-    let took = began.elapsed();
-    counts.over.store(true, Ordering::SeqCst);
+    let elapsed = began.elapsed();
+    counts.stopped.store(true, Ordering::SeqCst);
     for client in clients {
         client.await??;
     }
-    tell(sheet, &left, &counts, took)
+    report_results(report, &usage, &counts, elapsed)
 }
 
-/// Asks for one picture after the other, and not at once again after a refusal.
-async fn spend(client: Arc<Client>, key: String, counts: Arc<Counts>) -> Result<(), Gone> {
-    while !counts.over.load(Ordering::SeqCst) {
-        let ask = Ask::picture(&json!({"prompt": format!("picture {}", fastrand::u64(..))})).key(&key);
-        let answer = client.send(ask).await?;
-        let count = match answer.status.as_u16() {
-            201 => &counts.made,
-            402 => &counts.refused,
+/// Creates one image after the other, with a pause of 50 ms after an error response.
+async fn spend(client: Arc<Client>, key: String, counts: Arc<Counts>) -> Result<(), ConnectionLost> {
+    while !counts.stopped.load(Ordering::SeqCst) {
+        let request =
+            ApiRequest::create_image(&json!({"prompt": format!("picture {}", fastrand::u64(..))})).key(&key);
+        let response = client.send(request).await?;
+        let count = match response.status.as_u16() {
+            201 => &counts.created,
+            402 => &counts.budget_exceeded,
             _ => &counts.other,
         };
         count.fetch_add(1, Ordering::SeqCst);
-        if answer.status.as_u16() != 201 {
+        if response.status.as_u16() != 201 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
     Ok(())
 }
 
-fn tell(sheet: &mut Sheet, usage: &Value, counts: &Counts, took: Duration) -> Result<()> {
+fn report_results(report: &mut Report, usage: &Value, counts: &Counts, elapsed: Duration) -> Result<()> {
     let today = &usage["data"][0];
-    let spent = today["engine_seconds"].as_f64().context("what was spent")?;
-    // A job takes less than is reserved for it, so nothing may be spent beyond the budget.
-    sheet.row("spent, engine seconds", format_args!("{spent:.3}"), format_args!("at most {BUDGET}"))?;
-    sheet.claim("milliseconds beyond the budget", ((spent - BUDGET).max(0.0) * 1e3) as i128, 0)?;
-    let made = counts.made.load(Ordering::SeqCst);
-    sheet.claim(
-        "jobs booked and not answered, or the reverse",
-        i128::from(today["jobs"].as_u64().unwrap_or(0)) - i128::from(made),
+    let spent = today["engine_seconds"].as_f64().context("the usage has no engine_seconds")?;
+    // A job takes less time than its reservation, so the budget must not be exceeded.
+    report.row("spent, engine seconds", format_args!("{spent:.3}"), format_args!("at most {BUDGET}"))?;
+    report.check("milliseconds above the budget", ((spent - BUDGET).max(0.0) * 1e3) as i128, 0)?;
+    let created = counts.created.load(Ordering::SeqCst);
+    report.check(
+        "charged jobs minus responses 201",
+        i128::from(today["jobs"].as_u64().unwrap_or(0)) - i128::from(created),
         0,
     )?;
-    sheet.row("accepted (201)", made, "")?;
-    sheet.row("refused (402)", counts.refused.load(Ordering::SeqCst), "")?;
-    sheet.row("answered otherwise", counts.other.load(Ordering::SeqCst), "0")?;
-    sheet.row("until the budget was spent", format_args!("{:.1} s", took.as_secs_f64()), "")
+    report.row("created (201)", created, "")?;
+    report.row("rejected (402)", counts.budget_exceeded.load(Ordering::SeqCst), "")?;
+    report.row("other responses", counts.other.load(Ordering::SeqCst), "0")?;
+    report.row("time until the budget was spent", format_args!("{:.1} s", elapsed.as_secs_f64()), "")
 }

@@ -1,4 +1,4 @@
-//! Clients that ask for everything a client may, of a server that is killed now and then.
+//! Clients that send random requests to a server that is killed at random times, and record what it responds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -11,226 +11,264 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::client::{Answer, Ask, Client, Gone};
+use crate::client::{ApiRequest, Client, ConnectionLost, Response};
 
-/// What a client was told of a job.
+/// What responses reported about a job.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    /// It is to be made whether anybody waits or not.
-    pub(crate) kept: bool,
-    /// Somebody asked for it to be canceled.
-    pub(crate) canceled: bool,
-    /// How it ended, if that was told.
-    pub(crate) ended: Option<String>,
+pub(crate) struct ReportedJob {
+    /// The server must finish the job even without a waiting client: it is asynchronous or has an idempotency
+    /// key.
+    pub(crate) must_finish: bool,
+    /// A client has requested its cancellation.
+    pub(crate) cancel_requested: bool,
+    /// Its final status, if a response reported one.
+    pub(crate) final_status: Option<String>,
 }
 
-/// What all clients were told.
+/// What all clients observed.
 #[derive(Default)]
-pub(crate) struct Heard {
-    /// Jobs that an answer named, by id.
-    pub(crate) jobs: HashMap<String, Told>,
-    /// The jobs that each idempotency key was answered with.
-    pub(crate) named: HashMap<String, HashSet<String>>,
-    /// Answers 404 for a job that had been accepted, and jobs that ended once more and otherwise.
-    pub(crate) wrong: Vec<String>,
-    /// Answers that are no success, by status and title.
-    pub(crate) refused: BTreeMap<String, u64>,
-    pub(crate) answers: u64,
-    /// Requests without an answer.
-    pub(crate) cut: u64,
+pub(crate) struct Observations {
+    /// The jobs of all responses, by id.
+    pub(crate) jobs: HashMap<String, ReportedJob>,
+    /// The job ids in responses to each idempotency key.
+    pub(crate) idempotent: HashMap<String, HashSet<String>>,
+    /// Contradictions: accepted jobs that later were 404, and jobs whose final status changed.
+    pub(crate) contradictions: Vec<String>,
+    /// Number of error responses, by status and title.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// Number of responses.
+    pub(crate) responses: u64,
+    /// Number of requests without a response.
+    pub(crate) lost: u64,
 }
 
-impl Heard {
-    fn count(&mut self, answer: &Result<Answer, Gone>) {
-        match answer {
-            Ok(answer) => {
-                self.answers += 1;
-                if !answer.status.is_success() {
-                    let title = answer.json()["title"].as_str().unwrap_or_default().to_owned();
-                    *self.refused.entry(format!("{} {title}", answer.status.as_u16())).or_default() += 1;
+impl Observations {
+    fn count(&mut self, response: &Result<Response, ConnectionLost>) {
+        match response {
+            Ok(response) => {
+                self.responses += 1;
+                if !response.status.is_success() {
+                    let title = response.json()["title"].as_str().unwrap_or_default().to_owned();
+                    *self.errors.entry(format!("{} {title}", response.status.as_u16())).or_default() += 1;
                 }
             }
-            Err(Gone) => self.cut += 1,
+            Err(ConnectionLost) => self.lost += 1,
         }
     }
+}
+
+/// The load of the clients of one API key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Number of clients per API key.
+    pub(crate) clients_per_key: usize,
+    /// Pause of a client between two requests.
+    pub(crate) pause: Duration,
 }
 
 /// The clients.
-pub(crate) struct Crowd {
+pub(crate) struct ChaosClients {
     keys: Vec<String>,
-    /// Between two requests of a client.
     pause: Duration,
+    /// The address of the running server.
     server: watch::Receiver<Option<SocketAddr>>,
-    heard: Mutex<Heard>,
-    /// What is asked for by seed: the same for those who come at about the same time.
-    moment: AtomicU64,
-    over: AtomicBool,
+    observations: Mutex<Observations>,
+    /// A counter that gives concurrent clients the same seed, so that they send identical requests.
+    seed_counter: AtomicU64,
+    stopped: AtomicBool,
 }
 
-impl Crowd {
-    /// So many clients of each key. They ask until [`go_home`](Self::go_home).
-    pub(crate) fn gather(
+impl ChaosClients {
+    /// Starts the clients of these keys. They send requests until [`stop`](Self::stop).
+    pub(crate) fn start(
         keys: &[String],
-        (each, pause): (usize, Duration),
+        load: Load,
         server: watch::Receiver<Option<SocketAddr>>,
     ) -> (Arc<Self>, JoinSet<()>) {
-        let (heard, moment, over) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        let crowd = Arc::new(Self { keys: keys.to_vec(), pause, server, heard, moment, over });
-        let mut clients = JoinSet::new();
-        for at in 0..each * keys.len() {
-            clients.spawn(crowd.clone().visit(at % keys.len()));
+        let clients = Arc::new(Self {
+            keys: keys.to_vec(),
+            pause: load.pause,
+            server,
+            observations: Mutex::default(),
+            seed_counter: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        for index in 0..load.clients_per_key * keys.len() {
+            tasks.spawn(clients.clone().run_client(index % keys.len()));
         }
-        (crowd, clients)
+        (clients, tasks)
     }
 
-    /// What they ask for now is answered, if there is a server, and nothing more is asked for.
-    pub(crate) fn go_home(&self) {
-        self.over.store(true, Ordering::SeqCst);
+    /// Stops the clients after their current requests.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn observations(&self) -> MutexGuard<'_, Observations> {
+        self.observations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn visit(self: Arc<Self>, at: usize) {
-        let mut visitor = Visitor { key: self.keys[at].clone(), crowd: self, server: None };
-        while !visitor.crowd.over.load(Ordering::SeqCst) {
-            // A server that is gone is the point of it all.
-            let _ = visitor.something().await;
-            tokio::time::sleep(visitor.crowd.pause).await;
+    async fn run_client(self: Arc<Self>, key: usize) {
+        let mut client = ChaosClient { key: self.keys[key].clone(), clients: self, connection: None };
+        while !client.clients.stopped.load(Ordering::SeqCst) {
+            // A lost connection is expected here.
+            let _ = client.send_random_request().await;
+            tokio::time::sleep(client.clients.pause).await;
         }
     }
 }
 
 /// One client.
-struct Visitor {
-    crowd: Arc<Crowd>,
+struct ChaosClient {
+    clients: Arc<ChaosClients>,
     key: String,
-    server: Option<(SocketAddr, Client)>,
+    connection: Option<(SocketAddr, Client)>,
 }
 
-impl Visitor {
-    async fn something(&mut self) -> Result<(), Gone> {
+impl ChaosClient {
+    async fn send_random_request(&mut self) -> Result<(), ConnectionLost> {
         let prompt = format!("picture {}", fastrand::u64(..));
         match fastrand::u32(..100) {
-            0..25 => drop(self.create(Ask::picture(&json!({"prompt": prompt})), false).await?),
-            25..45 => drop(self.create(later(&json!({"prompt": prompt})), true).await?),
-            45..65 => self.create_once(&prompt).await,
+            0..25 => {
+                self.create(ApiRequest::create_image(&json!({"prompt": prompt})), JobKind::Abandonable)
+                    .await?;
+            }
+            25..45 => {
+                self.create(asynchronous(&json!({"prompt": prompt})), JobKind::MustFinish).await?;
+            }
+            45..65 => self.create_idempotently(&prompt).await,
             65..75 => {
-                let moment = self.crowd.moment.fetch_add(1, Ordering::Relaxed) / 8;
-                let body = json!({"prompt": "the same", "seed": moment});
-                let kept = fastrand::bool();
-                let ask = if kept { later(&body) } else { Ask::picture(&body) };
-                drop(self.create(ask, kept).await?);
+                let seed = self.clients.seed_counter.fetch_add(1, Ordering::Relaxed) / 8;
+                let body = json!({"prompt": "the same", "seed": seed});
+                if fastrand::bool() {
+                    self.create(asynchronous(&body), JobKind::MustFinish).await?;
+                } else {
+                    self.create(ApiRequest::create_image(&body), JobKind::Abandonable).await?;
+                }
             }
             75..85 => self.cancel(&prompt).await?,
-            _ => self.look().await?,
+            _ => self.read_job().await?,
         }
         Ok(())
     }
 
-    /// Asks for a picture, and notes the job that it is answered with.
-    async fn create(&mut self, ask: Ask, kept: bool) -> Result<Option<String>, Gone> {
-        let answer = self.send(ask).await?;
-        let body = answer.json();
-        let id = body["id"].as_str().filter(|_| answer.status.is_success()).map(str::to_owned);
+    /// Creates an image, and records and returns the job of the response.
+    async fn create(&mut self, request: ApiRequest, kind: JobKind) -> Result<Option<String>, ConnectionLost> {
+        let response = self.send(request).await?;
+        let body = response.json();
+        let id = body["id"].as_str().filter(|_| response.status.is_success()).map(str::to_owned);
         if let Some(id) = &id {
-            self.note(id, &body, kept);
+            self.record(id, &body, kind);
         }
         Ok(id)
     }
 
-    /// Asks with an idempotency key until there is an answer, whatever happens to the server; sometimes once more.
-    async fn create_once(&mut self, prompt: &str) {
+    /// Creates an image with an idempotency key, and retries until there is a response. Sometimes repeats the
+    /// request after the response.
+    async fn create_idempotently(&mut self, prompt: &str) {
         let body = json!({"prompt": prompt});
-        let ask = if fastrand::bool() { later(&body) } else { Ask::picture(&body) };
-        let mut times = 1 + fastrand::u32(..2);
-        while times > 0 {
-            let ask = ask.clone().header("idempotency-key", prompt.replace(' ', "-"));
-            // Until the crowd goes home: then the server is up, and stays so until everybody has left.
-            match self.create(ask, true).await {
+        let request = if fastrand::bool() { asynchronous(&body) } else { ApiRequest::create_image(&body) };
+        let mut repetitions = 1 + fastrand::u32(..2);
+        while repetitions > 0 {
+            let request = request.clone().header("idempotency-key", prompt.replace(' ', "-"));
+            // This loop ends: when the clients are stopped, the last server runs until all clients have
+            // finished.
+            match self.create(request, JobKind::MustFinish).await {
                 Ok(Some(id)) => {
-                    self.crowd.heard().named.entry(prompt.to_owned()).or_default().insert(id);
+                    let mut observations = self.clients.observations();
+                    observations.idempotent.entry(prompt.to_owned()).or_default().insert(id);
                 }
                 Ok(None) => {}
-                Err(Gone) => continue,
+                Err(ConnectionLost) => continue,
             }
-            times -= 1;
+            repetitions -= 1;
         }
     }
 
-    /// Asks for a picture and does not want it any more.
-    async fn cancel(&mut self, prompt: &str) -> Result<(), Gone> {
-        let Some(id) = self.create(later(&json!({"prompt": prompt, "steps": 20})), true).await? else {
+    /// Creates a job and cancels it.
+    async fn cancel(&mut self, prompt: &str) -> Result<(), ConnectionLost> {
+        let request = asynchronous(&json!({"prompt": prompt, "steps": 20}));
+        let Some(id) = self.create(request, JobKind::MustFinish).await? else {
             return Ok(());
         };
-        if let Some(told) = self.crowd.heard().jobs.get_mut(&id) {
-            told.canceled = true;
+        if let Some(job) = self.clients.observations().jobs.get_mut(&id) {
+            job.cancel_requested = true;
         }
-        let answer = self.send(Ask::post(format!("/v1/images/{id}/cancel"), &json!({}))).await?;
-        if answer.status.is_success() {
-            self.note(&id, &answer.json(), true);
+        let response = self.send(ApiRequest::post(format!("/v1/images/{id}/cancel"), &json!({}))).await?;
+        if response.status.is_success() {
+            self.record(&id, &response.json(), JobKind::MustFinish);
         }
         Ok(())
     }
 
-    /// Looks at a job that was accepted for this client's key, and at the list.
-    async fn look(&mut self) -> Result<(), Gone> {
-        let page = self.send(Ask::get("/v1/images?limit=10")).await?.json();
+    /// Lists the jobs of this client's key, and requests one of them.
+    async fn read_job(&mut self) -> Result<(), ConnectionLost> {
+        let page = self.send(ApiRequest::get("/v1/images?limit=10")).await?.json();
         let listed = page["data"].as_array().cloned().unwrap_or_default();
         let Some(id) = fastrand::choice(&listed).and_then(|job| job["id"].as_str()) else { return Ok(()) };
-        let known = self.crowd.heard().jobs.contains_key(id);
-        let answer = self.send(Ask::get(format!("/v1/images/{id}"))).await?;
-        match answer.status.as_u16() {
-            200 if known => self.note(id, &answer.json(), false),
-            404 => self.crowd.heard().wrong.push(format!("{id} is not there")),
+        let is_known = self.clients.observations().jobs.contains_key(id);
+        let response = self.send(ApiRequest::get(format!("/v1/images/{id}"))).await?;
+        match response.status.as_u16() {
+            200 if is_known => self.record(id, &response.json(), JobKind::Abandonable),
+            404 => self.clients.observations().contradictions.push(format!("{id} was listed and is 404")),
             _ => {}
         }
         Ok(())
     }
 
-    fn note(&self, id: &str, body: &Value, kept: bool) {
-        let mut heard = self.crowd.heard();
-        let told = heard.jobs.entry(id.to_owned()).or_default();
-        told.kept |= kept;
+    fn record(&self, id: &str, body: &Value, kind: JobKind) {
+        let mut observations = self.clients.observations();
+        let job = observations.jobs.entry(id.to_owned()).or_default();
+        job.must_finish |= kind == JobKind::MustFinish;
         let status = body["status"].as_str().unwrap_or_default();
         if !is_final(status) {
             return;
         }
-        let before = told.ended.replace(status.to_owned());
+        let before = job.final_status.replace(status.to_owned());
         if let Some(before) = before.filter(|before| before != status) {
-            heard.wrong.push(format!("{id} was {before} and is {status}"));
+            observations.contradictions.push(format!("{id} was {before} and is {status}"));
         }
     }
 
-    /// Asks the server that there is, once; waits for the next one if it is gone.
-    async fn send(&mut self, ask: Ask) -> Result<Answer, Gone> {
-        let mut server = self.crowd.server.clone();
+    /// Sends a request to the running server once. If the connection is lost, waits up to 1 s for the next
+    /// server.
+    async fn send(&mut self, request: ApiRequest) -> Result<Response, ConnectionLost> {
+        let mut server = self.clients.server.clone();
         let Ok(Some(address)) = server.wait_for(Option::is_some).await.map(|address| *address) else {
-            return Err(Gone);
+            return Err(ConnectionLost);
         };
-        if self.server.as_ref().is_none_or(|(known, _)| *known != address) {
-            self.server = Some((address, Client::new(address)));
+        if self.connection.as_ref().is_none_or(|(known, _)| *known != address) {
+            self.connection = Some((address, Client::new(address)));
         }
-        let Some((_, client)) = &self.server else { return Err(Gone) };
-        let answer = client.send(ask.key(&self.key)).await;
-        self.crowd.heard().count(&answer);
-        if answer.is_err() {
-            self.server = None;
-            // The next one is elsewhere; or it is the same, and only this connection broke.
-            let moved = server.wait_for(|now| *now != Some(address));
-            let _ = tokio::time::timeout(Duration::from_secs(1), moved).await;
+        let Some((_, client)) = &self.connection else { return Err(ConnectionLost) };
+        let response = client.send(request.key(&self.key)).await;
+        self.clients.observations().count(&response);
+        if response.is_err() {
+            self.connection = None;
+            // The next server has another address. If only this connection broke, the timeout ends the wait.
+            let restarted = server.wait_for(|current| *current != Some(address));
+            let _ = tokio::time::timeout(Duration::from_secs(1), restarted).await;
         }
-        answer
+        response
     }
 }
 
-/// A picture that is fetched later.
-fn later(body: &Value) -> Ask {
-    Ask::picture(body).header("prefer", "respond-async")
+/// Whether a server may abandon a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JobKind {
+    /// The server may cancel the job when its client disconnects.
+    Abandonable,
+    /// The server has promised to finish the job.
+    MustFinish,
 }
 
-/// Whether a job with this status has ended.
+/// A request for an image that is not in the response.
+fn asynchronous(body: &Value) -> ApiRequest {
+    ApiRequest::create_image(body).header("prefer", "respond-async")
+}
+
+/// Whether a job with this status has finished.
 pub(crate) fn is_final(status: &str) -> bool {
     matches!(status, "succeeded" | "failed" | "canceled")
 }

@@ -1,4 +1,4 @@
-//! A client that keeps its connections open, and says when a server is gone.
+//! An HTTP client that keeps its connections open and reports lost connections.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -11,21 +11,21 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// The connection broke, or there is none to be had: whether the server did what it was asked nobody knows.
+/// The connection could not be opened, or broke. It is unknown whether the server has executed the request.
 #[derive(Debug, thiserror::Error)]
-#[error("the server is gone")]
-pub(crate) struct Gone;
+#[error("connection to the server lost")]
+pub(crate) struct ConnectionLost;
 
-/// What a server is asked.
+/// A request to the API.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ApiRequest {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
 
-impl Ask {
+impl ApiRequest {
     pub(crate) fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), headers: Vec::new(), body: String::new() }
     }
@@ -35,8 +35,8 @@ impl Ask {
         Self { method: Method::POST, path: path.into(), headers, body: body.to_string() }
     }
 
-    /// A picture, from these members.
-    pub(crate) fn picture(body: &Value) -> Self {
+    /// Creates an image; the body has the parameters.
+    pub(crate) fn create_image(body: &Value) -> Self {
         Self::post("/v1/images", body)
     }
 
@@ -50,25 +50,25 @@ impl Ask {
         self
     }
 
-    fn request(self, address: SocketAddr) -> Request<Full<Bytes>> {
+    fn into_http(self, address: SocketAddr) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(self.method).uri(self.path);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
         let request = request.header("host", address.to_string()).body(Full::from(self.body));
-        request.expect("the bench writes well-formed requests")
+        request.expect("the benchmark's requests are well-formed")
     }
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
-    /// The body as JSON; null if it is none.
+impl Response {
+    /// The body as JSON; null if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -85,38 +85,39 @@ impl Client {
         Self { address, idle: Mutex::default() }
     }
 
-    /// Opens so many connections beforehand.
-    pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), Gone> {
+    /// Opens connections in advance.
+    pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), ConnectionLost> {
         for _ in 0..connections {
             let connection = self.connect().await?;
-            self.put_back(connection);
+            self.release(connection);
         }
         Ok(())
     }
 
-    /// Asks over a connection of its own, or one that nobody else needs.
-    pub(crate) async fn send(&self, ask: Ask) -> Result<Answer, Gone> {
+    /// Sends a request over an idle or a new connection.
+    pub(crate) async fn send(&self, request: ApiRequest) -> Result<Response, ConnectionLost> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        connection.ready().await.map_err(|_| Gone)?;
-        let answer = connection.send_request(ask.request(self.address)).await.map_err(|_| Gone)?;
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await.map_err(|_| Gone)?.to_bytes();
-        self.put_back(connection);
-        Ok(Answer { status: head.status, body })
+        connection.ready().await.map_err(|_| ConnectionLost)?;
+        let response =
+            connection.send_request(request.into_http(self.address)).await.map_err(|_| ConnectionLost)?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|_| ConnectionLost)?.to_bytes();
+        self.release(connection);
+        Ok(Response { status: head.status, body })
     }
 
-    fn put_back(&self, connection: SendRequest<Full<Bytes>>) {
+    fn release(&self, connection: SendRequest<Full<Bytes>>) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Gone> {
-        let stream = TcpStream::connect(self.address).await.map_err(|_| Gone)?;
-        stream.set_nodelay(true).map_err(|_| Gone)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| Gone)?;
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ConnectionLost> {
+        let stream = TcpStream::connect(self.address).await.map_err(|_| ConnectionLost)?;
+        stream.set_nodelay(true).map_err(|_| ConnectionLost)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| ConnectionLost)?;
         tokio::spawn(connection);
         Ok(sender)
     }

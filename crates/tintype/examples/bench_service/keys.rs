@@ -1,23 +1,25 @@
-//! API keys for the bench's clients.
+//! API keys for the benchmark's clients.
 
 use anyhow::{Context, Result};
 use time::OffsetDateTime;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
 
-use crate::server::{Place, Setup};
+use crate::server::{ServerOptions, Storage};
 
-/// Makes keys with these names and this policy; those named `admin` may manage.
+/// Creates keys with these names and this policy; a key named `admin` is an admin key.
 ///
 /// # Errors
-/// When the ledger is not to be had.
-pub(crate) async fn make(setup: &Setup, names: &[&str], policy: &Policy) -> Result<Vec<String>> {
-    let store = match setup.place {
-        // Not needed for a ledger in a file.
-        Place::Memory | Place::Folder => Setup { place: Place::Memory, ..setup.clone() }.store("").await?,
-        Place::Bucket(_) => setup.store("").await?,
+/// If the ledger cannot be opened.
+pub(crate) async fn create(options: &ServerOptions, names: &[&str], policy: &Policy) -> Result<Vec<String>> {
+    let store = match options.storage {
+        // A ledger in a file does not use the store.
+        Storage::Memory | Storage::Folder => {
+            ServerOptions { storage: Storage::Memory, ..options.clone() }.store("").await?
+        }
+        Storage::Bucket(_) => options.store("").await?,
     };
-    let ledger = setup.ledger(store)?;
+    let ledger = options.ledger(store)?;
     let mut keys = Vec::with_capacity(names.len());
     for &name in names {
         let new = NewKey {

@@ -1,4 +1,4 @@
-//! A server that is killed again and again while clients use it: what was accepted ends, and is charged once.
+//! Kills the server repeatedly under load, and checks that every accepted job finishes and is charged once.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,168 +9,176 @@ use tintype_core::store::{Key, StoreError};
 use tintype_ledger::policy::Policy;
 use tokio::sync::watch;
 
-use crate::chaos::{Crowd, Heard, is_final};
+use crate::chaos::{ChaosClients, Load, Observations, is_final};
 use crate::client::Client;
-use crate::figures::Sheet;
-use crate::job_totals::Books;
+use crate::job_totals::JobTotals;
 use crate::keys;
-use crate::server::{Place, Server, Setup};
-use crate::weed::Weed;
+use crate::report::Report;
+use crate::seaweedfs::SeaweedFs;
+use crate::server::{Server, ServerOptions, Storage};
 
 const CUSTOMERS: [&str; 3] = ["acme", "beta", "corp"];
 
-/// How a server is treated.
-struct Treatment {
-    times: u32,
-    /// It lives so long, at random, once it listens.
-    lives: std::ops::Range<Duration>,
-    /// Clients of each key, and how long each of them pauses between two requests.
-    clients: (usize, Duration),
-    /// How long the last one may take to end every job.
-    patience: Duration,
+/// When servers are killed, and under which load.
+struct KillSchedule {
+    /// Number of kills.
+    kills: u32,
+    /// Lifetime of a server, a random value of this range.
+    lifetime: std::ops::Range<Duration>,
+    /// The load on the servers.
+    load: Load,
+    /// Maximum time for the last server to finish all jobs.
+    settle_timeout: Duration,
 }
 
-/// With the ledger in SQLite and the embedded store.
-pub(crate) async fn sqlite(sheet: &mut Sheet, times: u32) -> Result<()> {
-    sheet.part(&format!(
-        "kills: SQLite and the embedded store, kill -9 at {times} random moments of a mixed load"
+/// With SQLite and the embedded store.
+pub(crate) async fn sqlite(report: &mut Report, times: u32) -> Result<()> {
+    report.section(&format!(
+        "kills: SQLite and the embedded store, kill -9 at {times} random times under a mixed load"
     ))?;
-    let treatment = Treatment {
-        times,
-        lives: Duration::from_millis(5)..Duration::from_millis(500),
-        clients: (6, Duration::from_millis(5)),
-        patience: Duration::from_secs(60),
+    let schedule = KillSchedule {
+        kills: times,
+        lifetime: Duration::from_millis(5)..Duration::from_millis(500),
+        load: Load { clients_per_key: 6, pause: Duration::from_millis(5) },
+        settle_timeout: Duration::from_secs(60),
     };
-    run(sheet, Place::Folder, &treatment).await
+    run(report, Storage::Folder, &schedule).await
 }
 
-/// With both in a bucket of SeaweedFS. Nobody knows there whether a job's worker is dead before its lease is over, so there
-/// are fewer kills, and a wait of more than a lease (60 s) and a round of the search for lost jobs (30 s) at the end.
-pub(crate) async fn bucket(sheet: &mut Sheet, times: u32, program: &Path) -> Result<()> {
-    sheet.part(&format!(
-        "bucket: ledger and pictures in SeaweedFS, kill -9 at {times} random moments; lost jobs come back when their lease \
-         of 60 s is over, so it waits for that at the end"
+/// With ledger and images in a bucket of SeaweedFS. There, a killed worker's job is taken over only after its
+/// lease of 60 s has expired and the search for lost jobs (every 30 s) has found it. So there are fewer
+/// kills, and a longer wait at the end.
+pub(crate) async fn bucket(report: &mut Report, times: u32, program: &Path) -> Result<()> {
+    report.section(&format!(
+        "bucket: ledger and images in SeaweedFS, kill -9 at {times} random times; jobs of killed workers \
+         restart when their lease of 60 s has expired, so the run waits for that at the end"
     ))?;
-    let weed = Weed::start(program).await?;
-    let treatment = Treatment {
-        times,
-        lives: Duration::from_millis(100)..Duration::from_secs(4),
-        clients: (2, Duration::from_millis(50)),
-        patience: Duration::from_secs(240),
+    let seaweedfs = SeaweedFs::start(program).await?;
+    let schedule = KillSchedule {
+        kills: times,
+        lifetime: Duration::from_millis(100)..Duration::from_secs(4),
+        load: Load { clients_per_key: 2, pause: Duration::from_millis(50) },
+        settle_timeout: Duration::from_secs(240),
     };
-    run(sheet, Place::Bucket(weed.url.clone()), &treatment).await
+    run(report, Storage::Bucket(seaweedfs.url.clone()), &schedule).await
 }
 
-async fn run(sheet: &mut Sheet, place: Place, treatment: &Treatment) -> Result<()> {
+async fn run(report: &mut Report, storage: Storage, schedule: &KillSchedule) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let setup = Setup {
+    let options = ServerOptions {
         folder: folder.path().to_owned(),
-        place,
+        storage,
         step: Duration::from_millis(2),
         slots: 2,
         queue: 64,
         anonymous: false,
     };
-    let keys = keys::make(&setup, &CUSTOMERS, &Policy::default()).await?;
-    let (here, server) = watch::channel(None);
-    let (crowd, mut clients) = Crowd::gather(&keys, treatment.clients, server);
+    let keys = keys::create(&options, &CUSTOMERS, &Policy::default()).await?;
+    let (address, server) = watch::channel(None);
+    let (clients, mut tasks) = ChaosClients::start(&keys, schedule.load, server);
     let began = Instant::now();
-    for _ in 0..treatment.times {
-        let server = Server::start(&setup).await?;
-        here.send_replace(Some(server.address));
-        let span = treatment.lives.end - treatment.lives.start;
-        tokio::time::sleep(treatment.lives.start + span.mul_f64(fastrand::f64())).await;
+    for _ in 0..schedule.kills {
+        let server = Server::start(&options).await?;
+        address.send_replace(Some(server.address));
+        let span = schedule.lifetime.end - schedule.lifetime.start;
+        tokio::time::sleep(schedule.lifetime.start + span.mul_f64(fastrand::f64())).await;
         server.kill().await?;
-        here.send_replace(None);
+        address.send_replace(None);
     }
-    let took = began.elapsed();
-    let server = Server::start(&setup).await?;
-    here.send_replace(Some(server.address));
-    crowd.go_home();
-    while clients.join_next().await.is_some() {}
-    let books = Books::read(&Client::new(server.address), &keys, treatment.patience).await?;
+    let elapsed = began.elapsed();
+    let server = Server::start(&options).await?;
+    address.send_replace(Some(server.address));
+    clients.stop();
+    while tasks.join_next().await.is_some() {}
+    let totals = JobTotals::read(&Client::new(server.address), &keys, schedule.settle_timeout).await?;
     server.kill().await?;
-    sheet.row("minutes of it", format_args!("{:.1}", took.as_secs_f64() / 60.0), "")?;
-    let settled = format!("{:.1} s", books.settled_in.as_secs_f64());
-    sheet.row("until the last server had ended all jobs", settled, "")?;
+    report.row("duration in minutes", format_args!("{:.1}", elapsed.as_secs_f64() / 60.0), "")?;
+    let settled = format!("{:.1} s", totals.settled_in.as_secs_f64());
+    report.row("time until the last server had finished all jobs", settled, "")?;
     {
-        let heard = crowd.heard();
-        answers(sheet, &heard)?;
-        ends(sheet, &heard, &books)?;
+        let observations = clients.observations();
+        report_responses(report, &observations)?;
+        report_jobs(report, &observations, &totals)?;
     }
-    charges(sheet, &setup.place, &books)?;
-    sheet.claim("pictures that are not in the store", missing(&setup, &books).await?, 0)
+    report_charges(report, &options.storage, &totals)?;
+    report.check("images missing from the store", missing_images(&options, &totals).await?, 0)
 }
 
-/// What clients were answered.
-fn answers(sheet: &mut Sheet, heard: &Heard) -> Result<()> {
-    sheet.row(
-        "requests answered / cut off by a kill",
-        format_args!("{} / {}", heard.answers, heard.cut),
+/// The responses to clients.
+fn report_responses(report: &mut Report, observed: &Observations) -> Result<()> {
+    report.row(
+        "requests with a response / without, due to a kill",
+        format_args!("{} / {}", observed.responses, observed.lost),
         "",
     )?;
-    for (status, count) in &heard.refused {
-        sheet.row(format_args!("  {status}"), count, "")?;
+    for (status, count) in &observed.errors {
+        report.row(format_args!("  {status}"), count, "")?;
     }
-    let missed = heard.refused.iter().filter(|(status, _)| status.starts_with("404")).map(|(_, count)| count);
-    sheet.claim("answered 404 for what had been accepted", missed.sum::<u64>().into(), 0)
+    let missing =
+        observed.errors.iter().filter(|(status, _)| status.starts_with("404")).map(|(_, count)| count);
+    report.check("responses 404 for accepted jobs", missing.sum::<u64>().into(), 0)
 }
 
-/// What became of the jobs.
-fn ends(sheet: &mut Sheet, heard: &Heard, books: &Books) -> Result<()> {
-    sheet.row("accepted: jobs that an answer named", heard.jobs.len(), "")?;
-    sheet.row("in the ledger, with those whose answer was cut off", books.jobs.len(), "")?;
+/// The final status of jobs.
+fn report_jobs(report: &mut Report, observed: &Observations, totals: &JobTotals) -> Result<()> {
+    report.row("accepted: jobs in responses", observed.jobs.len(), "")?;
+    report.row("jobs in the ledger, also those without a response", totals.jobs.len(), "")?;
     for status in ["succeeded", "failed", "canceled"] {
-        sheet.row(format_args!("  {status}"), books.count(status), "")?;
+        report.row(format_args!("  {status}"), totals.count(status), "")?;
     }
-    let ended = |id: &String| books.jobs.get(id).is_some_and(|job| is_final(&job.status));
-    let lost = heard.jobs.keys().filter(|id| !ended(id)).count();
-    sheet.claim("lost: accepted and never ended", lost as i128, 0)?;
-    let open = books.jobs.values().filter(|job| !is_final(&job.status)).count();
-    sheet.claim("in the ledger and never ended", open as i128, 0)?;
-    for wrong in heard.wrong.iter().take(5) {
-        sheet.line(format_args!("    {wrong}"))?;
+    let is_finished = |id: &String| totals.jobs.get(id).is_some_and(|job| is_final(&job.status));
+    let lost = observed.jobs.keys().filter(|id| !is_finished(id)).count();
+    report.check("lost: accepted and not finished", lost as i128, 0)?;
+    let unfinished = totals.jobs.values().filter(|job| !is_final(&job.status)).count();
+    report.check("in the ledger and not finished", unfinished as i128, 0)?;
+    for contradiction in observed.contradictions.iter().take(5) {
+        report.line(format_args!("    {contradiction}"))?;
     }
-    sheet.claim("gone, or ended twice and differently", heard.wrong.len() as i128, 0)?;
-    let now = |id: &String| books.jobs.get(id).map(|job| &job.status);
-    let turned =
-        heard.jobs.iter().filter(|(id, told)| told.ended.is_some() && told.ended.as_ref() != now(id));
-    sheet.claim("ended, and now otherwise", turned.count() as i128, 0)?;
-    let stopped = heard.jobs.iter().filter(|(id, told)| {
-        told.kept && !told.canceled && now(id).is_some_and(|status| status == "canceled")
+    report.check("disappeared, or changed their final status", observed.contradictions.len() as i128, 0)?;
+    let status_of = |id: &String| totals.jobs.get(id).map(|job| &job.status);
+    let changed = observed
+        .jobs
+        .iter()
+        .filter(|(id, job)| job.final_status.is_some() && job.final_status.as_ref() != status_of(id));
+    report.check("final status differs from the ledger's", changed.count() as i128, 0)?;
+    let canceled = observed.jobs.iter().filter(|(id, job)| {
+        job.must_finish && !job.cancel_requested && status_of(id).is_some_and(|status| status == "canceled")
     });
-    sheet.claim("promised (202 or idempotent), canceled by nobody", stopped.count() as i128, 0)?;
+    report.check("202 or idempotent, canceled without a request", canceled.count() as i128, 0)?;
     let mut prompts: HashMap<&str, usize> = HashMap::new();
-    for job in books.jobs.values() {
+    for job in totals.jobs.values() {
         *prompts.entry(&job.prompt).or_default() += 1;
     }
-    let twice =
-        heard.named.iter().filter(|(prompt, ids)| ids.len() > 1 || prompts.get(prompt.as_str()) != Some(&1));
-    sheet.row("idempotency keys", heard.named.len(), "")?;
-    sheet.claim("idempotency keys with two jobs, or none", twice.count() as i128, 0)
+    let violations = observed
+        .idempotent
+        .iter()
+        .filter(|(prompt, ids)| ids.len() > 1 || prompts.get(prompt.as_str()) != Some(&1));
+    report.row("idempotency keys", observed.idempotent.len(), "")?;
+    report.check("idempotency keys with more or less than one job", violations.count() as i128, 0)
 }
 
-/// What was charged for them.
-fn charges(sheet: &mut Sheet, place: &Place, books: &Books) -> Result<()> {
-    let cost: i128 = books.jobs.values().map(|job| job.engine_ms).sum();
-    sheet.row("engine seconds of all jobs", format_args!("{:.3}", cost as f64 / 1e3), "")?;
-    sheet.claim("charged twice: engine ms booked beyond that", books.charged_beyond, 0)?;
-    sheet.claim("engine ms not booked", books.charged_short, 0)?;
-    match place {
-        // A reservation and its job are two objects there, and a kill may leave the first without the second.
-        Place::Bucket(_) => sheet.row(
+/// The charges for all jobs.
+fn report_charges(report: &mut Report, storage: &Storage, totals: &JobTotals) -> Result<()> {
+    let cost: i128 = totals.jobs.values().map(|job| job.engine_ms).sum();
+    report.row("engine seconds of all jobs", format_args!("{:.3}", cost as f64 / 1e3), "")?;
+    report.check("engine ms charged above that (charged twice)", totals.overcharged_ms, 0)?;
+    report.check("engine ms not charged", totals.undercharged_ms, 0)?;
+    match storage {
+        // In a bucket, a reservation and its job are two objects. A kill between the two writes leaves a
+        // reservation.
+        Storage::Bucket(_) => report.row(
             "engine ms still reserved",
-            books.reserved,
-            "left by kills between a reservation and its job; free after 5 min, when needed",
+            totals.reserved_ms,
+            "left by kills between a reservation and its job; expires after 5 min",
         ),
-        _ => sheet.claim("engine ms still reserved", books.reserved, 0),
+        _ => report.check("engine ms still reserved", totals.reserved_ms, 0),
     }
 }
 
-async fn missing(setup: &Setup, books: &Books) -> Result<i128> {
-    let store = setup.store("http://127.0.0.1:1").await?;
+async fn missing_images(options: &ServerOptions, totals: &JobTotals) -> Result<i128> {
+    let store = options.store("http://127.0.0.1:1").await?;
     let mut missing = 0;
-    for key in books.jobs.values().flat_map(|job| &job.pictures) {
+    for key in totals.jobs.values().flat_map(|job| &job.images) {
         match store.head(&Key::new(key.clone())?).await {
             Ok(_) => {}
             Err(StoreError::NotFound) => missing += 1,

@@ -1,4 +1,4 @@
-//! What the service adds to an engine that takes no time.
+//! The latency of the service with an engine that takes no time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,89 +8,96 @@ use http::StatusCode;
 use serde_json::json;
 use tintype_ledger::policy::Policy;
 
-use crate::client::{Ask, Client};
-use crate::figures::{Sheet, Times};
+use crate::client::{ApiRequest, Client};
 use crate::keys;
-use crate::server::{Place, Server, Setup};
+use crate::report::{Latencies, Report};
+use crate::server::{Server, ServerOptions, Storage};
 
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 
-/// Asks as fast as answers come, over so many connections, for so long.
-pub(crate) async fn run(sheet: &mut Sheet, lasts: Duration) -> Result<()> {
-    let lasts = lasts / 2;
-    sheet.part(&format!(
-        "latency: an engine that takes no time, SQLite, pictures in memory, one key, {} s each",
-        lasts.as_secs_f64()
+/// Measures each kind of request with different numbers of connections, half of `duration` each.
+pub(crate) async fn run(report: &mut Report, duration: Duration) -> Result<()> {
+    let duration = duration / 2;
+    report.section(&format!(
+        "latency: an engine that takes no time, SQLite, images in memory, one key, {} s each",
+        duration.as_secs_f64()
     ))?;
     let folder = tempfile::tempdir()?;
-    let setup = Setup {
+    let options = ServerOptions {
         folder: folder.path().to_owned(),
-        place: Place::Memory,
+        storage: Storage::Memory,
         step: Duration::ZERO,
         slots: 1,
         queue: 1_000,
         anonymous: false,
     };
-    let key = keys::make(&setup, &["acme"], &Policy::default()).await?.swap_remove(0);
-    let server = Server::start(&setup).await?;
+    let key = keys::create(&options, &["acme"], &Policy::default()).await?.swap_remove(0);
+    let server = Server::start(&options).await?;
     let client = Arc::new(Client::new(server.address));
-    let made = client.send(picture("first", &key)).await?;
-    let id = made.json()["id"].as_str().context("a picture has an id")?.to_owned();
-    type Asked = Box<dyn Fn(u64) -> Ask + Send + Sync>;
+    let created = client.send(create_image("first", &key)).await?;
+    let id = created.json()["id"].as_str().context("the response has no id")?.to_owned();
+    type RequestFactory = Box<dyn Fn(u64) -> ApiRequest + Send + Sync>;
     let own = key.clone();
-    let asked: [(&str, StatusCode, Asked); 3] = [
-        ("GET /healthz", StatusCode::OK, Box::new(|_| Ask::get("/healthz"))),
+    let kinds: [(&str, StatusCode, RequestFactory); 3] = [
+        ("GET /healthz", StatusCode::OK, Box::new(|_| ApiRequest::get("/healthz"))),
         (
             "GET /v1/images/{id}",
             StatusCode::OK,
-            Box::new(move |_| Ask::get(format!("/v1/images/{id}")).key(&own)),
+            Box::new(move |_| ApiRequest::get(format!("/v1/images/{id}")).key(&own)),
         ),
-        ("POST /v1/images", StatusCode::CREATED, Box::new(move |i| picture(&format!("picture {i}"), &key))),
+        (
+            "POST /v1/images",
+            StatusCode::CREATED,
+            Box::new(move |i| create_image(&format!("picture {i}"), &key)),
+        ),
     ];
-    for (what, expected, ask) in asked {
-        let ask = Arc::new(ask);
+    for (kind, expected, request) in kinds {
+        let request = Arc::new(request);
         for connections in CONNECTIONS {
-            let (rate, mut times) = closed_loop(&client, connections, lasts, &ask, expected).await?;
-            let what = format!("{what}, {connections} at a time: p50 / p99, rate");
-            sheet.row(what, times.told(), format_args!("{rate:>7.0}/s"))?;
+            let (rate, mut latencies) =
+                closed_loop(&client, connections, duration, &request, expected).await?;
+            let label = format!("{kind}, {connections} connections: p50 / p99, rate");
+            report.row(label, latencies.summary(), format_args!("{rate:>7.0}/s"))?;
         }
     }
     Ok(())
 }
 
-fn picture(prompt: &str, key: &str) -> Ask {
-    Ask::picture(&json!({"prompt": prompt})).key(key)
+fn create_image(prompt: &str, key: &str) -> ApiRequest {
+    ApiRequest::create_image(&json!({"prompt": prompt})).key(key)
 }
 
+/// Sends requests over each connection, one after the other, and returns the rate per second and the
+/// latencies.
 async fn closed_loop<F>(
     client: &Arc<Client>,
     connections: usize,
-    lasts: Duration,
-    ask: &Arc<F>,
+    duration: Duration,
+    request: &Arc<F>,
     expected: StatusCode,
-) -> Result<(f64, Times)>
+) -> Result<(f64, Latencies)>
 where
-    F: Fn(u64) -> Ask + Send + Sync + 'static,
+    F: Fn(u64) -> ApiRequest + Send + Sync + 'static,
 {
     client.warm_up(connections).await?;
     let began = Instant::now();
     let loops: Vec<_> = (0..connections)
         .map(|_| {
-            let (client, ask) = (client.clone(), ask.clone());
+            let (client, request) = (client.clone(), request.clone());
             tokio::spawn(async move {
-                let mut times = Times::default();
-                while began.elapsed() < lasts {
-                    let ask = ask(fastrand::u64(..));
+                let mut times = Latencies::default();
+                while began.elapsed() < duration {
+                    let request = request(fastrand::u64(..));
                     let sent = Instant::now();
-                    let answer = client.send(ask).await?;
+                    let response = client.send(request).await?;
                     times.push(sent.elapsed());
-                    ensure!(answer.status == expected, "{}: {:?}", answer.status, answer.body);
+                    ensure!(response.status == expected, "{}: {:?}", response.status, response.body);
                 }
                 Ok(times)
             })
         })
         .collect();
-    let mut times = Times::default();
+    let mut times = Latencies::default();
     for ended in loops {
         times.extend(ended.await??);
     }

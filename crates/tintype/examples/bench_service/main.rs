@@ -1,22 +1,24 @@
-//! What the service does under load and when it is killed, on an engine that takes a set time and makes pictures of one colour.
+//! Benchmarks the service under load and under kills, with an engine that takes a fixed time and generates
+//! images of one colour.
 //!
 //! `cargo xtask bench service [--quick] [--only PART]… [--seconds N] [--kills N] [--bucket-kills N]`
 //!
-//! Starts itself as the server, in a process of its own. Prints a table; fails only if something was lost, made twice or
-//! charged twice. The part `bucket` needs SeaweedFS's program, named by `--weed PATH`.
+//! The server is a child process of this program. The program prints a table, and fails only if a job was
+//! lost, generated twice or charged twice. The part `bucket` needs the SeaweedFS binary, given by `--weed
+//! PATH`.
 
 mod budget;
 mod chaos;
 mod client;
-mod figures;
 mod identical;
 mod job_totals;
 mod keys;
 mod kills;
 mod latency;
 mod overload;
+mod report;
+mod seaweedfs;
 mod server;
-mod weed;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,31 +27,31 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use figures::Sheet;
+use report::Report;
 
 /// As in the product.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is measured, and how much of it.
+/// Benchmarks the service under load and under kills
 #[derive(Debug, Parser)]
 struct Options {
-    /// Short runs of everything.
+    /// Run shorter versions of all parts
     #[arg(long)]
     quick: bool,
-    /// Only these parts: latency, identical, budget, overload, kills, bucket.
+    /// Run only this part; repeatable: latency, identical, budget, overload, kills, bucket
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
-    /// How long the overload lasts, for each of the two callers.
+    /// Duration of the overload with a key, and again without one
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
-    /// How often the server with the ledger in SQLite is killed.
+    /// Number of kills of the server with SQLite
     #[arg(long, value_name = "TIMES")]
     kills: Option<u32>,
-    /// How often the server with the ledger in the bucket is killed.
+    /// Number of kills of the server with the ledger in a bucket
     #[arg(long, value_name = "TIMES")]
     bucket_kills: Option<u32>,
-    /// SeaweedFS's program.
+    /// Path of the SeaweedFS binary
     #[arg(long, value_name = "PATH")]
     weed: Option<PathBuf>,
 }
@@ -58,57 +60,57 @@ struct Options {
 const PARTS: [&str; 6] = ["latency", "identical", "budget", "overload", "kills", "bucket"];
 
 impl Options {
-    fn wants(&self, part: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|wanted| wanted == part)
+    fn includes(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == part)
     }
 }
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("serve") {
-        server::run(&arguments.next().context("`serve` takes a setup")?)?;
+        server::run(&arguments.next().context("`serve` needs the options of the server as JSON")?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let options = Options::parse();
     if let Some(unknown) = options.only.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        bail!("no such part: {unknown}; there are {}", PARTS.join(", "));
+        bail!("unknown part `{unknown}`; it must be one of {}", PARTS.join(", "));
     }
-    let mut sheet = Sheet::default();
+    let mut report = Report::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(&options, &mut sheet))?;
-    if sheet.broken.is_empty() {
+    runtime.block_on(measure(&options, &mut report))?;
+    if report.failed_checks.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    sheet.line(format_args!("\nwhat must hold did not:\n  {}", sheet.broken.join("\n  ")))?;
+    report.line(format_args!("\nfailed checks:\n  {}", report.failed_checks.join("\n  ")))?;
     Ok(ExitCode::FAILURE)
 }
 
-async fn measure(options: &Options, sheet: &mut Sheet) -> Result<()> {
+async fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let seconds = |given: Option<u64>, quick, whole| {
         Duration::from_secs(given.unwrap_or(if options.quick { quick } else { whole }))
     };
-    if options.wants("latency") {
-        latency::run(sheet, seconds(None, 2, 10)).await?;
+    if options.includes("latency") {
+        latency::run(report, seconds(None, 2, 10)).await?;
     }
-    if options.wants("identical") {
-        identical::run(sheet).await?;
+    if options.includes("identical") {
+        identical::run(report).await?;
     }
-    if options.wants("budget") {
-        budget::run(sheet).await?;
+    if options.includes("budget") {
+        budget::run(report).await?;
     }
-    if options.wants("overload") {
-        overload::run(sheet, seconds(options.seconds, 10, 60)).await?;
+    if options.includes("overload") {
+        overload::run(report, seconds(options.seconds, 10, 60)).await?;
     }
-    if options.wants("kills") {
-        kills::sqlite(sheet, options.kills.unwrap_or(if options.quick { 20 } else { 200 })).await?;
+    if options.includes("kills") {
+        kills::sqlite(report, options.kills.unwrap_or(if options.quick { 20 } else { 200 })).await?;
     }
-    if options.wants("bucket") {
+    if options.includes("bucket") {
         match &options.weed {
             Some(weed) => {
                 let times = options.bucket_kills.unwrap_or(if options.quick { 3 } else { 20 });
-                kills::bucket(sheet, times, weed).await?;
+                kills::bucket(report, times, weed).await?;
             }
-            None => sheet.part("bucket: left out, as no --weed names SeaweedFS's program")?,
+            None => report.section("bucket: skipped, because --weed PATH is not given")?,
         }
     }
     Ok(())

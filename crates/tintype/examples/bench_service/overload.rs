@@ -1,4 +1,4 @@
-//! Ten times as much as the engine can do.
+//! Sends ten times as many requests as the engine can process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,39 +12,47 @@ use tintype_ledger::policy::Policy;
 use tintype_testing::NullEngine;
 use tokio::task::JoinSet;
 
-use crate::client::{Ask, Client};
-use crate::figures::{Sheet, Times};
+use crate::client::{ApiRequest, Client};
 use crate::keys;
-use crate::server::{Place, REFUSALS, Server, Setup};
+use crate::report::{Latencies, Report};
+use crate::server::{REJECTIONS_PATH, Server, ServerOptions, Storage};
 
-/// Of a job with one step.
+/// Duration of a step; each job has one step.
 const STEP: Duration = Duration::from_millis(20);
 const QUEUE: usize = 32;
-const TIMES_CAPACITY: f64 = 10.0;
-/// Until caches are warm and the queue is full; nothing before it counts.
+/// Request rate as a multiple of the engine's capacity.
+const LOAD_FACTOR: f64 = 10.0;
+/// Warm-up of the caches and the queue; responses in this time are not counted.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// What the clients saw after the warm-up.
+/// The responses after the warm-up.
 #[derive(Default)]
-struct Seen {
-    good: Times,
-    refused: Times,
+struct Responses {
+    created: Latencies,
+    rejected: Latencies,
     other: u64,
 }
 
-pub(crate) async fn run(sheet: &mut Sheet, lasts: Duration) -> Result<()> {
-    let capacity = alone(Duration::from_secs(3)).await?;
-    for anonymous in [true, false] {
-        one(sheet, capacity, lasts, anonymous).await?;
+/// Whether requests have an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Anonymous,
+    WithKey,
+}
+
+pub(crate) async fn run(report: &mut Report, duration: Duration) -> Result<()> {
+    let capacity = measure_capacity(Duration::from_secs(3)).await?;
+    for caller in [Caller::Anonymous, Caller::WithKey] {
+        run_overload(report, capacity, duration, caller).await?;
     }
     Ok(())
 }
 
-/// Jobs per second of the engine with nothing around it: its timer has a grain, so that is less than one per 20 ms.
-async fn alone(lasts: Duration) -> Result<f64> {
-    struct Nobody;
+/// Jobs per second of the engine alone. Its timer's resolution makes that less than one job per 20 ms.
+async fn measure_capacity(duration: Duration) -> Result<f64> {
+    struct NullObserver;
     #[async_trait]
-    impl Observer for Nobody {
+    impl Observer for NullObserver {
         fn progress(&self, _: Progress) {}
         fn is_abandoned(&self) -> bool {
             false
@@ -53,104 +61,122 @@ async fn alone(lasts: Duration) -> Result<f64> {
     let engine = NullEngine::new(STEP);
     let draft = Draft { prompt: Some("alone".into()), steps: Some(1), ..Draft::default() };
     let request = draft.check(engine.model(), &RequestLimits::for_model(engine.model()), 1);
-    let request = Arc::new(request.ok().context("a request that the engine takes")?);
+    let request = Arc::new(request.ok().context("the request is invalid")?);
     let began = Instant::now();
-    while began.elapsed() < lasts {
-        engine.generate(request.clone(), Arc::new(Nobody)).await?;
+    while began.elapsed() < duration {
+        engine.generate(request.clone(), Arc::new(NullObserver)).await?;
     }
     Ok(engine.finished() as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn one(sheet: &mut Sheet, capacity: f64, lasts: Duration, anonymous: bool) -> Result<()> {
-    let offered = capacity * TIMES_CAPACITY;
-    let who = if anonymous { "without a key" } else { "with a key" };
-    sheet.part(&format!(
-        "overload, {who}: {offered:.0} requests/s for {} s, {capacity:.1}/s can be done, {QUEUE} may wait",
-        lasts.as_secs()
+async fn run_overload(report: &mut Report, capacity: f64, duration: Duration, caller: Caller) -> Result<()> {
+    let offered = capacity * LOAD_FACTOR;
+    let caller_label = match caller {
+        Caller::Anonymous => "without a key",
+        Caller::WithKey => "with a key",
+    };
+    report.section(&format!(
+        "overload, {caller_label}: {offered:.0} requests/s for {} s, capacity {capacity:.1}/s, \
+         queue of {QUEUE}",
+        duration.as_secs()
     ))?;
     let folder = tempfile::tempdir()?;
-    let setup = Setup {
+    let options = ServerOptions {
         folder: folder.path().to_owned(),
-        place: Place::Folder,
+        storage: Storage::Folder,
         step: STEP,
         slots: 1,
         queue: QUEUE,
-        anonymous,
+        anonymous: caller == Caller::Anonymous,
     };
-    let key = match anonymous {
-        true => String::new(),
-        false => keys::make(&setup, &["acme"], &Policy::default()).await?.swap_remove(0),
+    let key = match caller {
+        Caller::Anonymous => String::new(),
+        Caller::WithKey => keys::create(&options, &["acme"], &Policy::default()).await?.swap_remove(0),
     };
-    let server = Server::start(&setup).await?;
+    let server = Server::start(&options).await?;
     let client = Arc::new(Client::new(server.address));
-    let (seen, began) = (Arc::<Mutex<Seen>>::default(), Instant::now());
-    let (mut asking, mut resident) = (JoinSet::new(), Vec::new());
-    let mut arrival = Duration::ZERO;
-    let until = WARM_UP + lasts;
-    while arrival < until {
-        // Arrivals of clients who know nothing of each other.
-        arrival += Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / offered);
-        tokio::time::sleep_until((began + arrival).into()).await;
-        let ask = Ask::picture(&json!({"prompt": format!("picture {arrival:?}"), "steps": 1})).key(&key);
-        asking.spawn(ask_once(client.clone(), ask, (began, arrival, until), seen.clone()));
-        while asking.try_join_next().is_some() {}
-        if began.elapsed() > WARM_UP + lasts * resident.len() as u32 / 10 && resident.len() < 10 {
-            resident.extend(server.resident());
+    let timing = Timing { began: Instant::now(), end: WARM_UP + duration };
+    let responses = Arc::<Mutex<Responses>>::default();
+    let (mut requests, mut memory) = (JoinSet::new(), Vec::new());
+    let mut scheduled = Duration::ZERO;
+    while scheduled < timing.end {
+        // Requests of independent clients arrive as a Poisson process.
+        scheduled += Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / offered);
+        tokio::time::sleep_until((timing.began + scheduled).into()).await;
+        let body = json!({"prompt": format!("picture {scheduled:?}"), "steps": 1});
+        let request = ApiRequest::create_image(&body).key(&key);
+        requests.spawn(send_one(client.clone(), request, scheduled, timing, responses.clone()));
+        while requests.try_join_next().is_some() {}
+        if timing.began.elapsed() > WARM_UP + duration * memory.len() as u32 / 10 && memory.len() < 10 {
+            memory.extend(server.resident());
         }
     }
-    resident.extend(server.resident());
-    asking.join_all().await;
-    let served = client.send(Ask::get(REFUSALS)).await?.json();
-    let mut seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let all = (seen.good.len() + seen.refused.len()) as f64 + seen.other as f64;
-    let rate = seen.good.len() as f64 / lasts.as_secs_f64();
-    sheet.row("asked per second, really", format_args!("{:.0}", all / lasts.as_secs_f64()), "")?;
-    sheet.row(
-        "pictures per second, and of what can be done",
+    memory.extend(server.resident());
+    requests.join_all().await;
+    let in_server = client.send(ApiRequest::get(REJECTIONS_PATH)).await?.json();
+    let mut responses = std::mem::take(&mut *responses.lock().unwrap_or_else(PoisonError::into_inner));
+    let total = (responses.created.len() + responses.rejected.len()) as f64 + responses.other as f64;
+    let rate = responses.created.len() as f64 / duration.as_secs_f64();
+    report.row("actual requests per second", format_args!("{:.0}", total / duration.as_secs_f64()), "")?;
+    report.row(
+        "images per second, and share of the capacity",
         format_args!("{rate:.1} = {:.1}%", rate / capacity * 100.0),
         "≥ 95%",
     )?;
-    let longest = (QUEUE + 1) as f64 / rate * 1e3;
-    sheet.row("accepted: p50 / p99", seen.good.told(), format_args!("the whole queue: {longest:.0} ms"))?;
-    let share = seen.refused.len() as f64 / all * 100.0;
-    sheet.row("refused (429)", format_args!("{} = {share:.1}%", seen.refused.len()), "")?;
-    sheet.row(
-        "refused: p50 / p99 at the client",
-        seen.refused.told(),
+    let full_queue_ms = (QUEUE + 1) as f64 / rate * 1e3;
+    report.row(
+        "created (201): latency p50 / p99",
+        responses.created.summary(),
+        format_args!("the whole queue: {full_queue_ms:.0} ms"),
+    )?;
+    let share = responses.rejected.len() as f64 / total * 100.0;
+    report.row("rejected (429)", format_args!("{} = {share:.1}%", responses.rejected.len()), "")?;
+    report.row(
+        "rejected: latency p50 / p99 in the client",
+        responses.rejected.summary(),
         "client and server share the machine",
     )?;
-    let served = format!(
+    let in_server = format!(
         "{:.2} / {:.2} ms",
-        served["p50"].as_f64().unwrap_or(-1.0),
-        served["p99"].as_f64().unwrap_or(-1.0)
+        in_server["p50"].as_f64().unwrap_or(-1.0),
+        in_server["p99"].as_f64().unwrap_or(-1.0)
     );
-    sheet.row("refused: p50 / p99 in the server", served, "≤ 5 ms")?;
-    sheet.row("answered otherwise", seen.other, "0")?;
-    let at = |part: usize| resident.get((resident.len() - 1) * part / 10).copied().unwrap_or_default();
-    if !resident.is_empty() {
-        let told = format!("{:.1} / {:.1} / {:.1} MiB", at(0), at(5), at(10));
-        sheet.row("server's memory: start / middle / end", told, "flat")?;
+    report.row("rejected: latency p50 / p99 in the server", in_server, "≤ 5 ms")?;
+    report.row("other responses", responses.other, "0")?;
+    let at = |tenth: usize| memory.get((memory.len() - 1) * tenth / 10).copied().unwrap_or_default();
+    if !memory.is_empty() {
+        let resident = format!("{:.1} / {:.1} / {:.1} MiB", at(0), at(5), at(10));
+        report.row("server's memory: start / middle / end", resident, "constant")?;
     }
     Ok(())
 }
 
-/// Asks, and notes what came of it and how long it took from the moment that was planned for it.
-async fn ask_once(
+/// The start of a run, and its end relative to the start.
+#[derive(Clone, Copy)]
+struct Timing {
+    began: Instant,
+    end: Duration,
+}
+
+/// Sends a request and records the response. The latency starts at the time for which the request was
+/// scheduled.
+async fn send_one(
     client: Arc<Client>,
-    ask: Ask,
-    (began, arrival, until): (Instant, Duration, Duration),
-    seen: Arc<Mutex<Seen>>,
+    request: ApiRequest,
+    scheduled: Duration,
+    timing: Timing,
+    responses: Arc<Mutex<Responses>>,
 ) {
-    let answer = client.send(ask).await;
-    let ended = began.elapsed();
-    // What is answered in these seconds counts, whenever it was asked.
-    if ended < WARM_UP || ended >= until {
+    let response = client.send(request).await;
+    let received = timing.began.elapsed();
+    // Count the responses that arrive after the warm-up and before the end.
+    if received < WARM_UP || received >= timing.end {
         return;
     }
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    match answer.map(|answer| answer.status.as_u16()) {
-        Ok(201) => seen.good.push(ended - arrival),
-        Ok(429) => seen.refused.push(ended - arrival),
-        _ => seen.other += 1,
+    let mut responses = responses.lock().unwrap_or_else(PoisonError::into_inner);
+    match response.map(|response| response.status.as_u16()) {
+        Ok(201) => responses.created.push(received - scheduled),
+        Ok(429) => responses.rejected.push(received - scheduled),
+        _ => responses.other += 1,
     }
 }

@@ -1,5 +1,5 @@
-//! The server: this program once more, as a child that can be killed. The product's router, service, ledger and store, with
-//! the null engine.
+//! The server: a child process of this program, which the benchmark can kill. It runs the product's router,
+//! service, ledger and store, with the null engine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -28,45 +28,49 @@ use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::net::TcpListener;
 
-/// The bucket, wherever it is.
+/// The bucket for images.
 const BUCKET: &str = "pictures";
-/// What opens it.
-pub(crate) const CREDENTIALS: (&str, &str) = ("AKIDBENCH", "sekret");
-/// Where the child tells how long it took to refuse requests.
-pub(crate) const REFUSALS: &str = "/bench/refusals";
+/// Access key id of the S3 service.
+pub(crate) const ACCESS_KEY_ID: &str = "AKIDBENCH";
+/// Secret access key of the S3 service.
+pub(crate) const SECRET_ACCESS_KEY: &str = "sekret";
+/// Path at which the child reports the latencies of its 429 responses.
+pub(crate) const REJECTIONS_PATH: &str = "/bench/refusals";
 
-/// Where records and pictures are kept.
+/// Where the ledger and the images are stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Place {
-    /// SQLite in the folder, pictures in memory.
+pub(crate) enum Storage {
+    /// SQLite in the folder, images in memory.
     Memory,
-    /// SQLite and the embedded store in the folder: a laptop.
+    /// SQLite and the embedded store in the folder, as by default.
     Folder,
-    /// Both in the bucket of the S3 service at this URL, with others who may work on the same jobs.
+    /// Ledger and images in a bucket of the S3 service at this URL, shared by several processes.
     Bucket(String),
 }
 
-/// What a child is told.
+/// The options of a child, passed as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Setup {
+pub(crate) struct ServerOptions {
     pub(crate) folder: PathBuf,
-    pub(crate) place: Place,
-    /// What the engine takes for a step.
+    // `bench/api/bench.py` uses this name.
+    #[serde(rename = "place")]
+    pub(crate) storage: Storage,
+    /// Time of the engine for a step.
     pub(crate) step: Duration,
-    /// How many jobs it works on at a time.
+    /// Number of jobs that the engine runs at the same time.
     pub(crate) slots: usize,
-    /// How many requests may wait.
+    /// Maximum number of queued requests.
     pub(crate) queue: usize,
     /// Requests without a key are served.
     pub(crate) anonymous: bool,
 }
 
-impl Setup {
-    /// The store, opened by whoever needs it; only one process can have a folder.
+impl ServerOptions {
+    /// Opens the store. Only one process can open a folder.
     pub(crate) async fn store(&self, url: &str) -> Result<Arc<dyn ObjectStore>> {
-        Ok(match &self.place {
-            Place::Memory => Arc::new(MemoryStore::default()),
-            Place::Folder => {
+        Ok(match &self.storage {
+            Storage::Memory => Arc::new(MemoryStore::default()),
+            Storage::Folder => {
                 let settings = EmbeddedSettings {
                     folder: self.folder.join("data"),
                     public_url: url.to_owned(),
@@ -76,13 +80,13 @@ impl Setup {
                 };
                 Embedded::open(settings)?.store()
             }
-            Place::Bucket(endpoint) => Arc::new(bucket(endpoint)?),
+            Storage::Bucket(endpoint) => Arc::new(bucket(endpoint)?),
         })
     }
 
-    /// The ledger; `store` is where one in a bucket is.
+    /// Opens the ledger. `store` contains a ledger in a bucket.
     pub(crate) fn ledger(&self, store: Arc<dyn ObjectStore>) -> Result<Arc<dyn Ledger>> {
-        if let Place::Bucket(_) = self.place {
+        if let Storage::Bucket(_) = self.storage {
             let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
             return Ok(Arc::new(BucketLedger::new(store, sleeper)));
         }
@@ -94,7 +98,7 @@ fn bucket(endpoint: &str) -> Result<S3Store> {
     let settings = S3Settings {
         bucket: BUCKET.to_owned(),
         endpoint: Some(endpoint.to_owned()),
-        credentials: Some((CREDENTIALS.0.to_owned(), Secret::new(CREDENTIALS.1))),
+        credentials: Some((ACCESS_KEY_ID.to_owned(), Secret::new(SECRET_ACCESS_KEY))),
         ..S3Settings::default()
     };
     Ok(S3Store::new(settings)?)
@@ -108,30 +112,30 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a child and waits until it listens.
-    pub(crate) async fn start(setup: &Setup) -> Result<Self> {
-        let setup = serde_json::to_string(setup)?;
+    pub(crate) async fn start(options: &ServerOptions) -> Result<Self> {
+        let options = serde_json::to_string(options)?;
         tokio::task::spawn_blocking(move || {
             let mut process = Command::new(std::env::current_exe()?)
-                .args(["serve", &setup])
+                .args(["serve", &options])
                 .stdout(Stdio::piped())
                 .spawn()
-                .context("this program cannot be started once more")?;
+                .context("failed to start the server process")?;
             let mut line = String::new();
-            let said = process.stdout.take().context("the child's output was asked for")?;
-            BufReader::new(said).read_line(&mut line)?;
+            let stdout = process.stdout.take().context("the child's output is not piped")?;
+            BufReader::new(stdout).read_line(&mut line)?;
             let address = line.trim().parse().context("the server did not start")?;
             Ok(Self { process, address })
         })
         .await?
     }
 
-    /// Kills it at once (SIGKILL) and waits until it is gone.
+    /// Kills the child (SIGKILL) and waits for its end.
     pub(crate) async fn kill(self) -> Result<()> {
         tokio::task::spawn_blocking(move || drop(self)).await?;
         Ok(())
     }
 
-    /// Resident memory in MiB, where the system tells.
+    /// Resident memory in MiB; none on systems other than Linux.
     pub(crate) fn resident(&self) -> Option<f64> {
         resident(
             &std::fs::read_to_string(Path::new("/proc").join(self.process.id().to_string()).join("status"))
@@ -142,7 +146,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing left to do.
+        // Both calls fail if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -153,22 +157,22 @@ fn resident(status: &str) -> Option<f64> {
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? / 1_024.0)
 }
 
-/// The child: serves until it is killed.
-pub(crate) fn run(setup: &str) -> Result<()> {
-    let setup: Setup = serde_json::from_str(setup)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(setup))
+/// Runs the child, which serves until it is killed.
+pub(crate) fn run(options: &str) -> Result<()> {
+    let options: ServerOptions = serde_json::from_str(options)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
 }
 
-async fn serve(setup: Setup) -> Result<()> {
+async fn serve(options: ServerOptions) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let origin = format!("http://{address}");
-    let store = setup.store(&origin).await?;
-    let ledger = setup.ledger(store.clone())?;
+    let store = options.store(&origin).await?;
+    let ledger = options.ledger(store.clone())?;
     let settings = ServiceSettings {
-        queue: setup.queue,
-        anonymous: if setup.anonymous { AnonymousAccess::Trusted } else { AnonymousAccess::Denied },
-        single_process: !matches!(setup.place, Place::Bucket(_)),
+        queue: options.queue,
+        anonymous: if options.anonymous { AnonymousAccess::Trusted } else { AnonymousAccess::Denied },
+        single_process: !matches!(options.storage, Storage::Bucket(_)),
         price: "0.001usd".parse().ok(),
         ..ServiceSettings::default()
     };
@@ -180,53 +184,58 @@ async fn serve(setup: Setup) -> Result<()> {
         origin,
         aliases: Vec::new(),
     };
-    let refusals: Arc<Refusals> = Arc::default();
-    let told = refusals.clone();
+    let rejections: Arc<RejectionLatencies> = Arc::default();
+    let reported = rejections.clone();
     let api = router(service.clone(), http)
-        .route(REFUSALS, get(async move || Json(told.told())))
-        .layer(from_fn_with_state(refusals, clock));
-    service.engine_ready(Arc::new(NullEngine::new(setup.step).with_slots(setup.slots)));
+        .route(REJECTIONS_PATH, get(async move || Json(reported.summary())))
+        .layer(from_fn_with_state(rejections, measure_rejections));
+    service.engine_ready(Arc::new(NullEngine::new(options.step).with_slots(options.slots)));
     writeln!(std::io::stdout(), "{address}")?;
-    // As in the product: an answer is written in a few small pieces, and none of them waits for an acknowledgement.
+    // As in the product: without Nagle's algorithm, because a response is written in a few small packets.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, api).await?;
     Ok(())
 }
 
-/// How many refusals took how long, in twentieths of a millisecond; the last counts all that took longer.
-struct Refusals([AtomicU64; 2_000]);
+/// A histogram of the latencies of 429 responses, with buckets of 0.05 ms. The last bucket has all longer
+/// ones.
+struct RejectionLatencies([AtomicU64; 2_000]);
 
-impl Default for Refusals {
+impl Default for RejectionLatencies {
     fn default() -> Self {
         Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 
-impl Refusals {
-    /// How many there were, and the times in milliseconds that 50% and 99% of them were within.
-    fn told(&self) -> Value {
+impl RejectionLatencies {
+    /// The number of responses, and the 50th and 99th percentile in milliseconds.
+    fn summary(&self) -> Value {
         let counts: Vec<_> = self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let all: u64 = counts.iter().sum();
-        let within = |percent: u64| {
+        let percentile = |percent: u64| {
             let mut left = (all * percent).div_ceil(100);
-            let place = counts.iter().position(|&count| {
+            let bucket = counts.iter().position(|&count| {
                 let found = count >= left;
                 left = left.saturating_sub(count);
                 found
             });
-            place.map_or(0.0, |place| (place + 1) as f64 / 20.0)
+            bucket.map_or(0.0, |bucket| (bucket + 1) as f64 / 20.0)
         };
-        json!({"count": all, "p50": within(50), "p99": within(99)})
+        json!({"count": all, "p50": percentile(50), "p99": percentile(99)})
     }
 }
 
-/// From the request's head to the answer's.
-async fn clock(State(refusals): State<Arc<Refusals>>, request: Request, next: Next) -> Response {
+/// Measures the time from the head of a request to the head of a 429 response.
+async fn measure_rejections(
+    State(rejections): State<Arc<RejectionLatencies>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let response = next.run(request).await;
     if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        let place = (began.elapsed().as_micros() / 50).min(1_999) as usize;
-        refusals.0[place].fetch_add(1, Ordering::Relaxed);
+        let bucket = (began.elapsed().as_micros() / 50).min(1_999) as usize;
+        rejections.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
     response
 }

@@ -1,51 +1,53 @@
-//! Which of OpenTelemetry's own variables say where metrics go. They are the same for every program that speaks its protocol, so
-//! they are no settings of ours; what they mean is checked where metrics are sent.
+//! Reads the destination of metrics from OpenTelemetry's standard environment variables. They are the same
+//! for every OpenTelemetry program, so tintype has no settings for them. `telemetry::metrics` validates their
+//! values.
 
 use tintype_core::secret::Secret;
 
-/// Where a collector on this machine listens, as the protocol has it.
+/// The default endpoint of the OTLP/HTTP specification.
 const LOCAL: &str = "http://localhost:4318";
 
-/// A collector of metrics, as the variables have it.
+/// A metrics collector as configured by the environment variables, not yet validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Collector {
-    /// The URL that they are posted to.
+    /// The URL to which metrics are posted.
     pub(crate) url: String,
-    /// `name=value,…`, percent-encoded; often with a key.
+    /// Request headers as `name=value,…`, percent-encoded; often with an API key.
     pub(crate) headers: Option<Secret>,
-    /// What is spoken.
+    /// The transport protocol, for example `http/protobuf`.
     pub(crate) protocol: Option<String>,
-    /// Milliseconds that a collector may take.
+    /// Timeout of an export, in milliseconds.
     pub(crate) timeout: Option<String>,
-    /// Milliseconds from one time to the next.
+    /// Interval between exports, in milliseconds.
     pub(crate) interval: Option<String>,
 }
 
 impl Collector {
-    /// The one that is named, unless metrics are turned off.
-    pub(super) fn named(says: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let asked_for = says("OTEL_METRICS_EXPORTER");
-        let off = says("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if off
-            || asked_for
+    /// The configured collector; none if metrics are disabled or no collector is configured. `variable` looks
+    /// up an environment variable.
+    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let exporters = variable("OTEL_METRICS_EXPORTER");
+        let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if disabled
+            || exporters
                 .as_ref()
                 .is_some_and(|exporters| !exporters.split(',').any(|name| name.trim() == "otlp"))
         {
             return None;
         }
-        // The variables for metrics alone come before those for every signal.
+        // A variable for metrics overrides the variable for all signals.
         let either = |name: &str| {
-            let own = says(&format!("OTEL_EXPORTER_OTLP_METRICS_{name}"));
-            own.or_else(|| says(&format!("OTEL_EXPORTER_OTLP_{name}")))
+            let own = variable(&format!("OTEL_EXPORTER_OTLP_METRICS_{name}"));
+            own.or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
         };
-        let base = says("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| asked_for.map(|_| LOCAL.to_owned()));
-        let whole = base.map(|base| format!("{}/v1/metrics", base.trim_end_matches('/')));
+        let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| exporters.map(|_| LOCAL.to_owned()));
+        let with_path = base.map(|base| format!("{}/v1/metrics", base.trim_end_matches('/')));
         Some(Self {
-            url: says("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(whole)?,
+            url: variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(with_path)?,
             headers: either("HEADERS").map(Secret::new),
             protocol: either("PROTOCOL"),
             timeout: either("TIMEOUT"),
-            interval: says("OTEL_METRIC_EXPORT_INTERVAL"),
+            interval: variable("OTEL_METRIC_EXPORT_INTERVAL"),
         })
     }
 }
@@ -55,18 +57,18 @@ mod tests {
     use super::*;
 
     fn url(variables: &[(&str, &str)]) -> Option<String> {
-        let says =
+        let variable =
             |name: &str| variables.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
-        Collector::named(says).map(|collector| collector.url)
+        Collector::from_variables(variable).map(|collector| collector.url)
     }
 
     #[test]
-    fn a_collector_is_used_where_one_is_named() {
+    fn a_collector_is_used_if_the_variables_configure_one() {
         let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/");
         let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/in");
         assert_eq!(url(&[]), None);
         assert_eq!(url(&[all]).as_deref(), Some("http://c:4318/v1/metrics"));
-        assert_eq!(url(&[all, own]).as_deref(), Some("http://m/in"), "as it is");
+        assert_eq!(url(&[all, own]).as_deref(), Some("http://m/in"), "no path is appended");
         let otlp = ("OTEL_METRICS_EXPORTER", "console, otlp");
         assert_eq!(url(&[otlp]).as_deref(), Some("http://localhost:4318/v1/metrics"));
         assert_eq!(url(&[all, ("OTEL_METRICS_EXPORTER", "none")]), None);

@@ -1,32 +1,32 @@
-//! What is usual in the container of a SageMaker endpoint.
+//! Defaults in the container of a SageMaker endpoint.
 
 use std::path::Path;
 
 use super::environment::Environment;
 
-/// Where SageMaker unpacks the model's archive.
+/// The folder into which SageMaker unpacks the model's archive.
 const MODEL: &str = "/opt/ml/model";
-/// Where SageMaker expects the server unless it says another port.
+/// The port on which SageMaker expects the server, unless `SAGEMAKER_BIND_TO_PORT` has another one.
 const PORT: &str = "8080";
 
-/// Settings whose defaults are others there.
+/// The settings whose defaults differ in the container.
 pub(super) fn defaults(environment: &Environment) -> [(&'static str, String); 8] {
     let port = environment.sagemaker_port.as_deref().unwrap_or(PORT);
     [
         ("listen", format!("0.0.0.0:{port}")),
         ("allow_anonymous", "true".into()),
         ("model", model(Path::new(MODEL))),
-        // Of a container nothing is left; what it makes is in its answers.
+        // The container's disk is temporary, and responses contain the images.
         ("data_dir", "/tmp/tintype".into()),
         ("keep", "10m".into()),
         ("keep_jobs", "1h".into()),
-        // SageMaker kills it 30 s after SIGTERM, and the last answers take a moment.
+        // SageMaker sends SIGKILL 30 s after SIGTERM; the last responses need some of that time.
         ("grace", "20s".into()),
         ("log_format", "json".into()),
     ]
 }
 
-/// The endpoint's model, or the built-in one where the endpoint was made without any.
+/// The endpoint's model, or the built-in one if the endpoint was created without a model.
 fn model(folder: &Path) -> String {
     let given = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
     if given { folder.display().to_string() } else { "builtin".into() }

@@ -1,4 +1,4 @@
-//! The environment, read once. No other module may (`clippy.toml` sees to it).
+//! Reads the process environment, once. `clippy.toml` forbids it in every other module.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,19 +14,19 @@ use super::collector::Collector;
 pub(crate) struct Environment {
     /// Every variable whose name begins with `TINTYPE_`.
     pub(crate) variables: BTreeMap<String, String>,
-    /// Where the Hugging Face tools keep what they download.
+    /// The cache folder of the Hugging Face tools.
     pub(crate) hub_cache: Option<PathBuf>,
-    /// Nobody said `NO_COLOR` (no-color.org).
+    /// `NO_COLOR` is not set (no-color.org).
     pub(crate) colors: bool,
-    /// AWS Lambda, or something that does as it does, has started this process.
+    /// AWS Lambda or an emulator of it has started this process.
     pub(crate) on_lambda: bool,
-    /// OpenTelemetry's variables name a collector for traces, and do not turn them off.
+    /// OpenTelemetry's variables configure a collector for traces, and do not disable traces.
     pub(crate) traces: bool,
-    /// Where they name a collector for metrics.
+    /// The collector for metrics that OpenTelemetry's variables configure.
     pub(crate) metrics: Option<Collector>,
-    /// The port on which SageMaker expects its container, if it says one.
+    /// The port on which SageMaker expects the container's server, if SageMaker has set one.
     pub(crate) sagemaker_port: Option<String>,
-    /// The folder that relative paths begin in.
+    /// The base of relative paths.
     pub(crate) working_folder: PathBuf,
 }
 
@@ -34,32 +34,33 @@ impl Environment {
     /// Reads this process's environment.
     ///
     /// # Errors
-    /// If a variable that is ours is not UTF-8, or there is no working folder.
+    /// If a `TINTYPE_` variable is not UTF-8, or the working folder does not exist.
     #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
     pub(crate) fn read() -> Result<Self> {
         let mut variables = BTreeMap::new();
         for (name, value) in env::vars_os() {
             let Some(name) = name.to_str().filter(|name| name.starts_with("TINTYPE_")) else { continue };
-            let value = value.into_string().map_err(|_| anyhow!("{name} is not valid UTF-8"))?;
+            let value =
+                value.into_string().map_err(|_| anyhow!("environment variable {name} is not valid UTF-8"))?;
             variables.insert(name.to_owned(), value);
         }
         let hub_cache =
             hub_cache(env::var_os("HF_HUB_CACHE"), env::var_os("HF_HOME"), env::home_dir().as_deref());
         let colors = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let on_lambda = env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
-        let says = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let collector = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-        let traces = collector.iter().any(|name| says(name).is_some())
-            && says("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
-            && says("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
-        let metrics = Collector::named(says);
+        let traces = collector.iter().any(|name| variable(name).is_some())
+            && variable("OTEL_SDK_DISABLED").is_none_or(|value| !value.eq_ignore_ascii_case("true"))
+            && variable("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
+        let metrics = Collector::from_variables(variable);
         let sagemaker_port = env::var("SAGEMAKER_BIND_TO_PORT").ok();
         let working_folder = env::current_dir()?;
         Ok(Self { variables, hub_cache, colors, on_lambda, traces, metrics, sagemaker_port, working_folder })
     }
 }
 
-/// The order in which the hub's own library looks (`huggingface_hub/constants.py`).
+/// The cache folder, by the rules of the hub's own library (`huggingface_hub/constants.py`).
 fn hub_cache(cache: Option<OsString>, home: Option<OsString>, user: Option<&Path>) -> Option<PathBuf> {
     let given = |value: Option<OsString>| value.filter(|value| !value.is_empty()).map(PathBuf::from);
     given(cache)
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hubs_cache_is_found_as_its_own_tools_find_it() {
+    fn the_hub_cache_follows_the_rules_of_the_hubs_tools() {
         let user = Some(Path::new("/home/u"));
         assert_eq!(hub_cache(Some("/c".into()), Some("/h".into()), user), Some("/c".into()));
         assert_eq!(hub_cache(Some("".into()), Some("/h".into()), user), Some("/h/hub".into()));

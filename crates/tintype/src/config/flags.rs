@@ -1,4 +1,4 @@
-//! One flag per setting, made from the defaults file.
+//! One command-line flag per setting, generated from the list of settings.
 
 use std::path::PathBuf;
 
@@ -6,37 +6,37 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::layers::Flags;
-use super::schema::{Setting, settings};
+use super::schema::{Section, Setting, settings};
 
 /// The flags of a command that uses every setting.
 #[derive(Clone, Debug)]
 pub(crate) struct AllFlags(pub(crate) Flags);
 
-/// The flags of a command that only runs a model, here or on a server.
+/// The flags of `tintype generate`.
 #[derive(Clone, Debug)]
-pub(crate) struct ModelFlags(pub(crate) Flags);
+pub(crate) struct GenerateFlags(pub(crate) Flags);
 
-/// The flags of a command that only looks at what is kept.
+/// The flags of the `tintype keys` commands.
 #[derive(Clone, Debug)]
-pub(crate) struct KeepingFlags(pub(crate) Flags);
+pub(crate) struct LedgerFlags(pub(crate) Flags);
 
 const FILE: &str = "config";
 
-fn runs_a_model(setting: &Setting) -> bool {
-    matches!(setting.heading, "Model" | "SageMaker endpoint" | "Client" | "Log")
+fn is_generate_setting(setting: &Setting) -> bool {
+    matches!(setting.section, Section::Model | Section::SageMakerEndpoint | Section::Client | Section::Log)
 }
 
-fn keeps(setting: &Setting) -> bool {
-    matches!(setting.heading, "Store" | "Customers")
+fn is_ledger_setting(setting: &Setting) -> bool {
+    matches!(setting.section, Section::Store | Section::Ledger)
 }
 
-fn arguments(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
+fn arguments(includes: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
     let file = Arg::new(FILE)
         .long(FILE)
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help("Settings file [default: ./tintype.toml, if there is one] [env: TINTYPE_CONFIG]");
-    std::iter::once(file).chain(settings().iter().filter(move |setting| wanted(setting)).map(argument))
+        .help("Settings file [default: ./tintype.toml if it exists] [env: TINTYPE_CONFIG]");
+    std::iter::once(file).chain(settings().iter().filter(move |setting| includes(setting)).map(argument))
 }
 
 fn argument(setting: &'static Setting) -> Arg {
@@ -46,32 +46,32 @@ fn argument(setting: &'static Setting) -> Arg {
     };
     let argument = Arg::new(setting.key)
         .long(setting.flag())
-        // A wrapper script's own flags come first, and the user's after them.
+        // A user of a wrapper script can override the flags that the script passes.
         .overrides_with(setting.key)
         .help(format!("{}{default}", setting.help))
-        .help_heading(setting.heading);
-    if setting.switch {
+        .help_heading(setting.section.heading());
+    if setting.is_boolean {
         let values = PossibleValuesParser::new(["true", "false"]);
-        let switch = argument.num_args(0..=1).require_equals(true).default_missing_value("true");
-        switch.value_parser(values).hide_possible_values(true).value_name("BOOL")
+        let argument = argument.num_args(0..=1).require_equals(true).default_missing_value("true");
+        argument.value_parser(values).hide_possible_values(true).value_name("BOOL")
     } else {
         argument.value_name("VALUE").allow_hyphen_values(true)
     }
 }
 
-fn read(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> Flags {
+fn read(matches: &ArgMatches, includes: fn(&Setting) -> bool) -> Flags {
     let given = |setting: &'static Setting| {
         matches.get_one::<String>(setting.key).map(|text| (setting.key, text.clone()))
     };
-    let values = settings().iter().filter(|setting| wanted(setting)).filter_map(given).collect();
+    let values = settings().iter().filter(|setting| includes(setting)).filter_map(given).collect();
     Flags { file: matches.get_one::<PathBuf>(FILE).cloned(), values }
 }
 
 macro_rules! settings_as_flags {
-    ($name:ident, $wanted:expr) => {
+    ($name:ident, $includes:expr) => {
         impl Args for $name {
             fn augment_args(command: Command) -> Command {
-                command.args(arguments($wanted))
+                command.args(arguments($includes))
             }
 
             fn augment_args_for_update(command: Command) -> Command {
@@ -81,11 +81,11 @@ macro_rules! settings_as_flags {
 
         impl FromArgMatches for $name {
             fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-                Ok(Self(read(matches, $wanted)))
+                Ok(Self(read(matches, $includes)))
             }
 
             fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-                *self = Self(read(matches, $wanted));
+                *self = Self(read(matches, $includes));
                 Ok(())
             }
         }
@@ -93,5 +93,5 @@ macro_rules! settings_as_flags {
 }
 
 settings_as_flags!(AllFlags, |_| true);
-settings_as_flags!(ModelFlags, runs_a_model);
-settings_as_flags!(KeepingFlags, keeps);
+settings_as_flags!(GenerateFlags, is_generate_setting);
+settings_as_flags!(LedgerFlags, is_ledger_setting);

@@ -1,4 +1,4 @@
-//! Where a setting's value can come from, one layer over the other.
+//! Merges the layers of settings. Each one overrides the previous: defaults, file, environment, flags.
 
 use std::fmt;
 use std::fs;
@@ -11,17 +11,17 @@ use super::container;
 use super::environment::Environment;
 use super::schema::{Setting, settings};
 
-/// The file that is read if there is one and no other was named.
-const USUAL_FILE: &str = "tintype.toml";
-/// The variable that names a file; not a setting.
+/// The settings file, if neither the flag nor the variable names another one. It may be absent.
+const DEFAULT_FILE: &str = "tintype.toml";
+/// The variable that names the settings file. It is not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
-/// Defaults that are others on AWS Lambda: there is no disk that lasts, and the log is read by machines.
+/// Defaults that differ on AWS Lambda, which has no persistent disk and parses JSON logs.
 const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json")];
 
-/// Where a value came from.
+/// The origin of a setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// Nobody set it.
+pub(crate) enum SettingSource {
+    /// No layer sets it.
     Default,
     /// A settings file.
     File(PathBuf),
@@ -31,7 +31,7 @@ pub(crate) enum Source {
     Flag(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -42,117 +42,119 @@ impl fmt::Display for Source {
     }
 }
 
-/// What was said on the command line.
+/// The settings on the command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
-    /// The settings file that was named.
+    /// The settings file given by `--config`.
     pub(crate) file: Option<PathBuf>,
-    /// Keys and values.
+    /// Keys and values of the settings.
     pub(crate) values: Vec<(&'static str, String)>,
 }
 
-/// A setting's value in force.
+/// A setting's value after all layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Effective {
     /// The setting.
     pub(crate) setting: &'static Setting,
     /// Its value, as text.
     pub(crate) text: String,
-    /// Where it came from.
-    pub(crate) source: Source,
+    /// The layer that it came from.
+    pub(crate) source: SettingSource,
 }
 
-/// All values in force, not yet understood.
+/// All values after all layers, not yet parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Layers(Vec<Effective>);
 
 impl Layers {
-    /// Puts the layers over each other: defaults, file, environment, flags.
+    /// Merges the layers: defaults, file, environment, flags.
     ///
     /// # Errors
-    /// A file that cannot be read, is not TOML or has a key that is no setting; a `TINTYPE_` variable that is no setting.
+    /// If the file cannot be read or is not valid TOML, or if the file or the environment contains an unknown
+    /// setting.
     pub(crate) fn gather(environment: &Environment, flags: &Flags) -> Result<Self> {
         let effective = |setting: &'static Setting| Effective {
             setting,
             text: setting.default.clone(),
-            source: Source::Default,
+            source: SettingSource::Default,
         };
         let mut layers = Self(settings().iter().map(effective).collect());
         if environment.on_lambda {
             for (key, text) in ON_LAMBDA {
-                layers.set(key, text.to_owned(), |_| Source::Default)?;
+                layers.set(key, text.to_owned(), |_| SettingSource::Default)?;
             }
         }
-        let named =
-            flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
-        layers.file(&environment.working_folder, named.as_deref())?;
-        layers.environment(environment)?;
+        let file = flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
+        layers.apply_file(&environment.working_folder, file.as_deref())?;
+        layers.apply_environment(environment)?;
         for (key, text) in &flags.values {
-            layers.set(key, text.clone(), |setting| Source::Flag(setting.flag()))?;
+            layers.set(key, text.clone(), |setting| SettingSource::Flag(setting.flag()))?;
         }
         if layers.get("sagemaker").text == "true" {
             for (key, text) in container::defaults(environment) {
                 if !layers.is_set(key) {
-                    layers.set(key, text, |_| Source::Default)?;
+                    layers.set(key, text, |_| SettingSource::Default)?;
                 }
             }
         }
         Ok(layers)
     }
 
-    fn file(&mut self, folder: &Path, named: Option<&Path>) -> Result<()> {
-        let path = named.unwrap_or(Path::new(USUAL_FILE));
+    /// Applies the settings file. `explicit` is the path that the user gave; that file must exist.
+    fn apply_file(&mut self, folder: &Path, explicit: Option<&Path>) -> Result<()> {
+        let path = explicit.unwrap_or(Path::new(DEFAULT_FILE));
         let content = match fs::read_to_string(folder.join(path)) {
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             read => read.with_context(|| format!("cannot read the settings file {}", path.display()))?,
         };
         let table: Table =
             content.parse().map_err(|error: toml::de::Error| malformed(path, &content, &error))?;
         for (key, value) in &table {
             let text = as_text(value).with_context(|| {
-                format!("`{key}` in {} must be text, a number, true or false", path.display())
+                format!("`{key}` in {} must be a string, a number, true or false", path.display())
             })?;
-            self.set(key, text, |_| Source::File(path.to_owned()))
+            self.set(key, text, |_| SettingSource::File(path.to_owned()))
                 .with_context(|| format!("in {}", path.display()))?;
         }
         Ok(())
     }
 
-    fn environment(&mut self, environment: &Environment) -> Result<()> {
+    fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
         for (name, text) in environment.variables.iter().filter(|(name, _)| *name != FILE_VARIABLE) {
             let known = settings().iter().find(|setting| setting.variable() == *name);
             let Some(setting) = known else {
-                bail!("the environment has {name}, which is no setting; `tintype config` lists them");
+                bail!("unknown setting in environment variable {name}; `tintype config` lists all settings");
             };
-            self.set(setting.key, text.clone(), |_| Source::Variable(name.clone()))?;
+            self.set(setting.key, text.clone(), |_| SettingSource::Variable(name.clone()))?;
         }
         Ok(())
     }
 
-    fn set(&mut self, key: &str, text: String, source: impl Fn(&Setting) -> Source) -> Result<()> {
+    fn set(&mut self, key: &str, text: String, source: impl Fn(&Setting) -> SettingSource) -> Result<()> {
         let effective = self
             .0
             .iter_mut()
             .find(|effective| effective.setting.key == key)
-            .ok_or_else(|| anyhow!("`{key}` is no setting; `tintype config` lists them"))?;
+            .ok_or_else(|| anyhow!("unknown setting `{key}`; `tintype config` lists all settings"))?;
         effective.source = source(effective.setting);
         effective.text = text;
         Ok(())
     }
 
-    /// Reads one setting. `parse` gives what the value must be when it is not that.
+    /// Parses one setting. The error of `parse` describes the values that are allowed.
     ///
     /// # Errors
-    /// A sentence that names the setting, its value, where that came from and what it must be.
+    /// If the value is invalid. The message has the setting, its value, the value's source and the allowed
+    /// values.
     pub(crate) fn read<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T> {
         let effective = self.get(key);
         parse(&effective.text).map_err(|expected| {
-            let shown = if effective.setting.secret() { "[redacted]" } else { &effective.text };
+            let shown = if effective.setting.is_secret() { "[redacted]" } else { &effective.text };
             anyhow!("`{key}` is `{shown}` ({}); it must be {expected}", effective.source)
         })
     }
 
-    /// Reads a setting for which empty text means "not set".
+    /// Parses a setting for which an empty string means "not set".
     ///
     /// # Errors
     /// As [`Layers::read`].
@@ -164,34 +166,37 @@ impl Layers {
         self.read(key, |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) })
     }
 
-    /// Whether somebody set it.
+    /// Whether a file, a variable or a flag sets it.
     pub(crate) fn is_set(&self, key: &str) -> bool {
-        self.get(key).source != Source::Default
+        self.get(key).source != SettingSource::Default
     }
 
-    /// The value of a setting that there is.
+    /// The value of an existing setting.
     fn get(&self, key: &str) -> &Effective {
-        self.0.iter().find(|effective| effective.setting.key == key).expect("a test reads every setting")
+        self.0
+            .iter()
+            .find(|effective| effective.setting.key == key)
+            .expect("the defaults file has the setting")
     }
 
-    /// Every value in force, in the order of the defaults file.
+    /// All values, in the order of the defaults file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Effective> {
         self.0.iter()
     }
 }
 
-/// A scalar of TOML as text; nothing else can be a setting's value.
+/// A TOML scalar as text; none for the other types, which no setting has.
 pub(crate) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) => Some(number.to_string()),
-        Value::Boolean(switch) => Some(switch.to_string()),
+        Value::Boolean(boolean) => Some(boolean.to_string()),
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     }
 }
 
-/// The parser's complaint on one line.
+/// The TOML parser's error on one line, with the line number.
 fn malformed(path: &Path, content: &str, error: &toml::de::Error) -> anyhow::Error {
     let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

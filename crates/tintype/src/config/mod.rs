@@ -1,4 +1,5 @@
-//! Settings: defaults file, `tintype.toml`, environment, flags; each value knows where it came from.
+//! Settings, merged from the defaults file, `tintype.toml`, the environment and flags. Each value records its
+//! source.
 
 mod collector;
 mod container;
@@ -24,190 +25,191 @@ use tracing_subscriber::filter::Targets;
 
 pub(crate) use collector::Collector;
 pub(crate) use environment::Environment;
-pub(crate) use flags::{AllFlags, KeepingFlags, ModelFlags};
+pub(crate) use flags::{AllFlags, GenerateFlags, LedgerFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
-pub(crate) use values::{Device, LedgerChoice, LogFormat, ModelChoice, Response, StoreChoice};
+pub(crate) use values::{Device, LambdaResponse, LedgerChoice, LogFormat, ModelChoice, StoreChoice};
 
-/// Every setting, checked.
+/// All settings, validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// How clients are served.
-    pub(crate) serving: Serving,
-    /// Which model computes, and on what.
+    /// Settings of the server and the Lambda function.
+    pub(crate) serving: ServingSettings,
+    /// Settings of the model.
     pub(crate) model: ModelSettings,
-    /// Where pictures are kept.
-    pub(crate) store: Store,
-    /// What is kept of customers and their jobs.
-    pub(crate) ledger: Ledger,
-    /// What may be asked for.
-    pub(crate) limits: Limits,
-    /// The key that we show to other servers.
+    /// Settings of the image store.
+    pub(crate) store: StoreSettings,
+    /// Settings of the ledger: keys, jobs and usage.
+    pub(crate) ledger: LedgerSettings,
+    /// Limits of requests.
+    pub(crate) limits: LimitSettings,
+    /// The API key that `tintype generate --server` sends.
     pub(crate) api_key: Option<Secret>,
-    /// What is logged.
-    pub(crate) log: Log,
+    /// Settings of logs, traces and metrics.
+    pub(crate) log: LogSettings,
 }
 
-/// How clients are served.
+/// Settings of the server and the Lambda function.
 #[derive(Clone, Debug)]
-pub(crate) struct Serving {
-    /// Where to listen.
+pub(crate) struct ServingSettings {
+    /// The address to listen on.
     pub(crate) listen: SocketAddr,
-    /// The origin under which clients reach this server, if it is not `listen`.
+    /// The origin at which clients reach this server, if it differs from `listen`.
     pub(crate) public_url: Option<String>,
-    /// Serve anyone, also beyond loopback.
+    /// Serve requests without a key even if other machines can reach the server.
     pub(crate) allow_anonymous: bool,
-    /// Be the container of a SageMaker endpoint.
+    /// Run as the container of a SageMaker endpoint.
     pub(crate) sagemaker: bool,
-    /// Refuse pictures by GET.
+    /// Disable `GET /generate`.
     pub(crate) no_get: bool,
-    /// How long work goes on that nobody waits for.
+    /// How long a job continues after its last client has disconnected.
     pub(crate) abandon_after: Duration,
-    /// How long running work may take after SIGTERM.
+    /// Maximum time for running jobs after SIGTERM.
     pub(crate) grace: Duration,
-    /// How long a GET waits for its picture; none means to the end.
+    /// Maximum time that a request waits for its images; none means no limit.
     pub(crate) respond_within: Option<Duration>,
-    /// Names under which OpenAI's clients get the model.
+    /// Model names that OpenAI-compatible requests may use.
     pub(crate) aliases: Vec<Alias>,
-    /// How a Lambda function hands its answers over.
-    pub(crate) lambda_response: Response,
+    /// How the Lambda function returns responses.
+    pub(crate) lambda_response: LambdaResponse,
 }
 
-/// What is kept of customers and their jobs.
+/// Settings of the ledger: keys, jobs and usage.
 #[derive(Clone, Debug)]
-pub(crate) struct Ledger {
-    /// Where.
+pub(crate) struct LedgerSettings {
+    /// The kind of storage.
     pub(crate) choice: LedgerChoice,
-    /// What a commit of SQLite waits for.
+    /// Durability of SQLite commits.
     pub(crate) sync: Synchronous,
-    /// What a second of engine time costs.
+    /// The price of one second of engine time.
     pub(crate) price: Option<Amount>,
-    /// How long ended jobs are kept; none means for ever.
+    /// How long records of finished jobs are kept; none means forever.
     pub(crate) keep: Option<Duration>,
 }
 
-/// Which model computes, and on what.
+/// Settings of the model.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelSettings {
     /// The model.
     pub(crate) choice: ModelChoice,
     /// The device.
     pub(crate) device: Device,
-    /// Threads; none means one per core.
+    /// Number of CPU threads; none means one per core.
     pub(crate) threads: Option<usize>,
-    /// The hub's cache folder.
+    /// The folder of the Hugging Face cache.
     pub(crate) hub_cache: Option<PathBuf>,
-    /// How a SageMaker endpoint is called.
-    pub(crate) endpoint: Endpoint,
+    /// Settings of the SageMaker endpoint, if `choice` is one.
+    pub(crate) endpoint: SageMakerSettings,
 }
 
-/// How a SageMaker endpoint is called.
+/// Settings of a SageMaker endpoint that runs the model.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    /// It leaves its results in the store.
+pub(crate) struct SageMakerSettings {
+    /// The endpoint is asynchronous and writes its results to the store's bucket.
     pub(crate) asynchronous: bool,
-    /// What its model understands.
+    /// The request format of its model.
     pub(crate) dialect: Dialect,
-    /// What is sent along with every call.
+    /// Custom attributes sent with every call.
     pub(crate) attributes: Option<String>,
-    /// The component that is called.
+    /// The inference component to call.
     pub(crate) component: Option<String>,
-    /// Width and height that its model is best at.
+    /// Native image width and height of its model, in pixels.
     pub(crate) size: u32,
-    /// Steps if the client does not say.
+    /// Denoising steps, if the request does not specify them.
     pub(crate) steps: u32,
-    /// Calls at the same time.
+    /// Maximum number of concurrent calls.
     pub(crate) slots: usize,
 }
 
-/// Where pictures are kept.
+/// Settings of the image store.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
-    /// Our own folder.
+pub(crate) struct StoreSettings {
+    /// The folder for images, credentials and the SQLite ledger.
     pub(crate) data_dir: PathBuf,
-    /// Which store.
+    /// The kind of store.
     pub(crate) choice: StoreChoice,
-    /// How to reach an S3 service.
-    pub(crate) s3: S3,
-    /// How long the embedded store keeps pictures; none means for ever.
+    /// How to connect to an S3 service.
+    pub(crate) s3: S3Connection,
+    /// How long the embedded store keeps images; none means forever.
     pub(crate) keep: Option<Duration>,
-    /// Bytes above which the embedded store deletes the oldest pictures; none means no limit.
+    /// Size in bytes above which the embedded store deletes its oldest images; none means no limit.
     pub(crate) keep_bytes: Option<u64>,
 }
 
-/// How to reach an S3 service.
+/// How to connect to an S3 service.
 #[derive(Clone, Debug)]
-pub(crate) struct S3 {
+pub(crate) struct S3Connection {
     /// Its origin; none means AWS.
     pub(crate) endpoint: Option<String>,
-    /// Its origin as those see it who follow the links.
+    /// Its origin in links for clients; none means `endpoint`.
     pub(crate) public_endpoint: Option<String>,
-    /// The bucket's region.
+    /// The bucket's region; none means the region of the AWS configuration.
     pub(crate) region: Option<String>,
-    /// Access key and secret; none means AWS's own chain.
+    /// Access key id and secret; none means the AWS credential chain.
     pub(crate) credentials: Option<(String, Secret)>,
-    /// The longest life of a link signed by a session of unknown end.
+    /// Maximum lifetime of links signed with temporary credentials whose expiry is unknown.
     pub(crate) link_cap: Duration,
 }
 
-/// What may be asked for.
+/// Limits of requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    /// Requests that may wait, with clients that wait too.
+pub(crate) struct LimitSettings {
+    /// Maximum number of queued requests whose clients wait for the response.
     pub(crate) queue: usize,
-    /// Jobs of one owner that may wait without.
+    /// Maximum number of queued asynchronous jobs of one owner.
     pub(crate) backlog: u32,
-    /// Engine time that one job may take.
+    /// Maximum engine time of one job.
     pub(crate) max_job: Duration,
-    /// Most pixels; none means by the model.
+    /// Maximum width × height; none means a limit derived from the model.
     pub(crate) max_pixels: Option<u64>,
-    /// Most pixel-steps; none means by the model.
+    /// Maximum width × height × steps × n; none means a limit derived from the model.
     pub(crate) max_work: Option<u64>,
-    /// Most bytes for one request; none means by what is free.
+    /// Maximum memory of one request in bytes; none means half of the available memory.
     pub(crate) max_memory: Option<u64>,
 }
 
-/// What is logged.
+/// Settings of logs, traces and metrics.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
-    /// Which lines.
+pub(crate) struct LogSettings {
+    /// The levels to log, per module.
     pub(crate) filter: Targets,
-    /// Somebody asked for them; it is not only the default.
-    pub(crate) asked_for: bool,
-    /// How they look.
+    /// `log` is set by a file, a variable or a flag.
+    pub(crate) explicit: bool,
+    /// The format of log messages.
     pub(crate) format: LogFormat,
-    /// Prompts are written to it.
+    /// Log the prompts of accepted jobs.
     pub(crate) prompts: bool,
-    /// Traces are sent to a collector.
+    /// Send traces to the collector of OpenTelemetry's variables.
     pub(crate) traces: bool,
-    /// Metrics are sent to this one.
+    /// Send metrics to this collector.
     pub(crate) metrics: Option<Collector>,
-    /// Colours are welcome on a terminal.
+    /// Use colours on a terminal.
     pub(crate) colors: bool,
 }
 
 impl Config {
-    /// Gathers the layers and checks every value.
+    /// Gathers the layers and validates all values.
     ///
     /// # Errors
-    /// One sentence that names the setting, where its value came from, and what it must be.
+    /// If a layer cannot be read or a value is invalid. The message has the setting, its source and the
+    /// allowed values.
     pub(crate) fn load(environment: &Environment, flags: &Flags) -> Result<Self> {
         Self::check(&Layers::gather(environment, flags)?, environment)
     }
 
-    /// Checks every value.
+    /// Validates all values.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub(crate) fn check(layers: &Layers, environment: &Environment) -> Result<Self> {
         let text = |text: &str| Ok(text.to_owned());
-        let auto_count = units::or_word("auto", units::count);
-        let serving = Serving {
+        let auto_count = units::or_keyword("auto", units::count);
+        let serving = ServingSettings {
             listen: layers.read("listen", values::address)?,
             public_url: layers.read_optional("public_url", values::origin)?,
-            allow_anonymous: layers.read("allow_anonymous", units::switch)?,
-            sagemaker: layers.read("sagemaker", units::switch)?,
-            no_get: layers.read("no_get", units::switch)?,
+            allow_anonymous: layers.read("allow_anonymous", units::boolean)?,
+            sagemaker: layers.read("sagemaker", units::boolean)?,
+            no_get: layers.read("no_get", units::boolean)?,
             abandon_after: layers.read("abandon_after", units::duration)?,
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
@@ -220,8 +222,8 @@ impl Config {
             device: layers.read("device", values::device)?,
             threads: Some(layers.read("threads", units::count)? as usize).filter(|&threads| threads > 0),
             hub_cache: hub_cache.or_else(|| environment.hub_cache.clone()),
-            endpoint: Endpoint {
-                asynchronous: layers.read("sagemaker_async", units::switch)?,
+            endpoint: SageMakerSettings {
+                asynchronous: layers.read("sagemaker_async", units::boolean)?,
                 dialect: layers.read("sagemaker_dialect", values::dialect)?,
                 attributes: layers.read_optional("sagemaker_attributes", text)?,
                 component: layers.read_optional("sagemaker_component", text)?,
@@ -230,38 +232,38 @@ impl Config {
                 slots: layers.read("sagemaker_slots", values::slots)?,
             },
         };
-        let store = Store {
+        let store = StoreSettings {
             data_dir: layers.read("data_dir", values::folder)?,
             choice: layers.read("store", values::store)?,
-            s3: S3 {
+            s3: S3Connection {
                 endpoint: layers.read_optional("s3_endpoint", values::origin)?,
                 public_endpoint: layers.read_optional("s3_public_endpoint", values::origin)?,
                 region: layers.read_optional("s3_region", text)?,
                 credentials: credentials(layers)?,
                 link_cap: layers.read("link_cap", units::duration)?,
             },
-            keep: layers.read("keep", units::or_word("forever", units::duration))?,
-            keep_bytes: layers.read("keep_bytes", units::or_word("unlimited", units::size))?,
+            keep: layers.read("keep", units::or_keyword("forever", units::duration))?,
+            keep_bytes: layers.read("keep_bytes", units::or_keyword("unlimited", units::size))?,
         };
-        let ledger = Ledger {
+        let ledger = LedgerSettings {
             choice: layers.read("ledger", values::ledger)?,
             sync: layers.read("ledger_sync", values::synchronous)?,
             price: layers.read_optional("price", values::price)?,
-            keep: layers.read("keep_jobs", units::or_word("forever", units::duration))?,
+            keep: layers.read("keep_jobs", units::or_keyword("forever", units::duration))?,
         };
-        let limits = Limits {
+        let limits = LimitSettings {
             queue: layers.read("queue", units::count)? as usize,
             backlog: u32::try_from(layers.read("backlog", units::count)?).unwrap_or(u32::MAX),
             max_job: layers.read("max_job", units::duration)?,
             max_pixels: layers.read("max_pixels", &auto_count)?,
             max_work: layers.read("max_work", &auto_count)?,
-            max_memory: layers.read("max_memory", units::or_word("auto", units::size))?,
+            max_memory: layers.read("max_memory", units::or_keyword("auto", units::size))?,
         };
-        let log = Log {
+        let log = LogSettings {
             filter: layers.read("log", values::log_filter)?,
-            asked_for: layers.is_set("log"),
+            explicit: layers.is_set("log"),
             format: layers.read("log_format", values::log_format)?,
-            prompts: layers.read("log_prompts", units::switch)?,
+            prompts: layers.read("log_prompts", units::boolean)?,
             traces: environment.traces,
             metrics: environment.metrics.clone(),
             colors: environment.colors,
@@ -279,7 +281,7 @@ fn credentials(layers: &Layers) -> Result<Option<(String, Secret)>> {
         (id, secret) => id
             .zip(secret)
             .map(Some)
-            .context("`s3_access_key_id` and `s3_secret_access_key` belong together: set both or neither"),
+            .context("only one of `s3_access_key_id` and `s3_secret_access_key` is set: set both or neither"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which settings there are. `tintype.default.toml` is the only list: keys, defaults and help come from it, and so do the
-//! flags and the names of the environment's variables.
+//! The list of settings. `tintype.default.toml` is its only source: keys, defaults and help texts come from
+//! that file, and the names of flags and environment variables come from the keys.
 
 use std::sync::LazyLock;
 
@@ -10,61 +10,126 @@ use super::layers::as_text;
 /// The file of defaults, part of the binary.
 const DEFAULTS: &str = include_str!("../../../../tintype.default.toml");
 
+/// A section of the defaults file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// The HTTP server.
+    Serving,
+    /// The AWS Lambda function.
+    Lambda,
+    /// The model and its device.
+    Model,
+    /// The SageMaker endpoint that runs the model.
+    SageMakerEndpoint,
+    /// The image store.
+    Store,
+    /// API keys, jobs and usage.
+    Ledger,
+    /// Limits of requests.
+    Limits,
+    /// `tintype generate` as a client of a server.
+    Client,
+    /// The log.
+    Log,
+}
+
+impl Section {
+    /// Every section, in the order of the file.
+    const ALL: [Self; 9] = [
+        Self::Serving,
+        Self::Lambda,
+        Self::Model,
+        Self::SageMakerEndpoint,
+        Self::Store,
+        Self::Ledger,
+        Self::Limits,
+        Self::Client,
+        Self::Log,
+    ];
+
+    /// The heading in the defaults file, in `--help` and in the output of `tintype config`.
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::Serving => "Serving",
+            Self::Lambda => "AWS Lambda",
+            Self::Model => "Model",
+            Self::SageMakerEndpoint => "SageMaker endpoint",
+            Self::Store => "Store",
+            Self::Ledger => "Ledger",
+            Self::Limits => "Limits",
+            Self::Client => "Client",
+            Self::Log => "Log",
+        }
+    }
+
+    fn from_heading(heading: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|section| section.heading() == heading)
+    }
+}
+
 /// One setting.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// Its name, as in the file: `data_dir`.
+    /// Its name in the file: `data_dir`.
     pub(crate) key: &'static str,
-    /// The line above it in the file.
-    pub(crate) help: &'static str,
-    /// The section of the file that it is in.
-    pub(crate) heading: &'static str,
+    /// The comment above it in the file, on one line.
+    pub(crate) help: String,
+    /// The section of the file that contains it.
+    pub(crate) section: Section,
     /// Its default, as text.
     pub(crate) default: String,
-    /// True or false, so that its flag needs no value.
-    pub(crate) switch: bool,
+    /// The value is `true` or `false`, so the flag needs no value.
+    pub(crate) is_boolean: bool,
 }
 
 impl Setting {
-    /// Its variable in the environment: `TINTYPE_DATA_DIR`.
+    /// Its environment variable: `TINTYPE_DATA_DIR`.
     pub(crate) fn variable(&self) -> String {
         format!("TINTYPE_{}", self.key.to_ascii_uppercase())
     }
 
-    /// Its flag on the command line: `data-dir`.
+    /// Its command-line flag, without the dashes in front: `data-dir`.
     pub(crate) fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
 
-    /// Its value must not be shown.
-    pub(crate) fn secret(&self) -> bool {
+    /// Whether its value must not be shown.
+    pub(crate) fn is_secret(&self) -> bool {
         self.key.contains("secret") || self.key == "api_key"
     }
 }
 
-/// Every setting, in the file's order.
+/// Every setting, in the order of the file.
 pub(crate) fn settings() -> &'static [Setting] {
     static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(read_defaults);
     &SETTINGS
 }
 
 fn read_defaults() -> Vec<Setting> {
-    let values: Table = DEFAULTS.parse().expect("the file is part of the program and of its tests");
-    let (mut heading, mut help) = ("", "");
-    let mut found = Vec::new();
+    let values: Table = DEFAULTS.parse().expect("the defaults file is valid TOML");
+    let mut section = Section::Serving;
+    let mut help = Vec::new();
+    let mut settings = Vec::new();
     for line in DEFAULTS.lines() {
-        if let Some(text) = line.strip_prefix("## ") {
-            heading = text;
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = Section::from_heading(heading).expect("every heading names a section");
+            help.clear();
         } else if let Some(text) = line.strip_prefix("# ") {
-            help = text;
+            help.push(text);
         } else if let Some((key, _)) = line.split_once(" = ") {
             let value = &values[key];
-            let default = as_text(value).expect("the file is part of the program and of its tests");
-            found.push(Setting { key, help, heading, default, switch: value.is_bool() });
-            help = "";
+            let default = as_text(value).expect("every default is a scalar");
+            settings.push(Setting {
+                key,
+                help: help.join(" "),
+                section,
+                default,
+                is_boolean: value.is_bool(),
+            });
+            help.clear();
         }
     }
-    found
+    settings
 }
 
 #[cfg(test)]
@@ -77,8 +142,11 @@ mod tests {
         assert_eq!(settings().len(), values.len());
         for setting in settings() {
             assert!(values.contains_key(setting.key));
-            assert!(!setting.help.is_empty() && !setting.heading.is_empty(), "{}", setting.key);
+            assert!(!setting.help.is_empty(), "{}", setting.key);
             assert!(!setting.help.ends_with('.'), "{}: help has no full stop", setting.key);
+        }
+        for section in Section::ALL {
+            assert!(settings().iter().any(|setting| setting.section == section), "{section:?}");
         }
     }
 }

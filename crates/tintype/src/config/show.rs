@@ -1,4 +1,4 @@
-//! The settings in force, for people and for scripts. Secrets are not shown.
+//! Output of `tintype config`: the settings in effect, as TOML or JSON. Secrets are redacted.
 
 use std::fmt::Write;
 
@@ -6,29 +6,29 @@ use serde_json::{Map, Value, json};
 
 use super::layers::{Effective, Layers};
 
-/// What stands in for a secret.
+/// Replaces the value of a secret.
 const REDACTED: &str = "[redacted]";
 
-/// As a settings file that could be used as it is (but for its secrets), with each value's source beside it.
+/// A valid settings file, apart from redacted secrets, with each value's source in a comment.
 pub(crate) fn as_toml(layers: &Layers) -> String {
     let lines: Vec<_> = layers
         .iter()
         .map(|effective| (effective, format!("{} = {}", effective.setting.key, literal(effective))))
         .collect();
     let width = lines.iter().map(|(_, line)| line.chars().count()).max().unwrap_or_default();
-    let (mut text, mut heading) = (String::new(), "");
+    let (mut text, mut section) = (String::new(), None);
     for (effective, line) in &lines {
-        if heading != effective.setting.heading {
-            let blank = if heading.is_empty() { "" } else { "\n" };
-            heading = effective.setting.heading;
-            let _ = writeln!(text, "{blank}## {heading}");
+        if section != Some(effective.setting.section) {
+            let blank = if section.is_none() { "" } else { "\n" };
+            section = Some(effective.setting.section);
+            let _ = writeln!(text, "{blank}## {}", effective.setting.section.heading());
         }
         let _ = writeln!(text, "{line:width$}  # {}", effective.source);
     }
     text
 }
 
-/// As one JSON object: for each setting its `value` and its `source`.
+/// A JSON object with the `value` and the `source` of each setting.
 pub(crate) fn as_json(layers: &Layers) -> Value {
     let settings = layers.iter().map(|effective| {
         let value = json!({"value": shown(effective), "source": effective.source.to_string()});
@@ -37,7 +37,7 @@ pub(crate) fn as_json(layers: &Layers) -> Value {
     Value::Object(settings.collect::<Map<_, _>>())
 }
 
-/// A value as TOML writes it: text in quotes, numbers, true and false without.
+/// A value as a TOML literal.
 fn literal(effective: &Effective) -> String {
     match shown(effective) {
         Value::String(text) => toml::Value::String(text).to_string(),
@@ -47,13 +47,13 @@ fn literal(effective: &Effective) -> String {
 
 fn shown(effective: &Effective) -> Value {
     let text = &effective.text;
-    if effective.setting.secret() && !text.is_empty() {
+    if effective.setting.is_secret() && !text.is_empty() {
         return REDACTED.into();
     }
-    if effective.setting.switch
-        && let Ok(switch) = text.parse::<bool>()
+    if effective.setting.is_boolean
+        && let Ok(boolean) = text.parse::<bool>()
     {
-        return switch.into();
+        return boolean.into();
     }
     text.parse::<u64>().map_or_else(|_| text.as_str().into(), Value::from)
 }

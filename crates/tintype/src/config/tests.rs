@@ -1,4 +1,4 @@
-//! Which layer wins, what is refused, and what is shown.
+//! Precedence of layers, rejected settings, and the output of `tintype config`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,7 +52,7 @@ impl Start {
     }
 
     fn error(&self) -> String {
-        format!("{:#}", self.load().expect_err("this must be refused"))
+        format!("{:#}", self.load().expect_err("an error"))
     }
 
     fn shown(&self) -> serde_json::Value {
@@ -112,25 +112,25 @@ fn another_file_can_be_named() {
 }
 
 #[test]
-fn what_is_no_setting_is_refused_by_name() {
+fn an_unknown_setting_is_rejected_by_name() {
     assert_eq!(
         Start::new().file("listne = 'x'").error(),
-        "in tintype.toml: `listne` is no setting; `tintype config` lists them"
+        "in tintype.toml: unknown setting `listne`; `tintype config` lists all settings"
     );
     assert_eq!(
         Start::new().file("[store]\nkeep = 'x'").error(),
-        "`store` in tintype.toml must be text, a number, true or false"
+        "`store` in tintype.toml must be a string, a number, true or false"
     );
     assert_eq!(
         Start::new().variable("TINTYPE_LISTNE", "x").error(),
-        "the environment has TINTYPE_LISTNE, which is no setting; `tintype config` lists them"
+        "unknown setting in environment variable TINTYPE_LISTNE; `tintype config` lists all settings"
     );
     let broken = Start::new().file("queue = 1\nkeep = 7d\n").error();
     assert!(broken.starts_with("tintype.toml, line 2: "), "{broken}");
 }
 
 #[test]
-fn a_bad_value_is_named_with_its_source() {
+fn an_invalid_value_is_reported_with_its_source() {
     assert_eq!(
         Start::new().variable("TINTYPE_KEEP", "a week").error(),
         "`keep` is `a week` (TINTYPE_KEEP); it must be a duration such as 500ms, 10s, 5m, 36h or 7d, or `forever`"
@@ -160,11 +160,11 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn what_is_shown_is_a_settings_file() {
+fn the_output_of_config_is_a_settings_file() {
     let start = Start::new().variable("TINTYPE_DATA_DIR", "/a \"quoted\" folder").flag("no_get", "true");
     let shown = as_toml(&Layers::gather(&start.environment, &start.flags).expect("readable"));
     let again = Start::new().file(&shown);
     assert_eq!(again.load().expect("valid").store.data_dir, PathBuf::from("/a \"quoted\" folder"));
     let lines = shown.lines().filter(|line| line.contains("  # ")).count();
-    assert_eq!(lines, settings().len(), "each value has its source beside it:\n{shown}");
+    assert_eq!(lines, settings().len(), "each value has its source in a comment:\n{shown}");
 }

@@ -1,4 +1,4 @@
-//! Values as people write them. Each function's error completes the sentence "it must be …".
+//! Parsers of numbers, durations and sizes. Each error completes the sentence "it must be …".
 
 use std::time::Duration;
 
@@ -35,30 +35,30 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| SIZE.to_owned())
 }
 
-/// A whole number, not negative.
+/// A whole number of at least 0.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "a whole number, not negative".to_owned())
+    text.parse().map_err(|_| "a whole number of at least 0".to_owned())
 }
 
 /// `true` or `false`.
-pub(crate) fn switch(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
-/// Something else, or this word for "none".
-pub(crate) fn or_word<T>(
-    word: &'static str,
+/// A value that `parse` accepts, or `keyword` for none.
+pub(crate) fn or_keyword<T>(
+    keyword: &'static str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| {
-        if text == word {
+        if text == keyword {
             return Ok(None);
         }
-        parse(text).map(Some).map_err(|expected| format!("{expected}, or `{word}`"))
+        parse(text).map(Some).map_err(|expected| format!("{expected}, or `{keyword}`"))
     }
 }
 
-/// A whole number and its unit, multiplied.
+/// A whole number times the factor of its unit; none if the unit is unknown or the product overflows.
 fn amount(text: &str, unit: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(digits);
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn a_word_can_stand_for_none() {
-        let keep = or_word("forever", duration);
+    fn a_keyword_means_none() {
+        let keep = or_keyword("forever", duration);
         assert_eq!(keep("forever"), Ok(None));
         assert_eq!(keep("1s"), Ok(Some(Duration::from_secs(1))));
         assert_eq!(keep("x"), Err(format!("{DURATION}, or `forever`")));

@@ -1,4 +1,5 @@
-//! Settings that choose between a few things.
+//! Parsers of settings that are neither numbers, durations nor sizes. Each error completes the sentence "it
+//! must be …".
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,74 +11,75 @@ use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// Where the model comes from.
+/// The source of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ModelChoice {
-    /// The one in the binary.
+    /// The model inside the binary.
     Builtin,
-    /// A folder.
+    /// A folder in the diffusers layout.
     Folder(PathBuf),
-    /// A model of the Hugging Face hub, found in its cache.
+    /// `ORG/NAME` of a model in the Hugging Face cache.
     Hub(String),
-    /// Whatever this SageMaker endpoint has.
+    /// The name of a SageMaker endpoint that runs the model.
     Endpoint(String),
 }
 
-/// Where the pictures go.
+/// The store for images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreChoice {
-    /// A folder, served by ourselves.
+    /// The data folder, which the server also serves as S3.
     Embedded,
     /// A bucket of an S3 service.
     S3 {
         /// The bucket.
         bucket: String,
-        /// What keys begin with, without slashes at either end.
+        /// The prefix of object keys, without slashes at either end.
         prefix: String,
     },
 }
 
-/// Where keys, jobs and usage are kept.
+/// The storage of keys, jobs and usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LedgerChoice {
-    /// In a file of the data folder.
+    /// A file in the data folder.
     Sqlite,
-    /// In the store.
+    /// Objects in the store.
     Bucket,
 }
 
-/// How a Lambda function hands its answers over.
+/// How a Lambda function returns responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Response {
-    /// Whole, within 6 MB.
+pub(crate) enum LambdaResponse {
+    /// The complete response at once, at most 6 MB.
     Buffered,
-    /// As they are made.
+    /// As a stream.
     Stream,
 }
 
-/// What computes.
+/// The device that runs the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// The accelerator that this binary was built for, else the processor.
+    /// The accelerator that this binary was built for, or else the CPU.
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The NVIDIA accelerator of this number.
+    /// The NVIDIA GPU with this number.
     Cuda(usize),
-    /// The Apple accelerator of this number.
+    /// The Apple GPU with this number.
     Metal(usize),
 }
 
-/// How log lines look.
+/// The format of log messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// `builtin`, a folder (anything that is one, or that looks like a path), `ORG/NAME`, or `sagemaker:ENDPOINT`.
+/// `builtin`, a folder (an existing one, or any text that starts with `/` or `.`), `ORG/NAME`, or
+/// `sagemaker:ENDPOINT`.
 pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
     let path = Path::new(text);
     if text == "builtin" {
@@ -89,7 +91,7 @@ pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
     } else if tintype_diffusion::hub::is_name(text) {
         Ok(ModelChoice::Hub(text.to_owned()))
     } else {
-        Err("`builtin`, a folder that exists, ORG/NAME, or sagemaker:ENDPOINT".to_owned())
+        Err("`builtin`, an existing folder, ORG/NAME, or sagemaker:ENDPOINT".to_owned())
     }
 }
 
@@ -102,25 +104,25 @@ pub(crate) fn dialect(text: &str) -> Result<Dialect, String> {
     }
 }
 
-/// A side length that a request may have.
+/// An image width or height in pixels, within the limits of requests.
 pub(crate) fn side(text: &str) -> Result<u32, String> {
     let side = text.parse().ok().filter(|side| (64..=4096).contains(side) && side % 8 == 0);
     side.ok_or_else(|| "a multiple of 8 between 64 and 4096".to_owned())
 }
 
-/// A number of steps that a request may have.
+/// A number of denoising steps, within the limits of requests.
 pub(crate) fn steps(text: &str) -> Result<u32, String> {
-    between(text, 1, 150)
+    in_range(text, 1, 150)
 }
 
-/// How much a remote engine is given at a time.
+/// The maximum number of concurrent calls to an endpoint.
 pub(crate) fn slots(text: &str) -> Result<usize, String> {
-    between(text, 1, 1_000).map(|slots| slots as usize)
+    in_range(text, 1, 1_000).map(|slots| slots as usize)
 }
 
-fn between(text: &str, least: u32, most: u32) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("a whole number between {least} and {most}"))
+fn in_range(text: &str, min: u32, max: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| format!("a whole number between {min} and {max}"))
 }
 
 /// `embedded` or `s3://BUCKET/PREFIX`.
@@ -136,12 +138,12 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
     Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
 }
 
-/// Names of models, or their beginnings with `*` behind them.
+/// Model names, or prefixes of names followed by `*`, separated by commas.
 pub(crate) fn aliases(text: &str) -> Result<Vec<Alias>, String> {
     let names = text.split(',').map(|name| name.trim().parse());
     names
         .collect::<Result<_, InvalidAlias>>()
-        .map_err(|_| "names such as dall-e-3 or dall-e-*, with commas between them".to_owned())
+        .map_err(|_| "model names such as dall-e-3 or dall-e-*, separated by commas".to_owned())
 }
 
 /// `sqlite` or `bucket`.
@@ -154,10 +156,10 @@ pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
 }
 
 /// `buffered` or `stream`.
-pub(crate) fn response(text: &str) -> Result<Response, String> {
+pub(crate) fn response(text: &str) -> Result<LambdaResponse, String> {
     match text {
-        "buffered" => Ok(Response::Buffered),
-        "stream" => Ok(Response::Stream),
+        "buffered" => Ok(LambdaResponse::Buffered),
+        "stream" => Ok(LambdaResponse::Stream),
         _ => Err("buffered or stream".to_owned()),
     }
 }
@@ -187,26 +189,28 @@ pub(crate) fn device(text: &str) -> Result<Device, String> {
         ("cpu", _) if kind == text => Ok(Device::Cpu),
         ("cuda", Some(number)) => Ok(Device::Cuda(number)),
         ("metal", Some(number)) => Ok(Device::Metal(number)),
-        _ => Err("auto, cpu, cuda or metal, or a certain one as in cuda:1".to_owned()),
+        _ => Err("auto, cpu, cuda or metal, or a numbered device such as cuda:1".to_owned()),
     }
 }
 
-/// A folder's name.
+/// The path of a folder.
 pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("the name of a folder".to_owned()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() { Err("the path of a folder".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-/// A level, or levels by part: `info,tintype_http=debug`.
+/// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// The S3 library is silent whatever is asked for: it logs signed links, and of a forged one the right signature.
+/// Logging of the crate `s3s` is always off: it logs signed links, and the valid signature of a request with
+/// a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
-    // A lone word that is no level would be the name of a part, and everything else would be silent.
+    // `Targets` would read an unknown level as the name of a module, and disable all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-    let understood = |part: &str| part.contains('=') || is_level(part);
-    let targets = text.parse::<Targets>().ok().filter(|_| text.split(',').all(understood));
-    targets
-        .map(|targets| targets.with_target("s3s", LevelFilter::OFF))
-        .ok_or_else(|| "error, warn, info, debug or trace, or parts as in info,tintype_http=debug".to_owned())
+    let is_valid = |part: &str| part.contains('=') || is_level(part);
+    let targets = text.parse::<Targets>().ok().filter(|_| text.split(',').all(is_valid));
+    targets.map(|targets| targets.with_target("s3s", LevelFilter::OFF)).ok_or_else(|| {
+        "error, warn, info, debug, trace or off, or levels per module such as info,tintype_http=debug"
+            .to_owned()
+    })
 }
 
 /// `text` or `json`.
@@ -218,7 +222,7 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// An address and a port; `localhost` is the IPv4 loopback.
+/// An IP address and a port; `localhost` means the IPv4 loopback address.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let expected = || "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned();
     match text.strip_prefix("localhost:") {
@@ -227,7 +231,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// An origin: `https://host:port`, with nothing behind it.
+/// An origin, `https://host:port`; a trailing slash is removed.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let parts = text.parse::<Uri>().ok().filter(|uri| {
         let plain_host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
@@ -237,7 +241,8 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     });
     match parts {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err("http:// or https://, a host, and a port if it is not the usual one; no path".to_owned()),
+        None => Err("an origin such as https://images.example.com or http://127.0.0.1:9000, without a path"
+            .to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the commands for AWS take.
+//! Arguments of the commands for AWS.
 
 use std::path::PathBuf;
 
@@ -7,57 +7,62 @@ use tintype_deploy::{Response, StackName};
 
 const EXAMPLES: &str = "\
 Examples:
-  tintype deploy --endpoint jumpstart-sd21       a SageMaker endpoint that is there
-  tintype deploy --model builtin                 the model inside the function: nothing costs while nobody asks
+  tintype deploy --endpoint jumpstart-sd21       use an existing SageMaker endpoint
+  tintype deploy --model builtin                 run the model in the function: no compute cost when idle
   tintype deploy --model ./my-model --memory 8192
   tintype deploy --image 123456789012.dkr.ecr.eu-central-1.amazonaws.com/tintype:1 \\
       --model-data s3://models/sd21.tar.gz --instance-type ml.g5.xlarge --async
 
-Region and credentials are found as AWS's own tools find them. It asks before it spends.";
+Region and credentials come from the AWS configuration. The command shows an estimate of the cost
+and asks for confirmation before it creates anything.";
 
 /// `tintype deploy`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["endpoint", "model", "image"]))]
+#[command(
+    after_help = EXAMPLES,
+    group = ArgGroup::new("source").required(true).args(["endpoint", "model", "image"])
+)]
 pub(crate) struct Deploy {
-    /// Use this SageMaker endpoint, which is there already
+    /// Use this existing SageMaker endpoint
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) endpoint: Option<String>,
     /// Run the model inside the function: `builtin`, or a folder in the diffusers layout
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) model: Option<String>,
-    /// Make an endpoint of this container image, which must be in ECR
+    /// Create a SageMaker endpoint from this container image in ECR
     #[arg(long, value_name = "URI", requires = "instance_type", help_heading = "Model")]
     pub(crate) image: Option<String>,
-    /// The endpoint's model, s3://BUCKET/KEY.tar.gz; it is unpacked to /opt/ml/model
+    /// Model archive of the new endpoint, s3://BUCKET/KEY.tar.gz; SageMaker unpacks it to /opt/ml/model
     #[arg(long, value_name = "S3URI", requires = "image", help_heading = "Model")]
     pub(crate) model_data: Option<String>,
-    /// What the endpoint runs on, for example ml.g4dn.xlarge
+    /// Instance type of the new endpoint, for example ml.g4dn.xlarge
     #[arg(long, value_name = "TYPE", requires = "image", help_heading = "Model")]
     pub(crate) instance_type: Option<String>,
-    /// Make it an asynchronous endpoint, which scales to zero when nobody asks
+    /// Create an asynchronous endpoint, which scales to zero instances when idle
     #[arg(long = "async", requires = "image", help_heading = "Model")]
     pub(crate) asynchronous: bool,
 
-    /// What every command about a deployment takes.
+    /// The deployment.
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Do not ask before it costs something
+    /// Deploy without asking for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
-    /// The program to deploy, if it is not this one
+    /// Binary to deploy [default: the running one]
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
-    /// Settings for the function, as in tintype.toml; it does not see your own
+    /// Settings file for the function; your own settings do not apply to it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How answers leave: `stream` may take 15 minutes, `buffered` 29 seconds
-    #[arg(long, value_name = "HOW", default_value = "stream")]
+    /// Response mode: `stream` allows 15 minutes per response, `buffered` 29 seconds
+    #[arg(long, value_name = "MODE", default_value = "stream")]
     pub(crate) response: Response,
-    /// Calls that may run at once, which caps what is spent; 0 leaves it to the account's own limit [default: 10, in front of an
-    /// asynchronous endpoint 50]
+    /// Maximum concurrent executions of the function, which limits the cost; 0 sets no limit but the
+    /// account's [default: 10, or 50 with an asynchronous endpoint]
     #[arg(long, value_name = "COUNT")]
     pub(crate) concurrency: Option<u32>,
-    /// The function's memory, 128 to 10240 MB; its processors grow with it [default: 512, with a model inside 3008]
+    /// Memory of the function in MB, 128 to 10240; CPU power is proportional to it
+    /// [default: 512, or 3008 with the model inside the function]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(128..=10_240))]
     pub(crate) memory: Option<u32>,
     /// Print JSON
@@ -65,13 +70,13 @@ pub(crate) struct Deploy {
     pub(crate) json: bool,
 }
 
-/// Which deployment.
+/// The deployment that a command works on.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The stack's name
+    /// Name of the CloudFormation stack
     #[arg(long, value_name = "STACK", default_value = "tintype")]
     pub(crate) name: StackName,
-    /// The region [default: as AWS's own tools find it]
+    /// AWS region [default: the region of the AWS configuration]
     #[arg(long)]
     pub(crate) region: Option<String>,
 }
@@ -79,10 +84,10 @@ pub(crate) struct Target {
 /// `tintype destroy`.
 #[derive(Debug, Args)]
 pub(crate) struct Destroy {
-    /// What every command about a deployment takes.
+    /// The deployment.
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Do not ask, although pictures, keys and jobs go with it
+    /// Delete without asking for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -90,13 +95,13 @@ pub(crate) struct Destroy {
 /// `tintype doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// What every command about a deployment takes.
+    /// The deployment.
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Look at this SageMaker endpoint
+    /// Also check this SageMaker endpoint
     #[arg(long, value_name = "NAME")]
     pub(crate) endpoint: Option<String>,
-    /// Look at this bucket, s3://BUCKET or s3://BUCKET/PREFIX
+    /// Check this bucket, s3://BUCKET or s3://BUCKET/PREFIX [default: the deployment's bucket]
     #[arg(long, value_name = "S3URI", value_parser = bucket)]
     pub(crate) store: Option<String>,
 }
@@ -104,7 +109,10 @@ pub(crate) struct Doctor {
 /// The bucket in `s3://BUCKET/PREFIX`.
 fn bucket(text: &str) -> Result<String, String> {
     let bucket = text.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
-    bucket.filter(|bucket| !bucket.is_empty()).map(str::to_owned).ok_or_else(|| "s3://BUCKET".to_owned())
+    bucket
+        .filter(|bucket| !bucket.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| "must be s3://BUCKET or s3://BUCKET/PREFIX".to_owned())
 }
 
 #[cfg(test)]
@@ -114,19 +122,19 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn refused(words: &[&str]) -> bool {
+    fn is_rejected(words: &[&str]) -> bool {
         Cli::try_parse_from(["tintype"].iter().chain(words)).is_err()
     }
 
     #[test]
-    fn exactly_one_place_for_the_model() {
-        assert!(refused(&["deploy"]));
-        assert!(refused(&["deploy", "--endpoint", "e", "--model", "builtin"]));
-        assert!(refused(&["deploy", "--image", "i"]), "an image needs an instance type");
-        assert!(refused(&["deploy", "--endpoint", "e", "--async"]), "what is there says itself what it is");
-        assert!(!refused(&["deploy", "--image", "i", "--instance-type", "t", "--async"]));
-        assert!(!refused(&["deploy", "--model", "builtin", "--name", "my-stack"]));
-        assert!(refused(&["deploy", "--model", "builtin", "--name", "my_stack"]));
+    fn exactly_one_source_of_the_model_is_required() {
+        assert!(is_rejected(&["deploy"]));
+        assert!(is_rejected(&["deploy", "--endpoint", "e", "--model", "builtin"]));
+        assert!(is_rejected(&["deploy", "--image", "i"]), "an image needs an instance type");
+        assert!(is_rejected(&["deploy", "--endpoint", "e", "--async"]), "SageMaker has the kind of endpoint");
+        assert!(!is_rejected(&["deploy", "--image", "i", "--instance-type", "t", "--async"]));
+        assert!(!is_rejected(&["deploy", "--model", "builtin", "--name", "my-stack"]));
+        assert!(is_rejected(&["deploy", "--model", "builtin", "--name", "my_stack"]));
     }
 
     #[test]

@@ -1,29 +1,46 @@
-//! Asking before something is spent or lost.
+//! Confirmation before a command costs money or deletes data.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::{Result, bail};
 
-use crate::output::Usage;
+use crate::output::UsageError;
 
-/// Asks on the terminal, and returns if the answer is yes. With `agreed` nobody is asked.
+/// Whether the command line has confirmed the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirmation {
+    /// By `--yes`.
+    Given,
+    /// The command asks for it on the terminal.
+    Required,
+}
+
+impl Confirmation {
+    /// The confirmation by the flag `--yes`.
+    pub(super) fn from_flag(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Required }
+    }
+}
+
+/// Asks the question on the terminal unless the confirmation is given, and returns if the answer is yes.
 ///
 /// # Errors
-/// [`Usage`] if there is nobody to ask; an error if the answer is no.
-pub(super) fn or_stop(question: &str, agreed: bool) -> Result<()> {
-    if agreed {
+/// [`UsageError`] if standard input is not a terminal; another error if the answer is no.
+pub(super) fn require_confirmation(question: &str, confirmation: Confirmation) -> Result<()> {
+    if confirmation == Confirmation::Given {
         return Ok(());
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Err(Usage(format!("{question} Nobody is at a terminal to answer: say --yes")).into());
+        let message = "confirmation required, but standard input is not a terminal: pass --yes to confirm";
+        return Err(UsageError(message.to_owned()).into());
     }
     let mut stderr = io::stderr();
     write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
-    if is_yes(&answer) { Ok(()) } else { bail!("nothing was done") }
+    if is_yes(&answer) { Ok(()) } else { bail!("canceled; nothing was changed") }
 }
 
 fn is_yes(answer: &str) -> bool {

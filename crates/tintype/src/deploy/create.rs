@@ -8,10 +8,11 @@ use tintype_core::secret::Secret;
 use tintype_deploy::{Aws, Deployed, Estimate, Event, ModelLocation, Package, Plan};
 
 use super::arguments::{Deploy, Target};
-use super::{confirm, key};
+use super::confirm::{Confirmation, require_confirmation};
+use super::key;
 use crate::output;
 
-/// From the arguments to a URL.
+/// Deploys the stack and prints its URL and first API key.
 pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let package = pack(arguments).await?;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
@@ -22,26 +23,31 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let response = arguments.response;
     let plan = Plan { name: arguments.target.name.clone(), model: what, response, concurrency, memory };
 
-    output::remark(&format!(
+    output::message(&format!(
         "{}\n{}",
-        in_words(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
+        summary(&plan, &package, &format!("account {}, {}", identity.account, aws.region())),
         Estimate::of(&plan, package.architecture)
     ));
-    confirm::or_stop("Deploy it?", arguments.yes)?;
+    require_confirmation("Deploy this stack?", Confirmation::from_flag(arguments.yes))?;
 
-    let mut watcher = |event: &Event| output::remark(&event.to_string());
+    let mut watcher = |event: &Event| output::message(&event.to_string());
     let deployed = aws.deploy(&plan, package, &identity, &mut watcher).await;
-    let deployed = deployed.with_context(|| cleaning_up(&arguments.target))?;
-    let key = key::first(&deployed.bucket, aws.region()).await;
-    let key = key.with_context(|| format!("it is deployed at {}, but without a key", deployed.url))?;
-    if arguments.json { as_json(&deployed, key) } else { show(&deployed, key.as_ref(), &arguments.target) }
+    let deployed = deployed.with_context(|| cleanup_hint(&arguments.target))?;
+    let key = key::create_first(&deployed.bucket, aws.region()).await;
+    let key =
+        key.with_context(|| format!("deployed at {}, but failed to create the first API key", deployed.url))?;
+    if arguments.json {
+        print_json(&deployed, key)
+    } else {
+        print(&deployed, key.as_ref(), &arguments.target)
+    }
 }
 
-/// Makes the package before anything is asked of AWS: what cannot be packed costs no time.
+/// Builds the package. This comes before any request to AWS, so that an error in it is reported at once.
 async fn pack(arguments: &Deploy) -> Result<Package> {
     let program = match &arguments.binary {
         Some(path) => path.clone(),
-        None => std::env::current_exe().context("this program has no path: name one with --binary")?,
+        None => std::env::current_exe().context("cannot find the running binary; pass --binary PATH")?,
     };
     let (folder, settings) = (model_folder(arguments).map(Path::to_owned), arguments.config.clone());
     let packing =
@@ -49,7 +55,7 @@ async fn pack(arguments: &Deploy) -> Result<Package> {
     Ok(packing.await??)
 }
 
-/// The model's folder, if it is one.
+/// The model's folder; none for the built-in model or an endpoint.
 fn model_folder(arguments: &Deploy) -> Option<&Path> {
     arguments.model.as_deref().filter(|model| *model != "builtin").map(Path::new)
 }
@@ -67,32 +73,33 @@ async fn what(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
         return Ok(ModelLocation::InFunction { folder: model_folder(arguments).is_some() });
     };
     let Some(endpoint) = aws.endpoint(name).await? else {
-        bail!("there is no SageMaker endpoint {name} in {}: endpoints belong to a region", aws.region());
+        bail!("no SageMaker endpoint {name} in {}; check the name and --region", aws.region());
     };
     if !endpoint.in_service() {
-        bail!("the endpoint {name} is {}: it must be InService before it answers", endpoint.status);
+        bail!("the SageMaker endpoint {name} has the status {}; it must be InService", endpoint.status);
     }
     Ok(ModelLocation::ExistingEndpoint { name: endpoint.name, outputs: endpoint.outputs })
 }
 
-fn in_words(plan: &Plan, package: &Package, place: &str) -> String {
+fn summary(plan: &Plan, package: &Package, place: &str) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
-    let model = match &plan.model {
-        ModelLocation::InFunction { folder: false } => "with the built-in model".to_owned(),
-        ModelLocation::InFunction { folder: true } => "with the model from the folder".to_owned(),
-        ModelLocation::ExistingEndpoint { name, outputs: None } => format!("in front of the endpoint {name}"),
-        ModelLocation::ExistingEndpoint { name, outputs: Some(_) } => {
-            format!("in front of the asynchronous endpoint {name}")
+    let model = match &plan.what {
+        What::Inside { folder: false } => "with the built-in model".to_owned(),
+        What::Inside { folder: true } => "with the model of the folder".to_owned(),
+        What::Existing { name, answers: None } => format!("with the SageMaker endpoint {name}"),
+        What::Existing { name, answers: Some(_) } => {
+            format!("with the asynchronous SageMaker endpoint {name}")
         }
-        ModelLocation::NewEndpoint { instance, asynchronous: false, .. } => {
-            format!("and an endpoint on {instance}")
+        What::New { instance, asynchronous: false, .. } => {
+            format!("with a new SageMaker endpoint on {instance}")
         }
-        ModelLocation::NewEndpoint { instance, asynchronous: true, .. } => {
-            format!("and an asynchronous endpoint on {instance}")
+        What::New { instance, asynchronous: true, .. } => {
+            format!("with a new asynchronous SageMaker endpoint on {instance}")
         }
     };
     format!(
-        "Stack {} ({place}): a function of {} MB, {} ({} MB of code, {} MB zipped), {model}.",
+        "Stack {} ({place}): a Lambda function with {} MB of memory, {} ({} MB of code, {} MB zipped), \
+         {model}.",
         plan.name,
         plan.memory,
         package.architecture,
@@ -101,16 +108,16 @@ fn in_words(plan: &Plan, package: &Package, place: &str) -> String {
     )
 }
 
-fn cleaning_up(target: &Target) -> String {
-    format!("not deployed; `{}` removes what is there of it", command("destroy", target))
+fn cleanup_hint(target: &Target) -> String {
+    format!("failed to deploy; `{}` removes what was created", command_line("destroy", target))
 }
 
-fn command(name: &str, target: &Target) -> String {
+fn command_line(name: &str, target: &Target) -> String {
     let region = target.region.as_ref().map(|region| format!(" --region {region}")).unwrap_or_default();
     format!("tintype {name} --name {}{region}", target.name)
 }
 
-fn as_json(deployed: &Deployed, key: Option<Secret>) -> Result<()> {
+fn print_json(deployed: &Deployed, key: Option<Secret>) -> Result<()> {
     output::json(&json!({
         "url": deployed.url,
         "key": key.map(|key| key.expose().to_owned()),
@@ -120,21 +127,21 @@ fn as_json(deployed: &Deployed, key: Option<Secret>) -> Result<()> {
     }))
 }
 
-fn show(deployed: &Deployed, key: Option<&Secret>, target: &Target) -> Result<()> {
+fn print(deployed: &Deployed, key: Option<&Secret>, target: &Target) -> Result<()> {
     let Deployed { url, bucket, changed, .. } = deployed;
     output::line(&format!("url     {url}"))?;
     output::line(&format!("bucket  {bucket}"))?;
     if let Some(key) = key {
         output::line(&format!("key     {}", key.expose()))?;
-        output::remark("The key is shown this once.");
+        output::message("Save the key: it cannot be shown again.");
     }
     if !changed {
-        output::remark("Nothing had to be changed.");
+        output::message("The stack was already up to date.");
     }
-    output::remark(&format!(
+    output::message(&format!(
         "\n  curl -H 'Authorization: Bearer KEY' '{url}/generate?prompt=a+tiger'\n  \
          tintype keys create --name NAME --ledger bucket --store s3://{bucket}\n  {}",
-        command("destroy", target)
+        command_line("destroy", target)
     ));
     Ok(())
 }
@@ -154,15 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn builtin_is_no_folder() {
+    fn builtin_is_not_a_folder() {
         assert_eq!(model_folder(&arguments(&["--model", "builtin"])), None);
         assert_eq!(model_folder(&arguments(&["--model", "./m"])), Some(Path::new("./m")));
         assert_eq!(model_folder(&arguments(&["--endpoint", "e"])), None);
     }
 
     #[test]
-    fn the_way_to_clean_up_names_the_same_stack() {
+    fn the_cleanup_hint_names_the_same_stack() {
         let target = arguments(&["--model", "builtin", "--name", "pics", "--region", "eu-west-1"]).target;
-        assert!(cleaning_up(&target).contains("`tintype destroy --name pics --region eu-west-1`"));
+        assert!(cleanup_hint(&target).contains("`tintype destroy --name pics --region eu-west-1`"));
     }
 }

@@ -6,8 +6,8 @@ use tintype_deploy::{Aws, Verdict};
 use super::arguments::Doctor;
 use crate::output;
 
-/// One line for each thing that was looked at.
-pub(super) async fn examine(arguments: &Doctor) -> Result<()> {
+/// Runs the checks and prints one line for each.
+pub(super) async fn doctor(arguments: &Doctor) -> Result<()> {
     let Doctor { target, endpoint, store } = arguments;
     let findings =
         Aws::diagnose(target.region.clone(), &target.name, endpoint.as_deref(), store.as_deref()).await;
@@ -16,7 +16,7 @@ pub(super) async fn examine(arguments: &Doctor) -> Result<()> {
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count() {
         0 => Ok(()),
-        1 => bail!("one thing stands in the way"),
-        several => bail!("{several} things stand in the way"),
+        1 => bail!("1 check failed"),
+        failed => bail!("{failed} checks failed"),
     }
 }

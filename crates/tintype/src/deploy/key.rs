@@ -1,4 +1,4 @@
-//! The first key of a deployed API.
+//! Creates the first API key of a deployment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tintype_ledger::policy::Policy;
 use tintype_ledger::{BucketLedger, Ledger, Sleeper};
 use tintype_storage::{S3Settings, S3Store};
 
-/// Makes a key without limits in the bucket's ledger, unless there are keys already.
+/// Creates a key without limits in the bucket's ledger; none if the ledger already has keys.
 ///
 /// # Errors
-/// When we may not read or write the bucket.
-pub(super) async fn first(bucket: &str, region: &str) -> Result<Option<Secret>> {
+/// If the bucket cannot be read or written.
+pub(super) async fn create_first(bucket: &str, region: &str) -> Result<Option<Secret>> {
     let settings =
         S3Settings { bucket: bucket.to_owned(), region: Some(region.to_owned()), ..S3Settings::default() };
     let store = S3Store::new(settings)?;
     let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
     let ledger = BucketLedger::new(Arc::new(store), sleeper);
-    let context = || format!("cannot make a key in the bucket {bucket}");
+    let context = || format!("cannot create a key in the bucket {bucket}");
     if !ledger.keys().await.with_context(context)?.is_empty() {
         return Ok(None);
     }

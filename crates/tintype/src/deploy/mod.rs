@@ -1,4 +1,4 @@
-//! `tintype deploy`, `destroy`, `doctor` and `template`: the front ends of the crate that knows AWS.
+//! `tintype deploy`, `destroy`, `doctor` and `template`: the commands on top of the crate `tintype-deploy`.
 
 mod arguments;
 mod confirm;
@@ -19,7 +19,7 @@ pub(crate) use arguments::{Deploy, Destroy, Doctor};
 /// `tintype deploy`.
 ///
 /// # Errors
-/// When the package cannot be made, nobody agreed, or AWS did not do it.
+/// If the package cannot be built, the user does not confirm, or AWS returns an error.
 pub(crate) fn deploy(arguments: &Deploy) -> Result<()> {
     wait_for(create::deploy(arguments))
 }
@@ -27,7 +27,7 @@ pub(crate) fn deploy(arguments: &Deploy) -> Result<()> {
 /// `tintype destroy`.
 ///
 /// # Errors
-/// When nobody agreed, or AWS did not do it.
+/// If the user does not confirm, or AWS returns an error.
 pub(crate) fn destroy(arguments: &Destroy) -> Result<()> {
     wait_for(destroy::destroy(arguments))
 }
@@ -35,15 +35,15 @@ pub(crate) fn destroy(arguments: &Destroy) -> Result<()> {
 /// `tintype doctor`.
 ///
 /// # Errors
-/// When something is not as it should be.
+/// If a check fails.
 pub(crate) fn doctor(arguments: &Doctor) -> Result<()> {
-    wait_for(doctor::examine(arguments))
+    wait_for(doctor::doctor(arguments))
 }
 
 /// `tintype template`.
 ///
 /// # Errors
-/// When standard output cannot be written to.
+/// If standard output cannot be written to.
 pub(crate) fn template() -> Result<()> {
     output::text(TEMPLATE)
 }

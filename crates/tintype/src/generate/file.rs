@@ -1,13 +1,13 @@
-//! What files are called.
+//! Names of output files.
 
 use std::path::{Path, PathBuf};
 
 use tintype_core::picture::Format;
 
-/// Most characters of the prompt in a file's name.
-const PROMPT_CHARS: usize = 40;
+/// Maximum number of characters of the prompt in a file name.
+const MAX_PROMPT_CHARS: usize = 40;
 
-/// A name made of the prompt's letters and digits and of the seed: `a-cyborg-tiger-42.jpg`.
+/// A file name made of the prompt's letters and digits and the seed: `a-cyborg-tiger-42.jpg`.
 pub(super) fn name(prompt: &str, seed: u64, format: Format) -> String {
     let mut slug = String::new();
     for character in prompt.chars() {
@@ -17,13 +17,13 @@ pub(super) fn name(prompt: &str, seed: u64, format: Format) -> String {
             slug.push('-');
         }
     }
-    let slug: String = slug.chars().take(PROMPT_CHARS).collect();
+    let slug: String = slug.chars().take(MAX_PROMPT_CHARS).collect();
     let slug = slug.trim_end_matches('-');
     let slug = if slug.is_empty() { "picture" } else { slug };
     format!("{slug}-{seed}.{}", format.extension())
 }
 
-/// The name that was asked for, with a number in it if there are several pictures: `tiger-2.png`.
+/// The path of `--output`, with a number if there are several images: `tiger-2.png`.
 pub(super) fn numbered(path: &Path, number: Option<usize>) -> PathBuf {
     let Some(number) = number else { return path.to_owned() };
     let mut name = path.file_stem().unwrap_or_default().to_owned();
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn several_pictures_are_numbered() {
+    fn several_images_are_numbered() {
         let path = Path::new("out/tiger.v1.png");
         assert_eq!(numbered(path, None), path);
         assert_eq!(numbered(path, Some(2)), Path::new("out/tiger.v1-2.png"));

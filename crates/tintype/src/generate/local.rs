@@ -1,4 +1,4 @@
-//! A picture made in this process.
+//! Generates images in this process.
 
 use std::sync::Arc;
 
@@ -9,28 +9,29 @@ use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
 
-use super::Made;
-use super::progress::Bar;
-use crate::cli::What;
+use super::GeneratedImage;
+use super::progress::TerminalProgress;
+use crate::cli::GenerateOptions;
 use crate::config::ModelSettings;
 use crate::engine;
-use crate::output::Usage;
+use crate::output::UsageError;
 
-/// Makes the pictures.
+/// Generates the images.
 ///
 /// # Errors
-/// When the request makes no sense, or the model cannot be loaded or fails.
-pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
-    let bar = Arc::new(Bar::new(!what.json, "loading the model"));
+/// If the request is invalid, or the model cannot be loaded or fails.
+pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+    let bar = Arc::new(TerminalProgress::new(options.progress_display(), "loading the model"));
     let engine = engine::load(settings, || {
         bail!(
-            "an asynchronous endpoint leaves its results in a store, and `generate` has none: use `tintype serve`"
+            "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
+             `sagemaker_async`"
         )
     })?;
     let model = engine.model().clone();
-    // On one's own machine there is no limit but the machine.
+    // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
     let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
-    let request = check(what.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = check(options.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
     let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
@@ -51,35 +52,37 @@ pub(super) fn make(settings: &ModelSettings, what: &What) -> Result<Vec<Made>> {
                 "cost": {"engine_seconds": seconds},
                 "warnings": warnings,
             });
-            let Value::Object(facts) = facts else { bail!("an object was written above") };
-            Ok(Made { facts, file: Some(file), url: None })
+            let Value::Object(facts) = facts else { bail!("the image's facts are not a JSON object") };
+            Ok(GeneratedImage { facts, file: Some(file), url: None })
         })
         .collect()
 }
 
-/// Checks the draft; what is wrong is told by the names of the flags.
+/// Validates the request. Error messages name the flags instead of the API's parameters.
 fn check(
     draft: Draft,
     check: impl FnOnce(Draft) -> Result<GenerateRequest, Vec<Violation>>,
 ) -> Result<GenerateRequest> {
     check(draft).map_err(|violations| {
-        let sentences = violations.into_iter().map(|violation| {
+        let messages = violations.into_iter().map(|violation| {
             let flag = match violation.parameter.as_str() {
                 "prompt" => "PROMPT".to_owned(),
                 parameter => format!("--{}", parameter.replace('_', "-")),
             };
             violation.renamed(flag).to_string()
         });
-        Usage(sentences.collect::<Vec<_>>().join("; ")).into()
+        UsageError(messages.collect::<Vec<_>>().join("; ")).into()
     })
 }
 
-/// A warning in the API's shape.
+/// A warning in the JSON form of the API.
 fn warning(warning: &Warning) -> Value {
     match warning {
         Warning::PromptTruncated { parameter, limit, omitted } => json!({
             "code": "prompt_cut",
-            "message": format!("`{parameter}` is longer than the {limit} tokens that the model reads; left out: {omitted}"),
+            "message": format!(
+                "`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"
+            ),
         }),
     }
 }

@@ -1,10 +1,10 @@
-//! `tintype generate`: a picture, made here or on a server.
+//! `tintype generate`: generates images in this process or on a server.
 
 mod file;
 mod local;
+mod preview;
 mod progress;
 mod remote;
-mod show;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -13,63 +13,63 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use tintype_core::picture::Encoded;
 
-use crate::cli::What;
+use crate::cli::GenerateOptions;
 use crate::config::Config;
 use crate::{logging, output};
 
-/// A picture that was made: what is printed, and what is written.
-struct Made {
-    /// What `--json` prints, but for the file.
+/// A generated image.
+struct GeneratedImage {
+    /// The output of `--json`, without the member `file`.
     facts: Map<String, Value>,
-    /// Its bytes, if they were fetched.
+    /// The encoded image; none if it is on a server and was not downloaded.
     file: Option<Encoded>,
-    /// The link to it, if it is on a server.
+    /// The image's signed URL, if it is on a server.
     url: Option<String>,
 }
 
-/// Makes what was asked for.
+/// Generates the images, writes them and prints where they are.
 ///
 /// # Errors
-/// When the request makes no sense, or the picture could not be made or written.
-pub(crate) fn run(config: &Config, what: &What) -> Result<()> {
-    // Log lines would get between the bar and the picture.
-    if config.log.asked_for {
+/// If the request is invalid, or an image cannot be generated or written.
+pub(crate) fn run(config: &Config, options: &GenerateOptions) -> Result<()> {
+    // By default no log is written, because log lines would break the progress bar.
+    if config.log.explicit {
         logging::start(&config.log, None);
     }
-    let made = match &what.server {
-        Some(server) => remote::make(server, config.api_key.as_ref(), what)?,
-        None => local::make(&config.model, what)?,
+    let images = match &options.server {
+        Some(server) => remote::generate(server, config.api_key.as_ref(), options)?,
+        None => local::generate(&config.model, options)?,
     };
-    let several = made.len() > 1;
-    for (index, picture) in made.into_iter().enumerate() {
+    let several = images.len() > 1;
+    for (index, image) in images.into_iter().enumerate() {
         let number = several.then_some(index + 1);
-        deliver(what, picture, number)?;
+        deliver(options, image, number)?;
     }
     Ok(())
 }
 
-/// Writes a picture and tells where it is.
-fn deliver(what: &What, made: Made, number: Option<usize>) -> Result<()> {
-    let Made { mut facts, file: bytes, url } = made;
-    let path = bytes.as_ref().filter(|_| what.output.is_some() || url.is_none()).map(|bytes| {
+/// Writes an image and prints its path or URL. `number` distinguishes the files of several images.
+fn deliver(options: &GenerateOptions, image: GeneratedImage, number: Option<usize>) -> Result<()> {
+    let GeneratedImage { mut facts, file, url } = image;
+    let path = file.as_ref().filter(|_| options.output.is_some() || url.is_none()).map(|encoded| {
         let seed = facts.get("seed").and_then(Value::as_u64).unwrap_or_default();
-        match &what.output {
+        match &options.output {
             Some(path) => file::numbered(path, number),
-            None => PathBuf::from(file::name(&what.prompt, seed, bytes.format)),
+            None => PathBuf::from(file::name(&options.prompt, seed, encoded.format)),
         }
     });
-    if let (Some(path), Some(encoded)) = (&path, &bytes) {
+    if let (Some(path), Some(encoded)) = (&path, &file) {
         write(path, &encoded.bytes)?;
         facts.insert("file".to_owned(), path.display().to_string().into());
     }
-    if what.json {
+    if options.json {
         return output::json(&Value::Object(facts));
     }
     for warning in facts.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        output::remark(&format!("warning: {}", warning["message"].as_str().unwrap_or_default()));
+        output::message(&format!("warning: {}", warning["message"].as_str().unwrap_or_default()));
     }
-    if let Some(encoded) = bytes.filter(|_| io::stdout().is_terminal()) {
-        show::show(&encoded);
+    if let Some(encoded) = file.filter(|_| io::stdout().is_terminal()) {
+        preview::print(&encoded);
     }
     match (path, url) {
         (Some(path), _) => output::line(&path.display().to_string()),
@@ -78,10 +78,10 @@ fn deliver(what: &What, made: Made, number: Option<usize>) -> Result<()> {
     }
 }
 
-/// Under its name only once it is whole.
+/// Writes a hidden file and renames it, so that an incomplete file never has the final name.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(path.file_name().with_context(|| format!("{} names no file", path.display()))?);
+    hidden.push(path.file_name().with_context(|| format!("{} has no file name", path.display()))?);
     hidden.push(".part");
     let partial = path.with_file_name(hidden);
     let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));

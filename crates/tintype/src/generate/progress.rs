@@ -1,46 +1,45 @@
-//! How far it has come, on a terminal.
+//! Progress bar on a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tintype_core::engine::{Observer, Progress};
 
-const WAITING: &str = "{spinner} {msg}";
-const STEPPING: &str = "{spinner} {msg} [{bar:32}] {pos}/{len} steps, {eta} left";
+const SPINNER: &str = "{spinner} {msg}";
+const STEPS: &str = "{spinner} {msg} [{bar:32}] {pos}/{len} steps, {eta} left";
 
-/// A bar on standard error; nothing at all if that is no terminal.
-pub(super) struct Bar(ProgressBar);
+/// A progress bar on standard error, which shows nothing if standard error is not a terminal.
+pub(super) struct TerminalProgress(ProgressBar);
 
-impl Bar {
-    /// A bar that only turns, until the first step is done.
-    pub(super) fn new(shown: bool, message: &'static str) -> Self {
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+impl TerminalProgress {
+    /// A spinner with this message; it becomes a bar at the first step.
+    pub(super) fn new(target: ProgressDrawTarget, message: &'static str) -> Self {
         let bar =
-            ProgressBar::with_draw_target(None, target).with_style(style(WAITING)).with_message(message);
+            ProgressBar::with_draw_target(None, target).with_style(style(SPINNER)).with_message(message);
         bar.enable_steady_tick(Duration::from_millis(100));
         Self(bar)
     }
 
-    /// Removes it.
+    /// Removes the bar from the terminal.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }
 
-impl Observer for Bar {
+impl Observer for TerminalProgress {
     fn progress(&self, progress: Progress) {
         match progress {
-            Progress::Started => self.0.set_message("reading the prompt"),
+            Progress::Started => self.0.set_message("encoding the prompt"),
             Progress::Step { done, of } => {
                 if self.0.length().is_none() {
                     self.0.set_length(of.into());
-                    self.0.set_style(style(STEPPING));
+                    self.0.set_style(style(STEPS));
                     self.0.set_message("denoising");
                 }
                 self.0.set_position(done.into());
             }
             Progress::Decoding => {
-                self.0.set_style(style(WAITING));
+                self.0.set_style(style(SPINNER));
                 self.0.set_message("decoding");
             }
         }
@@ -51,14 +50,14 @@ impl Observer for Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for TerminalProgress {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("both templates are tested")
+    ProgressStyle::with_template(template).expect("both templates are valid")
 }
 
 #[cfg(test)]
@@ -67,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid_and_steps_are_counted() {
-        let bar = Bar::new(false, "loading");
+        let bar = TerminalProgress::new(ProgressDrawTarget::hidden(), "loading");
         bar.progress(Progress::Started);
         bar.progress(Progress::Step { done: 3, of: 20 });
         assert_eq!((bar.0.position(), bar.0.length()), (3, Some(20)));

@@ -1,4 +1,4 @@
-//! A picture made by a server.
+//! Generates images on a server.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -11,43 +11,49 @@ use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::Draft;
 use tintype_core::secret::Secret;
 
-use super::Made;
-use super::progress::Bar;
-use crate::cli::What;
-use crate::client::{Answer, Client};
-use crate::output::Usage;
+use super::GeneratedImage;
+use super::progress::TerminalProgress;
+use crate::cli::GenerateOptions;
+use crate::client::{Client, Response};
+use crate::output::UsageError;
 
-/// How often a job is looked at that takes long.
-const POLL: Duration = Duration::from_secs(1);
+/// Interval at which the state of an unfinished job is requested.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Has the pictures made, one request after the other.
+/// Generates the images, with one request after the other.
 ///
 /// # Errors
-/// When the server cannot be reached, or refuses.
-pub(super) fn make(server: &str, key: Option<&Secret>, what: &What) -> Result<Vec<Made>> {
-    let draft = what.draft();
-    let pictures = draft.n.unwrap_or(1);
-    if pictures < 1 {
-        return Err(Usage("`--n` must be at least 1".to_owned()).into());
+/// If the server cannot be reached or returns an error.
+pub(super) fn generate(
+    server: &str,
+    key: Option<&Secret>,
+    options: &GenerateOptions,
+) -> Result<Vec<GeneratedImage>> {
+    let draft = options.draft();
+    let count = draft.n.unwrap_or(1);
+    if count < 1 {
+        return Err(UsageError(format!("`--n` is {count}; it must be at least 1")).into());
     }
-    // The bytes are needed to be written, or to be looked at.
-    let fetch = what.output.is_some() || (!what.json && io::stdout().is_terminal());
-    let bar = Bar::new(!what.json, "waiting for the server");
+    let bar = TerminalProgress::new(options.progress_display(), "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let made = runtime.block_on(async {
+    let images = runtime.block_on(async {
         let server = Server { client: Client::new()?, url: server.trim_end_matches('/'), key };
-        let mut made = Vec::new();
-        for index in 0..pictures {
+        // The image is downloaded to write it to a file or to show a preview.
+        let downloads = options.output.is_some() || (!options.json && io::stdout().is_terminal());
+        let mut images = Vec::new();
+        for index in 0..count {
             let seed = draft.seed.map(|seed| seed.saturating_add(index));
-            made.push(server.one(&Draft { seed, ..draft.clone() }, fetch).await?);
+            let (facts, url) = server.generate_one(&Draft { seed, ..draft.clone() }).await?;
+            let file = if downloads { Some(download(&server.client, &url).await?) } else { None };
+            images.push(GeneratedImage { facts, file, url: Some(url) });
         }
-        Ok(made)
+        Ok(images)
     });
     bar.finish();
-    made
+    images
 }
 
-/// A server, and what it lets us in by.
+/// A server and the API key for it.
 struct Server<'a> {
     client: Client,
     url: &'a str,
@@ -55,52 +61,59 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// A 2xx answer's status and object.
-    async fn ask(&self, path: &str) -> Result<(StatusCode, Map<String, Value>)> {
-        let answer = self.client.get(&format!("{}{path}", self.url), self.key).await?;
-        match serde_json::from_slice(&answer.body) {
-            Ok(Value::Object(facts)) if answer.status.is_success() => Ok((answer.status, facts)),
-            Ok(Value::Object(problem)) => bail!("{} refused: {}", self.url, reason(&problem, answer.status)),
-            _ => bail!("{} answered {} with something that is not tintype's", self.url, answer.status),
+    /// Sends a GET request and returns status and body of the response, which must be 2xx with a JSON object.
+    async fn get(&self, path: &str) -> Result<(StatusCode, Map<String, Value>)> {
+        let response = self.client.get(&format!("{}{path}", self.url), self.key).await?;
+        match serde_json::from_slice(&response.body) {
+            Ok(Value::Object(facts)) if response.status.is_success() => Ok((response.status, facts)),
+            Ok(Value::Object(problem)) => {
+                bail!("{} returned an error: {}", self.url, detail(&problem, response.status))
+            }
+            _ => bail!("{} is not a tintype server: it responded {} without JSON", self.url, response.status),
         }
     }
 
-    async fn one(&self, draft: &Draft, fetch: bool) -> Result<Made> {
-        let (mut status, mut facts) = self.ask(&format!("/generate?{}", query(draft))).await?;
-        // It takes longer than the server waits with its answer.
-        while status == StatusCode::ACCEPTED || is_on_its_way(&facts) {
-            tokio::time::sleep(POLL).await;
-            let id = facts.get("id").and_then(Value::as_str).context("the answer has no id")?;
-            (status, facts) = self.ask(&format!("/v1/images/{id}")).await?;
+    /// Generates one image, and returns the members of the job and the image's URL.
+    async fn generate_one(&self, draft: &Draft) -> Result<(Map<String, Value>, String)> {
+        let (mut status, mut facts) = self.get(&format!("/generate?{}", query(draft))).await?;
+        // The server responds 202 if the job takes longer than its setting `respond_within`.
+        while status == StatusCode::ACCEPTED || is_unfinished(&facts) {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let id = facts.get("id").and_then(Value::as_str).context("the server's response has no `id`")?;
+            (status, facts) = self.get(&format!("/v1/images/{id}")).await?;
         }
-        let link = facts.get("url").or_else(|| facts.get("images")?.get(0)?.get("url"));
-        let Some(link) = link.and_then(Value::as_str).map(str::to_owned) else {
-            let status = facts.get("status").and_then(Value::as_str).unwrap_or("without a link");
-            bail!("{} made no picture: the job is {status}", self.url);
+        let url = facts.get("url").or_else(|| facts.get("images")?.get(0)?.get("url"));
+        let Some(url) = url.and_then(Value::as_str).map(str::to_owned) else {
+            match facts.get("status").and_then(Value::as_str) {
+                Some(status) => bail!("{} generated no image: the job's status is {status}", self.url),
+                None => bail!("{} generated no image: its response has no `url`", self.url),
+            }
         };
-        let file = if fetch { Some(picture(&self.client, &link).await?) } else { None };
-        Ok(Made { facts, file, url: Some(link) })
+        Ok((facts, url))
     }
 }
 
-async fn picture(client: &Client, link: &str) -> Result<Encoded> {
-    // The link is signed, and may lead to somebody else: no key for them.
-    let Answer { status, content_type, body } = client.get(link, None).await?;
+async fn download(client: &Client, url: &str) -> Result<Encoded> {
+    // The URL is signed and may point to another host, which must not get the API key.
+    let Response { status, content_type, body } = client.get(url, None).await?;
     if status != StatusCode::OK {
-        bail!("the picture could not be fetched: {status} from {link}");
+        bail!("failed to download the image: {status} from {url}");
     }
     let format =
         Format::ALL.into_iter().find(|format| content_type.as_deref() == Some(format.content_type()));
-    let format = format.with_context(|| format!("{link} is no picture but {content_type:?}"))?;
+    let format = format.with_context(|| {
+        let content_type = content_type.unwrap_or_else(|| "none".to_owned());
+        format!("failed to download the image: {url} has the content type {content_type}")
+    })?;
     Ok(Encoded { format, bytes: body })
 }
 
-/// A job that has not ended, in the words of its resource.
-fn is_on_its_way(facts: &Map<String, Value>) -> bool {
+/// Whether a job has not finished, by the status in its representation.
+fn is_unfinished(facts: &Map<String, Value>) -> bool {
     matches!(facts.get("status").and_then(Value::as_str), Some("queued" | "running"))
 }
 
-/// What was asked for, as the API's query.
+/// The request as a query string of the API.
 fn query(draft: &Draft) -> String {
     let number = |value: Option<i64>| value.map(|value| value.to_string());
     let parameters = [
@@ -119,8 +132,8 @@ fn query(draft: &Draft) -> String {
     given.collect::<Vec<_>>().join("&")
 }
 
-/// The sentence in a problem (RFC 9457), or at least the status.
-fn reason(problem: &Map<String, Value>, status: StatusCode) -> String {
+/// The detail of a problem (RFC 9457), or its title, or the status.
+fn detail(problem: &Map<String, Value>, status: StatusCode) -> String {
     let text = |name| problem.get(name).and_then(Value::as_str);
     text("detail").or_else(|| text("title")).map_or_else(|| status.to_string(), str::to_owned)
 }
@@ -130,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_query_holds_what_was_given() {
+    fn the_query_has_the_parameters_of_the_request() {
         let draft = Draft {
             prompt: Some("a & b=c 老虎".into()),
             guidance: Some(7.5),

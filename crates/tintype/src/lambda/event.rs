@@ -1,4 +1,4 @@
-//! From an event to a request of the API: without what the gateway put before the path.
+//! Converts Lambda events to requests of the API, and removes the gateway's prefix from their paths.
 
 use axum::body::Body;
 use axum::http::Uri;
@@ -7,22 +7,22 @@ use axum::http::uri::PathAndQuery;
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 
-/// The header by which a gateway says how it was reached.
-const PROTOCOL: &str = "x-forwarded-proto";
+/// The header in which a gateway passes the scheme of the client's request.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Where the client found this API.
+/// The URL under which a client reaches the API: `origin` followed by `prefix`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ApiBase {
     /// `https://host`.
     pub(crate) origin: String,
-    /// What the gateway takes away before the API's own paths begin: `/prod`, or nothing.
+    /// The path in front of the API's own paths, `/prod` for example; may be empty.
     pub(crate) prefix: String,
 }
 
-/// The request as the router knows it, and where it came from.
-pub(crate) fn request(event: Request) -> (axum::extract::Request, Place) {
+/// The request for the API's router, and the URL under which the client reached the API.
+pub(crate) fn request(event: Request) -> (axum::extract::Request, ApiBase) {
     let (path, prefix) = paths(&event);
-    let place = Place { origin: origin(&event), prefix };
+    let base = ApiBase { origin: origin(&event), prefix };
     let query = event.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let inner: Option<PathAndQuery> = format!("{path}{query}").parse().ok();
     let (mut parts, body) = event.into_parts();
@@ -34,14 +34,14 @@ pub(crate) fn request(event: Request) -> (axum::extract::Request, Place) {
         lambda_http::Body::Binary(bytes) => Body::from(bytes),
         _ => Body::empty(),
     };
-    (axum::extract::Request::from_parts(parts, body), place)
+    (axum::extract::Request::from_parts(parts, body), base)
 }
 
-/// The path within the API, and what comes before it for the client.
+/// The path within the API, and the prefix in front of it.
 fn paths(event: &Request) -> (String, String) {
     let outer = outer_path(event);
-    let proxied = event.path_parameters_ref().and_then(|given| given.first("proxy"));
-    // The greedy parameter is what the gateway itself takes for the path behind stage and mapping.
+    let proxied = event.path_parameters_ref().and_then(|parameters| parameters.first("proxy"));
+    // The greedy path parameter has the path after the stage and the domain's base path mapping.
     if let Some(prefix) = proxied.and_then(|proxied| outer.strip_suffix(proxied)?.strip_suffix('/')) {
         let path = outer[prefix.len()..].to_owned();
         return (path, prefix.to_owned());
@@ -57,13 +57,13 @@ fn paths(event: &Request) -> (String, String) {
     }
 }
 
-/// The path as the client asked for it, as far as the event tells.
+/// The complete path of the client's request.
 fn outer_path(event: &Request) -> String {
-    let told = match event.request_context_ref() {
+    let in_context = match event.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.path.clone(),
         _ => None,
     };
-    let path = told.unwrap_or_else(|| event.raw_http_path().to_owned());
+    let path = in_context.unwrap_or_else(|| event.raw_http_path().to_owned());
     if path.is_empty() { "/".to_owned() } else { path }
 }
 
@@ -75,7 +75,8 @@ fn stage(event: &Request) -> Option<&str> {
     }
 }
 
-/// The gateway's word for its own name counts before the client's.
+/// The origin of the client's request. The gateway's domain name has precedence over the client's `host`
+/// header.
 fn origin(event: &Request) -> String {
     let domain = match event.request_context_ref() {
         Some(RequestContext::ApiGatewayV1(context)) => context.domain_name.as_deref(),
@@ -84,7 +85,7 @@ fn origin(event: &Request) -> String {
     };
     let header = |name| event.headers().get(name).and_then(|value| value.to_str().ok());
     let host = domain.or_else(|| header(HOST.as_str())).unwrap_or("localhost");
-    let scheme = if header(PROTOCOL) == Some("http") { "http" } else { "https" };
+    let scheme = if header(FORWARDED_PROTO) == Some("http") { "http" } else { "https" };
     format!("{scheme}://{host}")
 }
 

@@ -1,4 +1,4 @@
-//! The API behind Lambda's events.
+//! Handles Lambda events with the API's router.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,36 +13,38 @@ use tintype_service::Service;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::config::{self, Serving};
+use crate::config::{self, ServingSettings};
 
 use super::{event, response};
 
-/// How long an event's answer may take unless set otherwise: shorter than the gateway waits, and if it streams longer than
-/// SageMaker does.
-const BUFFERED: Duration = Duration::from_secs(25);
-const STREAMED: Duration = Duration::from_secs(65);
-/// What is left of the function's time when an answer is due at the latest, so that it can still be handed over, and what is
-/// not done be put away.
-const RESERVE: Duration = Duration::from_secs(6);
+/// Default time budget of a buffered response: less than a REST API's timeout of 29 s.
+const BUFFERED_TIME_BUDGET: Duration = Duration::from_secs(25);
+/// Default time budget of a streamed response: more than SageMaker's timeout of 60 s.
+const STREAMED_TIME_BUDGET: Duration = Duration::from_secs(65);
+/// A response is due this long before the function's deadline. The rest of the time is for sending the
+/// response and for releasing unfinished jobs.
+const RESPONSE_MARGIN: Duration = Duration::from_secs(6);
 
-/// The API behind Lambda's events.
-pub(crate) struct Front {
+/// Handles Lambda events with the API's router.
+pub(crate) struct LambdaHandler {
     pub(super) service: Arc<Service>,
     settings: HttpSettings,
-    /// It was set: then nothing that a gateway says counts.
+    /// The setting `public_url`; it overrides the URL from the event.
     public_url: Option<String>,
-    budget: Duration,
-    /// When the function's time for the current event is over, if that is known.
+    /// Maximum time of a response.
+    time_budget: Duration,
+    /// The function's deadline for the current event, if it is known.
     deadline: Mutex<Option<Instant>>,
-    /// The router of the last event: as a rule the next one's is the same.
-    last: Mutex<Option<(HttpSettings, Router)>>,
+    /// The last event's router. The next event usually has the same settings.
+    last_router: Mutex<Option<(HttpSettings, Router)>>,
 }
 
-impl Front {
-    pub(crate) fn new(service: Arc<Service>, serving: &Serving) -> Self {
-        let usual = match serving.lambda_response {
-            config::Response::Buffered => BUFFERED,
-            config::Response::Stream => STREAMED,
+impl LambdaHandler {
+    /// A handler for these settings.
+    pub(crate) fn new(service: Arc<Service>, serving: &ServingSettings) -> Self {
+        let default_budget = match serving.lambda_response {
+            config::LambdaResponse::Buffered => BUFFERED_TIME_BUDGET,
+            config::LambdaResponse::Stream => STREAMED_TIME_BUDGET,
         };
         let settings = HttpSettings {
             get_enabled: !serving.no_get,
@@ -55,53 +57,53 @@ impl Front {
             service,
             settings,
             public_url: serving.public_url.clone(),
-            budget: serving.respond_within.unwrap_or(usual),
+            time_budget: serving.respond_within.unwrap_or(default_budget),
             deadline: Mutex::default(),
-            last: Mutex::default(),
+            last_router: Mutex::default(),
         }
     }
 
-    /// Answers an event as fast as the answer is made.
-    pub(crate) async fn answer(&self, event: Request) -> Response {
-        let (began, deadline) = (Instant::now(), deadline(&event));
+    /// The response to an event, with a body that may be streamed.
+    pub(crate) async fn response(&self, event: Request) -> Response {
+        let (received, deadline) = (Instant::now(), deadline(&event));
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
-        let (request, mut place) = event::request(event);
+        let (request, mut base) = event::request(event);
         if let Some(url) = &self.public_url {
-            place = event::Place { origin: url.clone(), prefix: String::new() };
+            base = event::ApiBase { origin: url.clone(), prefix: String::new() };
         }
-        let budget = self.budget(deadline);
-        // A model that is being loaded is something to wait for here: the environment was started for this event.
-        let _ = timeout(budget, self.service.wait_loaded()).await;
+        let budget = self.remaining_budget(deadline);
+        // A cold start waits for the model instead of responding 503.
+        let _ = timeout(budget, self.service.loaded()).await;
         let router = self.router(HttpSettings {
-            time_budget: Some(whole_seconds(budget.saturating_sub(began.elapsed()))),
-            origin: format!("{}{}", place.origin, place.prefix),
+            time_budget: Some(round_up_to_seconds(budget.saturating_sub(received.elapsed()))),
+            origin: format!("{}{}", base.origin, base.prefix),
             ..self.settings.clone()
         });
-        let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-        // Events that are streamed may go on for as long as the function may.
-        let end = deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
-        response::ending(response::outward(answered, &place.prefix), end)
+        let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+        // A stream of server-sent events may use all of the function's time.
+        let end = deadline.and_then(|deadline| deadline.checked_sub(RESPONSE_MARGIN));
+        response::end_events_at(response::prefix_location(response, &base.prefix), end)
     }
 
-    /// Answers an event once the whole answer is made.
-    pub(crate) async fn whole_answer(&self, event: Request) -> Response<Full<Bytes>> {
-        let answered = self.answer(event).await;
-        let end = Instant::now() + self.budget(self.deadline());
-        response::whole(response::ending(answered, Some(end))).await
+    /// The complete response to an event.
+    pub(crate) async fn buffered_response(&self, event: Request) -> Response<Full<Bytes>> {
+        let response = self.response(event).await;
+        let end = Instant::now() + self.remaining_budget(self.deadline());
+        response::buffer(response::end_events_at(response, Some(end))).await
     }
 
-    /// When the function's time for the current event is over, if that is known.
+    /// The function's deadline for the current event, if it is known.
     pub(super) fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn budget(&self, deadline: Option<Instant>) -> Duration {
+    fn remaining_budget(&self, deadline: Option<Instant>) -> Duration {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        left.map_or(self.budget, |left| self.budget.min(left.saturating_sub(RESERVE)))
+        left.map_or(self.time_budget, |left| self.time_budget.min(left.saturating_sub(RESPONSE_MARGIN)))
     }
 
     fn router(&self, settings: HttpSettings) -> Router {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_router.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((known, router)) if *known == settings => router.clone(),
             _ => {
@@ -113,12 +115,12 @@ impl Front {
     }
 }
 
-/// Rounded up, so that one event's settings are as a rule the next one's.
-fn whole_seconds(time: Duration) -> Duration {
+/// Rounds up, so that most events have the same settings and share a router.
+fn round_up_to_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
-/// When the function's time is over. Some emulators say nothing sensible: a time that is over already is no deadline.
+/// The function's deadline. A deadline in the past, which some emulators send, is ignored.
 fn deadline(event: &Request) -> Option<Instant> {
     let at = UNIX_EPOCH + Duration::from_millis(event.lambda_context_ref()?.deadline);
     let left = at.duration_since(SystemTime::now()).ok()?;

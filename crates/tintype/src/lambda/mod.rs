@@ -1,13 +1,15 @@
-//! The function: the same API, asked by Lambda's events.
+//! `tintype lambda`: the API as an AWS Lambda function.
 //!
-//! Lambda answers the client as soon as it has the function's answer, and freezes the process when that asks for the next
-//! event. So a picture that is not ready in time is answered `202` and goes on being made in the same environment; the next
-//! event is asked for once it is done, or the function's time is over. Nothing is invoked a second time.
+//! Lambda sends the function's response to the client immediately, and freezes the process when the process
+//! requests the next event. So the function responds `202` if the images are not ready in time, and continues
+//! the job in the same environment. It requests the next event after the job has finished or the function's
+//! time is over. No second invocation is needed.
 //!
-//! AWS's own runtimes are made for that: `lambda_runtime::Runtime::layer` is for logic "after the response has been sent back to
-//! the Lambda Runtime API", and the one for Swift (its pull request 334) keeps the environment running between `/response` and
-//! `/next`, as described in "Running code after returning a response from an AWS Lambda function" (AWS Compute Blog). AWS's
-//! emulator hands the answer on at `/next` only, so no test here shows when a real gateway's client has it.
+//! AWS's own runtimes support this: `lambda_runtime::Runtime::layer` is for logic "after the response has
+//! been sent back to the Lambda Runtime API", and the runtime for Swift (its pull request 334) keeps the
+//! environment running between `/response` and `/next`, as described in "Running code after returning a
+//! response from an AWS Lambda function" (AWS Compute Blog). AWS's emulator sends the response to the client
+//! at `/next` only, so the tests cannot show when the client of a real gateway gets it.
 
 mod event;
 mod handler;
@@ -23,26 +25,26 @@ use tintype_core::store::ObjectStore;
 use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, LedgerChoice, Response, StoreChoice};
-use crate::output::Usage;
+use crate::config::{Config, LambdaResponse, LedgerChoice, StoreChoice};
+use crate::output::UsageError;
 use crate::{engine, ledger, logging, serve, store};
 
-use handler::Front;
-use post_response::Afterwards;
+use handler::LambdaHandler;
+use post_response::PostResponseLayer;
 
-/// Answers Lambda's events until Lambda ends the process.
+/// Handles Lambda events until Lambda ends the process.
 ///
 /// # Errors
-/// When the settings are none for a function, or the Runtime API cannot be reached.
+/// If the settings are not valid for a function, or the Runtime API cannot be reached.
 pub(crate) fn run(config: &Config) -> Result<()> {
     logging::start(&config.log, None);
-    // One event at a time: more threads would only take time to start.
+    // Lambda sends one event at a time, so more threads would only slow down the start.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            ended = events(config) => ended,
-            // Nothing is worked on between two events, and during one nobody sends this.
+            ended = handle_events(config) => ended,
+            // Lambda sends SIGTERM between events only, when no job is running.
             _ = terminate.recv() => Ok(()),
         }
     });
@@ -50,37 +52,39 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     outcome
 }
 
-async fn events(config: &Config) -> Result<()> {
+async fn handle_events(config: &Config) -> Result<()> {
     let store = store(config)?;
     let settings = service_settings(config)?;
     let service = Service::new(settings, store.clone(), ledger::bucket(store.clone()));
     load_model(config.clone(), store, service.clone())?;
-    let front = Arc::new(Front::new(service, &config.serving));
-    let afterwards = Afterwards::new(front.clone());
+    let handler = Arc::new(LambdaHandler::new(service, &config.serving));
+    let post_response = PostResponseLayer::new(handler.clone());
     let ended = match config.serving.lambda_response {
-        Response::Buffered => {
-            let handler = service_fn(move |event: Request| {
-                let front = front.clone();
-                async move { Ok::<_, Infallible>(front.whole_answer(event).await) }
+        LambdaResponse::Buffered => {
+            let service = service_fn(move |event: Request| {
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(handler.buffered_response(event).await) }
             });
-            lambda_http::runtime(handler).layer(afterwards).run().await
+            lambda_http::runtime(service).layer(post_response).run().await
         }
-        Response::Stream => {
-            let handler = service_fn(move |event: Request| {
-                let front = front.clone();
-                async move { Ok::<_, Infallible>(front.answer(event).await) }
+        LambdaResponse::Stream => {
+            let service = service_fn(move |event: Request| {
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(handler.response(event).await) }
             });
-            lambda_http::streaming_runtime(handler).layer(afterwards).run().await
+            lambda_http::streaming_runtime(service).layer(post_response).run().await
         }
     };
-    ended.map_err(|error: lambda_runtime::Error| anyhow!(error)).context("the Runtime API went away")
+    ended
+        .map_err(|error: lambda_runtime::Error| anyhow!(error))
+        .context("lost the connection to the Lambda Runtime API")
 }
 
-/// Nothing is asked of it here: the first event does.
+/// The store. Makes no request to it; the first event does.
 fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
         return Err(
-            Usage("a function has no disk that lasts: set TINTYPE_STORE to s3://BUCKET".into()).into()
+            UsageError("AWS Lambda has no persistent disk: set TINTYPE_STORE to s3://BUCKET".into()).into()
         );
     };
     Ok(Arc::new(store::s3(&config.store.s3, bucket, prefix)?))
@@ -88,7 +92,9 @@ fn store(config: &Config) -> Result<Arc<dyn ObjectStore>> {
 
 fn service_settings(config: &Config) -> Result<ServiceSettings> {
     if config.ledger.choice != LedgerChoice::Bucket {
-        return Err(Usage("a function has no disk that lasts: TINTYPE_LEDGER must be bucket".into()).into());
+        return Err(
+            UsageError("AWS Lambda has no persistent disk: TINTYPE_LEDGER must be bucket".into()).into()
+        );
     }
     let anonymous =
         if config.serving.allow_anonymous { AnonymousAccess::Public } else { AnonymousAccess::Denied };
@@ -100,7 +106,7 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
     })
 }
 
-/// Loads the model beside everything else: an event waits for it.
+/// Loads the model in a thread. The first event waits for it.
 fn load_model(config: Config, store: Arc<dyn ObjectStore>, service: Arc<Service>) -> Result<()> {
     let load = move || match engine::load(&config.model, || store::results(&config, store)) {
         Ok(engine) => service.engine_ready(engine),

@@ -1,4 +1,4 @@
-//! What goes on once an answer is out: the next event is asked for when it is over.
+//! Work after the response of an event. The runtime requests the next event when this work is done.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,42 +11,43 @@ use lambda_http::{Error, Service};
 use tokio::time::{Instant, timeout_at};
 use tower::Layer;
 
-use super::handler::Front;
+use super::handler::LambdaHandler;
 
-/// The longest time that Lambda gives a function, for those that do not say how much they give.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// So long before the function's time is over, what still runs is ended.
-const PUT_AWAY: Duration = Duration::from_secs(3);
-/// So long before, no work of other environments is begun any more.
-const HELP: Duration = Duration::from_secs(60);
+/// Lambda's maximum timeout of a function; used if an event has no deadline.
+const MAX_FUNCTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// This long before the function's deadline, unfinished jobs are released.
+const RELEASE_MARGIN: Duration = Duration::from_secs(3);
+/// This long before the function's deadline, the function stops starting queued jobs of other environments.
+const PENDING_JOBS_MARGIN: Duration = Duration::from_secs(60);
 
-/// Wraps the handling of an event, from its arrival until its answer is out, in what comes after that.
+/// A layer around the handling of an event that adds the work after its response.
 #[derive(Clone)]
-pub(crate) struct Afterwards {
-    front: Arc<Front>,
+pub(crate) struct PostResponseLayer {
+    handler: Arc<LambdaHandler>,
 }
 
-impl Afterwards {
-    pub(crate) fn new(front: Arc<Front>) -> Self {
-        Self { front }
+impl PostResponseLayer {
+    /// A layer that continues the jobs of this handler's service.
+    pub(crate) fn new(handler: Arc<LambdaHandler>) -> Self {
+        Self { handler }
     }
 }
 
-impl<S> Layer<S> for Afterwards {
-    type Service = Whole<S>;
+impl<S> Layer<S> for PostResponseLayer {
+    type Service = PostResponseService<S>;
 
-    fn layer(&self, answering: S) -> Whole<S> {
-        Whole { answering, front: self.front.clone() }
+    fn layer(&self, inner: S) -> PostResponseService<S> {
+        PostResponseService { inner, handler: self.handler.clone() }
     }
 }
 
-/// All that an event is.
-pub(crate) struct Whole<S> {
-    answering: S,
-    front: Arc<Front>,
+/// Handles an event with `inner`, which sends the response, and then continues jobs.
+pub(crate) struct PostResponseService<S> {
+    inner: S,
+    handler: Arc<LambdaHandler>,
 }
 
-impl<S> Service<LambdaInvocation> for Whole<S>
+impl<S> Service<LambdaInvocation> for PostResponseService<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
     S::Future: 'static,
@@ -56,31 +57,31 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.answering.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, event: LambdaInvocation) -> Self::Future {
-        let (answering, front) = (self.answering.call(event), self.front.clone());
+        let (respond, handler) = (self.inner.call(event), self.handler.clone());
         Box::pin(async move {
-            let began = Instant::now();
-            let answered = answering.await;
-            finish(&front, began).await;
-            answered
+            let received = Instant::now();
+            let outcome = respond.await;
+            continue_jobs(&handler, received).await;
+            outcome
         })
     }
 }
 
-/// Waits for what goes on, as long as the function has time.
-async fn finish(front: &Front, began: Instant) {
-    let over = front.deadline().unwrap_or(began + LONGEST);
-    let service = &front.service;
-    let in_time = async {
-        service.wait_idle().await;
-        service.run_pending_jobs(over - HELP).await;
-        service.wait_idle().await;
+/// Waits for running jobs and runs queued ones, until the function's deadline is near.
+async fn continue_jobs(handler: &LambdaHandler, received: Instant) {
+    let deadline = handler.deadline().unwrap_or(received + MAX_FUNCTION_TIMEOUT);
+    let service = &handler.service;
+    let jobs = async {
+        service.idle().await;
+        service.run_pending_jobs(deadline - PENDING_JOBS_MARGIN).await;
+        service.idle().await;
     };
-    if timeout_at(over - PUT_AWAY, in_time).await.is_err() {
-        tracing::warn!("the function's time is over before its work is done");
-        let _ = timeout_at(over, service.release_jobs()).await;
+    if timeout_at(deadline - RELEASE_MARGIN, jobs).await.is_err() {
+        tracing::warn!("function deadline reached before jobs finished, releasing them");
+        let _ = timeout_at(deadline, service.release_jobs()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: accepted, served, and closed in an orderly way.
+//! Accepts, serves and gracefully closes connections.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,27 +16,28 @@ use tokio::task::JoinHandle;
 
 use super::dispatch::Dispatch;
 
-/// A client that has not sent its headers by then holds a connection open for nothing.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// Most often there are no file descriptors left: what is open has to end first.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Timeout for receiving the headers of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Delay after a failed accept. The usual cause is a lack of file descriptors, which other connections must
+/// free.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// The open connections, and the task that accepts more.
+/// The open connections, and the task that accepts new ones.
 pub(crate) struct Connections {
     stop: oneshot::Sender<()>,
     closed: JoinHandle<()>,
 }
 
 impl Connections {
-    /// Begins to accept.
+    /// Starts to accept connections.
     pub(crate) fn accept(listener: TcpListener, dispatch: Dispatch) -> Self {
         let (stop, stopped) = oneshot::channel();
         Self { stop, closed: tokio::spawn(serve(listener, dispatch, stopped)) }
     }
 
-    /// Accepts no more. The future ends when every request that came in has its answer.
+    /// Stops accepting connections. The future completes when every received request has its response.
     pub(crate) fn close(self) -> impl Future<Output = ()> {
-        // Fails only if the task is gone, and then there is nothing left to stop.
+        // Sending fails only if the task has already ended.
         let _ = self.stop.send(());
         async {
             let _ = self.closed.await;
@@ -51,10 +52,12 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, dispatch.clone(), graceful.watcher()))),
+                Ok((stream, _)) => {
+                    tokio::spawn(serve_connection(stream, dispatch.clone(), graceful.watcher()));
+                }
                 Err(error) => {
-                    tracing::warn!(error = %causes(&error), "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::warn!(error = %causes(&error), "failed to accept connection");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
         }
@@ -63,18 +66,19 @@ async fn serve(listener: TcpListener, dispatch: Dispatch, stopped: oneshot::Rece
     graceful.shutdown().await;
 }
 
-async fn converse(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
-    // An answer is written in a few small pieces; none of them should wait for an acknowledgement.
+async fn serve_connection(stream: TcpStream, dispatch: Dispatch, watcher: Watcher) {
+    // A response is written in a few small packets; with Nagle's algorithm they would wait for
+    // acknowledgements.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let answer = dispatch.clone().answer(request.map(Body::new));
-        async { Ok::<_, Infallible>(answer.await) }
+        let response = dispatch.clone().respond(request.map(Body::new));
+        async { Ok::<_, Infallible>(response.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(error = %causes(&error), "a connection ended early");
+        tracing::debug!(error = %causes(&error), "connection closed with error");
     }
 }

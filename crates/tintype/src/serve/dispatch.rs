@@ -1,4 +1,4 @@
-//! One port for two protocols: what is S3's goes to the embedded store, whatever its path; the rest to the API.
+//! Serves two protocols on one port: S3 requests go to the embedded store, all others to the API.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::telemetry;
 
-/// Decides by request which of the two answers.
+/// Selects the API or the embedded store for each request.
 #[derive(Clone)]
 pub(crate) struct Dispatch {
     api: Router,
@@ -23,33 +23,30 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Without an embedded store everything is the API's.
+    /// Without an embedded store, all requests go to the API.
     pub(crate) fn new(api: Router, embedded: Option<Arc<Embedded>>) -> Self {
         Self { api, embedded }
     }
 
-    /// Answers a request.
-    pub(crate) async fn answer(self, request: Request) -> Response {
+    /// The response of the API or the embedded store.
+    pub(crate) async fn respond(self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let expects = parts.headers.contains_key(EXPECT);
-        let s3 = self
-            .embedded
-            .filter(|embedded| embedded.is_s3_request(&parts))
-            .map(|embedded| embedded.service());
+        let expects_continue = parts.headers.contains_key(EXPECT);
+        let s3 = self.embedded.filter(|embedded| embedded.claims(&parts)).map(|embedded| embedded.service());
         let request = Request::from_parts(parts, body);
-        let answer = match s3 {
+        let response = match s3 {
             Some(service) => service.oneshot(request).await.map(|response| response.map(Body::new)),
             None => match telemetry::incoming(request.headers()) {
                 Some(trace) => self.api.oneshot(request).with_context(trace).await,
                 None => self.api.oneshot(request).await,
             },
         };
-        let mut answer = answer.unwrap_or_else(|never: Infallible| match never {});
-        // A client that asked `Expect: 100-continue` and was refused does not send its body (boto3 does not). On a
-        // connection that stays open, hyper could take the beginning of the next request for that body.
-        if expects && !answer.status().is_success() {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut response = response.unwrap_or_else(|never: Infallible| match never {});
+        // After an error response to `Expect: 100-continue`, a client such as boto3 does not send the body.
+        // If the connection stayed open, hyper could read the start of the next request as that body.
+        if expects_continue && !response.status().is_success() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        answer
+        response
     }
 }

@@ -1,10 +1,10 @@
-//! How much memory there is.
+//! Reads the amount of available memory.
 
 use std::fs;
 
-/// Half of the memory that is free now, in bytes: the other half is for the model's weights and everything else. `None` where the
-/// system does not tell (anything but Linux).
-pub(crate) fn half_of_what_is_free() -> Option<u64> {
+/// Half of the memory that is available now, in bytes; the other half is for the model's weights and
+/// everything else. `None` on systems other than Linux.
+pub(crate) fn half_of_available() -> Option<u64> {
     let machine = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let container = remaining(
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().as_deref(),
@@ -19,7 +19,7 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1_024)
 }
 
-/// What a control group (version 2) may still take; none if it has no limit.
+/// The memory in bytes that a control group (version 2) may still allocate; none if it has no limit.
 fn remaining(max: Option<&str>, current: Option<&str>) -> Option<u64> {
     let bytes = |text: Option<&str>| text?.trim().parse::<u64>().ok();
     Some(bytes(max)?.saturating_sub(bytes(current)?))
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_linux_writes() {
+    fn parses_the_files_of_linux() {
         let meminfo =
             "MemTotal:       24000000 kB\nMemFree:         1000000 kB\nMemAvailable:   20000000 kB\n";
         assert_eq!(available(meminfo), Some(20_000_000 * 1_024));

@@ -1,4 +1,4 @@
-//! Pictures are not kept for ever on a laptop.
+//! Deletes old images of the embedded store.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::Store;
 
-/// How often at most; short lives are looked at more often.
-const SELDOM: Duration = Duration::from_secs(10 * 60);
-/// How often at least, however short pictures live.
-const OFTEN: Duration = Duration::from_secs(1);
+/// Maximum interval between sweeps.
+const MAX_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// Minimum interval between sweeps.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sweeps the embedded store from time to time, for as long as there is one. A bucket elsewhere has lifecycle rules of
-/// its own.
+/// Starts a task that sweeps the embedded store until the store is dropped. Other stores have lifecycle
+/// rules.
 pub(crate) fn start(store: &Store, keep: Option<Duration>, max_bytes: Option<u64>) {
     let Store::Embedded(embedded) = store else { return };
     if keep.is_none() && max_bytes.is_none() {
@@ -26,7 +26,7 @@ pub(crate) fn start(store: &Store, keep: Option<Duration>, max_bytes: Option<u64
 }
 
 async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
-    let mut times = interval((keep / 10).clamp(OFTEN, SELDOM));
+    let mut times = interval((keep / 10).clamp(MIN_INTERVAL, MAX_INTERVAL));
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
@@ -35,13 +35,13 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
             Ok(swept) if swept.deleted > 0 => {
                 tracing::info!(
                     deleted = swept.deleted,
-                    freed = swept.freed_bytes,
-                    remaining = swept.remaining_bytes,
-                    "swept"
+                    freed_bytes = swept.freed,
+                    remaining_bytes = swept.remaining,
+                    "deleted old images"
                 );
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = %causes(&error), "old pictures could not be deleted"),
+            Err(error) => tracing::warn!(error = %causes(&error), "failed to delete old images"),
         }
     }
 }

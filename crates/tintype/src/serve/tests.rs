@@ -1,4 +1,4 @@
-//! A whole server on a free port, with an engine that is only quick.
+//! A complete server on a free port, with a test engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::config::{Environment, Flags};
 
-/// A server, where it is, and its folder.
+/// A running server with its URL and data folder.
 struct Fixture {
-    running: Running,
+    running: Server,
     loaded: oneshot::Receiver<Result<()>>,
     url: String,
     _folder: TempDir,
@@ -41,11 +41,11 @@ async fn start_with(
     load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Fixture {
     let folder = tempfile::tempdir().expect("a folder");
-    let (running, loaded) = start(&config(&folder, more), |_| load()).await.expect("it starts");
+    let (server, loaded) = start(&config(&folder, more), |_| load()).await.expect("it starts");
     let url =
-        running.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
+        server.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
     let url = format!("http://{url}");
-    Fixture { running, loaded, url, _folder: folder }
+    Fixture { running: server, loaded, url, _folder: folder }
 }
 
 async fn ready(more: &[(&str, &str)]) -> Fixture {
@@ -55,34 +55,34 @@ async fn ready(more: &[(&str, &str)]) -> Fixture {
 }
 
 impl Fixture {
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> Response {
         get(&format!("{}{path}", self.url)).await
     }
 }
 
-async fn get(url: &str) -> Answer {
-    Client::new().expect("a client").get(url, None).await.expect("an answer")
+async fn get(url: &str) -> Response {
+    Client::new().expect("a client").get(url, None).await.expect("a response")
 }
 
-fn json(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.body).expect("JSON")
+fn json(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_link_in_the_answer_leads_to_the_picture() {
+async fn the_link_in_the_response_leads_to_the_image() {
     let server = ready(&[]).await;
-    let answer = server.get("/generate?prompt=a+tiger&format=png&seed=1").await;
-    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
-    let link = json(&answer)["url"].as_str().expect("a link").to_owned();
+    let response = server.get("/generate?prompt=a+tiger&format=png&seed=1").await;
+    assert_eq!(response.status, StatusCode::OK, "{:?}", response.body);
+    let link = json(&response)["url"].as_str().expect("a link").to_owned();
     assert!(link.starts_with(&server.url), "{link}");
-    let picture = get(&link).await;
-    assert_eq!((picture.status, picture.content_type.as_deref()), (StatusCode::OK, Some("image/png")));
-    assert!(picture.body.starts_with(b"\x89PNG"));
+    let image = get(&link).await;
+    assert_eq!((image.status, image.content_type.as_deref()), (StatusCode::OK, Some("image/png")));
+    assert!(image.body.starts_with(b"\x89PNG"));
     server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_the_apis_is_s3s() {
+async fn paths_outside_the_api_belong_to_s3() {
     let server = ready(&[]).await;
     for (path, content_type, status) in [
         ("/healthz", "application/json", 200),
@@ -91,31 +91,31 @@ async fn what_is_not_the_apis_is_s3s() {
         ("/tintype/images/x.jpg", "application/xml", 403),
         ("/some-bucket", "application/xml", 403),
     ] {
-        let answer = server.get(path).await;
-        assert_eq!(answer.status, status, "{path}");
-        assert!(answer.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
+        let response = server.get(path).await;
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.content_type.is_some_and(|found| found.starts_with(content_type)), "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_ends_when_a_body_was_announced_and_refused() {
+async fn a_rejected_expect_continue_closes_the_connection() {
     let server = ready(&[]).await;
     let address = server.url.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).await.expect("a connection");
-    // The second request comes before the answer to the first, and without the first one's body.
+    // The second request is sent before the first response, and the first request has no body.
     let requests = format!(
         "PUT /tintype/x HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n\
          GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"
     );
     connection.write_all(requests.as_bytes()).await.expect("sent");
-    let mut answers = String::new();
-    connection.read_to_string(&mut answers).await.expect("the connection ends");
-    assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
-    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    let mut responses = String::new();
+    connection.read_to_string(&mut responses).await.expect("the connection ends");
+    assert!(responses.contains("\r\nconnection: close\r\n"), "{responses}");
+    assert_eq!(responses.matches("HTTP/1.1 ").count(), 1, "{responses}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_answers_while_the_model_is_loaded_and_is_ready_after() {
+async fn the_server_responds_while_the_model_is_loading_and_is_ready_afterwards() {
     let (release, released) = mpsc::channel::<()>();
     let mut server = start_with(&[], move || {
         released.recv()?;
@@ -137,20 +137,20 @@ async fn a_model_that_cannot_be_loaded_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_answers_what_runs_and_takes_nothing_new() {
+async fn stopping_finishes_running_requests_and_accepts_no_new_ones() {
     let engine = Arc::new(NullEngine::new(Duration::from_millis(20)));
     let loading = engine.clone();
     let mut server = start_with(&[], move || Ok(loading)).await;
     (&mut server.loaded).await.expect("an outcome").expect("it loads");
     let url = format!("{}/generate?prompt=x&steps=10", server.url);
-    let asked = tokio::spawn(async move { get(&url).await });
+    let request = tokio::spawn(async move { get(&url).await });
     while engine.started() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     server.running.stop().await;
-    assert_eq!(asked.await.expect("an answer").status, StatusCode::OK);
+    assert_eq!(request.await.expect("a response").status, StatusCode::OK);
     let late = Client::new().expect("a client").get(&format!("{}/healthz", server.url), None).await;
-    assert!(late.is_err(), "somebody still listens");
+    assert!(late.is_err(), "the port is still open");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ async fn get_can_be_turned_off() {
 }
 
 fn never(_: Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> {
-    anyhow::bail!("nobody asks for a picture")
+    anyhow::bail!("this test needs no engine")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +180,7 @@ async fn two_servers_cannot_share_a_folder_or_a_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_need_a_key() {
+async fn other_machines_need_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
     for (settings, anonymous) in [
         (&[][..], AnonymousAccess::Trusted),
@@ -189,29 +189,29 @@ async fn strangers_need_a_key() {
         (&[("TINTYPE_LISTEN", "0.0.0.0:0")], AnonymousAccess::Denied),
         (&[("TINTYPE_LISTEN", "0.0.0.0:0"), ("TINTYPE_ALLOW_ANONYMOUS", "true")], AnonymousAccess::Public),
     ] {
-        assert_eq!(without_key(&config(&folder, settings).serving), anonymous, "{settings:?}");
+        assert_eq!(anonymous_access(&config(&folder, settings).serving), anonymous, "{settings:?}");
     }
     let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
     let error = start(&config, never).await.map(|_| ()).expect_err("there is no key");
-    assert!(error.is::<Usage>() && error.to_string().contains("tintype keys create"), "{error}");
+    assert!(error.is::<UsageError>() && error.to_string().contains("tintype keys create"), "{error}");
 
     let new =
         NewKey { name: "x".into(), owner: None, expires: None, admin: false, policy: Policy::default() };
-    let made =
+    let created =
         ledger::sqlite(&config).await.expect("a ledger").create_key(new, OffsetDateTime::now_utc()).await;
-    let (key, _) = made.expect("a key");
+    let (key, _) = created.expect("a key");
     let load = |_| -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
-    let (running, loaded) = start(&config, load).await.expect("it starts");
+    let (server, loaded) = start(&config, load).await.expect("it starts");
     loaded.await.expect("an outcome").expect("it loads");
-    let port = running.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
+    let port = server.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
     let url = format!("http://127.0.0.1:{}/generate?prompt=x", port.expect("a port"));
     assert_eq!(get(&url).await.status, StatusCode::UNAUTHORIZED);
-    let answer = Client::new().expect("a client").get(&url, Some(key.secret())).await.expect("an answer");
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = Client::new().expect("a client").get(&url, Some(key.secret())).await.expect("a response");
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn links_point_to_where_clients_are() {
+async fn links_start_with_an_address_that_clients_can_reach() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = |more: &[(&str, &str)], address: &str| {
         ready::own_url(&config(&folder, more), address.parse().expect("an address"))

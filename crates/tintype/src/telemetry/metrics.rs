@@ -1,4 +1,4 @@
-//! Metrics for OpenTelemetry: what `/metrics` says, sent now and then, and a last time at the end.
+//! Exports metrics to an OpenTelemetry collector: the metrics of `/metrics`, at an interval and at shutdown.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,80 +19,85 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::openmetrics;
+use super::openmetrics::{self, Interval};
 use super::sender::Sender;
 use crate::config::Collector;
 
-/// How often they are sent unless the environment says otherwise, as OpenTelemetry has it.
-const INTERVAL: Duration = Duration::from_secs(60);
-/// How long a collector may take unless the environment says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// The one protocol that is spoken here.
+/// Default interval between exports (OpenTelemetry's default).
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Default timeout of an export (OpenTelemetry's default).
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The only supported value of `OTEL_EXPORTER_OTLP_PROTOCOL`.
 const PROTOCOL: &str = "http/protobuf";
 
-/// What sends them.
+/// A running export of metrics.
 pub(crate) struct Metrics {
-    export: Arc<Export>,
-    sending: JoinHandle<()>,
+    exporter: Arc<Exporter>,
+    task: JoinHandle<()>,
 }
 
-struct Export {
+struct Exporter {
     service: Arc<Service>,
     sender: Sender,
     url: Uri,
     headers: HeaderMap,
     timeout: Duration,
     resource: Resource,
-    /// Since when things are counted.
-    since: SystemTime,
+    /// The start of all counters.
+    start: SystemTime,
 }
 
 impl Metrics {
-    /// Begins to send a service's metrics; to be called in the runtime that does it.
+    /// Starts to export a service's metrics in a task of the current tokio runtime.
     ///
     /// # Errors
-    /// When OpenTelemetry's variables make no sense, or this machine has no certificates.
+    /// If one of OpenTelemetry's variables is invalid, or this machine has no root certificates.
     pub(crate) fn start(service: Arc<Service>, collector: &Collector) -> Result<Self> {
-        let spoken = collector.protocol.as_deref().unwrap_or(PROTOCOL);
+        let protocol = collector.protocol.as_deref().unwrap_or(PROTOCOL);
         ensure!(
-            spoken == PROTOCOL,
-            "OTEL_EXPORTER_OTLP_PROTOCOL is `{spoken}`; {PROTOCOL} is what is spoken here"
+            protocol == PROTOCOL,
+            "OTEL_EXPORTER_OTLP_PROTOCOL is `{protocol}`; it must be {PROTOCOL}, the only supported protocol"
         );
-        let interval = milliseconds("OTEL_METRIC_EXPORT_INTERVAL", collector.interval.as_deref(), INTERVAL)?;
-        let export = Arc::new(Export {
+        let interval =
+            milliseconds("OTEL_METRIC_EXPORT_INTERVAL", collector.interval.as_deref(), DEFAULT_INTERVAL)?;
+        let exporter = Arc::new(Exporter {
             service,
             sender: Sender::new(Handle::current())?,
-            url: collector
-                .url
-                .parse()
-                .with_context(|| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {}", collector.url))?,
+            url: collector.url.parse().with_context(|| {
+                format!("OTEL_EXPORTER_OTLP_ENDPOINT is `{}`; it must be a URL", collector.url)
+            })?,
             headers: headers(collector.headers.as_ref().map_or("", |headers| headers.expose()))?,
-            timeout: milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", collector.timeout.as_deref(), TIMEOUT)?,
+            timeout: milliseconds(
+                "OTEL_EXPORTER_OTLP_TIMEOUT",
+                collector.timeout.as_deref(),
+                DEFAULT_TIMEOUT,
+            )?,
             resource: resource(),
-            since: SystemTime::now(),
+            start: SystemTime::now(),
         });
-        let repeated = export.clone();
-        let sending = tokio::spawn(async move {
+        let periodic = exporter.clone();
+        let task = tokio::spawn(async move {
             loop {
                 sleep(interval).await;
-                repeated.once().await;
+                periodic.export().await;
             }
         });
-        Ok(Self { export, sending })
+        Ok(Self { exporter, task })
     }
 
-    /// Sends them a last time.
+    /// Stops the task and exports the metrics a last time.
     pub(crate) async fn finish(self) {
-        self.sending.abort();
-        self.export.once().await;
+        self.task.abort();
+        self.exporter.export().await;
     }
 }
 
-impl Export {
-    /// Sends what has been counted until now. What is lost on the way is in the next message too: sums only grow.
-    async fn once(&self) {
+impl Exporter {
+    /// Exports the current values. A failed export is not repeated, because the next one has the same
+    /// cumulative values.
+    async fn export(&self) {
         if let Err(error) = self.send().await {
-            tracing::warn!(error = format!("{error:#}"), "metrics were not sent");
+            tracing::warn!(error = format!("{error:#}"), "failed to export metrics");
         }
     }
 
@@ -104,9 +109,9 @@ impl Export {
         post.headers_mut().extend(self.headers.clone());
         let sent = timeout(self.timeout, self.sender.send_bytes(post))
             .await
-            .context("the collector takes too long")?;
-        let answer = sent.map_err(|error| anyhow!(error)).context("the collector is not to be had")?;
-        ensure!(answer.status().is_success(), "the collector answers {}", answer.status());
+            .context("the collector did not respond in time")?;
+        let response = sent.map_err(|error| anyhow!(error)).context("the collector cannot be reached")?;
+        ensure!(response.status().is_success(), "the collector responded {}", response.status());
         Ok(())
     }
 
@@ -114,7 +119,9 @@ impl Export {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let scope =
             InstrumentationScope { name: "tintype".to_owned(), version, ..InstrumentationScope::default() };
-        let metrics = openmetrics::metrics(text, (nanoseconds(self.since), nanoseconds(SystemTime::now())));
+        let interval =
+            Interval { start_nanos: unix_nanos(self.start), end_nanos: unix_nanos(SystemTime::now()) };
+        let metrics = openmetrics::metrics(text, interval);
         let scope = ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() };
         let resource = Some(self.resource.clone());
         let resource = ResourceMetrics { resource, scope_metrics: vec![scope], ..ResourceMetrics::default() };
@@ -122,10 +129,10 @@ impl Export {
     }
 }
 
-/// What the environment says of this service.
+/// The attributes of this service.
 fn resource() -> Resource {
-    let said = super::resource();
-    let attributes = said.iter().map(|(key, value)| KeyValue {
+    let resource = super::resource();
+    let attributes = resource.iter().map(|(key, value)| KeyValue {
         key: key.to_string(),
         value: Some(value.clone().into()),
         ..KeyValue::default()
@@ -133,23 +140,26 @@ fn resource() -> Resource {
     Resource { attributes: attributes.collect(), ..Resource::default() }
 }
 
-fn nanoseconds(at: SystemTime) -> u64 {
+fn unix_nanos(at: SystemTime) -> u64 {
     let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn milliseconds(name: &str, said: Option<&str>, otherwise: Duration) -> Result<Duration> {
-    let Some(said) = said else { return Ok(otherwise) };
-    let count = said.trim().parse().ok().filter(|count| *count > 0);
+/// The value of the variable `name` in milliseconds.
+fn milliseconds(name: &str, value: Option<&str>, default: Duration) -> Result<Duration> {
+    let Some(value) = value else { return Ok(default) };
+    let count = value.trim().parse().ok().filter(|count| *count > 0);
     Ok(Duration::from_millis(
-        count.with_context(|| format!("{name} is `{said}`; it must be a number of milliseconds"))?,
+        count
+            .with_context(|| format!("{name} is `{value}`; it must be a positive number of milliseconds"))?,
     ))
 }
 
-/// `name=value,…`, the values percent-encoded. They may be keys, so nothing of them is said if they make no sense.
-fn headers(said: &str) -> Result<HeaderMap> {
+/// Parses `name=value,…` with percent-encoded values. The error does not contain them, because they may be
+/// secrets.
+fn headers(text: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    for pair in said.split(',').filter(|pair| !pair.trim().is_empty()) {
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         let header = || {
             let (name, value) = pair.split_once('=')?;
             let name: HeaderName = name.trim().parse().ok()?;
@@ -158,8 +168,9 @@ fn headers(said: &str) -> Result<HeaderMap> {
             value.set_sensitive(true);
             Some((name, value))
         };
-        headers
-            .extend([header().context("OTEL_EXPORTER_OTLP_HEADERS must be like `name=value,other=value`")?]);
+        headers.extend([
+            header().context("OTEL_EXPORTER_OTLP_HEADERS must have the form `name=value,other=value`")?
+        ]);
     }
     Ok(headers)
 }
@@ -169,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_read_as_opentelemetry_writes_them() {
+    fn headers_are_percent_decoded_and_sensitive() {
         let read = headers("x-key=a%20b, authorization=Bearer%3Dc,").expect("two headers");
         assert_eq!(read.len(), 2);
         assert_eq!(
@@ -177,16 +188,17 @@ mod tests {
             (&"a b".parse().expect("text"), &"Bearer=c".parse().expect("text"))
         );
         assert!(!format!("{read:?}").contains("Bearer"), "{read:?}");
-        let error = headers("a secret").expect_err("no header");
+        let error = headers("a secret").expect_err("not a header");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]
     fn times_are_milliseconds() {
-        assert_eq!(milliseconds("X", Some(" 250 "), TIMEOUT).expect("a number"), Duration::from_millis(250));
-        assert_eq!(milliseconds("X", None, TIMEOUT).expect("the default"), TIMEOUT);
-        for wrong in ["0", "-1", "1s", ""] {
-            assert!(milliseconds("X", Some(wrong), TIMEOUT).is_err(), "{wrong}");
+        let default = DEFAULT_TIMEOUT;
+        assert_eq!(milliseconds("X", Some(" 250 "), default).expect("a number"), Duration::from_millis(250));
+        assert_eq!(milliseconds("X", None, default).expect("the default"), default);
+        for invalid in ["0", "-1", "1s", ""] {
+            assert!(milliseconds("X", Some(invalid), default).is_err(), "{invalid}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Traces and metrics for OpenTelemetry, where its own variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`), and nothing
-//! otherwise.
+//! Exports traces and metrics to an OpenTelemetry collector if OpenTelemetry's standard variables configure
+//! one, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
 //!
-//! The crates mark their stages as spans of the level `TRACE`; here they become OpenTelemetry's. A trace that a client has
-//! begun goes on: by the header `traceparent`, or by SageMaker's custom attributes, which carry it to a model container.
+//! The crates mark their stages as `tracing` spans of the level `TRACE`; this module converts them to
+//! OpenTelemetry's spans. It continues a trace that a client has started: from the header `traceparent`, or
+//! from SageMaker's custom attributes, which carry the trace to a model container.
 
 mod metrics;
 mod openmetrics;
@@ -32,92 +33,94 @@ use tracing_subscriber::registry::LookupSpan;
 pub(crate) use metrics::Metrics;
 use sender::Sender;
 
-/// The W3C's header, and the name under which custom attributes carry its value.
+/// The header of W3C Trace Context, and the name of the custom attribute with the same value.
 const TRACEPARENT: &str = "traceparent";
 
-/// Set once traces are kept: until then no request is searched for the trace that it is part of.
-static ON: OnceLock<()> = OnceLock::new();
+/// Set while traces are exported. Otherwise requests are not searched for a trace.
+static ENABLED: OnceLock<()> = OnceLock::new();
 
-/// What keeps the traces and sends them on.
+/// A running export of traces.
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Begins to keep traces; `runtime` sends them to the collector that the environment names.
+    /// Starts to export traces. Requests to the collector run on `runtime`.
     ///
     /// # Errors
-    /// When OpenTelemetry's variables make no sense, or this machine has no certificates.
+    /// If one of OpenTelemetry's variables is invalid, or this machine has no root certificates.
     pub(crate) fn start(runtime: Handle) -> Result<Self> {
         let exporter = SpanExporter::builder().with_http().with_http_client(Sender::new(runtime)?);
-        let exporter = exporter.build().context("OpenTelemetry's variables (OTEL_EXPORTER_OTLP_…)")?;
+        let exporter = exporter.build().context("invalid OpenTelemetry variable (OTEL_EXPORTER_OTLP_…)")?;
         let provider =
             SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
-        let _ = ON.set(());
+        let _ = ENABLED.set(());
         Ok(Self(provider))
     }
 
-    /// Takes the spans of our own crates that are there for tracing.
+    /// A layer that exports the `TRACE` spans of tintype's crates.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = filter_fn(|about| {
-            about.is_span() && *about.level() == Level::TRACE && about.target().starts_with("tintype")
+        let own_spans = filter_fn(|metadata| {
+            metadata.is_span()
+                && *metadata.level() == Level::TRACE
+                && metadata.target().starts_with("tintype")
         });
         let layer = tracing_opentelemetry::layer().with_tracer(self.0.tracer("tintype"));
         let layer =
             layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
-        // A span's parent is the one that `tracing` knows. The layer's own way, a context per thread, loses it now and then where a
-        // future goes on in another thread (tracing-opentelemetry 0.34).
+        // Take a span's parent from `tracing`. The layer's own context per thread sometimes loses it when a
+        // future moves to another thread (tracing-opentelemetry 0.34).
         let layer = layer.with_context_activation(false);
-        layer.with_filter(ours)
+        layer.with_filter(own_spans)
     }
 
-    /// Sends what is left.
+    /// Exports the remaining traces.
     pub(crate) fn finish(self) {
         if let Err(error) = self.0.shutdown() {
-            tracing::warn!(error = %causes(&error), "the last traces were not sent");
+            tracing::warn!(error = %causes(&error), "failed to export the last traces");
         }
     }
 }
 
-/// What the environment says of this service, and a name if it says none.
+/// The attributes of this service from the environment, with a default for the service's name.
 fn resource() -> Resource {
-    let said = Resource::builder().build();
-    let named = said
+    let detected = Resource::builder().build();
+    let has_name = detected
         .get(&Key::from_static_str("service.name"))
         .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    if named { said } else { Resource::builder().with_service_name("tintype").build() }
+    if has_name { detected } else { Resource::builder().with_service_name("tintype").build() }
 }
 
-/// The trace that a request is part of, as its headers say; none unless traces are kept.
+/// The trace of a request, from its headers; none if traces are not exported.
 pub(crate) fn incoming(headers: &HeaderMap) -> Option<Context> {
-    ON.get()?;
-    let mut known = HeaderMap::new();
+    ENABLED.get()?;
+    let mut trace_headers = HeaderMap::new();
     for name in [TRACEPARENT, "tracestate"] {
         if let Some(value) = headers.get(name) {
-            known.insert(name, value.clone());
+            trace_headers.insert(name, value.clone());
         }
     }
-    if let Some(carried) = carried(headers) {
-        known.entry(TRACEPARENT).or_insert(carried);
+    if let Some(attribute) = traceparent_attribute(headers) {
+        trace_headers.entry(TRACEPARENT).or_insert(attribute);
     }
-    Some(TraceContextPropagator::new().extract(&HeaderExtractor(&known)))
+    Some(TraceContextPropagator::new().extract(&HeaderExtractor(&trace_headers)))
 }
 
-/// The value of `traceparent` among SageMaker's custom attributes.
-fn carried(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The value of `traceparent` in SageMaker's custom attributes.
+fn traceparent_attribute(headers: &HeaderMap) -> Option<HeaderValue> {
     let attributes = headers.get(CUSTOM_ATTRIBUTES)?.to_str().ok()?;
     let value = attributes.split(',').find_map(|pair| pair.trim().strip_prefix("traceparent="))?;
     HeaderValue::from_str(value).ok()
 }
 
-/// The work at hand as others are told of it; none unless traces are kept.
+/// The value of `traceparent` for the current span; none if traces are not exported.
 pub(crate) fn traceparent() -> Option<String> {
-    ON.get()?;
-    let mut told = HeaderMap::new();
-    let mut injector = opentelemetry_http::HeaderInjector(&mut told);
+    ENABLED.get()?;
+    let mut headers = HeaderMap::new();
+    let mut injector = opentelemetry_http::HeaderInjector(&mut headers);
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut injector);
-    Some(told.get(TRACEPARENT)?.to_str().ok()?.to_owned())
+    Some(headers.get(TRACEPARENT)?.to_str().ok()?.to_owned())
 }
 
 #[cfg(test)]
@@ -131,14 +134,14 @@ mod tests {
             HeaderMap::from_iter([(CUSTOM_ATTRIBUTES.parse().expect("a name"), text.parse().expect("text"))])
         };
         for text in [format!("traceparent={parent}"), format!("accept_eula=true, traceparent={parent}")] {
-            assert_eq!(carried(&with(&text)).expect("carried"), parent);
+            assert_eq!(traceparent_attribute(&with(&text)).expect("an attribute"), parent);
         }
-        assert_eq!(carried(&with("accept_eula=true")), None);
-        assert_eq!(carried(&HeaderMap::new()), None);
+        assert_eq!(traceparent_attribute(&with("accept_eula=true")), None);
+        assert_eq!(traceparent_attribute(&HeaderMap::new()), None);
     }
 
     #[test]
-    fn nothing_is_looked_for_unless_traces_are_kept() {
+    fn requests_have_no_trace_unless_traces_are_exported() {
         assert!(incoming(&HeaderMap::new()).is_none());
         assert_eq!(traceparent(), None);
     }

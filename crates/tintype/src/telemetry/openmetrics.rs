@@ -1,7 +1,9 @@
-//! From the text that Prometheus reads to OpenTelemetry's messages, so that both are told the same by one set of counters.
+//! Converts OpenMetrics text, the format of `/metrics`, to OpenTelemetry's messages, so that both exports
+//! have the same values.
 //!
-//! Names follow OpenTelemetry's semantic conventions where they have one (`http.server.request.duration`); what is ours is
-//! called as in the text, with a dot after `tintype`, and without the unit, which is a field of its own.
+//! A metric for which OpenTelemetry's semantic conventions have a name gets that name
+//! (`http.server.request.duration`). The others keep their name, with a dot after `tintype` and without the
+//! unit, which is a separate field.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -11,12 +13,21 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
 };
 
-/// The histogram of HTTP requests, which the conventions have a name for; it counts them too.
-const EXCHANGES: (&str, &str) = ("tintype_http_request_seconds", "http.server.request.duration");
-/// So this need not be told again.
-const COUNTED: &str = "tintype_http_requests";
+/// The histogram of HTTP requests in the text.
+const REQUEST_SECONDS: &str = "tintype_http_request_seconds";
+/// The name of that histogram in the semantic conventions.
+const REQUEST_DURATION: &str = "http.server.request.duration";
+/// A counter that is not exported, because the histogram has the same count.
+const REQUEST_COUNT: &str = "tintype_http_requests";
 
-/// A metric as the text has it.
+/// The interval that a metric's values cover, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interval {
+    pub(super) start_nanos: u64,
+    pub(super) end_nanos: u64,
+}
+
+/// A metric of the text.
 struct Family<'t> {
     name: &'t str,
     help: &'t str,
@@ -26,51 +37,55 @@ struct Family<'t> {
 }
 
 struct Sample<'t> {
-    /// What its name has after the metric's: `_total`, `_bucket`.
+    /// The part of its name after the metric's name: `_total`, `_bucket`.
     suffix: &'t str,
     labels: Vec<(&'t str, String)>,
     value: &'t str,
 }
 
-/// What the text says, counted between two times (nanoseconds since 1970).
-pub(super) fn metrics(text: &str, (since, now): (u64, u64)) -> Vec<Metric> {
-    let told =
-        families(text).into_iter().filter(|family| family.name != COUNTED && !family.samples.is_empty());
-    told.filter_map(|family| {
-        let data = match family.kind {
-            "counter" => Data::Sum(Sum {
-                data_points: numbers(&family, (since, now)),
-                aggregation_temporality: AggregationTemporality::Cumulative.into(),
-                is_monotonic: true,
-            }),
-            "gauge" => Data::Gauge(Gauge { data_points: numbers(&family, (0, now)) }),
-            "histogram" => Data::Histogram(Histogram {
-                data_points: distributions(&family, (since, now)),
-                aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            }),
-            _ => return None,
-        };
-        let (name, unit) = name_and_unit(&family);
-        let description = family.help.to_owned();
-        Some(Metric { name, description, unit: unit.to_owned(), data: Some(data), ..Metric::default() })
-    })
-    .collect()
+/// The metrics of the text, whose counters cover the interval.
+pub(super) fn metrics(text: &str, interval: Interval) -> Vec<Metric> {
+    let exported = families(text)
+        .into_iter()
+        .filter(|family| family.name != REQUEST_COUNT && !family.samples.is_empty());
+    exported
+        .filter_map(|family| {
+            let data = match family.kind {
+                "counter" => Data::Sum(Sum {
+                    data_points: numbers(&family, interval),
+                    aggregation_temporality: AggregationTemporality::Cumulative.into(),
+                    is_monotonic: true,
+                }),
+                "gauge" => Data::Gauge(Gauge {
+                    data_points: numbers(&family, Interval { start_nanos: 0, ..interval }),
+                }),
+                "histogram" => Data::Histogram(Histogram {
+                    data_points: histogram_points(&family, interval),
+                    aggregation_temporality: AggregationTemporality::Cumulative.into(),
+                }),
+                _ => return None,
+            };
+            let (name, unit) = name_and_unit(&family);
+            let description = family.help.to_owned();
+            Some(Metric { name, description, unit: unit.to_owned(), data: Some(data), ..Metric::default() })
+        })
+        .collect()
 }
 
 fn name_and_unit(family: &Family<'_>) -> (String, &'static str) {
-    if family.name == EXCHANGES.0 {
-        return (EXCHANGES.1.to_owned(), "s");
+    if family.name == REQUEST_SECONDS {
+        return (REQUEST_DURATION.to_owned(), "s");
     }
     let bare = family.name.strip_suffix(family.unit).map_or(family.name, |name| name.trim_end_matches('_'));
     let unit = if family.unit == "seconds" { "s" } else { "1" };
     (bare.replacen('_', ".", 1), unit)
 }
 
-fn numbers(family: &Family<'_>, (since, now): (u64, u64)) -> Vec<NumberDataPoint> {
+fn numbers(family: &Family<'_>, interval: Interval) -> Vec<NumberDataPoint> {
     let point = |sample: &Sample<'_>| NumberDataPoint {
         attributes: attributes(&sample.labels),
-        start_time_unix_nano: since,
-        time_unix_nano: now,
+        start_time_unix_nano: interval.start_nanos,
+        time_unix_nano: interval.end_nanos,
         value: Some(match sample.value.parse() {
             Ok(whole) => number_data_point::Value::AsInt(whole),
             Err(_) => number_data_point::Value::AsDouble(sample.value.parse().unwrap_or(f64::NAN)),
@@ -80,8 +95,8 @@ fn numbers(family: &Family<'_>, (since, now): (u64, u64)) -> Vec<NumberDataPoint
     family.samples.iter().map(point).collect()
 }
 
-/// One for each set of labels, whose samples follow each other in the text.
-fn distributions(family: &Family<'_>, (since, now): (u64, u64)) -> Vec<HistogramDataPoint> {
+/// One data point for each set of labels. The samples of a set are adjacent in the text.
+fn histogram_points(family: &Family<'_>, interval: Interval) -> Vec<HistogramDataPoint> {
     let mut points: Vec<(Vec<&(&str, String)>, HistogramDataPoint)> = Vec::new();
     for sample in &family.samples {
         let bound = sample.labels.iter().find(|(name, _)| *name == "le").map(|(_, bound)| bound.as_str());
@@ -89,8 +104,8 @@ fn distributions(family: &Family<'_>, (since, now): (u64, u64)) -> Vec<Histogram
         if points.last().is_none_or(|(labels, _)| *labels != own) {
             let point = HistogramDataPoint {
                 attributes: attributes(own.iter().copied()),
-                start_time_unix_nano: since,
-                time_unix_nano: now,
+                start_time_unix_nano: interval.start_nanos,
+                time_unix_nano: interval.end_nanos,
                 ..HistogramDataPoint::default()
             };
             points.push((own, point));
@@ -100,7 +115,8 @@ fn distributions(family: &Family<'_>, (since, now): (u64, u64)) -> Vec<Histogram
             ("_sum", _) => point.sum = sample.value.parse().ok(),
             ("_count", _) => point.count = sample.value.parse().unwrap_or_default(),
             ("_bucket", Some(bound)) => {
-                // The text counts everything below a bound, the message what is between two.
+                // A bucket of the text counts all values up to its bound; the message counts the values
+                // between two bounds.
                 let below: u64 = sample.value.parse().unwrap_or_default();
                 point.bucket_counts.push(below.saturating_sub(point.bucket_counts.iter().sum()));
                 point.explicit_bounds.extend(bound.parse::<f64>().ok().filter(|bound| bound.is_finite()));
@@ -137,17 +153,17 @@ fn attributes<'l>(labels: impl IntoIterator<Item = &'l (&'l str, String)>) -> Ve
 fn families(text: &str) -> Vec<Family<'_>> {
     let mut families: Vec<Family<'_>> = Vec::new();
     for line in text.lines() {
-        let told = line.strip_prefix("# ").and_then(|told| told.split_once(' '));
-        match (told, families.last_mut()) {
+        let descriptor = line.strip_prefix("# ").and_then(|comment| comment.split_once(' '));
+        match (descriptor, families.last_mut()) {
             (Some(("HELP", rest)), _) => {
                 let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
                 families.push(Family { name, help, kind: "", unit: "", samples: Vec::new() });
             }
-            (Some((what, rest)), Some(family)) => {
-                let said = rest.split_once(' ').map_or("", |(_, said)| said);
-                match what {
-                    "TYPE" => family.kind = said,
-                    "UNIT" => family.unit = said,
+            (Some((keyword, rest)), Some(family)) => {
+                let value = rest.split_once(' ').map_or("", |(_, value)| value);
+                match keyword {
+                    "TYPE" => family.kind = value,
+                    "UNIT" => family.unit = value,
                     _ => {}
                 }
             }
@@ -167,7 +183,7 @@ fn sample<'t>(line: &'t str, family: &str) -> Option<Sample<'t>> {
     Some(Sample { suffix: name.strip_prefix(family)?, labels, value: value.trim() })
 }
 
-/// Labels up to the closing brace, and what comes after it.
+/// Parses labels up to the closing brace, and returns the rest of the line too.
 fn labels(mut text: &str) -> Option<(Vec<(&str, String)>, &str)> {
     let mut labels = Vec::new();
     loop {
@@ -220,7 +236,7 @@ tintype_jobs_queued 7
 # EOF
 "#;
 
-    fn told(attributes: &[KeyValue]) -> Vec<(&str, Value)> {
+    fn pairs(attributes: &[KeyValue]) -> Vec<(&str, Value)> {
         let value = |pair: &KeyValue| pair.value.clone().and_then(|value| value.value).expect("a value");
         attributes.iter().map(|pair| (pair.key.as_str(), value(pair))).collect()
     }
@@ -230,12 +246,12 @@ tintype_jobs_queued 7
     }
 
     #[test]
-    fn what_prometheus_reads_is_what_is_sent() {
-        let metrics = metrics(TEXT, (1, 2));
-        let [exchanges, engine, queued] = metrics.as_slice() else { panic!("three metrics: {metrics:?}") };
+    fn the_messages_have_the_values_of_the_text() {
+        let metrics = metrics(TEXT, Interval { start_nanos: 1, end_nanos: 2 });
+        let [requests, engine, queued] = metrics.as_slice() else { panic!("three metrics: {metrics:?}") };
 
-        assert_eq!((exchanges.name.as_str(), exchanges.unit.as_str()), ("http.server.request.duration", "s"));
-        let Some(Data::Histogram(times)) = &exchanges.data else { panic!("a histogram") };
+        assert_eq!((requests.name.as_str(), requests.unit.as_str()), ("http.server.request.duration", "s"));
+        let Some(Data::Histogram(times)) = &requests.data else { panic!("a histogram") };
         let [good, bad] = times.data_points.as_slice() else { panic!("two routes") };
         assert_eq!(
             (good.count, good.sum, good.start_time_unix_nano, good.time_unix_nano),
@@ -247,17 +263,17 @@ tintype_jobs_queued 7
             ("http.route", text("/generate")),
             ("http.response.status_code", Value::IntValue(200)),
         ];
-        assert_eq!(told(&good.attributes), route);
+        assert_eq!(pairs(&good.attributes), route);
         let unknown =
             [("http.request.method", text("_OTHER")), ("http.response.status_code", Value::IntValue(404))];
-        assert_eq!((told(&bad.attributes), bad.bucket_counts.as_slice()), (unknown.to_vec(), &[1][..]));
+        assert_eq!((pairs(&bad.attributes), bad.bucket_counts.as_slice()), (unknown.to_vec(), &[1][..]));
 
         assert_eq!((engine.name.as_str(), engine.unit.as_str()), ("tintype.engine", "s"));
         let Some(Data::Sum(sum)) = &engine.data else { panic!("a sum") };
         assert!(sum.is_monotonic);
         assert_eq!(sum.data_points[0].value, Some(number_data_point::Value::AsDouble(2.0)));
         assert_eq!(
-            told(&sum.data_points[0].attributes),
+            pairs(&sum.data_points[0].attributes),
             [("key", text("k")), ("name", text("a \"b\"\\, c"))]
         );
 

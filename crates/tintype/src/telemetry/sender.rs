@@ -1,4 +1,4 @@
-//! Posting to a collector.
+//! HTTP client for collectors.
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -12,10 +12,10 @@ use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::runtime::Handle;
 
-/// A collector's answer is a few bytes.
-const MAX_ANSWER: usize = 1 << 20;
+/// Maximum size of a collector's response body, in bytes.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Sends also from OpenTelemetry's own thread, which is none of tokio's.
+/// Sends requests on a tokio runtime, also when called from OpenTelemetry's own thread.
 #[derive(Debug)]
 pub(super) struct Sender {
     client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -23,10 +23,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    /// A client whose requests run on `runtime`.
+    ///
     /// # Errors
-    /// When this machine has no certificates.
+    /// If this machine has no root certificates.
     pub(super) fn new(runtime: Handle) -> Result<Self> {
-        let tls = HttpsConnectorBuilder::new().with_native_roots().context("no root certificates")?;
+        let tls =
+            HttpsConnectorBuilder::new().with_native_roots().context("failed to load root certificates")?;
         let connector = tls.https_or_http().enable_http1().build();
         Ok(Self { client: legacy::Client::builder(TokioExecutor::new()).build(connector), runtime })
     }
@@ -37,12 +40,12 @@ impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut head, body) = request.into_parts();
         head.headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("tintype"));
-        let answered = self.client.request(Request::from_parts(head, Full::new(body)));
-        let sent = self.runtime.spawn(async move {
-            let (head, body) = answered.await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+        let response = self.client.request(Request::from_parts(head, Full::new(body)));
+        let exchange = self.runtime.spawn(async move {
+            let (head, body) = response.await?.into_parts();
+            let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         });
-        sent.await?
+        exchange.await?
     }
 }

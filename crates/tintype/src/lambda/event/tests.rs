@@ -1,4 +1,4 @@
-//! Events as the gateways write them.
+//! Events in the formats of the gateways.
 
 use http_body_util::BodyExt;
 use lambda_http::request::from_str;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What a REST API sends (payload format 1.0).
+/// An event of a REST API (payload format 1.0).
 fn rest(path: &str, full: &str, proxied: Option<&str>) -> Value {
     json!({
         "resource": if proxied.is_some() { "/{proxy+}" } else { "/" },
@@ -39,7 +39,7 @@ fn rest(path: &str, full: &str, proxied: Option<&str>) -> Value {
     })
 }
 
-/// What an HTTP API or a function URL sends (payload format 2.0).
+/// An event of an HTTP API or a function URL (payload format 2.0).
 fn http(path: &str, stage: &str, body: Option<(&str, bool)>) -> Value {
     json!({
         "version": "2.0",
@@ -71,12 +71,12 @@ fn http(path: &str, stage: &str, body: Option<(&str, bool)>) -> Value {
     })
 }
 
-fn seen(event: &Value) -> (axum::extract::Request, Place) {
+fn converted(event: &Value) -> (axum::extract::Request, ApiBase) {
     request(from_str(&event.to_string()).expect("an event"))
 }
 
 #[test]
-fn the_api_s_own_paths_begin_behind_stage_and_mapping() {
+fn the_api_s_own_paths_begin_after_stage_and_mapping() {
     let gateway = "https://abc123.execute-api.eu-west-1.amazonaws.com";
     let url = "https://x.lambda-url.eu-west-1.on.aws";
     for (event, path, origin, prefix) in [
@@ -84,7 +84,7 @@ fn the_api_s_own_paths_begin_behind_stage_and_mapping() {
         (rest("/v1/images/1", "/prod/v1/images/1", Some("v1/images/1")), "/v1/images/1", gateway, "/prod"),
         (rest("/", "/prod/", None), "/", gateway, "/prod"),
         (rest("/", "/prod", None), "/", gateway, "/prod"),
-        // A domain of the customer's own, with and without a mapping.
+        // A custom domain, with and without a base path mapping.
         (rest("/art/generate", "/art/generate", Some("generate")), "/generate", gateway, "/art"),
         (rest("/generate", "/generate", Some("generate")), "/generate", gateway, ""),
         (http("/generate", "$default", None), "/generate", url, ""),
@@ -93,17 +93,17 @@ fn the_api_s_own_paths_begin_behind_stage_and_mapping() {
         (http("/production/generate", "prod", None), "/production/generate", url, ""),
         (http("/", "$default", None), "/", url, ""),
     ] {
-        let (request, place) = seen(&event);
+        let (request, base) = converted(&event);
         assert_eq!(request.uri().path(), path, "{event}");
-        assert_eq!((place.origin.as_str(), place.prefix.as_str()), (origin, prefix), "{event}");
+        assert_eq!((base.origin.as_str(), base.prefix.as_str()), (origin, prefix), "{event}");
     }
 }
 
 #[test]
-fn a_query_is_what_the_client_sent() {
+fn the_query_is_the_client_s() {
     for event in [rest("/generate", "/prod/generate", Some("generate")), http("/generate", "$default", None)]
     {
-        let (request, _) = seen(&event);
+        let (request, _) = converted(&event);
         let query = request.uri().query().expect("a query").replace('+', "%20");
         let value = query.strip_prefix("prompt=").expect("the prompt");
         let decoded = percent_encoding::percent_decode_str(value).decode_utf8().expect("UTF-8");
@@ -112,9 +112,9 @@ fn a_query_is_what_the_client_sent() {
 }
 
 #[tokio::test]
-async fn a_body_is_what_the_client_sent() {
+async fn the_body_is_the_client_s() {
     for (sent, encoded) in [(r#"{"prompt":"老虎"}"#, false), ("eyJwcm9tcHQiOiLogIHomY4ifQ==", true)] {
-        let (request, _) = seen(&http("/v1/images", "$default", Some((sent, encoded))));
+        let (request, _) = converted(&http("/v1/images", "$default", Some((sent, encoded))));
         assert_eq!(
             (request.method().as_str(), &request.headers()["authorization"]),
             ("POST", &"Bearer k".parse().expect("a value"))

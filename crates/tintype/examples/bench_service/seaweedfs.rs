@@ -1,4 +1,4 @@
-//! Somebody else's S3 service, in one process.
+//! SeaweedFS, an independent S3 service, in one process.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,41 +9,41 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tintype_core::store::{Key, NewObject};
 
-use crate::server::{CREDENTIALS, Place, Setup};
+use crate::server::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, ServerOptions, Storage};
 
-/// A start takes some seconds; a busy machine needs longer.
-const START: Duration = Duration::from_secs(120);
+/// Timeout of the start, which takes some seconds, or longer on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// SeaweedFS: master, volume server, filer and S3.
-pub(crate) struct Weed {
+/// A SeaweedFS process with master, volume server, filer and S3.
+pub(crate) struct SeaweedFs {
     process: Child,
     pub(crate) url: String,
     folder: tempfile::TempDir,
 }
 
-/// Who may do everything there.
+/// The configuration of an administrator with our access key.
 fn identity() -> serde_json::Value {
-    let (id, secret) = CREDENTIALS;
-    let keys = json!([{"accessKey": id, "secretKey": secret}]);
+    let keys = json!([{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_ACCESS_KEY}]);
     json!({"identities": [{"name": "bench", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]})
 }
 
-impl Drop for Weed {
+impl Drop for SeaweedFs {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing left to do.
+        // Both calls fail if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-impl Weed {
-    /// Starts it, with a bucket.
+impl SeaweedFs {
+    /// Starts SeaweedFS and creates the bucket.
     pub(crate) async fn start(program: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        // It takes no port 0, so free ones are looked for; all are held until all are known.
-        let held = (0..8).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-        let ports = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
-        drop(held);
+        // SeaweedFS does not accept port 0, so free ports are found first. All are bound until all are known.
+        let listeners = (0..8).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+        let ports =
+            listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        drop(listeners);
         let names = ["master", "volume", "filer", "s3"];
         let names = names.iter().flat_map(|name| [format!("{name}.port"), format!("{name}.port.grpc")]);
         let config = folder.path().join("s3.json");
@@ -60,27 +60,27 @@ impl Weed {
             .stderr(std::fs::File::create(folder.path().join("log"))?)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut weed = Self { process, url: format!("http://127.0.0.1:{}", ports[6]), folder };
-        weed.wait().await?;
-        Ok(weed)
+        let mut seaweedfs = Self { process, url: format!("http://127.0.0.1:{}", ports[6]), folder };
+        seaweedfs.wait().await?;
+        Ok(seaweedfs)
     }
 
-    /// Writes until that succeeds: an administrator's first object makes the bucket.
+    /// Writes an object until that succeeds. An administrator's first object creates the bucket.
     async fn wait(&mut self) -> Result<()> {
         let began = Instant::now();
-        let setup = Setup {
+        let options = ServerOptions {
             folder: self.folder.path().to_owned(),
-            place: Place::Bucket(self.url.clone()),
+            storage: Storage::Bucket(self.url.clone()),
             step: Duration::ZERO,
             slots: 1,
             queue: 1,
             anonymous: false,
         };
-        let (store, key) = (setup.store("").await?, Key::new("ready")?);
+        let (store, key) = (options.store("").await?, Key::new("ready")?);
         loop {
             let object = NewObject { bytes: "ready".into(), content_type: "text/plain".into() };
             let Err(error) = store.put(&key, object).await else { break };
-            if began.elapsed() > START || self.process.try_wait()?.is_some() {
+            if began.elapsed() > START_TIMEOUT || self.process.try_wait()?.is_some() {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 let last: Vec<_> = log.lines().rev().take(20).collect();
                 bail!("SeaweedFS did not start: {error}; its log, last line first:\n{}", last.join("\n"));
