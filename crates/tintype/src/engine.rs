@@ -49,7 +49,7 @@ fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<
 fn endpoint(
     name: &str,
     sagemaker: &SageMakerSettings,
-    results: impl FnOnce() -> Result<InBucket>,
+    results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
     let model = tintype_core::engine::ModelCard {
         name: name.to_owned(),

@@ -38,7 +38,7 @@ impl Store {
 ///
 /// # Errors
 /// If the store is embedded: an endpoint cannot write to the data folder.
-pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<InBucket> {
+pub(crate) fn results(config: &Config, store: Arc<dyn ObjectStore>) -> Result<BucketResults> {
     let StoreChoice::S3 { bucket, prefix } = &config.store.choice else {
         let message =
             "`sagemaker_async` needs a store that the endpoint can write to: set `store` to s3://BUCKET";
@@ -101,7 +101,7 @@ pub(crate) fn s3(connection: &config::S3Connection, bucket: &str, prefix: &str) 
         public_endpoint: connection.public_endpoint.clone(),
         region: connection.region.clone(),
         credentials: connection.credentials.clone(),
-        link_cap: Some(connection.link_cap),
+        max_link_lifetime: Some(connection.link_cap),
     };
     Ok(S3Store::new(settings)?)
 }

@@ -83,17 +83,19 @@ async fn what(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
 
 fn summary(plan: &Plan, package: &Package, place: &str) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
-    let model = match &plan.what {
-        What::Inside { folder: false } => "with the built-in model".to_owned(),
-        What::Inside { folder: true } => "with the model of the folder".to_owned(),
-        What::Existing { name, answers: None } => format!("with the SageMaker endpoint {name}"),
-        What::Existing { name, answers: Some(_) } => {
+    let model = match &plan.model {
+        ModelLocation::InFunction { folder: false } => "with the built-in model".to_owned(),
+        ModelLocation::InFunction { folder: true } => "with the model of the folder".to_owned(),
+        ModelLocation::ExistingEndpoint { name, outputs: None } => {
+            format!("with the SageMaker endpoint {name}")
+        }
+        ModelLocation::ExistingEndpoint { name, outputs: Some(_) } => {
             format!("with the asynchronous SageMaker endpoint {name}")
         }
-        What::New { instance, asynchronous: false, .. } => {
+        ModelLocation::NewEndpoint { instance, asynchronous: false, .. } => {
             format!("with a new SageMaker endpoint on {instance}")
         }
-        What::New { instance, asynchronous: true, .. } => {
+        ModelLocation::NewEndpoint { instance, asynchronous: true, .. } => {
             format!("with a new asynchronous SageMaker endpoint on {instance}")
         }
     };

@@ -12,8 +12,8 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
     let name = &arguments.target.name;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
     let identity = aws.identity().await?;
-    let remains = aws.remains(name, &identity).await?;
-    if remains.is_nothing() {
+    let resources = aws.resources(name, &identity).await?;
+    if resources.is_empty() {
         output::message(&format!(
             "Nothing to delete: no stack {name} in {}, account {}.",
             aws.region(),
@@ -21,19 +21,19 @@ pub(super) async fn destroy(arguments: &Destroy) -> Result<()> {
         ));
         return Ok(());
     }
-    output::message(&summary(&remains, &format!("account {}, {}", identity.account, aws.region())));
+    output::message(&summary(&resources, &format!("account {}, {}", identity.account, aws.region())));
     require_confirmation("Delete? This cannot be undone.", Confirmation::from_flag(arguments.yes))?;
-    aws.destroy(&remains, &identity, &mut |event: &Event| output::message(&event.to_string())).await?;
+    aws.destroy(&resources, &identity, &mut |event: &Event| output::message(&event.to_string())).await?;
     output::message("The deployment is deleted.");
     Ok(())
 }
 
-fn summary(remains: &Remains, place: &str) -> String {
+fn summary(resources: &DeployedResources, place: &str) -> String {
     let mut lines = vec![format!("This will delete ({place}):")];
-    if let Some(stack) = &remains.stack {
+    if let Some(stack) = &resources.stack {
         lines.push(format!("  stack   {stack}"));
     }
-    if let Some(bucket) = &remains.bucket {
+    if let Some(bucket) = &resources.bucket {
         lines.push(format!("  bucket  {bucket}, with all images, keys and jobs"));
     }
     if let Some(artifacts) = &resources.artifacts {

@@ -73,7 +73,7 @@ impl LambdaHandler {
         }
         let budget = self.remaining_budget(deadline);
         // A cold start waits for the model instead of responding 503.
-        let _ = timeout(budget, self.service.loaded()).await;
+        let _ = timeout(budget, self.service.wait_loaded()).await;
         let router = self.router(HttpSettings {
             time_budget: Some(round_up_to_seconds(budget.saturating_sub(received.elapsed()))),
             origin: format!("{}{}", base.origin, base.prefix),

@@ -76,9 +76,9 @@ async fn continue_jobs(handler: &LambdaHandler, received: Instant) {
     let deadline = handler.deadline().unwrap_or(received + MAX_FUNCTION_TIMEOUT);
     let service = &handler.service;
     let jobs = async {
-        service.idle().await;
+        service.wait_idle().await;
         service.run_pending_jobs(deadline - PENDING_JOBS_MARGIN).await;
-        service.idle().await;
+        service.wait_idle().await;
     };
     if timeout_at(deadline - RELEASE_MARGIN, jobs).await.is_err() {
         tracing::warn!("function deadline reached before jobs finished, releasing them");

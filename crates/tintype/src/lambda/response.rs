@@ -47,7 +47,7 @@ pub(crate) async fn buffer(response: Response) -> Response<Full<Bytes>> {
         }
         _ => {
             tracing::warn!(limit_bytes = MAX_RESPONSE_BYTES, "response exceeds Lambda's size limit");
-            let (parts, body) = tintype_http::answer_too_large(&parts.headers).into_parts();
+            let (parts, body) = tintype_http::response_too_large(&parts.headers).into_parts();
             Response::from_parts(parts, Full::new(collect(body).await.unwrap_or_default()))
         }
     }

@@ -32,7 +32,10 @@ impl Dispatch {
     pub(crate) async fn respond(self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let expects_continue = parts.headers.contains_key(EXPECT);
-        let s3 = self.embedded.filter(|embedded| embedded.claims(&parts)).map(|embedded| embedded.service());
+        let s3 = self
+            .embedded
+            .filter(|embedded| embedded.is_s3_request(&parts))
+            .map(|embedded| embedded.service());
         let request = Request::from_parts(parts, body);
         let response = match s3 {
             Some(service) => service.oneshot(request).await.map(|response| response.map(Body::new)),

@@ -35,8 +35,8 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
             Ok(swept) if swept.deleted > 0 => {
                 tracing::info!(
                     deleted = swept.deleted,
-                    freed_bytes = swept.freed,
-                    remaining_bytes = swept.remaining,
+                    freed_bytes = swept.freed_bytes,
+                    remaining_bytes = swept.remaining_bytes,
                     "deleted old images"
                 );
             }
