@@ -93,7 +93,7 @@ impl ObjectStore for MemoryStore {
                 modified: object.meta.modified,
             });
         let objects = matching.by_ref().take(limit).collect();
-        Ok(Listing { objects, more: matching.next().is_some() })
+        Ok(Listing { objects, has_more: matching.next().is_some() })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -101,9 +101,9 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
         let cap = *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner);
-        let life = cap.map_or(how.expires_in, |most| how.expires_in.min(most));
+        let life = cap.map_or(options.expires_in, |most| options.expires_in.min(most));
         let url = format!("memory:{key}?expires_in={}", life.as_secs());
         Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + life })
     }

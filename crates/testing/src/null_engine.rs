@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, ModelError, Observer, Preview, Progress,
+    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
 };
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
@@ -183,7 +183,7 @@ impl Engine for NullEngine {
             }
             Some(Fault::Model(status, message)) => {
                 let message = message.to_owned();
-                return Err(EngineError::Model(ModelError { status, message }));
+                return Err(EngineError::Model(RemoteModelError { status, message }));
             }
             Some(Fault::Withheld(reason)) => return Err(EngineError::Withheld(reason.to_owned())),
             Some(Fault::UnusableResult) => return Err(EngineError::UnusableResult("a secret cause".into())),

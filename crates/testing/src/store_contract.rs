@@ -124,12 +124,12 @@ async fn listing(store: &dyn ObjectStore) {
     }
     let all = store.list("contract/list/", None, 1_000).await.expect("list");
     let found: Vec<_> = all.objects.iter().map(|listed| listed.key.as_str()).collect();
-    assert_eq!((found.as_slice(), all.more), (&names[..3], false));
+    assert_eq!((found.as_slice(), all.has_more), (&names[..3], false));
 
     let page = store.list("contract/list/", None, 2).await.expect("first page");
-    assert_eq!((page.objects.len(), page.more), (2, true));
+    assert_eq!((page.objects.len(), page.has_more), (2, true));
     let rest = store.list("contract/list/", Some(&page.objects[1].key), 2).await.expect("second page");
-    assert_eq!((rest.objects.len(), rest.more), (1, false));
+    assert_eq!((rest.objects.len(), rest.has_more), (1, false));
     assert_eq!(rest.objects[0].key.as_str(), names[2]);
     for name in names {
         store.delete(&key(name)).await.expect("delete");

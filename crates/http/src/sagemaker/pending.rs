@@ -70,7 +70,7 @@ impl Pending {
                     }
                 }
             }
-            if !page.more {
+            if !page.has_more {
                 return Ok(found);
             }
         }

@@ -93,12 +93,12 @@ async fn refused(bench: &Bench, body: impl Into<Body>) -> Value {
 #[tokio::test]
 async fn one_thing_wrong() {
     let bench = Bench::new();
-    let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
+    let unknown = format!("is not a parameter of this request; valid parameters: {KNOWN}");
     let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
     for (member, value, detail) in [
         ("prompt", json!(7), text),
         ("prompt", json!(""), "must not be empty"),
-        ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; this one has 2001"),
+        ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; it has 2001"),
         ("negative_prompt", json!(["y"]), text),
         ("width", json!("64"), whole),
         ("width", json!(64.5), whole),
@@ -133,7 +133,7 @@ async fn one_thing_wrong() {
     assert_eq!(refused(&bench, "{}").await, json!([["prompt", "is required"]]));
     assert_eq!(
         refused(&bench, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
-        json!([["steps", "was given more than once"]])
+        json!([["steps", "must be given only once"]])
     );
     assert_eq!(bench.engine.started(), 0);
 }
@@ -143,7 +143,7 @@ async fn everything_wrong_is_told_at_once() {
     let wrong = refused(&Bench::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
     let expected = json!([
         ["width", "must be a whole number"],
-        ["cat", format!("is not a parameter of this call; it knows {KNOWN}")],
+        ["cat", format!("is not a parameter of this request; valid parameters: {KNOWN}")],
         ["deadline", "must be between 1 and 86400"],
         ["prompt", "is required"],
         ["steps", "must be between 1 and 150"],

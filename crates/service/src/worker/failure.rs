@@ -1,6 +1,6 @@
 //! From an engine's error to a job's.
 
-use tintype_core::engine::{EngineError, ModelError};
+use tintype_core::engine::{EngineError, RemoteModelError};
 use tintype_ledger::job::{Failure, Reason, UpstreamError};
 
 /// What a client is told of an engine's error.
@@ -16,7 +16,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
                 }),
             }
         }
-        EngineError::Model(ModelError { status, message }) => {
+        EngineError::Model(RemoteModelError { status, message }) => {
             // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
             let message = if *status < 500 { message.clone() } else { String::new() };
             let upstream_error = UpstreamError { status: Some(*status), message, retry_after: None };

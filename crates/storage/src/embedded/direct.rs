@@ -106,7 +106,7 @@ impl ObjectStore for Direct {
         };
         Ok(Listing {
             objects: page.objects.into_iter().filter_map(listed).collect(),
-            more: page.next.is_some(),
+            has_more: page.next.is_some(),
         })
     }
 
