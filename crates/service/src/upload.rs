@@ -68,7 +68,7 @@ async fn keep_one(
     };
     let encoding = trace_span!("encode_picture", format = format.extension());
     let at_once = match &picture {
-        Picture::Encoded(_) => tintype_picture::passed_on(&picture, format, &parameters).is_some(),
+        Picture::Encoded(_) => tintype_picture::passthrough(&picture, format, &parameters).is_some(),
         Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= SMALL,
     };
     let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));

@@ -242,7 +242,7 @@ async fn what_a_remote_engine_says() {
             "The model made nothing: it keeps the picture back (CONTENT_FILTERED).",
         ),
         (
-            Fault::Unknown,
+            Fault::OutcomeUnknown,
             502,
             "outcome-unknown",
             None,

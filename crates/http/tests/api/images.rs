@@ -282,7 +282,7 @@ async fn what_is_no_id_is_not_there() {
 #[tokio::test]
 async fn a_link_that_credentials_cut_short_leads_to_one_that_is_signed_anew() {
     let bench = Bench::new();
-    bench.store.cap_links(SECOND * 3_600);
+    bench.store.limit_url_lifetime(SECOND * 3_600);
     let short = bench.get("/generate?prompt=x&expires_in=600").await.json();
     assert!(short["url"].as_str().is_some_and(|url| url.starts_with("memory:")), "{short}");
     let long = bench.get("/generate?prompt=x&expires_in=7200").await.json();

@@ -139,7 +139,7 @@ async fn limits_say_whether_to_come_again() {
 async fn what_cost_engine_time_is_not_tried_again() {
     for (fault, (status, r#type, code), retry) in [
         (Fault::Error, (500, "server_error", "internal"), false),
-        (Fault::Unknown, (502, "server_error", "outcome_unknown"), false),
+        (Fault::OutcomeUnknown, (502, "server_error", "outcome_unknown"), false),
         (Fault::Model(422, "too rude"), (424, "invalid_request_error", "model_error"), false),
         (Fault::Busy, (503, "server_error", "engine_busy"), true),
     ] {

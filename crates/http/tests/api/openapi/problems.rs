@@ -123,7 +123,7 @@ pub(super) async fn cause(name: &str, words: Words) -> (Call, Answer) {
         "budget-spent" | "insufficient_quota" => return refused(json!({"budgets": ["1s/day"]}), plain).await,
         "budget-unpriced" => return refused(json!({"budgets": ["5eur/day"]}), plain).await,
         "internal" => (broken(Fault::Error), plain),
-        "outcome-unknown" | "outcome_unknown" => (broken(Fault::Unknown), plain),
+        "outcome-unknown" | "outcome_unknown" => (broken(Fault::OutcomeUnknown), plain),
         "model-error" | "model_error" => (broken(Fault::Model(422, "height is too large")), plain),
         "engine-busy" | "engine_busy" => (broken(Fault::Busy), plain),
         "deadline" => (slow(), words.make(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
