@@ -1,10 +1,10 @@
-//! An error with everything behind it, for the log.
+//! Formats an error with its chain of sources, for log messages.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 
-/// Writes an error and its causes on one line: `the engine failed: no answer: connection refused`. A log of JSON would
-/// otherwise have the first of them alone.
+/// Formats an error and its sources on one line, separated by colons:
+/// `image generation failed: no response: connection refused`.
 pub fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Display + 'a {
     Causes(error)
 }
@@ -29,12 +29,15 @@ mod tests {
     use crate::engine::EngineError;
 
     #[test]
-    fn every_cause_is_told() {
+    fn every_source_is_written() {
         let inner = std::io::Error::other("no route");
         let error = EngineError::Busy {
             retry_after: std::time::Duration::ZERO,
             source: Box::new(EngineError::Failed(Box::new(inner))),
         };
-        assert_eq!(causes(&error).to_string(), "the engine takes no work now: the engine failed: no route");
+        assert_eq!(
+            causes(&error).to_string(),
+            "engine busy or unreachable: image generation failed: no route"
+        );
     }
 }

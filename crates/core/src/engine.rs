@@ -1,4 +1,4 @@
-//! The seam behind which pictures are made.
+//! The [`Engine`] trait: generates images from a request, locally or through a remote service.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,158 +9,160 @@ use async_trait::async_trait;
 use crate::picture::{Picture, Pixels};
 use crate::request::GenerateRequest;
 
-/// What a model is called and what it does when it is not told otherwise.
+/// A model's name and its default parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCard {
-    /// The name that the API shows, for example `emoji` or `stabilityai/stable-diffusion-2-1-base`.
+    /// The name in API responses, for example `emoji` or `stabilityai/stable-diffusion-2-1-base`.
     pub name: String,
-    /// The width it was trained for, in pixels.
+    /// Training width in pixels, the default width of an image.
     pub width: u32,
-    /// The height it was trained for, in pixels.
+    /// Training height in pixels, the default height of an image.
     pub height: u32,
-    /// Denoising steps by default.
+    /// Default number of denoising steps.
     pub steps: u32,
-    /// Guidance scale by default.
+    /// Default guidance scale.
     pub guidance: f64,
 }
 
-/// How far an engine has come with a request.
+/// An engine's progress on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The engine took the request up; until here it waited.
+    /// The engine started to work on the request.
     Started,
-    /// So many of the request's denoising steps are done, over all its pictures.
+    /// A denoising step is done. Steps are counted over all images of the request.
     Step {
         /// Steps done, from 1.
         done: u32,
-        /// Steps in all.
+        /// Total number of steps.
         of: u32,
     },
-    /// Latents are being turned into pixels.
+    /// The autoencoder decodes latents into pixels.
     Decoding,
 }
 
-/// What a picture that is being made will look like, as far as can be told already.
+/// An approximation of an unfinished image, for display while the engine works on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preview {
-    /// Which of the request's pictures it is, from 0, in the order of their seeds.
+    /// Index of the image within the request, from 0, in the order of the seeds.
     pub picture: u32,
-    /// Small and rough: of the finished picture's proportions, not of its size.
+    /// A small image with the aspect ratio of the finished one.
     pub pixels: Pixels,
 }
 
-/// Whoever follows a request while an engine works on it.
+/// Receives an engine's progress on one request, and tells the engine when to stop.
 pub trait Observer: Send + Sync {
-    /// Called from the engine's own thread, in order; must return quickly.
+    /// Called from the engine's thread, in order; must return quickly.
     fn progress(&self, progress: Progress);
 
-    /// True once nobody waits for the result any more. A local engine asks between two denoising steps and then
-    /// stops with [`EngineError::Abandoned`]; a paid remote call is finished all the same.
+    /// True once no client waits for the result. A local engine checks this between denoising steps and stops
+    /// with [`EngineError::Abandoned`]; a remote call that is billed runs to its end.
     fn is_abandoned(&self) -> bool;
 
-    /// Whether a [`preview`](Self::preview) is welcome now. An engine that can make some asks after each step, before it
-    /// goes to the trouble; must return quickly.
+    /// Whether the observer accepts a [`preview`](Self::preview) now. An engine that supports previews calls
+    /// this after each step, before it computes one; must return quickly.
     fn wants_preview(&self) -> bool {
         false
     }
 
-    /// What the step that [`progress`](Self::progress) told about last has come to. Called from the engine's own thread,
-    /// in order, and only when [`wants_preview`](Self::wants_preview) has just said so; must return quickly.
+    /// Receives the preview of the step that was last reported to [`progress`](Self::progress). Called from
+    /// the engine's thread, in order, and only if [`wants_preview`](Self::wants_preview) returned true; must
+    /// return quickly.
     fn preview(&self, preview: Preview) {
         let _ = preview;
     }
 }
 
-/// Something the client should know about a picture that was made all the same.
+/// A problem that the client should know about although the engine generated the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// The text was longer than the encoder reads.
+    /// The prompt has more tokens than the text encoder's limit; the rest was ignored.
     PromptTruncated {
         /// `prompt` or `negative_prompt`.
         parameter: &'static str,
-        /// How many tokens the encoder reads, its start and end tokens included.
+        /// The encoder's limit in tokens, start and end token included.
         limit: usize,
-        /// The part that was left out, from the first character that no longer counted.
+        /// The ignored end of the prompt.
         omitted: String,
     },
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub struct Generated {
-    /// As many as were asked for, in the order of their seeds.
+    /// The request's `n` images, in the order of their seeds.
     pub pictures: Vec<Picture>,
-    /// Seconds that the engine was busy with it: what a customer pays for.
+    /// Engine time in seconds: the basis of the price.
     pub engine_seconds: f64,
-    /// What the client should know.
+    /// Warnings for the client.
     pub warnings: Vec<Warning>,
 }
 
-/// Why there is no picture.
+/// Why an engine returned no images.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Stopped between two steps because nobody waits for it.
-    #[error("stopped: nobody waits for the result any more")]
+    /// The engine stopped between two steps because [`Observer::is_abandoned`] returned true.
+    #[error("generation abandoned: no client waits for the result")]
     Abandoned,
-    /// The engine broke, or the model did.
-    #[error("the engine failed")]
+    /// The engine or the model failed.
+    #[error("image generation failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
-    /// A remote engine cannot be reached or takes nothing now: nothing was made and nothing paid.
-    #[error("the engine takes no work now")]
+    /// A remote engine is unreachable or at capacity. It did no work, and the attempt costs nothing.
+    #[error("engine busy or unreachable")]
     Busy {
-        /// When it is worth another try.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
-        /// Why, for the log.
+        /// The cause, for the log.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A remote model answered with an error of its own, and made nothing.
-    #[error("the model made nothing")]
-    Model(#[source] ModelError),
-    /// A remote model made a picture and keeps it back, for this reason: the work was paid.
-    #[error("the model keeps the picture back: {0}")]
+    /// A remote model returned an error and no images.
+    #[error("the remote model returned an error")]
+    Model(#[source] RemoteModelError),
+    /// A remote model withheld a generated image, for example because of its content filter; the value is the
+    /// model's reason. The work is billed.
+    #[error("the remote model withheld the image: {0}")]
     Withheld(String),
-    /// A remote engine did the work, and what it answered cannot be used: it was paid.
-    #[error("what the engine made cannot be used")]
+    /// A remote engine returned a result that is invalid or incomplete. The work is billed.
+    #[error("the remote engine returned an unusable result")]
     UnusableResult(#[source] Box<dyn Error + Send + Sync>),
-    /// A remote engine was given the work, and what became of it cannot be known: it may have been paid, so it is not
-    /// to be done again.
-    #[error("what became of the work is not known")]
+    /// A remote engine accepted the request, and its result cannot be determined. The work may be billed, so
+    /// the request must not be repeated.
+    #[error("outcome of the remote request unknown")]
     OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// A remote model's own error.
+/// The error response of a remote model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model answered with status {status}: {message}")]
-pub struct ModelError {
-    /// The HTTP status that the model answered with, 400 to 599. Below 500 the request is at fault, and would be at
-    /// another time.
+#[error("the remote model responded with status {status}: {message}")]
+pub struct RemoteModelError {
+    /// The response's HTTP status, 400 to 599. Below 500 the request is invalid, and repeating it does not
+    /// help.
     pub status: u16,
-    /// The model's own words; may be empty.
+    /// The response's error message; may be empty.
     pub message: String,
 }
 
-/// What there is of work that was handed over.
+/// The state of a remote job.
 #[derive(Debug)]
 pub enum RemoteJobStatus {
-    /// Nothing yet.
+    /// The job is not finished.
     Pending,
-    /// The pictures.
+    /// The job is finished, and this is its result.
     Succeeded(Generated),
-    /// There will be none.
+    /// The job is finished and has no result.
     Failed {
-        /// Why.
+        /// The reason.
         error: EngineError,
-        /// Seconds that it took all the same; where that is paid is the error's to say.
+        /// Engine time in seconds; `error` determines whether it is billed.
         engine_seconds: f64,
     },
 }
 
-/// What an engine can whose work is done by others: they go on with it whatever becomes of this process, and whoever has
-/// the receipt can ask them for the result, also from another process, and any number of times.
+/// Asynchronous jobs of a remote engine. A job continues when this process exits, and any process that has
+/// the job's receipt can poll for the result, any number of times.
 #[async_trait]
 pub trait RemoteJobs: Send + Sync {
-    /// Hands the request over, in one attempt, and gives the receipt: a text to be written down before anything else is
-    /// done.
+    /// Submits the request, in one attempt, and returns the receipt. The caller saves the receipt before it
+    /// does anything else: without it the result is lost.
     ///
     /// # Errors
     /// Those of [`Engine::generate`].
@@ -170,56 +172,56 @@ pub trait RemoteJobs: Send + Sync {
         observer: Arc<dyn Observer>,
     ) -> Result<String, EngineError>;
 
-    /// Looks once whether the work of this receipt is done. The future may be dropped. It does not say
-    /// [`RemoteJobStatus::Pending`] for ever: once the work cannot be done any more, it has failed.
+    /// Reads the status of the job with this receipt, once. The future may be dropped. Every job ends: one
+    /// that can no longer succeed is reported as [`RemoteJobStatus::Failed`].
     async fn poll(&self, receipt: &str) -> RemoteJobStatus;
 }
 
-/// Makes pictures. One request at a time is handed in per slot; the queue is the caller's.
+/// Generates images. Each slot takes one request at a time; the caller has the queue.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// The model it runs.
+    /// The model that this engine runs.
     fn model(&self) -> &ModelCard;
 
-    /// Another text for other weights under the same name, so that a picture of the old ones is not taken for one of the
-    /// new; empty where nothing is known of them.
+    /// Identifies the model's weights: other weights under the same model name have another revision, so that
+    /// results of one revision are not reused for another. Empty if unknown.
     fn revision(&self) -> &str {
         ""
     }
 
-    /// The longest that a request can take, if something other than the engine's own work bounds it.
+    /// The maximum duration of a request, if the engine has such a limit (for example a remote service's
+    /// timeout).
     fn max_duration(&self) -> Option<Duration> {
         None
     }
 
-    /// How many requests it can work on at the same time.
+    /// The maximum number of concurrent requests.
     fn slots(&self) -> usize {
         1
     }
 
-    /// Whether a request that was interrupted (the process died, the connection broke) may be handed in again. True of
-    /// an engine whose work costs nothing but time; false of one where every attempt is paid: then nobody knows
-    /// whether the first one was.
+    /// Whether an interrupted request (process killed, connection lost) may be repeated. True if an attempt
+    /// costs only computing time; false if every attempt is billed, since the interrupted one may have been
+    /// billed.
     fn repeatable(&self) -> bool {
         true
     }
 
-    /// The way to hand work over and to ask for it later, if others do it. Whoever can write receipts down prefers this to
-    /// [`generate`](Self::generate), which is the same in one piece.
+    /// Asynchronous remote jobs, if the engine supports them. A caller that can save receipts prefers these
+    /// to [`generate`](Self::generate), which submits the request and waits for the result.
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         None
     }
 
-    /// An estimate of the memory it will use for this request beyond the model's weights, in bytes; `0` if the
-    /// memory is somebody else's.
+    /// Estimated memory for this request beyond the model's weights, in bytes; `0` for a remote engine.
     fn memory_needed(&self, request: &GenerateRequest) -> u64;
 
-    /// Makes the pictures. The future may be dropped: the work then stops at the next step if the observer says that
-    /// it is abandoned, and is finished otherwise.
+    /// Generates the images. The future may be dropped: the work then stops at the next step if
+    /// [`Observer::is_abandoned`] returns true, and runs to its end otherwise.
     ///
     /// # Errors
-    /// [`EngineError::Abandoned`] if the observer said so; [`EngineError::Failed`] for anything that broke. The others
-    /// are a remote engine's.
+    /// A local engine returns [`EngineError::Abandoned`] if the observer abandoned the request, and
+    /// [`EngineError::Failed`] for every failure; a remote engine also returns the other variants.
     async fn generate(
         &self,
         request: Arc<GenerateRequest>,
@@ -232,12 +234,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_tells_its_cause_once() {
+    fn display_does_not_repeat_the_source() {
         let error = EngineError::Failed("out of memory".into());
         let cause = error.source().map(ToString::to_string);
         assert_eq!(
             (error.to_string().as_str(), cause.as_deref()),
-            ("the engine failed", Some("out of memory"))
+            ("image generation failed", Some("out of memory"))
         );
     }
 }

@@ -1,10 +1,12 @@
-//! The vocabulary of tintype and its seams.
+//! tintype's shared data types, and the traits for image generation and object storage.
 //!
-//! A [`Draft`](request::Draft) is what a dialect understood of a request; [`GenerateRequest`](request::GenerateRequest) is the same
-//! thing checked, and valid from then on. An [`Engine`](engine::Engine) makes pictures of it, an
-//! [`ObjectStore`](store::ObjectStore) keeps them and signs links to them.
+//! A front end (native API, OpenAI, SageMaker) parses a request into a [`Draft`](request::Draft);
+//! [`Draft::check`](request::Draft::check) validates it and returns a
+//! [`GenerateRequest`](request::GenerateRequest). An [`Engine`](engine::Engine) generates the images, and an
+//! [`ObjectStore`](store::ObjectStore) stores them and signs URLs for them.
 //!
-//! Nothing here knows a runtime, a transport, a tensor library, the file system or the environment.
+//! This crate depends on no async runtime, network protocol or tensor library, and reads neither files nor
+//! the environment.
 
 pub mod causes;
 pub mod engine;

@@ -1,4 +1,4 @@
-//! Pictures: pixels as an engine makes them, and the formats they are sent in.
+//! Images: raw pixels, encoded files and file formats.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The file formats a picture can be asked for.
+/// An image's file format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JPEG, the default.
     #[default]
     Jpeg,
-    /// PNG, without loss.
+    /// PNG, lossless.
     Png,
-    /// WebP.
+    /// WebP, lossy.
     Webp,
 }
 
@@ -23,7 +23,7 @@ impl Format {
     /// Every format, in the order in which messages list them.
     pub const ALL: [Self; 3] = [Self::Jpeg, Self::Png, Self::Webp];
 
-    /// The name as the API writes it.
+    /// The format's name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "jpeg",
@@ -32,7 +32,7 @@ impl Format {
         }
     }
 
-    /// The file name's ending, without the dot.
+    /// The file name extension, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -57,15 +57,15 @@ impl fmt::Display for Format {
     }
 }
 
-/// The text names no format that we write.
+/// The text is not the name of a supported format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not one of jpeg, png, webp")]
+#[error("unknown image format `{0}`; it must be jpeg, png or webp")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for Format {
     type Err = UnknownFormat;
 
-    /// Reads `jpeg` (or `jpg`), `png` and `webp`.
+    /// Parses `jpeg` (or `jpg`), `png` and `webp`.
     fn from_str(text: &str) -> Result<Self, UnknownFormat> {
         match text {
             "jpeg" | "jpg" => Ok(Self::Jpeg),
@@ -76,7 +76,7 @@ impl FromStr for Format {
     }
 }
 
-/// Pixels, 8 bits per channel, sRGB, rows from the top, no padding.
+/// RGB pixels: 8 bits per channel, sRGB, rows from the top, without padding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pixels {
     width: u32,
@@ -85,23 +85,23 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// Takes `rgb` of shape `[height, width, 3]`. `None` if the length does not fit the size.
+    /// Wraps `rgb` of shape `[height, width, 3]`. `None` if its length is not `height × width × 3`.
     pub fn new(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
         let expected = width as usize * height as usize * 3;
         (rgb.len() == expected).then_some(Self { width, height, rgb })
     }
 
-    /// Pixels per row.
+    /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// The samples, `[height, width, 3]`.
+    /// The samples, shape `[height, width, 3]`.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
@@ -113,20 +113,20 @@ impl fmt::Debug for Pixels {
     }
 }
 
-/// A picture that is already a file in some format.
+/// An image file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// The format of `bytes`.
     pub format: Format,
-    /// The file.
+    /// The file's content.
     pub bytes: Bytes,
 }
 
-/// What an engine hands over: a local one makes pixels, a remote one sends files.
+/// An image as an engine returns it: a local engine returns pixels, a remote engine a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// Raw pixels.
+    /// Pixels.
     Pixels(Pixels),
-    /// A finished file, kept byte for byte unless another format was asked for.
+    /// A file. It is stored unchanged unless the request has another format or a `compression`.
     Encoded(Encoded),
 }

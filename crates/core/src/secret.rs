@@ -1,12 +1,12 @@
-//! Secrets as a type: they never print, and they compare in constant time.
+//! A type for secrets that is redacted in output and compared in constant time.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A value that must not reach a log, an error or a settings dump.
+/// A value that must not appear in logs, error messages or printed settings.
 ///
-/// `Debug`, `Display` and `Serialize` all give `[redacted]`; [`Secret::expose`] is the only way in.
+/// `Debug`, `Display` and `Serialize` write `[redacted]`; only [`Secret::expose`] returns the value.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -17,13 +17,13 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself. Name the reason where you call this.
+    /// The value itself. A comment at each call states why the value is needed.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Compares in time that depends on the lengths only, so that an attacker learns nothing from how long it took.
+/// The duration of the comparison depends only on the lengths, so that it reveals nothing about the value.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (self.0.as_bytes(), other.0.as_bytes());

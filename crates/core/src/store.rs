@@ -1,4 +1,4 @@
-//! The seam behind which objects are kept: what of S3 tintype needs, and no more.
+//! The [`ObjectStore`] trait: the subset of S3's operations that tintype uses.
 
 use std::error::Error;
 use std::fmt;
@@ -9,20 +9,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-/// An object's key: 1 to 1,024 bytes of UTF-8, anything that S3 allows. It is a name, never a path.
+/// An object's key: 1 to 1,024 bytes of UTF-8. As in S3, every such text is valid, and it is not a path:
+/// `a//b` and `../a` are ordinary keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
-/// The text is no key: empty, or longer than 1,024 bytes.
+/// The text is empty or longer than 1,024 bytes; the value is its length in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a key has 1 to 1,024 bytes; this one has {0}")]
+#[error("an object key must have 1 to 1,024 bytes, not {0}")]
 pub struct InvalidKey(pub usize);
 
 impl Key {
-    /// Longest key in bytes, as S3 has it.
+    /// Maximum length of a key in bytes, the same as S3's.
     pub const MAX_BYTES: usize = 1_024;
 
-    /// Checks the length.
+    /// Creates a key.
     ///
     /// # Errors
     /// [`InvalidKey`] if the text is empty or too long.
@@ -43,32 +44,32 @@ impl fmt::Display for Key {
     }
 }
 
-/// The version of an object's content, as the store names it (S3's `ETag`, with its quotes).
+/// The store's identifier for one version of an object's content (S3's `ETag`, quotes included).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ETag(pub String);
 
-/// An object to be written.
+/// The content and media type of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewObject {
-    /// Its content.
+    /// Content.
     pub bytes: Bytes,
-    /// Its media type.
+    /// Media type.
     pub content_type: String,
 }
 
-/// On what condition a write may happen. This is what lets a bucket be a database: a claim is
-/// [`Condition::Absent`], a counter is [`Condition::Unchanged`].
+/// The precondition of a write. With preconditions a bucket serves as a database: [`Condition::Absent`]
+/// claims a name, and [`Condition::Unchanged`] is a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Write whatever is there.
+    /// No precondition: an existing object is overwritten.
     Always,
-    /// Only if there is no such object (`If-None-Match: *`).
+    /// The object must not exist (`If-None-Match: *`).
     Absent,
-    /// Only if the object still has this version (`If-Match`).
+    /// The object must have this version (`If-Match`).
     Unchanged(ETag),
 }
 
-/// What is known of an object without its content.
+/// An object's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Bytes of content.
@@ -77,14 +78,14 @@ pub struct ObjectMeta {
     pub content_type: String,
     /// Version.
     pub etag: ETag,
-    /// When it was written, to the second.
+    /// Time of the last write, to the second.
     pub modified: OffsetDateTime,
 }
 
-/// An object, or the part of it that was asked for.
+/// An object, or a range of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Of the whole object, whatever part was read.
+    /// Metadata of the whole object, also if only a range was read.
     pub meta: ObjectMeta,
     /// The content, or the requested range of it.
     pub bytes: Bytes,
@@ -97,7 +98,7 @@ pub struct ListedObject {
     pub key: Key,
     /// Bytes of content.
     pub size: u64,
-    /// When it was written, to the second.
+    /// Time of the last write, to the second.
     pub modified: OffsetDateTime,
 }
 
@@ -106,50 +107,50 @@ pub struct ListedObject {
 pub struct Listing {
     /// The entries.
     pub objects: Vec<ListedObject>,
-    /// There are more after the last of them.
-    pub more: bool,
+    /// Whether more entries follow the last one.
+    pub has_more: bool,
 }
 
-/// How a link is to be signed.
+/// Options of a presigned URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresignOptions {
-    /// How long it is to work, 1 s to 7 days.
+    /// Lifetime of the URL, 1 s to 7 days.
     pub expires_in: Duration,
-    /// The `Content-Disposition` that the answer shall carry; part of what is signed.
+    /// The response's `Content-Disposition` header; covered by the signature.
     pub content_disposition: Option<String>,
 }
 
-/// A link that works without credentials until it expires.
+/// A URL that grants access without credentials until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedUrl {
-    /// The link.
+    /// The URL.
     pub url: String,
-    /// When it stops working.
+    /// When it expires; this may be earlier than requested, if the credentials expire first.
     pub expires_at: OffsetDateTime,
 }
 
-/// Why an object could not be read or written.
+/// Why an operation of the object store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No such object (or no such bucket).
-    #[error("no such object")]
+    /// The object or the bucket does not exist.
+    #[error("object not found")]
     NotFound,
-    /// The condition of a conditional write does not hold.
-    #[error("the object is not in the state that the condition names")]
+    /// The [`Condition`] of a write does not hold.
+    #[error("the write's precondition does not hold")]
     ConditionFailed,
-    /// The range begins past the object's end.
-    #[error("the range lies outside the object")]
+    /// The range begins at or after the object's end.
+    #[error("range not satisfiable: it begins after the object's end")]
     RangeNotSatisfiable,
-    /// The credentials do not allow it.
-    #[error("the store refused: {0}")]
+    /// The credentials are invalid, or do not permit the operation.
+    #[error("access denied by the object store: {0}")]
     Denied(String),
-    /// Not reached, overloaded, out of space, or broken; worth another try.
-    #[error("the store is not available: {0}")]
+    /// The store is unreachable, overloaded, full or failing; a later attempt may succeed.
+    #[error("object store unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Keeps objects under keys in one bucket, under one prefix. The contract that every implementation is held to is
-/// the suite in `testing::store_contract`.
+/// Stores objects by key in one bucket, below one prefix. Every implementation passes the test suite
+/// `tintype_testing::store_contract`.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Reads an object, or the bytes of `range` (end-exclusive, cut at the object's end).
@@ -158,42 +159,44 @@ pub trait ObjectStore: Send + Sync {
     /// [`StoreError::NotFound`], [`StoreError::RangeNotSatisfiable`] if `range` begins at or past the end.
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError>;
 
-    /// Reads what is known of an object without its content.
+    /// Reads an object's metadata.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError>;
 
-    /// Writes an object if the condition holds; readers see the old content or the new, never a part of it, and once
-    /// this returns the new content survives a crash.
+    /// Writes an object if the condition holds. The write is atomic (readers see the old content or the new)
+    /// and, once this returns, durable.
     ///
     /// # Errors
-    /// [`StoreError::ConditionFailed`] if it does not hold; then nothing was written.
+    /// [`StoreError::ConditionFailed`] if the condition does not hold, and then nothing was written. For
+    /// [`Condition::Unchanged`] and an absent object a store may return [`StoreError::NotFound`] instead.
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError>;
 
-    /// Writes an object whatever was there.
+    /// Writes an object, also over an existing one.
     ///
     /// # Errors
-    /// As [`put_if`](Self::put_if), except for the condition.
+    /// As [`put_if`](Self::put_if), except [`StoreError::ConditionFailed`].
     async fn put(&self, key: &Key, object: NewObject) -> Result<ETag, StoreError> {
         self.put_if(key, object, Condition::Always).await
     }
 
-    /// Lists keys that begin with `prefix` and come after `after`, at most `limit` (1 to 1,000) of them.
+    /// Lists the objects whose keys begin with `prefix` and sort after `after`; at most `limit` (1 to 1,000)
+    /// of them.
     ///
     /// # Errors
-    /// When the store is not available or refuses.
+    /// [`StoreError::Denied`], [`StoreError::Unavailable`].
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError>;
 
-    /// Deletes an object; one that is not there is not an error.
+    /// Deletes an object; deleting an absent object succeeds.
     ///
     /// # Errors
-    /// When the store is not available or refuses.
+    /// [`StoreError::Denied`], [`StoreError::Unavailable`].
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
-    /// Signs a link for `GET` of this object. No request is made: the object need not be there.
+    /// Signs a URL for `GET` of an object. The store is not asked, so the object need not exist.
     ///
     /// # Errors
-    /// When there are no credentials to sign with.
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError>;
+    /// [`StoreError::Unavailable`] if the credentials for the signature are missing.
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError>;
 }

@@ -1,74 +1,75 @@
-//! What is wrong with a request, by parameter.
+//! Invalid request parameters and their error messages.
 
 use std::fmt;
 
-/// One thing wrong with one parameter. The parameter carries the native API's name; a dialect that calls it
-/// something else renames it with [`Violation::renamed`].
+/// One problem with one parameter. The parameter has the native API's name; a dialect with another name for
+/// it sets that name with [`Violation::renamed`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// The parameter's name as the client wrote it, for example `width`.
+    /// The parameter's name in the client's request, for example `width`.
     pub parameter: String,
-    /// What is wrong with its value.
+    /// The problem.
     pub kind: ViolationKind,
 }
 
-/// The ways in which a parameter's value can be wrong. `Display` is the sentence a client reads.
+/// The kinds of invalid parameters. `Display` is the predicate of an error message whose subject is the
+/// parameter: "must not be empty".
 #[derive(Clone, Debug, PartialEq)]
 pub enum ViolationKind {
     /// A required parameter is absent.
     Missing,
-    /// Present, but empty or nothing but white space.
+    /// The value is empty or only white space.
     Empty,
-    /// More characters than the limit.
+    /// The text has more characters than the limit.
     TooLong {
-        /// The largest number of characters.
+        /// The maximum number of characters.
         limit: usize,
-        /// How many there were.
+        /// The text's number of characters.
         actual: usize,
     },
-    /// Not a value of the expected kind; `expected` completes "must be …".
+    /// The value has the wrong type or syntax.
     Malformed {
-        /// For example `a whole number`.
+        /// What the value must be, for example `a whole number`.
         expected: String,
     },
-    /// Below the smallest or above the largest value.
+    /// The value is below the minimum or above the maximum.
     OutOfRange {
-        /// The smallest value, as written in the message.
+        /// The minimum, as written in the message.
         min: String,
-        /// The largest value, as written in the message.
+        /// The maximum, as written in the message.
         max: String,
     },
-    /// Not a multiple of this number.
+    /// The value is not a multiple of this number.
     NotMultipleOf(u32),
-    /// The picture has more pixels than one picture may have.
+    /// The image's area is above the limit.
     TooManyPixels {
-        /// The largest `width × height`.
+        /// The maximum of `width × height`, in pixels.
         limit: u64,
-        /// What was asked for.
+        /// The request's `width × height`, in pixels.
         actual: u64,
     },
     /// `width × height × steps × n` is above the limit.
     TooMuchWork {
         /// The limit, in pixel-steps.
         limit: u64,
-        /// What was asked for, in pixel-steps.
+        /// The request's work, in pixel-steps.
         actual: u64,
     },
-    /// The engine would need more memory than it may use.
+    /// The engine would need more memory than the limit.
     TooMuchMemory {
         /// The limit in bytes.
         limit: u64,
-        /// The estimate in bytes.
+        /// The engine's estimate in bytes.
         actual: u64,
     },
-    /// No such parameter; the text lists those there are.
+    /// The request has no parameter with this name.
     Unknown {
-        /// The parameters that this call knows.
+        /// The request's parameters, separated by commas.
         known: String,
     },
     /// The parameter was given more than once.
     Repeated,
-    /// The bytes are not valid UTF-8.
+    /// The value is not valid UTF-8.
     NotUtf8,
 }
 
@@ -78,12 +79,12 @@ impl Violation {
         Self { parameter: parameter.into(), kind }
     }
 
-    /// "must be `expected`", for a value of the wrong kind.
+    /// A [`Malformed`](ViolationKind::Malformed) violation; `expected` completes "must be …".
     pub fn malformed(parameter: impl Into<String>, expected: impl Into<String>) -> Self {
         Self::new(parameter, ViolationKind::Malformed { expected: expected.into() })
     }
 
-    /// The same violation under the name that a dialect uses for the parameter.
+    /// The same violation with a dialect's name for the parameter.
     #[must_use]
     pub fn renamed(mut self, parameter: impl Into<String>) -> Self {
         self.parameter = parameter.into();
@@ -103,27 +104,28 @@ impl fmt::Display for ViolationKind {
             Self::Missing => f.write_str("is required"),
             Self::Empty => f.write_str("must not be empty"),
             Self::TooLong { limit, actual } => {
-                write!(f, "must be at most {limit} characters long; this one has {actual}")
+                write!(f, "must be at most {limit} characters long; it has {actual}")
             }
             Self::Malformed { expected } => write!(f, "must be {expected}"),
             Self::OutOfRange { min, max } => write!(f, "must be between {min} and {max}"),
             Self::NotMultipleOf(unit) => write!(f, "must be a multiple of {unit}"),
             Self::TooManyPixels { limit, actual } => {
-                write!(f, "asks for a picture of {actual} pixels (width × height); the limit is {limit}")
+                write!(f, "must be smaller: width × height is {actual} pixels; the maximum is {limit}")
             }
-            Self::TooMuchWork { limit, actual } => write!(
-                f,
-                "asks for too much work: width × height × steps × n is {actual}; the limit is {limit}"
-            ),
+            Self::TooMuchWork { limit, actual } => {
+                write!(f, "must be smaller: width × height × steps × n is {actual}; the maximum is {limit}")
+            }
             Self::TooMuchMemory { limit, actual } => write!(
                 f,
-                "asks for a picture that needs about {} MiB of memory; the limit is {} MiB",
+                "must be smaller: the request needs about {} MiB of memory; the maximum is {} MiB",
                 actual >> 20,
                 limit >> 20
             ),
-            Self::Unknown { known } => write!(f, "is not a parameter of this call; it knows {known}"),
-            Self::Repeated => f.write_str("was given more than once"),
-            Self::NotUtf8 => f.write_str("is not valid UTF-8"),
+            Self::Unknown { known } => {
+                write!(f, "is not a parameter of this request; valid parameters: {known}")
+            }
+            Self::Repeated => f.write_str("must be given only once"),
+            Self::NotUtf8 => f.write_str("must be valid UTF-8"),
         }
     }
 }

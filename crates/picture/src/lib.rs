@@ -1,7 +1,7 @@
-//! Pictures as files: JPEG, PNG and WebP, with the parameters that made them in their metadata.
+//! Encodes and decodes JPEG, PNG and WebP, with the generation parameters in the file's metadata.
 //!
-//! The parameters are written the way AUTOMATIC1111's web UI writes them, which is what galleries and other tools read:
-//! PNG text under the key `parameters`, EXIF `UserComment` in the other two.
+//! The parameters have the format of AUTOMATIC1111's web UI, which galleries and other tools read: PNG text
+//! with the key `parameters`, EXIF `UserComment` in JPEG and WebP.
 
 mod exif;
 mod jpeg;
@@ -15,36 +15,36 @@ use tintype_core::picture::{Encoded, Format, Picture, Pixels};
 
 pub use parameters::Parameters;
 
-/// Why a picture could not become a file, or a file a picture.
+/// Why encoding or decoding failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// The format has no room for so many pixels per side.
-    #[error("{format} holds at most {limit} pixels per side; this picture is {width}×{height}")]
+    /// The image is larger than the format allows.
+    #[error("{format} allows at most {limit} pixels per side; the image is {width}×{height}")]
     TooLarge {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
-        /// Its longest side in pixels.
+        /// The format's maximum width and height in pixels.
         limit: u32,
-        /// Pixels per row.
+        /// The image's width in pixels.
         width: u32,
-        /// Rows.
+        /// The image's height in pixels.
         height: u32,
     },
-    /// The encoder gave up.
-    #[error("the {format} could not be written")]
+    /// The encoder failed.
+    #[error("failed to encode {format}")]
     Encode {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
-        /// The encoder's own error.
+        /// The encoder's error.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The file is broken, or not what it says it is.
-    #[error("the {format} could not be read")]
+    /// The file is damaged, or not of the declared format.
+    #[error("failed to decode {format}")]
     Decode {
-        /// The format that the file claims.
+        /// The declared format.
         format: Format,
-        /// The decoder's own error.
+        /// The decoder's error.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -60,24 +60,25 @@ impl PictureError {
     }
 }
 
-/// The file that a picture is already, if it may be passed on byte for byte: it has this format, and no compression is asked for.
-/// What a remote engine wrote into it stays.
-pub fn passed_on<'p>(picture: &'p Picture, format: Format, parameters: &Parameters) -> Option<&'p Encoded> {
+/// The file of an image that needs no encoding: it has the requested format, and the request has no
+/// `compression`. The metadata of the remote engine that wrote the file is kept.
+pub fn passthrough<'p>(picture: &'p Picture, format: Format, parameters: &Parameters) -> Option<&'p Encoded> {
     match picture {
         Picture::Encoded(file) if file.format == format && parameters.compression.is_none() => Some(file),
         Picture::Encoded(_) | Picture::Pixels(_) => None,
     }
 }
 
-/// Makes a file of a picture, with `parameters` in its metadata, unless it is [passed on](passed_on).
+/// Encodes an image, with `parameters` in its metadata. A file that needs no encoding (see [`passthrough`])
+/// is returned unchanged.
 ///
-/// This computes for milliseconds up to about a second: call it from a thread that may block.
+/// This takes from milliseconds to about a second of computing time: call it on a thread that may block.
 ///
 /// # Errors
-/// [`PictureError::TooLarge`] if the format has no room for the size, [`PictureError::Decode`] if a file to be converted
-/// is broken, [`PictureError::Encode`] for anything else.
+/// [`PictureError::TooLarge`] if the format does not allow the size, [`PictureError::Decode`] if a file that
+/// needs conversion is damaged, [`PictureError::Encode`] for every other failure.
 pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Result<Encoded, PictureError> {
-    if let Some(file) = passed_on(picture, format, parameters) {
+    if let Some(file) = passthrough(picture, format, parameters) {
         return Ok(file.clone());
     }
     let decoded;
@@ -97,24 +98,23 @@ pub fn encode(picture: &Picture, format: Format, parameters: &Parameters) -> Res
     Ok(Encoded { format, bytes: bytes.into() })
 }
 
-/// A file of a picture that is only looked at while a better one is being made: nothing in its metadata, and few bytes where the
-/// format is a lossy one.
+/// Encodes a preview: without metadata, and at a low quality if the format is lossy.
 ///
 /// # Errors
 /// [`PictureError::TooLarge`], [`PictureError::Encode`].
-pub fn preview(pixels: &Pixels, format: Format) -> Result<Encoded, PictureError> {
+pub fn encode_preview(pixels: &Pixels, format: Format) -> Result<Encoded, PictureError> {
     let bytes = match format {
-        Format::Jpeg => jpeg::encode_small(pixels),
-        Format::Png => png::encode_bare(pixels),
-        Format::Webp => webp::encode_small(pixels),
+        Format::Jpeg => jpeg::encode_preview(pixels),
+        Format::Png => png::encode_preview(pixels),
+        Format::Webp => webp::encode_preview(pixels),
     }?;
     Ok(Encoded { format, bytes: bytes.into() })
 }
 
-/// Reads a file's pixels. Transparency is dropped; grey and palettes become RGB.
+/// Decodes a file. Transparency is dropped; greyscale and palette images become RGB.
 ///
 /// # Errors
-/// [`PictureError::Decode`] if the bytes are not a picture of the format they claim.
+/// [`PictureError::Decode`] if the bytes are not an image of the declared format.
 pub fn decode(file: &Encoded) -> Result<Pixels, PictureError> {
     match file.format {
         Format::Jpeg => jpeg::decode(&file.bytes),
@@ -123,7 +123,7 @@ pub fn decode(file: &Encoded) -> Result<Pixels, PictureError> {
     }
 }
 
-/// The side lengths as the format's own integers, or that it has no room for them.
+/// Width and height, or [`PictureError::TooLarge`] if one of them is above `limit`.
 fn checked_size(pixels: &Pixels, format: Format, limit: u16) -> Result<(u16, u16), PictureError> {
     let side = |length: u32| u16::try_from(length).ok().filter(|&side| side <= limit);
     side(pixels.width()).zip(side(pixels.height())).ok_or(PictureError::TooLarge {

@@ -1,12 +1,12 @@
-//! The text that travels inside a picture: what it was made from.
+//! The generation parameters in an image file's metadata.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use tintype_core::request::GenerateRequest;
 
-/// What one picture was made from. `Display` is AUTOMATIC1111's "generation parameters" text, which is what readers of
-/// picture metadata parse:
+/// The parameters of one image. `Display` writes AUTOMATIC1111's "generation parameters" text, the format
+/// that other programs parse:
 ///
 /// ```text
 /// a cyborg tiger
@@ -15,28 +15,28 @@ use tintype_core::request::GenerateRequest;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
-    /// What the picture shows.
+    /// What the image shows.
     pub prompt: String,
-    /// What it should not show; left out of the text when empty.
+    /// What the image should not show; omitted from the text if empty.
     pub negative_prompt: String,
-    /// Seed of this picture's noise.
+    /// Seed of this image's noise.
     pub seed: u64,
     /// Denoising steps.
     pub steps: u32,
     /// Classifier-free guidance scale.
     pub guidance: f64,
-    /// Pixels per row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
     /// The model's name.
     pub model: String,
-    /// How much of the picture a lossy format keeps, 0 to 100; not part of the text.
+    /// Quality of a lossy format, 0 to 100, or the encoder's default; not part of the text.
     pub compression: Option<u8>,
 }
 
 impl Parameters {
-    /// Those of picture number `index` of a request made by `model`.
+    /// The parameters of the image with this index (from 0) in a request to `model`.
     pub fn new(request: &GenerateRequest, index: u32, model: &str) -> Self {
         Self {
             prompt: request.prompt.clone(),
@@ -67,7 +67,7 @@ impl fmt::Display for Parameters {
     }
 }
 
-/// A value as the web UI's `infotext` writes it: in JSON quotes if it holds a character that separates fields.
+/// Quotes a value as the web UI's `infotext` does: in JSON quotes if it contains a separator.
 fn quoted(value: &str) -> Cow<'_, str> {
     if value.contains([',', ':', '\n']) { format!("{value:?}").into() } else { value.into() }
 }

@@ -1,4 +1,4 @@
-//! PNG.
+//! PNG encoding and decoding.
 
 use std::io::Cursor;
 
@@ -7,19 +7,19 @@ use tintype_core::picture::{Format, Pixels};
 
 use crate::PictureError;
 
-/// The text key that AUTOMATIC1111 uses.
-const KEY: &str = "parameters";
+/// AUTOMATIC1111's keyword for the text chunk.
+const KEYWORD: &str = "parameters";
 
 pub(crate) fn encode(pixels: &Pixels, parameters: &str) -> Result<Vec<u8>, PictureError> {
-    write(pixels, Some(parameters))
+    encode_with(pixels, Some(parameters))
 }
 
-/// Without anything but the pixels.
-pub(crate) fn encode_bare(pixels: &Pixels) -> Result<Vec<u8>, PictureError> {
-    write(pixels, None)
+/// Encodes a preview: without metadata.
+pub(crate) fn encode_preview(pixels: &Pixels) -> Result<Vec<u8>, PictureError> {
+    encode_with(pixels, None)
 }
 
-fn write(pixels: &Pixels, parameters: Option<&str>) -> Result<Vec<u8>, PictureError> {
+fn encode_with(pixels: &Pixels, parameters: Option<&str>) -> Result<Vec<u8>, PictureError> {
     let fail = |error: png::EncodingError| PictureError::encode(Format::Png, error);
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, pixels.width(), pixels.height());
@@ -28,12 +28,12 @@ fn write(pixels: &Pixels, parameters: Option<&str>) -> Result<Vec<u8>, PictureEr
     // 33 times faster than `Balanced` for files 3 to 4 percent larger.
     encoder.set_compression(Compression::Fast);
     encoder.set_source_srgb(SrgbRenderingIntent::Perceptual);
-    // A tEXt chunk is Latin-1 by definition; everything else needs iTXt. Old readers know only the first.
+    // A tEXt chunk is Latin-1, other text needs an iTXt chunk. Old readers support only tEXt.
     match parameters.map(str::to_owned) {
         Some(text) if text.chars().all(|c| u32::from(c) < 0x100) => {
-            encoder.add_text_chunk(KEY.to_owned(), text).map_err(fail)?;
+            encoder.add_text_chunk(KEYWORD.to_owned(), text).map_err(fail)?;
         }
-        Some(text) => encoder.add_itxt_chunk(KEY.to_owned(), text).map_err(fail)?,
+        Some(text) => encoder.add_itxt_chunk(KEYWORD.to_owned(), text).map_err(fail)?,
         None => {}
     }
     let mut writer = encoder.write_header().map_err(fail)?;
@@ -49,7 +49,7 @@ pub(crate) fn decode(file: &[u8]) -> Result<Pixels, PictureError> {
     let mut reader = decoder.read_info().map_err(fail)?;
     let size = reader
         .output_buffer_size()
-        .ok_or_else(|| PictureError::decode(Format::Png, "larger than the memory"))?;
+        .ok_or_else(|| PictureError::decode(Format::Png, "the image does not fit into memory"))?;
     let mut samples = vec![0; size];
     let frame = reader.next_frame(&mut samples).map_err(fail)?;
     samples.truncate(frame.buffer_size());
@@ -58,8 +58,8 @@ pub(crate) fn decode(file: &[u8]) -> Result<Pixels, PictureError> {
         ColorType::Rgba => samples.chunks_exact(4).flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]).collect(),
         ColorType::Grayscale => samples.into_iter().flat_map(|grey| [grey; 3]).collect(),
         ColorType::GrayscaleAlpha => samples.chunks_exact(2).flat_map(|grey| [grey[0]; 3]).collect(),
-        ColorType::Indexed => return Err(PictureError::decode(Format::Png, "its palette is missing")),
+        ColorType::Indexed => return Err(PictureError::decode(Format::Png, "the palette is missing")),
     };
     Pixels::new(frame.width, frame.height, rgb)
-        .ok_or_else(|| PictureError::decode(Format::Png, "not as many samples as its header says"))
+        .ok_or_else(|| PictureError::decode(Format::Png, "the number of samples does not match the header"))
 }

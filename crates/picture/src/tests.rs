@@ -1,10 +1,10 @@
-//! Every format, read back by somebody else's reader.
+//! Encodes each format and reads it back, the metadata with third-party readers.
 
 use std::io::Cursor;
 
 use tintype_core::picture::{Encoded, Format, Picture, Pixels};
 
-use crate::{Parameters, PictureError, decode, encode, preview};
+use crate::{Parameters, PictureError, decode, encode, encode_preview};
 
 fn parameters(prompt: &str) -> Parameters {
     Parameters {
@@ -20,7 +20,7 @@ fn parameters(prompt: &str) -> Parameters {
     }
 }
 
-/// A smooth gradient, which a lossy format keeps well.
+/// A smooth gradient, which lossy formats reproduce well.
 fn gradient(width: u32, height: u32) -> Pixels {
     let sample = |x: u32, y: u32| [(x * 255 / width) as u8, (y * 255 / height) as u8, 128];
     let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| sample(x, y))).collect();
@@ -31,7 +31,7 @@ fn file(format: Format, prompt: &str) -> Encoded {
     encode(&Picture::Pixels(gradient(72, 64)), format, &parameters(prompt)).expect("it encodes")
 }
 
-/// The user comment as the `kamadak-exif` crate finds it.
+/// The EXIF user comment, read with the `kamadak-exif` crate.
 fn user_comment(file: &Encoded) -> String {
     let exif = exif::Reader::new().read_from_container(&mut Cursor::new(&file.bytes)).expect("it has EXIF");
     let field = exif.get_field(exif::Tag::UserComment, exif::In::PRIMARY).expect("it has a comment");
@@ -42,7 +42,7 @@ fn user_comment(file: &Encoded) -> String {
 }
 
 #[test]
-fn the_text_is_what_the_web_ui_writes() {
+fn the_text_has_the_web_uis_format() {
     let mut parameters = parameters("a tiger, <b>bold</b>");
     assert_eq!(
         parameters.to_string(),
@@ -98,10 +98,10 @@ fn png_carries_the_parameters_as_text() {
 }
 
 #[test]
-fn a_file_of_the_right_format_passes_untouched() {
-    let original = Encoded { format: Format::Jpeg, bytes: b"whatever the engine wrote"[..].into() };
-    let passed = encode(&Picture::Encoded(original.clone()), Format::Jpeg, &parameters("x"));
-    assert_eq!(passed.expect("it passes"), original);
+fn a_file_in_the_requested_format_is_unchanged() {
+    let original = Encoded { format: Format::Jpeg, bytes: b"the engine's file"[..].into() };
+    let returned = encode(&Picture::Encoded(original.clone()), Format::Jpeg, &parameters("x"));
+    assert_eq!(returned.expect("it is returned"), original);
 }
 
 #[test]
@@ -139,7 +139,8 @@ fn broken_files_are_errors() {
     for format in Format::ALL {
         let whole = file(format, "x").bytes;
         for bytes in [whole.slice(..0), whole.slice(..20), whole.slice(1..), whole.slice(..whole.len() / 3)] {
-            // A decoder may make do with a file that breaks off; what it must not do is panic or call half a file whole.
+            // A decoder may accept a truncated file, but it must not panic or return an image of another
+            // size.
             if let Ok(pixels) = decode(&Encoded { format, bytes: bytes.clone() }) {
                 assert_eq!((pixels.width(), pixels.height()), (72, 64), "{format}, {} bytes", bytes.len());
             }
@@ -150,31 +151,31 @@ fn broken_files_are_errors() {
 }
 
 #[test]
-fn a_size_that_the_format_cannot_hold_is_told() {
+fn a_size_above_the_formats_limit_is_an_error() {
     let wide = Picture::Pixels(gradient(16_384, 1));
     let error = encode(&wide, Format::Webp, &parameters("x")).expect_err("too wide");
-    assert_eq!(error.to_string(), "webp holds at most 16383 pixels per side; this picture is 16384×1");
+    assert_eq!(error.to_string(), "webp allows at most 16383 pixels per side; the image is 16384×1");
     assert!(encode(&wide, Format::Png, &parameters("x")).is_ok());
 }
 
 #[test]
-fn a_preview_is_small_and_says_nothing() {
+fn a_preview_is_small_and_has_no_metadata() {
     let pixels = gradient(128, 96);
     for format in Format::ALL {
-        let file = preview(&pixels, format).expect("it encodes");
+        let file = encode_preview(&pixels, format).expect("it encodes");
         let read = decode(&file).expect("it decodes");
         assert_eq!((file.format, read.width(), read.height()), (format, 128, 96));
         let whole = encode(&Picture::Pixels(pixels.clone()), format, &parameters("x")).expect("it encodes");
         assert!(file.bytes.len() < whole.bytes.len(), "{} of {}", file.bytes.len(), whole.bytes.len());
-        let says = |name: &[u8]| file.bytes.windows(name.len()).any(|bytes| bytes == name);
-        assert!(![&b"Exif"[..], b"EXIF", b"parameters"].into_iter().any(says), "{format}");
-        let far = read.rgb().iter().zip(pixels.rgb()).map(|(one, other)| one.abs_diff(*other)).max();
-        assert!(far < Some(24), "{format}: {far:?}");
+        let contains = |name: &[u8]| file.bytes.windows(name.len()).any(|bytes| bytes == name);
+        assert!(![&b"Exif"[..], b"EXIF", b"parameters"].into_iter().any(contains), "{format}");
+        let worst = read.rgb().iter().zip(pixels.rgb()).map(|(one, other)| one.abs_diff(*other)).max();
+        assert!(worst < Some(24), "{format}: off by {worst:?}");
     }
 }
 
 #[test]
-fn less_may_be_kept_of_it() {
+fn compression_sets_the_quality() {
     let original = Picture::Pixels(gradient(128, 96));
     for format in [Format::Jpeg, Format::Webp] {
         let with = |compression| {
@@ -183,7 +184,7 @@ fn less_may_be_kept_of_it() {
         let sizes = [Some(0), Some(50), None, Some(100)].map(|compression| with(compression).bytes.len());
         assert!(sizes.is_sorted() && sizes[0] < sizes[2] && sizes[2] < sizes[3], "{format}: {sizes:?}");
         let file = Picture::Encoded(with(None));
-        let again = encode(&file, format, &Parameters { compression: Some(10), ..parameters("x") });
-        assert!(again.expect("it encodes").bytes.len() < sizes[2], "{format}");
+        let recompressed = encode(&file, format, &Parameters { compression: Some(10), ..parameters("x") });
+        assert!(recompressed.expect("it encodes").bytes.len() < sizes[2], "{format}");
     }
 }

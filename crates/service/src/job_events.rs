@@ -139,7 +139,7 @@ async fn next_preview_after(
 }
 
 fn encode(preview: &Preview, format: Format) -> Option<JobEvent> {
-    match tintype_picture::preview(&preview.pixels, format) {
+    match tintype_picture::encode_preview(&preview.pixels, format) {
         Ok(file) => Some(JobEvent::Preview { picture: preview.picture, file }),
         Err(error) => {
             tracing::warn!(error = %causes(&error), "failed to encode preview");

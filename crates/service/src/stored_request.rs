@@ -35,8 +35,8 @@ impl StoredRequest {
 /// server chose and the validity of the URLs. A retry has the fingerprint of the first attempt.
 pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fingerprint {
     let mut same = request.clone();
-    if let Seed::Drawn(_) = same.seed {
-        same.seed = Seed::Drawn(0);
+    if let Seed::Random(_) = same.seed {
+        same.seed = Seed::Random(0);
     }
     same.expires_in = Duration::ZERO;
     Fingerprint::of(

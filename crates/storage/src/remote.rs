@@ -305,7 +305,7 @@ impl ObjectStore for S3Store {
                 })
             })
             .collect();
-        Ok(Listing { objects, more: output.is_truncated().unwrap_or(false) })
+        Ok(Listing { objects, has_more: output.is_truncated().unwrap_or(false) })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

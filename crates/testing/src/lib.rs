@@ -1,4 +1,4 @@
-//! Doubles and contract suites, for tests and benches only.
+//! Test doubles and contract test suites, for tests and benchmarks only.
 
 mod memory_store;
 mod null_engine;
@@ -7,5 +7,5 @@ mod store_contract;
 
 pub use memory_store::MemoryStore;
 pub use null_engine::{Fault, NullEngine};
-pub use remote_jobs_engine::{Others, RemoteJobsEngine};
+pub use remote_jobs_engine::{RemoteJobsEngine, RemoteService};
 pub use store_contract::{store_contract, store_contract_with_keys, strange_keys};

@@ -1,4 +1,4 @@
-//! A store in memory: the contract's simplest implementation.
+//! An object store in memory.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,31 +14,31 @@ use tintype_core::store::{
     SignedUrl, StoreError,
 };
 
-/// Objects in a map. Its links begin with `memory:` and lead nowhere.
+/// An object store in memory. Its signed URLs begin with `memory:` and cannot be fetched.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<Key, Object>>,
     writes: Mutex<u64>,
     full: AtomicBool,
-    link_cap: Mutex<Option<Duration>>,
+    max_url_lifetime: Mutex<Option<Duration>>,
 }
 
 impl MemoryStore {
-    /// From now on every write fails, as on a full disk.
+    /// Makes every later write fail, as on a full disk.
     pub fn fill_up(&self) {
         self.full.store(true, Ordering::SeqCst);
     }
 
-    /// From now on no link works for longer, as if the credentials ended then.
-    pub fn cap_links(&self, most: Duration) {
-        *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner) = Some(most);
+    /// Limits the lifetime of every later signed URL, as credentials that expire do.
+    pub fn limit_url_lifetime(&self, max: Duration) {
+        *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = Some(max);
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A version that no earlier write had.
+    /// A new version identifier, unique in this store.
     fn next_etag(&self) -> ETag {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         *writes += 1;
@@ -93,7 +93,7 @@ impl ObjectStore for MemoryStore {
                 modified: object.meta.modified,
             });
         let objects = matching.by_ref().take(limit).collect();
-        Ok(Listing { objects, more: matching.next().is_some() })
+        Ok(Listing { objects, has_more: matching.next().is_some() })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -101,11 +101,11 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        let cap = *self.link_cap.lock().unwrap_or_else(PoisonError::into_inner);
-        let life = cap.map_or(how.expires_in, |most| how.expires_in.min(most));
-        let url = format!("memory:{key}?expires_in={}", life.as_secs());
-        Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + life })
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        let max = *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner);
+        let lifetime = max.map_or(options.expires_in, |max| options.expires_in.min(max));
+        let url = format!("memory:{key}?expires_in={}", lifetime.as_secs());
+        Ok(SignedUrl { url, expires_at: OffsetDateTime::now_utc() + lifetime })
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keeps_the_contract() {
+    async fn fulfils_the_contract() {
         crate::store_contract(&MemoryStore::default()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! An engine that makes no picture worth looking at, for measuring everything around one.
+//! An engine without a model, for tests and benchmarks of the code around an engine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,35 +7,35 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, ModelError, Observer, Preview, Progress,
+    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
 };
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
 
-/// How a [`NullEngine`] can be made to break, after its last step.
+/// How a [`NullEngine`] fails, after its last step. The source of every error is `a secret cause`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It returns an error whose text is `a secret cause`.
+    /// [`EngineError::Failed`].
     Error,
-    /// It panics.
+    /// A panic.
     Panic,
-    /// It returns no picture.
+    /// A result without images.
     NoPicture,
-    /// As a remote engine that takes no work for 16.5 s, for `a secret cause`.
+    /// [`EngineError::Busy`], retry after 16.5 s.
     Busy,
-    /// As a remote model that answers with this status and these words.
+    /// [`EngineError::Model`] with this status and message.
     Model(u16, &'static str),
-    /// As a remote model that keeps its picture back for this reason.
+    /// [`EngineError::Withheld`] with this reason.
     Withheld(&'static str),
-    /// As a remote engine whose answer cannot be used, for `a secret cause`.
+    /// [`EngineError::UnusableResult`].
     UnusableResult,
-    /// As a remote engine of which nobody knows what became of its work, for `a secret cause`.
-    Unknown,
+    /// [`EngineError::OutcomeUnknown`].
+    OutcomeUnknown,
 }
 
-/// Takes a fixed time per step and returns pixels of one colour, which the seed decides. Works on all pictures of a
-/// request at once; their previews, [`NullEngine::PREVIEW_SIDE`] pixels wide and high, are of a grey that starts near
-/// black and becomes white with the last step.
+/// Waits a fixed time per step and returns images of one colour, which the seed determines. All images of a
+/// request advance together; their previews, [`NullEngine::PREVIEW_SIDE`] pixels wide and high, are grey:
+/// near black at first, white at the last step.
 #[derive(Debug)]
 pub struct NullEngine {
     model: ModelCard,
@@ -44,17 +44,17 @@ pub struct NullEngine {
     slots: usize,
     revision: String,
     paid: bool,
-    longest: Option<Duration>,
+    max_duration: Option<Duration>,
     fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
 }
 
 impl NullEngine {
-    /// Width and height of previews, in pixels, whatever the picture's are.
+    /// Width and height of previews in pixels, for images of every size.
     pub const PREVIEW_SIDE: u32 = 16;
 
-    /// An engine whose every denoising step takes `step`.
+    /// An engine whose denoising steps take `step` each.
     pub fn new(step: Duration) -> Self {
         let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
         let step = AtomicU64::new(nanoseconds(step));
@@ -64,45 +64,45 @@ impl NullEngine {
             slots: 1,
             revision: String::new(),
             paid: false,
-            longest: None,
+            max_duration: None,
             fault: None,
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
     }
 
-    /// The same engine working on so many requests at a time.
+    /// Sets the number of concurrent requests.
     #[must_use]
     pub fn with_slots(self, slots: usize) -> Self {
         Self { slots, ..self }
     }
 
-    /// The same engine with other weights, as it were.
+    /// Sets the revision of the weights.
     #[must_use]
     pub fn with_revision(self, revision: &str) -> Self {
         Self { revision: revision.to_owned(), ..self }
     }
 
-    /// The same engine as one of which every attempt is paid.
+    /// Makes every attempt billed, so that requests are not [`repeatable`](Engine::repeatable).
     #[must_use]
     pub fn paid(self) -> Self {
         Self { paid: true, ..self }
     }
 
-    /// The same engine where something else bounds what a request can take.
+    /// Sets the maximum duration of a request.
     #[must_use]
-    pub fn with_longest(self, longest: Duration) -> Self {
-        Self { longest: Some(longest), ..self }
+    pub fn with_max_duration(self, max: Duration) -> Self {
+        Self { max_duration: Some(max), ..self }
     }
 
-    /// The same engine breaking at every request.
+    /// Makes every request fail.
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
         Self { fault: Some(fault), ..self }
     }
 
-    /// From the next step on every step takes so long.
-    pub fn slow_down(&self, step: Duration) {
+    /// Sets the duration of the steps from the next one on.
+    pub fn set_step_duration(&self, step: Duration) {
         self.step.store(nanoseconds(step), Ordering::SeqCst);
     }
 
@@ -110,12 +110,12 @@ impl NullEngine {
         Duration::from_nanos(self.step.load(Ordering::SeqCst))
     }
 
-    /// How many requests it took up.
+    /// Number of requests started so far.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// How many it finished.
+    /// Number of requests finished without a fault so far.
     pub fn finished(&self) -> u64 {
         self.finished.load(Ordering::SeqCst)
     }
@@ -140,7 +140,7 @@ impl Engine for NullEngine {
     }
 
     fn max_duration(&self) -> Option<Duration> {
-        self.longest
+        self.max_duration
     }
 
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {
@@ -183,11 +183,11 @@ impl Engine for NullEngine {
             }
             Some(Fault::Model(status, message)) => {
                 let message = message.to_owned();
-                return Err(EngineError::Model(ModelError { status, message }));
+                return Err(EngineError::Model(RemoteModelError { status, message }));
             }
             Some(Fault::Withheld(reason)) => return Err(EngineError::Withheld(reason.to_owned())),
             Some(Fault::UnusableResult) => return Err(EngineError::UnusableResult("a secret cause".into())),
-            Some(Fault::Unknown) => return Err(EngineError::OutcomeUnknown("a secret cause".into())),
+            Some(Fault::OutcomeUnknown) => return Err(EngineError::OutcomeUnknown("a secret cause".into())),
         };
         let pictures = (0..u64::from(n))
             .map(|i| {
@@ -205,6 +205,7 @@ fn nanoseconds(step: Duration) -> u64 {
     u64::try_from(step.as_nanos()).expect("a step of less than 500 years")
 }
 
+/// Pixels of one colour.
 fn plain(width: u32, height: u32, colour: [u8; 3]) -> Pixels {
     let rgb = colour.repeat(width as usize * height as usize);
     Pixels::new(width, height, rgb).expect("three samples per pixel")
@@ -218,11 +219,11 @@ mod tests {
 
     use super::*;
 
-    /// Remembers the previews, and has enough after the third.
+    /// Records previews, and accepts at most three.
     #[derive(Default)]
-    struct Watcher(Mutex<Vec<Preview>>);
+    struct Recorder(Mutex<Vec<Preview>>);
 
-    impl Observer for Watcher {
+    impl Observer for Recorder {
         fn progress(&self, _: Progress) {}
 
         fn is_abandoned(&self) -> bool {
@@ -244,10 +245,10 @@ mod tests {
         let draft = Draft { prompt: Some("a tiger".into()), n: Some(2), ..Draft::default() };
         let limits = RequestLimits { max_pixels: 1 << 20, max_work: u64::MAX };
         let request = Arc::new(draft.check(engine.model(), &limits, 1).expect("a valid request"));
-        let watcher = Arc::new(Watcher::default());
-        engine.generate(request, Arc::clone(&watcher) as _).await.expect("pictures");
+        let recorder = Arc::new(Recorder::default());
+        engine.generate(request, Arc::clone(&recorder) as _).await.expect("pictures");
         let preview = |picture, grey| Preview { picture, pixels: plain(16, 16, [grey; 3]) };
-        let seen = watcher.0.lock().expect("no panic while locked");
+        let seen = recorder.0.lock().expect("no panic while locked");
         assert_eq!(*seen, [preview(0, 63), preview(1, 63), preview(0, 127)]);
     }
 }

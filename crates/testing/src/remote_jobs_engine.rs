@@ -1,4 +1,4 @@
-//! An engine whose work others do, who go on with it whatever becomes of the engine.
+//! An engine with remote jobs, which continue without the engine.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,57 +13,63 @@ use tokio::time::Instant;
 
 use crate::null_engine::NullEngine;
 
-/// Those who do the work: engines of several processes give it to the same ones.
+/// The simulated remote service. The engines of several processes can share one.
 #[derive(Debug)]
-pub struct Others {
-    takes: Duration,
-    given: Mutex<Vec<(Instant, Arc<GenerateRequest>)>>,
-    looks: AtomicU64,
+pub struct RemoteService {
+    job_duration: Duration,
+    jobs: Mutex<Vec<RemoteJob>>,
+    polls: AtomicU64,
 }
 
-impl Others {
-    /// They take so long for a request, and work on all at once.
-    pub fn new(takes: Duration) -> Arc<Self> {
-        Arc::new(Self { takes, given: Mutex::default(), looks: AtomicU64::new(0) })
+#[derive(Clone, Debug)]
+struct RemoteJob {
+    submitted_at: Instant,
+    request: Arc<GenerateRequest>,
+}
+
+impl RemoteService {
+    /// A service that works on all jobs at once and takes `job_duration` for each.
+    pub fn new(job_duration: Duration) -> Arc<Self> {
+        Arc::new(Self { job_duration, jobs: Mutex::default(), polls: AtomicU64::new(0) })
     }
 
-    /// How many requests they were given.
-    pub fn given(&self) -> usize {
-        self.work().len()
+    /// Number of jobs submitted so far.
+    pub fn submitted(&self) -> usize {
+        self.jobs().len()
     }
 
-    /// How often they were asked for a result.
-    pub fn looks(&self) -> u64 {
-        self.looks.load(Ordering::SeqCst)
+    /// Number of polls so far, over all jobs.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::SeqCst)
     }
 
-    fn work(&self) -> MutexGuard<'_, Vec<(Instant, Arc<GenerateRequest>)>> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    fn jobs(&self) -> MutexGuard<'_, Vec<RemoteJob>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Gives its work to [`Others`], who do it as this [`NullEngine`] would, its faults included.
+/// Submits requests to a [`RemoteService`]. The results, faults included, are those of a [`NullEngine`].
 #[derive(Debug)]
 pub struct RemoteJobsEngine {
-    others: Arc<Others>,
-    how: NullEngine,
+    service: Arc<RemoteService>,
+    results: NullEngine,
 }
 
 impl RemoteJobsEngine {
-    /// An engine of one more process.
-    pub fn new(others: Arc<Others>, how: NullEngine) -> Self {
-        Self { others, how: how.paid() }
+    /// An engine that uses this service.
+    pub fn new(service: Arc<RemoteService>, results: NullEngine) -> Self {
+        Self { service, results: results.paid() }
     }
 }
 
 #[async_trait]
 impl Engine for RemoteJobsEngine {
     fn model(&self) -> &ModelCard {
-        self.how.model()
+        self.results.model()
     }
 
     fn slots(&self) -> usize {
-        self.how.slots()
+        self.results.slots()
     }
 
     fn repeatable(&self) -> bool {
@@ -84,11 +90,11 @@ impl Engine for RemoteJobsEngine {
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
         let receipt = self.submit(request, observer).await?;
-        tokio::time::sleep(self.others.takes).await;
+        tokio::time::sleep(self.service.job_duration).await;
         match self.poll(&receipt).await {
             RemoteJobStatus::Succeeded(generated) => Ok(generated),
             RemoteJobStatus::Failed { error, .. } => Err(error),
-            RemoteJobStatus::Pending => unreachable!("it was slept for as long as it takes"),
+            RemoteJobStatus::Pending => unreachable!("the job's duration has passed"),
         }
     }
 }
@@ -104,30 +110,30 @@ impl RemoteJobs for RemoteJobsEngine {
             return Err(EngineError::Abandoned);
         }
         observer.progress(Progress::Started);
-        let mut work = self.others.work();
-        work.push((Instant::now(), request));
-        Ok((work.len() - 1).to_string())
+        let mut jobs = self.service.jobs();
+        jobs.push(RemoteJob { submitted_at: Instant::now(), request });
+        Ok((jobs.len() - 1).to_string())
     }
 
     async fn poll(&self, receipt: &str) -> RemoteJobStatus {
-        self.others.looks.fetch_add(1, Ordering::SeqCst);
-        let number: usize = receipt.parse().expect("a receipt of theirs");
-        let (since, request) = self.others.work().get(number).cloned().expect("a receipt of theirs");
-        if since.elapsed() < self.others.takes {
+        self.service.polls.fetch_add(1, Ordering::SeqCst);
+        let index: usize = receipt.parse().expect("a receipt of this service");
+        let job = self.service.jobs().get(index).cloned().expect("a receipt of this service");
+        if job.submitted_at.elapsed() < self.service.job_duration {
             return RemoteJobStatus::Pending;
         }
-        let engine_seconds = self.others.takes.as_secs_f64();
-        match self.how.generate(request, Arc::new(Patient)).await {
+        let engine_seconds = self.service.job_duration.as_secs_f64();
+        match self.results.generate(job.request, Arc::new(NoObserver)).await {
             Ok(generated) => RemoteJobStatus::Succeeded(Generated { engine_seconds, ..generated }),
             Err(error) => RemoteJobStatus::Failed { error, engine_seconds },
         }
     }
 }
 
-/// Does not watch, and never gives up.
-struct Patient;
+/// Ignores progress and never abandons.
+struct NoObserver;
 
-impl Observer for Patient {
+impl Observer for NoObserver {
     fn progress(&self, _: Progress) {}
 
     fn is_abandoned(&self) -> bool {

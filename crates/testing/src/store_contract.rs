@@ -1,4 +1,4 @@
-//! What every [`ObjectStore`] must do, as a suite that is run on each of them.
+//! The contract test suite of [`ObjectStore`], which every implementation runs.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use bytes::Bytes;
 
 use tintype_core::store::{Condition, Key, NewObject, ObjectStore, PresignOptions, StoreError};
 
-/// Runs the whole contract on an empty store. Panics, as a test does, at the first promise that is not kept.
+/// Runs the whole suite on an empty store. Panics at the first violation of the contract.
 pub async fn store_contract(store: &dyn ObjectStore) {
     store_contract_with_keys(store, &strange_keys()).await;
 }
 
-/// Runs the contract with fewer strange keys than [`strange_keys`] has, for services that take keys for paths. What tintype
-/// itself writes is not strange, so it can do with such a service.
+/// Runs the suite with a subset of [`strange_keys`], for services that treat keys as paths. tintype itself
+/// uses no such keys, so it works with these services.
 pub async fn store_contract_with_keys(store: &dyn ObjectStore, strange: &[String]) {
     round_trip(store).await;
     ranges(store).await;
     conditional_writes(store).await;
-    keeps_apart(store, strange).await;
+    distinct_keys(store, strange).await;
     listing(store).await;
     signing(store).await;
 }
@@ -34,7 +34,7 @@ async fn round_trip(store: &dyn ObjectStore) {
     let key = key("contract/round-trip");
     assert!(matches!(store.get(&key, None).await, Err(StoreError::NotFound)));
     assert!(matches!(store.head(&key).await, Err(StoreError::NotFound)));
-    store.delete(&key).await.expect("deleting what is not there is no error");
+    store.delete(&key).await.expect("deleting an absent object succeeds");
 
     let etag = store.put(&key, text("one")).await.expect("put");
     let object = store.get(&key, None).await.expect("get");
@@ -79,7 +79,7 @@ async fn conditional_writes(store: &dyn ObjectStore) {
     assert!(matches!(gone, Err(StoreError::NotFound | StoreError::ConditionFailed)), "{gone:?}");
 }
 
-/// Keys that S3 allows and that a store made of paths gets wrong.
+/// Keys that S3 allows, and that a store which treats keys as paths would confuse or reject.
 pub fn strange_keys() -> Vec<String> {
     let mut keys = [
         "contract/strange/a//b",
@@ -100,7 +100,7 @@ pub fn strange_keys() -> Vec<String> {
     keys
 }
 
-async fn keeps_apart(store: &dyn ObjectStore, names: &[String]) {
+async fn distinct_keys(store: &dyn ObjectStore, names: &[String]) {
     for name in names {
         store.put(&key(name), text(name)).await.unwrap_or_else(|error| panic!("put {name:?}: {error}"));
     }
@@ -124,12 +124,12 @@ async fn listing(store: &dyn ObjectStore) {
     }
     let all = store.list("contract/list/", None, 1_000).await.expect("list");
     let found: Vec<_> = all.objects.iter().map(|listed| listed.key.as_str()).collect();
-    assert_eq!((found.as_slice(), all.more), (&names[..3], false));
+    assert_eq!((found.as_slice(), all.has_more), (&names[..3], false));
 
     let page = store.list("contract/list/", None, 2).await.expect("first page");
-    assert_eq!((page.objects.len(), page.more), (2, true));
+    assert_eq!((page.objects.len(), page.has_more), (2, true));
     let rest = store.list("contract/list/", Some(&page.objects[1].key), 2).await.expect("second page");
-    assert_eq!((rest.objects.len(), rest.more), (1, false));
+    assert_eq!((rest.objects.len(), rest.has_more), (1, false));
     assert_eq!(rest.objects[0].key.as_str(), names[2]);
     for name in names {
         store.delete(&key(name)).await.expect("delete");
@@ -137,10 +137,10 @@ async fn listing(store: &dyn ObjectStore) {
 }
 
 async fn signing(store: &dyn ObjectStore) {
-    let how = PresignOptions { expires_in: Duration::from_secs(60), content_disposition: None };
+    let options = PresignOptions { expires_in: Duration::from_secs(60), content_disposition: None };
     let before = time::OffsetDateTime::now_utc();
-    let signed = store.presign(&key("contract/signed.jpg"), &how).await.expect("presign");
+    let signed = store.presign(&key("contract/signed.jpg"), &options).await.expect("presign");
     assert!(signed.url.contains("contract/signed.jpg"), "{}", signed.url);
-    let life = signed.expires_at - before;
-    assert!((life - time::Duration::seconds(60)).abs() <= time::Duration::seconds(2), "{life}");
+    let lifetime = signed.expires_at - before;
+    assert!((lifetime - time::Duration::seconds(60)).abs() <= time::Duration::seconds(2), "{lifetime}");
 }

@@ -72,7 +72,7 @@ impl PendingInvocation {
                     }
                 }
             }
-            if !page.more {
+            if !page.has_more {
                 return Ok(found);
             }
         }

@@ -91,14 +91,14 @@ async fn violations(server: &TestServer, body: impl Into<Body>) -> Value {
 }
 
 #[tokio::test]
-async fn one_violation() {
-    let server = TestServer::new();
-    let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
-    let (text, whole, number) = ("must be a string", "must be a whole number", "must be a number");
+async fn one_thing_wrong() {
+    let bench = Bench::new();
+    let unknown = format!("is not a parameter of this request; valid parameters: {KNOWN}");
+    let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
     for (member, value, detail) in [
         ("prompt", json!(7), text),
         ("prompt", json!(""), "must not be empty"),
-        ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; this one has 2001"),
+        ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; it has 2001"),
         ("negative_prompt", json!(["y"]), text),
         ("width", json!("64"), whole),
         ("width", json!(64.5), whole),
@@ -132,8 +132,8 @@ async fn one_violation() {
     }
     assert_eq!(violations(&server, "{}").await, json!([["prompt", "is required"]]));
     assert_eq!(
-        violations(&server, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
-        json!([["steps", "was given more than once"]])
+        refused(&bench, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
+        json!([["steps", "must be given only once"]])
     );
     assert_eq!(server.engine.started(), 0);
 }
@@ -144,7 +144,7 @@ async fn all_violations_are_reported() {
         violations(&TestServer::new(), r#"{"width":"a","steps":0,"cat":"tom","deadline":-1}"#).await;
     let expected = json!([
         ["width", "must be a whole number"],
-        ["cat", format!("is not a parameter of this call; it knows {KNOWN}")],
+        ["cat", format!("is not a parameter of this request; valid parameters: {KNOWN}")],
         ["deadline", "must be between 1 and 86400"],
         ["prompt", "is required"],
         ["steps", "must be between 1 and 150"],

@@ -242,7 +242,7 @@ async fn errors_of_a_remote_engine() {
             "The model returned no image: it keeps the picture back (CONTENT_FILTERED).",
         ),
         (
-            Fault::Unknown,
+            Fault::OutcomeUnknown,
             502,
             "outcome-unknown",
             None,

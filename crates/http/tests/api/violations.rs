@@ -42,8 +42,8 @@ async fn one_violation() {
     let server = small();
     let long = "%E8%99%8E".repeat(2_001);
     let whole = "must be a whole number";
-    let long_detail = "must be at most 2000 characters long; this one has 2001";
-    let unknown = format!("is not a parameter of this call; it knows {KNOWN}");
+    let long_detail = "must be at most 2000 characters long; it has 2001";
+    let unknown = format!("is not a parameter of this request; valid parameters: {KNOWN}");
     let range = |min: Value, max: Value| json!({ "min": min, "max": max });
     let sides = "must be between 64 and 16384";
     let table: &[(&str, &str, &str, Value)] = &[
@@ -54,9 +54,9 @@ async fn one_violation() {
         ("prompt=+%0A", "prompt", "must not be empty", json!(null)),
         (&format!("prompt={long}"), "prompt", long_detail, json!(2_000)),
         (&format!("prompt=x&negative_prompt={long}"), "negative_prompt", long_detail, json!(2_000)),
-        ("prompt=%ff", "prompt", "is not valid UTF-8", json!(null)),
-        ("prompt=x&negative_prompt=%e8%99", "negative_prompt", "is not valid UTF-8", json!(null)),
-        ("prompt=x&prompt=y", "prompt", "was given more than once", json!(null)),
+        ("prompt=%ff", "prompt", "must be valid UTF-8", json!(null)),
+        ("prompt=x&negative_prompt=%e8%99", "negative_prompt", "must be valid UTF-8", json!(null)),
+        ("prompt=x&prompt=y", "prompt", "must be given only once", json!(null)),
         ("prompt=x&Prompt=y", "Prompt", &unknown, json!(null)),
         ("prompt=x&size=64", "size", &unknown, json!(null)),
         ("prompt=x&%ff=1", "\u{fffd}", &unknown, json!(null)),
@@ -70,19 +70,19 @@ async fn one_violation() {
         (
             "prompt=x&width=152",
             "width",
-            "asks for a picture of 9728 pixels (width × height); the limit is 9216",
+            "must be smaller: width × height is 9728 pixels; the maximum is 9216",
             json!(9_216),
         ),
         (
             "prompt=x&height=152",
             "height",
-            "asks for a picture of 9728 pixels (width × height); the limit is 9216",
+            "must be smaller: width × height is 9728 pixels; the maximum is 9216",
             json!(9_216),
         ),
         (
             "prompt=x&width=96&height=96&steps=90",
             "steps",
-            "asks for too much work: width × height × steps × n is 829440; the limit is 819200",
+            "must be smaller: width × height × steps × n is 829440; the maximum is 819200",
             json!(819_200),
         ),
         ("prompt=x&steps=0", "steps", "must be between 1 and 150", range(json!(1), json!(150))),
@@ -137,9 +137,9 @@ async fn one_violation() {
 #[tokio::test]
 async fn too_much_memory() {
     let settings = ServiceSettings { max_memory: Some(1), ..ServiceSettings::default() };
-    let server = TestServer::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
-    let detail = "asks for a picture that needs about 0 MiB of memory; the limit is 0 MiB";
-    assert_refused(&server, "prompt=x", &[("width", detail, json!(1))]).await;
+    let bench = Bench::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
+    let detail = "must be smaller: the request needs about 0 MiB of memory; the maximum is 0 MiB";
+    assert_refused(&bench, "prompt=x", &[("width", detail, json!(1))]).await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn all_violations_are_reported() {
     let server = small();
     let expected = [
         ("width", "must be a whole number", json!(null)),
-        ("cat", &*format!("is not a parameter of this call; it knows {KNOWN}"), json!(null)),
+        ("cat", &*format!("is not a parameter of this request; valid parameters: {KNOWN}"), json!(null)),
         ("prompt", "is required", json!(null)),
         ("steps", "must be between 1 and 150", json!({ "min": 1, "max": 150 })),
     ];

@@ -218,7 +218,7 @@ impl Cells {
             let listing = self.store.list(prefix, after.as_ref(), page).await.map_err(Error::unavailable)?;
             found.extend(listing.objects.iter().map(|listed| listed.key.as_str().to_owned()));
             after = listing.objects.into_iter().next_back().map(|listed| listed.key);
-            if !listing.more || after.is_none() {
+            if !listing.has_more || after.is_none() {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tintype_core::engine::{EngineError, ModelError};
+use tintype_core::engine::{EngineError, RemoteModelError};
 
 use super::location::FetchError;
 use crate::wire::ResponseError;
@@ -93,7 +93,7 @@ impl From<InvokeError> for EngineError {
                 Self::Busy { retry_after: UNREACHABLE_RETRY, source: Box::new(error) }
             }
             InvokeError::Busy { retry_after, .. } => Self::Busy { retry_after, source: Box::new(error) },
-            InvokeError::Model { status, message } => Self::Model(ModelError { status, message }),
+            InvokeError::Model { status, message } => Self::Model(RemoteModelError { status, message }),
             InvokeError::ModelTimedOut(_)
             | InvokeError::Service { .. }
             | InvokeError::TimedOut(_)

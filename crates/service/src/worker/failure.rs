@@ -1,6 +1,6 @@
 //! Converts an engine's error into a job's failure.
 
-use tintype_core::engine::{EngineError, ModelError};
+use tintype_core::engine::{EngineError, RemoteModelError};
 use tintype_ledger::job::{Failure, Reason, UpstreamError};
 
 /// The failure that clients see for an engine's error.
@@ -16,8 +16,8 @@ pub(super) fn failure(error: &EngineError) -> Failure {
                 }),
             }
         }
-        EngineError::Model(ModelError { status, message }) => {
-            // A server error is only logged: it can contain file names, host names and other users' prompts.
+        EngineError::Model(RemoteModelError { status, message }) => {
+            // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
             let message = if *status < 500 { message.clone() } else { String::new() };
             let upstream_error = UpstreamError { status: Some(*status), message, retry_after: None };
             Failure { reason: Reason::Model, upstream_error: Some(upstream_error) }

@@ -282,7 +282,7 @@ async fn strangers_have_pictures_made_and_see_nothing_of_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_reserved_than_a_request_can_take() {
-    let engine = NullEngine::new(SECOND).with_longest(SECOND * 60);
+    let engine = NullEngine::new(SECOND).with_max_duration(SECOND * 60);
     let bench = Bench::with(ServiceSettings::default(), engine);
     let acme = customer(&bench, "acme", budget("300s/day")).await;
     bench.service.generate(&acme, seeded(&bench, "small", 1)).await.expect("a picture");
@@ -302,7 +302,7 @@ async fn what_takes_twice_its_reservation_is_stopped() {
     let draft = Draft { seed: Some(7), ..draft("x", 9) };
     let slow = bench.service.check(draft).expect("valid");
     let reserved = 4.0 / 5.0 * 10.0;
-    bench.engine.slow_down(SECOND * 10);
+    bench.engine.set_step_duration(SECOND * 10);
     let end = bench.service.generate(&acme, Submission::new(slow)).await;
     assert!(
         matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Overrun),

@@ -175,7 +175,7 @@ async fn a_remote_engine_s_word_is_passed_on_and_not_charged() {
 #[tokio::test(start_paused = true)]
 async fn what_was_or_may_have_been_paid_is_charged() {
     for (fault, reason) in [
-        (Fault::Unknown, Reason::OutcomeUnknown),
+        (Fault::OutcomeUnknown, Reason::OutcomeUnknown),
         (Fault::Withheld("CONTENT_FILTERED"), Reason::Model),
         (Fault::UnusableResult, Reason::Engine),
     ] {

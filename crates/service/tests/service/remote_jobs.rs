@@ -17,7 +17,7 @@ use tintype_service::ledger::job::{JobRecord, Reason, Status};
 use tintype_service::{
     Caller, Image, JobEvent, ServedFrom, Service, ServiceError, ServiceSettings, Submission,
 };
-use tintype_testing::{Fault, MemoryStore, NullEngine, Others, RemoteJobsEngine};
+use tintype_testing::{Fault, MemoryStore, NullEngine, RemoteJobsEngine, RemoteService};
 use tokio::time::Instant;
 
 use crate::{SECOND, draft, ledger_in, pass};
@@ -75,7 +75,7 @@ struct World {
     /// The books as the test reads them.
     ledger: Arc<dyn Ledger>,
     store: Arc<MemoryStore>,
-    others: Arc<Others>,
+    others: Arc<RemoteService>,
     settings: ServiceSettings,
     fault: Option<Fault>,
 }
@@ -83,7 +83,7 @@ struct World {
 impl World {
     /// A picture takes twenty seconds there.
     fn new(settings: ServiceSettings) -> Self {
-        let (store, others) = (Arc::<MemoryStore>::default(), Others::new(SECOND * 20));
+        let (store, others) = (Arc::<MemoryStore>::default(), RemoteService::new(SECOND * 20));
         Self { ledger: ledger_in(store.clone()), store, others, settings, fault: None }
     }
 
@@ -112,7 +112,7 @@ impl World {
 
     /// Checks that it was made once and charged once, for as long as it took there.
     async fn has_paid_once(&self) {
-        assert_eq!(self.others.given(), 1);
+        assert_eq!(self.others.submitted(), 1);
         let today = time::OffsetDateTime::now_utc().date();
         let days = self.ledger.usage(&Caller::anonymous().key, today, today).await.expect("usage");
         let [(_, day)] = days.as_slice() else { panic!("{days:?}") };
@@ -144,7 +144,7 @@ async fn who_waits_is_answered_as_by_any_other_engine() {
     assert_eq!((image.status, image.pictures.len()), (Status::Succeeded, 1));
     // And at most the longest pause between two looks.
     assert!((20..=25).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    assert!(world.others.looks() < 20, "{}", world.others.looks());
+    assert!(world.others.polls() < 20, "{}", world.others.polls());
     world.has_paid_once().await;
 }
 
@@ -208,7 +208,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
 
     let second = world.process();
     pass(10.0).await;
-    let looks = world.others.looks();
+    let looks = world.others.polls();
     let early = read(&second, id).await;
     assert_eq!((early.status, early.position), (Status::Running, None));
     second.wait_idle().await;
@@ -216,7 +216,7 @@ async fn where_nobody_waits_whoever_asks_looks() {
     pass(90.0).await;
     let image = read(&second, id).await;
     assert_eq!((image.status, image.pictures.len()), (Status::Succeeded, 1));
-    assert_eq!(world.others.looks() - looks, 2, "one for each time that somebody asked");
+    assert_eq!(world.others.polls() - looks, 2, "one for each time that somebody asked");
     world.has_paid_once().await;
 }
 
@@ -326,20 +326,20 @@ async fn what_nobody_asks_for_is_found_by_whoever_has_time() {
     let world = World::serverless();
     let first = world.process();
     let ids = [submit(&first, true).await.id(), submit(&first, true).await.id()];
-    first.wait_idle().await;
-    let looks = world.others.looks();
+    first.idle().await;
+    let looks = world.others.polls();
     pass(5.0).await;
     let second = world.process();
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    second.wait_idle().await;
-    assert!((1..=2).contains(&(world.others.looks() - looks)), "it does not go round in circles");
+    second.idle().await;
+    assert!((1..=2).contains(&(world.others.polls() - looks)), "it does not go round in circles");
     pass(70.0).await;
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;
     second.wait_idle().await;
     for id in ids {
         assert_eq!(world.record(id).await.status, Status::Succeeded);
     }
-    assert_eq!(world.others.given(), 2);
+    assert_eq!(world.others.submitted(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,7 +347,7 @@ async fn a_failure_costs_the_same_whoever_finds_it() {
     for (fault, reason, charged) in [
         (Fault::UnusableResult, Reason::Engine, 20_000),
         (Fault::Withheld("nudity"), Reason::Model, 20_000),
-        (Fault::Unknown, Reason::OutcomeUnknown, 20_000),
+        (Fault::OutcomeUnknown, Reason::OutcomeUnknown, 20_000),
         (Fault::Model(400, "no"), Reason::Model, 0),
         (Fault::Panic, Reason::Engine, 0),
     ] {

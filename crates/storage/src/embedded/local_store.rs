@@ -106,8 +106,8 @@ impl ObjectStore for LocalStore {
             Some(ListedObject { key, size: entry.size, modified: to_time(entry.modified) })
         };
         Ok(Listing {
-            objects: page.objects.into_iter().filter_map(to_listed).collect(),
-            more: page.next.is_some(),
+            objects: page.objects.into_iter().filter_map(listed).collect(),
+            has_more: page.next.is_some(),
         })
     }
 
