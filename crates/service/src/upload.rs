@@ -76,9 +76,9 @@ async fn upload_image(
         Picture::Encoded(_) => (parameters.width, parameters.height),
     };
     let encoding = trace_span!("encode_picture", format = format.extension());
-    let at_once = match &picture {
+    let encodes_inline = match &picture {
         Picture::Encoded(_) => tintype_picture::passthrough(&picture, format, &parameters).is_some(),
-        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= SMALL,
+        Picture::Pixels(pixels) => pixels.width().saturating_mul(pixels.height()) <= MAX_INLINE_PIXELS,
     };
     let encode = move || encoding.in_scope(|| tintype_picture::encode(&picture, format, &parameters));
     let encoded = if encodes_inline { encode()? } else { tokio::task::spawn_blocking(encode).await?? };

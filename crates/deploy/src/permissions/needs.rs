@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_passed_only_to_its_service() {
+    fn a_role_is_passthroughly_to_its_service() {
         let passed =
             names().always().into_iter().find(|need| need.actions == ["iam:PassRole"]).expect("a need");
         let statement = passed.statement(passed.actions);

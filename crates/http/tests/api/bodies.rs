@@ -91,10 +91,10 @@ async fn violations(server: &TestServer, body: impl Into<Body>) -> Value {
 }
 
 #[tokio::test]
-async fn one_thing_wrong() {
-    let bench = Bench::new();
+async fn one_violation() {
+    let server = TestServer::new();
     let unknown = format!("is not a parameter of this request; valid parameters: {KNOWN}");
-    let (text, whole, number) = ("must be a text", "must be a whole number", "must be a number");
+    let (text, whole, number) = ("must be a string", "must be a whole number", "must be a number");
     for (member, value, detail) in [
         ("prompt", json!(7), text),
         ("prompt", json!(""), "must not be empty"),
@@ -132,7 +132,7 @@ async fn one_thing_wrong() {
     }
     assert_eq!(violations(&server, "{}").await, json!([["prompt", "is required"]]));
     assert_eq!(
-        refused(&bench, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
+        violations(&server, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
         json!([["steps", "must be given only once"]])
     );
     assert_eq!(server.engine.started(), 0);

@@ -285,10 +285,10 @@ async fn invalid_ids_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_link_that_credentials_cut_short_leads_to_one_that_is_signed_anew() {
-    let bench = Bench::new();
-    bench.store.limit_url_lifetime(SECOND * 3_600);
-    let short = bench.get("/generate?prompt=x&expires_in=600").await.json();
+async fn a_link_that_expires_early_is_replaced_by_a_link_to_the_api() {
+    let server = TestServer::new();
+    server.store.limit_url_lifetime(SECOND * 3_600);
+    let short = server.get("/generate?prompt=x&expires_in=600").await.json();
     assert!(short["url"].as_str().is_some_and(|url| url.starts_with("memory:")), "{short}");
     let long = server.get("/generate?prompt=x&expires_in=7200").await.json();
     let id = long["id"].as_str().expect("an id");

@@ -137,9 +137,9 @@ async fn one_violation() {
 #[tokio::test]
 async fn too_much_memory() {
     let settings = ServiceSettings { max_memory: Some(1), ..ServiceSettings::default() };
-    let bench = Bench::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
+    let server = TestServer::with(settings, tintype_testing::NullEngine::new(std::time::Duration::ZERO));
     let detail = "must be smaller: the request needs about 0 MiB of memory; the maximum is 0 MiB";
-    assert_refused(&bench, "prompt=x", &[("width", detail, json!(1))]).await;
+    assert_refused(&server, "prompt=x", &[("width", detail, json!(1))]).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
             }
         }
         EngineError::Model(RemoteModelError { status, message }) => {
-            // What breaks inside a model is for the log: it may name files, machines and other people's prompts.
+            // A server error is only logged: it can contain file names, host names and other users' prompts.
             let message = if *status < 500 { message.clone() } else { String::new() };
             let upstream_error = UpstreamError { status: Some(*status), message, retry_after: None };
             Failure { reason: Reason::Model, upstream_error: Some(upstream_error) }

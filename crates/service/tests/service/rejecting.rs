@@ -153,7 +153,7 @@ async fn a_full_store_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remote_engine_s_word_is_passed_on_and_not_charged() {
+async fn a_remote_engine_s_word_is_passthrough_and_not_charged() {
     let upstream_error = |status, message: &str, retry_after| {
         Some(UpstreamError { status, message: message.into(), retry_after })
     };

@@ -326,12 +326,12 @@ async fn what_nobody_asks_for_is_found_by_whoever_has_time() {
     let world = World::serverless();
     let first = world.process();
     let ids = [submit(&first, true).await.id(), submit(&first, true).await.id()];
-    first.idle().await;
+    first.wait_idle().await;
     let looks = world.others.polls();
     pass(5.0).await;
     let second = world.process();
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;
-    second.idle().await;
+    second.wait_idle().await;
     assert!((1..=2).contains(&(world.others.polls() - looks)), "it does not go round in circles");
     pass(70.0).await;
     second.run_pending_jobs(Instant::now() + SECOND * 60).await;

@@ -106,7 +106,7 @@ impl ObjectStore for LocalStore {
             Some(ListedObject { key, size: entry.size, modified: to_time(entry.modified) })
         };
         Ok(Listing {
-            objects: page.objects.into_iter().filter_map(listed).collect(),
+            objects: page.objects.into_iter().filter_map(to_listed).collect(),
             has_more: page.next.is_some(),
         })
     }

@@ -133,13 +133,13 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
             valid.clone().header(name, key.clone()).header("prefer", "respond-async").send(&server).await;
             (server, valid.header(name, key))
         }
-        "budget-spent" | "insufficient_quota" => return refused(json!({"budgets": ["1s/day"]}), plain).await,
-        "budget-unpriced" => return refused(json!({"budgets": ["5eur/day"]}), plain).await,
-        "internal" => (broken(Fault::Error), plain),
-        "outcome-unknown" | "outcome_unknown" => (broken(Fault::OutcomeUnknown), plain),
-        "model-error" | "model_error" => (broken(Fault::Model(422, "height is too large")), plain),
-        "engine-busy" | "engine_busy" => (broken(Fault::Busy), plain),
-        "deadline" => (slow(), words.make(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
+        "budget-spent" | "insufficient_quota" => return refused(json!({"budgets": ["1s/day"]}), valid).await,
+        "budget-unpriced" => return refused(json!({"budgets": ["5eur/day"]}), valid).await,
+        "internal" => (faulty(Fault::Error), valid),
+        "outcome-unknown" | "outcome_unknown" => (faulty(Fault::OutcomeUnknown), valid),
+        "model-error" | "model_error" => (faulty(Fault::Model(422, "height is too large")), valid),
+        "engine-busy" | "engine_busy" => (faulty(Fault::Busy), valid),
+        "deadline" => (slow(), dialect.create(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
         "overrun" => {
             let settings = ServiceSettings { max_job: SECOND * 5, ..ServiceSettings::default() };
             (
