@@ -27,18 +27,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         [width, height, ..] => (width, height),
         _ => pipeline.native_size(),
     };
-    let course = pipeline.course(width, height, numbers.get(2).copied().unwrap_or(3));
+    let plan = pipeline.sampling_plan(width, height, numbers.get(2).copied().unwrap_or(3));
 
-    pipeline.condition("a cyborg tiger", "", 7.5)?;
+    pipeline.encode_prompts("a cyborg tiger", "", 7.5)?;
     let start = Clock::now();
-    let conditioning = pipeline.condition("a cyborg tiger", "", 7.5)?;
+    let conditioning = pipeline.encode_prompts("a cyborg tiger", "", 7.5)?;
     let text_encode = start.elapsed();
 
     let mut noise = Noise::new(1);
     let mut marks = Vec::new();
     let latents = pipeline.denoise(
         &conditioning,
-        course,
+        plan,
         |shape| noise.normal(shape.clone(), &Device::Cpu),
         |_| {
             marks.push(Clock::now());

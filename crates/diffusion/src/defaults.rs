@@ -22,7 +22,7 @@ pub(crate) struct Defaults {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct Overrides {
     steps: Option<u32>,
     guidance: Option<f64>,
 }
@@ -36,14 +36,14 @@ impl Defaults {
                 .to_owned(),
             source: source.map(Into::into),
         };
-        let said: Said = match index.get("_tintype") {
-            Some(said) => serde_json::from_value(said.clone()).map_err(|source| malformed(Some(source)))?,
-            None => Said::default(),
+        let overrides: Overrides = match index.get("_tintype") {
+            Some(overrides) => serde_json::from_value(overrides.clone()).map_err(|source| malformed(Some(source)))?,
+            None => Overrides::default(),
         };
-        let usual = Self::usual(&files.read_json("scheduler/scheduler_config.json")?);
+        let scheduler_defaults = Self::for_scheduler(&files.read_json("scheduler/scheduler_config.json")?);
         let defaults = Self {
-            steps: said.steps.unwrap_or(usual.steps),
-            guidance: said.guidance.unwrap_or(usual.guidance),
+            steps: overrides.steps.unwrap_or(scheduler_defaults.steps),
+            guidance: overrides.guidance.unwrap_or(scheduler_defaults.guidance),
         };
         if !(1..=150).contains(&defaults.steps) || !(0.0..=30.0).contains(&defaults.guidance) {
             return Err(malformed(None));
@@ -51,7 +51,7 @@ impl Defaults {
         Ok(defaults)
     }
 
-    fn usual(scheduler: &Value) -> Self {
+    fn for_scheduler(scheduler: &Value) -> Self {
         let text = |option: &str| scheduler.get(option).and_then(Value::as_str);
         let distilled = text("_class_name") == Some("EulerDiscreteScheduler")
             && text("timestep_spacing") == Some("trailing")
@@ -73,17 +73,17 @@ mod tests {
 
     #[test]
     fn schedulers_have_their_usual_numbers() {
-        let usual = |scheduler: Value| {
-            let Defaults { steps, guidance } = Defaults::usual(&scheduler);
+        let scheduler_defaults = |scheduler: Value| {
+            let Defaults { steps, guidance } = Defaults::for_scheduler(&scheduler);
             (steps, guidance)
         };
         let turbo = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"});
-        assert_eq!(usual(turbo), (2, 0.0));
+        assert_eq!(scheduler_defaults(turbo), (2, 0.0));
         let zero_snr = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing",
             "prediction_type": "v_prediction", "rescale_betas_zero_snr": true});
-        assert_eq!(usual(zero_snr), (20, 7.5));
-        assert_eq!(usual(json!({"_class_name": "DDIMScheduler"})), (50, 7.5));
-        assert_eq!(usual(json!({"_class_name": "PNDMScheduler"})), (20, 7.5));
+        assert_eq!(scheduler_defaults(zero_snr), (20, 7.5));
+        assert_eq!(scheduler_defaults(json!({"_class_name": "DDIMScheduler"})), (50, 7.5));
+        assert_eq!(scheduler_defaults(json!({"_class_name": "PNDMScheduler"})), (20, 7.5));
     }
 
     #[test]

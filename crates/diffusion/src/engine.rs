@@ -18,12 +18,12 @@ use tracing::{Span, trace_span};
 
 use crate::defaults::Defaults;
 use crate::noise::Noise;
-use crate::pipeline::{Moment, Next, Pipeline};
+use crate::pipeline::{StepContext, Next, Pipeline};
 use crate::revision::revision;
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per slot.
-const WAITING: usize = 16;
+const QUEUE_CAPACITY: usize = 16;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,11 +99,11 @@ impl DiffusionEngine {
             steps: defaults.steps,
             guidance: defaults.guidance,
         };
-        let (jobs, inbox) = sync_channel(WAITING);
+        let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
         let shared = Arc::clone(&pipeline);
         thread::Builder::new()
             .name("tintype-engine".to_owned())
-            .spawn(move || work(&shared, &pool, &inbox))
+            .spawn(move || run_jobs(&shared, &pool, &queue))
             .map_err(|source| ModelError::Threads(source.into()))?;
         Ok(Self { model, revision: revision(&files), pipeline, jobs })
     }
@@ -129,14 +129,14 @@ impl Engine for DiffusionEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { request, observer, span: Span::current(), reply }).map_err(|refusal| {
-            match refusal {
+        let (reply, result) = oneshot::channel();
+        self.jobs.try_send(Job { request, observer, span: Span::current(), reply }).map_err(|error| {
+            match error {
                 TrySendError::Full(_) => failed("more requests at once than the engine has slots"),
                 TrySendError::Disconnected(_) => failed("the engine's thread has ended"),
             }
         })?;
-        answer.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
+        result.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
     }
 }
 
@@ -145,18 +145,18 @@ fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Engin
 }
 
 /// The thread: one job after the other, until nobody can hand in any more.
-fn work(pipeline: &Pipeline, pool: &ThreadPool, inbox: &Receiver<Job>) {
-    while let Ok(Job { request, observer, span, reply }) = inbox.recv() {
+fn run_jobs(pipeline: &Pipeline, pool: &ThreadPool, queue: &Receiver<Job>) {
+    while let Ok(Job { request, observer, span, reply }) = queue.recv() {
         // The pipeline has no state that a panic could leave broken; the observer is given up with its job.
-        let making = || pool.install(|| span.in_scope(|| make(pipeline, &request, &*observer)));
-        let result = catch_unwind(AssertUnwindSafe(making));
-        let result = result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", message(&*panic)))));
+        let run = || pool.install(|| span.in_scope(|| generate(pipeline, &request, &*observer)));
+        let result = catch_unwind(AssertUnwindSafe(run));
+        let result = result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", panic_message(&*panic)))));
         // Whoever asked may be gone; then nobody needs the answer.
         let _ = reply.send(result);
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
@@ -165,7 +165,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Makes a request's pictures, each as if it had been asked for alone with its own seed.
-fn make(
+fn generate(
     pipeline: &Pipeline,
     request: &GenerateRequest,
     observer: &dyn Observer,
@@ -177,32 +177,32 @@ fn make(
     observer.progress(Progress::Started);
     let error = |error: ModelError| EngineError::Failed(Box::new(error));
     let conditioning = trace_span!("encode_text")
-        .in_scope(|| pipeline.condition(&request.prompt, &request.negative_prompt, request.guidance))
+        .in_scope(|| pipeline.encode_prompts(&request.prompt, &request.negative_prompt, request.guidance))
         .map_err(error)?;
     let (width, height) = (request.width as usize, request.height as usize);
-    let course = pipeline.course(width, height, request.steps as usize);
+    let plan = pipeline.sampling_plan(width, height, request.steps as usize);
     let mut latents = Vec::new();
     for picture in 0..request.n {
         let mut noise = Noise::new(request.seed.value() + u64::from(picture));
         let noise = |shape: &candle_core::Shape| noise.normal(shape.clone(), &Device::Cpu);
-        let between = |moment: Moment| {
-            if moment.done > 0 {
-                let done = picture * request.steps + moment.done as u32;
+        let between = |context: StepContext| {
+            if context.done > 0 {
+                let done = picture * request.steps + context.done as u32;
                 observer.progress(Progress::Step { done, of: request.steps * request.n });
             }
             if observer.is_abandoned() {
                 return Ok(Next::Stop);
             }
-            if moment.done > 0
+            if context.done > 0
                 && observer.wants_preview()
-                && let Some(sample) = moment.clean_sample()?
+                && let Some(sample) = context.clean_sample()?
             {
                 let pixels = pipeline.preview(&sample, width, height)?;
                 observer.preview(Preview { picture, pixels });
             }
             Ok(Next::Continue)
         };
-        match pipeline.denoise(&conditioning, course, noise, between).map_err(error)? {
+        match pipeline.denoise(&conditioning, plan, noise, between).map_err(error)? {
             Some(sample) => latents.push(sample),
             None => return Err(EngineError::Abandoned),
         }

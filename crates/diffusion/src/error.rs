@@ -70,14 +70,14 @@ pub enum ModelError {
         supported: String,
     },
     /// More steps were asked for than the model's schedule has levels of noise, or none.
-    #[error("{}: this schedule can be taken in 1 to {most} steps, not in {steps}", file.display())]
-    Steps {
+    #[error("{}: this schedule can be taken in 1 to {max} steps, not in {steps}", file.display())]
+    InvalidStepCount {
         /// The scheduler's configuration.
         file: PathBuf,
         /// The steps that were asked for.
         steps: usize,
         /// The most that there is room for.
-        most: usize,
+        max: usize,
     },
     /// A model named `ORG/NAME` is not in the hub's cache.
     #[error("the model {name} is not in {}; to download it: {command}", cache.display())]
@@ -91,7 +91,7 @@ pub enum ModelError {
     },
     /// Something that should be a model's name on the hub is not one.
     #[error("`{name}` is not the name of a model; expected ORG/NAME, or a folder that exists")]
-    NotAModelName {
+    InvalidModelName {
         /// What was given.
         name: String,
     },
@@ -119,9 +119,9 @@ impl ModelError {
         }
     }
 
-    /// [`ModelError::Steps`].
-    pub(crate) fn steps(file: impl Into<PathBuf>, steps: usize, most: usize) -> Self {
-        Self::Steps { file: file.into(), steps, most }
+    /// [`ModelError::InvalidStepCount`].
+    pub(crate) fn invalid_step_count(file: impl Into<PathBuf>, steps: usize, max: usize) -> Self {
+        Self::InvalidStepCount { file: file.into(), steps, max }
     }
 
     /// [`ModelError::Malformed`] without a parser's error behind it.

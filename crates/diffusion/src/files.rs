@@ -18,20 +18,20 @@ pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 /// Files are named by their path inside the folder, with `/`.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
-    source: Source,
+    source: FileSource,
 }
 
 #[derive(Clone)]
-enum Source {
+enum FileSource {
     Folder(PathBuf),
     Embedded(EmbeddedFiles),
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for FileSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Source::Folder(path) => write!(f, "Folder({})", path.display()),
-            Source::Embedded(files) => write!(f, "Embedded({} files)", files.len()),
+            FileSource::Folder(path) => write!(f, "Folder({})", path.display()),
+            FileSource::Embedded(files) => write!(f, "Embedded({} files)", files.len()),
         }
     }
 }
@@ -42,7 +42,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] if there is no `model_index.json` in it.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
-        let files = Self { source: Source::Folder(path.into()) };
+        let files = Self { source: FileSource::Folder(path.into()) };
         if !files.exists("model_index.json") {
             return Err(files.missing("model_index.json"));
         }
@@ -54,7 +54,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] if there is no `model_index.json` among the files.
     pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
-        let files = Self { source: Source::Embedded(files) };
+        let files = Self { source: FileSource::Embedded(files) };
         if !files.exists("model_index.json") {
             return Err(files.missing("model_index.json"));
         }
@@ -65,8 +65,8 @@ impl ModelFiles {
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         match &self.source {
-            Source::Folder(folder) => folder.join(name),
-            Source::Embedded(_) => Path::new("(built-in model)").join(name),
+            FileSource::Folder(folder) => folder.join(name),
+            FileSource::Embedded(_) => Path::new("(built-in model)").join(name),
         }
     }
 
@@ -74,8 +74,8 @@ impl ModelFiles {
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
         match &self.source {
-            Source::Folder(folder) => is_inside(name) && folder.join(name).is_file(),
-            Source::Embedded(files) => files.iter().any(|(path, _)| *path == name),
+            FileSource::Folder(folder) => is_inside(name) && folder.join(name).is_file(),
+            FileSource::Embedded(files) => files.iter().any(|(path, _)| *path == name),
         }
     }
 
@@ -85,15 +85,15 @@ impl ModelFiles {
     /// [`ModelError::MissingFile`] or [`ModelError::Unreadable`].
     pub fn read_bytes(&self, name: &str) -> Result<Cow<'static, [u8]>, ModelError> {
         match &self.source {
-            Source::Folder(folder) if is_inside(name) => {
+            FileSource::Folder(folder) if is_inside(name) => {
                 let path = folder.join(name);
                 fs::read(&path).map(Cow::Owned).map_err(|source| match source.kind() {
                     io::ErrorKind::NotFound => self.missing(name),
                     _ => ModelError::Unreadable { path, source },
                 })
             }
-            Source::Folder(_) => Err(self.missing(name)),
-            Source::Embedded(_) => {
+            FileSource::Folder(_) => Err(self.missing(name)),
+            FileSource::Embedded(_) => {
                 self.embedded_bytes(name).map(Cow::Borrowed).ok_or_else(|| self.missing(name))
             }
         }
@@ -133,8 +133,8 @@ impl ModelFiles {
     /// The content of an embedded file, or `None` if it is not there or the model is a folder.
     pub(crate) fn embedded_bytes(&self, name: &str) -> Option<&'static [u8]> {
         match &self.source {
-            Source::Folder(_) => None,
-            Source::Embedded(files) => {
+            FileSource::Folder(_) => None,
+            FileSource::Embedded(files) => {
                 files.iter().find(|(path, _)| *path == name).map(|(_, content)| *content)
             }
         }

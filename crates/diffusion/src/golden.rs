@@ -41,14 +41,14 @@ pub(crate) fn numbers(tensor: &Tensor) -> Vec<f64> {
 /// Fails unless the tensors have one shape and differ by no more than `tolerance` times the expected one's standard
 /// deviation.
 #[track_caller]
-pub(crate) fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
-    assert_eq!(found.dims(), expected.dims(), "{what}: another shape");
+pub(crate) fn assert_close(label: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(found.dims(), expected.dims(), "{label}: another shape");
     let (found, expected) = (numbers(found), numbers(expected));
-    near(what, &found, &expected, tolerance * deviation(&expected));
+    assert_near(label, &found, &expected, tolerance * standard_deviation(&expected));
 }
 
 /// The standard deviation of these numbers.
-pub(crate) fn deviation(numbers: &[f64]) -> f64 {
+pub(crate) fn standard_deviation(numbers: &[f64]) -> f64 {
     let count = numbers.len() as f64;
     let mean = numbers.iter().sum::<f64>() / count;
     (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt()
@@ -56,20 +56,20 @@ pub(crate) fn deviation(numbers: &[f64]) -> f64 {
 
 /// Fails unless there are equally many numbers and none differs by more than `tolerance`; tells the worst.
 #[track_caller]
-pub(crate) fn near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    compare(what, found, expected, |_| tolerance);
+pub(crate) fn assert_near(label: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    compare(label, found, expected, |_| tolerance);
 }
 
 /// The same, where numbers above 1 may differ by that part of themselves: `f32` holds no more of them, and the
 /// reference's last bits are its processor's.
 #[track_caller]
-pub(crate) fn near_in_f32(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    compare(what, found, expected, |expected| tolerance * expected.abs().max(1.0));
+pub(crate) fn assert_near_in_f32(label: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    compare(label, found, expected, |expected| tolerance * expected.abs().max(1.0));
 }
 
 #[track_caller]
-fn compare(what: &str, found: &[f64], expected: &[f64], allowed: impl Fn(f64) -> f64) {
-    assert_eq!(found.len(), expected.len(), "{what}: another number of elements");
+fn compare(label: &str, found: &[f64], expected: &[f64], allowed: impl Fn(f64) -> f64) {
+    assert_eq!(found.len(), expected.len(), "{label}: another number of elements");
     let off = |i: usize| {
         let off = (found[i] - expected[i]).abs() / allowed(expected[i]);
         if off.is_nan() { f64::INFINITY } else { off }
@@ -77,7 +77,7 @@ fn compare(what: &str, found: &[f64], expected: &[f64], allowed: impl Fn(f64) ->
     let Some(worst) = (0..found.len()).max_by(|a, b| off(*a).total_cmp(&off(*b))) else { return };
     assert!(
         off(worst) <= 1.0,
-        "{what}: element {worst} of {} is {} and should be {}: off by {:.2} times the allowed {:e}",
+        "{label}: element {worst} of {} is {} and should be {}: off by {:.2} times the allowed {:e}",
         found.len(),
         found[worst],
         expected[worst],

@@ -26,10 +26,10 @@ const FILES: [&str; 12] = [
 /// snapshot that its branch `main` stood at when it was downloaded.
 ///
 /// # Errors
-/// [`ModelError::NotAModelName`] if the name cannot be one; [`ModelError::NotInHubCache`], with the command that downloads it, if it is not there.
+/// [`ModelError::InvalidModelName`] if the name cannot be one; [`ModelError::NotInHubCache`], with the command that downloads it, if it is not there.
 pub fn find(cache: &Path, name: &str) -> Result<PathBuf, ModelError> {
     let Some((organisation, model)) = split(name) else {
-        return Err(ModelError::NotAModelName { name: name.to_owned() });
+        return Err(ModelError::InvalidModelName { name: name.to_owned() });
     };
     let repository = cache.join(format!("models--{organisation}--{model}"));
     let revision = fs::read_to_string(repository.join("refs/main")).unwrap_or_default();
@@ -93,7 +93,7 @@ mod tests {
         for name in ["a", "a/b/c", "../b", "a/..", "a/.b", "/b", "a/", "a\\b/c", "a/b c", ""] {
             assert!(!is_name(name), "{name}");
             assert!(
-                matches!(find(Path::new("/nowhere"), name), Err(ModelError::NotAModelName { .. })),
+                matches!(find(Path::new("/nowhere"), name), Err(ModelError::InvalidModelName { .. })),
                 "{name}"
             );
         }

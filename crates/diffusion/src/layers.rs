@@ -95,11 +95,11 @@ impl Resnet {
         };
         // Assigned again and again, not shadowed: each map is freed as soon as the next is there.
         let mut hidden = self.norm1.forward(x, Some(self.activation))?;
-        hidden = self.conv1.forward_onto(&hidden, shift.as_ref(), None)?;
+        hidden = self.conv1.forward_add(&hidden, shift.as_ref(), None)?;
         hidden = self.norm2.forward(&hidden, Some(self.activation))?;
         match &self.shortcut {
-            Some(shortcut) => self.conv2.forward_onto(&hidden, None, Some(&shortcut.forward(x)?)),
-            None => self.conv2.forward_onto(&hidden, None, Some(x)),
+            Some(shortcut) => self.conv2.forward_add(&hidden, None, Some(&shortcut.forward(x)?)),
+            None => self.conv2.forward_add(&hidden, None, Some(x)),
         }
     }
 }

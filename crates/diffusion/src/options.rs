@@ -46,7 +46,7 @@ impl Options {
     ) -> Result<Vec<T>, ModelError> {
         match self.values.get(option) {
             Some(Value::Array(values)) if values.len() != levels => {
-                Err(self.refused(option, &format!("one value for each of the {levels} levels")))
+                Err(self.unsupported(option, &format!("one value for each of the {levels} levels")))
             }
             Some(Value::Array(_)) => self.take(option, Vec::new()),
             _ => Ok(vec![self.take(option, default)?; levels]),
@@ -54,24 +54,24 @@ impl Options {
     }
 
     /// An option that may be there only with one of these values, the first of which is what leaving it out means.
-    pub(crate) fn only(&mut self, option: &str, supported: &[Value]) -> Result<(), ModelError> {
+    pub(crate) fn require(&mut self, option: &str, supported: &[Value]) -> Result<(), ModelError> {
         self.known.insert(option.to_owned());
         match self.values.get(option) {
-            Some(value) if !supported.iter().any(|known| same(known, value)) => {
+            Some(value) if !supported.iter().any(|known| equal(known, value)) => {
                 let supported: Vec<String> = supported.iter().map(Value::to_string).collect();
-                Err(self.refused(option, &supported.join(" or ")))
+                Err(self.unsupported(option, &supported.join(" or ")))
             }
             _ => Ok(()),
         }
     }
 
     /// An option that changes nothing for us, whatever it says.
-    pub(crate) fn any(&mut self, options: &[&str]) {
+    pub(crate) fn ignore(&mut self, options: &[&str]) {
         self.known.extend(options.iter().map(|option| (*option).to_owned()));
     }
 
     /// The error for a value that was taken and cannot be used.
-    pub(crate) fn refused(&self, option: &str, supported: &str) -> ModelError {
+    pub(crate) fn unsupported(&self, option: &str, supported: &str) -> ModelError {
         let value = self.values.get(option).unwrap_or(&Value::Null);
         ModelError::unsupported(&self.file, option, value, supported)
     }
@@ -84,14 +84,14 @@ impl Options {
             .iter()
             .find(|(option, value)| !option.starts_with('_') && !self.known.contains(*option) && !off(value));
         match unknown {
-            Some((option, _)) => Err(self.refused(option, "null or false: the option is not known here")),
+            Some((option, _)) => Err(self.unsupported(option, "null or false: the option is not known here")),
             None => Ok(()),
         }
     }
 }
 
 /// Equal, where `1` and `1.0` are.
-fn same(a: &Value, b: &Value) -> bool {
+fn equal(a: &Value, b: &Value) -> bool {
     a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a))
 }
 
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_named() {
         let mut options = options();
-        options.only("scale", &[json!(1.0)]).expect("1 is 1.0");
-        options.only("absent", &[json!(null)]).expect("absent is the default");
-        let error = options.only("dropout", &[json!(0.0)]).expect_err("another value").to_string();
+        options.require("scale", &[json!(1.0)]).expect("1 is 1.0");
+        options.require("absent", &[json!(null)]).expect("absent is the default");
+        let error = options.require("dropout", &[json!(0.0)]).expect_err("another value").to_string();
         assert!(error.contains("unet/config.json") && error.contains("`dropout` is 0.1"), "{error}");
         assert_eq!(options.per_level("heads", 8, 2).expect("a list"), [5, 10]);
         assert!(options.per_level("heads", 8, 3).is_err());
@@ -128,10 +128,10 @@ mod tests {
     #[test]
     fn unknown_options_are_refused_unless_off() {
         let mut unknown = options();
-        unknown.any(&["heads", "scale", "dropout"]);
+        unknown.ignore(&["heads", "scale", "dropout"]);
         assert!(unknown.finish().expect_err("`odd` is unknown").to_string().contains("`odd`"));
         let mut known = options();
-        known.any(&["heads", "scale", "dropout", "odd"]);
+        known.ignore(&["heads", "scale", "dropout", "odd"]);
         known.finish().expect("all known");
     }
 }

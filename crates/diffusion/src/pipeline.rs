@@ -43,7 +43,7 @@ pub struct Conditioning {
 
 /// The way to a sample: how large, and in how many steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Course {
+pub struct SamplingPlan {
     /// Rows of latents.
     pub height: usize,
     /// Latents per row.
@@ -53,15 +53,15 @@ pub struct Course {
 }
 
 /// Where a denoising loop stands between two steps.
-pub struct Moment<'a> {
+pub struct StepContext<'a> {
     /// How many steps are done.
     pub done: usize,
     /// The last of them; none yet before the first.
-    taken: Option<Taken<'a>>,
+    last_step: Option<CompletedStep<'a>>,
 }
 
 /// A step as it was taken.
-struct Taken<'a> {
+struct CompletedStep<'a> {
     sampler: &'a Sampler,
     /// Its number, from 0.
     step: usize,
@@ -71,14 +71,14 @@ struct Taken<'a> {
     output: &'a Tensor,
 }
 
-impl Moment<'_> {
+impl StepContext<'_> {
     /// The latents without any noise, `[1, channels, height, width]`, as the last step saw them; `None` before the first.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn clean_sample(&self) -> Result<Option<Tensor>, ModelError> {
-        let clean = |taken: &Taken| taken.sampler.clean_sample(taken.step, taken.sample, taken.output);
-        Ok(self.taken.as_ref().map(clean).transpose()?)
+        let clean = |last_step: &CompletedStep| last_step.sampler.clean_sample(last_step.step, last_step.sample, last_step.output);
+        Ok(self.last_step.as_ref().map(clean).transpose()?)
     }
 }
 
@@ -97,7 +97,7 @@ impl Pipeline {
     /// # Errors
     /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that do not fit together.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Options::load(files, "model_index.json")?.only("_class_name", &[json!("StableDiffusionPipeline")])?;
+        Options::load(files, "model_index.json")?.require("_class_name", &[json!("StableDiffusionPipeline")])?;
         // The largest part first: memory for its file and for its copy is needed at once.
         let pipeline = Self {
             unet: UNet::load(files, device, dtype)?,
@@ -141,16 +141,16 @@ impl Pipeline {
     /// The course to a picture of at least this size in pixels. Where the autoencoder's grid is coarser, the latents reach beyond the
     /// picture, and [`Pipeline::decode`] cuts its middle out.
     #[must_use]
-    pub fn course(&self, width: usize, height: usize, steps: usize) -> Course {
+    pub fn sampling_plan(&self, width: usize, height: usize, steps: usize) -> SamplingPlan {
         let scale = self.vae.scale();
-        Course { height: height.div_ceil(scale), width: width.div_ceil(scale), steps }
+        SamplingPlan { height: height.div_ceil(scale), width: width.div_ceil(scale), steps }
     }
 
     /// Encodes the prompts. A guidance scale of at most 1 means that the negative prompt has no say.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    pub fn condition(
+    pub fn encode_prompts(
         &self,
         prompt: &str,
         negative_prompt: &str,
@@ -165,7 +165,7 @@ impl Pipeline {
         let negative = guidance.map(|_| ("negative_prompt", negative_prompt));
         for (parameter, text) in negative.into_iter().chain([("prompt", prompt)]) {
             let mut encoded = self.text.tokenize(text);
-            warnings.extend(encoded.cut.take().map(|cut| cut.into_warning(parameter)));
+            warnings.extend(encoded.truncation.take().map(|truncation| truncation.into_warning(parameter)));
             tokens.push(encoded);
         }
         Ok(Conditioning { context: self.text.encode(&tokens)?, guidance, embedding, warnings })
@@ -181,15 +181,15 @@ impl Pipeline {
     pub fn denoise(
         &self,
         conditioning: &Conditioning,
-        course: Course,
+        plan: SamplingPlan,
         mut noise: impl FnMut(&Shape) -> candle_core::Result<Tensor>,
-        mut between: impl FnMut(Moment) -> Result<Next, ModelError>,
+        mut between: impl FnMut(StepContext) -> Result<Next, ModelError>,
     ) -> Result<Option<Tensor>, ModelError> {
-        let mut sampler = self.schedule.plan(course.steps)?;
-        let shape = Shape::from((1, self.unet.config().in_channels, course.height, course.width));
+        let mut sampler = self.schedule.plan(plan.steps)?;
+        let shape = Shape::from((1, self.unet.config().in_channels, plan.height, plan.width));
         let mut latents = (noise(&shape)?.to_device(&self.device)? * sampler.init_noise_sigma())?;
         let timesteps = sampler.timesteps().to_vec();
-        if between(Moment { done: 0, taken: None })? == Next::Stop {
+        if between(StepContext { done: 0, last_step: None })? == Next::Stop {
             return Ok(None);
         }
         for (step, timestep) in timesteps.into_iter().enumerate() {
@@ -201,8 +201,8 @@ impl Pipeline {
                 false => None,
             };
             let next = sampler.step(step, &latents, &output, fresh.as_ref())?;
-            let taken = Taken { sampler: &sampler, step, sample: &latents, output: &output };
-            if between(Moment { done: step + 1, taken: Some(taken) })? == Next::Stop {
+            let last_step = CompletedStep { sampler: &sampler, step, sample: &latents, output: &output };
+            if between(StepContext { done: step + 1, last_step: Some(last_step) })? == Next::Stop {
                 return Ok(None);
             }
             latents = next;
@@ -253,7 +253,7 @@ impl Pipeline {
             .ok_or_else(|| candle_core::Error::Msg("the decoder made other than three colours".into()).into())
     }
 
-    /// What a picture of this size in pixels will look like, going by a step's clean latents ([`Moment::clean_sample`]): on
+    /// What a picture of this size in pixels will look like, going by a step's clean latents ([`StepContext::clean_sample`]): on
     /// 128 to 256 pixels along its longer side, or more if there are more latents.
     ///
     /// The first takes about as long as decoding 64 by 64 pixels, every other a few milliseconds. They get better with every picture that
@@ -277,7 +277,7 @@ impl Pipeline {
     /// 256×256, estimated 0.22.
     #[must_use]
     pub fn memory_needed(&self, width: usize, height: usize) -> u64 {
-        let Course { height, width, .. } = self.course(width, height, 1);
+        let SamplingPlan { height, width, .. } = self.sampling_plan(width, height, 1);
         let grows = self.unet.memory_needed(height, width).max(self.vae.memory_needed(height, width));
         grows * 6 / 5 + (32 << 20)
     }

@@ -75,7 +75,7 @@ impl Weights {
     /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type cannot be converted.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor, ModelError> {
         let (expected, full) = (shape.into(), self.full_name(name));
-        let Some(file) = self.holder(&full) else {
+        let Some(file) = self.file_with(&full) else {
             let file = self.files.first().map(|file| file.path.clone()).unwrap_or_default();
             return Err(ModelError::MissingTensor { file, name: full, expected: expected.into_dims() });
         };
@@ -95,14 +95,14 @@ impl Weights {
     /// the layout.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.holder(&self.full_name(name)).is_some()
+        self.file_with(&self.full_name(name)).is_some()
     }
 
     /// The shape of the tensor of this name below the current level.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         let full = self.full_name(name);
-        self.holder(&full)?.shape(&full)
+        self.file_with(&full)?.shape(&full)
     }
 
     /// The file that the weights came from, or the first of them.
@@ -127,7 +127,7 @@ impl Weights {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
     }
 
-    fn holder(&self, full: &str) -> Option<&WeightsFile> {
+    fn file_with(&self, full: &str) -> Option<&WeightsFile> {
         self.files.iter().find(|file| file.metadata.info(full).is_some())
     }
 }
@@ -243,7 +243,7 @@ impl WeightsFile {
         let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
             .map_err(|e| malformed(Some(Box::new(e))))?;
         let tensor = view.load(device)?;
-        self.release(range.start, range.len());
+        self.release_pages(range.start, range.len());
         Ok(tensor)
     }
 
@@ -251,7 +251,7 @@ impl WeightsFile {
     /// its size. A refusal changes nothing that matters.
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "advice on a memory map")]
-    fn release(&self, offset: usize, length: usize) {
+    fn release_pages(&self, offset: usize, length: usize) {
         if let Bytes::Mapped(map) = &self.bytes {
             // SAFETY: the map is read-only and backed by its file, so dropped pages are read from the file again when
             // they are touched: no reference into the map sees other bytes than before.
@@ -260,7 +260,7 @@ impl WeightsFile {
     }
 
     #[cfg(not(unix))]
-    fn release(&self, _offset: usize, _length: usize) {}
+    fn release_pages(&self, _offset: usize, _length: usize) {}
 }
 
 #[cfg(test)]

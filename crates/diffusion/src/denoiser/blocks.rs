@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::{Level, Middle, UNetConfig};
+use super::config::{Level, MidBlock, UNetConfig};
 use super::transformer::Transformer;
 use crate::kernels::{Conv2d, ConvShape, FeatureMap};
 use crate::layers::{Norm, Resnet, conv, shaped_conv};
@@ -41,7 +41,7 @@ fn layers(
     w: &Weights,
     config: &UNetConfig,
     level: &Level,
-    attends: bool,
+    attention: bool,
     inputs: &[usize],
 ) -> Loaded<Vec<Layer>> {
     let (norm, time) = (norm(config), Some(config.time_embed_dim));
@@ -53,7 +53,7 @@ fn layers(
         .map(|(i, inputs)| {
             Ok(Layer {
                 resnet: Resnet::load(&w.pp("resnets").pp(i), *inputs, level.channels, time, norm)?,
-                transformer: attends.then(|| transformer(i)).transpose()?,
+                transformer: attention.then(|| transformer(i)).transpose()?,
             })
         })
         .collect()
@@ -110,7 +110,7 @@ impl Mid {
             let (c, time) = (level.channels, Some(config.time_embed_dim));
             Resnet::load(&w.pp("resnets").pp(i), c, c, time, norm(config))
         };
-        let rest = (config.middle == Middle::CrossAttention)
+        let rest = (config.mid_block == MidBlock::CrossAttention)
             .then(|| {
                 Ok::<_, ModelError>((
                     Transformer::load(&w.pp("attentions.0"), config, level, false)?,
@@ -118,7 +118,7 @@ impl Mid {
                 ))
             })
             .transpose()?;
-        Ok(Self { first: (config.middle != Middle::Nothing).then(|| resnet(0)).transpose()?, rest })
+        Ok(Self { first: (config.mid_block != MidBlock::Absent).then(|| resnet(0)).transpose()?, rest })
     }
 
     pub(super) fn forward(&self, x: FeatureMap, conditions: &Conditions<'_>) -> Result<FeatureMap> {

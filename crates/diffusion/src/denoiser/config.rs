@@ -32,9 +32,9 @@ pub struct Level {
 
 /// What lies between the ways down and up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Middle {
+pub enum MidBlock {
     /// Nothing.
-    Nothing,
+    Absent,
     /// One residual block.
     Residual,
     /// A transformer between two residual blocks.
@@ -63,7 +63,7 @@ pub struct UNetConfig {
     /// The resolutions, from the finest.
     pub levels: Vec<Level>,
     /// What lies between the ways down and up.
-    pub middle: Middle,
+    pub mid_block: MidBlock,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
     /// Added to variances.
@@ -104,18 +104,18 @@ impl UNetConfig {
     /// [`ModelError`] naming the file, and the option if it is one that this network does not do.
     pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
-        options.only("_class_name", &[json!("UNet2DConditionModel")])?;
-        refuse_what_is_not_done(&mut options)?;
+        options.require("_class_name", &[json!("UNet2DConditionModel")])?;
+        reject_unsupported(&mut options)?;
         let levels = levels(&mut options)?;
         let first = levels.first().map_or(0, |level| level.channels);
-        let middle =
+        let mid_block =
             match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
-                None => Middle::Nothing,
-                Some("UNetMidBlock2D") => Middle::Residual,
-                Some("UNetMidBlock2DCrossAttn") => Middle::CrossAttention,
+                None => MidBlock::Absent,
+                Some("UNetMidBlock2D") => MidBlock::Residual,
+                Some("UNetMidBlock2DCrossAttn") => MidBlock::CrossAttention,
                 Some(_) => {
                     let supported = "UNetMidBlock2DCrossAttn, UNetMidBlock2D or null";
-                    return Err(options.refused("mid_block_type", supported));
+                    return Err(options.unsupported("mid_block_type", supported));
                 }
             };
         let config = Self {
@@ -128,11 +128,11 @@ impl UNetConfig {
             time_embed_dim: options.take("time_embedding_dim", None)?.unwrap_or(first * 4),
             time_cond_proj_dim: options.take("time_cond_proj_dim", None)?,
             levels,
-            middle,
+            mid_block,
             norm_num_groups: options.take("norm_num_groups", 32)?,
             norm_eps: options.take("norm_eps", 1e-5)?,
             activation: Activation::named(&options.take("act_fn", "silu".to_owned())?)
-                .ok_or_else(|| options.refused("act_fn", "silu, swish, gelu or relu"))?,
+                .ok_or_else(|| options.unsupported("act_fn", "silu, swish, gelu or relu"))?,
             use_linear_projection: options.take("use_linear_projection", false)?,
             upcast_attention: options.take("upcast_attention", false)?,
             conv_in_kernel: options.take("conv_in_kernel", 3)?,
@@ -146,21 +146,21 @@ impl UNetConfig {
     fn check(&self, options: &Options) -> Result<(), ModelError> {
         let groups = self.norm_num_groups;
         if groups == 0 || self.levels.iter().any(|level| level.channels % groups != 0) {
-            return Err(options.refused("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+            return Err(options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`"));
         }
         if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
             return Err(
-                options.refused("attention_head_dim", "divisors of `block_out_channels`: numbers of heads")
+                options.unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads")
             );
         }
         if self.levels.iter().any(|level| level.layers == 0) {
-            return Err(options.refused("layers_per_block", "1 and more"));
+            return Err(options.unsupported("layers_per_block", "1 and more"));
         }
         for (option, kernel) in
             [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)]
         {
             if kernel % 2 == 0 {
-                return Err(options.refused(option, "odd numbers"));
+                return Err(options.unsupported(option, "odd numbers"));
             }
         }
         Ok(())
@@ -176,17 +176,17 @@ fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
     let channels: Vec<usize> = options.take("block_out_channels", vec![320, 640, 1280, 1280])?;
     let count = channels.len();
     if count == 0 || channels.contains(&0) {
-        return Err(options.refused("block_out_channels", "a list of positive numbers"));
+        return Err(options.unsupported("block_out_channels", "a list of positive numbers"));
     }
     for (option, types) in [("down_block_types", &down), ("up_block_types", &up)] {
         if types.len() != count {
-            return Err(options.refused(option, &format!("{count} blocks, as `block_out_channels` has")));
+            return Err(options.unsupported(option, &format!("{count} blocks, as `block_out_channels` has")));
         }
     }
     let attends = |option: &str, name: &str, with: &str, without: &str| match name {
         _ if name == with => Ok(true),
         _ if name == without => Ok(false),
-        _ => Err(options.refused(option, &format!("{with} and {without}"))),
+        _ => Err(options.unsupported(option, &format!("{with} and {without}"))),
     };
     let attention_down = down
         .iter()
@@ -216,7 +216,7 @@ fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
         .collect())
 }
 
-fn refuse_what_is_not_done(options: &mut Options) -> Result<(), ModelError> {
+fn reject_unsupported(options: &mut Options) -> Result<(), ModelError> {
     let null = &[json!(null)];
     for option in [
         "addition_embed_type",
@@ -230,7 +230,7 @@ fn refuse_what_is_not_done(options: &mut Options) -> Result<(), ModelError> {
         "time_embedding_act_fn",
         "timestep_post_act",
     ] {
-        options.only(option, null)?;
+        options.require(option, null)?;
     }
     for (option, supported) in [
         ("attention_type", json!("default")),
@@ -243,11 +243,11 @@ fn refuse_what_is_not_done(options: &mut Options) -> Result<(), ModelError> {
         ("resnet_time_scale_shift", json!("default")),
         ("time_embedding_type", json!("positional")),
     ] {
-        options.only(option, &[supported])?;
+        options.require(option, &[supported])?;
     }
-    options.only("mid_block_only_cross_attention", &[json!(null), json!(false)])?;
+    options.require("mid_block_only_cross_attention", &[json!(null), json!(false)])?;
     // Of use in training, or to options refused above.
-    options.any(&["addition_embed_type_num_heads", "dropout"]);
-    options.any(&["addition_time_embed_dim", "projection_class_embeddings_input_dim"]);
+    options.ignore(&["addition_embed_type_num_heads", "dropout"]);
+    options.ignore(&["addition_time_embed_dim", "projection_class_embeddings_input_dim"]);
     Ok(())
 }

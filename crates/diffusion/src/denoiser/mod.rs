@@ -6,6 +6,6 @@ mod time;
 mod transformer;
 mod unet;
 
-pub use config::{Level, Middle, UNetConfig};
+pub use config::{Level, MidBlock, UNetConfig};
 pub use time::guidance_embedding;
 pub use unet::UNet;

@@ -66,7 +66,7 @@ impl TimeEmbedding {
             Tensor::from_vec(embedding, (1, self.width), sample.device())?.to_dtype(sample.dtype())?;
         let embedding = match (&self.guidance, guidance) {
             (Some(layer), Some(guidance)) => {
-                layer.forward_onto(&guidance.to_dtype(sample.dtype())?, Some(&embedding))?
+                layer.forward_add(&guidance.to_dtype(sample.dtype())?, Some(&embedding))?
             }
             _ => embedding,
         };

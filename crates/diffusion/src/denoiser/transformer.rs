@@ -32,12 +32,12 @@ impl Projection {
         let [_, _, height, width] = residual.dims();
         match self {
             Self::Linear(layer) => {
-                let tokens = layer.forward_onto(tokens, Some(&residual.to_tokens()?))?;
+                let tokens = layer.forward_add(tokens, Some(&residual.to_tokens()?))?;
                 FeatureMap::from_tokens(&tokens, height, width)
             }
             Self::Conv(layer) => {
                 let map = FeatureMap::from_tokens(tokens, height, width)?;
-                layer.forward_onto(&map, None, Some(residual))
+                layer.forward_add(&map, None, Some(residual))
             }
         }
     }
@@ -127,7 +127,7 @@ impl Block {
         let x = self.attn1.forward(&hidden, first, x)?;
         let x = self.attn2.forward(&self.norm2.forward(&x)?, context, &x)?;
         let hidden = geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
-        self.ff_out.forward_onto(&hidden, Some(&x))
+        self.ff_out.forward_add(&hidden, Some(&x))
     }
 }
 
@@ -153,6 +153,6 @@ impl Attention {
 
     fn forward(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
-        self.to_out.forward_onto(&attention(&q, &k, &v, self.heads)?, Some(residual))
+        self.to_out.forward_add(&attention(&q, &k, &v, self.heads)?, Some(residual))
     }
 }

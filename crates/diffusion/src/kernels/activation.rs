@@ -136,7 +136,7 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::Device;
 
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     #[test]
@@ -145,10 +145,10 @@ mod tests {
         for (activation, expected) in
             [(Activation::Silu, x.silu()), (Activation::Gelu, x.gelu_erf()), (Activation::Relu, x.relu())]
         {
-            close(&activation.apply(&x).expect("ours"), &expected.expect("candle's"), 1e-6);
+            assert_close(&activation.apply(&x).expect("ours"), &expected.expect("candle's"), 1e-6);
         }
         let small = (x / 100.0).expect("small numbers");
-        close(&Activation::Gelu.apply(&small).expect("ours"), &small.gelu_erf().expect("candle's"), 1e-6);
+        assert_close(&Activation::Gelu.apply(&small).expect("ours"), &small.gelu_erf().expect("candle's"), 1e-6);
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         let x = random(&[2, 70, 48], 1);
         let parts = x.chunk(2, 2).expect("halves");
         let expected = parts[1].contiguous().and_then(|gate| &parts[0] * gate.gelu_erf()?).expect("candle's");
-        close(&geglu(&x).expect("ours"), &expected, 1e-6);
+        assert_close(&geglu(&x).expect("ours"), &expected, 1e-6);
         assert!(geglu(&random(&[2, 3], 1)).is_err());
     }
 }

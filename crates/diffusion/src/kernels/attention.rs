@@ -7,9 +7,9 @@ use super::cpu::{exp, is_cpu, rows_per_task, tensor, vectorized, view, with_scra
 use super::gemm::{Matrix, MatrixMut, Product};
 
 /// Queries that one task works on.
-const QUERIES: usize = 256;
+const QUERIES_PER_TASK: usize = 256;
 /// Keys whose scores are held at once.
-const KEYS: usize = 512;
+const KEYS_PER_BLOCK: usize = 512;
 
 /// How the channels of tokens are divided among heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Ten
         bail!("attention of {heads:?} got shapes {:?}, {:?}, {:?}", q.dims(), k.dims(), v.dims())
     }
     if !is_cpu(q) {
-        return accelerated(q, k, v, heads);
+        return forward_on_accelerator(q, k, v, heads);
     }
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let (q, k, v) = (view(&q)?, view(&k)?, view(&v)?);
@@ -47,7 +47,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Ten
     let (keys_by_head, values_by_head) = by_head(k, v, keys, heads);
 
     let mut out = vec![0.0; q.len()];
-    let tasks = rows_per_task(queries, QUERIES);
+    let tasks = rows_per_task(queries, QUERIES_PER_TASK);
     let samples = out.par_chunks_mut(queries * channels).zip(q.par_chunks(queries * channels)).enumerate();
     samples.for_each(|(sample, (out, q))| {
         let parts = out.par_chunks_mut(tasks * channels).zip(q.par_chunks(tasks * channels));
@@ -112,15 +112,15 @@ impl Task<'_> {
             column_stride: 1,
         };
         let scale = 1.0 / (width as f32).sqrt();
-        with_scratch(queries * (KEYS + width + 2), |scratch| {
-            let (scores, scratch) = scratch.split_at_mut(queries * KEYS);
+        with_scratch(queries * (KEYS_PER_BLOCK + width + 2), |scratch| {
+            let (scores, scratch) = scratch.split_at_mut(queries * KEYS_PER_BLOCK);
             let (sums, scratch) = scratch.split_at_mut(queries * width);
             let (maxima, totals) = scratch.split_at_mut(queries);
             sums.fill(0.0);
             maxima.fill(f32::NEG_INFINITY);
             totals.fill(0.0);
-            for first in (0..self.keys).step_by(KEYS) {
-                let block = KEYS.min(self.keys - first);
+            for first in (0..self.keys).step_by(KEYS_PER_BLOCK) {
+                let block = KEYS_PER_BLOCK.min(self.keys - first);
                 let keys = Matrix {
                     elements: &self.keys_of_head[first..],
                     rows: width,
@@ -133,7 +133,7 @@ impl Task<'_> {
                 product.run(MatrixMut::packed(scores, queries, block), q, keys);
                 for (query, scores) in scores.chunks_exact_mut(block).enumerate() {
                     let sums = &mut sums[query * width..][..width];
-                    weigh(scores, &mut maxima[query], &mut totals[query], sums);
+                    update_softmax(scores, &mut maxima[query], &mut totals[query], sums);
                 }
                 let values =
                     Matrix::packed(&self.values_of_head[first * width..][..block * width], block, width);
@@ -150,7 +150,7 @@ impl Task<'_> {
 }
 
 /// Turns a query's scores into weights relative to the largest score so far, and what was summed before likewise.
-fn weigh(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: &mut [f32]) {
+fn update_softmax(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: &mut [f32]) {
     vectorized(
         #[inline(always)]
         || {
@@ -187,7 +187,7 @@ fn weigh(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: &mut [f32
     );
 }
 
-fn accelerated(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
+fn forward_on_accelerator(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
     let (batch, queries, channels) = q.dims3()?;
     let split =
         |t: &Tensor| t.reshape((batch, t.dim(1)?, heads.count, heads.width))?.transpose(1, 2)?.contiguous();
@@ -200,7 +200,7 @@ fn accelerated(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tenso
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     #[test]
@@ -217,8 +217,8 @@ mod tests {
             let q = (random(&[batch, queries, count * width], 1) * 4.0).expect("numbers");
             let k = (random(&[batch, keys, count * width], 2) * 4.0).expect("numbers");
             let v = random(&[batch, keys, count * width], 3);
-            let expected = accelerated(&q, &k, &v, heads).expect("candle's");
-            close(&attention(&q, &k, &v, heads).expect("ours"), &expected, 2e-5);
+            let expected = forward_on_accelerator(&q, &k, &v, heads).expect("candle's");
+            assert_close(&attention(&q, &k, &v, heads).expect("ours"), &expected, 2e-5);
         }
     }
 

@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor};
 
 use super::cpu::{is_cpu, prepared, tensor, view};
 use super::feature_map::FeatureMap;
-use super::linear::Stored;
-use super::project::{Rows, Start, packed, project};
+use super::linear::ContiguousRows;
+use super::project::{Rows, Initial, packed, project};
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +67,14 @@ impl Conv2d {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
-        self.forward_onto(x, None, None)
+        self.forward_add(x, None, None)
     }
 
     /// The same, added to `per_sample`, `[batch, outputs]`, at every pixel, and to `residual`, which has the result's shape.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward_onto(
+    pub fn forward_add(
         &self,
         x: &FeatureMap,
         per_sample: Option<&Tensor>,
@@ -97,13 +97,13 @@ impl Conv2d {
         }
         if !is_cpu(x.native()) {
             let residual = residual.map(FeatureMap::native);
-            return self.accelerated(x.native(), per_sample, residual).map(FeatureMap::from_native);
+            return self.forward_on_accelerator(x.native(), per_sample, residual).map(FeatureMap::from_native);
         }
 
         let bias = self.bias.as_ref().map(view).transpose()?;
         let per_sample = per_sample.map(view).transpose()?;
         let residual = residual.map(|residual| view(residual.native())).transpose()?;
-        let start = Start {
+        let start = Initial {
             bias: bias.as_deref(),
             per_sample: per_sample.as_deref().map(|values| (values, out_height * out_width)),
             residual: residual.as_deref(),
@@ -111,7 +111,7 @@ impl Conv2d {
         let (pixels, weight) = (view(x.native())?, view(&self.weight)?);
         let mut out = vec![0.0; batch * out_height * out_width * self.outputs];
         if self.shape == ConvShape::same(1) {
-            project(&mut out, &Stored { elements: &pixels, width: channels }, &weight, start);
+            project(&mut out, &ContiguousRows { elements: &pixels, width: channels }, &weight, start);
         } else {
             let (size, out_size) = ([height, width], [out_height, out_width]);
             let patches = Patches { pixels: &pixels, channels, size, out_size, shape: self.shape };
@@ -120,7 +120,7 @@ impl Conv2d {
         tensor(out, (batch, out_height, out_width, self.outputs)).map(FeatureMap::from_native)
     }
 
-    fn accelerated(
+    fn forward_on_accelerator(
         &self,
         x: &Tensor,
         per_sample: Option<&Tensor>,
@@ -183,7 +183,7 @@ impl Rows for Patches<'_> {
         self.shape.kernel * self.shape.kernel * self.channels
     }
 
-    fn stored(&self) -> Option<&[f32]> {
+    fn contiguous(&self) -> Option<&[f32]> {
         None
     }
 
@@ -199,7 +199,7 @@ impl Rows for Patches<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     fn agrees(input: [usize; 4], outputs: usize, shape: ConvShape) {
@@ -213,16 +213,16 @@ mod tests {
             .conv2d(&weight, shape.padding, shape.stride, 1, 1)
             .and_then(|y| y.broadcast_add(&bias.reshape((1, outputs, 1, 1))?))
             .expect("candle's");
-        close(&conv.forward(&x).and_then(|y| y.to_nchw()).expect("ours"), &expected, 1e-5);
+        assert_close(&conv.forward(&x).and_then(|y| y.to_nchw()).expect("ours"), &expected, 1e-5);
 
         let (values, residual) = (random(&[input[0], outputs], 4), random(expected.dims(), 5));
         let onto = FeatureMap::from_nchw(&residual).expect("a map");
-        let y = conv.forward_onto(&x, Some(&values), Some(&onto)).and_then(|y| y.to_nchw()).expect("ours");
+        let y = conv.forward_add(&x, Some(&values), Some(&onto)).and_then(|y| y.to_nchw()).expect("ours");
         let values_everywhere = values.reshape((input[0], outputs, 1, 1)).expect("a shape");
         let expected = expected.broadcast_add(&values_everywhere).and_then(|y| y + &residual).expect("a sum");
-        close(&y, &expected, 1e-5);
-        let other = conv.accelerated(&nchw, Some(&values), Some(&residual)).expect("the accelerators'");
-        close(&other, &expected, 1e-5);
+        assert_close(&y, &expected, 1e-5);
+        let other = conv.forward_on_accelerator(&nchw, Some(&values), Some(&residual)).expect("the accelerators'");
+        assert_close(&other, &expected, 1e-5);
     }
 
     #[test]
@@ -243,8 +243,8 @@ mod tests {
         let conv = Conv2d::new(&random(&[4, 3, 3, 3], 1), None, ConvShape::same(3)).expect("a layer");
         let map = |shape: &[usize]| FeatureMap::from_nchw(&random(shape, 1)).expect("a map");
         assert!(conv.forward(&map(&[1, 4, 5, 5])).is_err());
-        assert!(conv.forward_onto(&map(&[1, 3, 5, 5]), None, Some(&map(&[1, 4, 5, 6]))).is_err());
-        assert!(conv.forward_onto(&map(&[1, 3, 5, 5]), Some(&random(&[2, 4], 1)), None).is_err());
+        assert!(conv.forward_add(&map(&[1, 3, 5, 5]), None, Some(&map(&[1, 4, 5, 6]))).is_err());
+        assert!(conv.forward_add(&map(&[1, 3, 5, 5]), Some(&random(&[2, 4], 1)), None).is_err());
         let unpadded = ConvShape { kernel: 3, stride: 1, padding: 0 };
         let conv = Conv2d::new(&random(&[4, 3, 3, 3], 1), None, unpadded).expect("a layer");
         assert!(conv.forward(&map(&[1, 3, 2, 5])).is_err());

@@ -143,7 +143,7 @@ impl FeatureMap {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     #[test]
@@ -151,11 +151,11 @@ mod tests {
         let nchw = random(&[2, 3, 4, 5], 1);
         let map = FeatureMap::from_nchw(&nchw).expect("a map");
         assert_eq!(map.dims(), [2, 3, 4, 5]);
-        close(&map.to_nchw().expect("a tensor"), &nchw, 0.0);
+        assert_close(&map.to_nchw().expect("a tensor"), &nchw, 0.0);
         let tokens = map.to_tokens().expect("tokens");
-        close(&tokens, &nchw.flatten_from(2).and_then(|t| t.transpose(1, 2)).expect("tokens"), 0.0);
+        assert_close(&tokens, &nchw.flatten_from(2).and_then(|t| t.transpose(1, 2)).expect("tokens"), 0.0);
         let again = FeatureMap::from_tokens(&tokens, 4, 5).and_then(|map| map.to_nchw());
-        close(&again.expect("a map"), &nchw, 0.0);
+        assert_close(&again.expect("a map"), &nchw, 0.0);
     }
 
     #[test]
@@ -163,11 +163,11 @@ mod tests {
         let (a, b) = (random(&[2, 3, 4, 5], 1), random(&[2, 7, 4, 5], 2));
         let maps = [&a, &b].map(|t| FeatureMap::from_nchw(t).expect("a map"));
         let joined = maps[0].concat(&maps[1]).and_then(|map| map.to_nchw()).expect("joined");
-        close(&joined, &Tensor::cat(&[&a, &b], 1).expect("joined"), 0.0);
+        assert_close(&joined, &Tensor::cat(&[&a, &b], 1).expect("joined"), 0.0);
         for (height, width) in [(8, 10), (7, 9)] {
             let large =
                 maps[0].upsample_nearest(height, width).and_then(|map| map.to_nchw()).expect("larger");
-            close(&large, &a.upsample_nearest2d(height, width).expect("larger"), 0.0);
+            assert_close(&large, &a.upsample_nearest2d(height, width).expect("larger"), 0.0);
         }
         assert!(maps[0].concat(&maps[1].upsample_nearest(8, 10).expect("larger")).is_err());
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::cpu::{is_cpu, prepared, tensor, view};
-use super::project::{Rows, Start, packed, project};
+use super::project::{Rows, Initial, packed, project};
 
 /// `y = x Wᵀ + b` on the last dimension.
 #[derive(Clone, Debug)]
@@ -35,14 +35,14 @@ impl Linear {
     /// # Errors
     /// If the last dimension is not the number of inputs.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_onto(x, None)
+        self.forward_add(x, None)
     }
 
     /// The same, added to `residual`, which has the result's shape.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward_onto(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward_add(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let (inputs, outputs) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         match shape.last_mut() {
@@ -53,7 +53,7 @@ impl Linear {
             candle_core::bail!("the residual of a linear layer does not have its result's shape {shape:?}")
         }
         if !is_cpu(x) {
-            return self.accelerated(x, residual);
+            return self.forward_on_accelerator(x, residual);
         }
         let x = x.contiguous()?;
         let residual = residual.map(Tensor::contiguous).transpose()?;
@@ -61,12 +61,12 @@ impl Linear {
         let bias = self.bias.as_ref().map(view).transpose()?;
         let residual = residual.as_ref().map(view).transpose()?;
         let mut out = vec![0.0; x.len() / inputs * outputs];
-        let start = Start { bias: bias.as_deref(), residual: residual.as_deref(), ..Start::default() };
-        project(&mut out, &Stored { elements: &x, width: inputs }, &weight, start);
+        let start = Initial { bias: bias.as_deref(), residual: residual.as_deref(), ..Initial::default() };
+        project(&mut out, &ContiguousRows { elements: &x, width: inputs }, &weight, start);
         tensor(out, shape)
     }
 
-    fn accelerated(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    fn forward_on_accelerator(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let mut y = match x.dims() {
             [n, t, _] => x.reshape((n * t, ()))?.matmul(&self.weight)?.reshape((*n, *t, ()))?,
             _ => x.matmul(&self.weight)?,
@@ -82,17 +82,17 @@ impl Linear {
 }
 
 /// Rows that lie in memory one after the other.
-pub(super) struct Stored<'a> {
+pub(super) struct ContiguousRows<'a> {
     pub(super) elements: &'a [f32],
     pub(super) width: usize,
 }
 
-impl Rows for Stored<'_> {
+impl Rows for ContiguousRows<'_> {
     fn width(&self) -> usize {
         self.width
     }
 
-    fn stored(&self) -> Option<&[f32]> {
+    fn contiguous(&self) -> Option<&[f32]> {
         Some(self.elements)
     }
 
@@ -103,7 +103,7 @@ impl Rows for Stored<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     #[test]
@@ -114,13 +114,13 @@ mod tests {
         for shape in [vec![3, 40], vec![2, 7, 40], vec![2, 900, 40]] {
             let x = random(&shape, 3);
             let expected = candle_nn::Module::forward(&reference, &x).expect("candle's");
-            close(&linear.forward(&x).expect("ours"), &expected, 1e-5);
-            close(&linear.accelerated(&x, None).expect("the accelerators'"), &expected, 1e-5);
+            assert_close(&linear.forward(&x).expect("ours"), &expected, 1e-5);
+            assert_close(&linear.forward_on_accelerator(&x, None).expect("the accelerators'"), &expected, 1e-5);
             let residual = random(expected.dims(), 4);
             let expected = (expected + &residual).expect("a sum");
-            close(&linear.forward_onto(&x, Some(&residual)).expect("ours"), &expected, 1e-5);
+            assert_close(&linear.forward_add(&x, Some(&residual)).expect("ours"), &expected, 1e-5);
         }
         assert!(linear.forward(&random(&[3, 41], 1)).is_err());
-        assert!(linear.forward_onto(&random(&[3, 40], 1), Some(&random(&[2, 24], 1))).is_err());
+        assert!(linear.forward_add(&random(&[3, 40], 1), Some(&random(&[2, 24], 1))).is_err());
     }
 }

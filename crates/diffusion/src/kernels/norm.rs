@@ -8,7 +8,7 @@ use super::cpu::{is_cpu, prepared, rows_per_task, tensor, vectorized, view};
 use super::feature_map::FeatureMap;
 
 /// Pixels whose statistics are taken at once: they fit the second-level cache at any usual number of channels.
-const PIXELS: usize = 64;
+const PIXELS_PER_CHUNK: usize = 64;
 
 /// Normalizes groups of channels over the whole picture.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl GroupNorm {
             candle_core::bail!("a group norm of {} channels got {channels}", self.weight.elem_count())
         }
         if !is_cpu(x.native()) {
-            return self.accelerated(x.native(), activation).map(FeatureMap::from_native);
+            return self.forward_on_accelerator(x.native(), activation).map(FeatureMap::from_native);
         }
         let (from, weight, bias) = (view(x.native())?, view(&self.weight)?, view(&self.bias)?);
         let mut out = vec![0.0; from.len()];
@@ -67,7 +67,7 @@ impl GroupNorm {
         let channels = weight.len();
         let size = channels / self.groups;
         let parts: Vec<(f64, Vec<[f64; 2]>)> = pixels
-            .par_chunks(PIXELS * channels)
+            .par_chunks(PIXELS_PER_CHUNK * channels)
             .map(|part| ((part.len() / channels * size) as f64, moments(part, channels, size)))
             .collect();
         let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
@@ -92,7 +92,7 @@ impl GroupNorm {
         (scale, shift)
     }
 
-    fn accelerated(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    fn forward_on_accelerator(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let (n, c, h, w) = x.dims4()?;
         let grouped = x.reshape((n, self.groups, c / self.groups * h * w))?.to_dtype(DType::F32)?;
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
@@ -179,7 +179,7 @@ impl LayerNorm {
             candle_core::bail!("a layer norm of {channels} channels got the shape {:?}", x.dims())
         }
         if !is_cpu(x) {
-            return self.accelerated(x);
+            return self.forward_on_accelerator(x);
         }
         let x = x.contiguous()?;
         let (from, weight, bias) = (view(&x)?, view(&self.weight)?, view(&self.bias)?);
@@ -204,7 +204,7 @@ impl LayerNorm {
         tensor(out, x.shape())
     }
 
-    fn accelerated(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward_on_accelerator(&self, x: &Tensor) -> Result<Tensor> {
         let wide = x.to_dtype(DType::F32)?;
         let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.epsilon)?.sqrt()?;
@@ -228,7 +228,7 @@ fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 mod tests {
     use candle_core::Module;
 
-    use super::super::testing::{close, random};
+    use super::super::testing::{assert_close, random};
     use super::*;
 
     #[test]
@@ -249,8 +249,8 @@ mod tests {
                 let expected =
                     activation.map_or(Ok(reference.clone()), |a| a.apply(&reference)).expect("candle's");
                 let ours = norm.forward(&map, activation).and_then(|y| y.to_nchw()).expect("ours");
-                close(&ours, &expected, 2e-4);
-                close(&norm.accelerated(&x, activation).expect("the accelerators'"), &expected, 2e-4);
+                assert_close(&ours, &expected, 2e-4);
+                assert_close(&norm.forward_on_accelerator(&x, activation).expect("the accelerators'"), &expected, 2e-4);
             }
         }
         assert!(GroupNorm::new(&random(&[6], 1), &random(&[6], 1), 4, 1e-5).is_err());
@@ -264,8 +264,8 @@ mod tests {
             let expected = candle_nn::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).forward(&x);
             let expected = expected.expect("candle's");
             let norm = LayerNorm::new(&weight, &bias, 1e-5).expect("a layer");
-            close(&norm.forward(&x).expect("ours"), &expected, 1e-5);
-            close(&norm.accelerated(&x).expect("the accelerators'"), &expected, 1e-5);
+            assert_close(&norm.forward(&x).expect("ours"), &expected, 1e-5);
+            assert_close(&norm.forward_on_accelerator(&x).expect("the accelerators'"), &expected, 1e-5);
             assert!(norm.forward(&random(&[2, channels + 1], 1)).is_err());
         }
     }

@@ -13,7 +13,7 @@ pub(super) trait Rows: Sync {
     fn width(&self) -> usize;
 
     /// The rows as they lie in memory, if they do.
-    fn stored(&self) -> Option<&[f32]>;
+    fn contiguous(&self) -> Option<&[f32]>;
 
     /// Writes some of the rows, one after the other.
     fn gather(&self, rows: Range<usize>, into: &mut [f32]);
@@ -21,7 +21,7 @@ pub(super) trait Rows: Sync {
 
 /// What every element of the product starts from.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Start<'a> {
+pub(super) struct Initial<'a> {
     /// One value per column.
     pub(super) bias: Option<&'a [f32]>,
     /// Values per sample and column, and how many rows belong to a sample.
@@ -30,7 +30,7 @@ pub(super) struct Start<'a> {
     pub(super) residual: Option<&'a [f32]>,
 }
 
-impl Start<'_> {
+impl Initial<'_> {
     /// Whether the product is to be added to anything. If not, nothing need be written before it.
     fn is_some(&self) -> bool {
         self.bias.is_some() || self.per_sample.is_some() || self.residual.is_some()
@@ -54,30 +54,30 @@ impl Start<'_> {
 }
 
 /// Gathered rows are kept below this many floats per thread (8 MiB), so that they stay in the cache they were written to.
-const SCRATCH: usize = 2 << 20;
+const MAX_GATHERED_FLOATS: usize = 2 << 20;
 /// Fewer rows than this per thread, and reading the weights once per thread costs more than splitting one product.
-const FEW_ROWS: usize = 192;
+const MIN_ROWS_PER_THREAD: usize = 192;
 /// Most rows in one task.
-const MANY_ROWS: usize = 1024;
+const MAX_ROWS_PER_TASK: usize = 1024;
 
-/// `out[r, c] = start[r, c] + Σ rows[r, i] × weights[i, c]`, with `weights` packed and `columns` wide.
-pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start: Start<'_>) {
+/// `out[r, c] = initial[r, c] + Σ rows[r, i] × weights[i, c]`, with `weights` packed and `columns` wide.
+pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], initial: Initial<'_>) {
     let width = rows.width();
     let columns = weights.len() / width;
     let count = out.len() / columns;
     let weights = Matrix::packed(weights, width, columns);
-    let product = Product { accumulate: start.is_some(), ..Product::ADD };
-    if count >= FEW_ROWS * rayon::current_num_threads() {
+    let product = Product { accumulate: initial.is_some(), ..Product::ADD };
+    if count >= MIN_ROWS_PER_THREAD * rayon::current_num_threads() {
         let limit =
-            if rows.stored().is_some() { MANY_ROWS } else { (SCRATCH / width).clamp(FEW_ROWS, MANY_ROWS) };
+            if rows.contiguous().is_some() { MAX_ROWS_PER_TASK } else { (MAX_GATHERED_FLOATS / width).clamp(MIN_ROWS_PER_THREAD, MAX_ROWS_PER_TASK) };
         let per_task = rows_per_task(count, limit);
         out.par_chunks_mut(per_task * columns).enumerate().for_each(|(task, out)| {
             let (first, count) = (task * per_task, out.len() / columns);
-            if start.is_some() {
-                start.fill(first, columns, out);
+            if initial.is_some() {
+                initial.fill(first, columns, out);
             }
             let out = MatrixMut::packed(out, count, columns);
-            match rows.stored() {
+            match rows.contiguous() {
                 Some(stored) => {
                     let stored = &stored[first * width..][..count * width];
                     product.run(out, Matrix::packed(stored, count, width), weights);
@@ -90,16 +90,16 @@ pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], start:
         });
         return;
     }
-    if start.is_some() {
-        start.fill(0, columns, out);
+    if initial.is_some() {
+        initial.fill(0, columns, out);
     }
     let product = Product { parallel: true, ..product };
     let out = MatrixMut::packed(out, count, columns);
-    match rows.stored() {
+    match rows.contiguous() {
         Some(stored) => product.run(out, Matrix::packed(stored, count, width), weights),
         None => {
             let mut gathered = vec![0.0; count * width];
-            let per_task = rows_per_task(count, FEW_ROWS);
+            let per_task = rows_per_task(count, MIN_ROWS_PER_THREAD);
             gathered.par_chunks_mut(per_task * width).enumerate().for_each(|(task, part)| {
                 let first = task * per_task;
                 rows.gather(first..first + part.len() / width, part);

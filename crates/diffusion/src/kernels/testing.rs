@@ -11,7 +11,7 @@ pub(super) fn random(shape: &[usize], seed: u64) -> Tensor {
 
 /// Fails unless the tensors have one shape and differ by no more than `tolerance` times the expected one's standard deviation.
 #[track_caller]
-pub(super) fn close(found: &Tensor, expected: &Tensor, tolerance: f32) {
+pub(super) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32) {
     assert_eq!(found.dims(), expected.dims());
     let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 numbers");
     let (found, expected) = (flat(found), flat(expected));

@@ -6,7 +6,7 @@ use super::fit::Colour;
 use crate::pipeline::sample_of;
 
 /// The longer side of a preview is at least this, in pixels; and less than twice this, unless there are more latents.
-const SIDE: usize = 128;
+const MIN_LONGER_SIDE: usize = 128;
 
 /// A picture and the latents that it is decoded from. They may reach beyond it, by the same on either side.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ impl Frame {
     /// Width and height of the preview: a whole number of its pixels for each latent.
     fn preview(&self) -> [usize; 2] {
         let [width, height] = self.picture;
-        let factor = (SIDE * self.scale).div_ceil(width.max(height).max(1));
+        let factor = (MIN_LONGER_SIDE * self.scale).div_ceil(width.max(height).max(1));
         self.picture.map(|side| ((2 * side * factor + self.scale) / (2 * self.scale)).max(1))
     }
 
@@ -38,10 +38,10 @@ impl Frame {
         let mut rgb = Vec::with_capacity(width * height * 3);
         for y in &down {
             let row: Vec<Colour> = (0..columns)
-                .map(|x| mix(colours[y.first * columns + x], colours[y.second * columns + x], y.share))
+                .map(|x| mix(colours[y.first * columns + x], colours[y.second * columns + x], y.weight))
                 .collect();
             for x in &across {
-                rgb.extend(mix(row[x.first], row[x.second], x.share).map(sample_of));
+                rgb.extend(mix(row[x.first], row[x.second], x.weight).map(sample_of));
             }
         }
         Pixels::new(width as u32, height as u32, rgb)
@@ -56,7 +56,7 @@ impl Frame {
                 let centre = start + (i as f64 + 0.5) / count as f64 * picture;
                 let at = (centre - 0.5).clamp(0.0, (latents - 1) as f64);
                 let first = at as usize;
-                Tap { first, second: (first + 1).min(latents - 1), share: at.fract() as f32 }
+                Tap { first, second: (first + 1).min(latents - 1), weight: at.fract() as f32 }
             })
             .collect()
     }
@@ -67,11 +67,11 @@ struct Tap {
     first: usize,
     second: usize,
     /// The share of the second.
-    share: f32,
+    weight: f32,
 }
 
-fn mix(first: Colour, second: Colour, share: f32) -> Colour {
-    std::array::from_fn(|i| first[i] + share * (second[i] - first[i]))
+fn mix(first: Colour, second: Colour, weight: f32) -> Colour {
+    std::array::from_fn(|i| first[i] + weight * (second[i] - first[i]))
 }
 
 #[cfg(test)]
@@ -109,8 +109,8 @@ mod tests {
         // The middles of the first two latents are at 16 and 48, between two pixels.
         assert_eq!([green[15], green[16], green[47], green[48]], [0, 1, 63, 66]);
 
-        let cut = Frame { picture: [16, 16], ..frame };
-        let pixels = cut.enlarge(&colours).expect("a preview");
+        let truncation = Frame { picture: [16, 16], ..frame };
+        let pixels = truncation.enlarge(&colours).expect("a preview");
         let samples = pixels.rgb();
         let (left, right) = (samples[1], samples[127 * 3 + 1]);
         assert!(left.abs_diff(32) <= 1 && right.abs_diff(223) <= 1, "the middle: {left} to {right}");

@@ -29,7 +29,7 @@ const PATCH: usize = 2;
 const PATCHES: usize = 4;
 
 /// How much alike the latents of a patch are: 0 would be noise, 1 a plain colour. Pictures are mostly smooth.
-const LIKENESS: f64 = 0.8;
+const CORRELATION: f64 = 0.8;
 
 /// How many pictures the patches count for, once there are pictures to learn from.
 const PATCHES_WEIGHT: f64 = 4.0;
@@ -95,5 +95,5 @@ fn patches(channels: usize) -> candle_core::Result<Tensor> {
     let count = channels * PATCHES;
     let common = noise.normal((count, channels, 1, 1), &Device::Cpu)?;
     let own = noise.normal((count, channels, PATCH, PATCH), &Device::Cpu)?;
-    (common * LIKENESS.sqrt())?.broadcast_add(&(own * (1.0 - LIKENESS).sqrt())?)
+    (common * CORRELATION.sqrt())?.broadcast_add(&(own * (1.0 - CORRELATION).sqrt())?)
 }

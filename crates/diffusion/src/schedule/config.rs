@@ -31,7 +31,7 @@ pub(super) enum Betas {
     Linear { start: f64, end: f64 },
     ScaledLinear { start: f64, end: f64 },
     SquaredCos,
-    Listed(Vec<f32>),
+    Explicit(Vec<f32>),
 }
 
 /// What is at the end of the levels of noise.
@@ -39,7 +39,7 @@ pub(super) enum Betas {
 pub(super) enum FinalSigma {
     Zero,
     /// The lowest level of training.
-    Least,
+    Lowest,
 }
 
 /// A scheduler's options, checked. Those that a method does not have are at a value that changes nothing.
@@ -155,9 +155,9 @@ impl Config {
 fn betas(options: &mut Options) -> Result<Betas, ModelError> {
     let (start, end) = (options.take("beta_start", 0.0001)?, options.take("beta_end", 0.02)?);
     let schedule: String = options.take("beta_schedule", "linear".to_owned())?;
-    let listed: Option<Vec<f32>> = options.take("trained_betas", None)?;
-    if let Some(listed) = listed {
-        return Ok(Betas::Listed(listed));
+    let explicit: Option<Vec<f32>> = options.take("trained_betas", None)?;
+    if let Some(explicit) = explicit {
+        return Ok(Betas::Explicit(explicit));
     }
     match schedule.as_str() {
         "linear" => Ok(Betas::Linear { start, end }),
@@ -203,7 +203,7 @@ fn final_sigma(options: &mut Options) -> Result<FinalSigma, ModelError> {
     let name: String = options.take("final_sigmas_type", "zero".to_owned())?;
     match name.as_str() {
         "zero" => Ok(FinalSigma::Zero),
-        "sigma_min" => Ok(FinalSigma::Least),
+        "sigma_min" => Ok(FinalSigma::Lowest),
         _ => Err(options.unsupported("final_sigmas_type", &name, "zero, sigma_min")),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Prediction;
 use super::config::{Config, FinalSigma, Spacing};
-use super::sampler::{Linear, Sampler, Step};
+use super::sampler::{LinearCombination, Sampler, Step};
 use super::spacing::{karras, logarithms, sigma_at, timestep_of, timesteps};
 use super::training::Training;
 use crate::ModelError;
@@ -22,7 +22,7 @@ pub(super) fn plan(
 ) -> Result<Sampler, ModelError> {
     let total = config.train_timesteps;
     if steps == 0 || steps > total {
-        return Err(ModelError::steps(&config.file, steps, total));
+        return Err(ModelError::invalid_step_count(&config.file, steps, total));
     }
     let trained = training.sigmas();
     // The reference hands timesteps to the model, and looks levels up, in `f32`.
@@ -36,16 +36,16 @@ pub(super) fn plan(
     }
     sigmas.push(match config.final_sigma {
         FinalSigma::Zero => 0.0,
-        FinalSigma::Least => f64::from(trained[0]),
+        FinalSigma::Lowest => f64::from(trained[0]),
     });
     let sigmas: Vec<f64> = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
-    let most = sigmas.iter().copied().fold(0.0, f64::max);
+    let max_sigma = sigmas.iter().copied().fold(0.0, f64::max);
     let init_noise_sigma = match config.spacing {
-        Spacing::Leading => libm::hypot(most, 1.0),
-        Spacing::Trailing | Spacing::Linspace => most,
+        Spacing::Leading => libm::hypot(max_sigma, 1.0),
+        Spacing::Trailing | Spacing::Linspace => max_sigma,
     };
     let steps = sigmas.windows(2).map(|pair| step(config, pair[0], pair[1], kind)).collect();
-    Ok(Sampler { steps, timesteps, sigmas, init_noise_sigma, clip: None, before: None })
+    Ok(Sampler { steps, timesteps, sigmas, init_noise_sigma, clip: None, previous_clean: None })
 }
 
 /// The step from one level of noise to another, in samples `x + σ·ε`.
@@ -61,19 +61,19 @@ fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
     Step {
         input: 1.0 / libm::hypot(from, 1.0),
         clean,
-        next: Linear { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
+        next: LinearCombination { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
         from_noise: up,
         ..Step::default()
     }
 }
 
 /// The clean sample at this level of noise.
-fn clean(prediction: Prediction, sigma: f64) -> Linear {
+fn clean(prediction: Prediction, sigma: f64) -> LinearCombination {
     match prediction {
-        Prediction::Epsilon => Linear { sample: 1.0, output: -sigma },
+        Prediction::Epsilon => LinearCombination { sample: 1.0, output: -sigma },
         Prediction::Velocity => {
-            Linear { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / libm::hypot(sigma, 1.0) }
+            LinearCombination { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / libm::hypot(sigma, 1.0) }
         }
-        Prediction::Sample => Linear { sample: 0.0, output: 1.0 },
+        Prediction::Sample => LinearCombination { sample: 0.0, output: 1.0 },
     }
 }

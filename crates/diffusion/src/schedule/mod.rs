@@ -72,7 +72,7 @@ impl Schedule {
     /// The way through `steps` steps.
     ///
     /// # Errors
-    /// [`ModelError::Steps`] if the schedule has no room for so many.
+    /// [`ModelError::InvalidStepCount`] if the schedule has no room for so many.
     pub fn plan(&self, steps: usize) -> Result<Sampler, ModelError> {
         match self.config.method {
             Method::Ddim => ddim::plan(&self.config, &self.training, steps),

@@ -13,7 +13,7 @@ pub struct Sampler {
     /// The clean sample is cut off at ± this.
     pub(super) clip: Option<f64>,
     /// The clean sample as the step before saw it.
-    pub(super) before: Option<Tensor>,
+    pub(super) previous_clean: Option<Tensor>,
 }
 
 /// One step: from the noisy sample `x` and the model's output `m`, first the clean sample it hints at, then the sample with
@@ -23,26 +23,26 @@ pub(super) struct Step {
     /// What the model gets to see is `x` times this.
     pub(super) input: f64,
     /// The clean sample is `sample · x + output · m`.
-    pub(super) clean: Linear,
+    pub(super) clean: LinearCombination,
     /// How much of `x` and `m` goes into the next sample,
-    pub(super) next: Linear,
+    pub(super) next: LinearCombination,
     /// how much of the clean sample,
     pub(super) from_clean: f64,
     /// of the step before's,
-    pub(super) from_before: f64,
+    pub(super) from_previous: f64,
     /// and of fresh noise.
     pub(super) from_noise: f64,
 }
 
 /// Shares of the sample and of the model's output.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Linear {
+pub(super) struct LinearCombination {
     pub(super) sample: f64,
     pub(super) output: f64,
 }
 
-impl Linear {
-    fn of(self, sample: &Tensor, output: &Tensor) -> Result<Tensor> {
+impl LinearCombination {
+    fn apply(self, sample: &Tensor, output: &Tensor) -> Result<Tensor> {
         match (self.sample == 0.0, self.output == 0.0) {
             (_, true) => sample * self.sample,
             (true, false) => output * self.output,
@@ -81,7 +81,7 @@ impl Sampler {
     /// # Errors
     /// If there is no such step, or the tensor library fails.
     pub fn scale_model_input(&self, sample: &Tensor, step: usize) -> Result<Tensor> {
-        let Step { input, .. } = self.at(step)?;
+        let Step { input, .. } = self.numbers(step)?;
         if *input == 1.0 { Ok(sample.clone()) } else { sample * *input }
     }
 
@@ -90,7 +90,7 @@ impl Sampler {
     /// # Errors
     /// If there is no such step, or the tensor library fails.
     pub fn clean_sample(&self, step: usize, sample: &Tensor, model_output: &Tensor) -> Result<Tensor> {
-        let clean = self.at(step)?.clean.of(sample, model_output)?;
+        let clean = self.numbers(step)?.clean.apply(sample, model_output)?;
         match self.clip {
             Some(clip) => clean.clamp(-clip, clip),
             None => Ok(clean),
@@ -109,18 +109,18 @@ impl Sampler {
         model_output: &Tensor,
         noise: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let numbers = self.at(step)?.clone();
-        let mut next = numbers.next.of(sample, model_output)?;
+        let numbers = self.numbers(step)?.clone();
+        let mut next = numbers.next.apply(sample, model_output)?;
         if numbers.from_clean != 0.0 {
             let clean = self.clean_sample(step, sample, model_output)?;
             next = (next + (&clean * numbers.from_clean)?)?;
-            if numbers.from_before != 0.0 {
-                let Some(before) = &self.before else {
+            if numbers.from_previous != 0.0 {
+                let Some(previous) = &self.previous_clean else {
                     candle_core::bail!("step {step} was taken before step {}", step.saturating_sub(1));
                 };
-                next = (next + (before * numbers.from_before)?)?;
+                next = (next + (previous * numbers.from_previous)?)?;
             }
-            self.before = Some(clean);
+            self.previous_clean = Some(clean);
         }
         if numbers.from_noise != 0.0 {
             let Some(noise) = noise else { candle_core::bail!("step {step} needs noise") };
@@ -129,7 +129,7 @@ impl Sampler {
         Ok(next)
     }
 
-    fn at(&self, step: usize) -> Result<&Step> {
+    fn numbers(&self, step: usize) -> Result<&Step> {
         match self.steps.get(step) {
             Some(step) => Ok(step),
             None => candle_core::bail!("there is no step {step}; the plan has {}", self.steps.len()),

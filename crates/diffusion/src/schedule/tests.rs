@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::golden::{Golden, close, deviation, fixture, near, near_in_f32, numbers};
+use crate::golden::{Golden, assert_close, standard_deviation, fixture, assert_near, assert_near_in_f32, numbers};
 
 /// A model folder with nothing but this scheduler's configuration.
 fn schedule(config: &Value) -> Result<Schedule, ModelError> {
@@ -35,22 +35,22 @@ fn every_scheduler_goes_the_references_way() {
         let schedule = schedule(&Value::Object(config)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let alphas: Vec<f64> =
             schedule.training.alphas.iter().step_by(7).map(|alpha| f64::from(*alpha)).collect();
-        near(&format!("{name}: alphas"), &alphas, &golden.numbers(&format!("{name}.alphas")), 1e-6);
+        assert_near(&format!("{name}: alphas"), &alphas, &golden.numbers(&format!("{name}.alphas")), 1e-6);
         for steps in [1, 4, 20, 50] {
-            way(&golden, &format!("{name}.{steps}"), schedule.plan(steps).expect("a plan"));
+            check_sampling(&golden, &format!("{name}.{steps}"), schedule.plan(steps).expect("a plan"));
         }
     }
 }
 
 /// Takes the whole way with the fixture's outputs and noise.
-fn way(golden: &Golden, name: &str, mut sampler: Sampler) {
+fn check_sampling(golden: &Golden, name: &str, mut sampler: Sampler) {
     let timesteps = golden.numbers(&format!("{name}.timesteps"));
-    near_in_f32(&format!("{name}: timesteps"), sampler.timesteps(), &timesteps, 1e-6);
+    assert_near_in_f32(&format!("{name}: timesteps"), sampler.timesteps(), &timesteps, 1e-6);
     if timesteps.iter().all(|timestep| timestep.fract() == 0.0) {
         assert_eq!(sampler.timesteps(), timesteps, "{name}: whole timesteps");
     }
     if golden.has(&format!("{name}.sigmas")) {
-        near_in_f32(
+        assert_near_in_f32(
             &format!("{name}: sigmas"),
             sampler.sigmas(),
             &golden.numbers(&format!("{name}.sigmas")),
@@ -62,20 +62,20 @@ fn way(golden: &Golden, name: &str, mut sampler: Sampler) {
         (golden.numbers(&format!("{name}.inputs")), golden.tensor(&format!("{name}.samples")));
     let first = noise.get(noise.dims()[0] - 1).expect("noise");
     let mut sample = (first * sampler.init_noise_sigma()).expect("a sample");
-    close(&format!("{name}: start"), &sample, &samples.get(0).expect("a sample"), 1e-6);
+    assert_close(&format!("{name}: start"), &sample, &samples.get(0).expect("a sample"), 1e-6);
     let mut rounding = 0.0;
     for (step, input) in inputs.iter().enumerate() {
         let one = Tensor::new(&[1f32], sample.device()).expect("a number");
         let scaled = sampler.scale_model_input(&one, step).expect("an input");
-        near(&format!("{name}: input {step}"), &numbers(&scaled), &[*input], 1e-6);
+        assert_near(&format!("{name}: input {step}"), &numbers(&scaled), &[*input], 1e-6);
         let (output, fresh) = (outputs.get(step).expect("an output"), noise.get(step).expect("noise"));
         // Where a step takes away nearly all, what is left carries the reference's rounding of what there was: this
         // counts only where a way begins at 4,000 times the noise.
         rounding += numbers(&sample).iter().fold(0.0, |most, x| x.abs().max(most)) * f64::from(f32::EPSILON);
         sample = sampler.step(step, &sample, &output, Some(&fresh)).expect("a step");
         let expected = numbers(&samples.get(step + 1).expect("a sample"));
-        let allowed = 1e-4 * deviation(&expected) + rounding;
-        near(&format!("{name}: step {step}"), &numbers(&sample), &expected, allowed);
+        let allowed = 1e-4 * standard_deviation(&expected) + rounding;
+        assert_near(&format!("{name}: step {step}"), &numbers(&sample), &expected, allowed);
     }
     assert!(sampler.step(inputs.len(), &sample, &sample, None).is_err(), "{name}: a step too many");
 }
@@ -107,7 +107,7 @@ fn the_clean_sample_is_what_the_noise_was_added_to() {
                 let found =
                     plan.clean_sample(step, &tensor(sample), &tensor(output)).expect("a clean sample");
                 let found = found.to_vec1::<f64>().expect("f64");
-                near(&format!("{class}, {prediction}, step {step}"), &found, &[clean], 1e-6);
+                assert_near(&format!("{class}, {prediction}, step {step}"), &found, &[clean], 1e-6);
             }
         }
     }
@@ -195,12 +195,12 @@ fn check(schedule: &Schedule, steps: usize, what: &str) {
             assert!(plan.timesteps().iter().all(|t| (0.0..=total as f64).contains(t)), "{what}");
             for step in &plan.steps {
                 let numbers = [step.input, step.clean.sample, step.clean.output, step.next.sample];
-                let others = [step.next.output, step.from_clean, step.from_before, step.from_noise];
+                let others = [step.next.output, step.from_clean, step.from_previous, step.from_noise];
                 assert!(numbers.into_iter().chain(others).all(f64::is_finite), "{what}: {step:?}");
             }
         }
         Err(error) => {
-            assert!(matches!(error, ModelError::Steps { .. }), "{what}: {error}");
+            assert!(matches!(error, ModelError::InvalidStepCount { .. }), "{what}: {error}");
             assert!(steps == 0 || steps + 1 >= total, "{what}: {error}");
         }
     }

@@ -21,7 +21,7 @@ impl Training {
                 linspace(start.sqrt() as f32, end.sqrt() as f32, count).into_iter().map(|b| b * b).collect()
             }
             Betas::SquaredCos => squared_cos(count),
-            Betas::Listed(betas) => betas.clone(),
+            Betas::Explicit(betas) => betas.clone(),
         };
         if betas.len() != count || betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
             let given = format!("{:?}", config.betas);

@@ -10,7 +10,7 @@ const FILE: &str = "text_encoder/config.json";
 /// The options of a `CLIPTextModel` that change what it computes, with transformers' defaults.
 #[derive(Deserialize)]
 #[serde(default)]
-struct Raw {
+struct RawConfig {
     architectures: Option<Vec<String>>,
     model_type: String,
     vocab_size: usize,
@@ -24,7 +24,7 @@ struct Raw {
     use_attention_mask: bool,
 }
 
-impl Default for Raw {
+impl Default for RawConfig {
     fn default() -> Self {
         Self {
             architectures: None,
@@ -56,7 +56,7 @@ pub(super) struct TextConfig {
 
 impl TextConfig {
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
-        let raw: Raw = files.read_json(FILE)?;
+        let raw: RawConfig = files.read_json(FILE)?;
         let unsupported = |option: &str, value: &dyn std::fmt::Debug, supported: &str| {
             ModelError::unsupported(files.path(FILE), option, format!("{value:?}"), supported)
         };

@@ -25,19 +25,19 @@ pub struct Tokens {
     /// As many numbers as the encoder reads: start, text, end, padding.
     pub ids: Vec<u32>,
     /// What did not fit.
-    pub cut: Option<Cut>,
+    pub truncation: Option<Truncation>,
 }
 
 /// Where a prompt was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// How many tokens the encoder reads, its start and end tokens included.
     pub limit: usize,
     /// The part that was left out, from the first character that no longer counted.
     pub omitted: String,
 }
 
-impl Cut {
+impl Truncation {
     /// The same as a warning about `parameter`, which is `prompt` or `negative_prompt`.
     #[must_use]
     pub fn into_warning(self, parameter: &'static str) -> Warning {

@@ -84,9 +84,9 @@ impl Block {
         let normed = self.norm1.forward(x)?;
         let [q, k, v] = &self.projections;
         let projected = [q.forward(&normed)?, k.forward(&normed)?, v.forward(&normed)?];
-        let x = self.out.forward_onto(&attention(projected, mask, self.heads)?, Some(x))?;
+        let x = self.out.forward_add(&attention(projected, mask, self.heads)?, Some(x))?;
         let inner = self.activation.apply(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        self.fc2.forward_onto(&inner, Some(&x))
+        self.fc2.forward_add(&inner, Some(&x))
     }
 }
 

@@ -11,26 +11,26 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 pub(super) struct Word<'a> {
     pub(super) text: &'a str,
     /// For each byte of `text`, the offset in the prompt of the character it comes from.
-    pub(super) origin: &'a [usize],
+    pub(super) offsets: &'a [usize],
 }
 
 /// Cleaned text that remembers where it came from.
 #[derive(Default)]
-pub(super) struct Cleaned {
+pub(super) struct NormalizedText {
     text: String,
-    origin: Vec<usize>,
+    offsets: Vec<usize>,
 }
 
-impl Cleaned {
+impl NormalizedText {
     /// `text`, which begins at byte `start` of the prompt, composed and in lower case.
     pub(super) fn new(text: &str, start: usize) -> Self {
         let characters: Vec<_> = text.char_indices().map(|(i, c)| (c, start + i)).collect();
-        let mut cleaned = Self::default();
+        let mut normalized = Self::default();
         for (c, from) in compose(&characters) {
-            cleaned.text.extend(c.to_lowercase());
-            cleaned.origin.resize(cleaned.text.len(), from);
+            normalized.text.extend(c.to_lowercase());
+            normalized.offsets.resize(normalized.text.len(), from);
         }
-        cleaned
+        normalized
     }
 
     /// The whole text.
@@ -39,8 +39,8 @@ impl Cleaned {
     }
 
     /// A part of the text by its bytes, with where it comes from.
-    pub(super) fn part(&self, range: Range<usize>) -> Word<'_> {
-        Word { text: &self.text[range.clone()], origin: &self.origin[range] }
+    pub(super) fn slice(&self, range: Range<usize>) -> Word<'_> {
+        Word { text: &self.text[range.clone()], offsets: &self.offsets[range] }
     }
 
     /// CLIP's words in a part of the text: English contractions, letters, single digits, other marks.
@@ -50,7 +50,7 @@ impl Cleaned {
         });
         let start = range.start;
         WORD.find_iter(&self.text[range])
-            .map(move |found| self.part(start + found.start()..start + found.end()))
+            .map(move |found| self.slice(start + found.start()..start + found.end()))
     }
 }
 
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn words_remember_where_they_came_from() {
         let text = "A  Cafe\u{301}, 42 tigers' \u{212b}ngstro\u{308}m 白虎";
-        let cleaned = Cleaned::new(text, 0);
-        let found: Vec<(&str, Option<char>)> = cleaned
-            .words(0..cleaned.text().len())
-            .map(|word| (word.text, text[word.origin[0]..].chars().next()))
+        let normalized = NormalizedText::new(text, 0);
+        let found: Vec<(&str, Option<char>)> = normalized
+            .words(0..normalized.text().len())
+            .map(|word| (word.text, text[word.offsets[0]..].chars().next()))
             .collect();
         let expected =
             [("a", 'A'), ("café", 'C'), (",", ','), ("4", '4'), ("2", '2'), ("tigers", 't'), ("'", '\'')]
@@ -101,7 +101,7 @@ mod tests {
                 .chain([("ångström", '\u{212b}'), ("白虎", '白')])
                 .map(|(word, from)| (word, Some(from)));
         assert_eq!(found, expected.collect::<Vec<_>>());
-        let last = cleaned.words(0..cleaned.text().len()).last().expect("a word");
-        assert_eq!(last.origin.iter().map(|at| text.len() - at).collect::<Vec<_>>(), [6, 6, 6, 3, 3, 3]);
+        let last = normalized.words(0..normalized.text().len()).last().expect("a word");
+        assert_eq!(last.offsets.iter().map(|at| text.len() - at).collect::<Vec<_>>(), [6, 6, 6, 3, 3, 3]);
     }
 }

@@ -12,20 +12,20 @@ const MAP: &str = "tokenizer/special_tokens_map.json";
 const ADDED: &str = "tokenizer/added_tokens.json";
 
 /// Special tokens and what goes with them, as transformers resolves the files.
-pub(super) struct Special {
+pub(super) struct SpecialTokens {
     pub(super) start: String,
     pub(super) end: String,
     pub(super) unknown: String,
     pub(super) pad: String,
     /// Tokens that are found in a prompt as they stand, before it is taken apart, with the numbers they were given if the
     /// files give any.
-    pub(super) added: Vec<Added>,
+    pub(super) added: Vec<AddedToken>,
     /// The most tokens that the model reads, if the files say.
     pub(super) length: Option<usize>,
 }
 
 /// A token that is found in a prompt as it stands.
-pub(super) struct Added {
+pub(super) struct AddedToken {
     pub(super) content: String,
     pub(super) id: Option<u32>,
     /// Whether it is looked for in the cleaned text: in lower case, then.
@@ -66,7 +66,7 @@ impl Token {
     }
 
     /// The first option of this token that would change how a prompt is taken apart, if one is on.
-    fn strange(&self) -> Option<&'static str> {
+    fn unsupported_option(&self) -> Option<&'static str> {
         match self {
             Token::Object { lstrip: true, .. } => Some("lstrip"),
             Token::Object { rstrip: true, .. } => Some("rstrip"),
@@ -78,7 +78,7 @@ impl Token {
 
 /// The tokens that either file may name, all of which count as special.
 #[derive(Default, Deserialize)]
-struct Named {
+struct NamedTokens {
     bos_token: Option<Token>,
     eos_token: Option<Token>,
     unk_token: Option<Token>,
@@ -92,13 +92,13 @@ struct Named {
 #[derive(Default, Deserialize)]
 struct Config {
     #[serde(flatten)]
-    named: Named,
+    named: NamedTokens,
     added_tokens_decoder: Option<BTreeMap<u32, Token>>,
     /// An integer, or a huge float that stands for none.
     model_max_length: Option<Value>,
 }
 
-impl Special {
+impl SpecialTokens {
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let config: Config = read(files, CONFIG)?;
         let mut named = config.named;
@@ -107,7 +107,7 @@ impl Special {
             // Written by a newer version: this file alone counts.
             numbered.extend(decoder.into_iter().map(|(id, token)| (token, Some(id))));
         } else {
-            named = read::<Named>(files, MAP)?.or(named);
+            named = read::<NamedTokens>(files, MAP)?.or(named);
             let added: HashMap<String, u32> = read(files, ADDED)?;
             numbered.extend(added.into_iter().map(|(content, id)| (Token::Text(content), Some(id))));
         }
@@ -141,20 +141,20 @@ impl Special {
             .map(|token| (token, None, false));
         let numbered = numbered.into_iter().map(|(token, id)| (token, id, false));
         for (token, id, normalized) in numbered.chain(own).chain(others) {
-            if let Some(option) = token.strange() {
+            if let Some(option) = token.unsupported_option() {
                 let option = format!("{option} of the token {:?}", token.content());
                 return Err(ModelError::unsupported(files.path(CONFIG), &option, true, "false"));
             }
             let (content, normalized) = token.or_normalized(normalized);
             if !content.is_empty() && special.added.iter().all(|known| known.content != content) {
-                special.added.push(Added { content, id, normalized });
+                special.added.push(AddedToken { content, id, normalized });
             }
         }
         Ok(special)
     }
 }
 
-impl Named {
+impl NamedTokens {
     /// These tokens, and the others' where there is none.
     fn or(self, others: Self) -> Self {
         Self {

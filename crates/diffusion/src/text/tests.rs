@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use serde::Deserialize;
 
 use super::*;
-use crate::golden::{Golden, close, fixture};
+use crate::golden::{Golden, assert_close, fixture};
 
 #[derive(Deserialize)]
 struct Prompts {
@@ -24,7 +24,7 @@ struct Expected {
     /// Without the padding.
     ids: Vec<Vec<u32>>,
     /// The character at which the first token begins that did not fit.
-    cut: Vec<Option<usize>>,
+    truncation: Vec<Option<usize>>,
 }
 
 fn prompts() -> Prompts {
@@ -48,9 +48,9 @@ fn a_thousand_prompts_become_the_references_tokens() {
             ids.resize(77, expected.pad);
             let tokens = tokenizer.tokenize(prompt);
             assert_eq!(tokens.ids, ids, "{name}: {prompt:?}");
-            let cut = expected.cut[i].map(|at| prompt.chars().skip(at).collect::<String>());
-            assert_eq!(tokens.cut.map(|cut| cut.omitted), cut, "{name}: {prompt:?}");
-            cuts += usize::from(cut.is_some());
+            let truncation = expected.truncation[i].map(|at| prompt.chars().skip(at).collect::<String>());
+            assert_eq!(tokens.truncation.map(|truncation| truncation.omitted), truncation, "{name}: {prompt:?}");
+            cuts += usize::from(truncation.is_some());
         }
         assert!(cuts > 50, "too few prompts are over-long: {cuts}");
     }
@@ -60,15 +60,15 @@ fn a_thousand_prompts_become_the_references_tokens() {
 fn a_cut_prompt_says_what_was_left_out() {
     let tokenizer = Tokenizer::load(&files("clip-large"), 77).expect("a tokenizer");
     let prompt = format!("{}and the rest", "cat ".repeat(75));
-    let cut = tokenizer.tokenize(&prompt).cut.expect("a cut");
+    let truncation = tokenizer.tokenize(&prompt).truncation.expect("a cut");
     assert_eq!(
-        cut.into_warning("prompt"),
+        truncation.into_warning("prompt"),
         Warning::PromptTruncated { parameter: "prompt", limit: 77, omitted: "and the rest".to_owned() }
     );
-    assert_eq!(tokenizer.tokenize(&"cat ".repeat(75)).cut, None);
+    assert_eq!(tokenizer.tokenize(&"cat ".repeat(75)).truncation, None);
     // A shorter encoder than tokenizer: the encoder's length counts.
     let short = Tokenizer::load(&files("clip-large"), 8).expect("a tokenizer").tokenize("a b c d e f g h");
-    assert_eq!((short.ids.len(), short.cut.map(|cut| cut.omitted)), (8, Some("g h".to_owned())));
+    assert_eq!((short.ids.len(), short.truncation.map(|truncation| truncation.omitted)), (8, Some("g h".to_owned())));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn hidden_states_are_the_references() {
         assert_eq!((encoder.width(), encoder.length()), (width, 77));
         let golden = Golden::load(&format!("{name}/golden.safetensors"));
         let ids = golden.tensor("ids").to_dtype(DType::U32).and_then(|ids| ids.to_vec2()).expect("ids");
-        let tokens: Vec<Tokens> = ids.into_iter().map(|ids| Tokens { ids, cut: None }).collect();
+        let tokens: Vec<Tokens> = ids.into_iter().map(|ids| Tokens { ids, truncation: None }).collect();
         let states = encoder.encode(&tokens).expect("states");
-        close(name, &states, golden.tensor("states"), 1e-4);
+        assert_close(name, &states, golden.tensor("states"), 1e-4);
         let alone = encoder.encode(&tokens[1..2]).expect("states");
-        close("a prompt alone", &alone, &golden.tensor("states").narrow(0, 1, 1).expect("a prompt"), 1e-4);
+        assert_close("a prompt alone", &alone, &golden.tensor("states").narrow(0, 1, 1).expect("a prompt"), 1e-4);
     }
 }
 
@@ -90,10 +90,10 @@ fn hidden_states_are_the_references() {
 fn prompts_of_no_length_are_an_error() {
     let encoder = TextEncoder::load(&files("clip-large"), &Device::Cpu, DType::F32).expect("an encoder");
     let long = encoder.tokenize("a");
-    let short = Tokens { ids: vec![1, 2, 3], cut: None };
-    let unknown = Tokens { ids: vec![1_000_000; 77], cut: None };
+    let short = Tokens { ids: vec![1, 2, 3], truncation: None };
+    let unknown = Tokens { ids: vec![1_000_000; 77], truncation: None };
     for prompts in
-        [&[][..], &[long.clone(), short][..], &[Tokens { ids: vec![1; 78], cut: None }][..], &[unknown][..]]
+        [&[][..], &[long.clone(), short][..], &[Tokens { ids: vec![1; 78], truncation: None }][..], &[unknown][..]]
     {
         assert!(matches!(encoder.encode(prompts), Err(ModelError::Tensor(_))));
     }

@@ -6,25 +6,25 @@ use std::ops::Range;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, Token};
 
-use super::pretokenizer::{Cleaned, Word};
-use super::special::Special;
-use super::{Cut, Tokens};
+use super::pretokenizer::{NormalizedText, Word};
+use super::special::SpecialTokens;
+use super::{Truncation, Tokens};
 use crate::{ModelError, ModelFiles};
 
 const VOCABULARY: &str = "tokenizer/vocab.json";
 const MERGES: &str = "tokenizer/merges.txt";
 /// transformers reads no more merges than CLIP has, however many there are.
-const MOST_MERGES: usize = 49_152 - 256 - 2;
+const MAX_MERGES: usize = 49_152 - 256 - 2;
 
 /// Text to numbers by the rules that CLIP was trained with, as transformers' `CLIPTokenizerFast` has them, and `CLIPTokenizer` from its
 /// version 5. (Before that, the latter takes every Chinese character for a word unless the package ftfy is there, which in turn
 /// repairs broken encodings first; neither is done here.)
 pub struct Tokenizer {
-    pairs: BPE,
+    bpe: BPE,
     /// Found in a prompt as it is written, before anything else.
-    added: Added,
+    added: AddedTokens,
     /// Found in what is left, once it is cleaned.
-    added_clean: Added,
+    added_normalized: AddedTokens,
     start: u32,
     end: u32,
     pad: u32,
@@ -38,11 +38,11 @@ impl Tokenizer {
     /// [`ModelError`] for a file that is missing or malformed, or a class or option that is not supported.
     pub fn load(files: &ModelFiles, positions: usize) -> Result<Self, ModelError> {
         check_class(files)?;
-        let special = Special::load(files)?;
+        let special = SpecialTokens::load(files)?;
         let vocabulary: HashMap<String, u32> = files.read_json(VOCABULARY)?;
         let merges = merges(files)?;
         let mut numbers = vocabulary.clone();
-        let (mut added, mut added_clean) = (Added::default(), Added::default());
+        let (mut added, mut added_normalized) = (AddedTokens::default(), AddedTokens::default());
         for token in special.added {
             // Those without a number and outside the vocabulary come after everything that has one.
             let id = token
@@ -51,7 +51,7 @@ impl Tokenizer {
                 .map_or_else(|| u32::try_from(numbers.len()), Ok)
                 .map_err(|_| ModelError::malformed(files.path(VOCABULARY), "numbers that fit 32 bits"))?;
             if token.normalized {
-                added_clean.push(Cleaned::new(&token.content, 0).text().to_owned(), id);
+                added_normalized.push(NormalizedText::new(&token.content, 0).text().to_owned(), id);
             } else {
                 added.push(token.content.clone(), id);
             }
@@ -67,7 +67,7 @@ impl Tokenizer {
         if vocabulary.contains_key(&special.unknown) {
             builder = builder.unk_token(special.unknown);
         }
-        let pairs = builder
+        let bpe = builder
             .vocab_and_merges(vocabulary.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
             .build()
             .map_err(|source| ModelError::Malformed {
@@ -84,15 +84,15 @@ impl Tokenizer {
                 "3 and more",
             ));
         }
-        Ok(Self { pairs, added, added_clean, start, end, pad, length })
+        Ok(Self { bpe, added, added_normalized, start, end, pad, length })
     }
 
     /// Checks that every number is one of the encoder's `embeddings`.
     pub(super) fn check_fits(&self, files: &ModelFiles, embeddings: usize) -> Result<(), ModelError> {
-        let added = self.added.0.iter().chain(&self.added_clean.0).map(|(_, id)| *id);
-        let most = self.pairs.get_vocab().into_values().chain(added).max().unwrap_or(0);
-        if most as usize >= embeddings {
-            let expected = format!("numbers below the encoder's `vocab_size` of {embeddings}, got {most}");
+        let added = self.added.0.iter().chain(&self.added_normalized.0).map(|(_, id)| *id);
+        let max = self.bpe.get_vocab().into_values().chain(added).max().unwrap_or(0);
+        if max as usize >= embeddings {
+            let expected = format!("numbers below the encoder's `vocab_size` of {embeddings}, got {max}");
             return Err(ModelError::malformed(files.path(VOCABULARY), expected));
         }
         Ok(())
@@ -110,12 +110,12 @@ impl Tokenizer {
         let mut text = Vec::new();
         self.split(prompt, &mut text);
         let room = self.length - 2;
-        let cut = text.get(room).map(|(_, at)| Cut { limit: self.length, omitted: prompt[*at..].to_owned() });
+        let truncation = text.get(room).map(|(_, at)| Truncation { limit: self.length, omitted: prompt[*at..].to_owned() });
         let mut ids = vec![self.start];
         ids.extend(text.iter().take(room).map(|(id, _)| id));
         ids.push(self.end);
         ids.resize(self.length, self.pad);
-        Tokens { ids, cut }
+        Tokens { ids, truncation }
     }
 
     /// All tokens of the prompt, and where in it each begins.
@@ -123,35 +123,35 @@ impl Tokenizer {
         for (range, id) in self.added.split(prompt) {
             match id {
                 Some(id) => tokens.push((id, range.start)),
-                None => self.split_clean(&Cleaned::new(&prompt[range.clone()], range.start), tokens),
+                None => self.split_normalized(&NormalizedText::new(&prompt[range.clone()], range.start), tokens),
             }
         }
     }
 
-    fn split_clean(&self, cleaned: &Cleaned, tokens: &mut Vec<(u32, usize)>) {
-        for (range, id) in self.added_clean.split(cleaned.text()) {
+    fn split_normalized(&self, normalized: &NormalizedText, tokens: &mut Vec<(u32, usize)>) {
+        for (range, id) in self.added_normalized.split(normalized.text()) {
             match id {
-                Some(id) => tokens.push((id, cleaned.part(range).origin[0])),
-                None => cleaned.words(range).for_each(|word| self.split_word(&word, tokens)),
+                Some(id) => tokens.push((id, normalized.slice(range).offsets[0])),
+                None => normalized.words(range).for_each(|word| self.split_word(&word, tokens)),
             }
         }
     }
 
     fn split_word(&self, word: &Word<'_>, tokens: &mut Vec<(u32, usize)>) {
-        let encoded: String = word.text.bytes().map(stand_in).collect();
+        let encoded: String = word.text.bytes().map(byte_char).collect();
         // Without an unknown token in the vocabulary, what has no number is left out, and there is no other failure.
-        for Token { id, offsets, .. } in self.pairs.tokenize(&encoded).unwrap_or_default() {
+        for Token { id, offsets, .. } in self.bpe.tokenize(&encoded).unwrap_or_default() {
             let byte = encoded[..offsets.0].chars().count();
-            tokens.push((id, word.origin[byte]));
+            tokens.push((id, word.offsets[byte]));
         }
     }
 }
 
 /// Tokens that are found in a text before it is taken apart, with their numbers.
 #[derive(Default)]
-struct Added(Vec<(String, u32)>);
+struct AddedTokens(Vec<(String, u32)>);
 
-impl Added {
+impl AddedTokens {
     /// Takes a token in, unless there is nothing to find; the longest is looked for first.
     fn push(&mut self, content: String, id: u32) {
         if !content.is_empty() {
@@ -202,7 +202,7 @@ fn check_class(files: &ModelFiles) -> Result<(), ModelError> {
 /// The pairs, the one that merges first in front. The first line is a version, whatever it says.
 fn merges(files: &ModelFiles) -> Result<Vec<(String, String)>, ModelError> {
     let text = files.read_text(MERGES)?;
-    let lines = text.trim().split('\n').enumerate().skip(1).take(MOST_MERGES);
+    let lines = text.trim().split('\n').enumerate().skip(1).take(MAX_MERGES);
     lines
         .map(|(i, line)| match line.split_whitespace().collect::<Vec<_>>()[..] {
             [first, second] => Ok((first.to_owned(), second.to_owned())),
@@ -213,7 +213,7 @@ fn merges(files: &ModelFiles) -> Result<Vec<(String, String)>, ModelError> {
 
 /// The printable character that stands for a byte in the vocabulary: itself if it is one in Latin-1, or the next free
 /// one from 256.
-fn stand_in(byte: u8) -> char {
+fn byte_char(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
         return char::from(byte);
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn stand_ins_are_printable_and_distinct() {
-        let all: std::collections::HashSet<char> = (0..=255).map(stand_in).collect();
+        let all: std::collections::HashSet<char> = (0..=255).map(byte_char).collect();
         assert_eq!(all.len(), 256);
-        assert_eq!([stand_in(b' '), stand_in(0), stand_in(b'a'), stand_in(0xAD)], ['Ġ', 'Ā', 'a', 'Ń']);
+        assert_eq!([byte_char(b' '), byte_char(0), byte_char(b'a'), byte_char(0xAD)], ['Ġ', 'Ā', 'a', 'Ń']);
     }
 }

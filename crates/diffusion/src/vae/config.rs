@@ -47,10 +47,10 @@ impl Config {
         let config = match options.class() {
             None | Some("AutoencoderKL") => Self::Kl(KlConfig::read(&mut options)?),
             Some("AutoencoderTiny") => Self::Tiny(TinyConfig::read(&mut options)?),
-            Some(_) => return Err(options.refused("_class_name", "AutoencoderKL and AutoencoderTiny")),
+            Some(_) => return Err(options.unsupported("_class_name", "AutoencoderKL and AutoencoderTiny")),
         };
         if config.factors().0 == 0.0 {
-            return Err(options.refused("scaling_factor", "numbers other than 0"));
+            return Err(options.unsupported("scaling_factor", "numbers other than 0"));
         }
         options.finish()?;
         Ok(config)
@@ -105,19 +105,19 @@ impl KlConfig {
         let norm_num_groups: usize = options.take("norm_num_groups", 32)?;
         check_levels(options, "block_out_channels", &block_out_channels)?;
         if norm_num_groups == 0 || block_out_channels.iter().any(|channels| channels % norm_num_groups != 0) {
-            return Err(options.refused("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+            return Err(options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`"));
         }
         let types: Vec<String> = options.take("up_block_types", vec!["UpDecoderBlock2D".to_owned()])?;
         if types.len() != block_out_channels.len() || types.iter().any(|name| name != "UpDecoderBlock2D") {
             return Err(
-                options.refused("up_block_types", "UpDecoderBlock2D for each of `block_out_channels`")
+                options.unsupported("up_block_types", "UpDecoderBlock2D for each of `block_out_channels`")
             );
         }
-        options.only("out_channels", &[json!(3)])?;
-        options.only("latents_mean", &[json!(null)])?;
-        options.only("latents_std", &[json!(null)])?;
+        options.require("out_channels", &[json!(3)])?;
+        options.require("latents_mean", &[json!(null)])?;
+        options.require("latents_std", &[json!(null)])?;
         // The encoder's, or about splitting pictures into tiles.
-        options.any(&["in_channels", "down_block_types", "use_quant_conv", "sample_size"]);
+        options.ignore(&["in_channels", "down_block_types", "use_quant_conv", "sample_size"]);
         Ok(Self {
             block_out_channels,
             layers_per_block: options.take("layers_per_block", 1)?,
@@ -140,29 +140,29 @@ impl TinyConfig {
         let num_blocks: Vec<usize> = options.take("num_decoder_blocks", vec![3, 3, 3, 1])?;
         if num_blocks.len() != block_out_channels.len() {
             return Err(
-                options.refused("num_decoder_blocks", "one number for each of `decoder_block_out_channels`")
+                options.unsupported("num_decoder_blocks", "one number for each of `decoder_block_out_channels`")
             );
         }
         // The decoder's convolutions pass from level to level without changing the number of channels.
         if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {
             return Err(
-                options.refused("decoder_block_out_channels", "one and the same number for every level")
+                options.unsupported("decoder_block_out_channels", "one and the same number for every level")
             );
         }
         let upsampling: usize = options.take("upsampling_scaling_factor", 2)?;
         if !(1..=8).contains(&upsampling) {
-            return Err(options.refused("upsampling_scaling_factor", "1 to 8"));
+            return Err(options.unsupported("upsampling_scaling_factor", "1 to 8"));
         }
-        options.only("out_channels", &[json!(3)])?;
-        options.only("upsample_fn", &[json!("nearest")])?;
+        options.require("out_channels", &[json!(3)])?;
+        options.require("upsample_fn", &[json!("nearest")])?;
         // The encoder's, or the scaling of latents to pictures of their own.
-        options.any(&[
+        options.ignore(&[
             "in_channels",
             "encoder_block_out_channels",
             "num_encoder_blocks",
             "block_out_channels",
         ]);
-        options.any(&["latent_magnitude", "latent_shift"]);
+        options.ignore(&["latent_magnitude", "latent_shift"]);
         Ok(Self {
             block_out_channels,
             num_blocks,
@@ -178,12 +178,12 @@ impl TinyConfig {
 
 fn check_levels(options: &Options, option: &str, channels: &[usize]) -> Result<(), ModelError> {
     if channels.is_empty() || channels.len() > 8 || channels.contains(&0) {
-        return Err(options.refused(option, "1 to 8 positive numbers"));
+        return Err(options.unsupported(option, "1 to 8 positive numbers"));
     }
     Ok(())
 }
 
 fn activation(options: &mut Options, default: &str) -> Result<Activation, ModelError> {
     Activation::named(&options.take("act_fn", default.to_owned())?)
-        .ok_or_else(|| options.refused("act_fn", "silu, swish, gelu or relu"))
+        .ok_or_else(|| options.unsupported("act_fn", "silu, swish, gelu or relu"))
 }

@@ -101,7 +101,7 @@ impl MidAttention {
         let tokens = self.norm.forward(x, None)?.to_tokens()?;
         let (q, k, v) = (self.q.forward(&tokens)?, self.k.forward(&tokens)?, self.v.forward(&tokens)?);
         let heads = Heads { count: 1, width: self.channels, upcast: true };
-        let tokens = self.out.forward_onto(&attention(&q, &k, &v, heads)?, Some(&x.to_tokens()?))?;
+        let tokens = self.out.forward_add(&attention(&q, &k, &v, heads)?, Some(&x.to_tokens()?))?;
         FeatureMap::from_tokens(&tokens, height, width)
     }
 }

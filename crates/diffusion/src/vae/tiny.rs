@@ -62,7 +62,7 @@ impl TinyDecoder {
                 Layer::Block([first, second, third]) => {
                     let hidden = first.forward(&x)?.activate(self.activation)?;
                     let hidden = second.forward(&hidden)?.activate(self.activation)?;
-                    third.forward_onto(&hidden, None, Some(&x))?.activate(Activation::Relu)?
+                    third.forward_add(&hidden, None, Some(&x))?.activate(Activation::Relu)?
                 }
                 Layer::Upsample(factor) => {
                     let [_, _, height, width] = x.dims();

@@ -191,12 +191,12 @@ fn folders_that_are_not_models_say_what_is_wrong() {
         let stem = name.split('.').next().expect("a stem");
         assert!(error.contains(stem) && error.contains("missing"), "{name}: {error}");
     }
-    let cut = load(&|path| {
+    let truncation = load(&|path| {
         let weights = path.join("vae/diffusion_pytorch_model.fp16.safetensors");
         let bytes = std::fs::read(&weights).expect("weights");
         std::fs::write(&weights, &bytes[..bytes.len() / 2]).expect("half of it");
     });
-    assert!(cut.contains("vae/diffusion_pytorch_model") && cut.contains("malformed"), "{cut}");
+    assert!(truncation.contains("vae/diffusion_pytorch_model") && truncation.contains("malformed"), "{truncation}");
     let sdxl = load(&|path| {
         let index = r#"{"_class_name":"StableDiffusionXLPipeline"}"#;
         std::fs::write(path.join("model_index.json"), index).expect("an index");

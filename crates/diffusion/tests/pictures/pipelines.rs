@@ -27,16 +27,16 @@ fn latents(family: &str, scheduler: &str, noise: &Tensor) -> (Pipeline, Tensor) 
     let pipeline = Pipeline::load(&files, &Device::Cpu, DType::F32).expect("a pipeline");
     let (_, _, _, height, width) = noise.dims5().expect("noise");
     let scale = pipeline.native_size().0 / if family == "builtin" { 4 } else { 8 };
-    let course = pipeline.course(width * scale, height * scale, STEPS);
-    assert_eq!([course.height, course.width], [height, width]);
-    let conditioning = pipeline.condition(PROMPT, NEGATIVE, guidance(family)).expect("conditioning");
+    let plan = pipeline.sampling_plan(width * scale, height * scale, STEPS);
+    assert_eq!([plan.height, plan.width], [height, width]);
+    let conditioning = pipeline.encode_prompts(PROMPT, NEGATIVE, guidance(family)).expect("conditioning");
     assert!(conditioning.warnings.is_empty());
     let mut taken = 0;
     let next_noise = |_: &candle_core::Shape| {
         taken += 1;
         noise.get(taken - 1)
     };
-    let sample = pipeline.denoise(&conditioning, course, next_noise, |_| Ok(Next::Continue));
+    let sample = pipeline.denoise(&conditioning, plan, next_noise, |_| Ok(Next::Continue));
     (pipeline, sample.expect("no error").expect("latents"))
 }
 
@@ -72,13 +72,13 @@ fn pictures_are_diffusers_pictures() {
         assert!(worst <= 0.76, "{family}: off by {worst} of 255");
 
         let middle = pipeline.decode(&latents, width - 4, height - 2).expect("a picture");
-        assert_eq!(middle, cut(&pixels, 2, 1));
+        assert_eq!(middle, truncation(&pixels, 2, 1));
         assert!(pipeline.decode(&latents, width + 1, height).is_err());
     }
 }
 
 /// A picture without its outermost columns and rows.
-fn cut(pixels: &Pixels, columns: u32, rows: u32) -> Pixels {
+fn truncation(pixels: &Pixels, columns: u32, rows: u32) -> Pixels {
     let (width, height) = (pixels.width() as usize, pixels.height() as usize);
     let (columns, rows) = (columns as usize, rows as usize);
     let lines = pixels.rgb().chunks_exact(width * 3).skip(rows).take(height - 2 * rows);

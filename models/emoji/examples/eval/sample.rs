@@ -24,9 +24,9 @@ impl Sample<'_> {
         pipeline: &Pipeline,
         noise: impl FnMut(&Shape) -> candle_core::Result<Tensor>,
     ) -> Result<(Tensor, Pixels)> {
-        let conditioning = pipeline.condition(self.prompt, self.negative_prompt, self.guidance)?;
-        let course = pipeline.course(self.width, self.height, self.steps);
-        let Some(latents) = pipeline.denoise(&conditioning, course, noise, |_| Ok(Next::Continue))? else {
+        let conditioning = pipeline.encode_prompts(self.prompt, self.negative_prompt, self.guidance)?;
+        let plan = pipeline.sampling_plan(self.width, self.height, self.steps);
+        let Some(latents) = pipeline.denoise(&conditioning, plan, noise, |_| Ok(Next::Continue))? else {
             bail!("stopped, though nobody said so");
         };
         let picture = pipeline.decode(&latents, self.width, self.height)?;
