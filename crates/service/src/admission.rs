@@ -151,7 +151,7 @@ impl Inner {
         let new = self.new_job(&caller, &submission, &*engine).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
-        let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
+        let mut new = NewJob { reuse, queue, start_with: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
             let asking = self.registry.asking();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
@@ -208,7 +208,7 @@ impl Inner {
 
     /// What a client may have left behind that tries again now.
     fn retry(&self, now: OffsetDateTime) -> RetryReuse {
-        RetryReuse { accepted_since: now - RETRY_WITHIN, answered_since: now - self.settings.abandon_after }
+        RetryReuse { accepted_since: now - RETRY_WITHIN, delivered_since: now - self.settings.abandon_after }
     }
 
     /// Who has nothing here gets in however many others wait: one customer's requests shall not keep another's single one out.
@@ -234,7 +234,7 @@ impl Inner {
             Acceptance::Stored { job, quotas } => (job, ServedFrom::Stored, quotas),
             Acceptance::Replayed { job } => (job, ServedFrom::Replayed, Vec::new()),
             Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
-            Acceptance::LimitExceeded { refused, quotas } => {
+            Acceptance::LimitExceeded { exceeded: refused, quotas } => {
                 self.metrics.refused(&refused);
                 return Err(ServiceError::LimitExceeded(Box::new(LimitRejection { refused, quotas })));
             }
@@ -267,7 +267,7 @@ impl Inner {
             idempotency: submission.idempotency.clone(),
             on_worker_loss,
             waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
-            begin: None,
+            start_with: None,
             deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
             queue: None,
         })

@@ -79,7 +79,7 @@ impl Inner {
     /// kept is the store's to say.
     async fn forget(&self, keep: Duration) -> Result<(), ServiceError> {
         let before = OffsetDateTime::now_utc() - keep.min(LONGEST);
-        for job in self.ledger.finished_before(before, AT_ONCE).await? {
+        for job in self.ledger.finished_jobs(before, AT_ONCE).await? {
             self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
         }
         Ok(())

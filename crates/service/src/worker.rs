@@ -145,9 +145,7 @@ impl Worker {
         let written = StoredRequest::read(&job).filter(|written| written.model == self.engine.model().name);
         let Some(StoredRequest { request, cap_ms, .. }) = written else {
             tracing::error!(job = %job.id, "the job is for another model, or was written by another version of this program");
-            return self
-                .end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING)
-                .await;
+            return self.end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::ZERO).await;
         };
         let left_behind = job.waiter.as_ref().is_some_and(|process| *process != self.inner.process);
         let begun_elsewhere = job.receipt.is_some();
@@ -157,7 +155,7 @@ impl Worker {
             && active.stop_unless_wanted()
         {
             // Its client waited for a process that is no more, and nobody has joined it since.
-            return self.end(&active, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
+            return self.end(&active, &job.run(), Outcome::Canceled, Spend::ZERO).await;
         }
         if !begun_elsewhere {
             self.inner.metrics.waited(OffsetDateTime::now_utc() - job.created);
@@ -241,7 +239,7 @@ impl Worker {
                 return self.hand_back(claim).await;
             }
             // Who was told to come again pays then.
-            (EngineError::Abandoned, Some(Stop::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
+            (EngineError::Abandoned, Some(Stop::Shutdown)) => (Outcome::Canceled, Spend::ZERO),
             (EngineError::Abandoned, Some(Stop::Deadline)) => {
                 (Outcome::Failed(Reason::Deadline.into()), took_all())
             }

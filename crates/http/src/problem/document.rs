@@ -86,7 +86,7 @@ impl Problem {
         let refused = self.refused();
         let retry_at = refused.and_then(|refused| match refused.retry {
             RetryTime::At(at) => Some(image_resource::moment(at)),
-            RetryTime::WhenOneEnds | RetryTime::Never => None,
+            RetryTime::WhenJobEnds | RetryTime::Never => None,
         });
         let document = Document {
             r#type: format!("urn:tintype:problem:{name}"),

@@ -280,7 +280,7 @@ async fn what_became_of_it_nobody_knows() {
             owner: caller.owner,
             key: caller.key,
             policy: caller.policy,
-            reserve: Spend::NOTHING,
+            reserve: Spend::ZERO,
             request: Value::Null,
             fingerprint: body,
             reuse: Reuse::default(),
@@ -289,7 +289,7 @@ async fn what_became_of_it_nobody_knows() {
             waiter: None,
             deadline: None,
             queue: None,
-            begin: None,
+            start_with: None,
         };
         bench.ledger.accept(new, now).await.expect("accepted");
         for _ in 0..runs {
