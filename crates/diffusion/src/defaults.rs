@@ -37,7 +37,9 @@ impl Defaults {
             source: source.map(Into::into),
         };
         let overrides: Overrides = match index.get("_tintype") {
-            Some(overrides) => serde_json::from_value(overrides.clone()).map_err(|source| malformed(Some(source)))?,
+            Some(overrides) => {
+                serde_json::from_value(overrides.clone()).map_err(|source| malformed(Some(source)))?
+            }
             None => Overrides::default(),
         };
         let scheduler_defaults = Self::for_scheduler(&files.read_json("scheduler/scheduler_config.json")?);

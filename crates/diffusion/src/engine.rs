@@ -18,7 +18,7 @@ use tracing::{Span, trace_span};
 
 use crate::defaults::Defaults;
 use crate::noise::Noise;
-use crate::pipeline::{StepContext, Next, Pipeline};
+use crate::pipeline::{Next, Pipeline, StepContext};
 use crate::revision::revision;
 use crate::{ModelError, ModelFiles};
 
@@ -150,7 +150,8 @@ fn run_jobs(pipeline: &Pipeline, pool: &ThreadPool, queue: &Receiver<Job>) {
         // The pipeline has no state that a panic could leave broken; the observer is given up with its job.
         let run = || pool.install(|| span.in_scope(|| generate(pipeline, &request, &*observer)));
         let result = catch_unwind(AssertUnwindSafe(run));
-        let result = result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", panic_message(&*panic)))));
+        let result =
+            result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", panic_message(&*panic)))));
         // Whoever asked may be gone; then nobody needs the answer.
         let _ = reply.send(result);
     }

@@ -77,7 +77,9 @@ impl StepContext<'_> {
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn clean_sample(&self) -> Result<Option<Tensor>, ModelError> {
-        let clean = |last_step: &CompletedStep| last_step.sampler.clean_sample(last_step.step, last_step.sample, last_step.output);
+        let clean = |last_step: &CompletedStep| {
+            last_step.sampler.clean_sample(last_step.step, last_step.sample, last_step.output)
+        };
         Ok(self.last_step.as_ref().map(clean).transpose()?)
     }
 }
@@ -97,7 +99,8 @@ impl Pipeline {
     /// # Errors
     /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that do not fit together.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Options::load(files, "model_index.json")?.require("_class_name", &[json!("StableDiffusionPipeline")])?;
+        Options::load(files, "model_index.json")?
+            .require("_class_name", &[json!("StableDiffusionPipeline")])?;
         // The largest part first: memory for its file and for its copy is needed at once.
         let pipeline = Self {
             unet: UNet::load(files, device, dtype)?,

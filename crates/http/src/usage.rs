@@ -10,7 +10,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 use tintype_core::violation::Violation;
-use tintype_service::ledger::account::{DAYS_KEPT, DayUsage};
+use tintype_service::ledger::account::{DayUsage, USAGE_RETENTION_DAYS};
 use tintype_service::ledger::limits::{Limit, Quota};
 use tintype_service::ledger::money::{Amount, Totals};
 use tintype_service::ledger::policy::{Allowance, utc_day};
@@ -85,8 +85,9 @@ pub(crate) async fn usage(
     let (Ok(from), Ok(to)) = (from, to) else { return Err(violations.into()) };
     let to = to.unwrap_or(today);
     let from = from.unwrap_or_else(|| to.checked_sub(DEFAULT_PERIOD).unwrap_or(Date::MIN));
-    if !(Duration::ZERO..Duration::days(DAYS_KEPT)).contains(&(to - from)) {
-        let expected = format!("a day up to {} days before `to`, and not after `to`", DAYS_KEPT - 1);
+    if !(Duration::ZERO..Duration::days(USAGE_RETENTION_DAYS)).contains(&(to - from)) {
+        let expected =
+            format!("a day up to {} days before `to`, and not after `to`", USAGE_RETENTION_DAYS - 1);
         return Err(vec![Violation::malformed("from", expected)].into());
     }
     let days = app.service.usage(&caller, from, to).await?;

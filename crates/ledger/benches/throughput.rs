@@ -78,7 +78,7 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         waiter: None,
         deadline: None,
         queue: None,
-        begin: None,
+        start_with: None,
     };
     let answer = block_on(ledger.accept(new, OffsetDateTime::now_utc())).expect("accept");
     assert_eq!(matches!(answer, Acceptance::LimitExceeded { .. }), limited, "{answer:?}");

@@ -11,7 +11,7 @@ use crate::money::Spend;
 use crate::policy::Policy;
 
 /// How long an idempotency key is remembered.
-pub const IDEMPOTENCY_LIFE: Duration = Duration::hours(24);
+pub const IDEMPOTENCY_TTL: Duration = Duration::hours(24);
 
 /// A client's word that this is one request, however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +41,12 @@ pub struct RetryReuse {
     /// The first attempt was not accepted before then.
     pub accepted_since: OffsetDateTime,
     /// What was answered before then has reached its client; of a later answer nobody knows.
-    pub answered_since: OffsetDateTime,
+    pub delivered_since: OffsetDateTime,
 }
 
 impl RetryReuse {
-    fn takes(&self, job: &JobRecord) -> bool {
-        let answered = job.answered().is_some_and(|at| at < self.answered_since);
+    fn matches(&self, job: &JobRecord) -> bool {
+        let answered = job.answered().is_some_and(|at| at < self.delivered_since);
         job.created >= self.accepted_since && !answered
     }
 }
@@ -58,10 +58,10 @@ impl Reuse {
     }
 
     /// True if this one, of the same owner and fingerprint, does.
-    pub(crate) fn takes(&self, job: &JobRecord) -> bool {
+    pub(crate) fn matches(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
-        let awaited = self.retry.is_some_and(|retry| retry.takes(job));
+        let awaited = self.retry.is_some_and(|retry| retry.matches(job));
         !job.deleted
             && ((in_flight && ((self.in_flight && job.deadline.is_none()) || awaited))
                 || (stored && (self.stored || awaited)))
@@ -106,7 +106,7 @@ pub struct NewJob {
     pub queue: Option<QueueLimit>,
     /// Somebody who would run it at once: the job is theirs from the beginning, if no other waits. A ledger that would have to
     /// look for others may leave it queued.
-    pub begin: Option<Lease>,
+    pub start_with: Option<Lease>,
 }
 
 /// What came of asking for a job.
@@ -144,7 +144,7 @@ pub enum Acceptance {
     /// A limit does not let it in.
     LimitExceeded {
         /// The limit, and when to come back.
-        refused: LimitExceeded,
+        exceeded: LimitExceeded,
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },

@@ -13,7 +13,7 @@ use crate::money::{Spend, Totals};
 use crate::policy::{Allowance, Budget, Policy, Rate, utc_day};
 
 /// How many days of usage are kept.
-pub const DAYS_KEPT: i64 = 400;
+pub const USAGE_RETENTION_DAYS: i64 = 400;
 
 /// One day of one key, in UTC. A job counts for the day on which it was accepted, also if it ends on the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl Account {
         if let Some(limit) = policy.concurrency {
             self.check_concurrency(limit)?;
         }
-        self.take_turn(policy, now)?;
+        self.consume_rate(policy, now)?;
         self.in_flight = self.in_flight.saturating_add(1);
         let reservation = Reservation { id: Uuid::new_v4(), day: utc_day(now), reserved: reserve };
         let today = self.today(now);
@@ -98,13 +98,13 @@ impl Account {
     ///
     /// # Errors
     /// [`LimitExceeded`] by the rate.
-    pub fn admit_shared(
+    pub fn admit_reuse(
         &mut self,
         policy: &Policy,
         now: OffsetDateTime,
         how: ReuseKind,
     ) -> Result<(), LimitExceeded> {
-        self.take_turn(policy, now)?;
+        self.consume_rate(policy, now)?;
         let today = self.today(now);
         match how {
             ReuseKind::Joined => today.joined += 1,
@@ -115,18 +115,18 @@ impl Account {
 
     /// Turns a reservation into what the job really took.
     pub fn settle(&mut self, reservation: &Reservation, took: &Spend, pictures: usize) {
-        let day = self.give_back(reservation);
+        let day = self.remove_reservation(reservation);
         day.spent.add(took);
         day.pictures += pictures as u64;
     }
 
     /// Gives a reservation back as if its job had never been let in (its turn in the rate is not given back).
     pub fn release(&mut self, reservation: &Reservation) {
-        let day = self.give_back(reservation);
+        let day = self.remove_reservation(reservation);
         day.jobs = day.jobs.saturating_sub(1);
     }
 
-    fn give_back(&mut self, reservation: &Reservation) -> &mut DayUsage {
+    fn remove_reservation(&mut self, reservation: &Reservation) -> &mut DayUsage {
         self.in_flight = self.in_flight.saturating_sub(1);
         let day = self.days.entry(reservation.day).or_default();
         day.reserved.subtract(&reservation.reserved);
@@ -135,7 +135,7 @@ impl Account {
 
     /// What is left of every limit.
     pub fn quotas(&self, policy: &Policy, now: OffsetDateTime) -> Vec<Quota> {
-        let rate = policy.rate.map(|rate| self.rate_standing(rate, now));
+        let rate = policy.rate.map(|rate| self.rate_quota(rate, now));
         let concurrency = policy.concurrency.map(|limit| Quota {
             limit: Limit::Concurrency(limit),
             remaining: limit.get().saturating_sub(self.in_flight).into(),
@@ -192,14 +192,14 @@ impl Account {
 
     fn check_concurrency(&self, limit: NonZeroU32) -> Result<(), LimitExceeded> {
         if self.in_flight >= limit.get() {
-            return Err(LimitExceeded { limit: Limit::Concurrency(limit), retry: RetryTime::WhenOneEnds });
+            return Err(LimitExceeded { limit: Limit::Concurrency(limit), retry: RetryTime::WhenJobEnds });
         }
         Ok(())
     }
 
-    fn take_turn(&mut self, policy: &Policy, now: OffsetDateTime) -> Result<(), LimitExceeded> {
+    fn consume_rate(&mut self, policy: &Policy, now: OffsetDateTime) -> Result<(), LimitExceeded> {
         let Some(rate) = policy.rate else { return Ok(()) };
-        let (interval, burst) = cells(rate);
+        let (interval, burst) = rate_parameters(rate);
         let arrival = self.arrival.map_or(now, |arrival| arrival.max(now)) + interval;
         if arrival - now > burst {
             return Err(LimitExceeded { limit: Limit::Rate(rate), retry: RetryTime::At(arrival - burst) });
@@ -208,8 +208,8 @@ impl Account {
         Ok(())
     }
 
-    fn rate_standing(&self, rate: Rate, now: OffsetDateTime) -> Quota {
-        let (interval, burst) = cells(rate);
+    fn rate_quota(&self, rate: Rate, now: OffsetDateTime) -> Quota {
+        let (interval, burst) = rate_parameters(rate);
         let arrival = self.arrival.map_or(now, |arrival| arrival.max(now));
         let left = (burst - (arrival - now)).whole_nanoseconds().max(0);
         let remaining = (left / interval.whole_nanoseconds()) as u64;
@@ -218,7 +218,7 @@ impl Account {
 }
 
 /// The time between two requests, and how much of it may be used up in advance.
-fn cells(rate: Rate) -> (Duration, Duration) {
+fn rate_parameters(rate: Rate) -> (Duration, Duration) {
     let interval =
         Duration::nanoseconds((rate.window().whole_nanoseconds() / i128::from(rate.count())) as i64);
     (interval, interval * rate.count())

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// Written by a later version of this program.
     #[error("{what} has version {found}; this program knows versions up to {known}")]
-    Newer {
+    NewerVersion {
         /// The record, or the database.
         what: String,
         /// Its version.

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 /// An owner with jobs that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Waiting<O> {
+pub(crate) struct OwnerQueue<O> {
     /// Who.
     pub owner: O,
     /// Jobs waiting.
@@ -16,7 +16,7 @@ pub(crate) struct Waiting<O> {
     pub turn: i64,
 }
 
-impl<O: Ord + Clone> Waiting<O> {
+impl<O: Ord + Clone> OwnerQueue<O> {
     /// The least comes first: who has the fewest running, then whose turn is longest ago.
     pub(crate) fn rank(&self) -> (u32, i64, O) {
         (self.running, self.turn, self.owner.clone())
@@ -25,9 +25,9 @@ impl<O: Ord + Clone> Waiting<O> {
 
 /// How many jobs are taken before the one that has `earlier` waiting jobs of the same `owner` before it, if none ends
 /// and none is accepted until then. Found by doing it: the queue is bounded, and so is this.
-pub(crate) fn ahead<O: Ord + Clone>(owners: &[Waiting<O>], owner: &O, earlier: u32) -> u64 {
+pub(crate) fn jobs_ahead<O: Ord + Clone>(owners: &[OwnerQueue<O>], owner: &O, earlier: u32) -> u64 {
     let mut turn = owners.iter().map(|waiting| waiting.turn).max().unwrap_or(0);
-    let ranked = |(i, waiting): (usize, &Waiting<O>)| Reverse((waiting.rank(), waiting.queued, i));
+    let ranked = |(i, waiting): (usize, &OwnerQueue<O>)| Reverse((waiting.rank(), waiting.queued, i));
     let mut line: BinaryHeap<_> =
         owners.iter().enumerate().filter(|(_, waiting)| waiting.queued > 0).map(ranked).collect();
     let (mut taken, mut own) = (0, earlier);
@@ -50,30 +50,30 @@ pub(crate) fn ahead<O: Ord + Clone>(owners: &[Waiting<O>], owner: &O, earlier: u
 mod tests {
     use super::*;
 
-    fn waiting(owner: &str, queued: u32, running: u32, turn: i64) -> Waiting<&str> {
-        Waiting { owner, queued, running, turn }
+    fn waiting(owner: &str, queued: u32, running: u32, turn: i64) -> OwnerQueue<&str> {
+        OwnerQueue { owner, queued, running, turn }
     }
 
     #[test]
     fn owners_take_turns() {
         let owners = [waiting("many", 1_000, 0, 0), waiting("one", 1, 0, 0)];
-        assert_eq!(ahead(&owners, &"one", 0), 1);
-        assert_eq!(ahead(&owners, &"many", 0), 0);
-        assert_eq!(ahead(&owners, &"many", 1), 2);
-        assert_eq!(ahead(&owners, &"many", 999), 1_000);
+        assert_eq!(jobs_ahead(&owners, &"one", 0), 1);
+        assert_eq!(jobs_ahead(&owners, &"many", 0), 0);
+        assert_eq!(jobs_ahead(&owners, &"many", 1), 2);
+        assert_eq!(jobs_ahead(&owners, &"many", 999), 1_000);
     }
 
     #[test]
     fn who_runs_less_comes_first() {
         let owners = [waiting("a", 10, 3, 1), waiting("b", 2, 1, 9), waiting("c", 5, 1, 8)];
-        assert_eq!(ahead(&owners, &"c", 0), 0);
-        assert_eq!(ahead(&owners, &"b", 0), 1);
+        assert_eq!(jobs_ahead(&owners, &"c", 0), 0);
+        assert_eq!(jobs_ahead(&owners, &"b", 0), 1);
         // b and c have two more to take each, and c's third comes as b has none left, before a's turn is older.
-        assert_eq!(ahead(&owners, &"a", 0), 4);
+        assert_eq!(jobs_ahead(&owners, &"a", 0), 4);
     }
 
     #[test]
     fn no_one_else_means_ones_own_order() {
-        assert_eq!(ahead(&[waiting("a", 10, 4, 7)], &"a", 9), 9);
+        assert_eq!(jobs_ahead(&[waiting("a", 10, 4, 7)], &"a", 9), 9);
     }
 }

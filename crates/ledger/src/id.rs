@@ -91,7 +91,7 @@ impl JobId {
     }
 
     /// An id that sorts before every job accepted at `at` or later, and after every earlier one.
-    pub fn first(at: OffsetDateTime) -> Self {
+    pub fn first_at(at: OffsetDateTime) -> Self {
         Self::with_tail(at, [0; 10])
     }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(ids[0].created(), start);
         assert_eq!(ids[0].uuid().get_version_num(), 7);
         assert_ne!(JobId::new(start), JobId::new(start));
-        let middle = JobId::first(start + Duration::microseconds(500));
+        let middle = JobId::first_at(start + Duration::microseconds(500));
         assert!(ids[499] < middle && middle < ids[500]);
         assert_eq!(ids[0].to_string().parse::<JobId>().expect("its own text"), ids[0]);
     }

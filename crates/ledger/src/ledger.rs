@@ -162,7 +162,7 @@ pub trait Ledger: Send + Sync {
 
     /// Jobs of all owners that were accepted before `before` and have ended, oldest first within an owner, at most
     /// `limit` (1 to 1,000): what is to be deleted when records are kept for a time only.
-    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
+    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
     /// How many queued jobs come before this one if no more are accepted; `None` if it is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
@@ -179,7 +179,7 @@ pub trait Ledger: Send + Sync {
     async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered>;
 
     /// A key's usage on the days from `from` to `to`, both included; days without any are left out. Days are kept
-    /// for [`DAYS_KEPT`](crate::account::DAYS_KEPT).
+    /// for [`USAGE_RETENTION_DAYS`](crate::account::DAYS_KEPT).
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>>;
 
     /// What is left of a key's limits.

@@ -33,7 +33,7 @@
 //!     Acceptance::Joined { job, .. } | Acceptance::Replayed { job } => { /* wait for that one */ }
 //!     Acceptance::Stored { job, .. } => { /* sign its pictures anew */ }
 //!     Acceptance::Conflict => { /* 422 */ }
-//!     Acceptance::LimitExceeded { refused, quotas } => { /* 429 or 402, refused.retry_after(now) */ }
+//!     Acceptance::LimitExceeded { exceeded, quotas } => { /* 429 or 402, exceeded.retry_after(now) */ }
 //!     Acceptance::QueueFull => { /* 429 */ }
 //! }
 //!

@@ -34,7 +34,7 @@ pub enum RetryTime {
     /// Not before then.
     At(OffsetDateTime),
     /// When one of the key's jobs has ended.
-    WhenOneEnds,
+    WhenJobEnds,
     /// Never: it alone takes more than the whole budget.
     Never,
 }
@@ -55,7 +55,7 @@ impl LimitExceeded {
     pub fn retry_after(&self, now: OffsetDateTime) -> Option<u64> {
         match self.retry {
             RetryTime::At(at) => Some(seconds_until(at, now).max(1)),
-            RetryTime::WhenOneEnds | RetryTime::Never => None,
+            RetryTime::WhenJobEnds | RetryTime::Never => None,
         }
     }
 }

@@ -102,10 +102,10 @@ pub struct Spend {
 
 impl Spend {
     /// Nothing at all: a stored picture, a job stopped before it began.
-    pub const NOTHING: Self = Self { engine_ms: 0, amount: None };
+    pub const ZERO: Self = Self { engine_ms: 0, amount: None };
 
     /// So much of it in engine time, at the same price, rounded up; all of it at the most.
-    pub(crate) fn part(self, engine_ms: u64) -> Self {
+    pub(crate) fn prorated(self, engine_ms: u64) -> Self {
         let engine_ms = engine_ms.min(self.engine_ms);
         let amount = self.amount.map(|all| {
             let micros =
@@ -204,9 +204,9 @@ mod tests {
     #[test]
     fn a_part_costs_its_share_and_never_more_than_all() {
         let all = Spend { engine_ms: 3_000, amount: "0.01usd".parse().ok() };
-        assert_eq!(all.part(0), Spend { engine_ms: 0, amount: "0usd".parse().ok() });
-        assert_eq!(all.part(1_000), Spend { engine_ms: 1_000, amount: "0.003334usd".parse().ok() });
-        assert_eq!(all.part(u64::MAX), all);
-        assert_eq!(Spend::NOTHING.part(5), Spend::NOTHING);
+        assert_eq!(all.prorated(0), Spend { engine_ms: 0, amount: "0usd".parse().ok() });
+        assert_eq!(all.prorated(1_000), Spend { engine_ms: 1_000, amount: "0.003334usd".parse().ok() });
+        assert_eq!(all.prorated(u64::MAX), all);
+        assert_eq!(Spend::ZERO.prorated(5), Spend::ZERO);
     }
 }

@@ -44,7 +44,7 @@ impl fmt::Display for Policy {
 
 /// The units a rate can be counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unit {
+pub enum TimeUnit {
     /// `s`
     Second,
     /// `min`
@@ -55,7 +55,7 @@ pub enum Unit {
     Day,
 }
 
-impl Unit {
+impl TimeUnit {
     /// How long it is.
     pub fn duration(self) -> Duration {
         match self {
@@ -96,7 +96,7 @@ pub struct InvalidRate(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     count: NonZeroU32,
-    per: Unit,
+    per: TimeUnit,
 }
 
 impl Rate {
@@ -104,7 +104,7 @@ impl Rate {
     pub const MAX: u32 = 1_000_000;
 
     /// `count` requests `per` unit; `None` unless it is 1 to [`Rate::MAX`].
-    pub fn new(count: u32, per: Unit) -> Option<Self> {
+    pub fn new(count: u32, per: TimeUnit) -> Option<Self> {
         let count = NonZeroU32::new(count).filter(|count| count.get() <= Self::MAX)?;
         Some(Self { count, per })
     }
@@ -126,7 +126,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, InvalidRate> {
         let read = || {
             let (count, unit) = text.split_once('/')?;
-            Self::new(count.trim().parse().ok()?, Unit::named(unit.trim())?)
+            Self::new(count.trim().parse().ok()?, TimeUnit::named(unit.trim())?)
         };
         read().ok_or_else(|| InvalidRate(text.to_owned()))
     }
@@ -258,7 +258,7 @@ impl FromStr for CoarseDuration {
     fn from_str(text: &str) -> Result<Self, InvalidDuration> {
         let read = || {
             let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-            let unit = Unit::named(&text[split..])?.duration().whole_seconds() as u64;
+            let unit = TimeUnit::named(&text[split..])?.duration().whole_seconds() as u64;
             let seconds = text[..split].parse::<u64>().ok()?.checked_mul(unit)?;
             (1..=3_650 * 86_400).contains(&seconds).then_some(Self(seconds))
         };

@@ -47,7 +47,7 @@ fn new_job(name: &str, key: String) -> NewJob {
         waiter: None,
         deadline: None,
         queue: None,
-        begin: None,
+        start_with: None,
     }
 }
 

@@ -160,7 +160,7 @@ impl Inner {
         let new = self.new_job(&caller, &submission, &*engine).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
-        let mut new = NewJob { reuse, queue, begin: slot.as_ref().map(|_| worker.lease()), ..new };
+        let mut new = NewJob { reuse, queue, start_with: slot.as_ref().map(|_| worker.lease()), ..new };
         loop {
             let read = self.registry.begin_read();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
@@ -220,7 +220,7 @@ impl Inner {
 
     /// The jobs of earlier attempts that a retry can reuse.
     fn retry_reuse(&self, now: OffsetDateTime) -> RetryReuse {
-        RetryReuse { accepted_since: now - RETRY_WINDOW, answered_since: now - self.settings.abandon_after }
+        RetryReuse { accepted_since: now - RETRY_WINDOW, delivered_since: now - self.settings.abandon_after }
     }
 
     /// An owner without jobs in this process is accepted even if the queue is full, so that one customer
@@ -249,7 +249,7 @@ impl Inner {
             Acceptance::Stored { job, quotas } => (job, ServedFrom::Stored, quotas),
             Acceptance::Replayed { job } => (job, ServedFrom::Replayed, Vec::new()),
             Acceptance::Conflict => return Err(ServiceError::IdempotencyConflict),
-            Acceptance::LimitExceeded { refused, quotas } => {
+            Acceptance::LimitExceeded { exceeded: refused, quotas } => {
                 self.metrics.limit_exceeded(&refused);
                 return Err(ServiceError::LimitExceeded(Box::new(LimitRejection {
                     exceeded: refused,
@@ -285,7 +285,7 @@ impl Inner {
             idempotency: submission.idempotency.clone(),
             on_worker_loss,
             waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
-            begin: None,
+            start_with: None,
             deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
             queue: None,
         })

@@ -82,7 +82,7 @@ impl Inner {
     /// how long images are kept.
     async fn delete_old_jobs(&self, keep: Duration) -> Result<(), ServiceError> {
         let before = OffsetDateTime::now_utc() - keep.min(MAX_JOB_AGE);
-        for job in self.ledger.finished_before(before, MAX_DELETIONS).await? {
+        for job in self.ledger.finished_jobs(before, MAX_DELETIONS).await? {
             self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
         }
         Ok(())

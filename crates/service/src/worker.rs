@@ -150,9 +150,7 @@ impl Worker {
         let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.engine.model().name);
         let Some(StoredRequest { request, cap_ms, .. }) = stored else {
             tracing::error!(job = %job.id, "failed to run job: unknown record format or other model");
-            return self
-                .end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::NOTHING)
-                .await;
+            return self.end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::ZERO).await;
         };
         let lost_its_waiter = job.waiter.as_ref().is_some_and(|process| *process != self.inner.process);
         let is_remote = job.receipt.is_some();
@@ -162,7 +160,7 @@ impl Worker {
             && active.stop_without_waiters()
         {
             // The job's waiter was in a process that has ended, and no client has joined it since.
-            return self.end(&active, &job.run(), Outcome::Canceled, Spend::NOTHING).await;
+            return self.end(&active, &job.run(), Outcome::Canceled, Spend::ZERO).await;
         }
         if !is_remote {
             self.inner.metrics.queue_wait(OffsetDateTime::now_utc() - job.created);
@@ -246,7 +244,7 @@ impl Worker {
                 return self.release(claim).await;
             }
             // The client retries, and the retry is charged.
-            (EngineError::Abandoned, Some(StopReason::Shutdown)) => (Outcome::Canceled, Spend::NOTHING),
+            (EngineError::Abandoned, Some(StopReason::Shutdown)) => (Outcome::Canceled, Spend::ZERO),
             (EngineError::Abandoned, Some(StopReason::Deadline)) => {
                 (Outcome::Failed(Reason::Deadline.into()), spent())
             }

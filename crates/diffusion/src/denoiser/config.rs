@@ -146,12 +146,13 @@ impl UNetConfig {
     fn check(&self, options: &Options) -> Result<(), ModelError> {
         let groups = self.norm_num_groups;
         if groups == 0 || self.levels.iter().any(|level| level.channels % groups != 0) {
-            return Err(options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+            return Err(
+                options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`")
+            );
         }
         if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
-            return Err(
-                options.unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads")
-            );
+            return Err(options
+                .unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
         }
         if self.levels.iter().any(|level| level.layers == 0) {
             return Err(options.unsupported("layers_per_block", "1 and more"));

@@ -148,7 +148,11 @@ mod tests {
             assert_close(&activation.apply(&x).expect("ours"), &expected.expect("candle's"), 1e-6);
         }
         let small = (x / 100.0).expect("small numbers");
-        assert_close(&Activation::Gelu.apply(&small).expect("ours"), &small.gelu_erf().expect("candle's"), 1e-6);
+        assert_close(
+            &Activation::Gelu.apply(&small).expect("ours"),
+            &small.gelu_erf().expect("candle's"),
+            1e-6,
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 use super::cpu::{is_cpu, prepared, tensor, view};
 use super::feature_map::FeatureMap;
 use super::linear::ContiguousRows;
-use super::project::{Rows, Initial, packed, project};
+use super::project::{Initial, Rows, packed, project};
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,9 @@ impl Conv2d {
         }
         if !is_cpu(x.native()) {
             let residual = residual.map(FeatureMap::native);
-            return self.forward_on_accelerator(x.native(), per_sample, residual).map(FeatureMap::from_native);
+            return self
+                .forward_on_accelerator(x.native(), per_sample, residual)
+                .map(FeatureMap::from_native);
         }
 
         let bias = self.bias.as_ref().map(view).transpose()?;
@@ -221,7 +223,8 @@ mod tests {
         let values_everywhere = values.reshape((input[0], outputs, 1, 1)).expect("a shape");
         let expected = expected.broadcast_add(&values_everywhere).and_then(|y| y + &residual).expect("a sum");
         assert_close(&y, &expected, 1e-5);
-        let other = conv.forward_on_accelerator(&nchw, Some(&values), Some(&residual)).expect("the accelerators'");
+        let other =
+            conv.forward_on_accelerator(&nchw, Some(&values), Some(&residual)).expect("the accelerators'");
         assert_close(&other, &expected, 1e-5);
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::cpu::{is_cpu, prepared, tensor, view};
-use super::project::{Rows, Initial, packed, project};
+use super::project::{Initial, Rows, packed, project};
 
 /// `y = x Wᵀ + b` on the last dimension.
 #[derive(Clone, Debug)]
@@ -115,7 +115,11 @@ mod tests {
             let x = random(&shape, 3);
             let expected = candle_nn::Module::forward(&reference, &x).expect("candle's");
             assert_close(&linear.forward(&x).expect("ours"), &expected, 1e-5);
-            assert_close(&linear.forward_on_accelerator(&x, None).expect("the accelerators'"), &expected, 1e-5);
+            assert_close(
+                &linear.forward_on_accelerator(&x, None).expect("the accelerators'"),
+                &expected,
+                1e-5,
+            );
             let residual = random(expected.dims(), 4);
             let expected = (expected + &residual).expect("a sum");
             assert_close(&linear.forward_add(&x, Some(&residual)).expect("ours"), &expected, 1e-5);

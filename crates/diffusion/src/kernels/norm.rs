@@ -250,7 +250,11 @@ mod tests {
                     activation.map_or(Ok(reference.clone()), |a| a.apply(&reference)).expect("candle's");
                 let ours = norm.forward(&map, activation).and_then(|y| y.to_nchw()).expect("ours");
                 assert_close(&ours, &expected, 2e-4);
-                assert_close(&norm.forward_on_accelerator(&x, activation).expect("the accelerators'"), &expected, 2e-4);
+                assert_close(
+                    &norm.forward_on_accelerator(&x, activation).expect("the accelerators'"),
+                    &expected,
+                    2e-4,
+                );
             }
         }
         assert!(GroupNorm::new(&random(&[6], 1), &random(&[6], 1), 4, 1e-5).is_err());

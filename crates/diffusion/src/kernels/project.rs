@@ -68,8 +68,11 @@ pub(super) fn project(out: &mut [f32], rows: &impl Rows, weights: &[f32], initia
     let weights = Matrix::packed(weights, width, columns);
     let product = Product { accumulate: initial.is_some(), ..Product::ADD };
     if count >= MIN_ROWS_PER_THREAD * rayon::current_num_threads() {
-        let limit =
-            if rows.contiguous().is_some() { MAX_ROWS_PER_TASK } else { (MAX_GATHERED_FLOATS / width).clamp(MIN_ROWS_PER_THREAD, MAX_ROWS_PER_TASK) };
+        let limit = if rows.contiguous().is_some() {
+            MAX_ROWS_PER_TASK
+        } else {
+            (MAX_GATHERED_FLOATS / width).clamp(MIN_ROWS_PER_THREAD, MAX_ROWS_PER_TASK)
+        };
         let per_task = rows_per_task(count, limit);
         out.par_chunks_mut(per_task * columns).enumerate().for_each(|(task, out)| {
             let (first, count) = (task * per_task, out.len() / columns);

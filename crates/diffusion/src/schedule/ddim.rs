@@ -21,7 +21,8 @@ pub(super) fn plan(config: &Config, training: &Training, steps: usize) -> Result
     let distance = (total / steps) as f64;
     let mut shares = Vec::with_capacity(steps);
     for timestep in &timesteps {
-        let from = alpha(*timestep).ok_or_else(|| ModelError::invalid_step_count(&config.file, steps, total - 1))?;
+        let from =
+            alpha(*timestep).ok_or_else(|| ModelError::invalid_step_count(&config.file, steps, total - 1))?;
         let before = timestep - distance;
         shares.push((from, if before < 0.0 { last } else { alpha(before).unwrap_or(last) }));
     }
@@ -37,15 +38,18 @@ fn step(config: &Config, from: f64, to: f64) -> Step {
     let (signal, noise) = (from.sqrt(), (1.0 - from).sqrt());
     // Both as shares of the noisy sample and the output: the clean sample, and the direction of the noise.
     let (clean, direction) = match config.prediction {
-        Prediction::Epsilon => {
-            (LinearCombination { sample: 1.0 / signal, output: -noise / signal }, LinearCombination { sample: 0.0, output: 1.0 })
-        }
-        Prediction::Velocity => {
-            (LinearCombination { sample: signal, output: -noise }, LinearCombination { sample: noise, output: signal })
-        }
-        Prediction::Sample => {
-            (LinearCombination { sample: 0.0, output: 1.0 }, LinearCombination { sample: 1.0 / noise, output: -signal / noise })
-        }
+        Prediction::Epsilon => (
+            LinearCombination { sample: 1.0 / signal, output: -noise / signal },
+            LinearCombination { sample: 0.0, output: 1.0 },
+        ),
+        Prediction::Velocity => (
+            LinearCombination { sample: signal, output: -noise },
+            LinearCombination { sample: noise, output: signal },
+        ),
+        Prediction::Sample => (
+            LinearCombination { sample: 0.0, output: 1.0 },
+            LinearCombination { sample: 1.0 / noise, output: -signal / noise },
+        ),
     };
     let rest = (1.0 - to).sqrt();
     Step {

@@ -60,7 +60,9 @@ fn step(prediction: Prediction, previous: Option<f64>, from: f64, to: f64) -> St
     let (alpha_from, sigma_from) = alpha_sigma(from);
     let (alpha_to, sigma_to) = alpha_sigma(to);
     let clean = match prediction {
-        Prediction::Epsilon => LinearCombination { sample: 1.0 / alpha_from, output: -sigma_from / alpha_from },
+        Prediction::Epsilon => {
+            LinearCombination { sample: 1.0 / alpha_from, output: -sigma_from / alpha_from }
+        }
         Prediction::Velocity => LinearCombination { sample: alpha_from, output: -sigma_from },
         Prediction::Sample => LinearCombination { sample: 0.0, output: 1.0 },
     };

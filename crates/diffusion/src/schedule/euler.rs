@@ -61,7 +61,10 @@ fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
     Step {
         input: 1.0 / libm::hypot(from, 1.0),
         clean,
-        next: LinearCombination { sample: 1.0 + change * (1.0 - clean.sample), output: -change * clean.output },
+        next: LinearCombination {
+            sample: 1.0 + change * (1.0 - clean.sample),
+            output: -change * clean.output,
+        },
         from_noise: up,
         ..Step::default()
     }
@@ -71,9 +74,10 @@ fn step(config: &Config, from: f64, to: f64, kind: Kind) -> Step {
 fn clean(prediction: Prediction, sigma: f64) -> LinearCombination {
     match prediction {
         Prediction::Epsilon => LinearCombination { sample: 1.0, output: -sigma },
-        Prediction::Velocity => {
-            LinearCombination { sample: 1.0 / (sigma * sigma + 1.0), output: -sigma / libm::hypot(sigma, 1.0) }
-        }
+        Prediction::Velocity => LinearCombination {
+            sample: 1.0 / (sigma * sigma + 1.0),
+            output: -sigma / libm::hypot(sigma, 1.0),
+        },
         Prediction::Sample => LinearCombination { sample: 0.0, output: 1.0 },
     }
 }

@@ -7,7 +7,9 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::golden::{Golden, assert_close, standard_deviation, fixture, assert_near, assert_near_in_f32, numbers};
+use crate::golden::{
+    Golden, assert_close, assert_near, assert_near_in_f32, fixture, numbers, standard_deviation,
+};
 
 /// A model folder with nothing but this scheduler's configuration.
 fn schedule(config: &Value) -> Result<Schedule, ModelError> {

@@ -49,7 +49,11 @@ fn a_thousand_prompts_become_the_references_tokens() {
             let tokens = tokenizer.tokenize(prompt);
             assert_eq!(tokens.ids, ids, "{name}: {prompt:?}");
             let truncation = expected.truncation[i].map(|at| prompt.chars().skip(at).collect::<String>());
-            assert_eq!(tokens.truncation.map(|truncation| truncation.omitted), truncation, "{name}: {prompt:?}");
+            assert_eq!(
+                tokens.truncation.map(|truncation| truncation.omitted),
+                truncation,
+                "{name}: {prompt:?}"
+            );
             cuts += usize::from(truncation.is_some());
         }
         assert!(cuts > 50, "too few prompts are over-long: {cuts}");
@@ -68,7 +72,10 @@ fn a_cut_prompt_says_what_was_left_out() {
     assert_eq!(tokenizer.tokenize(&"cat ".repeat(75)).truncation, None);
     // A shorter encoder than tokenizer: the encoder's length counts.
     let short = Tokenizer::load(&files("clip-large"), 8).expect("a tokenizer").tokenize("a b c d e f g h");
-    assert_eq!((short.ids.len(), short.truncation.map(|truncation| truncation.omitted)), (8, Some("g h".to_owned())));
+    assert_eq!(
+        (short.ids.len(), short.truncation.map(|truncation| truncation.omitted)),
+        (8, Some("g h".to_owned()))
+    );
 }
 
 #[test]
@@ -82,7 +89,12 @@ fn hidden_states_are_the_references() {
         let states = encoder.encode(&tokens).expect("states");
         assert_close(name, &states, golden.tensor("states"), 1e-4);
         let alone = encoder.encode(&tokens[1..2]).expect("states");
-        assert_close("a prompt alone", &alone, &golden.tensor("states").narrow(0, 1, 1).expect("a prompt"), 1e-4);
+        assert_close(
+            "a prompt alone",
+            &alone,
+            &golden.tensor("states").narrow(0, 1, 1).expect("a prompt"),
+            1e-4,
+        );
     }
 }
 
@@ -92,9 +104,12 @@ fn prompts_of_no_length_are_an_error() {
     let long = encoder.tokenize("a");
     let short = Tokens { ids: vec![1, 2, 3], truncation: None };
     let unknown = Tokens { ids: vec![1_000_000; 77], truncation: None };
-    for prompts in
-        [&[][..], &[long.clone(), short][..], &[Tokens { ids: vec![1; 78], truncation: None }][..], &[unknown][..]]
-    {
+    for prompts in [
+        &[][..],
+        &[long.clone(), short][..],
+        &[Tokens { ids: vec![1; 78], truncation: None }][..],
+        &[unknown][..],
+    ] {
         assert!(matches!(encoder.encode(prompts), Err(ModelError::Tensor(_))));
     }
     assert!(encoder.encode(&[long]).is_ok());

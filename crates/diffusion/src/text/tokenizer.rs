@@ -8,7 +8,7 @@ use tokenizers::{Model, Token};
 
 use super::pretokenizer::{NormalizedText, Word};
 use super::special::SpecialTokens;
-use super::{Truncation, Tokens};
+use super::{Tokens, Truncation};
 use crate::{ModelError, ModelFiles};
 
 const VOCABULARY: &str = "tokenizer/vocab.json";
@@ -110,7 +110,9 @@ impl Tokenizer {
         let mut text = Vec::new();
         self.split(prompt, &mut text);
         let room = self.length - 2;
-        let truncation = text.get(room).map(|(_, at)| Truncation { limit: self.length, omitted: prompt[*at..].to_owned() });
+        let truncation = text
+            .get(room)
+            .map(|(_, at)| Truncation { limit: self.length, omitted: prompt[*at..].to_owned() });
         let mut ids = vec![self.start];
         ids.extend(text.iter().take(room).map(|(id, _)| id));
         ids.push(self.end);
@@ -123,7 +125,9 @@ impl Tokenizer {
         for (range, id) in self.added.split(prompt) {
             match id {
                 Some(id) => tokens.push((id, range.start)),
-                None => self.split_normalized(&NormalizedText::new(&prompt[range.clone()], range.start), tokens),
+                None => {
+                    self.split_normalized(&NormalizedText::new(&prompt[range.clone()], range.start), tokens)
+                }
             }
         }
     }

@@ -105,7 +105,9 @@ impl KlConfig {
         let norm_num_groups: usize = options.take("norm_num_groups", 32)?;
         check_levels(options, "block_out_channels", &block_out_channels)?;
         if norm_num_groups == 0 || block_out_channels.iter().any(|channels| channels % norm_num_groups != 0) {
-            return Err(options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`"));
+            return Err(
+                options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`")
+            );
         }
         let types: Vec<String> = options.take("up_block_types", vec!["UpDecoderBlock2D".to_owned()])?;
         if types.len() != block_out_channels.len() || types.iter().any(|name| name != "UpDecoderBlock2D") {
@@ -139,9 +141,8 @@ impl TinyConfig {
         check_levels(options, "decoder_block_out_channels", &block_out_channels)?;
         let num_blocks: Vec<usize> = options.take("num_decoder_blocks", vec![3, 3, 3, 1])?;
         if num_blocks.len() != block_out_channels.len() {
-            return Err(
-                options.unsupported("num_decoder_blocks", "one number for each of `decoder_block_out_channels`")
-            );
+            return Err(options
+                .unsupported("num_decoder_blocks", "one number for each of `decoder_block_out_channels`"));
         }
         // The decoder's convolutions pass from level to level without changing the number of channels.
         if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {

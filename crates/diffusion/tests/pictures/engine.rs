@@ -196,7 +196,10 @@ fn folders_that_are_not_models_say_what_is_wrong() {
         let bytes = std::fs::read(&weights).expect("weights");
         std::fs::write(&weights, &bytes[..bytes.len() / 2]).expect("half of it");
     });
-    assert!(truncation.contains("vae/diffusion_pytorch_model") && truncation.contains("malformed"), "{truncation}");
+    assert!(
+        truncation.contains("vae/diffusion_pytorch_model") && truncation.contains("malformed"),
+        "{truncation}"
+    );
     let sdxl = load(&|path| {
         let index = r#"{"_class_name":"StableDiffusionXLPipeline"}"#;
         std::fs::write(path.join("model_index.json"), index).expect("an index");

@@ -87,7 +87,7 @@ impl Problem {
         let exceeded = self.limit_exceeded();
         let retry_at = exceeded.and_then(|exceeded| match exceeded.retry {
             RetryTime::At(at) => Some(image_resource::to_millisecond(at)),
-            RetryTime::WhenOneEnds | RetryTime::Never => None,
+            RetryTime::WhenJobEnds | RetryTime::Never => None,
         });
         let document = Document {
             r#type: format!("urn:tintype:problem:{name}"),

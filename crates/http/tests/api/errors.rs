@@ -280,7 +280,7 @@ async fn jobs_of_a_crashed_process() {
             owner: caller.owner,
             key: caller.key,
             policy: caller.policy,
-            reserve: Spend::NOTHING,
+            reserve: Spend::ZERO,
             request: Value::Null,
             fingerprint: body,
             reuse: Reuse::default(),
@@ -289,7 +289,7 @@ async fn jobs_of_a_crashed_process() {
             waiter: None,
             deadline: None,
             queue: None,
-            begin: None,
+            start_with: None,
         };
         server.ledger.accept(new, now).await.expect("accepted");
         for _ in 0..runs {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::money::Amount;
-use crate::policy::{Period, Unit};
+use crate::policy::{Period, TimeUnit};
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -40,8 +40,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    let rate =
-        prop::option::of((1u32..20, prop_oneof![Just(Unit::Second), Just(Unit::Minute), Just(Unit::Hour)]));
+    let rate = prop::option::of((
+        1u32..20,
+        prop_oneof![Just(TimeUnit::Second), Just(TimeUnit::Minute), Just(TimeUnit::Hour)],
+    ));
     let per = || prop_oneof![Just(Period::Day), Just(Period::Month)];
     let time = prop::option::of((0u64..20_000, per()));
     let money = prop::option::of((0u64..2_000_000, per()));
@@ -120,7 +122,7 @@ proptest! {
                     }
                 }
                 Act::Share => {
-                    if account.admit_shared(&policy, now, ReuseKind::Joined).is_ok() {
+                    if account.admit_reuse(&policy, now, ReuseKind::Joined).is_ok() {
                         books.turns.push(now);
                     }
                 }
@@ -135,7 +137,7 @@ proptest! {
                 Act::Release { which } if !books.open.is_empty() => {
                     let (job, reservation) = books.open.swap_remove(which.index(books.open.len()));
                     account.release(&reservation);
-                    books.jobs[job].1 = Spend::NOTHING;
+                    books.jobs[job].1 = Spend::ZERO;
                 }
                 Act::End { .. } | Act::Release { .. } => {}
             }
@@ -151,7 +153,7 @@ proptest! {
             prop_assert!(books.rate_holds(rate));
         }
         for (_, reservation) in std::mem::take(&mut books.open) {
-            account.settle(&reservation, &Spend::NOTHING, 0);
+            account.settle(&reservation, &Spend::ZERO, 0);
         }
         prop_assert_eq!(account.in_flight, 0);
         prop_assert!(account.days.values().all(|day| day.reserved.is_zero()));
@@ -175,17 +177,17 @@ proptest! {
 
     #[test]
     fn what_standing_tells_is_let_in(count in 1u32..50, used in 0u32..60, millis in 0i64..70_000) {
-        let policy = Policy { rate: Rate::new(count, Unit::Minute), ..Policy::default() };
+        let policy = Policy { rate: Rate::new(count, TimeUnit::Minute), ..Policy::default() };
         let mut account = Account::default();
         for _ in 0..used {
-            let _ = account.admit(&policy, NOON, Spend::NOTHING);
+            let _ = account.admit(&policy, NOON, Spend::ZERO);
         }
         let now = NOON + Duration::milliseconds(millis);
         let remaining = account.quotas(&policy, now)[0].remaining;
         for _ in 0..remaining {
-            prop_assert!(account.admit(&policy, now, Spend::NOTHING).is_ok());
+            prop_assert!(account.admit(&policy, now, Spend::ZERO).is_ok());
         }
-        prop_assert!(account.admit(&policy, now, Spend::NOTHING).is_err());
+        prop_assert!(account.admit(&policy, now, Spend::ZERO).is_err());
     }
 
     #[test]
@@ -230,12 +232,12 @@ fn a_whole_burst_comes_at_once_and_then_one_at_a_time() {
     let policy = Policy { rate: "60/min".parse().ok(), ..Policy::default() };
     let mut account = Account::default();
     for _ in 0..60 {
-        account.admit(&policy, NOON, Spend::NOTHING).expect("the burst");
+        account.admit(&policy, NOON, Spend::ZERO).expect("the burst");
     }
-    let refused = account.admit(&policy, NOON, Spend::NOTHING).expect_err("the sixty-first");
+    let refused = account.admit(&policy, NOON, Spend::ZERO).expect_err("the sixty-first");
     assert_eq!(refused.retry, RetryTime::At(NOON + Duration::SECOND));
-    account.admit(&policy, NOON + Duration::SECOND, Spend::NOTHING).expect("a second later");
-    assert!(account.admit(&policy, NOON + Duration::SECOND, Spend::NOTHING).is_err());
+    account.admit(&policy, NOON + Duration::SECOND, Spend::ZERO).expect("a second later");
+    assert!(account.admit(&policy, NOON + Duration::SECOND, Spend::ZERO).is_err());
 }
 
 #[test]
@@ -248,7 +250,7 @@ fn a_clock_that_goes_back_breaks_nothing() {
     let reserve = Spend { engine_ms: 600, amount: None };
     let mut account = Account::default();
     let reservation = account.admit(&policy, NOON, reserve).expect("the first");
-    let refused = account.admit(&policy, NOON - Duration::hours(1), Spend::NOTHING).expect_err("too soon");
+    let refused = account.admit(&policy, NOON - Duration::hours(1), Spend::ZERO).expect_err("too soon");
     assert_eq!(refused.retry, RetryTime::At(NOON + Duration::SECOND));
     account.settle(&reservation, &reserve, 1);
     assert_eq!(account.in_flight, 0);

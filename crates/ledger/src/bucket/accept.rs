@@ -19,12 +19,12 @@ use tintype_core::store::{Condition, ETag};
 use super::accounts::GRACE;
 use super::cas::{Seen, TRIES};
 use super::{BucketLedger, paths};
-use crate::accept::{Acceptance, IDEMPOTENCY_LIFE, NewJob, Reuse};
+use crate::accept::{Acceptance, IDEMPOTENCY_TTL, NewJob, Reuse};
 use crate::account::ReuseKind;
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, OwnerId};
 use crate::job::JobRecord;
-use crate::limits::Quota;
+use crate::limits::{LimitExceeded, Quota};
 
 /// How many looks a signpost's job is given to appear before somebody else makes it: about two seconds.
 const PATIENCE: u32 = 9;
@@ -131,7 +131,7 @@ impl BucketLedger {
             let (name, condition) = match self.cells.read::<Signpost>(path).await? {
                 None => (own, Condition::Absent),
                 Some(Seen { record: post, etag }) => {
-                    let forgotten = body.is_some() && post.at + IDEMPOTENCY_LIFE <= now;
+                    let forgotten = body.is_some() && post.at + IDEMPOTENCY_TTL <= now;
                     let named = post.job.filter(|_| !forgotten);
                     let job = match named {
                         Some(named) => self.record(owner, named).await?,
@@ -142,7 +142,7 @@ impl BucketLedger {
                         .is_some_and(|job| job.deleted || (body.is_some() && !job.answers_retries()));
                     let name = match (named, job) {
                         (Some(_), _) if !void && post.body != *body => return Ok(Way::Conflict),
-                        (_, Some(job)) if !void && reuse.is_none_or(|reuse| reuse.takes(&job)) => {
+                        (_, Some(job)) if !void && reuse.is_none_or(|reuse| reuse.matches(&job)) => {
                             return Ok(Way::There(Box::new(job)));
                         }
                         (Some(_), None) if attempt < PATIENCE => {
@@ -188,11 +188,11 @@ impl BucketLedger {
             return Ok(None);
         }
         let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
-        match self.admit_shared((&new.key, &new.policy), how, now).await? {
+        match self.admit_reuse((&new.key, &new.policy), how, now).await? {
             Ok(quotas) => Ok(Some(shared(job, quotas))),
-            Err(refused) => {
+            Err(exceeded) => {
                 self.point(&mut posts, None, now).await?;
-                Ok(Some(self.refuse(new, refused, now).await?))
+                Ok(Some(self.refuse(new, exceeded, now).await?))
             }
         }
     }
@@ -215,14 +215,14 @@ impl BucketLedger {
         let (admitted, marked) = join(self.admit(new, id, now), self.mark(&new.owner, id)).await;
         let (reservation, quotas) = match admitted? {
             Ok(admitted) => admitted,
-            Err(refused) => {
+            Err(exceeded) => {
                 self.unmark(&new.owner, id).await?;
                 // Whoever announced this job may have made it after all.
                 if let Some(job) = self.record(&new.owner, id).await? {
                     return Ok(came_second(new, job, Vec::new()));
                 }
                 self.point(&mut posts, None, now).await?;
-                return self.refuse(new, refused, now).await;
+                return self.refuse(new, exceeded, now).await;
             }
         };
         marked?;
@@ -255,14 +255,9 @@ impl BucketLedger {
         }
     }
 
-    async fn refuse(
-        &self,
-        new: &NewJob,
-        refused: crate::limits::LimitExceeded,
-        now: OffsetDateTime,
-    ) -> Result<Acceptance> {
+    async fn refuse(&self, new: &NewJob, exceeded: LimitExceeded, now: OffsetDateTime) -> Result<Acceptance> {
         let quotas = self.book(&new.key).await?.account.quotas(&new.policy, now);
-        Ok(Acceptance::LimitExceeded { refused, quotas })
+        Ok(Acceptance::LimitExceeded { exceeded, quotas })
     }
 }
 

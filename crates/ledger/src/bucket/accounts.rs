@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::NewJob;
-use crate::account::{Account, DAYS_KEPT, Reservation, ReuseKind};
+use crate::account::{Account, Reservation, ReuseKind, USAGE_RETENTION_DAYS};
 use crate::error::Result;
 use crate::id::{JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, RecoveryScope};
@@ -81,7 +81,7 @@ impl BucketLedger {
             if let Some(held) = book.holds.get(&hold_id) {
                 return Change::Leave(Ok((held.reservation.clone(), book.account.quotas(&new.policy, now))));
             }
-            book.account.forget_days_before(utc_day(now - Duration::days(DAYS_KEPT)));
+            book.account.forget_days_before(utc_day(now - Duration::days(USAGE_RETENTION_DAYS)));
             match book.account.admit(&new.policy, now, new.reserve) {
                 Ok(reservation) => {
                     let reservation = Reservation { id: hold_id, ..reservation };
@@ -95,14 +95,14 @@ impl BucketLedger {
                     let quotas = book.account.quotas(&new.policy, now);
                     Change::Write(book, Ok((reservation, quotas)))
                 }
-                Err(refused) => Change::Leave(Err(refused)),
+                Err(exceeded) => Change::Leave(Err(exceeded)),
             }
         };
         self.cells.change(&paths::book(&new.key), admit).await
     }
 
     /// Lets in a request that another job answers.
-    pub(super) async fn admit_shared(
+    pub(super) async fn admit_reuse(
         &self,
         (key, policy): (&KeyId, &Policy),
         how: ReuseKind,
@@ -110,12 +110,12 @@ impl BucketLedger {
     ) -> Result<Result<Vec<Quota>, LimitExceeded>> {
         let admit = |book: Option<Book>| {
             let mut book = book.unwrap_or_default();
-            match book.account.admit_shared(policy, now, how) {
+            match book.account.admit_reuse(policy, now, how) {
                 Ok(()) => {
                     let quotas = book.account.quotas(policy, now);
                     Change::Write(book, Ok(quotas))
                 }
-                Err(refused) => Change::Leave(Err(refused)),
+                Err(exceeded) => Change::Leave(Err(exceeded)),
             }
         };
         self.cells.change(&paths::book(key), admit).await

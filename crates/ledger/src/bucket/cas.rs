@@ -90,7 +90,7 @@ impl Cells {
         let head: Head =
             serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
         if head.v > VERSION {
-            return Err(Error::Newer { what: path.to_owned(), found: head.v, known: VERSION });
+            return Err(Error::NewerVersion { what: path.to_owned(), found: head.v, known: VERSION });
         }
         Ok(Some((object, head)))
     }

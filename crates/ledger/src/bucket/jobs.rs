@@ -13,7 +13,7 @@ use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::QueueLimit;
 use crate::error::Result;
-use crate::fairness::{Waiting, ahead};
+use crate::fairness::{OwnerQueue, jobs_ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Recovered};
@@ -127,7 +127,7 @@ impl BucketLedger {
     }
 
     /// The owners with jobs that wait. Turns are those that this process gave.
-    fn waiting(&self, open: &[JobRecord]) -> Vec<Waiting<OwnerId>> {
+    fn waiting(&self, open: &[JobRecord]) -> Vec<OwnerQueue<OwnerId>> {
         let mut owners = BTreeMap::<&OwnerId, (u32, u32)>::new();
         for job in open.iter().filter(|job| !job.status.is_final()) {
             let (queued, running) = owners.entry(&job.owner).or_default();
@@ -138,14 +138,14 @@ impl BucketLedger {
         waiting
             .map(|(owner, (queued, running))| {
                 let turn = turns.get(owner).copied().unwrap_or(0);
-                Waiting { owner: owner.clone(), queued, running, turn }
+                OwnerQueue { owner: owner.clone(), queued, running, turn }
             })
             .collect()
     }
 
     pub(super) async fn claim_any(&self, lease: &Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let mut open = self.open_jobs().await?;
-        while let Some(next) = self.waiting(&open).into_iter().min_by_key(Waiting::rank) {
+        while let Some(next) = self.waiting(&open).into_iter().min_by_key(OwnerQueue::rank) {
             let mut queue = open.iter_mut().filter(|job| job.owner == next.owner);
             let Some(first) = queue.find(|job| job.status == Status::Queued) else { break };
             match self.claim_job(&next.owner, first.id, lease, now).await? {
@@ -169,7 +169,7 @@ impl BucketLedger {
         }
         let open = self.open_jobs().await?;
         let earlier = open.iter().filter(|job| job.owner == *owner && job.id < id && queued(job)).count();
-        Ok(Some(ahead(&self.waiting(&open), owner, earlier as u32)))
+        Ok(Some(jobs_ahead(&self.waiting(&open), owner, earlier as u32)))
     }
 
     /// True if one more job may wait. Not exact: who asks at the same moment gets the same answer.
@@ -212,7 +212,7 @@ impl BucketLedger {
             return Ok(FinishReply::Stale);
         };
         if !ended {
-            if !job.ended_like(run, &outcome, &cost) {
+            if !job.has_reported(run, &outcome, &cost) {
                 return Ok(FinishReply::Stale);
             }
             // It may have been between its end and its charge that the first report was lost.
@@ -266,7 +266,7 @@ impl BucketLedger {
     }
 
     pub(super) async fn old(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        let (first, limit) = (JobId::first(before), limit.clamp(1, 1_000));
+        let (first, limit) = (JobId::first_at(before), limit.clamp(1, 1_000));
         let mut old = self.cells.list(paths::JOBS, None, usize::MAX).await?;
         // Listed newest first within each owner.
         old.retain(|path| paths::job_at(path).is_some_and(|id| id < first));

@@ -169,7 +169,7 @@ impl Ledger for BucketLedger {
         self.page(owner, before, limit).await
     }
 
-    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
         self.old(before, limit).await
     }
 

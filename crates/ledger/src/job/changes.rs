@@ -55,13 +55,13 @@ impl JobRecord {
 
     /// What is charged for it if it ends now although others work on it: they cannot be called back. The time since they were
     /// given it, and never more than was reserved.
-    fn spent(&self, now: OffsetDateTime) -> Spend {
+    fn remote_cost(&self, now: OffsetDateTime) -> Spend {
         match self.started.filter(|_| self.receipt.is_some()) {
             Some(began) => {
                 let took = u64::try_from((now - began).whole_milliseconds()).unwrap_or(0);
-                self.reservation.reserved.part(took)
+                self.reservation.reserved.prorated(took)
             }
-            None => Spend::NOTHING,
+            None => Spend::ZERO,
         }
     }
 
@@ -86,7 +86,7 @@ impl JobRecord {
     }
 
     /// True if this run has already reported this end: its answer was lost, and it reports again.
-    pub(crate) fn ended_like(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
+    pub(crate) fn has_reported(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
         let same = match outcome {
             Outcome::Succeeded { images, .. } => {
                 self.status == Status::Succeeded && (self.deleted || self.images == *images)
@@ -114,8 +114,8 @@ impl JobRecord {
     /// Puts it back as if this run had not begun; if it is not wanted any more, that is its end. True if it was that run's.
     pub(crate) fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
         let ours = self.is_run_by(run);
-        if ours && self.is_unwanted() {
-            self.end(Outcome::Canceled, self.spent(now), now);
+        if ours && self.is_cancel_pending() {
+            self.end(Outcome::Canceled, self.remote_cost(now), now);
         } else if ours {
             self.status = Status::Queued;
             self.runs -= 1;
@@ -124,14 +124,14 @@ impl JobRecord {
         ours
     }
 
-    fn is_unwanted(&self) -> bool {
+    fn is_cancel_pending(&self) -> bool {
         self.cancel_requested || self.deleted
     }
 
     /// Stops it if it waits; asks for that if it runs. True if anything changed.
     pub(crate) fn cancel(&mut self, now: OffsetDateTime) -> bool {
         match self.status {
-            Status::Queued => self.end(Outcome::Canceled, self.spent(now), now),
+            Status::Queued => self.end(Outcome::Canceled, self.remote_cost(now), now),
             Status::Running if !self.cancel_requested => self.cancel_requested = true,
             _ => return false,
         }
@@ -145,12 +145,12 @@ impl JobRecord {
         // What is paid for is not given up for being late.
         let late = !elsewhere && self.deadline.is_some_and(|deadline| deadline <= now);
         match self.status {
-            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now),
+            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::ZERO, now),
             Status::Running if lost == RecoveryScope::All || self.lease_ended(now) => {
                 if elsewhere {
-                    self.let_be(now)
+                    self.reconcile_remote(now)
                 } else {
-                    self.lose(late, now)
+                    self.reconcile_lost(late, now)
                 }
             }
             _ => return false,
@@ -162,15 +162,15 @@ impl JobRecord {
         self.lease.as_ref().is_none_or(|lease| lease.until <= now)
     }
 
-    fn lose(&mut self, late: bool, now: OffsetDateTime) {
+    fn reconcile_lost(&mut self, late: bool, now: OffsetDateTime) {
         if self.on_worker_loss == OnWorkerLoss::OutcomeUnknown {
             self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.reservation.reserved, now);
-        } else if self.is_unwanted() {
-            self.end(Outcome::Canceled, Spend::NOTHING, now);
+        } else if self.is_cancel_pending() {
+            self.end(Outcome::Canceled, Spend::ZERO, now);
         } else if late {
-            self.end(Outcome::Failed(Reason::Deadline.into()), Spend::NOTHING, now);
+            self.end(Outcome::Failed(Reason::Deadline.into()), Spend::ZERO, now);
         } else if self.runs >= MAX_RUNS {
-            self.end(Outcome::Failed(Reason::Crashed.into()), Spend::NOTHING, now);
+            self.end(Outcome::Failed(Reason::Crashed.into()), Spend::ZERO, now);
         } else {
             self.status = Status::Queued;
             self.lease = None;
@@ -178,11 +178,11 @@ impl JobRecord {
     }
 
     /// The worker died that waited for those who work on it.
-    fn let_be(&mut self, now: OffsetDateTime) {
-        if self.is_unwanted() {
-            self.end(Outcome::Canceled, self.spent(now), now);
+    fn reconcile_remote(&mut self, now: OffsetDateTime) {
+        if self.is_cancel_pending() {
+            self.end(Outcome::Canceled, self.remote_cost(now), now);
         } else if self.runs >= MAX_REMOTE_RUNS {
-            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.spent(now), now);
+            self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.remote_cost(now), now);
         } else {
             self.status = Status::Queued;
             self.lease = None;

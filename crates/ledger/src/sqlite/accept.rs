@@ -9,6 +9,7 @@ use crate::account::ReuseKind;
 use crate::error::Result;
 use crate::id::JobId;
 use crate::job::JobRecord;
+use crate::limits::LimitExceeded;
 use crate::policy::utc_day;
 
 pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
@@ -34,9 +35,9 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
     })?;
     let (reservation, quotas) = match admitted {
         Ok(admitted) => admitted,
-        Err(refused) => return refuse(connection, &new, refused, now),
+        Err(exceeded) => return refuse(connection, &new, exceeded, now),
     };
-    let (idempotency, begin) = (new.idempotency.clone(), new.begin.clone());
+    let (idempotency, begin) = (new.idempotency.clone(), new.start_with.clone());
     let mut job = new.into_record(JobId::new(now), reservation, now);
     if let Some(lease) = begin
         && !jobs::any_waits(connection)?
@@ -61,7 +62,7 @@ fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> 
                ORDER BY id DESC LIMIT 64";
     let finished = new.reuse.stored || new.reuse.retry.is_some();
     let same = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
-    Ok(rows::jobs(connection, sql, same)?.into_iter().find(|job| new.reuse.takes(job)))
+    Ok(rows::jobs(connection, sql, same)?.into_iter().find(|job| new.reuse.matches(job)))
 }
 
 /// Answers with another job, which costs a turn in the rate and nothing else.
@@ -69,12 +70,12 @@ fn share(connection: &Connection, new: NewJob, job: JobRecord, now: OffsetDateTi
     let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
     let days = (new.policy.first_day(now), utc_day(now));
     let shared = rows::change_account(connection, &new.key, days, |account| {
-        account.admit_shared(&new.policy, now, how)?;
+        account.admit_reuse(&new.policy, now, how)?;
         Ok(account.quotas(&new.policy, now))
     })?;
     let quotas = match shared {
         Ok(quotas) => quotas,
-        Err(refused) => return refuse(connection, &new, refused, now),
+        Err(exceeded) => return refuse(connection, &new, exceeded, now),
     };
     if let Some(idempotency) = &new.idempotency {
         rows::save_idempotency(connection, &new.owner, idempotency, job.id, now)?;
@@ -88,10 +89,10 @@ fn share(connection: &Connection, new: NewJob, job: JobRecord, now: OffsetDateTi
 fn refuse(
     connection: &Connection,
     new: &NewJob,
-    refused: crate::limits::LimitExceeded,
+    exceeded: LimitExceeded,
     now: OffsetDateTime,
 ) -> Result<Acceptance> {
     let days = (new.policy.first_day(now), utc_day(now));
     let quotas = rows::account(connection, &new.key, days)?.quotas(&new.policy, now);
-    Ok(Acceptance::LimitExceeded { refused, quotas })
+    Ok(Acceptance::LimitExceeded { exceeded, quotas })
 }

@@ -4,10 +4,10 @@ use rusqlite::{Connection, params};
 use time::{Date, Duration, OffsetDateTime};
 
 use super::rows;
-use crate::accept::{IDEMPOTENCY_LIFE, QueueLimit};
-use crate::account::DAYS_KEPT;
+use crate::accept::{IDEMPOTENCY_TTL, QueueLimit};
+use crate::account::USAGE_RETENTION_DAYS;
 use crate::error::Result;
-use crate::fairness::{Waiting, ahead};
+use crate::fairness::{OwnerQueue, jobs_ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Load, Recovered};
@@ -76,7 +76,7 @@ pub(super) fn claim_next(
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<Option<JobRecord>> {
-    while let Some(next) = waiting(connection)?.into_iter().min_by_key(Waiting::rank) {
+    while let Some(next) = waiting(connection)?.into_iter().min_by_key(OwnerQueue::rank) {
         let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
         let Some(mut job) = rows::jobs(connection, sql, [&next.owner])?.pop() else { break };
         if job.reconcile(now, RecoveryScope::ExpiredLeases) {
@@ -95,14 +95,14 @@ pub(super) fn claim_next(
 }
 
 /// The owners with jobs that wait.
-fn waiting(connection: &Connection) -> Result<Vec<Waiting<String>>> {
+fn waiting(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
     let sql = "SELECT waiting.owner, waiting.queued, coalesce(turns.turn, 0),
                       (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = waiting.owner)
                FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS waiting
                LEFT JOIN turns ON turns.owner = waiting.owner";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
-        Ok(Waiting { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
+        Ok(OwnerQueue { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -116,7 +116,7 @@ pub(super) fn position(connection: &Connection, owner: &OwnerId, id: JobId) -> R
     let earlier = connection
         .prepare_cached(sql)?
         .query_row(params![owner.as_str(), rows::bytes(&id)], |row| row.get(0))?;
-    Ok(Some(ahead(&waiting(connection)?, &owner.as_str().to_owned(), earlier)))
+    Ok(Some(jobs_ahead(&waiting(connection)?, &owner.as_str().to_owned(), earlier)))
 }
 
 pub(super) fn load(connection: &Connection) -> Result<Load> {
@@ -165,7 +165,7 @@ pub(super) fn finish(
     if job.is_run_by(run) {
         job.end(outcome, cost, now);
         save(connection, &job)?;
-    } else if !job.ended_like(run, &outcome, &cost) {
+    } else if !job.has_reported(run, &outcome, &cost) {
         return Ok(FinishReply::Stale);
     }
     Ok(if job.deleted { FinishReply::Deleted(job) } else { FinishReply::Recorded(job) })
@@ -207,7 +207,7 @@ pub(super) fn page(
     Ok(JobPage { jobs, next })
 }
 
-pub(super) fn finished_before(
+pub(super) fn finished_jobs(
     connection: &Connection,
     before: OffsetDateTime,
     limit: usize,
@@ -215,7 +215,7 @@ pub(super) fn finished_before(
     let sql = "SELECT record FROM jobs
                WHERE id < ?1 AND deleted = 0 AND status NOT IN ('queued', 'running') ORDER BY id LIMIT ?2";
     let limit = limit.clamp(1, 1_000) as i64;
-    rows::jobs(connection, sql, params![rows::bytes(&JobId::first(before)), limit])
+    rows::jobs(connection, sql, params![rows::bytes(&JobId::first_at(before)), limit])
 }
 
 pub(super) fn recover(
@@ -245,8 +245,8 @@ pub(super) fn recover(
 /// Removes what is too old to be asked for.
 fn tidy(connection: &Connection, now: OffsetDateTime) -> Result<()> {
     let sql = "DELETE FROM idempotency WHERE created <= ?1";
-    connection.prepare_cached(sql)?.execute([rows::nanos(now - IDEMPOTENCY_LIFE)])?;
-    let first: Date = utc_day(now - Duration::days(DAYS_KEPT));
+    connection.prepare_cached(sql)?.execute([rows::nanos(now - IDEMPOTENCY_TTL)])?;
+    let first: Date = utc_day(now - Duration::days(USAGE_RETENTION_DAYS));
     connection.prepare_cached("DELETE FROM days WHERE day < ?1")?.execute([first.to_string()])?;
     Ok(())
 }

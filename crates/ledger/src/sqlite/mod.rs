@@ -63,7 +63,7 @@ impl SqliteLedger {
     /// Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`Error::Newer`] if a later version wrote it, [`Error::Corrupt`] if it is no database,
+    /// [`Error::NewerVersion`] if a later version wrote it, [`Error::Corrupt`] if it is no database,
     /// [`Error::Unavailable`] if it cannot be opened.
     pub fn open(path: &Path, sync: Synchronous) -> Result<Self> {
         create_private(path).map_err(Error::unavailable)?;
@@ -255,8 +255,8 @@ impl Ledger for SqliteLedger {
         self.reader.call(move |connection| jobs::page(connection, &owner, before, limit)).await
     }
 
-    async fn finished_before(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        self.reader.call(move |connection| jobs::finished_before(connection, before, limit)).await
+    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.reader.call(move |connection| jobs::finished_jobs(connection, before, limit)).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::{Date, OffsetDateTime};
 
-use crate::accept::{IDEMPOTENCY_LIFE, Idempotency};
+use crate::accept::{IDEMPOTENCY_TTL, Idempotency};
 use crate::account::{Account, DayUsage};
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
@@ -94,7 +94,7 @@ pub(super) fn idempotency(
 ) -> Result<Option<(Fingerprint, JobId)>> {
     let sql = "SELECT body, job FROM idempotency WHERE owner = ?1 AND key = ?2 AND created > ?3";
     let key = Fingerprint::of(key.as_bytes());
-    let oldest = nanos(now - IDEMPOTENCY_LIFE);
+    let oldest = nanos(now - IDEMPOTENCY_TTL);
     let found: Option<([u8; 32], [u8; 16])> = connection
         .prepare_cached(sql)?
         .query_row(params![owner.as_str(), key.as_bytes(), oldest], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -68,7 +68,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as u32;
-    let todo = MIGRATIONS.get(found as usize..).ok_or(Error::Newer {
+    let todo = MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion {
         what: "the ledger's database".to_owned(),
         found,
         known,
@@ -99,6 +99,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("memory");
         connection.pragma_update(None, "user_version", 99).expect("a number");
         let error = migrate(&mut connection).expect_err("not ours to touch");
-        assert!(matches!(error, Error::Newer { found: 99, .. }), "{error}");
+        assert!(matches!(error, Error::NewerVersion { found: 99, .. }), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{accepted, at, completed, lease, ledger_contract, new_job, once, race_contract, today};
+use crate::testing::{
+    accepted, at, completed, lease, ledger_contract, new_job, new_job_with_key, race_contract, usage_today,
+};
 use futures::executor::block_on;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,7 +49,7 @@ fn everything_is_there_after_opening_again() {
         let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
         block_on(async {
             let (key, record) = ledger.create_key(new_key, at(0)).await.expect("create");
-            let limited = NewJob { policy: record.policy.clone(), ..once("acme", "a", "k") };
+            let limited = NewJob { policy: record.policy.clone(), ..new_job_with_key("acme", "a", "k") };
             let queued = accepted(&ledger, limited, 0).await;
             let other = accepted(&ledger, new_job("other", "b"), 0).await;
             (key, record, queued, completed(&ledger, &other, 1).await)
@@ -57,10 +59,10 @@ fn everything_is_there_after_opening_again() {
     block_on(async {
         let found = ledger.authenticate(&key, at(5)).await.expect("look up");
         assert_eq!(found, Authentication::Valid(record.clone()));
-        let replay = ledger.accept(once("acme", "a", "k"), at(5)).await.expect("accept");
+        let replay = ledger.accept(new_job_with_key("acme", "a", "k"), at(5)).await.expect("accept");
         assert_eq!(replay, Acceptance::Replayed { job: queued.clone() });
         assert_eq!(ledger.job(&ended.owner, ended.id).await.expect("get"), Some(ended.clone()));
-        assert_eq!(today(&ledger, "other").await.spent.engine_ms, 700);
+        assert_eq!(usage_today(&ledger, "other").await.spent.engine_ms, 700);
         let key = queued.key.clone();
         let quotas = ledger.quotas(&key, &record.policy, at(0)).await.expect("standing");
         assert_eq!(quotas[0].remaining, 59);
@@ -224,11 +226,11 @@ fn old_records_are_tidied_away() {
     let (_folder, path) = folder();
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     block_on(async {
-        let job = accepted(&ledger, once("acme", "a", "k"), 0).await;
+        let job = accepted(&ledger, new_job_with_key("acme", "a", "k"), 0).await;
         completed(&ledger, &job, 1).await;
         let years_later = at(500 * 86_400);
         ledger.recover(years_later, RecoveryScope::ExpiredLeases).await.expect("recover");
-        assert_eq!(today(&ledger, "acme").await, DayUsage::default());
+        assert_eq!(usage_today(&ledger, "acme").await, DayUsage::default());
         let left = ledger.reader.call(|connection| {
             Ok(connection.query_row("SELECT count(*) FROM idempotency", [], |row| row.get::<_, i64>(0))?)
         });

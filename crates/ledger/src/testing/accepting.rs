@@ -1,6 +1,6 @@
 //! Accepting: idempotency keys, joining, stored pictures, and that nothing crosses owners.
 
-use super::{accepted, at, claimed, completed, new_job, once, owner, today};
+use super::{accepted, at, claimed, completed, new_job, new_job_with_key, owner, usage_today};
 use crate::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use crate::job::{Failure, Outcome, Reason, UpstreamError};
 use crate::ledger::{FinishReply, Ledger};
@@ -26,7 +26,7 @@ async fn accept(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> Acceptance {
 }
 
 async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
-    let new = NewJob { deadline: Some(at(500)), ..once("there", "tiger", "key") };
+    let new = NewJob { deadline: Some(at(500)), ..new_job_with_key("there", "tiger", "key") };
     let job = accepted(ledger, new, 0).await;
     assert_eq!((job.created, job.deadline, job.runs), (at(0), Some(at(500)), 0));
     assert_eq!((job.status.name(), job.request["prompt"].as_str()), ("queued", Some("tiger")));
@@ -36,42 +36,42 @@ async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
 
     let ended = completed(ledger, &job, 1).await;
     assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(ended));
-    let used = today(ledger, "there").await;
+    let used = usage_today(ledger, "there").await;
     assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (1, 1, 700));
     assert_eq!(used.spent.micros("usd".parse().expect("usd")), 7_000);
     assert!(used.reserved.is_zero(), "{used:?}");
 }
 
 async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
-    let job = accepted(ledger, once("idem", "tiger", "k1"), 0).await;
-    let replay = accept(ledger, once("idem", "tiger", "k1"), 1).await;
+    let job = accepted(ledger, new_job_with_key("idem", "tiger", "k1"), 0).await;
+    let replay = accept(ledger, new_job_with_key("idem", "tiger", "k1"), 1).await;
     assert_eq!(replay, Acceptance::Replayed { job: job.clone() }, "while it waits");
-    assert_eq!(accept(ledger, once("idem", "lion", "k1"), 1).await, Acceptance::Conflict);
-    let other = accepted(ledger, once("idem", "tiger", "k2"), 2).await;
+    assert_eq!(accept(ledger, new_job_with_key("idem", "lion", "k1"), 1).await, Acceptance::Conflict);
+    let other = accepted(ledger, new_job_with_key("idem", "tiger", "k2"), 2).await;
     assert_ne!(other.id, job.id, "another key is another request");
-    let stranger = accepted(ledger, once("idem-b", "lion", "k1"), 2).await;
+    let stranger = accepted(ledger, new_job_with_key("idem-b", "lion", "k1"), 2).await;
     assert_ne!(stranger.id, job.id, "keys are an owner's own");
 
     let ended = completed(ledger, &job, 3).await;
     let day = 24 * 3_600;
-    let replay = accept(ledger, once("idem", "tiger", "k1"), day - 1).await;
+    let replay = accept(ledger, new_job_with_key("idem", "tiger", "k1"), day - 1).await;
     assert_eq!(replay, Acceptance::Replayed { job: ended }, "after it has ended, for 24 hours");
-    let later = accepted(ledger, once("idem", "lion", "k1"), day).await;
+    let later = accepted(ledger, new_job_with_key("idem", "lion", "k1"), day).await;
     assert_ne!(later.id, job.id, "and not longer");
 
-    let busy = accepted(ledger, once("idem", "tiger", "k3"), 3).await;
+    let busy = accepted(ledger, new_job_with_key("idem", "tiger", "k3"), 3).await;
     let running = claimed(ledger, &busy, 3).await;
     let upstream_error = UpstreamError { status: None, message: String::new(), retry_after: Some(5) };
     let failure = Failure { reason: Reason::Busy, upstream_error: Some(upstream_error) };
-    let ended = ledger.finish(&running.run(), Outcome::Failed(failure.clone()), Spend::NOTHING, at(3)).await;
+    let ended = ledger.finish(&running.run(), Outcome::Failed(failure.clone()), Spend::ZERO, at(3)).await;
     let Ok(FinishReply::Recorded(ended)) = ended else { panic!("{ended:?}") };
     assert_eq!(ended.failure(), Some(failure));
-    let again = accepted(ledger, once("idem", "tiger", "k3"), 4).await;
+    let again = accepted(ledger, new_job_with_key("idem", "tiger", "k3"), 4).await;
     assert_ne!(again.id, busy.id, "what was never begun is begun by a retry");
     ledger.cancel(&owner("idem"), again.id, at(4)).await.expect("cancel");
 
     ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("there");
-    let anew = accepted(ledger, once("idem", "lion", "k2"), 5).await;
+    let anew = accepted(ledger, new_job_with_key("idem", "lion", "k2"), 5).await;
     assert_ne!(anew.id, other.id, "deleting frees the key");
     for job in [&stranger, &later, &anew] {
         completed(ledger, job, 6).await;
@@ -112,7 +112,7 @@ async fn identical_requests_share(ledger: &dyn Ledger) {
     let in_flight = Reuse { in_flight: true, ..Reuse::default() };
     let anew_lion = accepted(ledger, sharing("same", "lion", in_flight), 9).await;
     assert_ne!(anew_lion.id, ended.id, "joining is not looking for stored ones");
-    let used = today(ledger, "same").await;
+    let used = usage_today(ledger, "same").await;
     assert_eq!((used.joined, used.stored), (2, 1), "{used:?}");
 
     for job in [&first, &stranger, &anew, &anew_lion] {
@@ -127,12 +127,12 @@ async fn identical_requests_share(ledger: &dyn Ledger) {
 }
 
 fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
-    NewJob { reuse: ANY, ..once(name, prompt, key) }
+    NewJob { reuse: ANY, ..new_job_with_key(name, prompt, key) }
 }
 
 async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     let retry = |since| {
-        let retry = RetryReuse { accepted_since: at(since), answered_since: at(105) };
+        let retry = RetryReuse { accepted_since: at(since), delivered_since: at(105) };
         Reuse { retry: Some(retry), ..Reuse::default() }
     };
     let first = accepted(ledger, new_job("retry", "tiger"), 100).await;
@@ -149,7 +149,7 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     ledger.mark_delivered(&owner("retry"), too_old.id, at(107)).await.expect("collect");
     let delivered = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
     assert_eq!(delivered.delivered, Some(at(104)), "the first time counts");
-    let used = today(ledger, "retry").await;
+    let used = usage_today(ledger, "retry").await;
     assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
     ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
     let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
@@ -167,15 +167,15 @@ async fn a_retry_knows_who_waited(ledger: &dyn Ledger) {
         let waiter = "process".parse().ok();
         NewJob { waiter, ..new_job("waited", prompt) }
     };
-    let answered_since = |seconds| {
-        let retry = RetryReuse { accepted_since: at(0), answered_since: at(seconds) };
+    let delivered_since = |seconds| {
+        let retry = RetryReuse { accepted_since: at(0), delivered_since: at(seconds) };
         Reuse { retry: Some(retry), ..Reuse::default() }
     };
     let first = accepted(ledger, waiter("tiger"), 100).await;
     let completed_first = completed(ledger, &first, 110).await;
-    let lost = accept(ledger, sharing("waited", "tiger", answered_since(110)), 111).await;
+    let lost = accept(ledger, sharing("waited", "tiger", delivered_since(110)), 111).await;
     assert!(matches!(&lost, Acceptance::Stored { job, .. } if *job == completed_first), "{lost:?}");
-    let anew = accepted(ledger, sharing("waited", "tiger", answered_since(111)), 121).await;
+    let anew = accepted(ledger, sharing("waited", "tiger", delivered_since(111)), 121).await;
     assert_ne!(anew.id, first.id, "that answer has arrived");
     completed(ledger, &anew, 122).await;
 }
@@ -185,7 +185,8 @@ async fn the_queue_is_bounded(ledger: &dyn Ledger) {
     let limited = |name: &str| NewJob { queue: limit, ..new_job(name, "tiger") };
     let first = accepted(ledger, limited("bounded"), 0).await;
     let second = accepted(ledger, limited("bounded"), 1).await;
-    let full = NewJob { idempotency: once("bounded", "tiger", "k").idempotency, ..limited("bounded") };
+    let full =
+        NewJob { idempotency: new_job_with_key("bounded", "tiger", "k").idempotency, ..limited("bounded") };
     assert_eq!(accept(ledger, full.clone(), 2).await, Acceptance::QueueFull, "for this owner");
     let third = accepted(ledger, limited("bounded-b"), 2).await;
     assert_eq!(accept(ledger, limited("bounded-c"), 3).await, Acceptance::QueueFull, "for all");
@@ -194,6 +195,6 @@ async fn the_queue_is_bounded(ledger: &dyn Ledger) {
     for job in [&second, &third, &again] {
         completed(ledger, job, 6).await;
     }
-    let used = today(ledger, "bounded").await;
+    let used = usage_today(ledger, "bounded").await;
     assert_eq!((used.jobs, used.reserved.is_zero()), (3, true), "what found no room reserved nothing");
 }

@@ -1,6 +1,8 @@
 //! A job's life after it was accepted: runs, ends, cancels, deaths of workers, deletion, lists.
 
-use super::{accepted, at, claimed, completed, cost, lease, new_job, once, owner, pictures, today};
+use super::{
+    accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, owner, succeeded, usage_today,
+};
 use crate::accept::{Acceptance, NewJob};
 use crate::id::JobId;
 use crate::job::{MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
@@ -45,25 +47,25 @@ async fn one_worker_has_it(ledger: &dyn Ledger) {
     let ClaimReply::Granted(second) = late else { panic!("the lease had run out") };
     assert_eq!(second.runs, 2);
     assert_eq!(ledger.heartbeat(&running.run(), at(99)).await.expect("beat"), HeartbeatReply::LeaseLost);
-    let stale = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(21)).await.expect("finish");
+    let stale = ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(21)).await.expect("finish");
     assert_eq!(stale, FinishReply::Stale);
-    let end = ledger.finish(&second.run(), pictures(job.id, 1), cost(), at(22)).await.expect("finish");
+    let end = ledger.finish(&second.run(), succeeded(job.id, 1), cost(), at(22)).await.expect("finish");
     assert!(matches!(end, FinishReply::Recorded(_)), "{end:?}");
-    assert_eq!(today(ledger, "life").await.spent.engine_ms, 700, "run twice, charged once");
+    assert_eq!(usage_today(ledger, "life").await.spent.engine_ms, 700, "run twice, charged once");
 }
 
 async fn an_end_is_charged_once(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("end", "a"), 0).await;
     let run = claimed(ledger, &job, 1).await.run();
-    let first = ledger.finish(&run, pictures(job.id, 2), cost(), at(2)).await.expect("finish");
+    let first = ledger.finish(&run, succeeded(job.id, 2), cost(), at(2)).await.expect("finish");
     let FinishReply::Recorded(ended) = &first else { panic!("{first:?}") };
     assert_eq!((ended.status, ended.finished, ended.cost), (Status::Succeeded, Some(at(2)), Some(cost())));
     assert_eq!((ended.images.len(), ended.warnings.len(), &ended.lease), (2, 1, &None));
-    let again = ledger.finish(&run, pictures(job.id, 2), cost(), at(3)).await.expect("finish");
+    let again = ledger.finish(&run, succeeded(job.id, 2), cost(), at(3)).await.expect("finish");
     assert_eq!(again, first, "reported again because the answer was lost");
     let other = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
     assert_eq!(other, FinishReply::Stale, "another end is not believed");
-    let used = today(ledger, "end").await;
+    let used = usage_today(ledger, "end").await;
     assert_eq!((used.pictures, used.spent.engine_ms), (2, 700));
     assert!(used.reserved.is_zero());
     let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(4)).await.expect("claim");
@@ -76,10 +78,10 @@ async fn a_queued_job_is_canceled_at_once(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("cancel", "a"), 0).await;
     assert_eq!(ledger.cancel(&owner("else"), job.id, at(1)).await.expect("cancel"), None);
     let canceled = ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel").expect("there");
-    assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(Spend::NOTHING)));
+    assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(Spend::ZERO)));
     let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(2)).await.expect("claim");
     assert!(matches!(claim, ClaimReply::Unavailable(_)), "{claim:?}");
-    let used = today(ledger, "cancel").await;
+    let used = usage_today(ledger, "cancel").await;
     assert!(used.spent.is_zero() && used.reserved.is_zero(), "{used:?}");
 }
 
@@ -106,7 +108,7 @@ async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
     }
     let running = claimed(ledger, &job, 10).await;
     assert_eq!((running.status, running.runs), (Status::Running, 1));
-    ledger.finish(&running.run(), Outcome::Canceled, Spend::NOTHING, at(11)).await.expect("finish");
+    ledger.finish(&running.run(), Outcome::Canceled, Spend::ZERO, at(11)).await.expect("finish");
 }
 
 async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
@@ -117,7 +119,7 @@ async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
     assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     let end = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
     assert!(matches!(&end, FinishReply::Recorded(job) if job.status == Status::Canceled), "{end:?}");
-    assert_eq!(today(ledger, "stop").await.spent.engine_ms, 700, "what it took until then");
+    assert_eq!(usage_today(ledger, "stop").await.spent.engine_ms, 700, "what it took until then");
 
     let job = accepted(ledger, new_job("stop", "b"), 4).await;
     claimed(ledger, &job, 5).await;
@@ -141,7 +143,7 @@ async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
         ledger.recover(at(100), RecoveryScope::ExpiredLeases).await.expect("recover"),
         Default::default()
     );
-    let stale = ledger.finish(&lost.run(), pictures(dead.id, 1), cost(), at(101)).await.expect("finish");
+    let stale = ledger.finish(&lost.run(), succeeded(dead.id, 1), cost(), at(101)).await.expect("finish");
     assert_eq!(stale, FinishReply::Stale, "it was taken for dead");
 
     let found = ledger.recover(at(101), RecoveryScope::All).await.expect("recover");
@@ -152,12 +154,12 @@ async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
     for job in [&dead, &alive, &waiting] {
         completed(ledger, job, 102).await;
     }
-    let used = today(ledger, "dead").await;
+    let used = usage_today(ledger, "dead").await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (2_100, true), "each charged once");
 }
 
 async fn a_paid_call_is_not_made_again(ledger: &dyn Ledger) {
-    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..once("call", "a", "k") };
+    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job_with_key("call", "a", "k") };
     let job = accepted(ledger, paid.clone(), 0).await;
     let lost = claimed(ledger, &job, 1).await;
     let revised = ledger.reconcile(&job.owner, job.id, at(60)).await.expect("revise").expect("there");
@@ -165,11 +167,11 @@ async fn a_paid_call_is_not_made_again(ledger: &dyn Ledger) {
     let revised = ledger.reconcile(&job.owner, job.id, at(61)).await.expect("revise").expect("there");
     assert_eq!(revised.status, Status::Failed(Reason::OutcomeUnknown));
     assert_eq!(revised.cost, Some(job.reservation.reserved), "somebody may have been paid");
-    let late = ledger.finish(&lost.run(), pictures(job.id, 1), cost(), at(62)).await.expect("finish");
+    let late = ledger.finish(&lost.run(), succeeded(job.id, 1), cost(), at(62)).await.expect("finish");
     assert_eq!(late, FinishReply::Stale);
     let replay = ledger.accept(paid, at(63)).await.expect("accept");
     assert!(matches!(&replay, Acceptance::Replayed { job } if *job == revised), "{replay:?}");
-    assert_eq!(today(ledger, "call").await.spent.engine_ms, 1_000);
+    assert_eq!(usage_today(ledger, "call").await.spent.engine_ms, 1_000);
     assert_eq!(ledger.reconcile(&owner("else"), job.id, at(99)).await.expect("revise"), None);
 }
 
@@ -180,8 +182,8 @@ async fn a_job_that_kills_is_given_up(ledger: &dyn Ledger) {
         ledger.recover(at(run.into()), RecoveryScope::All).await.expect("recover");
     }
     let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
-    assert_eq!((ended.status, ended.cost), (Status::Failed(Reason::Crashed), Some(Spend::NOTHING)));
-    assert!(today(ledger, "killer").await.reserved.is_zero());
+    assert_eq!((ended.status, ended.cost), (Status::Failed(Reason::Crashed), Some(Spend::ZERO)));
+    assert!(usage_today(ledger, "killer").await.reserved.is_zero());
 }
 
 async fn who_waits_too_long_fails(ledger: &dyn Ledger) {
@@ -189,11 +191,11 @@ async fn who_waits_too_long_fails(ledger: &dyn Ledger) {
     let job = accepted(ledger, hurried("a"), 0).await;
     let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(10)).await.expect("claim");
     let ClaimReply::Unavailable(failed) = claim else { panic!("{claim:?}") };
-    assert_eq!((failed.status, failed.cost), (Status::Failed(Reason::Deadline), Some(Spend::NOTHING)));
+    assert_eq!((failed.status, failed.cost), (Status::Failed(Reason::Deadline), Some(Spend::ZERO)));
     let second = accepted(ledger, hurried("b"), 0).await;
     let found = ledger.recover(at(11), RecoveryScope::ExpiredLeases).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.id).collect::<Vec<_>>(), [second.id]);
-    assert!(today(ledger, "late").await.reserved.is_zero());
+    assert!(usage_today(ledger, "late").await.reserved.is_zero());
 }
 
 async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
@@ -217,11 +219,11 @@ async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
     ledger.delete(&job.owner, running.id, at(8)).await.expect("delete").expect("there");
     assert_eq!(ledger.job(&job.owner, running.id).await.expect("get"), None, "gone at once");
     assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
-    let end = ledger.finish(&run, pictures(running.id, 1), cost(), at(9)).await.expect("finish");
+    let end = ledger.finish(&run, succeeded(running.id, 1), cost(), at(9)).await.expect("finish");
     assert!(matches!(&end, FinishReply::Deleted(job) if job.images.len() == 1), "{end:?}");
     let page = ledger.jobs(&job.owner, None, 10).await.expect("list");
     assert_eq!(page.jobs, []);
-    let used = today(ledger, "gone").await;
+    let used = usage_today(ledger, "gone").await;
     assert_eq!(
         (used.spent.engine_ms, used.reserved.is_zero()),
         (1_400, true),
@@ -263,7 +265,7 @@ async fn what_is_old_is_found(ledger: &dyn Ledger) {
     completed(ledger, &jobs[1], year + 10).await;
     ledger.delete(&owner("old"), jobs[1].id, at(year + 10)).await.expect("delete").expect("there");
     let third = completed(ledger, &jobs[3], year + 10).await;
-    let old = |seconds, limit| ledger.finished_before(at(year + seconds), limit);
+    let old = |seconds, limit| ledger.finished_jobs(at(year + seconds), limit);
     assert_eq!(old(0, 10).await.expect("list"), []);
     assert_eq!(
         old(3, 10).await.expect("list"),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use time::Duration;
 
-use super::{accepted, at, claimed, completed, cost, key_of, new_job, once, owner, today};
+use super::{accepted, at, claimed, completed, cost, key_id, new_job, new_job_with_key, owner, usage_today};
 use crate::accept::{Acceptance, NewJob, Reuse};
 use crate::job::{Outcome, Reason};
 use crate::ledger::Ledger;
@@ -22,7 +22,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
 
 async fn refused(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> LimitExceeded {
     match ledger.accept(new, at(seconds)).await.expect("accept") {
-        Acceptance::LimitExceeded { refused, .. } => refused,
+        Acceptance::LimitExceeded { exceeded, .. } => exceeded,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -54,7 +54,7 @@ async fn rate(ledger: &dyn Ledger) {
     assert_eq!(refused(ledger, stored, 29).await.retry, RetryTime::At(at(30)));
     let job = accepted(ledger, limited("b"), 30).await;
     completed(ledger, &job, 31).await;
-    let left = ledger.quotas(&key_of("rate"), &policy, at(60)).await.expect("standing");
+    let left = ledger.quotas(&key_id("rate"), &policy, at(60)).await.expect("standing");
     assert_eq!((left.len(), left[0].remaining), (1, 1));
 }
 
@@ -64,13 +64,13 @@ async fn concurrency(ledger: &dyn Ledger) {
     let second = accepted(ledger, limited("b"), 0).await;
     let third = refused(ledger, limited("c"), 1).await;
     assert!(
-        matches!(third, LimitExceeded { limit: Limit::Concurrency(_), retry: RetryTime::WhenOneEnds }),
+        matches!(third, LimitExceeded { limit: Limit::Concurrency(_), retry: RetryTime::WhenJobEnds }),
         "{third:?}"
     );
     let running = claimed(ledger, &first, 1).await;
     assert!(matches!(refused(ledger, limited("c"), 1).await.limit, Limit::Concurrency(_)), "running counts");
     let failed = Outcome::Failed(Reason::Engine.into());
-    ledger.finish(&running.run(), failed, Spend::NOTHING, at(2)).await.expect("finish");
+    ledger.finish(&running.run(), failed, Spend::ZERO, at(2)).await.expect("finish");
     let third = accepted(ledger, limited("c"), 3).await;
     ledger.cancel(&owner("crowd"), third.id, at(4)).await.expect("cancel").expect("there");
     let fourth = accepted(ledger, limited("d"), 5).await;
@@ -100,14 +100,14 @@ async fn budgets(ledger: &dyn Ledger) {
         .finish(&running.run(), Outcome::Failed(Reason::Overrun.into()), overrun, at(5))
         .await
         .expect("finish");
-    let used = today(ledger, "time").await;
+    let used = usage_today(ledger, "time").await;
     assert_eq!(
         (used.spent.engine_ms, used.reserved.engine_ms),
         (3_300, 0),
         "a failure is charged what it took"
     );
     assert_eq!(refused(ledger, timed("d"), 6).await.retry, RetryTime::At(midnight));
-    let left = ledger.quotas(&key_of("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
+    let left = ledger.quotas(&key_id("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
     assert_eq!((left[0].remaining, left[0].resets_at), (0, Some(midnight)));
     let next_day = accepted(ledger, timed("d"), 12 * 3_600).await;
     completed(ledger, &next_day, 12 * 3_600).await;
@@ -130,12 +130,12 @@ async fn what_was_refused_leaves_nothing(ledger: &dyn Ledger) {
     let new = |prompt: &str, key: &str| NewJob {
         policy: policy(None, 1, &[]),
         reuse,
-        ..once("refused", prompt, key)
+        ..new_job_with_key("refused", prompt, key)
     };
     let first = accepted(ledger, new("a", "k1"), 0).await;
     refused(ledger, new("b", "k2"), 1).await;
     refused(ledger, new("c", "k2"), 1).await;
-    let used = today(ledger, "refused").await;
+    let used = usage_today(ledger, "refused").await;
     assert_eq!((used.jobs, used.reserved.engine_ms), (1, 1_000), "{used:?}");
     completed(ledger, &first, 2).await;
     let second = accepted(ledger, new("b", "k2"), 3).await;
@@ -151,10 +151,10 @@ async fn a_job_counts_for_the_day_it_was_accepted(ledger: &dyn Ledger) {
     let next = accepted(ledger, new_job("night", "a"), noon_to_midnight + 2).await;
     completed(ledger, &next, noon_to_midnight + 3).await;
     let (first, second) = (at(0).date(), at(noon_to_midnight).date());
-    let days = ledger.usage(&key_of("night"), first, second).await.expect("usage");
+    let days = ledger.usage(&key_id("night"), first, second).await.expect("usage");
     let spent: Vec<_> = days.iter().map(|(day, usage)| (*day, usage.jobs, usage.spent.engine_ms)).collect();
     assert_eq!(spent, [(first, 1, cost().engine_ms), (second, 1, cost().engine_ms)]);
     assert!(days.iter().all(|(_, usage)| usage.reserved.is_zero()));
-    assert_eq!(ledger.usage(&key_of("night"), second, first).await.expect("usage"), []);
-    assert_eq!(ledger.usage(&key_of("nobody"), first, second).await.expect("usage"), []);
+    assert_eq!(ledger.usage(&key_id("night"), second, first).await.expect("usage"), []);
+    assert_eq!(ledger.usage(&key_id("nobody"), first, second).await.expect("usage"), []);
 }

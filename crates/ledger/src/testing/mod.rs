@@ -49,7 +49,7 @@ pub(crate) fn owner(name: &str) -> OwnerId {
     name.parse().expect("an owner's name")
 }
 
-pub(crate) fn key_of(name: &str) -> KeyId {
+pub(crate) fn key_id(name: &str) -> KeyId {
     name.parse().expect("a key's name")
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn key_of(name: &str) -> KeyId {
 pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
     NewJob {
         owner: owner(name),
-        key: key_of(name),
+        key: key_id(name),
         policy: Policy::default(),
         reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
         request: json!({"prompt": prompt}),
@@ -68,12 +68,12 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
         waiter: None,
         deadline: None,
         queue: None,
-        begin: None,
+        start_with: None,
     }
 }
 
 /// The same with an idempotency key, whose body is the prompt.
-pub(crate) fn once(name: &str, prompt: &str, key: &str) -> NewJob {
+pub(crate) fn new_job_with_key(name: &str, prompt: &str, key: &str) -> NewJob {
     let idempotency = Idempotency { key: key.to_owned(), body: Fingerprint::of(prompt.as_bytes()) };
     NewJob { idempotency: Some(idempotency), ..new_job(name, prompt) }
 }
@@ -88,7 +88,7 @@ pub(crate) fn cost() -> Spend {
 }
 
 /// A picture for this job, told from any other.
-pub(crate) fn pictures(id: JobId, count: u64) -> Outcome {
+pub(crate) fn succeeded(id: JobId, count: u64) -> Outcome {
     let image = |seed| StoredImage {
         key: format!("images/{id}-{seed}.jpg"),
         seed,
@@ -117,7 +117,7 @@ pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) 
 /// Runs a queued job to its good end with one picture.
 pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
     let running = claimed(ledger, job, seconds).await;
-    let end = ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(seconds)).await.expect("finish");
+    let end = ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(seconds)).await.expect("finish");
     match end {
         FinishReply::Recorded(job) => job,
         other => panic!("not ended: {other:?}"),
@@ -125,8 +125,8 @@ pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64
 }
 
 /// Today's usage of a key.
-pub(crate) async fn today(ledger: &dyn Ledger, name: &str) -> DayUsage {
+pub(crate) async fn usage_today(ledger: &dyn Ledger, name: &str) -> DayUsage {
     let day = at(0).date();
-    let days = ledger.usage(&key_of(name), day, day).await.expect("usage");
+    let days = ledger.usage(&key_id(name), day, day).await.expect("usage");
     days.into_iter().next().map(|(_, usage)| usage).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The queue: oldest first within an owner, turns between owners, and honest positions.
 
-use super::{accepted, at, completed, cost, lease, new_job, owner, pictures};
+use super::{accepted, at, completed, cost, lease, new_job, owner, succeeded};
 use crate::accept::NewJob;
 use crate::job::{JobRecord, Reason, Status};
 use crate::ledger::{Ledger, Load};
@@ -21,7 +21,7 @@ async fn next(ledger: &dyn Ledger, seconds: i64) -> Option<JobRecord> {
 }
 
 async fn end(ledger: &dyn Ledger, running: &JobRecord, seconds: i64) {
-    ledger.finish(&running.run(), pictures(running.id, 1), cost(), at(seconds)).await.expect("finish");
+    ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(seconds)).await.expect("finish");
 }
 
 async fn one_after_the_other(ledger: &dyn Ledger) {
@@ -103,7 +103,7 @@ async fn the_late_are_passed_over(ledger: &dyn Ledger) {
 
 /// Or finds it queued, where the ledger cannot tell at no cost that no other waits.
 async fn whoever_is_ready_begins_at_once(ledger: &dyn Ledger) {
-    let ready = |prompt| NewJob { begin: Some(lease("ready", 200)), ..new_job("ready", prompt) };
+    let ready = |prompt| NewJob { start_with: Some(lease("ready", 200)), ..new_job("ready", prompt) };
     let job = accepted(ledger, ready("a"), 80).await;
     let begun = match job.status {
         Status::Queued => next(ledger, 80).await.expect("one waits"),

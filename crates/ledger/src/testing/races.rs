@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 
 use futures::executor::block_on;
 
-use super::{accepted, at, cost, key_of, lease, new_job, once, owner, pictures, today};
+use super::{accepted, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded, usage_today};
 use crate::accept::{Acceptance, NewJob, Reuse};
 use crate::id::JobId;
 use crate::job::JobRecord;
@@ -58,7 +58,7 @@ fn count_accepted(answers: &[Acceptance]) -> usize {
 fn end_all(ledger: &dyn Ledger) -> u64 {
     let mut ended = 0;
     while let Some(job) = block_on(ledger.claim_next(lease("end", 99), at(1))).expect("claim") {
-        block_on(ledger.finish(&job.run(), pictures(job.id, 1), cost(), at(2))).expect("finish");
+        block_on(ledger.finish(&job.run(), succeeded(job.id, 1), cost(), at(2))).expect("finish");
         ended += 1;
     }
     ended
@@ -66,12 +66,13 @@ fn end_all(ledger: &dyn Ledger) -> u64 {
 
 fn one_key_is_one_job(ledgers: &[Arc<dyn Ledger>]) {
     let policy = Policy { rate: "1/day".parse().ok(), ..Policy::default() };
-    let answers = accept_all(ledgers, |_| NewJob { policy: policy.clone(), ..once("race-key", "a", "k") });
+    let answers =
+        accept_all(ledgers, |_| NewJob { policy: policy.clone(), ..new_job_with_key("race-key", "a", "k") });
     assert_eq!((count_accepted(&answers), jobs_of(&answers).len()), (1, 1));
     let others =
         |answer: &Acceptance| matches!(answer, Acceptance::Accepted { .. } | Acceptance::Replayed { .. });
     assert!(answers.iter().all(others), "{answers:?}");
-    let used = block_on(today(&*ledgers[0], "race-key"));
+    let used = block_on(usage_today(&*ledgers[0], "race-key"));
     assert_eq!((used.jobs, used.reserved.engine_ms), (1, 1_000), "{used:?}");
     assert_eq!(end_all(&*ledgers[0]), 1);
 }
@@ -80,7 +81,8 @@ fn identical_requests_are_one_job(ledgers: &[Arc<dyn Ledger>]) {
     let reuse = Reuse { in_flight: true, stored: true, retry: None };
     // Half of them with a key of their own.
     let new = |i: usize| {
-        let idempotency = once("race-same", "a", &i.to_string()).idempotency.filter(|_| i.is_multiple_of(2));
+        let idempotency =
+            new_job_with_key("race-same", "a", &i.to_string()).idempotency.filter(|_| i.is_multiple_of(2));
         NewJob { reuse, idempotency, ..new_job("race-same", "a") }
     };
     let answers = accept_all(ledgers, new);
@@ -88,7 +90,7 @@ fn identical_requests_are_one_job(ledgers: &[Arc<dyn Ledger>]) {
     assert!(answers.iter().all(|answer| answer.job().is_some()), "{answers:?}");
     let again = accept_all(ledgers, new);
     assert_eq!(jobs_of(&again), jobs_of(&answers));
-    assert_eq!(block_on(today(&*ledgers[0], "race-same")).reserved.engine_ms, 1_000);
+    assert_eq!(block_on(usage_today(&*ledgers[0], "race-same")).reserved.engine_ms, 1_000);
     assert_eq!(end_all(&*ledgers[0]), 1);
 }
 
@@ -97,10 +99,10 @@ fn no_budget_is_overspent(ledgers: &[Arc<dyn Ledger>]) {
     let new = |_| NewJob { policy: policy.clone(), ..new_job("race-budget", "a") };
     let answers = accept_all(ledgers, new);
     assert_eq!(count_accepted(&answers), 30, "a second each");
-    let used = block_on(today(&*ledgers[0], "race-budget"));
+    let used = block_on(usage_today(&*ledgers[0], "race-budget"));
     assert_eq!((used.jobs, used.reserved.engine_ms), (30, 30_000), "{used:?}");
     assert_eq!(end_all(&*ledgers[0]), 30);
-    let used = block_on(today(&*ledgers[0], "race-budget"));
+    let used = block_on(usage_today(&*ledgers[0], "race-budget"));
     assert_eq!((used.spent.engine_ms, used.reserved.engine_ms), (21_000, 0));
     assert_eq!(count_accepted(&accept_all(ledgers, new)), 9, "what was not spent is there again");
     assert_eq!(end_all(&*ledgers[0]), 9);
@@ -119,16 +121,16 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
             assert!(quotas[0].remaining < 4);
             let claim = ledger.claim(&job.owner, job.id, lease("w", 60), at(1)).await.expect("claim");
             assert!(matches!(claim, ClaimReply::Granted(_)), "{claim:?}");
-            let end = ledger.finish(&job_run(&claim), pictures(job.id, 1), cost(), at(2)).await;
+            let end = ledger.finish(&job_run(&claim), succeeded(job.id, 1), cost(), at(2)).await;
             assert!(matches!(end, Ok(FinishReply::Recorded(_))), "{end:?}");
             true
         })
     });
     let let_in = let_in.into_iter().filter(|ran| *ran).count() as u64;
-    let used = block_on(today(&*ledgers[0], "race-crowd"));
+    let used = block_on(usage_today(&*ledgers[0], "race-crowd"));
     assert!(let_in >= 4);
     assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (let_in, let_in, let_in * 700), "{used:?}");
-    let quotas = block_on(ledgers[0].quotas(&key_of("race-crowd"), &policy, at(3))).expect("standing");
+    let quotas = block_on(ledgers[0].quotas(&key_id("race-crowd"), &policy, at(3))).expect("standing");
     assert_eq!(quotas[0].remaining, 4);
 }
 
@@ -147,7 +149,7 @@ fn one_claim_wins(ledgers: &[Arc<dyn Ledger>]) {
     });
     let winners: Vec<_> = claims.iter().filter(|claim| matches!(claim, ClaimReply::Granted(_))).collect();
     assert_eq!(winners.len(), 1);
-    let end = block_on(ledgers[0].finish(&job_run(winners[0]), pictures(job.id, 1), cost(), at(2)));
+    let end = block_on(ledgers[0].finish(&job_run(winners[0]), succeeded(job.id, 1), cost(), at(2)));
     assert!(matches!(end, Ok(FinishReply::Recorded(_))), "{end:?}");
 }
 
@@ -164,7 +166,7 @@ fn every_job_is_run_once(ledgers: &[Arc<dyn Ledger>]) {
     assert_eq!(taken.len(), jobs.len(), "a hundred workers, thirty jobs");
     assert_eq!(taken.iter().map(|job| job.id).collect::<HashSet<_>>(), jobs);
     for job in &taken {
-        block_on(ledgers[0].finish(&job.run(), pictures(job.id, 1), cost(), at(51))).expect("finish");
+        block_on(ledgers[0].finish(&job.run(), succeeded(job.id, 1), cost(), at(51))).expect("finish");
     }
 }
 
@@ -173,10 +175,10 @@ fn one_end_is_charged(ledgers: &[Arc<dyn Ledger>]) {
     let claim = block_on(ledgers[0].claim(&job.owner, job.id, lease("w", 60), at(1))).expect("claim");
     let run = job_run(&claim);
     let ends = race(ledgers, |_, ledger| {
-        block_on(ledger.finish(&run, pictures(job.id, 1), cost(), at(2))).expect("finish")
+        block_on(ledger.finish(&run, succeeded(job.id, 1), cost(), at(2))).expect("finish")
     });
     assert!(ends.iter().all(|end| matches!(end, FinishReply::Recorded(_))), "{ends:?}");
-    let used = block_on(today(&*ledgers[0], "race-end"));
+    let used = block_on(usage_today(&*ledgers[0], "race-end"));
     assert_eq!((used.spent.engine_ms, used.pictures, used.reserved.is_zero()), (700, 1, true));
     assert_eq!(
         block_on(ledgers[0].job(&owner("race-end"), job.id)).expect("get").map(|job| job.runs),

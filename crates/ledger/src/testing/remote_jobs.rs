@@ -1,6 +1,6 @@
 //! Jobs that others work on, whatever becomes of the worker that gave them the work.
 
-use super::{accepted, at, claimed, cost, lease, new_job, pictures, today};
+use super::{accepted, at, claimed, cost, lease, new_job, succeeded, usage_today};
 use crate::accept::NewJob;
 use crate::job::{JobRecord, MAX_REMOTE_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
@@ -53,12 +53,12 @@ async fn it_is_not_lost_with_its_worker(ledger: &dyn Ledger) {
     let revised = ledger.reconcile(&job.owner, job.id, at(62)).await.expect("revise").expect("there");
     assert!(revised.is_remote());
     let third = claimed(ledger, &job, 63).await;
-    let late = ledger.finish(&again.run(), pictures(job.id, 1), cost(), at(64)).await.expect("finish");
+    let late = ledger.finish(&again.run(), succeeded(job.id, 1), cost(), at(64)).await.expect("finish");
     assert_eq!(late, FinishReply::Stale, "it was taken for dead");
-    let end = ledger.finish(&third.run(), pictures(job.id, 1), cost(), at(65)).await.expect("finish");
+    let end = ledger.finish(&third.run(), succeeded(job.id, 1), cost(), at(65)).await.expect("finish");
     let FinishReply::Recorded(ended) = end else { panic!("{end:?}") };
     assert_eq!((ended.status, ended.receipt), (Status::Succeeded, None));
-    let used = today(ledger, "elsewhere").await;
+    let used = usage_today(ledger, "elsewhere").await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (700, true), "charged once");
 }
 
@@ -72,8 +72,8 @@ async fn it_may_be_asked_for_by_turns(ledger: &dyn Ledger) {
     }
     let claim = ledger.claim_next(lease("w", 200), at(100)).await.expect("claim").expect("it waits");
     assert_eq!(claim.id, job.id);
-    ledger.finish(&claim.run(), pictures(job.id, 1), cost(), at(101)).await.expect("finish");
-    assert_eq!(today(ledger, "turns").await.spent.engine_ms, 700);
+    ledger.finish(&claim.run(), succeeded(job.id, 1), cost(), at(101)).await.expect("finish");
+    assert_eq!(usage_today(ledger, "turns").await.spent.engine_ms, 700);
 }
 
 async fn it_is_not_late(ledger: &dyn Ledger) {
@@ -83,7 +83,7 @@ async fn it_is_not_late(ledger: &dyn Ledger) {
     let revised = ledger.reconcile(&job.owner, job.id, at(20)).await.expect("revise").expect("there");
     assert!(revised.is_remote());
     let running = claimed(ledger, &job, 21).await;
-    ledger.finish(&running.run(), pictures(job.id, 1), cost(), at(22)).await.expect("finish");
+    ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(22)).await.expect("finish");
 }
 
 async fn it_cannot_be_called_back(ledger: &dyn Ledger) {
@@ -101,7 +101,7 @@ async fn it_cannot_be_called_back(ledger: &dyn Ledger) {
     ledger.delete(&job.owner, job.id, at(10)).await.expect("delete").expect("there");
     let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(11)).await.expect("claim");
     assert_eq!(claim, ClaimReply::NotFound);
-    let used = today(ledger, "no-return").await;
+    let used = usage_today(ledger, "no-return").await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (2_000, true), "nobody is paid for nothing");
 }
 
@@ -122,7 +122,7 @@ async fn one_that_is_to_stop_is_not_handed_on(ledger: &dyn Ledger) {
     let found = ledger.recover(at(2), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
     assert_eq!(ledger.claim_next(lease("w", 99), at(3)).await.expect("claim"), None);
-    let used = today(ledger, name).await;
+    let used = usage_today(ledger, name).await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (3_000, true));
 
     // One that nobody works on costs nothing.
@@ -130,7 +130,7 @@ async fn one_that_is_to_stop_is_not_handed_on(ledger: &dyn Ledger) {
     let run = claimed(ledger, &job, 5).await.run();
     ledger.delete(&job.owner, job.id, at(6)).await.expect("delete");
     assert!(ledger.release(&run, at(7)).await.expect("hand back"));
-    let used = today(ledger, name).await;
+    let used = usage_today(ledger, name).await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (3_000, true));
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::accept::Reuse;
 use crate::job::OnWorkerLoss;
 use crate::policy::utc_day;
-use crate::testing::{at, cost, key_of, lease, new_job, once, owner, pictures};
+use crate::testing::{at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded};
 
 /// What a client was told.
 #[derive(Debug, Default)]
@@ -36,15 +36,15 @@ async fn accept(ledger: &BucketLedger, new: NewJob, told: &mut Told) -> Result<J
 
 /// A day's work. Returns at the first error: then the process is dead.
 async fn work(ledger: &BucketLedger, told: &mut Told) -> Result<()> {
-    let first = accept(ledger, once("acme", "a", "k1"), told).await?;
+    let first = accept(ledger, new_job_with_key("acme", "a", "k1"), told).await?;
     let second = accept(ledger, new_job("acme", "b"), told).await?;
-    accept(ledger, once("acme", "a", "k2"), told).await?;
+    accept(ledger, new_job_with_key("acme", "a", "k2"), told).await?;
     let running = ledger.claim_next(lease("w", 60), at(1)).await?.expect("one waits");
     assert_eq!(running.id, first.id);
-    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..once("acme", "c", "k3") };
+    let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job_with_key("acme", "c", "k3") };
     let paid = accept(ledger, paid, told).await?;
     ledger.heartbeat(&running.run(), at(90)).await?;
-    ledger.finish(&running.run(), pictures(running.id, 1), cost(), at(2)).await?;
+    ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(2)).await?;
     told.ended.insert(running.id, Status::Succeeded);
     accept(ledger, new_job("acme", "a"), told).await?;
     ledger.claim(&paid.owner, paid.id, lease("w", 60), at(3)).await?;
@@ -52,7 +52,7 @@ async fn work(ledger: &BucketLedger, told: &mut Told) -> Result<()> {
     told.ended.insert(second.id, Status::Canceled);
     let last = accept(ledger, new_job("acme", "d"), told).await?;
     ledger.claim(&last.owner, last.id, lease("w", 60), at(5)).await?;
-    ledger.finish(&last.run_of(1), pictures(last.id, 1), cost(), at(6)).await?;
+    ledger.finish(&last.run_of(1), succeeded(last.id, 1), cost(), at(6)).await?;
     told.ended.insert(last.id, Status::Succeeded);
     ledger.delete(&last.owner, last.id, at(7)).await?;
     Ok(())
@@ -70,7 +70,7 @@ async fn aftermath(store: Arc<MemoryStore>, told: &Told, what: &str) {
     let later = at(3_600);
     ledger.recover(later, RecoveryScope::All).await.expect("recover");
     while let Some(job) = ledger.claim_next(lease("next", 9_000), later).await.expect("claim") {
-        ledger.finish(&job.run(), pictures(job.id, 1), cost(), later).await.expect("finish");
+        ledger.finish(&job.run(), succeeded(job.id, 1), cost(), later).await.expect("finish");
     }
     for id in &told.accepted {
         let job = ledger.record(&owner("acme"), *id).await.expect("get");
@@ -82,14 +82,15 @@ async fn aftermath(store: Arc<MemoryStore>, told: &Told, what: &str) {
     let paths = ledger.cells.list(&paths::jobs(&owner("acme")), None, 1_000).await.expect("list");
     let jobs = ledger.cells.read_all::<JobRecord>(paths).await.expect("read");
     let charged: u64 = jobs.iter().filter_map(|(_, job)| job.cost).map(|cost| cost.engine_ms).sum();
-    let book = ledger.book(&key_of("acme")).await.expect("read");
+    let book = ledger.book(&key_id("acme")).await.expect("read");
     let day = book.account.days.get(&utc_day(at(0))).cloned().unwrap_or_default();
     assert_eq!((day.spent.engine_ms, day.jobs), (charged, jobs.len() as u64), "{what}");
     assert_eq!((book.account.in_flight, day.reserved.is_zero()), (0, true), "{what}");
     assert_eq!(ledger.cells.list(paths::OPEN, None, 10).await.expect("list"), Vec::<String>::new(), "{what}");
     // A retry of what was answered gets the same answer; of what was not, a job.
     for (key, prompt) in [("k1", "a"), ("k2", "a"), ("k3", "c")] {
-        let answer = ledger.accept(limited(once("acme", prompt, key)), at(3_601)).await.expect("accept");
+        let answer =
+            ledger.accept(limited(new_job_with_key("acme", prompt, key)), at(3_601)).await.expect("accept");
         let job = answer.job().unwrap_or_else(|| panic!("{what}: {answer:?}"));
         assert!(told.by_key.get(key).is_none_or(|id| *id == job.id), "{what}: {key}");
     }
@@ -167,6 +168,6 @@ fn what_is_read_is_checked() {
     ));
     assert!(matches!(
         put(r#"{"v":2,"write":"00000000-0000-0000-0000-000000000000","then":1}"#),
-        Err(Error::Newer { found: 2, .. })
+        Err(Error::NewerVersion { found: 2, .. })
     ));
 }
