@@ -20,15 +20,11 @@ from botocore.exceptions import ClientError
 from conftest import Server
 
 UNUSUAL_KEYS = [
-    "../x",
-    "../../../x",
+    *("../x", "../../../x"),
     "a//b",
     "a/b/",
     "a/b",
-    "/a",
-    "./a",
-    "Case",
-    "case",
+    *("/a", "./a", "Case", "case"),
     "with space+plus%25&amp;?#",
     "control\x01character",
     "机器人/赛博 虎.jpg",

@@ -79,7 +79,10 @@ fn has_extension(name: &str, extension: &str) -> bool {
 
 fn is_checked(name: &str) -> bool {
     let is_document = ["md", "toml", "yaml", "yml"].iter().any(|extension| has_extension(name, extension));
-    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/benches/");
+    let is_test = name.contains("/tests/")
+        || name.ends_with("/tests.rs")
+        || name.contains("/benches/")
+        || name.contains("/src/testing/");
     let is_product = name.starts_with("crates/") && has_extension(name, "rs") && !is_test;
     (is_document && !name.ends_with(".zh-CN.md")) || is_product || name == "openapi.json"
 }

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let step = steps[steps.len() / 2];
 
     let start = Clock::now();
-    let latents = latents.ok_or("nobody asked it to stop")?;
+    let latents = latents.ok_or("the generation was stopped")?;
     let pixels = pipeline.decode(&latents, width, height)?;
     let vae_decode = start.elapsed();
 

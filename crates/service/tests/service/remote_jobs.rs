@@ -1,4 +1,4 @@
-//! Work that others do, who go on with it whatever becomes of the process that gave it to them.
+//! Jobs on a remote engine, which continues when the submitting process ends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{SECOND, draft, ledger_in, pass};
 
-/// A store as one process reaches it, until that is killed.
+/// The store of one process. It fails after the process is killed.
 #[derive(Default)]
 struct Reach {
     store: Arc<MemoryStore>,
@@ -30,7 +30,6 @@ struct Reach {
 }
 
 impl Reach {
-    /// Nothing comes back to who is dead, and nothing comes from him.
     async fn alive(&self) -> &MemoryStore {
         if self.dead.load(Ordering::SeqCst) {
             std::future::pending().await
@@ -70,9 +69,8 @@ impl ObjectStore for Reach {
     }
 }
 
-/// What processes share: the bucket with books and pictures, and those who do the work.
+/// What the processes share: the bucket and the remote service.
 struct World {
-    /// The books as the test reads them.
     ledger: Arc<dyn Ledger>,
     store: Arc<MemoryStore>,
     others: Arc<RemoteService>,
@@ -81,13 +79,13 @@ struct World {
 }
 
 impl World {
-    /// A picture takes twenty seconds there.
+    /// A remote service that takes 20 s per image.
     fn new(settings: ServiceSettings) -> Self {
         let (store, others) = (Arc::<MemoryStore>::default(), RemoteService::new(SECOND * 20));
         Self { ledger: ledger_in(store.clone()), store, others, settings, fault: None }
     }
 
-    /// Where every process is frozen between two requests.
+    /// Processes that run only during a request, as on Lambda.
     fn serverless() -> Self {
         Self::new(ServiceSettings { single_process: false, serverless: true, ..ServiceSettings::default() })
     }
@@ -96,7 +94,7 @@ impl World {
         self.mortal_process().0
     }
 
-    /// A process, and what kills it.
+    /// A process, and the switch that kills it.
     fn mortal_process(&self) -> (Arc<Service>, Arc<Reach>) {
         let reach = Arc::new(Reach { store: self.store.clone(), ..Reach::default() });
         let service = Service::new(self.settings.clone(), reach.clone(), ledger_in(reach.clone()));
@@ -110,7 +108,7 @@ impl World {
         self.ledger.job(&Caller::anonymous().owner, id).await.expect("a ledger").expect("a job")
     }
 
-    /// Checks that it was made once and charged once, for as long as it took there.
+    /// Checks that the image was generated once and charged once, with the remote service's time.
     async fn has_paid_once(&self) {
         assert_eq!(self.others.submitted(), 1);
         let today = time::OffsetDateTime::now_utc().date();
@@ -119,13 +117,13 @@ impl World {
         assert_eq!((day.spent.engine_ms, day.reserved.is_zero()), (20_000, true), "{day:?}");
     }
 
-    /// How many pictures are in the store.
+    /// The number of stored images.
     async fn stored(&self) -> usize {
         self.store.list("images/", None, 10).await.expect("a list").objects.len()
     }
 }
 
-/// Hands in a request; `detached` is one that nobody waits for.
+/// Submits a request.
 async fn submit(service: &Arc<Service>, detached: bool) -> tintype_service::JobHandle {
     let request = service.check(draft("x", 1)).expect("a valid request");
     let submission = Submission { detached, ..Submission::new(request) };
@@ -142,7 +140,7 @@ async fn who_waits_is_answered_as_by_any_other_engine() {
     let began = Instant::now();
     let image = submit(&world.process(), false).await.finished().await.expect("a picture");
     assert_eq!((image.status, image.pictures.len()), (Status::Succeeded, 1));
-    // And at most the longest pause between two looks.
+    // Plus at most the maximum poll interval.
     assert!((20..=25).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert!(world.others.polls() < 20, "{}", world.others.polls());
     world.has_paid_once().await;
@@ -259,11 +257,11 @@ async fn a_frozen_process_that_is_killed_loses_nothing() {
     reach.kill();
     pass(60.0).await;
     let second = world.process();
-    // It runs there as far as anybody knows, until its lease is over.
+    // The job counts as running until its lease expires.
     assert_eq!(read(&second, id).await.status, Status::Running);
     let record = world.record(id).await;
     assert!(record.status == Status::Running && record.receipt.is_some(), "{record:?}");
-    // Leases go by the calendar, which no test can turn.
+    // Leases use wall-clock time, which the test cannot change.
     let past = time::OffsetDateTime::now_utc() - SECOND;
     world.ledger.heartbeat(&record.run(), past).await.expect("a heartbeat");
     assert_eq!(read(&second, id).await.status, Status::Succeeded);
