@@ -117,7 +117,6 @@ impl World {
         assert_eq!((day.spent.engine_ms, day.reserved.is_zero()), (20_000, true), "{day:?}");
     }
 
-    /// The number of stored images.
     async fn stored(&self) -> usize {
         self.store.list("images/", None, 10).await.expect("a list").objects.len()
     }
