@@ -17,7 +17,7 @@ const JPEG: &str = "application/json;jpeg";
 
 impl TestServer {
     /// The same server as a model container.
-    fn as_container(mut self) -> Self {
+    fn into_container(mut self) -> Self {
         self.router = container(self.service.clone());
         self
     }
@@ -54,7 +54,7 @@ fn size_of(base64: &Value, format: Format) -> (u32, u32) {
 
 #[tokio::test(start_paused = true)]
 async fn a_container_reports_its_readiness() {
-    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND)).as_container();
+    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND)).into_container();
     assert_eq!(server.get("/ping").await.status(), 503);
     server.invoke_json(&json!({"prompt": "x"})).await.assert_problem(503, "loading");
     server.service.engine_ready(server.engine.clone());
@@ -67,7 +67,7 @@ async fn a_container_reports_its_readiness() {
 
 #[tokio::test(start_paused = true)]
 async fn a_container_has_no_other_paths() {
-    let server = TestServer::new().as_container();
+    let server = TestServer::new().into_container();
     for path in ["/", "/generate?prompt=x", "/v1/images", "/metrics", "/healthz", "/endpoints/x/invocations"]
     {
         server.get(path).await.assert_problem(404, "not-found");
@@ -78,7 +78,7 @@ async fn a_container_has_no_other_paths() {
 
 #[tokio::test(start_paused = true)]
 async fn every_format_gets_its_response() {
-    let server = TestServer::new().as_container();
+    let server = TestServer::new().into_container();
     let body = json!({"prompt": "astronaut", "width": 128, "height": 64, "num_images_per_prompt": 2, "seed": 1,
                       "batch_size": 4, "unknown": {"x": 1}});
     let response = server.invoke_json(&body).await;
@@ -117,7 +117,7 @@ async fn every_format_gets_its_response() {
 
 #[tokio::test(start_paused = true)]
 async fn violations_have_the_names_of_the_dialect() {
-    let server = TestServer::new().as_container();
+    let server = TestServer::new().into_container();
     for (body, parameter) in [
         (json!({"prompt": "x", "num_inference_steps": 151}), "num_inference_steps"),
         (json!({"prompt": "x", "guidance_scale": 31}), "guidance_scale"),
@@ -145,7 +145,7 @@ async fn violations_have_the_names_of_the_dialect() {
 async fn an_engine_failure_is_an_internal_error() {
     let server =
         TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::Error))
-            .as_container();
+            .into_container();
     let response = server.invoke_json(&json!({"prompt": "x"})).await;
     response.assert_problem(500, "internal");
     assert!(!response.text.contains("secret"), "{}", response.text);
