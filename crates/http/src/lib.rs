@@ -1,6 +1,6 @@
 //! The HTTP interface of the service: the router, the native API, and the OpenAI and SageMaker dialects.
 //!
-//! Handlers return a value or a [`Problem`]. Only the module `problem` chooses the status code of an error,
+//! Handlers return a value or a `Problem`. Only the module `problem` chooses the status code of an error,
 //! and only `middleware` adds request ids, default headers and log lines.
 
 mod caller;

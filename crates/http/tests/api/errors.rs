@@ -239,7 +239,7 @@ async fn errors_of_a_remote_engine() {
             424,
             "model-error",
             None,
-            "The model returned no image: it keeps the picture back (CONTENT_FILTERED).",
+            "The model returned no image: image withheld (CONTENT_FILTERED).",
         ),
         (
             Fault::OutcomeUnknown,
