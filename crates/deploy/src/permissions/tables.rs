@@ -7,7 +7,7 @@
 /// A row of the tables.
 pub(super) struct Row {
     pub(super) actions: &'static [&'static str],
-    /// The ARN of the resource, with names of [`ResourceNames`](super::needs::Place) in braces.
+    /// The ARN of the resource, with names of [`ResourceNames`](super::needs::ResourceNames) in braces.
     pub(super) on: &'static str,
     /// The condition key and value of such a call.
     pub(super) condition: Option<(&'static str, &'static str)>,
