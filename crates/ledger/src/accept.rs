@@ -1,4 +1,4 @@
-//! What it takes to accept a job, and what can come of it.
+//! Accepting a job: the request to the ledger ([`NewJob`]) and its result ([`Acceptance`]).
 
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -10,145 +10,146 @@ use crate::limits::{LimitExceeded, Quota};
 use crate::money::Spend;
 use crate::policy::Policy;
 
-/// How long an idempotency key is remembered.
+/// How long an idempotency key is valid.
 pub const IDEMPOTENCY_TTL: Duration = Duration::hours(24);
 
-/// A client's word that this is one request, however often it is sent.
+/// A client's idempotency key: all requests with the same key count as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The client's key, any text.
+    /// The client's key: any text.
     pub key: String,
-    /// The fingerprint of the whole body: the same key with another body is a mistake of the client's.
+    /// The fingerprint of the whole request body. The same key with another body is a client error.
     pub body: Fingerprint,
 }
 
-/// Which earlier jobs of the same owner and fingerprint will do instead of a new one.
+/// Which earlier jobs of the same owner and fingerprint may answer a request instead of a new job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reuse {
-    /// One that is queued or running: identical requests in flight are made once. Not one with a deadline, which would
-    /// become the newcomer's.
+    /// A queued or running job, so that identical concurrent requests share one job. A job with a deadline is not
+    /// shared, because its deadline would then apply to the new request.
     pub in_flight: bool,
-    /// One that succeeded: with an explicit seed its picture is the same.
+    /// A succeeded job. A request with an explicit seed would generate the same image again.
     pub stored: bool,
-    /// The request is a client's own retry, and comes for what its first attempt has made: a job in flight, or one that
-    /// succeeded and was not collected.
+    /// The job of this client's earlier attempt, if the request is a retry: a job in flight, or a succeeded job whose
+    /// images were not delivered.
     pub retry: Option<RetryReuse>,
 }
 
-/// Which jobs a retry comes for.
+/// Which jobs count as the earlier attempt of a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryReuse {
-    /// The first attempt was not accepted before then.
+    /// Jobs accepted before this time do not count.
     pub accepted_since: OffsetDateTime,
-    /// What was answered before then has reached its client; of a later answer nobody knows.
+    /// Jobs whose images were delivered before this time do not count: the client has received them. A later delivery
+    /// may have been lost.
     pub delivered_since: OffsetDateTime,
 }
 
 impl RetryReuse {
     fn matches(&self, job: &JobRecord) -> bool {
-        let answered = job.answered().is_some_and(|at| at < self.delivered_since);
-        job.created >= self.accepted_since && !answered
+        let received = job.delivered_at().is_some_and(|at| at < self.delivered_since);
+        job.created >= self.accepted_since && !received
     }
 }
 
 impl Reuse {
-    /// True if any earlier job may do.
+    /// True if any kind of earlier job may answer the request.
     pub fn any(&self) -> bool {
         self.in_flight || self.stored || self.retry.is_some()
     }
 
-    /// True if this one, of the same owner and fingerprint, does.
+    /// True if this job may answer the request. The caller has compared the owner and the fingerprint.
     pub(crate) fn matches(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
-        let awaited = self.retry.is_some_and(|retry| retry.matches(job));
+        let retried = self.retry.is_some_and(|retry| retry.matches(job));
         !job.deleted
-            && ((in_flight && ((self.in_flight && job.deadline.is_none()) || awaited))
-                || (stored && (self.stored || awaited)))
+            && ((in_flight && ((self.in_flight && job.deadline.is_none()) || retried))
+                || (stored && (self.stored || retried)))
     }
 }
 
-/// How many jobs may wait.
+/// The maximum number of queued jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimit {
-    /// Of one owner.
+    /// Queued jobs of one owner.
     pub per_owner: u32,
-    /// Of all.
+    /// Queued jobs of all owners.
     pub total: u32,
 }
 
-/// A job to be accepted.
+/// A job to accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewJob {
-    /// Whose it is.
+    /// The owner.
     pub owner: OwnerId,
-    /// The key it was asked for with.
+    /// The API key of the request, whose account is charged.
     pub key: KeyId,
-    /// That key's limits.
+    /// The key's limits.
     pub policy: Policy,
-    /// What it may take at the most likely.
+    /// The cost to reserve: a likely upper bound of the actual cost.
     pub reserve: Spend,
-    /// The request, for whoever runs the job.
+    /// The request, in a form that the worker reads. The ledger does not interpret it.
     pub request: Value,
-    /// Equal for requests that may share a picture.
+    /// Equal for requests that may share an image.
     pub fingerprint: Fingerprint,
-    /// Which earlier jobs will do.
+    /// Which earlier jobs may answer the request.
     pub reuse: Reuse,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
-    /// What a dead worker means.
+    /// What happens to the job if its worker dies.
     pub on_worker_loss: OnWorkerLoss,
-    /// The process in which its client waits, if it is made for that client alone.
+    /// The process in which a client waits, if the job is to end when that client disconnects.
     pub waiter: Option<WorkerId>,
-    /// When it is given up.
+    /// The time at which the job fails if it has not ended.
     pub deadline: Option<OffsetDateTime>,
-    /// How many jobs may wait; without it, any number.
+    /// The maximum number of queued jobs; `None` for no maximum.
     pub queue: Option<QueueLimit>,
-    /// Somebody who would run it at once: the job is theirs from the beginning, if no other waits. A ledger that would have to
-    /// look for others may leave it queued.
+    /// The lease of a worker that is ready to run the job. The ledger starts the job with this lease if no other job is
+    /// queued. A ledger that cannot check that cheaply may queue the job instead.
     pub start_with: Option<Lease>,
 }
 
-/// What came of asking for a job.
+/// The result of [`Ledger::accept`](crate::Ledger::accept).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Acceptance {
-    /// It is queued, or theirs who would begin it, and survives whatever happens to this process.
+    /// The job is stored: queued, or running with [`NewJob::start_with`]. It survives a crash of this process.
     Accepted {
         /// The new job.
         job: JobRecord,
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },
-    /// An identical one is in flight; this request costs nothing.
+    /// An identical job is in flight. The request costs nothing.
     Joined {
         /// The job in flight.
         job: JobRecord,
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },
-    /// Its picture is there already; this request costs nothing. If the object store has lost it since, delete the job
-    /// and ask again.
+    /// An identical job has succeeded, and its images are stored. The request costs nothing. If the object store has
+    /// lost the images, delete the job and call `accept` again.
     Stored {
-        /// The job that made it.
+        /// The job that generated the images.
         job: JobRecord,
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },
-    /// The idempotency key was used for this very request, whatever became of it. No limit is touched.
+    /// The same request was sent before with this idempotency key. No limit was checked or changed.
     Replayed {
-        /// The job of the first time.
+        /// The job of the first request, in whatever state it is.
         job: JobRecord,
     },
-    /// The idempotency key was used for another request.
+    /// Another request was sent before with this idempotency key.
     Conflict,
-    /// A limit does not let it in.
+    /// The request exceeds a limit of its key.
     LimitExceeded {
-        /// The limit, and when to come back.
+        /// The limit, and when to retry.
         exceeded: LimitExceeded,
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },
-    /// Too many jobs wait.
+    /// Too many jobs are queued.
     QueueFull,
 }
 
@@ -166,7 +167,7 @@ impl Acceptance {
 }
 
 impl NewJob {
-    /// The record of this job once it is let in.
+    /// The record of this job after admission.
     pub(crate) fn into_record(self, id: JobId, reservation: Reservation, now: OffsetDateTime) -> JobRecord {
         JobRecord {
             id,

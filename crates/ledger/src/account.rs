@@ -1,5 +1,5 @@
-//! The books of one key: what it has spent, what is reserved, when it may come again. Pure sums, no input or output;
-//! whoever keeps an account makes reading, changing and writing it one step.
+//! The account of an API key: what it has spent, what is reserved, and the state of its rate limit. These are pure
+//! calculations; a ledger must read, change and write an account in one atomic step.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,67 +12,69 @@ use crate::limits::{Limit, LimitExceeded, Quota, RetryTime};
 use crate::money::{Spend, Totals};
 use crate::policy::{Allowance, Budget, Policy, Rate, utc_day};
 
-/// How many days of usage are kept.
+/// The number of days for which usage is kept.
 pub const USAGE_RETENTION_DAYS: i64 = 400;
 
-/// One day of one key, in UTC. A job counts for the day on which it was accepted, also if it ends on the next.
+/// The usage of one key on one UTC day. A job counts for the day on which it was accepted, even if it ends later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DayUsage {
-    /// Jobs that were accepted.
+    /// Accepted jobs.
     pub jobs: u64,
-    /// Pictures that were made.
+    /// Generated images.
     pub pictures: u64,
-    /// Requests answered with a stored picture: cache hits.
+    /// Requests answered with a stored image (cache hits).
     pub stored: u64,
     /// Requests that joined a job in flight.
     pub joined: u64,
-    /// What ended jobs took.
+    /// The cost of ended jobs.
     pub spent: Totals,
-    /// What jobs in flight may take.
+    /// The reserved cost of jobs in flight.
     #[serde(skip_serializing_if = "Totals::is_zero")]
     pub reserved: Totals,
 }
 
-/// What admission reserved for one job. It is given back by exactly one [`Account::settle`] or [`Account::release`].
+/// The amount that admission reserved for one job. Exactly one [`Account::settle`] or [`Account::release`] ends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Tells this reservation from every other.
+    /// A unique id.
     pub id: Uuid,
-    /// The day whose budget it is taken from.
+    /// The day whose budget the amount is taken from.
     pub day: Date,
-    /// How much.
+    /// The reserved cost.
     pub reserved: Spend,
 }
 
-/// How a request was answered without a job of its own.
+/// How an earlier job answered a request, so that no new job was needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReuseKind {
-    /// It joined a job in flight.
+    /// The request joined a job in flight.
     Joined,
-    /// It got a stored picture.
+    /// The request was answered with a stored image.
     Stored,
 }
 
-/// Everything that the limits of one key need to know.
+/// The usage of one key, and the state of its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
-    /// The theoretical arrival time of the generic cell rate algorithm: when the whole burst is there again.
+    /// The theoretical arrival time of the generic cell rate algorithm (GCRA): from then on the whole burst is available.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub arrival: Option<OffsetDateTime>,
-    /// Jobs queued or running.
+    /// The number of queued or running jobs.
     pub in_flight: u32,
-    /// What was used, by day.
+    /// Usage by UTC day.
     pub days: BTreeMap<Date, DayUsage>,
 }
 
 impl Account {
-    /// Lets a job in and reserves what it may take, or says which limit is in the way and changes nothing.
-    /// Budgets are looked at first (waiting for the rate would not help there), then concurrency, then the rate.
+    /// Admits a job and reserves its expected cost. If a limit is exceeded, nothing changes.
+    ///
+    /// Budgets are checked first, because a client that waits for the rate limit would still exceed them; then
+    /// concurrency, then the rate.
     ///
     /// # Errors
-    /// [`LimitExceeded`] with the limit and when to come back.
+    /// [`LimitExceeded`] with the limit and the time to retry.
     pub fn admit(
         &mut self,
         policy: &Policy,
@@ -94,33 +96,33 @@ impl Account {
         Ok(reservation)
     }
 
-    /// Lets in a request that needs no job of its own: it takes its turn in the rate and nothing else.
+    /// Admits a request that an earlier job answers. Such a request counts towards the rate limit only.
     ///
     /// # Errors
-    /// [`LimitExceeded`] by the rate.
+    /// [`LimitExceeded`] with the rate limit.
     pub fn admit_reuse(
         &mut self,
         policy: &Policy,
         now: OffsetDateTime,
-        how: ReuseKind,
+        kind: ReuseKind,
     ) -> Result<(), LimitExceeded> {
         self.consume_rate(policy, now)?;
         let today = self.today(now);
-        match how {
+        match kind {
             ReuseKind::Joined => today.joined += 1,
             ReuseKind::Stored => today.stored += 1,
         }
         Ok(())
     }
 
-    /// Turns a reservation into what the job really took.
-    pub fn settle(&mut self, reservation: &Reservation, took: &Spend, pictures: usize) {
+    /// Replaces a reservation with the job's actual cost.
+    pub fn settle(&mut self, reservation: &Reservation, cost: &Spend, images: usize) {
         let day = self.remove_reservation(reservation);
-        day.spent.add(took);
-        day.pictures += pictures as u64;
+        day.spent.add(cost);
+        day.pictures += images as u64;
     }
 
-    /// Gives a reservation back as if its job had never been let in (its turn in the rate is not given back).
+    /// Removes a reservation as if its job had never been admitted. The request still counts towards the rate limit.
     pub fn release(&mut self, reservation: &Reservation) {
         let day = self.remove_reservation(reservation);
         day.jobs = day.jobs.saturating_sub(1);
@@ -133,7 +135,7 @@ impl Account {
         day
     }
 
-    /// What is left of every limit.
+    /// Returns what is left of every limit.
     pub fn quotas(&self, policy: &Policy, now: OffsetDateTime) -> Vec<Quota> {
         let rate = policy.rate.map(|rate| self.rate_quota(rate, now));
         let concurrency = policy.concurrency.map(|limit| Quota {
@@ -143,13 +145,13 @@ impl Account {
         });
         let budgets = policy.budgets.iter().map(|budget| Quota {
             limit: Limit::Budget(*budget),
-            remaining: budget_units(*budget).saturating_sub(self.taken(*budget, now)),
-            resets_at: Some(budget.per.next(now)),
+            remaining: budget_units(*budget).saturating_sub(self.used(*budget, now)),
+            resets_at: Some(budget.period.next(now)),
         });
         rate.into_iter().chain(concurrency).chain(budgets).collect()
     }
 
-    /// Forgets the days before `first`, except those with something still reserved.
+    /// Removes the usage of the days before `first`, except days with open reservations.
     pub fn forget_days_before(&mut self, first: Date) {
         self.days.retain(|day, usage| *day >= first || !usage.reserved.is_zero());
     }
@@ -158,9 +160,9 @@ impl Account {
         self.days.entry(utc_day(now)).or_default()
     }
 
-    /// Spent and reserved in the budget's period so far, in the budget's own unit.
-    fn taken(&self, budget: Budget, now: OffsetDateTime) -> u64 {
-        let days = self.days.range(budget.per.first_day(now)..=utc_day(now)).map(|(_, day)| day);
+    /// Spent plus reserved in the current period, in the budget's unit (see [`budget_units`]).
+    fn used(&self, budget: Budget, now: OffsetDateTime) -> u64 {
+        let days = self.days.range(budget.period.first_day(now)..=utc_day(now)).map(|(_, day)| day);
         days.flat_map(|day| [&day.spent, &day.reserved])
             .map(|totals| match budget.allowance {
                 Allowance::EngineMs(_) => totals.engine_ms,
@@ -175,16 +177,15 @@ impl Account {
         now: OffsetDateTime,
         reserve: &Spend,
     ) -> Result<(), LimitExceeded> {
-        let asked = match (budget.allowance, reserve.amount) {
+        let requested = match (budget.allowance, reserve.amount) {
             (Allowance::EngineMs(_), _) => reserve.engine_ms,
             (Allowance::Money(limit), Some(amount)) if amount.currency == limit.currency => amount.micros,
             (Allowance::Money(_), _) => 0,
         };
         let limit = budget_units(budget);
-        let retry = if asked > limit { RetryTime::Never } else { RetryTime::At(budget.per.next(now)) };
-        let taken = self.taken(budget, now);
-        // What is free of charge passes a budget that is just used up; one that jobs overdrew lets nothing in.
-        if taken.saturating_add(asked) > limit {
+        let retry = if requested > limit { RetryTime::Never } else { RetryTime::At(budget.period.next(now)) };
+        // A request without cost passes if the budget is exactly used up, but not if running jobs exceeded it.
+        if self.used(budget, now).saturating_add(requested) > limit {
             return Err(LimitExceeded { limit: Limit::Budget(budget), retry });
         }
         Ok(())
@@ -217,14 +218,15 @@ impl Account {
     }
 }
 
-/// The time between two requests, and how much of it may be used up in advance.
+/// The parameters of the generic cell rate algorithm: the emission interval (the time between two requests) and the
+/// burst tolerance (how much time requests may use in advance).
 fn rate_parameters(rate: Rate) -> (Duration, Duration) {
     let interval =
         Duration::nanoseconds((rate.window().whole_nanoseconds() / i128::from(rate.count())) as i64);
     (interval, interval * rate.count())
 }
 
-/// The budget's size in its own unit: milliseconds, or millionths of the currency.
+/// The size of the budget in its unit: milliseconds of engine time, or millionths of the currency's main unit.
 fn budget_units(budget: Budget) -> u64 {
     match budget.allowance {
         Allowance::EngineMs(millis) => millis,

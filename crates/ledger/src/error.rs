@@ -1,39 +1,40 @@
-//! Why the ledger could not do what it was asked.
+//! The errors of the ledger.
 
 use std::error::Error as StdError;
 
-/// What went wrong. A refusal by a limit, a conflict or a job that is not there is none of these: those are answers.
+/// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods return
+/// them as values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not reached, overloaded, out of space, or broken. Whether a change was made is not known; every intent may be
-    /// asked again.
-    #[error("the ledger is not available: {0}")]
+    /// The storage cannot be reached, is overloaded, full or broken. The change may or may not have been made; every
+    /// method can be called again.
+    #[error("ledger unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
-    /// So many wrote the same record at once that this one gave up. Nothing was changed, or only what a retry
-    /// completes.
-    #[error("too many writers at once on {what}")]
+    /// Too many concurrent writers changed the same record, and all attempts failed. Either nothing was changed, or
+    /// only what a retry completes.
+    #[error("too many concurrent writers of {record}")]
     Contended {
-        /// The record.
-        what: String,
+        /// The record, or the database.
+        record: String,
     },
-    /// A record is there but cannot be read.
-    #[error("{what} cannot be read")]
+    /// A record exists but cannot be decoded.
+    #[error("failed to read {record}")]
     Corrupt {
-        /// The record.
-        what: String,
-        /// What is wrong with it.
+        /// The record, or the database.
+        record: String,
+        /// The decoding error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Written by a later version of this program.
-    #[error("{what} has version {found}; this program knows versions up to {known}")]
+    /// A later version of this program wrote the record.
+    #[error("{record} has format version {found}; this program supports versions up to {supported}")]
     NewerVersion {
         /// The record, or the database.
-        what: String,
-        /// Its version.
+        record: String,
+        /// The version of its format.
         found: u32,
-        /// The latest version known here.
-        known: u32,
+        /// The latest version that this program supports.
+        supported: u32,
     },
 }
 
@@ -43,12 +44,12 @@ impl Error {
     }
 
     pub(crate) fn corrupt(
-        what: impl Into<String>,
+        record: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self::Corrupt { what: what.into(), source: source.into() }
+        Self::Corrupt { record: record.into(), source: source.into() }
     }
 }
 
-/// What the ledger's intents return.
+/// The result of a ledger operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

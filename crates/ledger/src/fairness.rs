@@ -1,62 +1,62 @@
-//! Fairness between owners: whose turn it is, and what that means for a place in the queue.
+//! Fair scheduling between owners: which owner's job is claimed next, and the queue position that results.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// An owner with jobs that wait.
+/// The queue of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnerQueue<O> {
-    /// Who.
+    /// The owner.
     pub owner: O,
-    /// Jobs waiting.
+    /// The number of queued jobs.
     pub queued: u32,
-    /// Jobs running.
+    /// The number of running jobs.
     pub running: u32,
-    /// When the last one was taken, as a count that grows; 0 for never.
+    /// The value of a counter of claims when one of this owner's jobs was last claimed; 0 for never.
     pub turn: i64,
 }
 
 impl<O: Ord + Clone> OwnerQueue<O> {
-    /// The least comes first: who has the fewest running, then whose turn is longest ago.
+    /// The sort key, lowest first: the fewest running jobs, then the oldest turn.
     pub(crate) fn rank(&self) -> (u32, i64, O) {
         (self.running, self.turn, self.owner.clone())
     }
 }
 
-/// How many jobs are taken before the one that has `earlier` waiting jobs of the same `owner` before it, if none ends
-/// and none is accepted until then. Found by doing it: the queue is bounded, and so is this.
+/// The number of jobs that are claimed before a job with `earlier` older queued jobs of the same `owner`, if no job ends
+/// and no job is accepted in the meantime. This simulates the claims; the length of the queue bounds the effort.
 pub(crate) fn jobs_ahead<O: Ord + Clone>(owners: &[OwnerQueue<O>], owner: &O, earlier: u32) -> u64 {
-    let mut turn = owners.iter().map(|waiting| waiting.turn).max().unwrap_or(0);
-    let ranked = |(i, waiting): (usize, &OwnerQueue<O>)| Reverse((waiting.rank(), waiting.queued, i));
-    let mut line: BinaryHeap<_> =
-        owners.iter().enumerate().filter(|(_, waiting)| waiting.queued > 0).map(ranked).collect();
-    let (mut taken, mut own) = (0, earlier);
-    while let Some(Reverse(((running, _, name), queued, i))) = line.pop() {
+    let mut turn = owners.iter().map(|queue| queue.turn).max().unwrap_or(0);
+    let ranked = |(i, queue): (usize, &OwnerQueue<O>)| Reverse((queue.rank(), queue.queued, i));
+    let mut heap: BinaryHeap<_> =
+        owners.iter().enumerate().filter(|(_, queue)| queue.queued > 0).map(ranked).collect();
+    let (mut claimed, mut earlier_left) = (0, earlier);
+    while let Some(Reverse(((running, _, name), queued, i))) = heap.pop() {
         if name == *owner {
-            if own == 0 {
+            if earlier_left == 0 {
                 break;
             }
-            own -= 1;
+            earlier_left -= 1;
         }
-        (taken, turn) = (taken + 1, turn + 1);
+        (claimed, turn) = (claimed + 1, turn + 1);
         if queued > 1 {
-            line.push(Reverse(((running + 1, turn, name), queued - 1, i)));
+            heap.push(Reverse(((running + 1, turn, name), queued - 1, i)));
         }
     }
-    taken
+    claimed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waiting(owner: &str, queued: u32, running: u32, turn: i64) -> OwnerQueue<&str> {
+    fn queue(owner: &str, queued: u32, running: u32, turn: i64) -> OwnerQueue<&str> {
         OwnerQueue { owner, queued, running, turn }
     }
 
     #[test]
     fn owners_take_turns() {
-        let owners = [waiting("many", 1_000, 0, 0), waiting("one", 1, 0, 0)];
+        let owners = [queue("many", 1_000, 0, 0), queue("one", 1, 0, 0)];
         assert_eq!(jobs_ahead(&owners, &"one", 0), 1);
         assert_eq!(jobs_ahead(&owners, &"many", 0), 0);
         assert_eq!(jobs_ahead(&owners, &"many", 1), 2);
@@ -64,16 +64,17 @@ mod tests {
     }
 
     #[test]
-    fn who_runs_less_comes_first() {
-        let owners = [waiting("a", 10, 3, 1), waiting("b", 2, 1, 9), waiting("c", 5, 1, 8)];
+    fn the_owner_with_fewer_running_jobs_comes_first() {
+        let owners = [queue("a", 10, 3, 1), queue("b", 2, 1, 9), queue("c", 5, 1, 8)];
         assert_eq!(jobs_ahead(&owners, &"c", 0), 0);
         assert_eq!(jobs_ahead(&owners, &"b", 0), 1);
-        // b and c have two more to take each, and c's third comes as b has none left, before a's turn is older.
+        // b and c are claimed twice each. Then b has no jobs left, and c has as many running jobs as a, but its turn
+        // is newer.
         assert_eq!(jobs_ahead(&owners, &"a", 0), 4);
     }
 
     #[test]
-    fn no_one_else_means_ones_own_order() {
-        assert_eq!(jobs_ahead(&[waiting("a", 10, 4, 7)], &"a", 9), 9);
+    fn a_single_owner_keeps_its_order() {
+        assert_eq!(jobs_ahead(&[queue("a", 10, 4, 7)], &"a", 9), 9);
     }
 }

@@ -1,4 +1,4 @@
-//! Names of owners, keys, jobs and workers, and fingerprints of requests.
+//! Identifiers of owners, keys, jobs and workers, and fingerprints of requests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,16 @@ use uuid::Uuid;
 
 use crate::serde_as_text::serde_as_text;
 
-/// The text is no name: it must have 1 to 64 of `A-Z a-z 0-9 - _ .` and not begin with a dot.
+/// The text is not a valid name: 1 to 64 characters of `A-Z a-z 0-9 - _ .`, the first of which is not a dot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no {1}: 1 to 64 of the characters A-Z a-z 0-9 - _ . are, not beginning with a dot")]
-pub struct InvalidName(String, &'static str);
+#[error(
+    "invalid {kind} `{text}`: use 1 to 64 of the characters A-Z a-z 0-9 - _ . (the first must not be a dot), \
+     for example `acme-1`"
+)]
+pub struct InvalidName {
+    text: String,
+    kind: &'static str,
+}
 
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -21,13 +27,13 @@ fn is_name(text: &str) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
 
         impl $name {
-            /// The name's text.
+            /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -37,7 +43,11 @@ macro_rules! name {
             type Err = InvalidName;
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                if is_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned(), $what)) }
+                if is_name(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidName { text: text.to_owned(), kind: $kind })
+                }
             }
         }
 
@@ -52,22 +62,23 @@ macro_rules! name {
 }
 
 name! {
-    /// A customer. Jobs, pictures, idempotency keys and the cache belong to an owner, who may hold several keys (an
-    /// old one and its successor, say); limits and usage belong to the key.
+    /// The id of a customer. Jobs, images, idempotency keys and the image cache belong to an owner. An owner can have
+    /// several API keys, for example an old one and its replacement. Limits and usage belong to the key.
     OwnerId, "owner"
 }
 
 name! {
-    /// The public name of an API key: safe to print, useless without the key.
+    /// The public id of an API key. It can be logged: it does not grant access.
     KeyId, "key id"
 }
 
 name! {
-    /// Whoever runs jobs: one per process and slot, unlike any other that is alive, for example `host-4711-0`.
-    WorkerId, "worker"
+    /// The id of a worker, for example `host-4711-0`: one slot of one process, unique among the live workers. A
+    /// waiting client's process has one too (see [`JobRecord::waiter`](crate::job::JobRecord::waiter)).
+    WorkerId, "worker id"
 }
 
-/// A job's id, a UUID of version 7: it sorts by the time of acceptance, to a quarter of a microsecond.
+/// A job's id: a UUID of version 7, which sorts by the time of acceptance with a resolution of 0.25 µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
@@ -75,10 +86,10 @@ pub struct JobId(Uuid);
 impl JobId {
     /// A new id for a job accepted at `now`.
     ///
-    /// RFC 9562, section 6.2, method 3: the 12 bits after the milliseconds hold the fraction of one, so that jobs of
-    /// one burst keep their order; the other 62 are random.
+    /// By RFC 9562, section 6.2, method 3, the 12 bits after the milliseconds hold the fraction of the millisecond, so
+    /// that the jobs of a burst stay in order. The remaining 62 bits are random.
     pub fn new(now: OffsetDateTime) -> Self {
-        // Version 4 fixed a few bits of these; the builder sets the same ones for version 7.
+        // Version 4 sets a few of these bits; the builder sets the same bits for version 7.
         Self::with_tail(now, Uuid::new_v4().as_bytes()[6..].try_into().expect("16 bytes less 6 are 10"))
     }
 
@@ -90,12 +101,12 @@ impl JobId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid())
     }
 
-    /// An id that sorts before every job accepted at `at` or later, and after every earlier one.
+    /// The lower bound of the ids of jobs accepted at `at` or later; ids of earlier jobs sort before it.
     pub fn first_at(at: OffsetDateTime) -> Self {
         Self::with_tail(at, [0; 10])
     }
 
-    /// When the job was accepted, to the millisecond.
+    /// The time at which the job was accepted, in milliseconds.
     pub fn created(self) -> OffsetDateTime {
         let bytes = self.0.as_bytes();
         let millis = bytes[..6].iter().fold(0i128, |sum, byte| sum << 8 | i128::from(*byte));
@@ -128,22 +139,22 @@ impl FromStr for JobId {
     }
 }
 
-/// A SHA-256 of whatever makes two requests the same.
+/// A SHA-256 hash. Two requests with equal fingerprints are identical.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
-/// The text is no fingerprint: 64 hexadecimal digits are.
+/// The text does not consist of 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint has 64 hexadecimal digits")]
+#[error("invalid fingerprint: it must have 64 hexadecimal digits")]
 pub struct InvalidFingerprint;
 
 impl Fingerprint {
-    /// The fingerprint of these bytes. Whoever calls this makes them canonical first.
+    /// The fingerprint of these bytes. The caller must bring the request into a canonical form first.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The 32 bytes.
+    /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -200,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn job_ids_sort_by_time_and_know_it() {
+    fn job_ids_sort_by_time_and_contain_it() {
         let start = datetime!(2026-11-23 07:46:06.123 UTC);
         let ids: Vec<_> = (0..1_000).map(|i| JobId::new(start + Duration::microseconds(i))).collect();
         assert!(ids.is_sorted());
@@ -213,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_survive_their_text() {
-        let print = Fingerprint::of(b"a cyborg tiger");
-        assert_eq!(print.to_string().parse::<Fingerprint>(), Ok(print));
+    fn fingerprints_are_read_as_they_are_written() {
+        let fingerprint = Fingerprint::of(b"a cyborg tiger");
+        assert_eq!(fingerprint.to_string().parse::<Fingerprint>(), Ok(fingerprint));
         assert_eq!("zz".parse::<Fingerprint>(), Err(InvalidFingerprint));
-        assert_ne!(print, Fingerprint::of(b"a cyborg tige"));
+        assert_ne!(fingerprint, Fingerprint::of(b"a cyborg tige"));
     }
 }

@@ -1,14 +1,14 @@
-//! Jobs: what is kept of one from the moment it is accepted, and the states it goes through.
+//! The record of a job, and its states.
 //!
 //! ```text
 //! queued ──start──▶ running ──end──▶ succeeded · failed · canceled
 //!   ▲  └──cancel, deadline──▶ …        │
-//!   └──────────── lose ◀───────────────┘  the worker died
+//!   └──────────── requeue ◀────────────┘  the worker died or shut down
 //! ```
-//! A job with a receipt is in the hands of others, who go on with it whatever becomes of its worker. Queued, it waits for
-//! somebody to ask them for the result.
+//! A job with a [receipt](JobRecord::receipt) is a *remote job*: a remote service works on it and continues even if the
+//! worker dies. A queued remote job waits for a worker that queries its result.
 //!
-//! The changes are pure; whoever keeps jobs makes reading, changing and writing one step.
+//! The changes of a record are pure functions. A ledger must read, change and write a record in one atomic step.
 
 mod changes;
 
@@ -21,37 +21,37 @@ use crate::account::Reservation;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
 use crate::money::Spend;
 
-/// How often a job is begun before it is given up: one that brings the process down with it must not do so for ever.
+/// The maximum number of runs of a local job. A job that crashes its process fails after this number of runs.
 pub const MAX_RUNS: u32 = 3;
-/// The same for a job that others work on: to ask for its result again costs next to nothing, and until it is there machines
-/// may be restarted often.
+/// The maximum number of runs of a remote job. It is higher because querying a result costs almost nothing, and a worker
+/// may be restarted often before the result is available.
 pub const MAX_REMOTE_RUNS: u32 = 20;
 
 /// Why a job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The engine broke, or the model did.
+    /// The engine or the model failed.
     Engine,
-    /// The pictures could not be encoded or stored.
+    /// The images could not be encoded or stored.
     Store,
-    /// It did not end before its deadline.
+    /// The job did not end before its deadline.
     Deadline,
-    /// It took more than twice what was reserved for it, and was stopped.
+    /// The worker stopped the job because it used more than twice its reservation.
     Overrun,
-    /// A paid call was interrupted: it may have been carried out and paid for. It is not made again.
+    /// A paid call was interrupted. The remote service may have executed and charged it, so it is not repeated.
     OutcomeUnknown,
-    /// The process died under it [`MAX_RUNS`] times.
+    /// The process died during each of [`MAX_RUNS`] runs.
     Crashed,
-    /// A remote engine took no work then. Nothing was made, so it may be asked for again, also with the same idempotency
-    /// key.
+    /// A remote engine had no capacity. No image was generated, so the client can send the request again, also with the
+    /// same idempotency key.
     Busy,
-    /// A remote model answered with an error of its own, and made nothing.
+    /// A remote model returned an error and generated no image.
     Model,
 }
 
 impl Reason {
-    /// The name as the API shows it.
+    /// The name in the API and in stored records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
@@ -66,12 +66,12 @@ impl Reason {
     }
 }
 
-/// Why a job failed, with what is known beyond the reason.
+/// Why a job failed, with the remote service's error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The reason.
     pub reason: Reason,
-    /// What somebody else said about it.
+    /// The error of the remote engine or model; `None` for other failures.
     pub upstream_error: Option<UpstreamError>,
 }
 
@@ -81,43 +81,43 @@ impl From<Reason> for Failure {
     }
 }
 
-/// What a remote engine or model said when it made nothing.
+/// The error that a remote engine or model returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamError {
-    /// The status that a model answered with.
+    /// The HTTP status of the model's response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Its words for the client; may be empty.
+    /// The message for the client; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// In how many seconds it is worth another try.
+    /// Seconds after which a retry may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
 
-/// Where a job is.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "is", content = "reason", rename_all = "snake_case")]
 pub enum Status {
-    /// Accepted, waiting for a worker.
+    /// The job is accepted and waits for a worker.
     Queued,
-    /// A worker has it.
+    /// A worker runs the job.
     Running,
-    /// Its pictures are stored.
+    /// The images are stored.
     Succeeded,
-    /// There is no picture.
+    /// The job ended without images.
     Failed(Reason),
-    /// Stopped because nobody wants it any more.
+    /// The job was stopped: a client canceled it, or its client disconnected.
     Canceled,
 }
 
 impl Status {
-    /// True once nothing more happens to the job.
+    /// True if the job has ended: its status never changes again.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    /// The name as the API shows it.
+    /// The name in the API and in stored records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -129,108 +129,110 @@ impl Status {
     }
 }
 
-/// What becomes of a running job whose worker died.
+/// What happens to a running job whose worker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnWorkerLoss {
-    /// It is run again: a local engine, at least once and charged once.
+    /// The job is queued again. Jobs of local engines run at least once and are charged once.
     Requeue,
-    /// It fails as [`Reason::OutcomeUnknown`] and is charged what was reserved: somebody may have been paid, and a
-    /// budget must count that. Unless there is a receipt, so that those who work on it can be asked.
+    /// The job fails with [`Reason::OutcomeUnknown`] and is charged the reserved amount, because the remote service may
+    /// have charged the call, and budgets must include that. A job with a receipt is queued instead, because a worker can
+    /// query its result.
     OutcomeUnknown,
 }
 
-/// A worker's hold on a job; without a heartbeat it ends by itself.
+/// A worker's exclusive right to run a job. It ends at `until` unless a heartbeat extends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who has it.
+    /// The worker that runs the job.
     pub worker: WorkerId,
-    /// Until when.
+    /// The time at which the lease expires.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }
 
-/// A picture of a job, in the object store.
+/// An image of a job, in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredImage {
-    /// The object's key.
+    /// The object key.
     pub key: String,
-    /// The seed of this picture.
+    /// The seed of the image.
     pub seed: u64,
-    /// Pixels per row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
-    /// The file's format.
+    /// The file format.
     pub format: Format,
 }
 
-/// A job as the ledger keeps it.
+/// The stored record of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// Its id.
+    /// The id.
     pub id: JobId,
-    /// Whose it is.
+    /// The owner.
     pub owner: OwnerId,
-    /// The key it was asked for with, whose account pays.
+    /// The API key of the request, whose account is charged.
     pub key: KeyId,
-    /// The request as the service wrote it down; the ledger does not look inside.
+    /// The request, in a form that the worker reads. The ledger does not interpret it.
     pub request: Value,
-    /// Equal for requests that may share a picture.
+    /// Equal for requests that may share an image.
     pub fingerprint: Fingerprint,
-    /// What a dead worker means.
+    /// What happens to the job if its worker dies.
     #[serde(rename = "interrupted")]
     pub on_worker_loss: OnWorkerLoss,
-    /// Where it is.
+    /// The state.
     pub status: Status,
-    /// When it was accepted.
+    /// The time at which the job was accepted.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// When a worker last took it; of a job that others work on, when it was given to them.
+    /// The start of the latest run; for a remote job, the start of the run that submitted it to the remote service.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub started: Option<OffsetDateTime>,
-    /// When it ended.
+    /// The time at which the job ended.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub finished: Option<OffsetDateTime>,
-    /// When it is given up if it has not ended. A running one is stopped by its worker; this is for those that wait.
+    /// The time at which the job fails if it has not ended. The ledger applies it to queued and lost jobs; the worker stops
+    /// a running job.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<OffsetDateTime>,
-    /// What was reserved for it.
+    /// The cost that was reserved at admission.
     #[serde(rename = "hold")]
     pub reservation: Reservation,
-    /// What a remote engine said, if it has failed by that.
+    /// The error of the remote engine or model that made the job fail.
     #[serde(default, rename = "said", skip_serializing_if = "Option::is_none")]
     pub upstream_error: Option<UpstreamError>,
-    /// What it was charged, once it has ended.
+    /// The charged cost, once the job has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Spend>,
-    /// Its pictures, once it has succeeded.
+    /// The images, once the job has succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<StoredImage>,
-    /// What the client should know, as the service wrote it down.
+    /// Warnings for the client. The ledger does not interpret them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Value>,
-    /// The idempotency key it was asked for with.
+    /// The idempotency key of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// The process in which a client waits for it, if it is made for that client alone; without it, it is made whether
-    /// anybody waits or not. The ledger only remembers it.
+    /// The process in which a client waits for the job. If it is set, the job is canceled when that client disconnects; if
+    /// not, the job runs without a client. The ledger only stores it.
     #[serde(default, rename = "attended", skip_serializing_if = "Option::is_none")]
     pub waiter: Option<WorkerId>,
-    /// How often it was begun.
+    /// The number of runs that were started.
     #[serde(default)]
     pub runs: u32,
-    /// How to ask for the result those who work on it, as the engine wrote it down; the ledger does not look inside. Gone once
-    /// the job has ended.
+    /// The data with which the engine queries the result of a remote job; `None` for other jobs and for ended jobs. The
+    /// ledger does not interpret it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Who runs it.
+    /// The lease of the worker that runs the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// Somebody asked that it be stopped while it was running.
+    /// Whether the job was canceled or deleted while it was running.
     #[serde(default)]
     pub cancel_requested: bool,
-    /// When somebody was first given its pictures.
+    /// The time at which a client first received the images.
     #[serde(
         default,
         rename = "collected",
@@ -238,44 +240,44 @@ pub struct JobRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub delivered: Option<OffsetDateTime>,
-    /// Its owner deleted it: nobody is shown it any more.
+    /// Whether the owner deleted the job. A deleted job is invisible to its owner.
     #[serde(default)]
     pub deleted: bool,
 }
 
-/// One attempt at a job. A worker that was taken for dead holds one that is no longer good.
+/// One run of a job. After a worker has lost its lease, the ledger rejects reports of its run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
-    /// Whose job.
+    /// The job's owner.
     pub owner: OwnerId,
-    /// Which job.
+    /// The job.
     pub job: JobId,
-    /// Which attempt, from 1.
+    /// The number of the run, from 1.
     pub number: u32,
 }
 
-/// How a job ended.
+/// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// With pictures.
+    /// The images are stored.
     Succeeded {
-        /// All of them, in order.
+        /// All images of the job, in order.
         images: Vec<StoredImage>,
-        /// What the client should know.
+        /// Warnings for the client.
         warnings: Vec<Value>,
     },
-    /// Without.
+    /// The run ended without images.
     Failed(Failure),
-    /// Stopped because nobody wanted it any more.
+    /// The worker stopped the run on request.
     Canceled,
 }
 
 /// Which running jobs count as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryScope {
-    /// Those whose lease has run out.
+    /// Jobs whose lease has expired.
     ExpiredLeases,
-    /// All of them: for the one process of a laptop as it starts, when nobody else can be running anything.
+    /// All running jobs. For a deployment with a single process, at its start, when no other worker can exist.
     All,
 }
 

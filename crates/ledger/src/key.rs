@@ -1,9 +1,9 @@
-//! API keys: what a customer is given, and what is kept of it.
+//! API keys and their stored records.
 //!
-//! A key is `tt_`, 43 random base-62 characters (256 bits), and 6 characters of checksum (CRC-32, base 62), as
-//! GitHub's tokens have it: secret scanners can recognise one, and a mistyped one is told from a wrong one without
-//! looking anything up. Only its SHA-256 is kept. There is nothing to guess among 2²⁵⁶ keys, so a slow hash as for
-//! passwords would cost every request and protect nothing.
+//! A key consists of `tt_`, 43 random base-62 characters (256 bits) and a checksum of 6 characters (CRC-32 in base 62).
+//! GitHub's tokens have the same form: secret scanners recognise a key, and a mistyped key is detected without a
+//! look-up. The ledger stores only the SHA-256 of a key. A slow password hash would add cost to every request and no
+//! protection, because a random key of 256 bits cannot be guessed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,33 +22,33 @@ const RANDOM_CHARS: usize = 43;
 const CHECKSUM_CHARS: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The text is no key of ours; nothing was looked up.
+/// The text is not a tintype API key. This is detected without a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// Not the prefix, the length or the characters of a key.
-    #[error("this is no tintype key: one begins with `tt_` and has 52 characters")]
+    /// The prefix, the length or a character is wrong.
+    #[error("malformed API key: it must begin with `tt_` and have 52 characters")]
     Malformed,
-    /// The checksum is wrong: mistyped, or cut and pasted together.
-    #[error("the key's checksum is wrong: it was mistyped")]
+    /// The checksum is wrong: the key was mistyped or copied incompletely.
+    #[error("mistyped API key: its checksum is wrong")]
     Checksum,
 }
 
-/// A key as the customer holds it. It prints as `[redacted]`.
+/// An API key, the secret that a client sends. It prints as `[redacted]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey(Secret);
 
 impl ApiKey {
-    /// A new key from the operating system's random numbers.
+    /// Generates a key with the operating system's random number generator.
     ///
     /// # Errors
-    /// When the operating system has none to give.
+    /// If the operating system provides no random numbers.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut text = String::with_capacity(PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS);
         text.push_str(PREFIX);
         let mut bytes = [0u8; 64];
         while text.len() < PREFIX.len() + RANDOM_CHARS {
             getrandom::fill(&mut bytes)?;
-            // 248 is the largest multiple of 62 in a byte; what lies above would favour the first characters.
+            // 248 is the largest multiple of 62 in a byte; higher values would favour the first characters.
             let fair = bytes.iter().filter(|byte| **byte < 248).map(|byte| BASE62[usize::from(byte % 62)]);
             text.extend(fair.take(PREFIX.len() + RANDOM_CHARS - text.len()).map(char::from));
         }
@@ -56,10 +56,10 @@ impl ApiKey {
         Ok(Self(Secret::new(text)))
     }
 
-    /// Reads a key and checks its checksum.
+    /// Parses a key and verifies its checksum.
     ///
     /// # Errors
-    /// [`InvalidKey`]; the text is not in it.
+    /// [`InvalidKey`], which does not contain the text.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         let random = text.strip_prefix(PREFIX).ok_or(InvalidKey::Malformed)?;
         let length = RANDOM_CHARS + CHECKSUM_CHARS;
@@ -70,12 +70,12 @@ impl ApiKey {
         if checksum(body) == sum { Ok(Self(Secret::new(text))) } else { Err(InvalidKey::Checksum) }
     }
 
-    /// The key itself, to be shown once to whom it is made for.
+    /// The text of the key. Show it once, when the key is created.
     pub fn secret(&self) -> &Secret {
         &self.0
     }
 
-    /// What is kept of it.
+    /// The hash that the ledger stores.
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.0.expose().as_bytes()).into())
     }
@@ -91,15 +91,15 @@ fn checksum(text: &str) -> String {
     sum.iter().copied().map(char::from).collect()
 }
 
-/// The SHA-256 of a key. Compares in constant time.
+/// The SHA-256 of an API key, compared in constant time.
 #[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// The key's public name: the first 16 hexadecimal digits of its hash, which is how it is found.
+    /// The key's public id: the first 16 hexadecimal digits of the hash. The ledger finds a key by this id.
     pub fn id(&self) -> KeyId {
         let digits = self.to_string();
-        digits[..16].parse().expect("hexadecimal digits are a name")
+        digits[..16].parse().expect("hexadecimal digits are a valid name")
     }
 }
 
@@ -136,60 +136,60 @@ impl<'de> Deserialize<'de> for KeyHash {
     }
 }
 
-/// What is asked for when a key is made.
+/// The properties of a key to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
-    /// What people call it; free text, need not be unique.
+    /// A label for people: any text, not necessarily unique.
     pub name: String,
-    /// Whose it is; a new owner named like the key's id if none is given.
+    /// The owner; `None` creates an owner whose id equals the key's id.
     pub owner: Option<OwnerId>,
-    /// When it stops working.
+    /// The time from which the key is rejected; `None` for a key that does not expire.
     pub expires: Option<OffsetDateTime>,
-    /// It may manage keys.
+    /// Whether the key may manage keys.
     pub admin: bool,
-    /// Its limits.
+    /// The key's limits.
     pub policy: Policy,
 }
 
-/// A key as the ledger keeps it: everything but the key.
+/// The stored record of a key, without the key itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Its public name.
+    /// The public id.
     pub id: KeyId,
-    /// The hash it is recognised by. Whoever has it cannot compute the key; still no answer shows it.
+    /// The hash of the key. The key cannot be computed from it; nevertheless no API response contains it.
     pub hash: KeyHash,
-    /// What people call it.
+    /// A label for people.
     pub name: String,
-    /// Whose it is.
+    /// The owner.
     pub owner: OwnerId,
-    /// When it was made.
+    /// The time of creation.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// When it stops working.
+    /// The time from which the key is rejected.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub expires: Option<OffsetDateTime>,
-    /// When it was revoked.
+    /// The time at which the key was revoked.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub revoked: Option<OffsetDateTime>,
-    /// It may manage keys.
+    /// Whether the key may manage keys.
     #[serde(default)]
     pub admin: bool,
-    /// Its limits.
+    /// The key's limits.
     #[serde(default)]
     pub policy: Policy,
 }
 
 impl KeyRecord {
-    /// The record of a key just made.
+    /// The record of a key that was just generated.
     pub(crate) fn new(key: &ApiKey, new: NewKey, now: OffsetDateTime) -> Self {
         let hash = key.hash();
         let id = hash.id();
-        let owner = new.owner.unwrap_or_else(|| id.as_str().parse().expect("a key's id is a name"));
+        let owner = new.owner.unwrap_or_else(|| id.as_str().parse().expect("a key id is a valid owner id"));
         let NewKey { name, expires, admin, policy, .. } = new;
         Self { id, hash, name, owner, created: now, expires, revoked: None, admin, policy }
     }
 
-    /// What this record says of the key that was presented.
+    /// Checks a client's key against this record.
     pub(crate) fn verify(self, key: &ApiKey, now: OffsetDateTime) -> Authentication {
         if self.hash != key.hash() {
             Authentication::Unknown
@@ -203,16 +203,16 @@ impl KeyRecord {
     }
 }
 
-/// What became of a key that someone presented.
+/// The result of checking a client's API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// It is good.
+    /// The key is valid.
     Valid(KeyRecord),
-    /// No such key.
+    /// The ledger has no such key.
     Unknown,
-    /// It was good once.
+    /// The key has expired.
     Expired(KeyRecord),
-    /// It was taken back.
+    /// The key was revoked.
     Revoked(KeyRecord),
 }
 
@@ -230,7 +230,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn keys_are_recognised_without_looking_them_up() {
+    fn malformed_and_mistyped_keys_are_detected_without_a_look_up() {
         let key = ApiKey::generate().expect("random numbers");
         let text = key.secret().expose().to_owned();
         assert_eq!((text.len(), text.starts_with("tt_")), (52, true));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_random_and_even() {
+    fn keys_are_random_and_uniform() {
         let keys: Vec<_> = (0..500).map(|_| ApiKey::generate().expect("random numbers")).collect();
         let ids: HashSet<_> = keys.iter().map(|key| key.hash().id()).collect();
         assert_eq!(ids.len(), keys.len());
@@ -255,12 +255,12 @@ mod tests {
         for key in &keys {
             key.secret().expose()[3..46].bytes().for_each(|byte| counts[usize::from(byte)] += 1);
         }
-        // 21,500 characters over 62: 347 each, with a standard deviation of 18.5; 9 of those is never.
+        // 21,500 characters over 62 values: 347 each with a standard deviation of 18.5; the bounds are 9 of those.
         assert!(BASE62.iter().all(|char| (180..=514).contains(&counts[usize::from(*char)])), "{counts:?}");
     }
 
     #[test]
-    fn nothing_prints_a_key_or_its_hash() {
+    fn debug_output_has_no_key_and_no_hash() {
         let key = ApiKey::generate().expect("random numbers");
         let printed = format!("{key:?} {:?}", key.hash());
         assert!(!printed.contains(&key.secret().expose()[3..]), "{printed}");
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_crc_32_in_base_62() {
-        // CRC-32 (ISO-HDLC) of "123456789" is 0xCBF43926 by every table of check values.
+        // The check value of CRC-32 (ISO-HDLC), which is defined for "123456789", is 0xCBF43926.
         let sum = checksum("123456789");
         let digit = |byte: u8| BASE62.iter().position(|other| *other == byte).expect("base 62") as u64;
         assert_eq!(sum.bytes().fold(0, |value, byte| value * 62 + digit(byte)), 0xCBF4_3926);

@@ -1,4 +1,4 @@
-//! The seam: what must not be lost, as intents that happen wholly or not at all.
+//! The [`Ledger`] trait and the types that its methods return.
 
 use async_trait::async_trait;
 use time::{Date, OffsetDateTime};
@@ -13,54 +13,54 @@ use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
 
-/// What came of claiming a job by its id.
+/// The result of [`Ledger::claim`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimReply {
-    /// It is yours: run it.
+    /// The worker holds the lease and must run the job.
     Granted(JobRecord),
-    /// Somebody else has it, or it has ended.
+    /// Another worker holds the lease, or the job has ended.
     Unavailable(JobRecord),
-    /// There is no such job.
+    /// The owner has no job with this id.
     NotFound,
 }
 
-/// The answer to a heartbeat.
+/// The result of [`Ledger::heartbeat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeartbeatReply {
-    /// Go on.
+    /// The lease was extended.
     Continue,
-    /// Somebody asked that it be stopped.
+    /// The lease was extended, and the client has canceled or deleted the job: the worker should stop.
     CancelRequested,
-    /// It is not yours any more: stop, and report nothing.
+    /// The worker has lost its lease: it must stop and must not report an outcome.
     LeaseLost,
 }
 
-/// What came of reporting a job's end.
+/// The result of [`Ledger::finish`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum FinishReply {
-    /// It has ended as reported and is charged.
+    /// The outcome is stored and the job is charged.
     Recorded(JobRecord),
-    /// The same, but its owner has deleted it: remove the pictures.
+    /// The job is charged, but its owner has deleted it: the worker must delete the images.
     Deleted(JobRecord),
-    /// It is not yours any more and nothing was changed or charged: remove the pictures.
+    /// The run has lost its lease. Nothing was changed or charged: the worker must delete the images.
     Stale,
 }
 
-/// What a recovery found.
+/// The jobs that [`Ledger::recover`] changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// Jobs whose worker died and that wait again.
+    /// Jobs that lost their worker and are queued again.
     pub requeued: Vec<JobRecord>,
-    /// Jobs that ended by it.
+    /// Jobs that ended: failed or canceled.
     pub ended: Vec<JobRecord>,
 }
 
-/// How many jobs are open, of all owners.
+/// The number of open jobs of all owners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Waiting for a worker.
+    /// Jobs that wait for a worker.
     pub queued: u64,
-    /// In a worker's hands, or lost and not yet recovered.
+    /// Jobs that a worker runs, including those that lost their worker and are not recovered yet.
     pub running: u64,
 }
 
@@ -69,42 +69,53 @@ pub struct Load {
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobRecord>,
-    /// Where the next page begins, if there is one.
+    /// The value of `before` for the next page; `None` on the last page.
     pub next: Option<JobId>,
 }
 
-/// Keeps keys, jobs, usage and idempotency records. Every method is atomic, lasting once it returns, and safe to
-/// ask again when its answer was lost. Times are handed in; the ledger looks at no clock.
+/// Stores API keys, jobs, usage and idempotency keys.
 ///
-/// Times of several processes must agree to well within a lease. Dropping a future before it is done may leave what a
-/// crash leaves: nothing is lost, but what it took may come free late. Better to let it run.
+/// **Atomicity.** Every method is atomic, and its changes are durable when it returns. A caller that lost the answer
+/// can safely call the method again with the same arguments.
 ///
-/// A job that is another owner's is not there, whatever is asked of it.
+/// **Time.** Callers pass the current time. The clocks of all processes that share a ledger must agree to well within
+/// the length of a lease.
+///
+/// **Cancellation.** Dropping a future before it completes has the effect of a crash: no accepted job is lost, but a
+/// reservation may stay in place until the next recovery. Prefer to let the future complete.
+///
+/// **Owners.** A method that takes an owner treats another owner's job as one that does not exist.
+///
+/// **Errors.** Every method returns [`Error`](crate::Error) if the ledger cannot be reached, read or written. Exceeded
+/// limits, conflicts and missing records are not errors: they are part of the return type.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Makes a key. The key itself is in the answer and nowhere else.
+    /// Creates an API key. The secret key is only in the return value: the ledger stores its hash.
     ///
     /// # Errors
-    /// [`Error`](crate::Error), as everywhere here.
+    /// [`Error`](crate::Error), as for every method.
     async fn create_key(&self, new: NewKey, now: OffsetDateTime) -> Result<(ApiKey, KeyRecord)>;
 
-    /// Looks up the key that somebody presented.
+    /// Checks an API key that a client sent.
     async fn authenticate(&self, key: &ApiKey, now: OffsetDateTime) -> Result<Authentication>;
 
-    /// A key's record.
+    /// Returns a key's record.
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>>;
 
-    /// Every key, by id, revoked ones included.
+    /// Lists all keys, sorted by id, including revoked keys.
     async fn keys(&self) -> Result<Vec<KeyRecord>>;
 
-    /// Takes a key back; its jobs go on. `None` if there is no such key. Revoking twice keeps the first time.
+    /// Revokes a key. Its open jobs continue. Returns `None` if the key does not exist. A second call keeps the time
+    /// of the first.
     async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>>;
 
-    /// Accepts a job, or answers with one that does as well: replays an idempotency key, joins an identical job in
-    /// flight, finds a stored picture; otherwise reserves what it may take and queues it.
+    /// Accepts a job, or returns an existing job that answers the request.
+    ///
+    /// In this order: replays the job of the idempotency key, joins an identical job in flight or returns an identical
+    /// stored one as far as [`NewJob::reuse`] allows it, and otherwise reserves the expected cost and queues the job.
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance>;
 
-    /// Takes one queued job by its id.
+    /// Claims the queued job with this id.
     async fn claim(
         &self,
         owner: &OwnerId,
@@ -113,14 +124,16 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<ClaimReply>;
 
-    /// Takes the next queued job. Owners take turns: the one with the fewest running jobs comes first, then the one
-    /// whose turn is longest ago; within an owner the oldest job. Queued jobs past their deadline fail on the way.
+    /// Claims the next queued job; `None` if no job is queued.
+    ///
+    /// The owner with the fewest running jobs comes first; among equals, the owner whose last claim is the oldest.
+    /// Within an owner, the oldest job comes first. Queued jobs past their deadline fail instead of being claimed.
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
-    /// Extends the lease of a running job.
+    /// Extends the lease of a running job until `until`.
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply>;
 
-    /// Ends a running job and charges what it took, exactly once however often it is reported.
+    /// Ends a running job and charges `cost`. Repeated reports of the same outcome are charged once.
     async fn finish(
         &self,
         run: &Run,
@@ -129,59 +142,68 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<FinishReply>;
 
-    /// Makes a job that was attended one that is made whether anybody waits or not. The record as it is then; `None` if
-    /// there is no such job.
+    /// Clears [`JobRecord::waiter`], so that the job continues when its client disconnects. Returns the job as it is
+    /// afterwards; `None` if it does not exist.
     async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
 
-    /// Writes down how to ask for the result those who work on a running job. From then on the job is not lost with its worker,
-    /// nor late: it waits for somebody who asks them. False if it is not that worker's any more.
+    /// Stores the receipt of a remote job: the data with which an engine can query its result later.
+    ///
+    /// From then on the job survives its worker and has no deadline: after a crash it is queued, and another worker
+    /// can query the result. Returns false if the run has lost its lease.
     async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool>;
 
-    /// Puts a job back whose worker shuts down, as if it had not been begun; one that is to stop is canceled by that. False if it
-    /// is not that worker's any more.
+    /// Returns a running job to the queue because its worker shuts down. The run does not count towards
+    /// [`MAX_RUNS`](crate::job::MAX_RUNS). A job with a cancel request is canceled instead. Returns false if the run
+    /// has lost its lease.
     async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool>;
 
-    /// Stops a job: a queued one is canceled and costs nothing, unless others work on it, who cannot be called back: then it is
-    /// charged the time since they were given it, and at most what was reserved. A running one is marked, and its worker hears of
-    /// it with the next heartbeat. The record as it is then; `None` if there is no such job.
+    /// Cancels a job. Returns the job as it is afterwards; `None` if it does not exist.
+    ///
+    /// - A queued job ends as canceled and costs nothing.
+    /// - A queued job with a receipt ends as canceled. The remote work cannot be stopped, so the job is charged for the
+    ///   time since it started, at most the reserved amount.
+    /// - A running job gets a cancel request, which its worker receives with the next heartbeat.
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
-    /// Notes that somebody was given the job's pictures; the first time counts.
+    /// Records the time at which a client first received the job's images. Later calls change nothing.
     async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()>;
 
-    /// Deletes a job's record, its request and its idempotency key; what was charged stays charged. A running one
-    /// is stopped first and is gone for its owner at once. The record as it was, with its pictures' keys: whoever
-    /// deletes the pictures does so before this, so that a crash between leaves something to find them by.
+    /// Deletes a job's record, its request and its idempotency key. Charges stay.
+    ///
+    /// A running job gets a cancel request and is invisible to its owner at once. Returns the record as it was before
+    /// the deletion, with the object keys of its images; `None` if the job does not exist. Delete the images before
+    /// calling this method: after a crash in between, the record still lists them.
     async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
-    /// An owner's job.
+    /// Returns a job.
     async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
 
-    /// An owner's jobs, newest first, before `before`, at most `limit` (1 to 1,000).
+    /// Lists at most `limit` (1 to 1,000) of an owner's jobs, newest first, starting after the job `before`.
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage>;
 
-    /// Jobs of all owners that were accepted before `before` and have ended, oldest first within an owner, at most
-    /// `limit` (1 to 1,000): what is to be deleted when records are kept for a time only.
-    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
+    /// Lists at most `limit` (1 to 1,000) ended jobs of all owners that were accepted before `accepted_before`, oldest
+    /// first within an owner. The janitor deletes them after the retention period.
+    async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
-    /// How many queued jobs come before this one if no more are accepted; `None` if it is not queued.
+    /// Returns the number of queued jobs that will be claimed before this one if no further jobs are accepted; `None`
+    /// if the job is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
 
-    /// How many jobs are open.
+    /// Counts the open jobs.
     async fn load(&self) -> Result<Load>;
 
-    /// One job, ended or requeued if nobody will do that any more (see [`Ledger::recover`]): what a reader calls
-    /// where no process stays to look after jobs.
+    /// Recovers a single job (see [`Ledger::recover`]) and returns it as it is afterwards; `None` if it does not
+    /// exist. Call this before reading a job where no process calls `recover` periodically, as on Lambda.
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
-    /// Ends or requeues every job that nobody will end any more: running ones that are lost, queued ones past their
-    /// deadline. To be called at start and now and then.
-    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered>;
+    /// Ends or requeues every open job that no worker will end: running jobs that `scope` counts as lost, and queued
+    /// jobs past their deadline. Call this at start and periodically.
+    async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered>;
 
-    /// A key's usage on the days from `from` to `to`, both included; days without any are left out. Days are kept
-    /// for [`USAGE_RETENTION_DAYS`](crate::account::DAYS_KEPT).
+    /// Returns a key's usage per day, from `from` to `to` inclusive. Days without usage are left out. Usage is kept
+    /// for [`USAGE_RETENTION_DAYS`](crate::account::USAGE_RETENTION_DAYS).
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>>;
 
-    /// What is left of a key's limits.
+    /// Returns what is left of a key's limits.
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>>;
 }

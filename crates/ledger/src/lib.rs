@@ -1,23 +1,29 @@
-//! What must not be lost: keys, jobs, usage and idempotency records.
+//! The ledger: the persistent record of API keys, jobs, usage and idempotency keys.
 //!
-//! [`Ledger`] is the seam. Its methods are intents (*accept this job*, *it ended like this*), each of them one atomic
-//! step, so that whoever implements it decides how: with transactions in [`SqliteLedger`], with conditional writes of
-//! single objects in [`BucketLedger`], where there is no database. Both are held to the suites in `testing`.
+//! [`Ledger`] is the trait that the rest of the program uses. Each of its methods is one atomic change or one query
+//! (accept a job, finish a run, revoke a key). Two types implement it:
 //!
-//! The rules themselves are pure and shared: [`Account`](account::Account) does the sums of limits and budgets,
-//! [`JobRecord`](job::JobRecord) knows its own states. Nothing here looks at a clock or needs a runtime.
+//! - [`SqliteLedger`] runs each method in a transaction of an SQLite database.
+//! - [`BucketLedger`] uses conditional writes of single objects in an S3 bucket, and needs no database.
 //!
-//! # What is promised
-//! - A job is **accepted** only once it is in the ledger, and then it ends: succeeded, failed or canceled. What a dead
-//!   process leaves is found by [`Ledger::recover`].
-//! - A job is **charged once**, however often it is run or its end reported. A local job whose worker died is run
-//!   again; a paid call is not, and is charged what was reserved for it.
-//! - **Spent and reserved never exceed a budget** when a job is admitted; afterwards they do only by what running
-//!   jobs take beyond what was reserved for them.
-//! - An **idempotency key** names one request for 24 hours.
-//! - **Nothing crosses owners**: not a job, not a picture, not an idempotency key.
+//! Both pass the contract suites in `testing`.
 //!
-//! # A job from end to end
+//! The rules are pure functions that both implementations share. [`Account`](account::Account) calculates limits and
+//! budgets, and [`JobRecord`](job::JobRecord) defines the states of a job. Callers pass the current time: nothing in
+//! this crate reads a clock or needs an async runtime.
+//!
+//! # Guarantees
+//! - **Durability.** A job is accepted only after the ledger has stored it. Every accepted job ends as succeeded,
+//!   failed or canceled. [`Ledger::recover`] finds the jobs of a process that died.
+//! - **Charged once.** A job is charged exactly once, however often it runs or its end is reported. If a worker dies,
+//!   a job of a local engine runs again. A paid call to a remote model is not repeated: its job fails and is charged
+//!   the reserved amount.
+//! - **Budgets.** When a job is admitted, spent plus reserved is within every budget. Running jobs can exceed a budget
+//!   later, but only by what they use beyond their reservations.
+//! - **Idempotency.** An idempotency key identifies one request for 24 hours.
+//! - **Isolation.** An owner never sees another owner's jobs, images or idempotency keys.
+//!
+//! # The life of a job
 //! ```
 //! # use time::{Duration, OffsetDateTime};
 //! # use tintype_ledger::accept::{Acceptance, NewJob};
@@ -27,24 +33,24 @@
 //! # use tintype_ledger::{FinishReply, Ledger, Result};
 //! # fn delete(_: Vec<StoredImage>) {}
 //! # async fn run(ledger: &dyn Ledger, new: NewJob, worker: WorkerId, now: OffsetDateTime, images: Vec<StoredImage>) -> Result<()> {
-//! // Whoever answers requests:
+//! // The API server accepts a request:
 //! match ledger.accept(new, now).await? {
-//!     Acceptance::Accepted { job, .. } => { /* 202, or wait for it */ }
-//!     Acceptance::Joined { job, .. } | Acceptance::Replayed { job } => { /* wait for that one */ }
-//!     Acceptance::Stored { job, .. } => { /* sign its pictures anew */ }
+//!     Acceptance::Accepted { job, .. } => { /* 202, or wait for the job */ }
+//!     Acceptance::Joined { job, .. } | Acceptance::Replayed { job } => { /* wait for this job */ }
+//!     Acceptance::Stored { job, .. } => { /* sign new URLs for its images */ }
 //!     Acceptance::Conflict => { /* 422 */ }
 //!     Acceptance::LimitExceeded { exceeded, quotas } => { /* 429 or 402, exceeded.retry_after(now) */ }
 //!     Acceptance::QueueFull => { /* 429 */ }
 //! }
 //!
-//! // Whoever makes pictures:
+//! // A worker runs the next job:
 //! let lease = Lease { worker, until: now + Duration::MINUTE };
 //! if let Some(job) = ledger.claim_next(lease, now).await? {
-//!     // … now and then: ledger.heartbeat(&job.run(), now + Duration::MINUTE)
+//!     // While it runs, extend the lease: ledger.heartbeat(&job.run(), now + Duration::MINUTE)
 //!     let outcome = Outcome::Succeeded { images: images.clone(), warnings: Vec::new() };
 //!     let cost = Spend { engine_ms: 3_120, amount: "0.0031usd".parse().ok() };
 //!     match ledger.finish(&job.run(), outcome, cost, now).await? {
-//!         FinishReply::Recorded(job) => { /* tell who waits */ }
+//!         FinishReply::Recorded(job) => { /* notify the waiting clients */ }
 //!         FinishReply::Deleted(_) | FinishReply::Stale => delete(images),
 //!     }
 //! }

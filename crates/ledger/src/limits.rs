@@ -1,4 +1,4 @@
-//! What stands in the way of a request, and how much of each limit is left.
+//! The limits of an API key: which one a request exceeds, and how much of each is left.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,9 +10,9 @@ use crate::policy::{Allowance, Budget, Period, Rate};
 /// One of a key's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Requests per time.
+    /// Requests per unit of time.
     Rate(Rate),
-    /// Jobs queued or running at the same time.
+    /// Jobs that are queued or running at the same time.
     Concurrency(NonZeroU32),
     /// Engine time or money per day or month.
     Budget(Budget),
@@ -28,30 +28,30 @@ impl fmt::Display for Limit {
     }
 }
 
-/// When a refused request may be made again.
+/// When a request that exceeds a limit can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryTime {
-    /// Not before then.
+    /// From this time on.
     At(OffsetDateTime),
     /// When one of the key's jobs has ended.
     WhenJobEnds,
-    /// Never: it alone takes more than the whole budget.
+    /// Never: the request costs more than the whole budget.
     Never,
 }
 
-/// A request that a limit does not let in.
+/// A request exceeds a limit of its API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit `{limit}` of this key does not let the request in")]
+#[error("the request exceeds the API key's limit `{limit}`")]
 pub struct LimitExceeded {
-    /// The limit.
+    /// The exceeded limit.
     pub limit: Limit,
-    /// When to come back.
+    /// When to retry.
     pub retry: RetryTime,
 }
 
 impl LimitExceeded {
-    /// Whole seconds until the request may be made again, rounded up, at least 1: the value of `RetryTime-After`. `None`
-    /// if no time can be told.
+    /// The value of the `Retry-After` header: whole seconds until a retry can succeed, rounded up, at least 1. `None` if
+    /// the time is unknown.
     pub fn retry_after(&self, now: OffsetDateTime) -> Option<u64> {
         match self.retry {
             RetryTime::At(at) => Some(seconds_until(at, now).max(1)),
@@ -65,9 +65,10 @@ impl LimitExceeded {
 pub struct Quota {
     /// The limit.
     pub limit: Limit,
-    /// Requests, jobs, engine milliseconds or millionths of the currency that are left, by the limit's kind.
+    /// What is left. The unit depends on the limit: requests, jobs, milliseconds of engine time, or millionths of the
+    /// currency's main unit.
     pub remaining: u64,
-    /// When all of it is there again, whatever is asked for in between aside; `None` for concurrency.
+    /// When the whole limit is available again if no further requests arrive; `None` for concurrency.
     pub resets_at: Option<OffsetDateTime>,
 }
 
@@ -80,8 +81,8 @@ impl Quota {
         format!("\"{name}\";r={}{reset}", self.remaining / unit)
     }
 
-    /// The item of this limit in the `RateLimit-Policy` header, for example `"rate";q=60;w=60`. Budgets are in whole
-    /// engine seconds and whole cents (hundredths), rounded down.
+    /// The item of this limit in the `RateLimit-Policy` header, for example `"rate";q=60;w=60`. Budgets are given in
+    /// whole seconds of engine time or whole hundredths of the currency's main unit, rounded down.
     pub fn policy_header(&self) -> String {
         let name = self.name();
         match self.limit {
@@ -92,8 +93,8 @@ impl Quota {
                     Allowance::EngineMs(millis) => (millis, "engine-seconds".to_owned()),
                     Allowance::Money(amount) => (amount.micros, format!("{}-cents", amount.currency)),
                 };
-                // A month is not a number of seconds; its policy names no window.
-                let window = if budget.per == Period::Day { ";w=86400" } else { "" };
+                // Months differ in length, so the policy of a monthly budget has no window.
+                let window = if budget.period == Period::Day { ";w=86400" } else { "" };
                 format!("\"{name}\";q={};qu=\"{quota_unit}\"{window}", size / self.unit())
             }
         }
@@ -108,7 +109,7 @@ impl Quota {
                     Allowance::EngineMs(_) => "engine".to_owned(),
                     Allowance::Money(amount) => amount.currency.to_string(),
                 };
-                let per = match budget.per {
+                let per = match budget.period {
                     Period::Day => "day",
                     Period::Month => "month",
                 };
@@ -117,7 +118,7 @@ impl Quota {
         }
     }
 
-    /// How many of the limit's own units make one of the headers'.
+    /// How many of the units of `remaining` make one unit of the headers.
     fn unit(&self) -> u64 {
         match self.limit {
             Limit::Rate(_) | Limit::Concurrency(_) => 1,
@@ -127,7 +128,7 @@ impl Quota {
     }
 }
 
-/// Whole seconds from `now` to `at`, rounded up; 0 if it has passed.
+/// Whole seconds from `now` to `at`, rounded up; 0 if `at` is in the past.
 fn seconds_until(at: OffsetDateTime, now: OffsetDateTime) -> u64 {
     let nanos = (at - now).whole_nanoseconds().max(0) as u128;
     nanos.div_ceil(1_000_000_000) as u64
@@ -168,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_when_to_come_back() {
+    fn retry_after_is_rounded_up_and_at_least_one_second() {
         let now = datetime!(2026-11-23 12:00 UTC);
-        let refused = |retry| LimitExceeded { limit: Limit::Rate("1/s".parse().expect("a rate")), retry };
-        assert_eq!(refused(RetryTime::At(now + Duration::milliseconds(1_001))).retry_after(now), Some(2));
-        assert_eq!(refused(RetryTime::At(now)).retry_after(now), Some(1));
-        assert_eq!(refused(RetryTime::Never).retry_after(now), None);
-        assert!(refused(RetryTime::Never).to_string().contains("rate 1/s"));
+        let exceeded = |retry| LimitExceeded { limit: Limit::Rate("1/s".parse().expect("a rate")), retry };
+        assert_eq!(exceeded(RetryTime::At(now + Duration::milliseconds(1_001))).retry_after(now), Some(2));
+        assert_eq!(exceeded(RetryTime::At(now)).retry_after(now), Some(1));
+        assert_eq!(exceeded(RetryTime::Never).retry_after(now), None);
+        assert!(exceeded(RetryTime::Never).to_string().contains("rate 1/s"));
     }
 }

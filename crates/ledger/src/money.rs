@@ -1,4 +1,4 @@
-//! What a job costs: engine time and money, in whole numbers so that sums are exact.
+//! The cost of jobs: engine time and money, in integers, so that sums are exact.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::serde_as_text::serde_as_text;
 
-/// A currency by its ISO 4217 letters, written in lower case.
+/// A currency: its ISO 4217 code in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
 impl FromStr for Currency {
     type Err = InvalidAmount;
 
-    /// Reads three letters of either case.
+    /// Parses three letters in upper or lower case.
     fn from_str(text: &str) -> Result<Self, InvalidAmount> {
         match <[u8; 3]>::try_from(text.as_bytes()) {
             Ok(letters) if letters.iter().all(u8::is_ascii_alphabetic) => {
@@ -32,15 +32,17 @@ impl fmt::Display for Currency {
     }
 }
 
-/// The text is no amount of money.
+/// The text is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no amount of money; write one like 5usd or 0.25eur, with at most six decimals")]
+#[error(
+    "invalid amount of money `{0}`: write a number with at most six decimals and a currency, for example `0.25eur`"
+)]
 pub struct InvalidAmount(pub(crate) String);
 
 /// An amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount {
-    /// Millionths of the currency's unit.
+    /// Millionths of the currency's main unit.
     pub micros: u64,
     /// The currency.
     pub currency: Currency,
@@ -49,12 +51,12 @@ pub struct Amount {
 impl FromStr for Amount {
     type Err = InvalidAmount;
 
-    /// Reads `5usd`, `0.25eur`.
+    /// Parses texts such as `5usd` and `0.25eur`.
     fn from_str(text: &str) -> Result<Self, InvalidAmount> {
-        let bad = || InvalidAmount(text.to_owned());
-        let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
-        let currency = text[split..].parse().map_err(|_| bad())?;
-        let micros = read_decimal(&text[..split], 6).ok_or_else(bad)?;
+        let invalid = || InvalidAmount(text.to_owned());
+        let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(invalid)?;
+        let currency = text[split..].parse().map_err(|_| invalid())?;
+        let micros = parse_decimal(&text[..split], 6).ok_or_else(invalid)?;
         Ok(Self { micros, currency })
     }
 }
@@ -68,8 +70,8 @@ impl fmt::Display for Amount {
 
 serde_as_text!(Currency, Amount);
 
-/// Reads a decimal number as a whole number of its last place: `1.5` with 3 places is 1500.
-pub(crate) fn read_decimal(text: &str, places: usize) -> Option<u64> {
+/// Parses a decimal number with at most `places` decimals and scales it to an integer: `1.5` with 3 places is 1500.
+pub(crate) fn parse_decimal(text: &str, places: usize) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(fraction) || fraction.len() > places {
@@ -80,7 +82,7 @@ pub(crate) fn read_decimal(text: &str, places: usize) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(fraction)
 }
 
-/// Writes what [`read_decimal`] reads, without needless zeros.
+/// Formats a number that [`parse_decimal`] parses, without trailing zeros.
 pub(crate) fn write_decimal(f: &mut fmt::Formatter<'_>, value: u64, places: usize) -> fmt::Result {
     let unit = 10u64.pow(places as u32);
     write!(f, "{}", value / unit)?;
@@ -90,50 +92,50 @@ pub(crate) fn write_decimal(f: &mut fmt::Formatter<'_>, value: u64, places: usiz
     }
 }
 
-/// What one job takes: reserved before it, charged after it.
+/// The cost of one job: reserved before the job runs, charged when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spend {
-    /// Milliseconds that the engine is busy.
+    /// Engine time in milliseconds.
     pub engine_ms: u64,
-    /// Money, where engine time has a price.
+    /// Money; `None` if engine time has no price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
 }
 
 impl Spend {
-    /// Nothing at all: a stored picture, a job stopped before it began.
+    /// No cost, as for a stored image or a job that was canceled before it started.
     pub const ZERO: Self = Self { engine_ms: 0, amount: None };
 
-    /// So much of it in engine time, at the same price, rounded up; all of it at the most.
+    /// The cost of `engine_ms` milliseconds at the same price, rounded up, and at most the whole cost.
     pub(crate) fn prorated(self, engine_ms: u64) -> Self {
         let engine_ms = engine_ms.min(self.engine_ms);
-        let amount = self.amount.map(|all| {
+        let amount = self.amount.map(|whole| {
             let micros =
-                (u128::from(all.micros) * u128::from(engine_ms)).div_ceil(self.engine_ms.max(1).into());
-            Amount { micros: u64::try_from(micros).unwrap_or(all.micros), ..all }
+                (u128::from(whole.micros) * u128::from(engine_ms)).div_ceil(self.engine_ms.max(1).into());
+            Amount { micros: u64::try_from(micros).unwrap_or(whole.micros), ..whole }
         });
         Self { engine_ms, amount }
     }
 }
 
-/// Sums of [`Spend`]s. Currencies are never added to each other.
+/// The sum of several [`Spend`]s, with one sum per currency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Milliseconds that the engine was busy.
+    /// Engine time in milliseconds.
     #[serde(default)]
     pub engine_ms: u64,
-    /// Millionths of a unit, by currency.
+    /// Millionths of the main unit, by currency.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub money: BTreeMap<Currency, u64>,
 }
 
 impl Totals {
-    /// Millionths in this currency.
+    /// The sum in this currency, in millionths of its main unit.
     pub fn micros(&self, currency: Currency) -> u64 {
         self.money.get(&currency).copied().unwrap_or(0)
     }
 
-    /// True if there is nothing in it.
+    /// True if all sums are zero.
     pub fn is_zero(&self) -> bool {
         self.engine_ms == 0 && self.money.values().all(|micros| *micros == 0)
     }
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn currencies_are_kept_apart() {
+    fn currencies_are_summed_separately() {
         let spend = |text: &str| Spend { engine_ms: 10, amount: Some(text.parse().expect("an amount")) };
         let mut totals = Totals::default();
         totals.add(&spend("1usd"));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_costs_its_share_and_never_more_than_all() {
+    fn a_prorated_cost_is_rounded_up_and_at_most_the_whole() {
         let all = Spend { engine_ms: 3_000, amount: "0.01usd".parse().ok() };
         assert_eq!(all.prorated(0), Spend { engine_ms: 0, amount: "0usd".parse().ok() });
         assert_eq!(all.prorated(1_000), Spend { engine_ms: 1_000, amount: "0.003334usd".parse().ok() });

@@ -1,4 +1,4 @@
-//! What a key may do, as it is written in flags and settings: `60/min`, `3600s/day`, `5usd/day`, `90d`.
+//! The limits of an API key, in the notation of flags and settings: `60/min`, `3600s/day`, `5usd/day`, `90d`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,27 +7,27 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
 
-use crate::money::{Amount, read_decimal, write_decimal};
+use crate::money::{Amount, parse_decimal, write_decimal};
 use crate::serde_as_text::serde_as_text;
 
-/// The limits of one key. Without any, it may do everything.
+/// The limits of one API key. An absent limit is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Requests per time.
+    /// Requests per unit of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// Jobs that are queued or running at the same time.
+    /// The maximum number of jobs that are queued or running at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<NonZeroU32>,
-    /// Engine time and money per day or month. All of them hold.
+    /// Engine time and money per day or month. A request must be within all budgets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
 }
 
 impl Policy {
-    /// The first day that any of the budgets looks at.
+    /// The first day whose usage counts towards one of the budgets.
     pub fn first_day(&self, now: OffsetDateTime) -> Date {
-        let first = self.budgets.iter().map(|budget| budget.per.first_day(now)).min();
+        let first = self.budgets.iter().map(|budget| budget.period.first_day(now)).min();
         first.unwrap_or_else(|| utc_day(now))
     }
 }
@@ -42,7 +42,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// The units a rate can be counted in.
+/// The units of time of rates and durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeUnit {
     /// `s`
@@ -56,7 +56,7 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// How long it is.
+    /// The length of the unit.
     pub fn duration(self) -> Duration {
         match self {
             Self::Second => Duration::SECOND,
@@ -75,7 +75,7 @@ impl TimeUnit {
         }
     }
 
-    fn named(text: &str) -> Option<Self> {
+    fn from_name(text: &str) -> Option<Self> {
         match text {
             "s" | "sec" | "second" => Some(Self::Second),
             "m" | "min" | "minute" => Some(Self::Minute),
@@ -86,37 +86,37 @@ impl TimeUnit {
     }
 }
 
-/// The text is no rate.
+/// The text is not a rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no rate; write one like 60/min (1 to 1,000,000 per s, min, h or day)")]
+#[error("invalid rate `{0}`: write 1 to 1,000,000 requests per s, min, h or day, for example `60/min`")]
 pub struct InvalidRate(String);
 
-/// Requests per time. So many may come at once after a pause; then one every `unit / count` (the generic cell rate
-/// algorithm of ATM networks, ITU-T I.371, with the whole count as its burst).
+/// Requests per unit of time, enforced by the generic cell rate algorithm (GCRA, ITU-T I.371): a burst of `count`
+/// requests after a pause, then one request every `unit / count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     count: NonZeroU32,
-    per: TimeUnit,
+    unit: TimeUnit,
 }
 
 impl Rate {
-    /// Most requests per unit that a rate can name.
+    /// The maximum number of requests per unit.
     pub const MAX: u32 = 1_000_000;
 
-    /// `count` requests `per` unit; `None` unless it is 1 to [`Rate::MAX`].
-    pub fn new(count: u32, per: TimeUnit) -> Option<Self> {
+    /// `count` requests per `unit`; `None` unless `count` is from 1 to [`Rate::MAX`].
+    pub fn new(count: u32, unit: TimeUnit) -> Option<Self> {
         let count = NonZeroU32::new(count).filter(|count| count.get() <= Self::MAX)?;
-        Some(Self { count, per })
+        Some(Self { count, unit })
     }
 
-    /// How many requests.
+    /// The number of requests per window.
     pub fn count(self) -> u32 {
         self.count.get()
     }
 
-    /// In how long a time.
+    /// The length of the window.
     pub fn window(self) -> Duration {
-        self.per.duration()
+        self.unit.duration()
     }
 }
 
@@ -124,40 +124,40 @@ impl FromStr for Rate {
     type Err = InvalidRate;
 
     fn from_str(text: &str) -> Result<Self, InvalidRate> {
-        let read = || {
+        let parse = || {
             let (count, unit) = text.split_once('/')?;
-            Self::new(count.trim().parse().ok()?, TimeUnit::named(unit.trim())?)
+            Self::new(count.trim().parse().ok()?, TimeUnit::from_name(unit.trim())?)
         };
-        read().ok_or_else(|| InvalidRate(text.to_owned()))
+        parse().ok_or_else(|| InvalidRate(text.to_owned()))
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.count, self.per.name())
+        write!(f, "{}/{}", self.count, self.unit.name())
     }
 }
 
-/// What a budget counts.
+/// The quantity that a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Allowance {
-    /// Milliseconds of engine time.
+    /// Engine time in milliseconds.
     EngineMs(u64),
     /// Money.
     Money(Amount),
 }
 
-/// How long a budget lasts, by the calendar in UTC.
+/// The calendar period of a budget, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Period {
     /// From midnight to midnight.
     Day,
-    /// From the first of the month.
+    /// From the first day of the month to the last.
     Month,
 }
 
 impl Period {
-    /// The first day of the period that `now` lies in.
+    /// The first day of the period that contains `now`.
     pub fn first_day(self, now: OffsetDateTime) -> Date {
         let today = utc_day(now);
         match self {
@@ -166,7 +166,7 @@ impl Period {
         }
     }
 
-    /// When the next one begins.
+    /// The start of the next period.
     pub fn next(self, now: OffsetDateTime) -> OffsetDateTime {
         let first = self.first_day(now);
         let next = match self {
@@ -180,43 +180,45 @@ impl Period {
     }
 }
 
-/// The day in UTC that this moment lies in: days of usage and budgets are all in UTC.
+/// The UTC day that contains `now`. Usage and budgets are counted by UTC days.
 pub fn utc_day(now: OffsetDateTime) -> Date {
     now.to_offset(UtcOffset::UTC).date()
 }
 
-/// The text is no budget.
+/// The text is not a budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no budget; write engine time like 3600s/day or money like 5usd/day (per day or month)")]
+#[error(
+    "invalid budget `{0}`: write engine time or money per day or month, for example `3600s/day` or `5usd/month`"
+)]
 pub struct InvalidBudget(String);
 
-/// So much engine time or money per day or month.
+/// An amount of engine time or money per day or month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// How much.
+    /// The quantity and its maximum.
     pub allowance: Allowance,
-    /// For how long.
-    pub per: Period,
+    /// The period after which the budget starts again.
+    pub period: Period,
 }
 
 impl FromStr for Budget {
     type Err = InvalidBudget;
 
     fn from_str(text: &str) -> Result<Self, InvalidBudget> {
-        let read = || {
-            let (allowance, per) = text.split_once('/')?;
-            let per = match per {
+        let parse = || {
+            let (allowance, period) = text.split_once('/')?;
+            let period = match period {
                 "d" | "day" => Period::Day,
                 "month" => Period::Month,
                 _ => return None,
             };
-            let allowance = match allowance.strip_suffix('s').and_then(|seconds| read_decimal(seconds, 3)) {
+            let allowance = match allowance.strip_suffix('s').and_then(|seconds| parse_decimal(seconds, 3)) {
                 Some(millis) => Allowance::EngineMs(millis),
                 None => Allowance::Money(allowance.parse().ok()?),
             };
-            Some(Self { allowance, per })
+            Some(Self { allowance, period })
         };
-        read().ok_or_else(|| InvalidBudget(text.to_owned()))
+        parse().ok_or_else(|| InvalidBudget(text.to_owned()))
     }
 }
 
@@ -229,24 +231,26 @@ impl fmt::Display for Budget {
             }
             Allowance::Money(amount) => amount.fmt(f)?,
         }
-        f.write_str(match self.per {
+        f.write_str(match self.period {
             Period::Day => "/day",
             Period::Month => "/month",
         })
     }
 }
 
-/// The text is no length of time.
+/// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no length of time; write one like 90d, 12h, 30min or 45s (up to 3650d)")]
+#[error(
+    "invalid duration `{0}`: write a whole number of s, min, h or d, at most 3650d, for example `90d` or `12h`"
+)]
 pub struct InvalidDuration(String);
 
-/// A length of time in whole seconds, such as a key's life.
+/// A duration in whole seconds, from 1 s to 3,650 days, such as the lifetime of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoarseDuration(u64);
 
 impl CoarseDuration {
-    /// The same as a duration; at most ten years.
+    /// Converts to the type of the `time` crate.
     pub fn duration(self) -> Duration {
         Duration::seconds(self.0 as i64)
     }
@@ -256,13 +260,13 @@ impl FromStr for CoarseDuration {
     type Err = InvalidDuration;
 
     fn from_str(text: &str) -> Result<Self, InvalidDuration> {
-        let read = || {
+        let parse = || {
             let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-            let unit = TimeUnit::named(&text[split..])?.duration().whole_seconds() as u64;
+            let unit = TimeUnit::from_name(&text[split..])?.duration().whole_seconds() as u64;
             let seconds = text[..split].parse::<u64>().ok()?.checked_mul(unit)?;
             (1..=3_650 * 86_400).contains(&seconds).then_some(Self(seconds))
         };
-        read().ok_or_else(|| InvalidDuration(text.to_owned()))
+        parse().ok_or_else(|| InvalidDuration(text.to_owned()))
     }
 }
 
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_says_how_one_is_written() {
+    fn errors_have_an_example() {
         for bad in ["", "60", "0/min", "60/year", "-1/s", "1000001/s", "x/min"] {
             assert!(bad.parse::<Rate>().expect_err(bad).to_string().contains("60/min"));
         }
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_survives_json() {
+    fn a_policy_is_read_as_it_was_written() {
         let policy = Policy {
             rate: "60/min".parse().ok(),
             concurrency: NonZeroU32::new(4),

@@ -1,6 +1,6 @@
-//! Types that are written as text in settings, flags and records.
+//! Serialisation of types that have the same text form in settings, flags and records.
 
-/// Serialises a type as its `Display` and reads it with its `FromStr`.
+/// Implements `Serialize` by the type's `Display` and `Deserialize` by its `FromStr`.
 macro_rules! serde_as_text {
     ($($name:ty),+ $(,)?) => {$(
         impl serde::Serialize for $name {

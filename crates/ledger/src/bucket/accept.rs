@@ -120,7 +120,7 @@ impl BucketLedger {
                 None => self.cells.wait(attempt).await?,
             }
         }
-        Err(Error::Contended { what: "a signpost".to_owned() })
+        Err(Error::Contended { record: "a signpost".to_owned() })
     }
 
     /// Follows a signpost until it leads to a job that will do, or makes it name one to be made: `own`, or the one
@@ -161,7 +161,7 @@ impl BucketLedger {
             }
             self.cells.wait(attempt).await?;
         }
-        Err(Error::Contended { what: path.clone() })
+        Err(Error::Contended { record: path.clone() })
     }
 
     /// Points our signposts elsewhere. False if somebody took one over.
@@ -231,7 +231,8 @@ impl BucketLedger {
         let (written, _) =
             join(self.cells.write(&path, &job, Condition::Absent), self.signpost(new, id, now)).await;
         if written?.is_none() {
-            let first = self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { what: path })?;
+            let first =
+                self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { record: path })?;
             // Ours all the same if an earlier attempt of this very write got through unheard.
             if first.reservation.id != job.reservation.id {
                 self.release(&new.key, &job.reservation).await?;

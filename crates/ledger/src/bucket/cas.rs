@@ -90,7 +90,7 @@ impl Cells {
         let head: Head =
             serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
         if head.v > VERSION {
-            return Err(Error::NewerVersion { what: path.to_owned(), found: head.v, known: VERSION });
+            return Err(Error::NewerVersion { record: path.to_owned(), found: head.v, supported: VERSION });
         }
         Ok(Some((object, head)))
     }
@@ -201,7 +201,7 @@ impl Cells {
                 self.wait(attempt).await?;
             }
         }
-        Err(Error::Contended { what: path.to_owned() })
+        Err(Error::Contended { record: path.to_owned() })
     }
 
     pub(super) async fn remove(&self, path: &str) -> Result<()> {

@@ -82,13 +82,13 @@ impl BucketLedger {
         &self,
         owner: &OwnerId,
         id: JobId,
-        (now, lost): (OffsetDateTime, RecoveryScope),
+        (now, scope): (OffsetDateTime, RecoveryScope),
     ) -> Result<Option<(JobRecord, bool)>> {
         // Most need nothing: find that out without standing in line.
         match self.record(owner, id).await? {
             None => Ok(None),
-            Some(job) if !job.clone().reconcile(now, lost) => Ok(Some((job, false))),
-            Some(_) => self.change_job(owner, id, |job| job.reconcile(now, lost)).await,
+            Some(job) if !job.clone().reconcile(now, scope) => Ok(Some((job, false))),
+            Some(_) => self.change_job(owner, id, |job| job.reconcile(now, scope)).await,
         }
     }
 
@@ -284,7 +284,7 @@ impl BucketLedger {
         Ok(jobs)
     }
 
-    pub(super) async fn recover_all(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
+    pub(super) async fn recover_all(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
         let marked: Vec<_> = marks.iter().filter_map(|mark| paths::marked(mark)).collect();
@@ -294,8 +294,8 @@ impl BucketLedger {
             match found.get(&paths::job(&owner, id)) {
                 // It ended before, and its process died before it was charged or its mark was gone.
                 Some(job) if job.status.is_final() => self.close(job).await?,
-                Some(job) if job.clone().reconcile(now, lost) => {
-                    match self.change_job(&owner, id, |job| job.reconcile(now, lost)).await? {
+                Some(job) if job.clone().reconcile(now, scope) => {
+                    match self.change_job(&owner, id, |job| job.reconcile(now, scope)).await? {
                         Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
                         Some((job, true)) => recovered.requeued.push(job),
                         _ => {}

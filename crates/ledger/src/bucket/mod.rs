@@ -73,7 +73,7 @@ impl Ledger for BucketLedger {
         match self.cells.write(&path, &record, Condition::Absent).await? {
             Some(_) => Ok((key, record)),
             // One in 2⁶⁴, or a write that got through unheard: the key it made is known to nobody.
-            None => Err(Error::Contended { what: path }),
+            None => Err(Error::Contended { record: path }),
         }
     }
 
@@ -187,8 +187,8 @@ impl Ledger for BucketLedger {
         Ok(visible(self.try_reconcile(owner, id, (now, RecoveryScope::ExpiredLeases)).await?))
     }
 
-    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
-        self.recover_all(now, lost).await
+    async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
+        self.recover_all(now, scope).await
     }
 
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {

@@ -1,4 +1,4 @@
-//! What happens to a job's record.
+//! The changes of a job's record.
 
 use time::OffsetDateTime;
 
@@ -9,22 +9,22 @@ use super::{
 use crate::money::Spend;
 
 impl JobRecord {
-    /// The current attempt.
+    /// The current run.
     pub fn run(&self) -> Run {
         Run { owner: self.owner.clone(), job: self.id, number: self.runs }
     }
 
-    /// Others work on it, and no worker waits for them.
+    /// True if a remote service works on the job and no worker waits for the result.
     pub fn is_remote(&self) -> bool {
         self.status == Status::Queued && self.receipt.is_some()
     }
 
-    /// True if the worker of this attempt may still report on it.
+    /// True if this run is the current one, so that its worker may report on the job.
     pub(crate) fn is_run_by(&self, run: &Run) -> bool {
         self.status == Status::Running && self.runs == run.number
     }
 
-    /// Hands a queued job to a worker.
+    /// Starts a run of a queued job.
     pub(crate) fn start(&mut self, lease: Lease, now: OffsetDateTime) {
         self.status = Status::Running;
         if self.receipt.is_none() {
@@ -53,26 +53,26 @@ impl JobRecord {
         self.receipt = None;
     }
 
-    /// What is charged for it if it ends now although others work on it: they cannot be called back. The time since they were
-    /// given it, and never more than was reserved.
+    /// The charge for a remote job that ends now without a result. The remote work cannot be stopped, so this is the time
+    /// since the job started, at most the reserved amount. Nothing for a local job.
     fn remote_cost(&self, now: OffsetDateTime) -> Spend {
         match self.started.filter(|_| self.receipt.is_some()) {
-            Some(began) => {
-                let took = u64::try_from((now - began).whole_milliseconds()).unwrap_or(0);
-                self.reservation.reserved.prorated(took)
+            Some(started) => {
+                let elapsed_ms = u64::try_from((now - started).whole_milliseconds()).unwrap_or(0);
+                self.reservation.reserved.prorated(elapsed_ms)
             }
             None => Spend::ZERO,
         }
     }
 
-    /// When its pictures were given to a client: to whoever fetched them, or waited for them to the end. That they arrived
-    /// is not known.
-    pub(crate) fn answered(&self) -> Option<OffsetDateTime> {
+    /// The time at which the images were sent to a client: when a client first fetched them, or when the job ended while
+    /// a client waited. It is unknown whether the client received them.
+    pub(crate) fn delivered_at(&self) -> Option<OffsetDateTime> {
         let waited = self.waiter.as_ref().and(self.finished);
         self.delivered.or(waited)
     }
 
-    /// Why it failed, if it did.
+    /// Why the job failed; `None` if it has not failed.
     pub fn failure(&self) -> Option<Failure> {
         match self.status {
             Status::Failed(reason) => Some(Failure { reason, upstream_error: self.upstream_error.clone() }),
@@ -80,12 +80,13 @@ impl JobRecord {
         }
     }
 
-    /// True if its idempotency key stands for it: not once nothing came of it that a second try would pay again.
+    /// True if a request with the same idempotency key is answered with this job. A job that failed as busy had no effect
+    /// and no cost, so such a request gets a new job.
     pub(crate) fn answers_retries(&self) -> bool {
         self.status != Status::Failed(Reason::Busy)
     }
 
-    /// True if this run has already reported this end: its answer was lost, and it reports again.
+    /// True if this run has already reported this outcome and reports it again, because the answer was lost.
     pub(crate) fn has_reported(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
         let same = match outcome {
             Outcome::Succeeded { images, .. } => {
@@ -97,38 +98,43 @@ impl JobRecord {
         same && self.runs == run.number && self.cost == Some(*cost)
     }
 
-    /// It is made whether anybody waits or not. True if anything changed.
+    /// Clears the waiter of an open job. True if the record changed.
     pub(crate) fn detach(&mut self) -> bool {
         !self.status.is_final() && self.waiter.take().is_some()
     }
 
-    /// Others work on it now. True if it is that run's and anything changed.
+    /// Makes the job a remote job, if this is the current run. True if the record changed.
     pub(crate) fn save_receipt(&mut self, run: &Run, receipt: &str) -> bool {
-        let news = self.is_run_by(run) && self.receipt.as_deref() != Some(receipt);
-        if news {
+        let changed = self.is_run_by(run) && self.receipt.as_deref() != Some(receipt);
+        if changed {
             self.receipt = Some(receipt.to_owned());
         }
-        news
+        changed
     }
 
-    /// Puts it back as if this run had not begun; if it is not wanted any more, that is its end. True if it was that run's.
+    /// Returns the job to the queue as if this run had not started, or cancels it if that was requested. True if this was
+    /// the current run.
     pub(crate) fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
-        let ours = self.is_run_by(run);
-        if ours && self.is_cancel_pending() {
+        let is_current = self.is_run_by(run);
+        if is_current && self.is_cancel_pending() {
             self.end(Outcome::Canceled, self.remote_cost(now), now);
-        } else if ours {
-            self.status = Status::Queued;
+        } else if is_current {
             self.runs -= 1;
-            self.lease = None;
+            self.requeue();
         }
-        ours
+        is_current
+    }
+
+    fn requeue(&mut self) {
+        self.status = Status::Queued;
+        self.lease = None;
     }
 
     fn is_cancel_pending(&self) -> bool {
         self.cancel_requested || self.deleted
     }
 
-    /// Stops it if it waits; asks for that if it runs. True if anything changed.
+    /// Cancels a queued job, or requests that of a running job's worker. True if the record changed.
     pub(crate) fn cancel(&mut self, now: OffsetDateTime) -> bool {
         match self.status {
             Status::Queued => self.end(Outcome::Canceled, self.remote_cost(now), now),
@@ -138,19 +144,19 @@ impl JobRecord {
         true
     }
 
-    /// Ends or requeues what nobody will end by himself: a queued job past its deadline, a running one that is lost.
-    /// True if anything changed.
-    pub(crate) fn reconcile(&mut self, now: OffsetDateTime, lost: RecoveryScope) -> bool {
-        let elsewhere = self.receipt.is_some();
-        // What is paid for is not given up for being late.
-        let late = !elsewhere && self.deadline.is_some_and(|deadline| deadline <= now);
+    /// Ends or requeues an open job that no worker will end: a queued job past its deadline, or a running job that `scope`
+    /// counts as lost. True if the record changed.
+    pub(crate) fn reconcile(&mut self, now: OffsetDateTime, scope: RecoveryScope) -> bool {
+        let is_remote = self.receipt.is_some();
+        // A remote job is already paid for, so its deadline does not apply.
+        let is_late = !is_remote && self.deadline.is_some_and(|deadline| deadline <= now);
         match self.status {
-            Status::Queued if late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::ZERO, now),
-            Status::Running if lost == RecoveryScope::All || self.lease_ended(now) => {
-                if elsewhere {
+            Status::Queued if is_late => self.end(Outcome::Failed(Reason::Deadline.into()), Spend::ZERO, now),
+            Status::Running if scope == RecoveryScope::All || self.lease_expired(now) => {
+                if is_remote {
                     self.reconcile_remote(now)
                 } else {
-                    self.reconcile_lost(late, now)
+                    self.reconcile_local(is_late, now)
                 }
             }
             _ => return false,
@@ -158,38 +164,37 @@ impl JobRecord {
         true
     }
 
-    fn lease_ended(&self, now: OffsetDateTime) -> bool {
+    fn lease_expired(&self, now: OffsetDateTime) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.until <= now)
     }
 
-    fn reconcile_lost(&mut self, late: bool, now: OffsetDateTime) {
+    /// Ends or requeues a local job that lost its worker.
+    fn reconcile_local(&mut self, is_late: bool, now: OffsetDateTime) {
         if self.on_worker_loss == OnWorkerLoss::OutcomeUnknown {
             self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.reservation.reserved, now);
         } else if self.is_cancel_pending() {
             self.end(Outcome::Canceled, Spend::ZERO, now);
-        } else if late {
+        } else if is_late {
             self.end(Outcome::Failed(Reason::Deadline.into()), Spend::ZERO, now);
         } else if self.runs >= MAX_RUNS {
             self.end(Outcome::Failed(Reason::Crashed.into()), Spend::ZERO, now);
         } else {
-            self.status = Status::Queued;
-            self.lease = None;
+            self.requeue();
         }
     }
 
-    /// The worker died that waited for those who work on it.
+    /// Ends or requeues a remote job that lost its worker.
     fn reconcile_remote(&mut self, now: OffsetDateTime) {
         if self.is_cancel_pending() {
             self.end(Outcome::Canceled, self.remote_cost(now), now);
         } else if self.runs >= MAX_REMOTE_RUNS {
             self.end(Outcome::Failed(Reason::OutcomeUnknown.into()), self.remote_cost(now), now);
         } else {
-            self.status = Status::Queued;
-            self.lease = None;
+            self.requeue();
         }
     }
 
-    /// Leaves nothing of what the customer wrote, only what the books need.
+    /// Marks the job as deleted and removes everything that the customer wrote. What the account needs stays.
     pub(crate) fn erase(&mut self) {
         self.deleted = true;
         self.request = serde_json::Value::Null;

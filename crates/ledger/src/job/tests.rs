@@ -3,7 +3,7 @@ use serde_json::json;
 use time::macros::datetime;
 
 #[test]
-fn a_record_is_kept_as_readable_json() {
+fn the_stored_form_of_a_record_does_not_change() {
     let now = datetime!(2026-11-23 12:00 UTC);
     let reservation = Reservation {
         id: uuid::Uuid::nil(),
@@ -32,7 +32,7 @@ fn a_record_is_kept_as_readable_json() {
 }
 
 #[test]
-fn names_are_what_the_records_say() {
+fn reasons_have_the_same_names_in_records_and_in_the_api() {
     for reason in [
         Reason::Engine,
         Reason::Store,

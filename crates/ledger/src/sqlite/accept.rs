@@ -1,7 +1,9 @@
-//! Accepting a job, in one transaction.
+//! Accepts a job, in one transaction.
+
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, params};
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 
 use super::{jobs, rows};
 use crate::accept::{Acceptance, NewJob};
@@ -15,32 +17,31 @@ use crate::policy::utc_day;
 pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
     if let Some(idempotency) = &new.idempotency
         && let Some((body, job)) = rows::idempotency(connection, &new.owner, &idempotency.key, now)?
-        && let Some(job) = rows::visible(connection, &new.owner, job)?.filter(JobRecord::answers_retries)
+        && let Some(job) = rows::visible_job(connection, &new.owner, job)?.filter(JobRecord::answers_retries)
     {
         let same = body == idempotency.body;
         return Ok(if same { Acceptance::Replayed { job } } else { Acceptance::Conflict });
     }
-    if let Some(job) = reusable(connection, &new)? {
-        return share(connection, new, job, now);
+    if let Some(job) = reusable_job(connection, &new)? {
+        return reuse_job(connection, new, job, now);
     }
     if let Some(limit) = new.queue
         && !jobs::has_room(connection, &new.owner, limit)?
     {
         return Ok(Acceptance::QueueFull);
     }
-    let days = (new.policy.first_day(now), utc_day(now));
-    let admitted = rows::change_account(connection, &new.key, days, |account| {
+    let admitted = rows::change_account(connection, &new.key, counted_days(&new, now), |account| {
         let reservation = account.admit(&new.policy, now, new.reserve)?;
         Ok((reservation, account.quotas(&new.policy, now)))
     })?;
     let (reservation, quotas) = match admitted {
         Ok(admitted) => admitted,
-        Err(exceeded) => return refuse(connection, &new, exceeded, now),
+        Err(exceeded) => return limit_exceeded(connection, &new, exceeded, now),
     };
-    let (idempotency, begin) = (new.idempotency.clone(), new.start_with.clone());
+    let (idempotency, start_with) = (new.idempotency.clone(), new.start_with.clone());
     let mut job = new.into_record(JobId::new(now), reservation, now);
-    if let Some(lease) = begin
-        && !jobs::any_waits(connection)?
+    if let Some(lease) = start_with
+        && !jobs::has_queued_jobs(connection)?
     {
         job.start(lease, now);
     }
@@ -51,8 +52,13 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
     Ok(Acceptance::Accepted { job, quotas })
 }
 
-/// The newest earlier job that will do.
-fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> {
+/// The days whose usage counts towards the key's budgets.
+fn counted_days(new: &NewJob, now: OffsetDateTime) -> RangeInclusive<Date> {
+    new.policy.first_day(now)..=utc_day(now)
+}
+
+/// Returns the newest earlier job that may answer the request.
+fn reusable_job(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> {
     if !new.reuse.any() {
         return Ok(None);
     }
@@ -61,38 +67,43 @@ fn reusable(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> 
                  AND (status IN ('queued', 'running') OR (status = 'succeeded' AND ?3))
                ORDER BY id DESC LIMIT 64";
     let finished = new.reuse.stored || new.reuse.retry.is_some();
-    let same = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
-    Ok(rows::jobs(connection, sql, same)?.into_iter().find(|job| new.reuse.matches(job)))
+    let identical = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
+    let jobs = rows::select_jobs(connection, sql, identical)?;
+    Ok(jobs.into_iter().find(|job| new.reuse.matches(job)))
 }
 
-/// Answers with another job, which costs a turn in the rate and nothing else.
-fn share(connection: &Connection, new: NewJob, job: JobRecord, now: OffsetDateTime) -> Result<Acceptance> {
-    let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
-    let days = (new.policy.first_day(now), utc_day(now));
-    let shared = rows::change_account(connection, &new.key, days, |account| {
-        account.admit_reuse(&new.policy, now, how)?;
+/// Answers the request with an earlier job. This counts towards the rate limit only.
+fn reuse_job(
+    connection: &Connection,
+    new: NewJob,
+    job: JobRecord,
+    now: OffsetDateTime,
+) -> Result<Acceptance> {
+    let kind = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
+    let admitted = rows::change_account(connection, &new.key, counted_days(&new, now), |account| {
+        account.admit_reuse(&new.policy, now, kind)?;
         Ok(account.quotas(&new.policy, now))
     })?;
-    let quotas = match shared {
+    let quotas = match admitted {
         Ok(quotas) => quotas,
-        Err(exceeded) => return refuse(connection, &new, exceeded, now),
+        Err(exceeded) => return limit_exceeded(connection, &new, exceeded, now),
     };
     if let Some(idempotency) = &new.idempotency {
         rows::save_idempotency(connection, &new.owner, idempotency, job.id, now)?;
     }
-    Ok(match how {
+    Ok(match kind {
         ReuseKind::Joined => Acceptance::Joined { job, quotas },
         ReuseKind::Stored => Acceptance::Stored { job, quotas },
     })
 }
 
-fn refuse(
+fn limit_exceeded(
     connection: &Connection,
     new: &NewJob,
     exceeded: LimitExceeded,
     now: OffsetDateTime,
 ) -> Result<Acceptance> {
-    let days = (new.policy.first_day(now), utc_day(now));
-    let quotas = rows::account(connection, &new.key, days)?.quotas(&new.policy, now);
+    let account = rows::account(connection, &new.key, counted_days(new, now))?;
+    let quotas = account.quotas(&new.policy, now);
     Ok(Acceptance::LimitExceeded { exceeded, quotas })
 }

@@ -1,5 +1,5 @@
-//! Keeps the write-ahead log short. SQLite would do that in the middle of a commit, which then takes some syncs of the disk;
-//! here it is done beside those who write, who go on meanwhile.
+//! Copies the write-ahead log into the database in the background. By default SQLite does this within a commit, which then
+//! waits for several syncs of the disk.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -10,141 +10,145 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::connection::Desk;
+use super::connection::ConnectionQueue;
 use crate::error::{Error, Result};
 
-/// Pages in the log from which it is copied into the database: 32 MiB of them. The longer it is, the more of them are the same
-/// page at several times, of which only the last is copied.
-const LONG: i32 = 8_000;
-/// Pages from which writing stops until all is copied: as long as it goes on, the log never begins anew. Few requests should meet
-/// that.
-const TOO_LONG: i32 = 32_000;
+/// The length of the log, in pages, at which a checkpoint starts: 32 MiB. A longer log contains more versions of the same
+/// pages, of which a checkpoint copies only the last.
+const CHECKPOINT_PAGES: i32 = 8_000;
+/// The length of the log, in pages, at which a checkpoint blocks the writer. SQLite starts the log anew only when all of it
+/// is copied, which continuous writes prevent. Few requests are delayed by this.
+const MAX_LOG_PAGES: i32 = 32_000;
 
-/// Pages after which the disk is told to begin with them, so that the sync before the copy is short: whoever appends to a page
-/// that is on its way waits for it.
-const AHEAD: i32 = 250;
-/// Bytes of the log before its first page, and of each page with what is said of it (SQLite's file format, section 4.1).
-const HEADER: u64 = 32;
-const FRAME: u64 = 24 + 4_096;
+/// The number of new pages after which the operating system is asked to write them to the disk. This shortens the sync
+/// before a checkpoint. A write to a page that is being written to the disk has to wait.
+const WRITEBACK_PAGES: i32 = 250;
+/// The bytes of the log before its first page, and the bytes of a page with its frame header (SQLite file format,
+/// section 4.1).
+const LOG_HEADER_BYTES: u64 = 32;
+const FRAME_BYTES: u64 = 24 + 4_096;
 
-/// Says how long a connection leaves its log, each time that it has grown a little.
-pub(super) fn lengths(writer: &mut Connection) -> Result<Receiver<i32>> {
-    let (tell, told) = sync_channel(1);
-    let mut last = 0;
+/// Reports the length of the log, in pages, each time that it has grown by [`WRITEBACK_PAGES`] or was started anew.
+pub(super) fn log_lengths(writer: &mut Connection) -> Result<Receiver<i32>> {
+    let (sender, receiver) = sync_channel(1);
+    let mut reported = 0;
     let hook = move |_: &mut Wal, pages: i32| {
-        // It begins anew when all of it was copied.
-        if pages < last || pages >= last + AHEAD {
-            last = pages;
-            // If there is no room, it is about to be seen to.
-            let _ = tell.try_send(pages);
+        // The length falls when SQLite starts the log anew.
+        if pages < reported || pages >= reported + WRITEBACK_PAGES {
+            reported = pages;
+            // If the channel is full, the checkpoint thread is about to read it.
+            let _ = sender.try_send(pages);
         }
         Ok(())
     };
     writer.wal_hook(Some(hook))?;
-    Ok(told)
+    Ok(receiver)
 }
 
-/// The thread that copies. It ends with the connection that tells it; dropping this waits for that.
+/// The checkpoint thread. It ends when the writer's connection is closed; dropping this waits for that.
 #[derive(Debug)]
-pub(super) struct Checkpoints(Option<JoinHandle<()>>);
+pub(super) struct Checkpointer(Option<JoinHandle<()>>);
 
-impl Checkpoints {
-    /// Starts it, with a connection of its own to the database in this file.
+impl Checkpointer {
+    /// Starts the thread. `connection` is a connection of its own to the database at `path`.
     pub(super) fn start(
-        lengths: Receiver<i32>,
-        (path, connection): (&Path, Connection),
-        writer: Weak<Desk>,
+        path: &Path,
+        connection: Connection,
+        log_lengths: Receiver<i32>,
+        writer: Weak<ConnectionQueue>,
     ) -> Result<Self> {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        let copy = move || {
-            let (mut before, mut copied) = (0, 0);
-            for pages in lengths {
-                if pages < before {
-                    (before, copied) = (0, 0);
+        let run = move || {
+            let (mut written_back, mut copied) = (0, 0);
+            for pages in log_lengths {
+                if pages < written_back {
+                    (written_back, copied) = (0, 0);
                 }
-                write_ahead(log.as_ref(), before, pages);
-                before = pages;
-                // Copying again at each commit would sync the disk for a handful of pages.
-                if pages < copied + LONG {
+                start_writeback(log.as_ref(), written_back, pages);
+                written_back = pages;
+                // A checkpoint at each report would sync the disk for a few pages.
+                if pages < copied + CHECKPOINT_PAGES {
                     continue;
                 }
                 copied = pages;
                 checkpoint(&connection);
-                if pages >= TOO_LONG
+                if pages >= MAX_LOG_PAGES
                     && let Some(writer) = writer.upgrade()
                 {
-                    // Little is left of it by now.
-                    writer.pause(checkpoint);
+                    // Most pages are copied by now, so the writer is blocked only briefly.
+                    writer.with_connection(checkpoint);
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("ledger-checkpoints".to_owned()).spawn(copy);
+        let thread = std::thread::Builder::new().name("ledger-checkpoints".to_owned()).spawn(run);
         Ok(Self(Some(thread.map_err(Error::unavailable)?)))
     }
 }
 
-/// Has the system begin to write these pages of the log to the disk, without waiting for it and without the page that is not full.
+/// Asks the operating system to write the log's pages from `from` to `to` to the disk, without waiting. The last,
+/// incomplete page of the file is left out.
 #[cfg(target_os = "linux")]
-fn write_ahead(log: &Path, from: i32, to: i32) {
+fn start_writeback(log: &Path, from: i32, to: i32) {
     use rustix::fs::{Advice, fadvise};
 
-    let at = |pages: i32| (HEADER + FRAME * u64::try_from(pages).unwrap_or(0)) & !4_095;
+    let at = |pages: i32| (LOG_HEADER_BYTES + FRAME_BYTES * u64::try_from(pages).unwrap_or(0)) & !4_095;
     let Ok(file) = std::fs::File::open(log) else { return };
     if let Some(length) = NonZero::new(at(to).saturating_sub(at(from))) {
-        // "Not needed" is what makes Linux write what is dirty; that, it keeps.
+        // On Linux, this advice starts the writeback of dirty pages and keeps them in the page cache until they are clean.
         let _ = fadvise(&file, at(from), Some(length), Advice::DontNeed);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn write_ahead(_: &Path, _: i32, _: i32) {}
+fn start_writeback(_: &Path, _: i32, _: i32) {}
 
-impl Drop for Checkpoints {
+impl Drop for Checkpointer {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // Nothing is lost if it has panicked: the log is longer, that is all.
+            // A panic of the thread loses nothing: the log only stays longer.
             let _ = thread.join();
         }
     }
 }
 
 fn checkpoint(connection: &Connection) {
-    // Another process may be at it. What could not be copied stays in the log until the next time.
+    // May fail because another process runs a checkpoint. Pages that were not copied stay in the log until the next time.
     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::{Access, ShortTasks};
     use super::super::{Synchronous, connect, create_private};
     use super::*;
 
     #[test]
-    fn a_log_that_is_too_long_begins_anew() {
+    fn the_log_starts_anew_when_it_is_too_long() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.db");
         create_private(&path).expect("a file");
         let open = || connect(&path, Synchronous::Normal).expect("a connection");
         let mut writer = open();
         writer.execute_batch("CREATE TABLE x (y)").expect("a table");
-        let lengths = lengths(&mut writer).expect("a hook");
-        let writer =
-            std::sync::Arc::new(Desk::open("writer", writer, ("BEGIN IMMEDIATE", true)).expect("a desk"));
-        let checkpoints = Checkpoints::start(lengths, (&path, open()), std::sync::Arc::downgrade(&writer));
-        let checkpoints = checkpoints.expect("a thread");
-        // Far more pages than make it long, one or two a commit.
-        for n in 0..3 * TOO_LONG {
-            let written = writer.quick(move |connection| {
+        let lengths = log_lengths(&mut writer).expect("a hook");
+        let writer = ConnectionQueue::open("writer", writer, Access::Write, ShortTasks::OnCaller);
+        let writer = std::sync::Arc::new(writer.expect("a queue"));
+        let checkpointer = Checkpointer::start(&path, open(), lengths, std::sync::Arc::downgrade(&writer));
+        let checkpointer = checkpointer.expect("a thread");
+        // Writes far more pages than the limit, one or two per commit.
+        for n in 0..3 * MAX_LOG_PAGES {
+            let written = writer.run_short(move |connection| {
                 connection.execute("INSERT INTO x VALUES (zeroblob(900))", [])?;
                 Ok(n)
             });
             futures::executor::block_on(written).expect("written");
         }
         let log = std::fs::metadata(folder.path().join("x.db-wal")).expect("a log").len();
-        assert!(log < 2 * TOO_LONG as u64 * 4_120, "{log} bytes");
+        assert!(log < 2 * MAX_LOG_PAGES as u64 * 4_120, "{log} bytes");
         drop(writer);
-        drop(checkpoints);
-        let there: i64 = open().query_row("SELECT count(*) FROM x", [], |row| row.get(0)).expect("rows");
-        assert_eq!(there, i64::from(3 * TOO_LONG));
+        drop(checkpointer);
+        let count: i64 = open().query_row("SELECT count(*) FROM x", [], |row| row.get(0)).expect("rows");
+        assert_eq!(count, i64::from(3 * MAX_LOG_PAGES));
     }
 }

@@ -1,6 +1,8 @@
-//! A connection, and those who wait for it. Whoever waits together is committed together, so that a hundred callers share one
-//! write. What is quick is done by the caller itself where nobody is before it: to hand it to another thread and back would take
-//! longer. A thread of its own does the rest. Callers wait without a runtime.
+//! A database connection with a queue of tasks.
+//!
+//! Queued tasks run as a group in one transaction (group commit), so that a hundred callers share one write. A short task
+//! runs on the caller's thread if the connection is free, because handing it to another thread and back would take longer
+//! than the task. A thread of the queue runs all other tasks. Callers wait without an async runtime.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -15,252 +17,296 @@ use futures::channel::oneshot;
 use futures::future::Either;
 use rusqlite::{Connection, ErrorCode};
 
-use super::BUSY;
+use super::BUSY_TIMEOUT;
 use crate::error::{Error, Result};
 
-/// Most units of work in one transaction, so that nobody waits long for the others.
-const GROUP: usize = 128;
+/// The maximum number of tasks in one transaction. It bounds the time that a task waits for the others of its group.
+const MAX_GROUP: usize = 128;
 
-/// Tells a caller what became of its work once the transaction has ended.
+/// Sends a task's result to its caller, given the result of the transaction.
 type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// Work to be done in a transaction (or its excuse): whether to keep what it did, and whom to tell.
-type Unit = Box<dyn FnOnce(Result<&Connection>) -> (bool, Reply) + Send>;
+/// A task's result.
+struct TaskResult {
+    /// Whether to commit the task's changes.
+    commit: bool,
+    reply: Reply,
+}
 
-/// The connection. Dropping it finishes what was asked of it and closes the connection.
+/// A task. It runs in a transaction, or receives the error of a transaction that failed to begin.
+type Task = Box<dyn FnOnce(Result<&Connection>) -> TaskResult + Send>;
+
+/// The statement that begins the transaction of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+impl Access {
+    fn begin_statement(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN",
+            // Takes the write lock at once, so that no transaction fails later because of a concurrent writer.
+            Self::Write => "BEGIN IMMEDIATE",
+        }
+    }
+}
+
+/// Which thread runs short tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShortTasks {
+    /// The caller's thread, if the connection is free.
+    OnCaller,
+    /// The queue's thread, because each commit waits for the disk.
+    OnThread,
+}
+
+/// A connection with a queue of tasks. Dropping it completes the queued tasks and closes the connection.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct ConnectionQueue {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the callers and the thread share.
+/// The state that callers and the queue's thread share.
 struct Shared {
     connection: Mutex<Connection>,
-    /// What begins a transaction.
-    begin: &'static str,
-    /// What is said to be quick is.
-    quick: bool,
-    line: Mutex<Line>,
-    /// The thread is wanted.
-    bell: Condvar,
+    access: Access,
+    short_tasks: ShortTasks,
+    queue: Mutex<TaskQueue>,
+    /// Wakes the thread.
+    wakeup: Condvar,
 }
 
 #[derive(Default)]
-struct Line {
-    units: VecDeque<Unit>,
+struct TaskQueue {
+    tasks: VecDeque<Task>,
     closed: bool,
 }
 
-impl Desk {
-    /// Starts the thread; each group of units runs in one transaction that this statement begins. Unless that can be `quick`, the
-    /// thread does it all.
+impl ConnectionQueue {
+    /// Starts the queue and its thread, which is called `name`.
     pub(crate) fn open(
         name: &str,
         connection: Connection,
-        (begin, quick): (&'static str, bool),
+        access: Access,
+        short_tasks: ShortTasks,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             connection: Mutex::new(connection),
-            begin,
-            quick,
-            line: Mutex::default(),
-            bell: Condvar::new(),
+            access,
+            short_tasks,
+            queue: Mutex::default(),
+            wakeup: Condvar::new(),
         });
-        let served = shared.clone();
+        let on_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            // A unit that panics takes its transaction with it, and its company, whose callers hear of that; not those who come later.
-            .spawn(move || while catch_unwind(AssertUnwindSafe(|| served.serve())).is_err() {})
+            // A task that panics rolls back the transaction of its group, whose callers get an error. Later groups run.
+            .spawn(move || while catch_unwind(AssertUnwindSafe(|| on_thread.run_until_closed())).is_err() {})
             .map_err(Error::unavailable)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Runs `work` in a transaction, alone or in company. What it changed is undone if it fails. It runs also if the
-    /// future is dropped.
-    pub(crate) fn call<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    /// Runs `work` in a transaction on the queue's thread. If it fails, its changes are undone. It runs even if the
+    /// returned future is dropped.
+    pub(crate) fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let answer = self.enter(work);
-        self.shared.bell.notify_one();
-        answer
+        let result = self.enqueue(work);
+        self.shared.wakeup.notify_one();
+        result
     }
 
-    /// The same for work that takes some microseconds: done before this returns, if nobody else is at it.
-    pub(crate) fn quick<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    /// Like [`run`](Self::run), for work of some microseconds: if the connection is free, the work is done before this
+    /// returns.
+    pub(crate) fn run_short<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        if !self.shared.quick {
-            return Either::Left(self.call(work));
+        if self.shared.short_tasks == ShortTasks::OnThread {
+            return Either::Left(self.run(work));
         }
-        let answer = self.enter(work);
-        self.shared.serve_here();
-        Either::Right(answer)
+        let result = self.enqueue(work);
+        self.shared.run_on_caller();
+        Either::Right(result)
     }
 
-    /// Does something with the connection while nobody else does.
-    pub(crate) fn pause<T>(&self, meanwhile: impl FnOnce(&Connection) -> T) -> T {
-        let done = meanwhile(&self.shared.connection());
-        // Whoever came in the meantime found it taken.
-        self.shared.look_again();
-        done
+    /// Calls `work` with the connection while no task runs.
+    pub(crate) fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        let result = work(&self.shared.connection());
+        // Callers that found the connection in use have left their tasks in the queue.
+        self.shared.wake_if_queued();
+        result
     }
 
-    fn enter<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    fn enqueue<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let unit: Unit = Box::new(move |connection| {
+        let task: Task = Box::new(move |connection| {
             let result = connection.and_then(work);
-            let keep = result.is_ok();
+            let commit = result.is_ok();
             let reply = move |committed: Result<()>| {
-                // A caller who went away needs no answer.
+                // The caller may have dropped its future.
                 let _ = sender.send(committed.and(result));
             };
-            (keep, Box::new(reply))
+            TaskResult { commit, reply: Box::new(reply) }
         });
-        // Unbounded, but every entry has a caller who waits for it: what bounds requests bounds this.
-        self.shared.line().units.push_back(unit);
-        async move { receiver.await.map_err(|_| Error::unavailable("the ledger's work broke off"))? }
+        // The queue needs no limit of its own: each task has a waiting caller, and the number of requests is limited.
+        self.shared.queue().tasks.push_back(task);
+        async move { receiver.await.map_err(|_| Error::unavailable("the database task was aborted"))? }
     }
 }
 
-impl Drop for Desk {
+impl Drop for ConnectionQueue {
     fn drop(&mut self) {
-        self.shared.line().closed = true;
-        self.shared.bell.notify_one();
+        self.shared.queue().closed = true;
+        self.shared.wakeup.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It outlives what panics in it.
+            // The thread catches the panics of its tasks.
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
-    /// The thread.
-    fn serve(&self) {
+    /// Runs queued tasks until the queue is closed and empty. The main function of the queue's thread.
+    fn run_until_closed(&self) {
         loop {
-            let mut line = self.line();
-            while line.units.is_empty() {
-                if line.closed {
+            let mut queue = self.queue();
+            while queue.tasks.is_empty() {
+                if queue.closed {
                     return;
                 }
-                line = self.bell.wait(line).unwrap_or_else(PoisonError::into_inner);
+                queue = self.wakeup.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            drop(line);
+            drop(queue);
             let mut connection = self.connection();
-            let group = self.next();
-            let done = match Open::begin(&mut connection, self.begin, BUSY) {
-                Ok(transaction) => run(transaction, group),
-                Err(error) => excuse(group, error.into()),
+            let group = self.next_group();
+            let result = match Transaction::begin(&mut connection, self.access, BUSY_TIMEOUT) {
+                Ok(transaction) => run_group(transaction, group),
+                Err(error) => fail_group(group, error.into()),
             };
             drop(connection);
-            done.tell();
+            result.send_replies();
         }
     }
 
-    /// Does what waits, unless somebody is at it, who [looks again](Self::look_again).
-    fn serve_here(&self) {
+    /// Runs the queued tasks on the caller's thread if the connection is free. If not, the user of the connection calls
+    /// [`wake_if_queued`](Self::wake_if_queued) afterwards.
+    fn run_on_caller(&self) {
         let mut connection = match self.connection.try_lock() {
             Ok(connection) => connection,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let group = self.next();
-        let done = match Open::begin(&mut connection, self.begin, Duration::ZERO) {
-            Ok(transaction) => run(transaction, group),
+        let group = self.next_group();
+        let result = match Transaction::begin(&mut connection, self.access, Duration::ZERO) {
+            Ok(transaction) => run_group(transaction, group),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-                // Another process writes: the thread has the time to wait for it.
-                let mut line = self.line();
-                for unit in group.into_iter().rev() {
-                    line.units.push_front(unit);
+                // Another process writes. The queue's thread waits for it, so that this caller does not block.
+                let mut queue = self.queue();
+                for task in group.into_iter().rev() {
+                    queue.tasks.push_front(task);
                 }
-                Done::default()
+                GroupResult::default()
             }
-            Err(error) => excuse(group, error.into()),
+            Err(error) => fail_group(group, error.into()),
         };
         drop(connection);
-        done.tell();
-        self.look_again();
+        result.send_replies();
+        self.wake_if_queued();
     }
 
-    /// To be called by whoever has had the connection, once it is free: those who found it taken left their work in the line.
-    fn look_again(&self) {
-        if !self.line().units.is_empty() {
-            self.bell.notify_one();
+    /// Wakes the thread if tasks are queued. Call this after using the connection outside the thread.
+    fn wake_if_queued(&self) {
+        if !self.queue().tasks.is_empty() {
+            self.wakeup.notify_one();
         }
     }
 
-    /// Who waits now. Complete before their transaction begins: what a reader finds is of that moment, and whoever asks later
-    /// may know of something newer.
-    fn next(&self) -> Vec<Unit> {
-        let mut line = self.line();
-        let count = line.units.len().min(GROUP);
-        line.units.drain(..count).collect()
+    /// Takes the next group from the queue. The group must be complete before its transaction begins: a reader sees the
+    /// database as of that moment, and a task that is queued later must see later writes.
+    fn next_group(&self) -> Vec<Task> {
+        let mut queue = self.queue();
+        let count = queue.tasks.len().min(MAX_GROUP);
+        queue.tasks.drain(..count).collect()
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // Whoever panicked has rolled its transaction back.
+        // A panic has rolled back its transaction, so the connection is usable.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, TaskQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("quick", &self.quick).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("access", &self.access)
+            .field("short_tasks", &self.short_tasks)
+            .finish_non_exhaustive()
     }
 }
 
-/// What came of a group.
+/// The results of a group's tasks and of its transaction.
 #[derive(Default)]
-struct Done {
+struct GroupResult {
     replies: Vec<Reply>,
-    /// Of the transaction, if it did not begin or end.
-    failed: Option<Failed>,
+    /// The error of the transaction, if it failed to begin or to end.
+    error: Option<TransactionError>,
 }
 
-impl Done {
-    /// Tells everybody; not before the connection is free, since they will come again.
-    fn tell(self) {
+impl GroupResult {
+    /// Sends the results to the callers. Release the connection first, because callers may queue their next task at once.
+    fn send_replies(self) {
         for reply in self.replies {
-            reply(self.failed.clone().map_or(Ok(()), |failed| Err(failed.into())));
+            reply(self.error.clone().map_or(Ok(()), |error| Err(error.into())));
         }
     }
 }
 
-/// A transaction, by statements that are kept: to read them anew each time would be a good part of the work. Rolled back unless
-/// it is ended.
-struct Open<'c>(&'c mut Connection);
+/// A transaction that uses cached statements: parsing them for each transaction would take a noticeable part of the time.
+/// Dropping it rolls it back.
+struct Transaction<'c>(&'c mut Connection);
 
-impl<'c> Open<'c> {
-    /// Waits so long for another process that writes.
-    fn begin(connection: &'c mut Connection, begin: &str, patience: Duration) -> rusqlite::Result<Self> {
-        connection.busy_timeout(patience)?;
-        execute(connection, begin)?;
-        let open = Self(connection);
-        open.0.busy_timeout(BUSY)?;
-        Ok(open)
+impl<'c> Transaction<'c> {
+    /// Begins a transaction. Waits up to `busy_timeout` for another process that writes.
+    fn begin(
+        connection: &'c mut Connection,
+        access: Access,
+        busy_timeout: Duration,
+    ) -> rusqlite::Result<Self> {
+        connection.busy_timeout(busy_timeout)?;
+        execute(connection, access.begin_statement())?;
+        let transaction = Self(connection);
+        transaction.0.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(transaction)
     }
 
-    fn end(self, keep: bool) -> rusqlite::Result<()> {
-        execute(self.0, if keep { "COMMIT" } else { "ROLLBACK" })
+    fn commit(self) -> rusqlite::Result<()> {
+        execute(self.0, "COMMIT")
+    }
+
+    fn roll_back(self) -> rusqlite::Result<()> {
+        execute(self.0, "ROLLBACK")
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if !self.0.is_autocommit() {
-            // SQLite rolls back itself where this fails.
+            // If this fails, SQLite rolls back automatically.
             let _ = execute(self.0, "ROLLBACK");
         }
     }
@@ -270,66 +316,70 @@ fn execute(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// Runs units in their transaction.
-fn run(transaction: Open<'_>, group: Vec<Unit>) -> Done {
+/// Runs tasks in one transaction.
+fn run_group(transaction: Transaction<'_>, group: Vec<Task>) -> GroupResult {
     let mut replies = Vec::with_capacity(group.len());
-    let failed = in_turn(transaction, group, &mut replies).err().map(Failed::from);
-    Done { replies, failed }
+    let error = run_tasks(transaction, group, &mut replies).err().map(TransactionError::from);
+    GroupResult { replies, error }
 }
 
-/// The transaction of these could not begin.
-fn excuse(group: Vec<Unit>, failed: Failed) -> Done {
-    let replies = group.into_iter().map(|unit| unit(Err(failed.clone().into())).1);
-    Done { replies: replies.collect(), failed: Some(failed) }
+/// Fails all tasks of a group whose transaction could not begin.
+fn fail_group(group: Vec<Task>, error: TransactionError) -> GroupResult {
+    let replies = group.into_iter().map(|task| task(Err(error.clone().into())).reply);
+    GroupResult { replies: replies.collect(), error: Some(error) }
 }
 
-fn in_turn(transaction: Open<'_>, group: Vec<Unit>, replies: &mut Vec<Reply>) -> rusqlite::Result<()> {
-    let alone = group.len() == 1;
-    for unit in group {
-        if alone {
-            // It is undone with the transaction.
-            let (keep, reply) = unit(Ok(transaction.0));
+fn run_tasks(
+    transaction: Transaction<'_>,
+    group: Vec<Task>,
+    replies: &mut Vec<Reply>,
+) -> rusqlite::Result<()> {
+    let single = group.len() == 1;
+    for task in group {
+        if single {
+            // Needs no savepoint: the transaction itself undoes the task.
+            let TaskResult { commit, reply } = task(Ok(transaction.0));
             replies.push(reply);
-            return transaction.end(keep);
+            return if commit { transaction.commit() } else { transaction.roll_back() };
         }
         match transaction.0.savepoint() {
             Ok(savepoint) => {
-                let (keep, reply) = unit(Ok(&savepoint));
+                let TaskResult { commit, reply } = task(Ok(&savepoint));
                 replies.push(reply);
-                if keep {
+                if commit {
                     savepoint.commit()?;
                 }
             }
-            Err(error) => replies.push(unit(Err(error.into())).1),
+            Err(error) => replies.push(task(Err(error.into())).reply),
         }
     }
-    transaction.end(true)
+    transaction.commit()
 }
 
-/// A transaction that could not begin or end, for all who were in it.
+/// The error of a transaction that failed to begin or to end. All callers of its group get a copy.
 #[derive(Clone, Debug)]
-struct Failed(Arc<rusqlite::Error>);
+struct TransactionError(Arc<rusqlite::Error>);
 
-impl fmt::Display for Failed {
+impl fmt::Display for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl StdError for Failed {
+impl StdError for TransactionError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
     }
 }
 
-impl From<rusqlite::Error> for Failed {
+impl From<rusqlite::Error> for TransactionError {
     fn from(error: rusqlite::Error) -> Self {
         Self(Arc::new(error))
     }
 }
 
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
-        super::classify(failed.0.sqlite_error_code(), failed)
+impl From<TransactionError> for Error {
+    fn from(error: TransactionError) -> Self {
+        super::classify(error.0.sqlite_error_code(), error)
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to an accepted job, each in one transaction.
+//! Reads and changes accepted jobs, each function in one transaction.
 
 use rusqlite::{Connection, params};
 use time::{Date, Duration, OffsetDateTime};
@@ -14,13 +14,13 @@ use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Load, Reco
 use crate::money::Spend;
 use crate::policy::utc_day;
 
-/// Writes a job that was changed; if that ended it, charges its account and, when it was deleted, removes it. Called
-/// once per change from an open to a final state, which is what makes the charge happen once.
+/// Writes a job that was open before its change. If the job has ended, this charges the account and removes the record
+/// of a deleted job. A job ends only once, so it is charged only once.
 fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
     if job.status.is_final() {
         let day = job.reservation.day;
         let cost = job.cost.unwrap_or_default();
-        let settled = rows::change_account(connection, &job.key, (day, day), |account| {
+        let settled = rows::change_account(connection, &job.key, day..=day, |account| {
             account.settle(&job.reservation, &cost, job.images.len());
             Ok::<_, std::convert::Infallible>(())
         })?;
@@ -32,7 +32,8 @@ fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
     rows::save_job(connection, job)
 }
 
-/// Changes a job if it is there; `change` says whether it did anything. The record afterwards.
+/// Changes a job and returns it as it is afterwards; `None` if it does not exist. `change` returns whether it changed the
+/// record.
 pub(super) fn change(
     connection: &Connection,
     owner: &OwnerId,
@@ -54,10 +55,10 @@ pub(super) fn claim(
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<ClaimReply> {
-    let Some(mut job) = rows::visible(connection, owner, id)? else { return Ok(ClaimReply::NotFound) };
-    // The answer to this very claim was lost on its way; it is asked again.
-    let again = job.status == Status::Running && job.lease.as_ref() == Some(&lease);
-    if again {
+    let Some(mut job) = rows::visible_job(connection, owner, id)? else { return Ok(ClaimReply::NotFound) };
+    // A repeated claim whose answer was lost.
+    let is_repeated = job.status == Status::Running && job.lease.as_ref() == Some(&lease);
+    if is_repeated {
         return Ok(ClaimReply::Granted(job));
     }
     if job.reconcile(now, RecoveryScope::ExpiredLeases) {
@@ -76,9 +77,9 @@ pub(super) fn claim_next(
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<Option<JobRecord>> {
-    while let Some(next) = waiting(connection)?.into_iter().min_by_key(OwnerQueue::rank) {
+    while let Some(next) = owner_queues(connection)?.into_iter().min_by_key(OwnerQueue::rank) {
         let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
-        let Some(mut job) = rows::jobs(connection, sql, [&next.owner])?.pop() else { break };
+        let Some(mut job) = rows::select_jobs(connection, sql, [&next.owner])?.pop() else { break };
         if job.reconcile(now, RecoveryScope::ExpiredLeases) {
             save(connection, &job)?;
             continue;
@@ -94,12 +95,12 @@ pub(super) fn claim_next(
     Ok(None)
 }
 
-/// The owners with jobs that wait.
-fn waiting(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
-    let sql = "SELECT waiting.owner, waiting.queued, coalesce(turns.turn, 0),
-                      (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = waiting.owner)
-               FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS waiting
-               LEFT JOIN turns ON turns.owner = waiting.owner";
+/// Returns the queues of all owners with queued jobs.
+fn owner_queues(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
+    let sql = "SELECT queue.owner, queue.queued, coalesce(turns.turn, 0),
+                      (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = queue.owner)
+               FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS queue
+               LEFT JOIN turns ON turns.owner = queue.owner";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
         Ok(OwnerQueue { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
@@ -108,15 +109,15 @@ fn waiting(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
 }
 
 pub(super) fn position(connection: &Connection, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
-    let queued = rows::visible(connection, owner, id)?.filter(|job| job.status == Status::Queued);
+    let queued = rows::visible_job(connection, owner, id)?.filter(|job| job.status == Status::Queued);
     if queued.is_none() {
         return Ok(None);
     }
     let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND owner = ?1 AND id < ?2";
     let earlier = connection
         .prepare_cached(sql)?
-        .query_row(params![owner.as_str(), rows::bytes(&id)], |row| row.get(0))?;
-    Ok(Some(jobs_ahead(&waiting(connection)?, &owner.as_str().to_owned(), earlier)))
+        .query_row(params![owner.as_str(), rows::id_bytes(&id)], |row| row.get(0))?;
+    Ok(Some(jobs_ahead(&owner_queues(connection)?, &owner.as_str().to_owned(), earlier)))
 }
 
 pub(super) fn load(connection: &Connection) -> Result<Load> {
@@ -127,13 +128,13 @@ pub(super) fn load(connection: &Connection) -> Result<Load> {
     Ok(Load { queued: queued.into(), running: running.into() })
 }
 
-/// Whether a job waits, of whomever.
-pub(super) fn any_waits(connection: &Connection) -> Result<bool> {
+/// True if a job of any owner is queued.
+pub(super) fn has_queued_jobs(connection: &Connection) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'queued')";
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-/// True if one more job may wait.
+/// True if another job may be queued.
 pub(super) fn has_room(connection: &Connection, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM jobs WHERE status = 'queued'";
     let (total, own): (u32, u32) =
@@ -158,7 +159,8 @@ pub(super) fn heartbeat(connection: &Connection, run: &Run, until: OffsetDateTim
 pub(super) fn finish(
     connection: &Connection,
     run: &Run,
-    (outcome, cost): (Outcome, Spend),
+    outcome: Outcome,
+    cost: Spend,
     now: OffsetDateTime,
 ) -> Result<FinishReply> {
     let Some(mut job) = rows::job(connection, &run.owner, run.job)? else { return Ok(FinishReply::Stale) };
@@ -177,15 +179,15 @@ pub(super) fn delete(
     id: JobId,
     now: OffsetDateTime,
 ) -> Result<Option<JobRecord>> {
-    let Some(job) = rows::visible(connection, owner, id)? else { return Ok(None) };
+    let Some(job) = rows::visible_job(connection, owner, id)? else { return Ok(None) };
     if job.status.is_final() {
         rows::remove_job(connection, owner, id)?;
     } else {
-        let mut last = job.clone();
-        last.cancel(now);
-        last.erase();
-        rows::forget_idempotency(connection, owner, id)?;
-        save(connection, &last)?;
+        let mut deleted = job.clone();
+        deleted.cancel(now);
+        deleted.erase();
+        rows::remove_idempotency(connection, owner, id)?;
+        save(connection, &deleted)?;
     }
     Ok(Some(job))
 }
@@ -199,37 +201,37 @@ pub(super) fn page(
     let sql = "SELECT record FROM jobs
                WHERE owner = ?1 AND deleted = 0 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3";
     let limit = limit.clamp(1, 1_000);
-    let before = before.map(|id| rows::bytes(&id));
-    let mut jobs = rows::jobs(connection, sql, params![owner.as_str(), before, limit as i64 + 1])?;
-    let more = jobs.len() > limit;
+    let before = before.map(|id| rows::id_bytes(&id));
+    let mut jobs = rows::select_jobs(connection, sql, params![owner.as_str(), before, limit as i64 + 1])?;
+    let has_more = jobs.len() > limit;
     jobs.truncate(limit);
-    let next = jobs.last().filter(|_| more).map(|job| job.id);
+    let next = jobs.last().filter(|_| has_more).map(|job| job.id);
     Ok(JobPage { jobs, next })
 }
 
 pub(super) fn finished_jobs(
     connection: &Connection,
-    before: OffsetDateTime,
+    accepted_before: OffsetDateTime,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
     let sql = "SELECT record FROM jobs
                WHERE id < ?1 AND deleted = 0 AND status NOT IN ('queued', 'running') ORDER BY id LIMIT ?2";
     let limit = limit.clamp(1, 1_000) as i64;
-    rows::jobs(connection, sql, params![rows::bytes(&JobId::first_at(before)), limit])
+    rows::select_jobs(connection, sql, params![rows::id_bytes(&JobId::first_at(accepted_before)), limit])
 }
 
 pub(super) fn recover(
     connection: &Connection,
     now: OffsetDateTime,
-    lost: RecoveryScope,
+    scope: RecoveryScope,
 ) -> Result<Recovered> {
     let sql = "SELECT record FROM jobs WHERE status = 'queued' AND deadline <= ?1
                UNION ALL
                SELECT record FROM jobs WHERE status = 'running' AND (?2 OR lease_until IS NULL OR lease_until <= ?1)";
-    let found = rows::jobs(connection, sql, params![rows::nanos(now), lost == RecoveryScope::All])?;
+    let found = rows::select_jobs(connection, sql, params![rows::nanos(now), scope == RecoveryScope::All])?;
     let mut recovered = Recovered::default();
     for mut job in found {
-        if !job.reconcile(now, lost) {
+        if !job.reconcile(now, scope) {
             continue;
         }
         save(connection, &job)?;
@@ -238,12 +240,12 @@ pub(super) fn recover(
             false => recovered.requeued.push(job),
         }
     }
-    tidy(connection, now)?;
+    remove_expired(connection, now)?;
     Ok(recovered)
 }
 
-/// Removes what is too old to be asked for.
-fn tidy(connection: &Connection, now: OffsetDateTime) -> Result<()> {
+/// Removes expired idempotency keys and usage records.
+fn remove_expired(connection: &Connection, now: OffsetDateTime) -> Result<()> {
     let sql = "DELETE FROM idempotency WHERE created <= ?1";
     connection.prepare_cached(sql)?.execute([rows::nanos(now - IDEMPOTENCY_TTL)])?;
     let first: Date = utc_day(now - Duration::days(USAGE_RETENTION_DAYS));

@@ -1,9 +1,11 @@
-//! The ledger in an SQLite file.
+//! A ledger in an SQLite database file.
 //!
-//! One connection writes, one reads; write-ahead log. Callers who wait together are committed together. Killing the
-//! process loses nothing that was answered. Losing power may lose the last moments (what was committed since the last
-//! checkpoint, never the file's consistency) with [`Synchronous::Normal`], and nothing with [`Synchronous::Full`], which waits for
-//! the disk at every commit. Several processes of one machine may share the file; network file systems will not do.
+//! One connection writes and another reads, with a write-ahead log. Concurrent writes share a transaction (group commit).
+//!
+//! A crash of the process loses nothing that was answered. A power failure can lose the commits since the last checkpoint
+//! with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits for the disk at every commit; the
+//! file stays consistent with both. Several processes of one machine can share the file. Network file systems are not
+//! supported.
 
 mod accept;
 mod checkpoint;
@@ -33,55 +35,60 @@ use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
 
-use checkpoint::Checkpoints;
-use connection::Desk;
+use checkpoint::Checkpointer;
+use connection::{Access, ConnectionQueue, ShortTasks};
 
 /// How long a statement waits for another process that writes.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The name of the database in error messages.
+const DATABASE: &str = "the ledger database";
 
-/// What a commit waits for.
+/// What a commit waits for, by SQLite's setting of the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Synchronous {
-    /// Until the operating system has it: survives the process, however it ends.
+    /// For the operating system. Commits survive a crash of the process.
     #[default]
     Normal,
-    /// Until the disk has it: survives a loss of power too.
+    /// For the disk. Commits also survive a power failure.
     Full,
 }
 
-/// The ledger in an SQLite file.
+/// A ledger in an SQLite database file.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    writer: Arc<Desk>,
-    reader: Desk,
-    // Dropped last, since it ends when the writer has.
-    _checkpoints: Checkpoints,
+    writer: Arc<ConnectionQueue>,
+    reader: ConnectionQueue,
+    // Must be dropped after the writer, because its thread ends when the writer's connection is closed.
+    _checkpointer: Checkpointer,
 }
 
 impl SqliteLedger {
-    /// Opens or makes the file, readable for its owner only, and brings it to this version. Its folder must be there.
-    /// Blocks for as long as that takes.
+    /// Opens the database, or creates it with permissions for its owner only, and migrates it to this program's schema.
+    /// The folder must exist. This blocks until the migration is complete.
     ///
     /// # Errors
-    /// [`Error::NewerVersion`] if a later version wrote it, [`Error::Corrupt`] if it is no database,
-    /// [`Error::Unavailable`] if it cannot be opened.
+    /// [`Error::NewerVersion`] if a later version of the program wrote the file, [`Error::Corrupt`] if it is not an SQLite
+    /// database, [`Error::Unavailable`] if it cannot be opened.
     pub fn open(path: &Path, sync: Synchronous) -> Result<Self> {
         create_private(path).map_err(Error::unavailable)?;
         let mut writer = connect(path, sync)?;
         schema::migrate(&mut writer)?;
-        let lengths = checkpoint::lengths(&mut writer)?;
-        // What syncs the disk takes its time.
-        let quick = sync == Synchronous::Normal;
-        let writer = Desk::open("ledger-writer", writer, ("BEGIN IMMEDIATE", quick))?;
+        let log_lengths = checkpoint::log_lengths(&mut writer)?;
+        let short_writes = match sync {
+            Synchronous::Normal => ShortTasks::OnCaller,
+            Synchronous::Full => ShortTasks::OnThread,
+        };
+        let writer = ConnectionQueue::open("ledger-writer", writer, Access::Write, short_writes)?;
         let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
-        let reader = Desk::open("ledger-reader", reader, ("BEGIN", true))?;
-        let checkpoints = Checkpoints::start(lengths, (path, connect(path, sync)?), Arc::downgrade(&writer))?;
-        Ok(Self { writer, reader, _checkpoints: checkpoints })
+        let reader = ConnectionQueue::open("ledger-reader", reader, Access::Read, ShortTasks::OnCaller)?;
+        let checkpointer =
+            Checkpointer::start(path, connect(path, sync)?, log_lengths, Arc::downgrade(&writer))?;
+        Ok(Self { writer, reader, _checkpointer: checkpointer })
     }
 }
 
-/// Makes the file if it is not there. SQLite gives its log the same permissions.
+/// Creates the file if it does not exist. SQLite gives its log the same permissions.
 fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -93,28 +100,26 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 fn connect(path: &Path, sync: Synchronous) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     let sync = match sync {
         Synchronous::Normal => "normal",
         Synchronous::Full => "full",
     };
     connection.pragma_update(None, "synchronous", sync)?;
-    // A deleted job's prompt is overwritten, not only unlinked.
+    // Overwrites deleted data with zeros, so that the prompts of deleted jobs do not stay in the file.
     connection.pragma_update(None, "secure_delete", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// What an error of SQLite's means.
+/// Converts an SQLite error.
 fn classify(code: Option<ErrorCode>, source: impl StdError + Send + Sync + 'static) -> Error {
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            Error::Contended { what: "the ledger's database".to_owned() }
+            Error::Contended { record: DATABASE.to_owned() }
         }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::corrupt("the ledger's database", source)
-        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::corrupt(DATABASE, source),
         _ => Error::unavailable(source),
     }
 }
@@ -131,7 +136,7 @@ impl Ledger for SqliteLedger {
         let key = ApiKey::generate().map_err(Error::unavailable)?;
         let record = KeyRecord::new(&key, new, now);
         let saved = record.clone();
-        self.writer.call(move |connection| rows::save_key(connection, &saved)).await?;
+        self.writer.run(move |connection| rows::save_key(connection, &saved)).await?;
         Ok((key, record))
     }
 
@@ -142,11 +147,11 @@ impl Ledger for SqliteLedger {
 
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
         let id = id.clone();
-        self.reader.quick(move |connection| rows::key(connection, &id)).await
+        self.reader.run_short(move |connection| rows::key(connection, &id)).await
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        self.reader.call(rows::keys).await
+        self.reader.run(rows::keys).await
     }
 
     async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>> {
@@ -157,11 +162,11 @@ impl Ledger for SqliteLedger {
             rows::save_key(connection, &record)?;
             Ok(Some(record))
         };
-        self.writer.call(revoke).await
+        self.writer.run(revoke).await
     }
 
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
-        self.writer.quick(move |connection| accept::accept(connection, new, now)).await
+        self.writer.run_short(move |connection| accept::accept(connection, new, now)).await
     }
 
     async fn claim(
@@ -172,16 +177,16 @@ impl Ledger for SqliteLedger {
         now: OffsetDateTime,
     ) -> Result<ClaimReply> {
         let owner = owner.clone();
-        self.writer.quick(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
+        self.writer.run_short(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
     }
 
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.writer.quick(move |connection| jobs::claim_next(connection, lease, now)).await
+        self.writer.run_short(move |connection| jobs::claim_next(connection, lease, now)).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
         let run = run.clone();
-        self.writer.call(move |connection| jobs::heartbeat(connection, &run, until)).await
+        self.writer.run(move |connection| jobs::heartbeat(connection, &run, until)).await
     }
 
     async fn finish(
@@ -192,13 +197,13 @@ impl Ledger for SqliteLedger {
         now: OffsetDateTime,
     ) -> Result<FinishReply> {
         let run = run.clone();
-        self.writer.quick(move |connection| jobs::finish(connection, &run, (outcome, cost), now)).await
+        self.writer.run_short(move |connection| jobs::finish(connection, &run, outcome, cost, now)).await
     }
 
     async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        let keep = move |connection: &Connection| jobs::change(connection, &owner, id, JobRecord::detach);
-        Ok(self.writer.call(keep).await?.filter(|job| !job.deleted))
+        let detach = move |connection: &Connection| jobs::change(connection, &owner, id, JobRecord::detach);
+        Ok(self.writer.run(detach).await?.filter(|job| !job.deleted))
     }
 
     async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool> {
@@ -208,20 +213,20 @@ impl Ledger for SqliteLedger {
             let job = jobs::change(connection, &run.owner, run.job, save)?;
             Ok(job.is_some_and(|job| job.is_run_by(&run)))
         };
-        self.writer.call(save).await
+        self.writer.run(save).await
     }
 
     async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
         let run = run.clone();
-        let hand_back = move |connection: &Connection| {
-            let mut ours = false;
+        let release = move |connection: &Connection| {
+            let mut released = false;
             jobs::change(connection, &run.owner, run.job, |job| {
-                ours = job.release(&run, now);
-                ours
+                released = job.release(&run, now);
+                released
             })?;
-            Ok(ours)
+            Ok(released)
         };
-        self.writer.call(hand_back).await
+        self.writer.run(release).await
     }
 
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
@@ -229,67 +234,67 @@ impl Ledger for SqliteLedger {
         let cancel = move |connection: &Connection| {
             jobs::change(connection, &owner, id, |job| !job.deleted && job.cancel(now))
         };
-        Ok(self.writer.call(cancel).await?.filter(|job| !job.deleted))
+        Ok(self.writer.run(cancel).await?.filter(|job| !job.deleted))
     }
 
     async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
         let owner = owner.clone();
-        let collect = move |connection: &Connection| {
+        let mark = move |connection: &Connection| {
             jobs::change(connection, &owner, id, |job| job.delivered.replace(now).is_none())
         };
-        self.writer.call(collect).await.map(drop)
+        self.writer.run(mark).await.map(drop)
     }
 
     async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        self.writer.call(move |connection| jobs::delete(connection, &owner, id, now)).await
+        self.writer.run(move |connection| jobs::delete(connection, &owner, id, now)).await
     }
 
     async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        self.reader.quick(move |connection| rows::visible(connection, &owner, id)).await
+        self.reader.run_short(move |connection| rows::visible_job(connection, &owner, id)).await
     }
 
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
         let owner = owner.clone();
-        self.reader.call(move |connection| jobs::page(connection, &owner, before, limit)).await
+        self.reader.run(move |connection| jobs::page(connection, &owner, before, limit)).await
     }
 
-    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        self.reader.call(move |connection| jobs::finished_jobs(connection, before, limit)).await
+    async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.reader.run(move |connection| jobs::finished_jobs(connection, accepted_before, limit)).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
         let owner = owner.clone();
-        self.reader.call(move |connection| jobs::position(connection, &owner, id)).await
+        self.reader.run(move |connection| jobs::position(connection, &owner, id)).await
     }
 
     async fn load(&self) -> Result<Load> {
-        self.reader.call(jobs::load).await
+        self.reader.run(jobs::load).await
     }
 
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        let revise = move |connection: &Connection| {
+        let reconcile = move |connection: &Connection| {
             jobs::change(connection, &owner, id, |job| job.reconcile(now, RecoveryScope::ExpiredLeases))
         };
-        Ok(self.writer.call(revise).await?.filter(|job| !job.deleted))
+        Ok(self.writer.run(reconcile).await?.filter(|job| !job.deleted))
     }
 
-    async fn recover(&self, now: OffsetDateTime, lost: RecoveryScope) -> Result<Recovered> {
-        self.writer.call(move |connection| jobs::recover(connection, now, lost)).await
+    async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
+        self.writer.run(move |connection| jobs::recover(connection, now, scope)).await
     }
 
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {
         let key = key.clone();
-        self.reader.call(move |connection| rows::usage(connection, &key, (from, to))).await
+        self.reader.run(move |connection| rows::usage(connection, &key, from..=to)).await
     }
 
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
         let (key, first) = (key.clone(), policy.first_day(now));
         let account = self
             .reader
-            .quick(move |connection| rows::account(connection, &key, (first, utc_day(now))))
+            .run_short(move |connection| rows::account(connection, &key, first..=utc_day(now)))
             .await?;
         Ok(account.quotas(policy, now))
     }

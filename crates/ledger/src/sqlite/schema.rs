@@ -1,13 +1,13 @@
-//! The tables, and how a file made by an earlier version becomes one of this version.
+//! The database tables and their migrations.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Error, Result};
 
-/// What each version adds, from 1. Never change one that was released: add another.
+/// The migrations, the first of which leads to schema version 1. Never change a released migration: add another.
 ///
-/// A record is kept as JSON, which later versions of the program read with defaults for what is new; columns hold
-/// what is looked for. Times are nanoseconds since 1970, ids 16 bytes, days `YYYY-MM-DD`.
+/// The `record` columns hold JSON, to which later versions can add members with defaults. Other columns exist for queries.
+/// Times are nanoseconds since 1970, ids have 16 bytes, days are `YYYY-MM-DD`.
 const MIGRATIONS: &[&str] = &[
     // 1
     "CREATE TABLE keys (
@@ -63,20 +63,20 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX turns_last ON turns (turn);",
 ];
 
-/// Brings the database to this program's version, in one transaction.
+/// Migrates the database to this program's schema version, in one transaction.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = MIGRATIONS.len() as u32;
-    let todo = MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion {
-        what: "the ledger's database".to_owned(),
+    let supported = MIGRATIONS.len() as u32;
+    let pending = MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion {
+        record: super::DATABASE.to_owned(),
         found,
-        known,
+        supported,
     })?;
-    for migration in todo {
+    for migration in pending {
         transaction.execute_batch(migration)?;
     }
-    transaction.pragma_update(None, "user_version", known)?;
+    transaction.pragma_update(None, "user_version", supported)?;
     Ok(transaction.commit()?)
 }
 
@@ -95,10 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn a_later_versions_file_is_left_alone() {
+    fn a_database_of_a_later_version_is_rejected() {
         let mut connection = Connection::open_in_memory().expect("memory");
         connection.pragma_update(None, "user_version", 99).expect("a number");
-        let error = migrate(&mut connection).expect_err("not ours to touch");
+        let error = migrate(&mut connection).expect_err("a later version");
         assert!(matches!(error, Error::NewerVersion { found: 99, .. }), "{error}");
     }
 }

@@ -70,7 +70,7 @@ async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
     assert_ne!(again.id, busy.id, "what was never begun is begun by a retry");
     ledger.cancel(&owner("idem"), again.id, at(4)).await.expect("cancel");
 
-    ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("there");
+    ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("a job");
     let anew = accepted(ledger, new_job_with_key("idem", "lion", "k2"), 5).await;
     assert_ne!(anew.id, other.id, "deleting frees the key");
     for job in [&stranger, &later, &anew] {
@@ -89,14 +89,14 @@ async fn identical_requests_share(ledger: &dyn Ledger) {
     let other = accepted(ledger, sharing("same", "lion", ANY), 1).await;
     let stranger = accepted(ledger, sharing("same-b", "tiger", ANY), 1).await;
     assert_ne!(stranger.id, first.id, "never across owners");
-    ledger.cancel(&owner("same"), alone.id, at(2)).await.expect("cancel").expect("there");
+    ledger.cancel(&owner("same"), alone.id, at(2)).await.expect("cancel").expect("a job");
 
     let running = sharing("same", "wolf", ANY);
     let begun = accepted(ledger, running.clone(), 1).await;
     let begun = claimed(ledger, &begun, 1).await;
     let joined = accept(ledger, once_sharing("same", "wolf", "k"), 2).await;
     assert_eq!(joined.job().map(|job| job.id), Some(begun.id), "{joined:?}");
-    ledger.cancel(&owner("same"), begun.id, at(3)).await.expect("cancel").expect("there");
+    ledger.cancel(&owner("same"), begun.id, at(3)).await.expect("cancel").expect("a job");
     let replay = accept(ledger, once_sharing("same", "wolf", "k"), 3).await;
     assert!(matches!(&replay, Acceptance::Replayed { job } if job.id == begun.id), "{replay:?}");
     let anew = accepted(ledger, running, 3).await;
@@ -118,9 +118,9 @@ async fn identical_requests_share(ledger: &dyn Ledger) {
     for job in [&first, &stranger, &anew, &anew_lion] {
         completed(ledger, job, 10).await;
     }
-    ledger.delete(&owner("same"), anew_lion.id, at(11)).await.expect("delete").expect("there");
+    ledger.delete(&owner("same"), anew_lion.id, at(11)).await.expect("delete").expect("a job");
     let gone = accepted(ledger, sharing("same-c", "lion", ANY), 12).await;
-    ledger.delete(&owner("same-c"), gone.id, at(12)).await.expect("delete").expect("there");
+    ledger.delete(&owner("same-c"), gone.id, at(12)).await.expect("delete").expect("a job");
     let after = accepted(ledger, sharing("same-c", "lion", ANY), 13).await;
     assert_ne!(after.id, gone.id, "a deleted job is not shared");
     completed(ledger, &after, 14).await;
@@ -147,11 +147,11 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
 
     ledger.mark_delivered(&owner("retry"), too_old.id, at(104)).await.expect("collect");
     ledger.mark_delivered(&owner("retry"), too_old.id, at(107)).await.expect("collect");
-    let delivered = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("there");
+    let delivered = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("a job");
     assert_eq!(delivered.delivered, Some(at(104)), "the first time counts");
     let used = usage_today(ledger, "retry").await;
     assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
-    ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("there");
+    ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("a job");
     let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
     assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
     completed(ledger, &anew, 109).await;

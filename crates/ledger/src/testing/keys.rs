@@ -38,9 +38,9 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     let expired = ledger.authenticate(&other, at(100)).await.expect("look up");
     assert!(matches!(expired, Authentication::Expired(_)), "{expired:?}");
 
-    let revoked = ledger.revoke_key(&record.id, at(10)).await.expect("revoke").expect("there");
+    let revoked = ledger.revoke_key(&record.id, at(10)).await.expect("revoke").expect("a job");
     assert_eq!(revoked.revoked, Some(at(10)));
-    let again = ledger.revoke_key(&record.id, at(20)).await.expect("revoke").expect("there");
+    let again = ledger.revoke_key(&record.id, at(20)).await.expect("revoke").expect("a job");
     assert_eq!(again.revoked, Some(at(10)), "the first time counts");
     let gone = ledger.authenticate(&key, at(30)).await.expect("look up");
     assert!(matches!(gone, Authentication::Revoked(_)), "{gone:?}");

@@ -77,7 +77,7 @@ async fn an_end_is_charged_once(ledger: &dyn Ledger) {
 async fn a_queued_job_is_canceled_at_once(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("cancel", "a"), 0).await;
     assert_eq!(ledger.cancel(&owner("else"), job.id, at(1)).await.expect("cancel"), None);
-    let canceled = ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel").expect("there");
+    let canceled = ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel").expect("a job");
     assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(Spend::ZERO)));
     let claim = ledger.claim(&job.owner, job.id, lease("w", 9), at(2)).await.expect("claim");
     assert!(matches!(claim, ClaimReply::Unavailable(_)), "{claim:?}");
@@ -91,7 +91,7 @@ async fn what_is_kept_is_nobodys_alone(ledger: &dyn Ledger) {
     assert_eq!(job.waiter, "here".parse().ok());
     assert_eq!(ledger.detach(&owner("else"), job.id).await.expect("keep"), None);
     for _ in 0..2 {
-        let kept = ledger.detach(&job.owner, job.id).await.expect("keep").expect("there");
+        let kept = ledger.detach(&job.owner, job.id).await.expect("keep").expect("a job");
         assert_eq!((kept.status, kept.waiter), (Status::Queued, None));
     }
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
@@ -114,7 +114,7 @@ async fn what_is_handed_back_was_not_begun(ledger: &dyn Ledger) {
 async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job("stop", "a"), 0).await;
     let run = claimed(ledger, &job, 1).await.run();
-    let asked = ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel").expect("there");
+    let asked = ledger.cancel(&job.owner, job.id, at(2)).await.expect("cancel").expect("a job");
     assert_eq!((asked.status, asked.cancel_requested), (Status::Running, true));
     assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     let end = ledger.finish(&run, Outcome::Canceled, cost(), at(3)).await.expect("finish");
@@ -123,7 +123,7 @@ async fn a_running_job_hears_that_it_is_canceled(ledger: &dyn Ledger) {
 
     let job = accepted(ledger, new_job("stop", "b"), 4).await;
     claimed(ledger, &job, 5).await;
-    ledger.cancel(&job.owner, job.id, at(6)).await.expect("cancel").expect("there");
+    ledger.cancel(&job.owner, job.id, at(6)).await.expect("cancel").expect("a job");
     let found = ledger.recover(at(7), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
     assert!(found.requeued.is_empty());
@@ -149,7 +149,7 @@ async fn what_a_dead_worker_leaves_is_run_again(ledger: &dyn Ledger) {
     let found = ledger.recover(at(101), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.requeued.iter().map(|job| job.id).collect::<Vec<_>>(), [alive.id], "a new start");
     let revised =
-        ledger.reconcile(&owner("dead"), waiting.id, at(101)).await.expect("revise").expect("there");
+        ledger.reconcile(&owner("dead"), waiting.id, at(101)).await.expect("revise").expect("a job");
     assert_eq!(revised, waiting, "what is well is left alone");
     for job in [&dead, &alive, &waiting] {
         completed(ledger, job, 102).await;
@@ -162,9 +162,9 @@ async fn a_paid_call_is_not_made_again(ledger: &dyn Ledger) {
     let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job_with_key("call", "a", "k") };
     let job = accepted(ledger, paid.clone(), 0).await;
     let lost = claimed(ledger, &job, 1).await;
-    let revised = ledger.reconcile(&job.owner, job.id, at(60)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(60)).await.expect("revise").expect("a job");
     assert_eq!(revised, lost, "its lease runs until 61");
-    let revised = ledger.reconcile(&job.owner, job.id, at(61)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(61)).await.expect("revise").expect("a job");
     assert_eq!(revised.status, Status::Failed(Reason::OutcomeUnknown));
     assert_eq!(revised.cost, Some(job.reservation.reserved), "somebody may have been paid");
     let late = ledger.finish(&lost.run(), succeeded(job.id, 1), cost(), at(62)).await.expect("finish");
@@ -181,7 +181,7 @@ async fn a_job_that_kills_is_given_up(ledger: &dyn Ledger) {
         assert_eq!(claimed(ledger, &job, run.into()).await.runs, run);
         ledger.recover(at(run.into()), RecoveryScope::All).await.expect("recover");
     }
-    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
+    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("a job");
     assert_eq!((ended.status, ended.cost), (Status::Failed(Reason::Crashed), Some(Spend::ZERO)));
     assert!(usage_today(ledger, "killer").await.reserved.is_zero());
 }
@@ -210,13 +210,13 @@ async fn deleting_leaves_nothing_to_see(ledger: &dyn Ledger) {
     assert_eq!(ledger.reconcile(&job.owner, job.id, at(2)).await.expect("revise"), None);
 
     let queued = accepted(ledger, new_job("gone", "b"), 3).await;
-    ledger.delete(&job.owner, queued.id, at(4)).await.expect("delete").expect("there");
+    ledger.delete(&job.owner, queued.id, at(4)).await.expect("delete").expect("a job");
     let claim = ledger.claim(&job.owner, queued.id, lease("w", 99), at(5)).await.expect("claim");
     assert_eq!(claim, ClaimReply::NotFound);
 
     let running = accepted(ledger, new_job("gone", "c"), 6).await;
     let run = claimed(ledger, &running, 7).await.run();
-    ledger.delete(&job.owner, running.id, at(8)).await.expect("delete").expect("there");
+    ledger.delete(&job.owner, running.id, at(8)).await.expect("delete").expect("a job");
     assert_eq!(ledger.job(&job.owner, running.id).await.expect("get"), None, "gone at once");
     assert_eq!(ledger.heartbeat(&run, at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     let end = ledger.finish(&run, succeeded(running.id, 1), cost(), at(9)).await.expect("finish");
@@ -238,7 +238,7 @@ async fn lists_are_newest_first(ledger: &dyn Ledger) {
         ids.push(completed(ledger, &job, i).await.id);
     }
     ids.reverse();
-    ledger.delete(&owner("list"), ids.remove(3), at(9)).await.expect("delete").expect("there");
+    ledger.delete(&owner("list"), ids.remove(3), at(9)).await.expect("delete").expect("a job");
     let mut found: Vec<JobId> = Vec::new();
     let mut before = None;
     loop {
@@ -263,7 +263,7 @@ async fn what_is_old_is_found(ledger: &dyn Ledger) {
     }
     let first = completed(ledger, &jobs[0], year + 10).await;
     completed(ledger, &jobs[1], year + 10).await;
-    ledger.delete(&owner("old"), jobs[1].id, at(year + 10)).await.expect("delete").expect("there");
+    ledger.delete(&owner("old"), jobs[1].id, at(year + 10)).await.expect("delete").expect("a job");
     let third = completed(ledger, &jobs[3], year + 10).await;
     let old = |seconds, limit| ledger.finished_jobs(at(year + seconds), limit);
     assert_eq!(old(0, 10).await.expect("list"), []);

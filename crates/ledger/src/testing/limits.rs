@@ -54,7 +54,7 @@ async fn rate(ledger: &dyn Ledger) {
     assert_eq!(refused(ledger, stored, 29).await.retry, RetryTime::At(at(30)));
     let job = accepted(ledger, limited("b"), 30).await;
     completed(ledger, &job, 31).await;
-    let left = ledger.quotas(&key_id("rate"), &policy, at(60)).await.expect("standing");
+    let left = ledger.quotas(&key_id("rate"), &policy, at(60)).await.expect("quotas");
     assert_eq!((left.len(), left[0].remaining), (1, 1));
 }
 
@@ -72,7 +72,7 @@ async fn concurrency(ledger: &dyn Ledger) {
     let failed = Outcome::Failed(Reason::Engine.into());
     ledger.finish(&running.run(), failed, Spend::ZERO, at(2)).await.expect("finish");
     let third = accepted(ledger, limited("c"), 3).await;
-    ledger.cancel(&owner("crowd"), third.id, at(4)).await.expect("cancel").expect("there");
+    ledger.cancel(&owner("crowd"), third.id, at(4)).await.expect("cancel").expect("a job");
     let fourth = accepted(ledger, limited("d"), 5).await;
     for job in [&second, &fourth] {
         completed(ledger, job, 6).await;
@@ -107,7 +107,7 @@ async fn budgets(ledger: &dyn Ledger) {
         "a failure is charged what it took"
     );
     assert_eq!(refused(ledger, timed("d"), 6).await.retry, RetryTime::At(midnight));
-    let left = ledger.quotas(&key_id("time"), &budget(&["2.5s/day"]), at(6)).await.expect("standing");
+    let left = ledger.quotas(&key_id("time"), &budget(&["2.5s/day"]), at(6)).await.expect("quotas");
     assert_eq!((left[0].remaining, left[0].resets_at), (0, Some(midnight)));
     let next_day = accepted(ledger, timed("d"), 12 * 3_600).await;
     completed(ledger, &next_day, 12 * 3_600).await;

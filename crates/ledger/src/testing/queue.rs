@@ -94,7 +94,7 @@ async fn the_late_are_passed_over(ledger: &dyn Ledger) {
     let patient = accepted(ledger, new_job("hurry", "b"), 61).await;
     let running = next(ledger, 70).await.expect("one waits");
     assert_eq!(running.id, patient.id);
-    let failed = ledger.job(&late.owner, late.id).await.expect("get").expect("there");
+    let failed = ledger.job(&late.owner, late.id).await.expect("get").expect("a job");
     assert_eq!(failed.status, Status::Failed(Reason::Deadline));
     end(ledger, &running, 71).await;
     let last = accepted(ledger, new_job("hurry", "c"), 72).await;

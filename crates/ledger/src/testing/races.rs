@@ -130,7 +130,7 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
     let used = block_on(usage_today(&*ledgers[0], "race-crowd"));
     assert!(let_in >= 4);
     assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (let_in, let_in, let_in * 700), "{used:?}");
-    let quotas = block_on(ledgers[0].quotas(&key_id("race-crowd"), &policy, at(3))).expect("standing");
+    let quotas = block_on(ledgers[0].quotas(&key_id("race-crowd"), &policy, at(3))).expect("quotas");
     assert_eq!(quotas[0].remaining, 4);
 }
 

@@ -32,7 +32,7 @@ async fn given(ledger: &dyn Ledger, new: NewJob, second: i64) -> JobRecord {
             "also if it is noted again"
         );
     }
-    let noted = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
+    let noted = ledger.job(&job.owner, job.id).await.expect("get").expect("a job");
     assert_eq!(noted, JobRecord { receipt: Some(RECEIPT.into()), ..running });
     noted
 }
@@ -50,7 +50,7 @@ async fn it_is_not_lost_with_its_worker(ledger: &dyn Ledger) {
     assert_eq!((again.runs, again.receipt.as_deref(), again.started), (2, Some(RECEIPT), Some(at(0))));
     assert!(!ledger.save_receipt(&job.run(), "another").await.expect("note"));
     // Its lease is until 62.
-    let revised = ledger.reconcile(&job.owner, job.id, at(62)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(62)).await.expect("revise").expect("a job");
     assert!(revised.is_remote());
     let third = claimed(ledger, &job, 63).await;
     let late = ledger.finish(&again.run(), succeeded(job.id, 1), cost(), at(64)).await.expect("finish");
@@ -80,7 +80,7 @@ async fn it_is_not_late(ledger: &dyn Ledger) {
     let hurried = NewJob { deadline: Some(at(10)), ..paid("not-late") };
     let job = given(ledger, hurried, 0).await;
     ledger.release(&job.run(), at(1)).await.expect("hand back");
-    let revised = ledger.reconcile(&job.owner, job.id, at(20)).await.expect("revise").expect("there");
+    let revised = ledger.reconcile(&job.owner, job.id, at(20)).await.expect("revise").expect("a job");
     assert!(revised.is_remote());
     let running = claimed(ledger, &job, 21).await;
     ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(22)).await.expect("finish");
@@ -91,14 +91,14 @@ async fn it_cannot_be_called_back(ledger: &dyn Ledger) {
     for (second, spent, amount) in [(0, 0, "0usd"), (10, 1_000, "0.01usd")] {
         let job = given(ledger, paid("no-return"), 0).await;
         ledger.release(&job.run(), at(0)).await.expect("hand back");
-        let canceled = ledger.cancel(&job.owner, job.id, at(second)).await.expect("cancel").expect("there");
+        let canceled = ledger.cancel(&job.owner, job.id, at(second)).await.expect("cancel").expect("a job");
         let cost = Spend { engine_ms: spent, amount: amount.parse().ok() };
         assert_eq!((canceled.status, canceled.cost), (Status::Canceled, Some(cost)));
         assert_eq!(canceled.receipt, None);
     }
     let job = given(ledger, paid("no-return"), 0).await;
     ledger.release(&job.run(), at(0)).await.expect("hand back");
-    ledger.delete(&job.owner, job.id, at(10)).await.expect("delete").expect("there");
+    ledger.delete(&job.owner, job.id, at(10)).await.expect("delete").expect("a job");
     let claim = ledger.claim(&job.owner, job.id, lease("w", 99), at(11)).await.expect("claim");
     assert_eq!(claim, ClaimReply::NotFound);
     let used = usage_today(ledger, "no-return").await;
@@ -111,7 +111,7 @@ async fn one_that_is_to_stop_is_not_handed_on(ledger: &dyn Ledger) {
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
     assert_eq!(ledger.heartbeat(&job.run(), at(99)).await.expect("beat"), HeartbeatReply::CancelRequested);
     assert!(ledger.release(&job.run(), at(2)).await.expect("hand back"));
-    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
+    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("a job");
     assert_eq!((ended.status, ended.cost.map(|cost| cost.engine_ms)), (Status::Canceled, Some(1_000)));
 
     let job = given(ledger, paid(name), 0).await;
@@ -144,7 +144,7 @@ async fn one_that_kills_is_given_up_in_the_end(ledger: &dyn Ledger) {
             claimed(ledger, &job, run.into()).await;
         }
     }
-    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("there");
+    let ended = ledger.job(&job.owner, job.id).await.expect("get").expect("a job");
     assert_eq!(ended.status, Status::Failed(Reason::OutcomeUnknown));
     assert_eq!(ended.cost, Some(job.reservation.reserved), "somebody was paid");
     let late = ledger.finish(&job.run(), Outcome::Canceled, cost(), at(99)).await.expect("finish");
