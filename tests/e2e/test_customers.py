@@ -41,7 +41,7 @@ def customer(shop: Server, run: Run) -> Callable[..., Customer]:
     def create(name: str, *flags: str) -> Customer:
         status, key, err = run("keys", "create", "--name", name, *flags, "--data-dir", str(shop.data_dir))
         assert status == 0, err
-        assert "shown this once" in err
+        assert "it cannot be shown again" in err
         return Customer(shop, key.strip())
 
     return create

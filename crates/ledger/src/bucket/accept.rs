@@ -1,23 +1,24 @@
-//! Accepting a job in a bucket, where no two objects are written together.
+//! Accepts a job in a bucket, where two objects cannot be written together.
 //!
-//! 1. *Signposts.* An idempotency key and a shared fingerprint each are an object that names a job. Whoever writes it
-//!    first names its own job; the others wait for that job to appear, and after a while make it themselves *under
-//!    that name*, so that however many try, one name is one job.
-//! 2. *Reservation* in the account, under an id of its own.
-//! 3. *Mark* that the job may be open, for whoever recovers; at the same time as 2.
-//! 4. *The job*, written only if it is not there: this is the moment of acceptance. Who comes second gives its
-//!    reservation back and answers with the job that is there.
+//! 1. *Pointers.* An idempotency key and a shared fingerprint each have an object that names a job. The first writer of a
+//!    pointer lets it name the job that it is about to create. Others poll for that job. If it does not appear, they create
+//!    it *under the same id*, so that concurrent and retried requests result in one job.
+//! 2. *Reservation.* The account gets a reservation with an id of its own.
+//! 3. *Open marker.* An object marks the job as possibly open, so that a recovery finds it. It is written concurrently
+//!    with step 2.
+//! 4. *Job record.* The record is written on the condition that it does not exist. At this moment the job is accepted. A
+//!    writer that finds an existing record releases its reservation and answers with the existing job.
 //!
-//! A crash before 4 leaves a signpost to nothing (made good by the next who follows it), a reservation (given back by
-//! an audit) and a mark (removed by a recovery); after 4 the job is accepted.
+//! A crash before step 4 leaves pointers to a missing job (the next request that follows them creates it), a reservation
+//! (an audit releases it) and a marker (a recovery removes it). After step 4 the job is accepted.
 
 use futures::future::join;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::store::{Condition, ETag};
 
-use super::accounts::GRACE;
-use super::cas::{Seen, TRIES};
+use super::accounts::ACCEPT_GRACE;
+use super::cas::{MAX_ATTEMPTS, Versioned};
 use super::{BucketLedger, paths};
 use crate::accept::{Acceptance, IDEMPOTENCY_TTL, NewJob, Reuse};
 use crate::account::ReuseKind;
@@ -26,247 +27,268 @@ use crate::id::{Fingerprint, JobId, OwnerId};
 use crate::job::JobRecord;
 use crate::limits::{LimitExceeded, Quota};
 
-/// How many looks a signpost's job is given to appear before somebody else makes it: about two seconds.
-const PATIENCE: u32 = 9;
+/// How many times a request polls for a pointer's job before it creates the job itself: about 2 s with the back-off.
+const MAX_POLLS: u32 = 9;
 
-/// Says which job an idempotency key or a fingerprint stands for.
+/// The object that names the job of an idempotency key or of a fingerprint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Signpost {
-    /// The job; none if it was not let in after all.
+struct Pointer {
+    /// The job; `None` if it was not admitted.
     job: Option<JobId>,
-    /// The body that the idempotency key was used with.
+    /// The fingerprint of the request body that the idempotency key was used with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<Fingerprint>,
+    /// The time at which the pointer was written.
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
 }
 
-/// What somebody is looking for along a signpost.
-struct Sought<'a> {
+/// A pointer to follow, and the conditions that its job must meet.
+struct PointerLookup<'a> {
     owner: &'a OwnerId,
     path: String,
-    /// For an idempotency key: the body that it must have been used with.
+    /// For an idempotency key: the fingerprint of the request body.
     body: Option<Fingerprint>,
-    /// For a fingerprint: which jobs will do.
+    /// For a fingerprint: which jobs may answer the request.
     reuse: Option<Reuse>,
 }
 
-/// A signpost that we have written, and that names the job we are about to make.
-struct Ours {
+/// A pointer that this request has written. It names the job that this request is about to create.
+struct OwnPointer {
     path: String,
     body: Option<Fingerprint>,
     etag: ETag,
 }
 
-/// Where a signpost leads.
-enum Way {
-    /// To the job that we are to make, under this id.
-    Make(Ours, JobId),
-    /// To a job that is there.
-    There(Box<JobRecord>),
-    /// The idempotency key stands for another body.
+/// The result of following a pointer.
+enum PointerTarget {
+    /// This request must create the job with this id.
+    New(OwnPointer, JobId),
+    /// The job exists.
+    Existing(Box<JobRecord>),
+    /// The idempotency key was used with another request body.
     Conflict,
 }
 
 impl BucketLedger {
     pub(super) async fn accept_job(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
-        let idempotency = new.idempotency.as_ref().map(|given| Sought {
+        let idempotency = new.idempotency.as_ref().map(|idempotency| PointerLookup {
             owner: &new.owner,
-            path: paths::idempotency(&new.owner, &given.key),
-            body: Some(given.body),
+            path: paths::idempotency_pointer(&new.owner, &idempotency.key),
+            body: Some(idempotency.body),
             reuse: None,
         });
-        let same = new.reuse.any().then(|| Sought {
+        let identical = new.reuse.any().then(|| PointerLookup {
             owner: &new.owner,
-            path: paths::same(&new.owner, &new.fingerprint),
+            path: paths::fingerprint_pointer(&new.owner, &new.fingerprint),
             body: None,
             reuse: Some(new.reuse),
         });
-        // Always in this order, so that nobody waits in a circle.
-        let mut lines = Vec::new();
-        for sought in idempotency.iter().chain(&same) {
-            lines.push(self.cells.line(&sought.path).await);
+        // All requests take the locks in this order, which prevents deadlocks.
+        let mut locks = Vec::new();
+        for lookup in idempotency.iter().chain(&identical) {
+            locks.push(self.store.lock(&lookup.path).await);
         }
-        for attempt in 0..TRIES {
-            let mut posts = Vec::new();
+        for attempt in 0..MAX_ATTEMPTS {
+            let mut pointers = Vec::new();
             let mut id = JobId::new(now);
-            if let Some(sought) = &idempotency {
-                match self.follow(sought, id, now).await? {
-                    Way::Make(ours, named) => {
+            if let Some(lookup) = &idempotency {
+                match self.follow(lookup, id, now).await? {
+                    PointerTarget::New(pointer, named) => {
                         id = named;
-                        posts.push(ours);
+                        pointers.push(pointer);
                     }
-                    Way::There(job) => return Ok(Acceptance::Replayed { job: *job }),
-                    Way::Conflict => return Ok(Acceptance::Conflict),
+                    PointerTarget::Existing(job) => return Ok(Acceptance::Replayed { job: *job }),
+                    PointerTarget::Conflict => return Ok(Acceptance::Conflict),
                 }
             }
-            let answer = match &same {
-                None => Some(self.make(&new, id, posts, now).await?),
-                Some(sought) => match self.follow(sought, id, now).await? {
-                    Way::Make(ours, named) => {
-                        if named == id || self.point(&mut posts, Some(named), now).await? {
-                            posts.push(ours);
-                            Some(self.make(&new, named, posts, now).await?)
+            let acceptance = match &identical {
+                None => Some(self.create_job(&new, id, pointers, now).await?),
+                Some(lookup) => match self.follow(lookup, id, now).await? {
+                    PointerTarget::New(pointer, named) => {
+                        if named == id || self.redirect(&mut pointers, Some(named), now).await? {
+                            pointers.push(pointer);
+                            Some(self.create_job(&new, named, pointers, now).await?)
                         } else {
                             None
                         }
                     }
-                    Way::There(job) => self.share(&new, *job, posts, now).await?,
-                    Way::Conflict => return Ok(Acceptance::Conflict),
+                    PointerTarget::Existing(job) => self.reuse_job(&new, *job, pointers, now).await?,
+                    PointerTarget::Conflict => return Ok(Acceptance::Conflict),
                 },
             };
-            match answer {
-                Some(answer) => return Ok(answer),
-                None => self.cells.wait(attempt).await?,
+            match acceptance {
+                Some(acceptance) => return Ok(acceptance),
+                None => self.store.back_off(attempt).await?,
             }
         }
-        Err(Error::Contended { record: "a signpost".to_owned() })
+        Err(Error::Contended { record: "a pointer to a job".to_owned() })
     }
 
-    /// Follows a signpost until it leads to a job that will do, or makes it name one to be made: `own`, or the one
-    /// that somebody announced and did not make.
-    async fn follow(&self, sought: &Sought<'_>, own: JobId, now: OffsetDateTime) -> Result<Way> {
-        let Sought { owner, path, body, reuse } = sought;
-        for attempt in 0..TRIES {
-            let (name, condition) = match self.cells.read::<Signpost>(path).await? {
+    /// Follows a pointer. If it does not lead to a job that answers the request, this writes the pointer so that it names
+    /// a job to create: `own`, or the job that another request named and did not create.
+    async fn follow(
+        &self,
+        lookup: &PointerLookup<'_>,
+        own: JobId,
+        now: OffsetDateTime,
+    ) -> Result<PointerTarget> {
+        let PointerLookup { owner, path, body, reuse } = lookup;
+        for attempt in 0..MAX_ATTEMPTS {
+            let (id, condition) = match self.store.read::<Pointer>(path).await? {
                 None => (own, Condition::Absent),
-                Some(Seen { record: post, etag }) => {
-                    let forgotten = body.is_some() && post.at + IDEMPOTENCY_TTL <= now;
-                    let named = post.job.filter(|_| !forgotten);
+                Some(Versioned { record: pointer, etag }) => {
+                    let is_expired = body.is_some() && pointer.at + IDEMPOTENCY_TTL <= now;
+                    let named = pointer.job.filter(|_| !is_expired);
                     let job = match named {
-                        Some(named) => self.record(owner, named).await?,
+                        Some(named) => self.job_record(owner, named).await?,
                         None => None,
                     };
-                    let void = job
+                    let is_void = job
                         .as_ref()
                         .is_some_and(|job| job.deleted || (body.is_some() && !job.answers_retries()));
-                    let name = match (named, job) {
-                        (Some(_), _) if !void && post.body != *body => return Ok(Way::Conflict),
-                        (_, Some(job)) if !void && reuse.is_none_or(|reuse| reuse.matches(&job)) => {
-                            return Ok(Way::There(Box::new(job)));
+                    let id = match (named, job) {
+                        (Some(_), _) if !is_void && pointer.body != *body => {
+                            return Ok(PointerTarget::Conflict);
                         }
-                        (Some(_), None) if attempt < PATIENCE => {
-                            self.cells.wait(attempt).await?;
+                        (_, Some(job)) if !is_void && reuse.is_none_or(|reuse| reuse.matches(&job)) => {
+                            return Ok(PointerTarget::Existing(Box::new(job)));
+                        }
+                        (Some(_), None) if attempt < MAX_POLLS => {
+                            self.store.back_off(attempt).await?;
                             continue;
                         }
                         (Some(named), None) => named,
                         (None, _) | (_, Some(_)) => own,
                     };
-                    (name, Condition::Unchanged(etag))
+                    (id, Condition::Unchanged(etag))
                 }
             };
-            let post = Signpost { job: Some(name), body: *body, at: now };
-            if let Some(etag) = self.cells.write(path, &post, condition).await? {
-                return Ok(Way::Make(Ours { path: path.clone(), body: *body, etag }, name));
+            let pointer = Pointer { job: Some(id), body: *body, at: now };
+            if let Some(etag) = self.store.write(path, &pointer, condition).await? {
+                let pointer = OwnPointer { path: path.clone(), body: *body, etag };
+                return Ok(PointerTarget::New(pointer, id));
             }
-            self.cells.wait(attempt).await?;
+            self.store.back_off(attempt).await?;
         }
         Err(Error::Contended { record: path.clone() })
     }
 
-    /// Points our signposts elsewhere. False if somebody took one over.
-    async fn point(&self, posts: &mut [Ours], to: Option<JobId>, now: OffsetDateTime) -> Result<bool> {
-        for ours in posts {
-            let post = Signpost { job: to, body: ours.body, at: now };
-            match self.cells.write(&ours.path, &post, Condition::Unchanged(ours.etag.clone())).await? {
-                Some(etag) => ours.etag = etag,
+    /// Lets this request's pointers name another job, or no job. False if another request has overwritten one of them.
+    async fn redirect(
+        &self,
+        pointers: &mut [OwnPointer],
+        to: Option<JobId>,
+        now: OffsetDateTime,
+    ) -> Result<bool> {
+        for own in pointers {
+            let pointer = Pointer { job: to, body: own.body, at: now };
+            match self.store.write(&own.path, &pointer, Condition::Unchanged(own.etag.clone())).await? {
+                Some(etag) => own.etag = etag,
                 None => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// Answers with another job. `None` if our signposts were taken over: look again.
-    async fn share(
+    /// Answers the request with an existing job. `None` if another request has overwritten one of the pointers: then the
+    /// caller must start again.
+    async fn reuse_job(
         &self,
         new: &NewJob,
         job: JobRecord,
-        mut posts: Vec<Ours>,
+        mut pointers: Vec<OwnPointer>,
         now: OffsetDateTime,
     ) -> Result<Option<Acceptance>> {
-        if !self.point(&mut posts, Some(job.id), now).await? {
+        if !self.redirect(&mut pointers, Some(job.id), now).await? {
             return Ok(None);
         }
-        let how = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
-        match self.admit_reuse((&new.key, &new.policy), how, now).await? {
-            Ok(quotas) => Ok(Some(shared(job, quotas))),
+        let kind = if job.status.is_final() { ReuseKind::Stored } else { ReuseKind::Joined };
+        match self.admit_reuse(&new.key, &new.policy, kind, now).await? {
+            Ok(quotas) => Ok(Some(reused(job, quotas))),
             Err(exceeded) => {
-                self.point(&mut posts, None, now).await?;
-                Ok(Some(self.refuse(new, exceeded, now).await?))
+                self.redirect(&mut pointers, None, now).await?;
+                Ok(Some(self.limit_exceeded(new, exceeded, now).await?))
             }
         }
     }
 
-    /// Makes the job under this id, which others may be making too.
-    async fn make(
+    /// Creates the job with this id. Other requests may be creating the same job.
+    async fn create_job(
         &self,
         new: &NewJob,
         id: JobId,
-        mut posts: Vec<Ours>,
+        mut pointers: Vec<OwnPointer>,
         now: OffsetDateTime,
     ) -> Result<Acceptance> {
         if let Some(limit) = new.queue
             && !self.has_room(&new.owner, limit).await?
         {
-            self.point(&mut posts, None, now).await?;
+            self.redirect(&mut pointers, None, now).await?;
             return Ok(Acceptance::QueueFull);
         }
-        // Each may be there without the other; both are there before the job is.
-        let (admitted, marked) = join(self.admit(new, id, now), self.mark(&new.owner, id)).await;
+        // A crash may leave one without the other. Both must exist before the job record does.
+        let (admitted, marked) = join(self.admit(new, id, now), self.write_marker(&new.owner, id)).await;
         let (reservation, quotas) = match admitted? {
             Ok(admitted) => admitted,
             Err(exceeded) => {
-                self.unmark(&new.owner, id).await?;
-                // Whoever announced this job may have made it after all.
-                if let Some(job) = self.record(&new.owner, id).await? {
-                    return Ok(came_second(new, job, Vec::new()));
+                self.remove_marker(&new.owner, id).await?;
+                // Another request that named this job may have created it in the meantime.
+                if let Some(job) = self.job_record(&new.owner, id).await? {
+                    return Ok(already_created(new, job, Vec::new()));
                 }
-                self.point(&mut posts, None, now).await?;
-                return self.refuse(new, exceeded, now).await;
+                self.redirect(&mut pointers, None, now).await?;
+                return self.limit_exceeded(new, exceeded, now).await;
             }
         };
         marked?;
         let job = new.clone().into_record(id, reservation, now);
         let path = paths::job(&new.owner, id);
-        let (written, _) =
-            join(self.cells.write(&path, &job, Condition::Absent), self.signpost(new, id, now)).await;
+        let write_job = self.store.write(&path, &job, Condition::Absent);
+        let (written, ()) = join(write_job, self.write_fingerprint_pointer(new, id, now)).await;
         if written?.is_none() {
-            let first =
-                self.record(&new.owner, id).await?.ok_or_else(|| Error::Contended { record: path })?;
-            // Ours all the same if an earlier attempt of this very write got through unheard.
-            if first.reservation.id != job.reservation.id {
+            let existing = self.job_record(&new.owner, id).await?;
+            let existing = existing.ok_or_else(|| Error::Contended { record: path })?;
+            // Equal reservations mean that an earlier attempt of this write succeeded and its answer was lost.
+            if existing.reservation.id != job.reservation.id {
                 self.release(&new.key, &job.reservation).await?;
-                return Ok(came_second(new, first, quotas));
+                return Ok(already_created(new, existing, quotas));
             }
         }
-        if now - id.created() > GRACE / 2 {
-            // Announced long ago by somebody who died: a recovery may just have taken the mark of that for a leftover.
-            self.mark(&new.owner, id).await?;
+        if now - id.created() > ACCEPT_GRACE / 2 {
+            // A process that died named this job long ago. A recovery may have just removed the marker as a leftover.
+            self.write_marker(&new.owner, id).await?;
         }
         Ok(Acceptance::Accepted { job, quotas })
     }
 
-    /// For whoever looks for a job of this fingerprint later; written already if this one was looked for by it. The job is accepted
-    /// whether this succeeds or not.
-    async fn signpost(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
+    /// Writes the pointer of the job's fingerprint, so that later requests find the job. A request that followed this
+    /// pointer has already written it. A failure is ignored, because the job is accepted without the pointer.
+    async fn write_fingerprint_pointer(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
         if !new.reuse.any() {
-            let post = Signpost { job: Some(id), body: None, at: now };
-            let same = paths::same(&new.owner, &new.fingerprint);
-            let _ = self.cells.write(&same, &post, Condition::Always).await;
+            let pointer = Pointer { job: Some(id), body: None, at: now };
+            let path = paths::fingerprint_pointer(&new.owner, &new.fingerprint);
+            let _ = self.store.write(&path, &pointer, Condition::Always).await;
         }
     }
 
-    async fn refuse(&self, new: &NewJob, exceeded: LimitExceeded, now: OffsetDateTime) -> Result<Acceptance> {
-        let quotas = self.book(&new.key).await?.account.quotas(&new.policy, now);
+    async fn limit_exceeded(
+        &self,
+        new: &NewJob,
+        exceeded: LimitExceeded,
+        now: OffsetDateTime,
+    ) -> Result<Acceptance> {
+        let quotas = self.account_record(&new.key).await?.account.quotas(&new.policy, now);
         Ok(Acceptance::LimitExceeded { exceeded, quotas })
     }
 }
 
-fn came_second(new: &NewJob, job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
-    if new.idempotency.is_some() { Acceptance::Replayed { job } } else { shared(job, quotas) }
+/// The answer to a request whose job another request has created.
+fn already_created(new: &NewJob, job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
+    if new.idempotency.is_some() { Acceptance::Replayed { job } } else { reused(job, quotas) }
 }
 
-fn shared(job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
+fn reused(job: JobRecord, quotas: Vec<Quota>) -> Acceptance {
     if job.status.is_final() {
         Acceptance::Stored { job, quotas }
     } else {

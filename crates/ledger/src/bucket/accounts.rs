@@ -1,8 +1,8 @@
-//! The books of one key as one object: its account, and which job each reservation is for.
+//! The account of an API key as one object, with the job of each reservation.
 //!
-//! A job and its account are two objects and cannot be written together. So the reservation in the books decides:
-//! it is made before the job is, and a job is charged by taking it out, which can happen once only. What a crash
-//! leaves in between is found by looking at the jobs ([`BucketLedger::audit`]).
+//! A job and its account are two objects and cannot be written together, so the reservation in the account decides. It is
+//! written before the job, and a job is charged by removing its reservation, which can happen only once. An
+//! [audit](BucketLedger::audit) compares reservations with jobs and repairs what a crash left in between.
 
 use std::collections::BTreeMap;
 
@@ -20,20 +20,22 @@ use crate::job::{JobRecord, RecoveryScope};
 use crate::limits::{LimitExceeded, Quota};
 use crate::policy::{Policy, utc_day};
 
-/// How long accepting a job may take from its reservation to its record. A reservation older than that whose job is
-/// not there belongs to a process that died.
-pub(super) const GRACE: Duration = Duration::minutes(5);
+/// The maximum time between the reservation of a job and its record. An older reservation without a job belongs to a
+/// process that died.
+pub(super) const ACCEPT_GRACE: Duration = Duration::minutes(5);
 
+/// The stored form of an account.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Book {
+pub(super) struct AccountRecord {
     pub account: Account,
-    #[serde(default)]
-    holds: BTreeMap<Uuid, Held>,
+    /// The open reservations by their ids.
+    #[serde(default, rename = "holds")]
+    reservations: BTreeMap<Uuid, ReservationRecord>,
 }
 
-/// A reservation and the job it is for.
+/// A reservation and its job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Held {
+struct ReservationRecord {
     owner: OwnerId,
     job: JobId,
     #[serde(with = "time::serde::rfc3339")]
@@ -42,25 +44,27 @@ struct Held {
     reservation: Reservation,
 }
 
-/// What is to be done with a reservation.
-enum Verdict {
+/// How a reservation ends.
+enum Resolution {
+    /// The job has ended: charge its cost.
     Settle(Box<JobRecord>),
+    /// No job was created.
     Release,
 }
 
 impl BucketLedger {
-    pub(super) async fn book(&self, key: &KeyId) -> Result<Book> {
-        Ok(self.cells.read(&paths::book(key)).await?.map(|seen| seen.record).unwrap_or_default())
+    pub(super) async fn account_record(&self, key: &KeyId) -> Result<AccountRecord> {
+        Ok(self.store.read(&paths::account(key)).await?.map(|versioned| versioned.record).unwrap_or_default())
     }
 
-    /// Lets a job in under this id and reserves for it.
+    /// Admits the job with this id and reserves its expected cost.
     pub(super) async fn admit(
         &self,
         new: &NewJob,
         id: JobId,
         now: OffsetDateTime,
     ) -> Result<Result<(Reservation, Vec<Quota>), LimitExceeded>> {
-        // A refusal may be owed to what a crash left: look once, then ask again.
+        // Reservations of a process that died may be the reason why a limit is exceeded, so audit and try again.
         let first = self.try_admit(new, id, now).await?;
         match first {
             Err(_) if self.audit(&new.key, now).await? > 0 => self.try_admit(new, id, now).await,
@@ -74,100 +78,104 @@ impl BucketLedger {
         id: JobId,
         now: OffsetDateTime,
     ) -> Result<Result<(Reservation, Vec<Quota>), LimitExceeded>> {
-        // The same in every attempt, so that one that got through unheard is recognised.
-        let hold_id = Uuid::new_v4();
-        let admit = |book: Option<Book>| {
-            let mut book = book.unwrap_or_default();
-            if let Some(held) = book.holds.get(&hold_id) {
-                return Change::Leave(Ok((held.reservation.clone(), book.account.quotas(&new.policy, now))));
+        // All attempts use the same id, so that a write whose answer was lost is recognised.
+        let reservation_id = Uuid::new_v4();
+        let admit = |record: Option<AccountRecord>| {
+            let mut record = record.unwrap_or_default();
+            if let Some(existing) = record.reservations.get(&reservation_id) {
+                let quotas = record.account.quotas(&new.policy, now);
+                return Change::Leave(Ok((existing.reservation.clone(), quotas)));
             }
-            book.account.forget_days_before(utc_day(now - Duration::days(USAGE_RETENTION_DAYS)));
-            match book.account.admit(&new.policy, now, new.reserve) {
+            record.account.forget_days_before(utc_day(now - Duration::days(USAGE_RETENTION_DAYS)));
+            match record.account.admit(&new.policy, now, new.reserve) {
                 Ok(reservation) => {
-                    let reservation = Reservation { id: hold_id, ..reservation };
-                    let held = Held {
+                    let reservation = Reservation { id: reservation_id, ..reservation };
+                    let open = ReservationRecord {
                         owner: new.owner.clone(),
                         job: id,
                         since: now,
                         reservation: reservation.clone(),
                     };
-                    book.holds.insert(hold_id, held);
-                    let quotas = book.account.quotas(&new.policy, now);
-                    Change::Write(book, Ok((reservation, quotas)))
+                    record.reservations.insert(reservation_id, open);
+                    let quotas = record.account.quotas(&new.policy, now);
+                    Change::Write(record, Ok((reservation, quotas)))
                 }
                 Err(exceeded) => Change::Leave(Err(exceeded)),
             }
         };
-        self.cells.change(&paths::book(&new.key), admit).await
+        self.store.change(&paths::account(&new.key), admit).await
     }
 
-    /// Lets in a request that another job answers.
+    /// Admits a request that an existing job answers.
     pub(super) async fn admit_reuse(
         &self,
-        (key, policy): (&KeyId, &Policy),
-        how: ReuseKind,
+        key: &KeyId,
+        policy: &Policy,
+        kind: ReuseKind,
         now: OffsetDateTime,
     ) -> Result<Result<Vec<Quota>, LimitExceeded>> {
-        let admit = |book: Option<Book>| {
-            let mut book = book.unwrap_or_default();
-            match book.account.admit_reuse(policy, now, how) {
+        let admit = |record: Option<AccountRecord>| {
+            let mut record = record.unwrap_or_default();
+            match record.account.admit_reuse(policy, now, kind) {
                 Ok(()) => {
-                    let quotas = book.account.quotas(policy, now);
-                    Change::Write(book, Ok(quotas))
+                    let quotas = record.account.quotas(policy, now);
+                    Change::Write(record, Ok(quotas))
                 }
                 Err(exceeded) => Change::Leave(Err(exceeded)),
             }
         };
-        self.cells.change(&paths::book(key), admit).await
+        self.store.change(&paths::account(key), admit).await
     }
 
-    /// Charges a job that has ended. Only the first time does anything.
+    /// Charges a job that has ended. Repeated calls have no effect.
     pub(super) async fn settle(&self, job: &JobRecord) -> Result<()> {
-        self.clear(&job.key, &[(job.reservation.id, Verdict::Settle(Box::new(job.clone())))]).await
+        self.resolve(&job.key, &[(job.reservation.id, Resolution::Settle(Box::new(job.clone())))]).await
     }
 
-    /// Gives back a reservation that no job was made for.
+    /// Releases a reservation for which no job was created.
     pub(super) async fn release(&self, key: &KeyId, reservation: &Reservation) -> Result<()> {
-        self.clear(key, &[(reservation.id, Verdict::Release)]).await
+        self.resolve(key, &[(reservation.id, Resolution::Release)]).await
     }
 
-    async fn clear(&self, key: &KeyId, verdicts: &[(Uuid, Verdict)]) -> Result<()> {
-        let clear = |book: Option<Book>| {
-            let mut book = book.unwrap_or_default();
+    async fn resolve(&self, key: &KeyId, resolutions: &[(Uuid, Resolution)]) -> Result<()> {
+        let resolve = |record: Option<AccountRecord>| {
+            let mut record = record.unwrap_or_default();
             let mut changed = false;
-            for (id, verdict) in verdicts {
-                let Some(Held { reservation, .. }) = book.holds.remove(id) else { continue };
+            for (id, resolution) in resolutions {
+                let Some(ReservationRecord { reservation, .. }) = record.reservations.remove(id) else {
+                    continue;
+                };
                 changed = true;
-                match verdict {
-                    Verdict::Settle(job) => {
-                        book.account.settle(&reservation, &job.cost.unwrap_or_default(), job.images.len());
+                match resolution {
+                    Resolution::Settle(job) => {
+                        record.account.settle(&reservation, &job.cost.unwrap_or_default(), job.images.len());
                     }
-                    Verdict::Release => book.account.release(&reservation),
+                    Resolution::Release => record.account.release(&reservation),
                 }
             }
-            if changed { Change::Write(book, ()) } else { Change::Leave(()) }
+            if changed { Change::Write(record, ()) } else { Change::Leave(()) }
         };
-        self.cells.change(&paths::book(key), clear).await
+        self.store.change(&paths::account(key), resolve).await
     }
 
-    /// Looks at the job of every reservation: ends those that nobody will end any more, charges those that have
-    /// ended, gives back what no job was made for. How many reservations went.
+    /// Checks the job of every reservation: recovers lost jobs, charges ended jobs, and releases reservations without a
+    /// job. Returns the number of removed reservations.
     pub(super) async fn audit(&self, key: &KeyId, now: OffsetDateTime) -> Result<usize> {
-        let book = self.book(key).await?;
-        let mut verdicts = Vec::new();
-        for held in book.holds.values() {
-            let job = self.try_reconcile(&held.owner, held.job, (now, RecoveryScope::ExpiredLeases)).await?;
-            let verdict = match job.map(|(job, _)| job) {
-                Some(job) if job.reservation.id == held.reservation.id => {
-                    job.status.is_final().then(|| Verdict::Settle(Box::new(job)))
+        let record = self.account_record(key).await?;
+        let mut resolutions = Vec::new();
+        for open in record.reservations.values() {
+            let job = self.reconcile_job(&open.owner, open.job, now, RecoveryScope::ExpiredLeases).await?;
+            let resolution = match job.map(|(job, _)| job) {
+                Some(job) if job.reservation.id == open.reservation.id => {
+                    job.status.is_final().then(|| Resolution::Settle(Box::new(job)))
                 }
-                _ => (now - held.since > GRACE).then_some(Verdict::Release),
+                _ => (now - open.since > ACCEPT_GRACE).then_some(Resolution::Release),
             };
-            verdicts.extend(verdict.map(|verdict| (held.reservation.id, verdict)));
+            resolutions.extend(resolution.map(|resolution| (open.reservation.id, resolution)));
         }
-        if !verdicts.is_empty() {
-            self.clear(key, &verdicts).await?;
+        if !resolutions.is_empty() {
+            self.resolve(key, &resolutions).await?;
         }
-        Ok(verdicts.len())
+        Ok(resolutions.len())
     }
 }

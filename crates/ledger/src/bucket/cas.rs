@@ -1,4 +1,5 @@
-//! Records in a bucket: each one an object, read with its version and written only if that has not changed.
+//! Records in a bucket with compare-and-swap: each record is an object, which is written only if its version has not
+//! changed since it was read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,103 +16,108 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// Waits for so long: the one thing that the ledger needs of whatever runs it.
+/// Waits for a duration. The caller provides it, because the ledger does not depend on an async runtime.
 pub type Sleeper = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The version of every record's form.
+/// The version of the record format.
 const VERSION: u32 = 1;
-/// How often a write is tried against others. With the waits below that is about ten seconds.
-pub(super) const TRIES: u32 = 40;
-/// The first wait, and the longest.
-const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(640));
-/// How many objects are read at the same time.
-const READERS: usize = 16;
-/// How many records are remembered as they were written.
-const MEMORY: usize = 256;
+/// The maximum number of attempts to write a record that others write too: about 10 s with the back-off.
+pub(super) const MAX_ATTEMPTS: u32 = 40;
+/// The upper bound of the first wait between two attempts. It doubles with each attempt.
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+/// The maximum wait between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_millis(640);
+/// The maximum number of objects that are read concurrently.
+const MAX_CONCURRENT_READS: usize = 16;
+/// The maximum number of written records that are cached.
+const MAX_CACHED_RECORDS: usize = 256;
+/// When there are this many locks, unused ones are removed.
+const MAX_LOCKS: usize = 1_024;
 
-/// What is in an object.
+/// The content of an object.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     v: u32,
-    /// Tells this writing from every other. S3's entity tag is a hash of the content, so without it two writers of the
-    /// same content could not be told apart.
+    /// A unique id of this write. S3's entity tag is a hash of the content, so without the id two writers of equal records
+    /// could not be distinguished.
     write: Uuid,
     record: T,
 }
 
-/// What every version of an envelope has.
+/// The members that every version of an envelope has.
 #[derive(Deserialize)]
-struct Head {
+struct EnvelopeHeader {
     v: u32,
     write: Uuid,
 }
 
-/// A record and the version in which it was seen.
+/// A record and the version of its object.
 #[derive(Debug)]
-pub(super) struct Seen<T> {
+pub(super) struct Versioned<T> {
     pub record: T,
     pub etag: ETag,
 }
 
-/// What to do with a record that was read.
+/// The result of a change function.
 pub(super) enum Change<T, R> {
-    /// Write it and answer.
+    /// Write this record, then return the value.
     Write(T, R),
-    /// Leave it as it is and answer.
+    /// Write nothing, and return the value.
     Leave(R),
 }
 
-/// Records in a bucket.
-pub(super) struct Cells {
-    store: Arc<dyn ObjectStore>,
+/// A store of records in a bucket.
+pub(super) struct CasStore {
+    objects: Arc<dyn ObjectStore>,
     sleep: Sleeper,
-    /// One process does not race with itself: its writers of one record wait in line.
-    lines: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
-    /// What this process wrote last, and the version it became. As a rule nobody else changes a job that is being worked on
-    /// here, so the next change can be written without reading first.
-    written: Mutex<HashMap<String, (Bytes, ETag)>>,
+    /// One lock per record, so that the writers of one process do not compete with each other.
+    locks: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
+    /// The records that this process wrote last, with the versions of their objects. A job is usually changed by one
+    /// process, so its next change can be written without a read.
+    cache: Mutex<HashMap<String, (Bytes, ETag)>>,
 }
 
-impl Cells {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
-        Self { store, sleep, lines: Mutex::default(), written: Mutex::default() }
+impl CasStore {
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
+        Self { objects, sleep, locks: Mutex::default(), cache: Mutex::default() }
     }
 
-    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Seen<T>>> {
-        self.get(path).await?.map(|(object, _)| seen_in(path, &object)).transpose()
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Versioned<T>>> {
+        self.get(path).await?.map(|(object, _)| decode(path, &object)).transpose()
     }
 
-    async fn get(&self, path: &str) -> Result<Option<(Object, Head)>> {
-        let object = match self.store.get(&key(path)?, None).await {
+    async fn get(&self, path: &str) -> Result<Option<(Object, EnvelopeHeader)>> {
+        let object = match self.objects.get(&key(path)?, None).await {
             Ok(object) => object,
             Err(StoreError::NotFound) => return Ok(None),
             Err(error) => return Err(Error::unavailable(error)),
         };
-        let head: Head =
+        let header: EnvelopeHeader =
             serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
-        if head.v > VERSION {
-            return Err(Error::NewerVersion { record: path.to_owned(), found: head.v, supported: VERSION });
+        if header.v > VERSION {
+            return Err(Error::NewerVersion { record: path.to_owned(), found: header.v, supported: VERSION });
         }
-        Ok(Some((object, head)))
+        Ok(Some((object, header)))
     }
 
-    /// Reads many records at a time; those that are not there are left out, the order is kept.
+    /// Reads many records concurrently. Missing records are left out; the order is kept.
     pub(super) async fn read_all<T: DeserializeOwned + Send>(
         &self,
         paths: Vec<String>,
     ) -> Result<Vec<(String, T)>> {
         let reads = paths.into_iter().map(|path| async move {
-            let seen = self.read::<T>(&path).await?;
-            Ok(seen.map(|seen| (path, seen.record)))
+            let read = self.read::<T>(&path).await?;
+            Ok(read.map(|versioned| (path, versioned.record)))
         });
-        let found: Vec<Result<Option<_>>> = futures::stream::iter(reads).buffered(READERS).collect().await;
+        let found: Vec<Result<Option<_>>> =
+            futures::stream::iter(reads).buffered(MAX_CONCURRENT_READS).collect().await;
         found.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Writes a record if the condition holds; `None` if it does not.
+    /// Writes a record if the condition holds; returns `None` if it does not.
     ///
-    /// A client of S3 repeats a write whose answer it did not hear, and is then told that the condition does not hold:
-    /// it was the write itself that changed the object. So what is there is looked at once more.
+    /// An S3 client repeats a write whose answer was lost. If the first attempt succeeded, the condition of the repetition
+    /// fails. So if the condition fails, the object is read, and its write id decides.
     pub(super) async fn write<T: Serialize + Sync>(
         &self,
         path: &str,
@@ -121,7 +127,7 @@ impl Cells {
         Ok(self.put(path, record, condition).await?.ok())
     }
 
-    /// The same; if the condition does not hold, what is there instead.
+    /// Like [`write`](Self::write), but returns the existing object if the condition does not hold.
     async fn put<T: Serialize + Sync>(
         &self,
         path: &str,
@@ -133,37 +139,37 @@ impl Cells {
             .map_err(|error| Error::corrupt(path, error))?;
         let bytes = Bytes::from(bytes);
         let object = NewObject { bytes: bytes.clone(), content_type: "application/json".to_owned() };
-        let etag = match self.store.put_if(&key(path)?, object, condition).await {
+        let etag = match self.objects.put_if(&key(path)?, object, condition).await {
             Ok(etag) => etag,
             Err(StoreError::ConditionFailed | StoreError::NotFound) => match self.get(path).await? {
-                Some((object, head)) if head.write == write => object.meta.etag,
-                there => return Ok(Err(there.map(|(object, _)| object))),
+                Some((object, header)) if header.write == write => object.meta.etag,
+                existing => return Ok(Err(existing.map(|(object, _)| object))),
             },
             Err(error) => return Err(Error::unavailable(error)),
         };
-        self.remember(path, bytes, etag.clone());
+        self.insert_cached(path, bytes, etag.clone());
         Ok(Ok(etag))
     }
 
-    fn remember(&self, path: &str, bytes: Bytes, etag: ETag) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() >= MEMORY && !written.contains_key(path) {
-            // Any of them: whoever is forgotten is read again.
-            let any = written.keys().next().cloned();
-            any.map(|path| written.remove(&path));
+    fn insert_cached(&self, path: &str, bytes: Bytes, etag: ETag) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED_RECORDS && !cache.contains_key(path) {
+            // Removes any entry: the record is read again when it is needed.
+            let any = cache.keys().next().cloned();
+            any.map(|path| cache.remove(&path));
         }
-        written.insert(path.to_owned(), (bytes, etag));
+        cache.insert(path.to_owned(), (bytes, etag));
     }
 
-    /// The record as this process wrote it last, if it remembers that; then it forgets it.
-    fn recall<T: DeserializeOwned>(&self, path: &str) -> Option<Seen<T>> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
-        let (bytes, etag) = written?;
+    /// Removes a record from the cache and returns it.
+    fn take_cached<T: DeserializeOwned>(&self, path: &str) -> Option<Versioned<T>> {
+        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        let (bytes, etag) = cached?;
         let envelope: Envelope<T> = serde_json::from_slice(&bytes).ok()?;
-        Some(Seen { record: envelope.record, etag })
+        Some(Versioned { record: envelope.record, etag })
     }
 
-    /// Reads a record, changes it and writes it back, again and again until nobody came in between.
+    /// Reads a record, changes it and writes it back. Starts again if another process has written it in the meantime.
     pub(super) async fn change<T, R>(
         &self,
         path: &str,
@@ -173,49 +179,50 @@ impl Cells {
         T: Serialize + DeserializeOwned + Send + Sync,
         R: Send,
     {
-        let _line = self.line(path).await;
-        let mut known = self.recall(path).map(Some);
-        let mut remembered = known.is_some();
-        for attempt in 0..TRIES {
-            let seen = match known.take() {
-                Some(seen) => seen,
+        let _lock = self.lock(path).await;
+        let mut known = self.take_cached(path).map(Some);
+        let mut is_cached = known.is_some();
+        for attempt in 0..MAX_ATTEMPTS {
+            let current = match known.take() {
+                Some(current) => current,
                 None => self.read(path).await?,
             };
-            let (record, condition) = match seen {
-                Some(Seen { record, etag }) => (Some(record), Condition::Unchanged(etag)),
+            let (record, condition) = match current {
+                Some(Versioned { record, etag }) => (Some(record), Condition::Unchanged(etag)),
                 None => (None, Condition::Absent),
             };
             match change(record) {
-                Change::Leave(answer) if !remembered => return Ok(answer),
-                // What is remembered may be old.
+                Change::Leave(value) if !is_cached => return Ok(value),
+                // The cached record may be outdated: decide again with the stored one.
                 Change::Leave(_) => {}
-                Change::Write(record, answer) => match self.put(path, &record, condition).await? {
-                    Ok(_) => return Ok(answer),
-                    Err(there) if remembered => {
-                        known = Some(there.map(|there| seen_in(path, &there)).transpose()?)
+                Change::Write(record, value) => match self.put(path, &record, condition).await? {
+                    Ok(_) => return Ok(value),
+                    Err(existing) if is_cached => {
+                        known = Some(existing.map(|object| decode(path, &object)).transpose()?)
                     }
                     Err(_) => {}
                 },
             }
-            if !std::mem::take(&mut remembered) {
-                self.wait(attempt).await?;
+            if !std::mem::take(&mut is_cached) {
+                self.back_off(attempt).await?;
             }
         }
         Err(Error::Contended { record: path.to_owned() })
     }
 
     pub(super) async fn remove(&self, path: &str) -> Result<()> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
-        self.store.delete(&key(path)?).await.map_err(Error::unavailable)
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        self.objects.delete(&key(path)?).await.map_err(Error::unavailable)
     }
 
-    /// Every path that begins with `prefix` and comes after `after`, at most `limit`, in order.
+    /// Lists at most `limit` paths that begin with `prefix` and sort after `after`, in order.
     pub(super) async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let mut found: Vec<String> = Vec::new();
         let mut after = after.map(key).transpose()?;
         while found.len() < limit {
             let page = (limit - found.len()).min(1_000);
-            let listing = self.store.list(prefix, after.as_ref(), page).await.map_err(Error::unavailable)?;
+            let listing =
+                self.objects.list(prefix, after.as_ref(), page).await.map_err(Error::unavailable)?;
             found.extend(listing.objects.iter().map(|listed| listed.key.as_str().to_owned()));
             after = listing.objects.into_iter().next_back().map(|listed| listed.key);
             if !listing.has_more || after.is_none() {
@@ -225,42 +232,41 @@ impl Cells {
         Ok(found)
     }
 
-    /// A place in this process's line for a record; kept until it is dropped.
-    pub(super) async fn line(&self, path: &str) -> OwnedMutexGuard<()> {
-        let line = {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if lines.len() >= 1_024 {
-                lines.retain(|_, line| line.strong_count() > 0);
+    /// Takes this process's lock of a record.
+    pub(super) async fn lock(&self, path: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            if locks.len() >= MAX_LOCKS {
+                locks.retain(|_, lock| lock.strong_count() > 0);
             }
-            match lines.get(path).and_then(Weak::upgrade) {
-                Some(line) => line,
+            match locks.get(path).and_then(Weak::upgrade) {
+                Some(lock) => lock,
                 None => {
-                    let line = Arc::new(AsyncMutex::new(()));
-                    lines.insert(path.to_owned(), Arc::downgrade(&line));
-                    line
+                    let lock = Arc::new(AsyncMutex::new(()));
+                    locks.insert(path.to_owned(), Arc::downgrade(&lock));
+                    lock
                 }
             }
         };
-        line.lock_owned().await
+        lock.lock_owned().await
     }
 
-    /// Waits before the next attempt: doubling, up to a limit, and any part of that by chance, so that those who met
-    /// once do not meet again.
-    pub(super) async fn wait(&self, attempt: u32) -> Result<()> {
-        let longest = WAIT.0.saturating_mul(1 << attempt.min(16)).min(WAIT.1);
-        let chance = getrandom::u32().map_err(Error::unavailable)?;
-        (self.sleep)(longest.mul_f64(f64::from(chance) / f64::from(u32::MAX))).await;
+    /// Waits before the next attempt: exponential back-off with full jitter, so that competing writers spread out.
+    pub(super) async fn back_off(&self, attempt: u32) -> Result<()> {
+        let maximum = MIN_BACKOFF.saturating_mul(1 << attempt.min(16)).min(MAX_BACKOFF);
+        let random = getrandom::u32().map_err(Error::unavailable)?;
+        (self.sleep)(maximum.mul_f64(f64::from(random) / f64::from(u32::MAX))).await;
         Ok(())
     }
 }
 
-fn seen_in<T: DeserializeOwned>(path: &str, object: &Object) -> Result<Seen<T>> {
+fn decode<T: DeserializeOwned>(path: &str, object: &Object) -> Result<Versioned<T>> {
     let envelope: Envelope<T> =
         serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
-    Ok(Seen { record: envelope.record, etag: object.meta.etag.clone() })
+    Ok(Versioned { record: envelope.record, etag: object.meta.etag.clone() })
 }
 
 fn key(path: &str) -> Result<Key> {
-    // Paths are made of names of at most 64 bytes.
+    // Paths consist of names of at most 64 bytes, so this succeeds.
     Key::new(path).map_err(|error| Error::corrupt(path, error))
 }

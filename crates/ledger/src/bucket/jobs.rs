@@ -1,5 +1,5 @@
-//! What happens to an accepted job in a bucket: the record changes by a conditional write, then its account is
-//! charged and its mark goes. A crash in between is made good by whoever looks next.
+//! Reads and changes accepted jobs in a bucket. A change is a conditional write of the job's record. If it ends the job, the
+//! account is charged and the open marker is removed afterwards; a recovery or an audit repeats these steps after a crash.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
@@ -8,7 +8,7 @@ use futures::future::join;
 use time::OffsetDateTime;
 use tintype_core::store::Condition;
 
-use super::accounts::GRACE;
+use super::accounts::ACCEPT_GRACE;
 use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::QueueLimit;
@@ -19,16 +19,17 @@ use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Recovered};
 use crate::money::Spend;
 
-/// Most marks that are looked at: where more jobs are open at a time, there should be a database.
-const MOST_OPEN: usize = 10_000;
+/// The maximum number of open markers that are read. Deployments with more open jobs need a database.
+const MAX_OPEN_JOBS: usize = 10_000;
 
 impl BucketLedger {
-    /// A job, also a deleted one.
-    pub(super) async fn record(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
-        Ok(self.cells.read(&paths::job(owner, id)).await?.map(|seen| seen.record))
+    /// Returns a job, even if it is deleted.
+    pub(super) async fn job_record(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
+        Ok(self.store.read(&paths::job(owner, id)).await?.map(|versioned| versioned.record))
     }
 
-    /// Changes a job if it is there; `change` says whether it did anything. The record afterwards, and whether.
+    /// Changes a job. `change` returns whether it changed the record. Returns the record as it is afterwards and whether it
+    /// was changed; `None` if the job does not exist.
     pub(super) async fn change_job(
         &self,
         owner: &OwnerId,
@@ -49,43 +50,46 @@ impl BucketLedger {
                 }
             }
         };
-        let changed = self.cells.change(&paths::job(owner, id), change).await?;
+        let changed = self.store.change(&paths::job(owner, id), change).await?;
         if let Some((job, _)) = changed.as_ref().filter(|_| ended) {
-            self.close(job).await?;
+            self.settle_ended(job).await?;
         }
         Ok(changed)
     }
 
-    /// Charges a job that has ended and takes its mark away; any number of times.
-    async fn close(&self, job: &JobRecord) -> Result<()> {
-        // Whoever recovers looks at every reservation, so the mark is not needed for the charge.
-        let path = paths::open(&job.owner, job.id);
-        let (settled, removed) = join(self.settle(job), self.cells.remove(&path)).await;
+    /// Charges a job that has ended and removes its open marker. Repeated calls have no effect.
+    async fn settle_ended(&self, job: &JobRecord) -> Result<()> {
+        // The charge does not depend on the marker, because a recovery audits every reservation.
+        let path = paths::open_marker(&job.owner, job.id);
+        let (settled, removed) = join(self.settle(job), self.store.remove(&path)).await;
         settled.and(removed)
     }
 
-    /// Takes a mark away that stands for no job, and puts it back if the job was being made just then.
-    pub(super) async fn unmark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
-        self.cells.remove(&paths::open(owner, id)).await?;
-        match self.record(owner, id).await? {
-            Some(job) if !job.status.is_final() => self.mark(owner, id).await,
+    /// Removes the marker of a job that does not exist. Restores it if the job was created in the meantime.
+    pub(super) async fn remove_marker(&self, owner: &OwnerId, id: JobId) -> Result<()> {
+        self.store.remove(&paths::open_marker(owner, id)).await?;
+        match self.job_record(owner, id).await? {
+            Some(job) if !job.status.is_final() => self.write_marker(owner, id).await,
             _ => Ok(()),
         }
     }
 
-    /// Marks a job as one that may be open.
-    pub(super) async fn mark(&self, owner: &OwnerId, id: JobId) -> Result<()> {
-        self.cells.write(&paths::open(owner, id), &(), Condition::Always).await.map(drop)
+    /// Marks a job as possibly open.
+    pub(super) async fn write_marker(&self, owner: &OwnerId, id: JobId) -> Result<()> {
+        self.store.write(&paths::open_marker(owner, id), &(), Condition::Always).await.map(drop)
     }
 
-    pub(super) async fn try_reconcile(
+    /// Ends or requeues a job that no worker will end (see [`JobRecord::reconcile`]). Returns the record as it is afterwards
+    /// and whether it was changed.
+    pub(super) async fn reconcile_job(
         &self,
         owner: &OwnerId,
         id: JobId,
-        (now, scope): (OffsetDateTime, RecoveryScope),
+        now: OffsetDateTime,
+        scope: RecoveryScope,
     ) -> Result<Option<(JobRecord, bool)>> {
-        // Most need nothing: find that out without standing in line.
-        match self.record(owner, id).await? {
+        // Most jobs need no change, and reading the record first needs no lock.
+        match self.job_record(owner, id).await? {
             None => Ok(None),
             Some(job) if !job.clone().reconcile(now, scope) => Ok(Some((job, false))),
             Some(_) => self.change_job(owner, id, |job| job.reconcile(now, scope)).await,
@@ -109,7 +113,7 @@ impl BucketLedger {
         };
         Ok(match self.change_job(owner, id, claim).await? {
             Some((job, _)) if job.deleted => ClaimReply::NotFound,
-            // Also if the answer to this very claim was lost on its way and it is asked again.
+            // Also covers a repeated claim whose answer was lost.
             Some((job, _)) if job.status == Status::Running && job.lease.as_ref() == Some(lease) => {
                 ClaimReply::Granted(job)
             }
@@ -118,24 +122,24 @@ impl BucketLedger {
         })
     }
 
-    /// Every job that may be open, by age within its owner.
+    /// Lists the jobs that may be open, oldest first within an owner.
     pub(super) async fn open_jobs(&self) -> Result<Vec<JobRecord>> {
-        let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
-        let marked = marks.iter().filter_map(|path| paths::marked(path));
+        let markers = self.store.list(paths::OPEN_MARKERS, None, MAX_OPEN_JOBS).await?;
+        let marked = markers.iter().filter_map(|path| paths::parse_open_marker(path));
         let records = marked.map(|(owner, id)| paths::job(&owner, id)).collect();
-        Ok(self.cells.read_all(records).await?.into_iter().map(|(_, job)| job).collect())
+        Ok(self.store.read_all(records).await?.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// The owners with jobs that wait. Turns are those that this process gave.
-    fn waiting(&self, open: &[JobRecord]) -> Vec<OwnerQueue<OwnerId>> {
+    /// Returns the queues of all owners with queued jobs. Only the claims of this process count as turns.
+    fn owner_queues(&self, open: &[JobRecord]) -> Vec<OwnerQueue<OwnerId>> {
         let mut owners = BTreeMap::<&OwnerId, (u32, u32)>::new();
         for job in open.iter().filter(|job| !job.status.is_final()) {
             let (queued, running) = owners.entry(&job.owner).or_default();
             *(if job.status == Status::Queued { queued } else { running }) += 1;
         }
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = owners.into_iter().filter(|(_, (queued, _))| *queued > 0);
-        waiting
+        let queues = owners.into_iter().filter(|(_, (queued, _))| *queued > 0);
+        queues
             .map(|(owner, (queued, running))| {
                 let turn = turns.get(owner).copied().unwrap_or(0);
                 OwnerQueue { owner: owner.clone(), queued, running, turn }
@@ -143,9 +147,13 @@ impl BucketLedger {
             .collect()
     }
 
-    pub(super) async fn claim_any(&self, lease: &Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+    pub(super) async fn claim_next_job(
+        &self,
+        lease: &Lease,
+        now: OffsetDateTime,
+    ) -> Result<Option<JobRecord>> {
         let mut open = self.open_jobs().await?;
-        while let Some(next) = self.waiting(&open).into_iter().min_by_key(OwnerQueue::rank) {
+        while let Some(next) = self.owner_queues(&open).into_iter().min_by_key(OwnerQueue::rank) {
             let mut queue = open.iter_mut().filter(|job| job.owner == next.owner);
             let Some(first) = queue.find(|job| job.status == Status::Queued) else { break };
             match self.claim_job(&next.owner, first.id, lease, now).await? {
@@ -162,17 +170,17 @@ impl BucketLedger {
         Ok(None)
     }
 
-    pub(super) async fn place(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
+    pub(super) async fn queue_position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
         let queued = |job: &JobRecord| job.status == Status::Queued && !job.deleted;
-        if !self.record(owner, id).await?.as_ref().is_some_and(queued) {
+        if !self.job_record(owner, id).await?.as_ref().is_some_and(queued) {
             return Ok(None);
         }
         let open = self.open_jobs().await?;
         let earlier = open.iter().filter(|job| job.owner == *owner && job.id < id && queued(job)).count();
-        Ok(Some(jobs_ahead(&self.waiting(&open), owner, earlier as u32)))
+        Ok(Some(jobs_ahead(&self.owner_queues(&open), owner, earlier as u32)))
     }
 
-    /// True if one more job may wait. Not exact: who asks at the same moment gets the same answer.
+    /// True if another job may be queued. This is approximate: concurrent requests may exceed the limit.
     pub(super) async fn has_room(&self, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
         let open = self.open_jobs().await?;
         let queued = || open.iter().filter(|job| job.status == Status::Queued);
@@ -180,13 +188,13 @@ impl BucketLedger {
         Ok(queued().count() < limit.total as usize && own < limit.per_owner as usize)
     }
 
-    pub(super) async fn beat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
+    pub(super) async fn extend_lease(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
         let extend = |job: &mut JobRecord| {
-            let alive = job.is_run_by(run);
-            if let Some(lease) = job.lease.as_mut().filter(|_| alive) {
+            let is_current = job.is_run_by(run);
+            if let Some(lease) = job.lease.as_mut().filter(|_| is_current) {
                 lease.until = until;
             }
-            alive
+            is_current
         };
         Ok(match self.change_job(&run.owner, run.job, extend).await? {
             Some((job, true)) if job.cancel_requested => HeartbeatReply::CancelRequested,
@@ -195,18 +203,19 @@ impl BucketLedger {
         })
     }
 
-    pub(super) async fn end_run(
+    pub(super) async fn finish_run(
         &self,
         run: &Run,
-        (outcome, cost): (Outcome, Spend),
+        outcome: Outcome,
+        cost: Spend,
         now: OffsetDateTime,
     ) -> Result<FinishReply> {
         let end = |job: &mut JobRecord| {
-            let ours = job.is_run_by(run);
-            if ours {
+            let is_current = job.is_run_by(run);
+            if is_current {
                 job.end(outcome.clone(), cost, now);
             }
-            ours
+            is_current
         };
         let Some((job, ended)) = self.change_job(&run.owner, run.job, end).await? else {
             return Ok(FinishReply::Stale);
@@ -215,13 +224,13 @@ impl BucketLedger {
             if !job.has_reported(run, &outcome, &cost) {
                 return Ok(FinishReply::Stale);
             }
-            // It may have been between its end and its charge that the first report was lost.
-            self.close(&job).await?;
+            // The first report may have failed after the job ended and before it was charged.
+            self.settle_ended(&job).await?;
         }
         Ok(if job.deleted { FinishReply::Deleted(job) } else { FinishReply::Recorded(job) })
     }
 
-    pub(super) async fn erase(
+    pub(super) async fn delete_job(
         &self,
         owner: &OwnerId,
         id: JobId,
@@ -241,39 +250,48 @@ impl BucketLedger {
         Ok(before)
     }
 
-    pub(super) async fn page(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
+    pub(super) async fn list_jobs(
+        &self,
+        owner: &OwnerId,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<JobPage> {
         let limit = limit.clamp(1, 1_000);
-        let folder = paths::jobs(owner);
+        let prefix = paths::jobs(owner);
         let mut after = before.map(|id| paths::job(owner, id));
         let mut jobs = Vec::new();
-        // What was deleted is still listed, so that a page may take several looks. One more than the page shows
-        // whether there is another.
+        // Deleted jobs are still listed, so a page may need several requests. One job more than the page has shows
+        // whether there is a next page.
         while jobs.len() <= limit {
             let wanted = limit + 1 - jobs.len();
-            let found = self.cells.list(&folder, after.as_deref(), wanted).await?;
-            let last = found.len() < wanted;
+            let found = self.store.list(&prefix, after.as_deref(), wanted).await?;
+            let is_last = found.len() < wanted;
             after = found.last().cloned();
-            let records = self.cells.read_all::<JobRecord>(found).await?;
+            let records = self.store.read_all::<JobRecord>(found).await?;
             jobs.extend(records.into_iter().map(|(_, job)| job).filter(|job| !job.deleted));
-            if last {
+            if is_last {
                 break;
             }
         }
-        let more = jobs.len() > limit;
+        let has_more = jobs.len() > limit;
         jobs.truncate(limit);
-        let next = jobs.last().filter(|_| more).map(|job| job.id);
+        let next = jobs.last().filter(|_| has_more).map(|job| job.id);
         Ok(JobPage { jobs, next })
     }
 
-    pub(super) async fn old(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        let (first, limit) = (JobId::first_at(before), limit.clamp(1, 1_000));
-        let mut old = self.cells.list(paths::JOBS, None, usize::MAX).await?;
-        // Listed newest first within each owner.
-        old.retain(|path| paths::job_at(path).is_some_and(|id| id < first));
+    pub(super) async fn list_finished(
+        &self,
+        accepted_before: OffsetDateTime,
+        limit: usize,
+    ) -> Result<Vec<JobRecord>> {
+        let (first, limit) = (JobId::first_at(accepted_before), limit.clamp(1, 1_000));
+        let mut old = self.store.list(paths::JOBS, None, usize::MAX).await?;
+        // Paths sort newest first within an owner.
+        old.retain(|path| paths::parse_job(path).is_some_and(|id| id < first));
         old.reverse();
         let mut jobs = Vec::new();
-        for part in old.chunks(limit) {
-            let records = self.cells.read_all::<JobRecord>(part.to_vec()).await?;
+        for chunk in old.chunks(limit) {
+            let records = self.store.read_all::<JobRecord>(chunk.to_vec()).await?;
             let ended =
                 records.into_iter().map(|(_, job)| job).filter(|job| job.status.is_final() && !job.deleted);
             jobs.extend(ended.take(limit - jobs.len()));
@@ -286,14 +304,14 @@ impl BucketLedger {
 
     pub(super) async fn recover_all(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        let marks = self.cells.list(paths::OPEN, None, MOST_OPEN).await?;
-        let marked: Vec<_> = marks.iter().filter_map(|mark| paths::marked(mark)).collect();
+        let markers = self.store.list(paths::OPEN_MARKERS, None, MAX_OPEN_JOBS).await?;
+        let marked: Vec<_> = markers.iter().filter_map(|path| paths::parse_open_marker(path)).collect();
         let records = marked.iter().map(|(owner, id)| paths::job(owner, *id)).collect();
-        let found: HashMap<_, _> = self.cells.read_all::<JobRecord>(records).await?.into_iter().collect();
+        let found: HashMap<_, _> = self.store.read_all::<JobRecord>(records).await?.into_iter().collect();
         for (owner, id) in marked {
             match found.get(&paths::job(&owner, id)) {
-                // It ended before, and its process died before it was charged or its mark was gone.
-                Some(job) if job.status.is_final() => self.close(job).await?,
+                // The job has ended, and its process died before the charge or before it removed the marker.
+                Some(job) if job.status.is_final() => self.settle_ended(job).await?,
                 Some(job) if job.clone().reconcile(now, scope) => {
                     match self.change_job(&owner, id, |job| job.reconcile(now, scope)).await? {
                         Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
@@ -301,13 +319,13 @@ impl BucketLedger {
                         _ => {}
                     }
                 }
-                None if now - id.created() > GRACE => self.unmark(&owner, id).await?,
+                None if now - id.created() > ACCEPT_GRACE => self.remove_marker(&owner, id).await?,
                 _ => {}
             }
         }
-        for book in self.cells.list(paths::BOOKS, None, usize::MAX).await? {
-            let name = book.strip_prefix(paths::BOOKS).and_then(|name| name.parse().ok());
-            if let Some(key) = name {
+        for path in self.store.list(paths::ACCOUNTS, None, usize::MAX).await? {
+            let key = path.strip_prefix(paths::ACCOUNTS).and_then(|key| key.parse().ok());
+            if let Some(key) = key {
                 self.audit(&key, now).await?;
             }
         }

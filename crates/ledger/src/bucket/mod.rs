@@ -1,14 +1,15 @@
-//! The ledger in a bucket, for places with no database: conditional writes of single objects.
+//! A ledger in an S3 bucket, with conditional writes of single objects. It needs no database.
 //!
-//! Whatever S3 promises for an object that was written is promised here. Every change costs a read and a write or
-//! two, so a job's life is about a dozen requests; a key's account is one object, which a bucket can change some ten
-//! times a second. [`claim_next`](crate::Ledger::claim_next), `position`, `load` and a bounded queue read every open job: they are for
-//! tens of jobs, and turns are those that one process gave. On Lambda nobody polls: there, a job is
-//! [claimed](crate::Ledger::claim) by its id.
+//! The ledger is as durable as the objects of the bucket. A change takes a read and one or two writes, so a job takes about
+//! a dozen requests in total. A key's account is one object, which can change about ten times per second.
+//! [`claim_next`](crate::Ledger::claim_next), [`position`](crate::Ledger::position), [`load`](crate::Ledger::load) and a
+//! [queue limit](crate::accept::NewJob::queue) read every open job, so they are for tens of open jobs. The turns of owners
+//! are known within one process only. On Lambda no worker polls the queue: a job is [claimed](crate::Ledger::claim) by its
+//! id.
 //!
-//! Objects lie under `keys/`, `usage/` (accounts), `jobs/` and `idem/`, each JSON with a version. Signposts under
-//! `idem/` and `jobs/same/` may be expired by the bucket's own rules, `idem/` after two days; deleted jobs leave a
-//! record without anything that the customer wrote.
+//! Objects are JSON with a format version. Their prefixes are `keys/`, `usage/` (accounts), `jobs/` and `idem/`. Lifecycle
+//! rules of the bucket may expire the pointers under `jobs/same/` and `idem/`, those under `idem/` after two days. A deleted
+//! job leaves a record without the customer's data.
 
 mod accept;
 mod accounts;
@@ -35,21 +36,21 @@ use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
 
-use cas::{Cells, Change};
+use cas::{CasStore, Change};
 
 pub use cas::Sleeper;
 
-/// The ledger in a bucket.
+/// A ledger in an S3 bucket.
 pub struct BucketLedger {
-    cells: Cells,
-    /// When this process last took a job of each owner, as a count.
+    store: CasStore,
+    /// For each owner, the value of a counter of claims when this process last claimed one of the owner's jobs.
     turns: Mutex<HashMap<OwnerId, i64>>,
 }
 
 impl BucketLedger {
-    /// A ledger in this store. `sleep` is how it waits between two attempts, for example tokio's `sleep`.
-    pub fn new(store: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
-        Self { cells: Cells::new(store, sleep), turns: Mutex::default() }
+    /// A ledger in `objects`. It calls `sleep` (for example, tokio's `sleep`) to wait before it retries a write.
+    pub fn new(objects: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
+        Self { store: CasStore::new(objects, sleep), turns: Mutex::default() }
     }
 }
 
@@ -59,7 +60,7 @@ impl fmt::Debug for BucketLedger {
     }
 }
 
-/// What its owner may see of a job that was changed.
+/// The changed job, unless it is deleted.
 fn visible(changed: Option<(JobRecord, bool)>) -> Option<JobRecord> {
     changed.map(|(job, _)| job).filter(|job| !job.deleted)
 }
@@ -70,9 +71,9 @@ impl Ledger for BucketLedger {
         let key = ApiKey::generate().map_err(Error::unavailable)?;
         let record = KeyRecord::new(&key, new, now);
         let path = paths::key(&record.id);
-        match self.cells.write(&path, &record, Condition::Absent).await? {
+        match self.store.write(&path, &record, Condition::Absent).await? {
             Some(_) => Ok((key, record)),
-            // One in 2⁶⁴, or a write that got through unheard: the key it made is known to nobody.
+            // An id collision (1 in 2⁶⁴), or an earlier attempt whose answer was lost. No client knows that key.
             None => Err(Error::Contended { record: path }),
         }
     }
@@ -83,12 +84,12 @@ impl Ledger for BucketLedger {
     }
 
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
-        Ok(self.cells.read(&paths::key(id)).await?.map(|seen| seen.record))
+        Ok(self.store.read(&paths::key(id)).await?.map(|versioned| versioned.record))
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        let listed = self.cells.list(paths::KEYS, None, usize::MAX).await?;
-        Ok(self.cells.read_all(listed).await?.into_iter().map(|(_, record)| record).collect())
+        let listed = self.store.list(paths::KEYS, None, usize::MAX).await?;
+        Ok(self.store.read_all(listed).await?.into_iter().map(|(_, record)| record).collect())
     }
 
     async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>> {
@@ -99,7 +100,7 @@ impl Ledger for BucketLedger {
             }
             record => Change::Leave(record),
         };
-        self.cells.change(&paths::key(id), revoke).await
+        self.store.change(&paths::key(id), revoke).await
     }
 
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
@@ -117,11 +118,11 @@ impl Ledger for BucketLedger {
     }
 
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.claim_any(&lease, now).await
+        self.claim_next_job(&lease, now).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
-        self.beat(run, until).await
+        self.extend_lease(run, until).await
     }
 
     async fn finish(
@@ -131,7 +132,7 @@ impl Ledger for BucketLedger {
         cost: Spend,
         now: OffsetDateTime,
     ) -> Result<FinishReply> {
-        self.end_run(run, (outcome, cost), now).await
+        self.finish_run(run, outcome, cost, now).await
     }
 
     async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
@@ -145,7 +146,7 @@ impl Ledger for BucketLedger {
 
     async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool> {
         let changed = self.change_job(&run.owner, run.job, |job| job.release(run, now)).await?;
-        Ok(changed.is_some_and(|(_, ours)| ours))
+        Ok(changed.is_some_and(|(_, released)| released))
     }
 
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
@@ -153,28 +154,28 @@ impl Ledger for BucketLedger {
     }
 
     async fn mark_delivered(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<()> {
-        let collect = |job: &mut JobRecord| job.delivered.replace(now).is_none();
-        self.change_job(owner, id, collect).await.map(drop)
+        let mark = |job: &mut JobRecord| job.delivered.replace(now).is_none();
+        self.change_job(owner, id, mark).await.map(drop)
     }
 
     async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.erase(owner, id, now).await
+        self.delete_job(owner, id, now).await
     }
 
     async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
-        Ok(self.record(owner, id).await?.filter(|job| !job.deleted))
+        Ok(self.job_record(owner, id).await?.filter(|job| !job.deleted))
     }
 
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
-        self.page(owner, before, limit).await
+        self.list_jobs(owner, before, limit).await
     }
 
-    async fn finished_jobs(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        self.old(before, limit).await
+    async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
+        self.list_finished(accepted_before, limit).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
-        self.place(owner, id).await
+        self.queue_position(owner, id).await
     }
 
     async fn load(&self) -> Result<Load> {
@@ -184,7 +185,7 @@ impl Ledger for BucketLedger {
     }
 
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        Ok(visible(self.try_reconcile(owner, id, (now, RecoveryScope::ExpiredLeases)).await?))
+        Ok(visible(self.reconcile_job(owner, id, now, RecoveryScope::ExpiredLeases).await?))
     }
 
     async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
@@ -192,15 +193,15 @@ impl Ledger for BucketLedger {
     }
 
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {
-        let book = self.book(key).await?;
+        let record = self.account_record(key).await?;
         if from > to {
             return Ok(Vec::new());
         }
-        Ok(book.account.days.range(from..=to).map(|(day, usage)| (*day, usage.clone())).collect())
+        Ok(record.account.days.range(from..=to).map(|(day, usage)| (*day, usage.clone())).collect())
     }
 
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
-        Ok(self.book(key).await?.account.quotas(policy, now))
+        Ok(self.account_record(key).await?.account.quotas(policy, now))
     }
 }
 

@@ -5,29 +5,29 @@ use tintype_testing::MemoryStore;
 
 mod crashes;
 mod faults;
-mod overtaken;
+mod interleavings;
 
-use faults::{DeafStore, patient, quick};
+use faults::{LostAnswerStore, fast_sleep, real_sleep};
 
 #[test]
-fn keeps_the_contract() {
-    block_on(ledger_contract(&BucketLedger::new(Arc::new(MemoryStore::default()), quick())));
+fn satisfies_the_contract() {
+    block_on(ledger_contract(&BucketLedger::new(Arc::new(MemoryStore::default()), fast_sleep())));
 }
 
 #[test]
-fn keeps_the_contract_in_a_race() {
-    race_contract(&[Arc::new(BucketLedger::new(Arc::new(MemoryStore::default()), quick()))]);
+fn satisfies_the_race_contract() {
+    race_contract(&[Arc::new(BucketLedger::new(Arc::new(MemoryStore::default()), fast_sleep()))]);
 }
 
 #[test]
 fn several_processes_share_a_bucket() {
     let store = Arc::new(MemoryStore::default());
-    let open = |_| -> Arc<dyn Ledger> { Arc::new(BucketLedger::new(store.clone(), patient())) };
+    let open = |_| -> Arc<dyn Ledger> { Arc::new(BucketLedger::new(store.clone(), real_sleep())) };
     race_contract(&(0..4).map(open).collect::<Vec<_>>());
 }
 
 #[test]
-fn keeps_the_contract_when_answers_are_lost() {
-    block_on(ledger_contract(&BucketLedger::new(Arc::new(DeafStore::default()), quick())));
-    race_contract(&[Arc::new(BucketLedger::new(Arc::new(DeafStore::default()), quick()))]);
+fn satisfies_the_contracts_when_answers_are_lost() {
+    block_on(ledger_contract(&BucketLedger::new(Arc::new(LostAnswerStore::default()), fast_sleep())));
+    race_contract(&[Arc::new(BucketLedger::new(Arc::new(LostAnswerStore::default()), fast_sleep()))]);
 }

@@ -1,19 +1,19 @@
-//! The process dies at every single write of a day's work, heard or unheard: what was accepted ends, and everything
-//! is charged once.
+//! A process crashes before or after each single write of a workload. Nevertheless every accepted job ends and is charged
+//! once.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::faults::{Death, DyingStore};
+use super::faults::{CrashPoint, CrashingStore};
 use super::*;
 use crate::accept::Reuse;
 use crate::job::OnWorkerLoss;
 use crate::policy::utc_day;
 use crate::testing::{at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded};
 
-/// What a client was told.
+/// The answers that a client received before the crash.
 #[derive(Debug, Default)]
-struct Told {
+struct Answers {
     accepted: Vec<JobId>,
     by_key: HashMap<String, JobId>,
     ended: HashMap<JobId, Status>,
@@ -25,35 +25,35 @@ fn limited(new: NewJob) -> NewJob {
     NewJob { policy: Policy { concurrency: NonZeroU32::new(4), budgets, rate: None }, reuse, ..new }
 }
 
-async fn accept(ledger: &BucketLedger, new: NewJob, told: &mut Told) -> Result<JobRecord> {
-    let key = new.idempotency.as_ref().map(|given| given.key.clone());
-    let answer = ledger.accept(limited(new), at(told.accepted.len() as i64)).await?;
-    let job = answer.job().unwrap_or_else(|| panic!("let in: {answer:?}")).clone();
-    told.accepted.push(job.id);
-    told.by_key.extend(key.map(|key| (key, job.id)));
+async fn accept(ledger: &BucketLedger, new: NewJob, answers: &mut Answers) -> Result<JobRecord> {
+    let key = new.idempotency.as_ref().map(|idempotency| idempotency.key.clone());
+    let answer = ledger.accept(limited(new), at(answers.accepted.len() as i64)).await?;
+    let job = answer.job().unwrap_or_else(|| panic!("not accepted: {answer:?}")).clone();
+    answers.accepted.push(job.id);
+    answers.by_key.extend(key.map(|key| (key, job.id)));
     Ok(job)
 }
 
-/// A day's work. Returns at the first error: then the process is dead.
-async fn work(ledger: &BucketLedger, told: &mut Told) -> Result<()> {
-    let first = accept(ledger, new_job_with_key("acme", "a", "k1"), told).await?;
-    let second = accept(ledger, new_job("acme", "b"), told).await?;
-    accept(ledger, new_job_with_key("acme", "a", "k2"), told).await?;
-    let running = ledger.claim_next(lease("w", 60), at(1)).await?.expect("one waits");
+/// Runs several jobs. Returns at the first error: then the process has crashed.
+async fn workload(ledger: &BucketLedger, answers: &mut Answers) -> Result<()> {
+    let first = accept(ledger, new_job_with_key("acme", "a", "k1"), answers).await?;
+    let second = accept(ledger, new_job("acme", "b"), answers).await?;
+    accept(ledger, new_job_with_key("acme", "a", "k2"), answers).await?;
+    let running = ledger.claim_next(lease("w", 60), at(1)).await?.expect("a queued job");
     assert_eq!(running.id, first.id);
     let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job_with_key("acme", "c", "k3") };
-    let paid = accept(ledger, paid, told).await?;
+    let paid = accept(ledger, paid, answers).await?;
     ledger.heartbeat(&running.run(), at(90)).await?;
     ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(2)).await?;
-    told.ended.insert(running.id, Status::Succeeded);
-    accept(ledger, new_job("acme", "a"), told).await?;
+    answers.ended.insert(running.id, Status::Succeeded);
+    accept(ledger, new_job("acme", "a"), answers).await?;
     ledger.claim(&paid.owner, paid.id, lease("w", 60), at(3)).await?;
     ledger.cancel(&second.owner, second.id, at(4)).await?;
-    told.ended.insert(second.id, Status::Canceled);
-    let last = accept(ledger, new_job("acme", "d"), told).await?;
+    answers.ended.insert(second.id, Status::Canceled);
+    let last = accept(ledger, new_job("acme", "d"), answers).await?;
     ledger.claim(&last.owner, last.id, lease("w", 60), at(5)).await?;
     ledger.finish(&last.run_of(1), succeeded(last.id, 1), cost(), at(6)).await?;
-    told.ended.insert(last.id, Status::Succeeded);
+    answers.ended.insert(last.id, Status::Succeeded);
     ledger.delete(&last.owner, last.id, at(7)).await?;
     Ok(())
 }
@@ -64,96 +64,100 @@ impl JobRecord {
     }
 }
 
-/// The next process: cleans up, runs what waits, and everything must add up.
-async fn aftermath(store: Arc<MemoryStore>, told: &Told, what: &str) {
-    let ledger = BucketLedger::new(store.clone(), quick());
+/// Recovers in a new process, runs all queued jobs, and checks the jobs and the account.
+async fn recover_and_check(store: Arc<MemoryStore>, answers: &Answers, what: &str) {
+    let ledger = BucketLedger::new(store.clone(), fast_sleep());
     let later = at(3_600);
     ledger.recover(later, RecoveryScope::All).await.expect("recover");
     while let Some(job) = ledger.claim_next(lease("next", 9_000), later).await.expect("claim") {
         ledger.finish(&job.run(), succeeded(job.id, 1), cost(), later).await.expect("finish");
     }
-    for id in &told.accepted {
-        let job = ledger.record(&owner("acme"), *id).await.expect("get");
+    for id in &answers.accepted {
+        let job = ledger.job_record(&owner("acme"), *id).await.expect("get");
         let job = job.unwrap_or_else(|| panic!("{what}: {id} was accepted"));
         assert!(job.status.is_final(), "{what}: {job:?}");
-        assert!(told.ended.get(id).is_none_or(|status| *status == job.status), "{what}: {job:?}");
+        assert!(answers.ended.get(id).is_none_or(|status| *status == job.status), "{what}: {job:?}");
     }
-    // Every job there is, deleted ones included, charged once and nothing else.
-    let paths = ledger.cells.list(&paths::jobs(&owner("acme")), None, 1_000).await.expect("list");
-    let jobs = ledger.cells.read_all::<JobRecord>(paths).await.expect("read");
+    // The account contains each job once, including deleted jobs, and nothing else.
+    let paths = ledger.store.list(&paths::jobs(&owner("acme")), None, 1_000).await.expect("list");
+    let jobs = ledger.store.read_all::<JobRecord>(paths).await.expect("read");
     let charged: u64 = jobs.iter().filter_map(|(_, job)| job.cost).map(|cost| cost.engine_ms).sum();
-    let book = ledger.book(&key_id("acme")).await.expect("read");
-    let day = book.account.days.get(&utc_day(at(0))).cloned().unwrap_or_default();
+    let record = ledger.account_record(&key_id("acme")).await.expect("read");
+    let day = record.account.days.get(&utc_day(at(0))).cloned().unwrap_or_default();
     assert_eq!((day.spent.engine_ms, day.jobs), (charged, jobs.len() as u64), "{what}");
-    assert_eq!((book.account.in_flight, day.reserved.is_zero()), (0, true), "{what}");
-    assert_eq!(ledger.cells.list(paths::OPEN, None, 10).await.expect("list"), Vec::<String>::new(), "{what}");
-    // A retry of what was answered gets the same answer; of what was not, a job.
+    assert_eq!((record.account.in_flight, day.reserved.is_zero()), (0, true), "{what}");
+    assert_eq!(
+        ledger.store.list(paths::OPEN_MARKERS, None, 10).await.expect("list"),
+        Vec::<String>::new(),
+        "{what}"
+    );
+    // A retry of an answered request gets the same job; a retry of another request gets some job.
     for (key, prompt) in [("k1", "a"), ("k2", "a"), ("k3", "c")] {
         let answer =
             ledger.accept(limited(new_job_with_key("acme", prompt, key)), at(3_601)).await.expect("accept");
         let job = answer.job().unwrap_or_else(|| panic!("{what}: {answer:?}"));
-        assert!(told.by_key.get(key).is_none_or(|id| *id == job.id), "{what}: {key}");
+        assert!(answers.by_key.get(key).is_none_or(|id| *id == job.id), "{what}: {key}");
     }
 }
 
 #[test]
-fn a_death_at_any_write_loses_nothing_and_charges_once() {
-    for death in [Death::Before, Death::After] {
+fn a_crash_at_any_write_loses_no_job_and_charges_once() {
+    for crash in [CrashPoint::BeforeWrite, CrashPoint::AfterWrite] {
         let mut writes = 0;
         loop {
             let memory = Arc::new(MemoryStore::default());
-            let store = Arc::new(DyingStore::new(memory.clone(), writes, death));
-            let ledger = BucketLedger::new(store.clone(), quick());
-            let mut told = Told::default();
-            let worked = block_on(work(&ledger, &mut told));
-            block_on(aftermath(memory, &told, &format!("{death:?} write {writes}")));
-            if worked.is_ok() && !store.is_dead() {
+            let store = Arc::new(CrashingStore::new(memory.clone(), writes, crash));
+            let ledger = BucketLedger::new(store.clone(), fast_sleep());
+            let mut answers = Answers::default();
+            let result = block_on(workload(&ledger, &mut answers));
+            block_on(recover_and_check(memory, &answers, &format!("{crash:?} {writes}")));
+            if result.is_ok() && !store.has_crashed() {
                 break;
             }
             writes += 1;
         }
-        assert!(writes > 30, "a day's work has many writes, not {writes}");
+        assert!(writes > 30, "the workload has only {writes} writes");
     }
 }
 
 #[test]
-fn a_recovery_that_dies_can_be_made_again() {
+fn a_recovery_that_crashes_can_be_repeated() {
     for writes in 0..40 {
         let memory = Arc::new(MemoryStore::default());
-        let mut told = Told::default();
-        // The first process dies late, with work in every state.
-        let store = Arc::new(DyingStore::new(memory.clone(), 30, Death::After));
-        let died = block_on(work(&BucketLedger::new(store, quick()), &mut told));
-        assert!(died.is_err());
-        let store = Arc::new(DyingStore::new(memory.clone(), writes, Death::After));
-        let second = block_on(BucketLedger::new(store, quick()).recover(at(3_500), RecoveryScope::All));
+        let mut answers = Answers::default();
+        // The first process crashes late, with jobs in every state.
+        let store = Arc::new(CrashingStore::new(memory.clone(), 30, CrashPoint::AfterWrite));
+        let crashed = block_on(workload(&BucketLedger::new(store, fast_sleep()), &mut answers));
+        assert!(crashed.is_err());
+        let store = Arc::new(CrashingStore::new(memory.clone(), writes, CrashPoint::AfterWrite));
+        let second = block_on(BucketLedger::new(store, fast_sleep()).recover(at(3_500), RecoveryScope::All));
         assert!(second.is_ok() || writes < 20, "{second:?}");
-        block_on(aftermath(memory, &told, &format!("recovery's write {writes}")));
+        block_on(recover_and_check(memory, &answers, &format!("write {writes} of the recovery")));
     }
 }
 
 #[test]
-fn a_limit_that_a_crash_left_taken_comes_free() {
+fn the_reservation_of_a_crashed_process_is_released() {
     let memory = Arc::new(MemoryStore::default());
     let one = |prompt: &str| NewJob {
         policy: Policy { concurrency: NonZeroU32::new(1), ..Policy::default() },
         ..new_job("acme", prompt)
     };
-    // Dies with the reservation written and the job not.
-    let store = Arc::new(DyingStore::new(memory.clone(), 1, Death::Before));
-    let died = block_on(BucketLedger::new(store, quick()).accept(one("a"), at(0)));
-    assert!(matches!(died, Err(Error::Unavailable(_))), "{died:?}");
-    let ledger = BucketLedger::new(memory, quick());
+    // Crashes after the reservation and before the job record.
+    let store = Arc::new(CrashingStore::new(memory.clone(), 1, CrashPoint::BeforeWrite));
+    let crashed = block_on(BucketLedger::new(store, fast_sleep()).accept(one("a"), at(0)));
+    assert!(matches!(crashed, Err(Error::Unavailable(_))), "{crashed:?}");
+    let ledger = BucketLedger::new(memory, fast_sleep());
     let soon = block_on(ledger.accept(one("b"), at(60))).expect("accept");
-    assert!(matches!(soon, Acceptance::LimitExceeded { .. }), "it may still be on its way: {soon:?}");
+    assert!(matches!(soon, Acceptance::LimitExceeded { .. }), "the job may still be written: {soon:?}");
     let later = block_on(ledger.accept(one("b"), at(301))).expect("accept");
     assert!(matches!(later, Acceptance::Accepted { .. }), "{later:?}");
 }
 
 #[test]
-fn what_is_read_is_checked() {
+fn unreadable_and_newer_records_are_errors() {
     let memory = Arc::new(MemoryStore::default());
-    let ledger = BucketLedger::new(memory.clone(), quick());
+    let ledger = BucketLedger::new(memory.clone(), fast_sleep());
     let id: KeyId = "0123456789abcdef".parse().expect("a name");
     let put = |text: &'static str| {
         let key = tintype_core::store::Key::new(paths::key(&id)).expect("a key");

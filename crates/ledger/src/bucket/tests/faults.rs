@@ -1,4 +1,4 @@
-//! A store that dies at a chosen write, and ways to wait.
+//! Object stores that fail in a chosen way, and functions that sleep.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,8 +14,8 @@ use tintype_testing::MemoryStore;
 
 use super::super::Sleeper;
 
-/// Waits as asked, on the racer's own thread.
-pub(super) fn patient() -> Sleeper {
+/// Sleeps for the requested time, on the calling thread.
+pub(super) fn real_sleep() -> Sleeper {
     Arc::new(|wait| {
         Box::pin(async move {
             std::thread::sleep(wait);
@@ -23,8 +23,8 @@ pub(super) fn patient() -> Sleeper {
     })
 }
 
-/// Waits a hundredth of what is asked.
-pub(super) fn quick() -> Sleeper {
+/// Sleeps for a hundredth of the requested time.
+pub(super) fn fast_sleep() -> Sleeper {
     Arc::new(|wait: Duration| {
         Box::pin(async move {
             std::thread::sleep(wait / 100);
@@ -32,52 +32,52 @@ pub(super) fn quick() -> Sleeper {
     })
 }
 
-/// How the last write ends.
+/// When the process crashes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Death {
-    /// It was not made.
-    Before,
-    /// It was made, and nobody heard of it.
-    After,
+pub(super) enum CrashPoint {
+    /// Before a write reaches the store.
+    BeforeWrite,
+    /// After a write, before its answer arrives.
+    AfterWrite,
 }
 
-/// A store that makes so many writes; after them nothing works any more, as for a process that died.
-pub(super) struct DyingStore {
+/// A store that fails all operations after a number of writes, as if the process had crashed.
+pub(super) struct CrashingStore {
     store: Arc<MemoryStore>,
-    left: AtomicI64,
-    death: Death,
+    writes_left: AtomicI64,
+    crash: CrashPoint,
 }
 
-impl DyingStore {
-    pub(super) fn new(store: Arc<MemoryStore>, writes: i64, death: Death) -> Self {
-        Self { store, left: AtomicI64::new(writes), death }
+impl CrashingStore {
+    pub(super) fn new(store: Arc<MemoryStore>, writes: i64, crash: CrashPoint) -> Self {
+        Self { store, writes_left: AtomicI64::new(writes), crash }
     }
 
-    pub(super) fn is_dead(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
+    pub(super) fn has_crashed(&self) -> bool {
+        self.writes_left.load(Ordering::SeqCst) < 0
     }
 
-    fn read(&self) -> Result<(), StoreError> {
-        if self.is_dead() { Err(dead()) } else { Ok(()) }
+    fn begin_read(&self) -> Result<(), StoreError> {
+        if self.has_crashed() { Err(crashed()) } else { Ok(()) }
     }
 
-    /// True if the write is to be made; the error if it is to be answered with.
-    fn write(&self) -> (bool, Result<(), StoreError>) {
-        let left = self.left.fetch_sub(1, Ordering::SeqCst);
-        match (left, self.death) {
+    /// Counts a write. Returns whether it reaches the store, and the answer that the client gets.
+    fn begin_write(&self) -> (bool, Result<(), StoreError>) {
+        let left = self.writes_left.fetch_sub(1, Ordering::SeqCst);
+        match (left, self.crash) {
             (1.., _) => (true, Ok(())),
-            (0, Death::After) => (true, Err(dead())),
-            _ => (false, Err(dead())),
+            (0, CrashPoint::AfterWrite) => (true, Err(crashed())),
+            _ => (false, Err(crashed())),
         }
     }
 }
 
-/// A store whose first answer to every conditional write is lost, and whose client asks again as S3's do.
+/// A store that loses the first answer to every conditional write. The client repeats the write, as S3 clients do.
 #[derive(Default)]
-pub(super) struct DeafStore(MemoryStore);
+pub(super) struct LostAnswerStore(MemoryStore);
 
 #[async_trait]
-impl ObjectStore for DeafStore {
+impl ObjectStore for LostAnswerStore {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
         self.0.get(key, range).await
     }
@@ -87,7 +87,7 @@ impl ObjectStore for DeafStore {
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
-        // What came of it the first time, nobody knows.
+        // The answer to the first attempt is lost.
         let _ = self.0.put_if(key, object.clone(), condition.clone()).await;
         self.0.put_if(key, object, condition).await
     }
@@ -100,30 +100,29 @@ impl ObjectStore for DeafStore {
         self.0.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        self.0.presign(key, how).await
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        self.0.presign(key, options).await
     }
 }
 
-/// What comes in between.
-type Interlude = Box<dyn FnOnce() + Send>;
+type Hook = Box<dyn FnOnce() + Send>;
 
-/// A store on which something happens at the first write under a prefix, as when another process is quicker.
+/// A store that calls a hook at the first write under a prefix, as if another process acted at that moment.
 pub(super) struct HookedStore {
     store: Arc<MemoryStore>,
     prefix: &'static str,
-    /// The write is made first, and its client is told that it was not.
-    unheard: bool,
-    interlude: Mutex<Option<Interlude>>,
+    /// The write is made before the hook, its answer is lost, and the client repeats it after the hook.
+    answer_is_lost: bool,
+    hook: Mutex<Option<Hook>>,
 }
 
 impl HookedStore {
-    pub(super) fn before(store: Arc<MemoryStore>, prefix: &'static str, interlude: Interlude) -> Self {
-        Self { store, prefix, unheard: false, interlude: Mutex::new(Some(interlude)) }
+    pub(super) fn before_write(store: Arc<MemoryStore>, prefix: &'static str, hook: Hook) -> Self {
+        Self { store, prefix, answer_is_lost: false, hook: Mutex::new(Some(hook)) }
     }
 
-    pub(super) fn unheard(store: Arc<MemoryStore>, prefix: &'static str, interlude: Interlude) -> Self {
-        Self { unheard: true, ..Self::before(store, prefix, interlude) }
+    pub(super) fn after_write(store: Arc<MemoryStore>, prefix: &'static str, hook: Hook) -> Self {
+        Self { answer_is_lost: true, ..Self::before_write(store, prefix, hook) }
     }
 }
 
@@ -138,14 +137,14 @@ impl ObjectStore for HookedStore {
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
-        let first = key.as_str().starts_with(self.prefix);
-        let interlude = self.interlude.lock().expect("nobody falls").take_if(|_| first);
-        if let Some(interlude) = interlude {
-            if self.unheard {
+        let has_prefix = key.as_str().starts_with(self.prefix);
+        let hook = self.hook.lock().expect("no panic").take_if(|_| has_prefix);
+        if let Some(hook) = hook {
+            if self.answer_is_lost {
                 self.store.put_if(key, object.clone(), condition.clone()).await?;
             }
-            // On a thread of its own: it waits for futures too.
-            std::thread::spawn(interlude).join().expect("nobody falls");
+            // A thread of its own, because the hook blocks on futures.
+            std::thread::spawn(hook).join().expect("no panic");
         }
         self.store.put_if(key, object, condition).await
     }
@@ -158,47 +157,48 @@ impl ObjectStore for HookedStore {
         self.store.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        self.store.presign(key, how).await
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        self.store.presign(key, options).await
     }
 }
 
-fn dead() -> StoreError {
-    StoreError::Unavailable("the process died".into())
+fn crashed() -> StoreError {
+    StoreError::Unavailable("the process crashed".into())
 }
 
 #[async_trait]
-impl ObjectStore for DyingStore {
+impl ObjectStore for CrashingStore {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
-        self.read()?;
+        self.begin_read()?;
         self.store.get(key, range).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        self.read()?;
+        self.begin_read()?;
         self.store.head(key).await
     }
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
-        let (made, answer) = self.write();
-        let written = if made { self.store.put_if(key, object, condition).await } else { Err(dead()) };
+        let (reaches_store, answer) = self.begin_write();
+        let written =
+            if reaches_store { self.store.put_if(key, object, condition).await } else { Err(crashed()) };
         answer.and(written)
     }
 
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Listing, StoreError> {
-        self.read()?;
+        self.begin_read()?;
         self.store.list(prefix, after, limit).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let (made, answer) = self.write();
-        if made {
+        let (reaches_store, answer) = self.begin_write();
+        if reaches_store {
             self.store.delete(key).await?;
         }
         answer
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        self.store.presign(key, how).await
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        self.store.presign(key, options).await
     }
 }
