@@ -145,7 +145,8 @@ impl Inner {
         };
         // Counts the owner's submission until the job is in the registry.
         let admission = self.admissions.enter(&caller.owner);
-        let mut place = self.take_queue_place(&caller.owner, submission.detached, admission.is_only);
+        let mut place =
+            if submission.detached { QueuePlace::NotNeeded } else { self.take_queue_place(&admission) };
         let queue = match place {
             QueuePlace::Full if !reuse.any() && submission.idempotency.is_none() => {
                 return Err(self.queue_full());
@@ -225,15 +226,11 @@ impl Inner {
 
     /// An owner without jobs in this process is accepted even if the queue is full, so that one customer
     /// cannot lock others out. This holds for one submission at a time.
-    fn take_queue_place(&self, owner: &OwnerId, detached: bool, is_only: bool) -> QueuePlace {
-        if detached {
-            return QueuePlace::NotNeeded;
-        }
+    fn take_queue_place(&self, admission: &AdmissionGuard<'_>) -> QueuePlace {
+        let is_first = || admission.is_only && !self.registry.has_job_of(&admission.owner);
         match self.queue_places.clone().try_acquire_owned() {
             Ok(permit) => QueuePlace::Taken(Some(permit)),
-            Err(_) if self.settings.queue > 0 && is_only && !self.registry.has_job_of(owner) => {
-                QueuePlace::Taken(None)
-            }
+            Err(_) if self.settings.queue > 0 && is_first() => QueuePlace::Taken(None),
             Err(_) => QueuePlace::Full,
         }
     }

@@ -132,7 +132,7 @@ impl JobHandle {
                 }
                 None => Err(self.canceled()),
             },
-            Ok(JobState::DetachedFromProcess(why)) => Err(why),
+            Ok(JobState::DetachedFromProcess(error)) => Err(error),
             Ok(_) | Err(_) => Err(ServiceError::Abandoned),
         }
     }

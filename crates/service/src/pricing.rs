@@ -36,16 +36,25 @@ struct Measured {
     by_shape: HashMap<Shape, f64>,
 }
 
-/// The parameters that determine a job's engine time: width, height, steps, images, and whether guidance
-/// doubles each step.
-type Shape = (u32, u32, u32, u32, bool);
-
-fn shape(request: &GenerateRequest) -> Shape {
-    (request.width, request.height, request.steps, request.n, request.guidance > 1.0)
+/// The parameters that determine a job's engine time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    width: u32,
+    height: u32,
+    steps: u32,
+    n: u32,
+    /// Guidance doubles each step.
+    is_guided: bool,
 }
 
-/// `width × height × steps × n` in pixel steps; guidance doubles the steps, and decoding counts as one more
-/// step.
+impl Shape {
+    fn of(request: &GenerateRequest) -> Self {
+        let GenerateRequest { width, height, steps, n, guidance, .. } = *request;
+        Self { width, height, steps, n, is_guided: guidance > 1.0 }
+    }
+}
+
+/// `width × height × steps × n` in pixel steps. Guidance doubles the steps, and decoding counts as one step.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
     let passes = if request.guidance > 1.0 { 2 } else { 1 };
@@ -87,7 +96,7 @@ impl Estimates {
         let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST_WEIGHT * (new - old));
         measured.per_job = Some(average(measured.per_job, took));
         measured.per_work = Some(average(measured.per_work, took / work(request)));
-        let shape = shape(request);
+        let shape = Shape::of(request);
         let average_time = average(measured.by_shape.get(&shape).copied(), took);
         if measured.by_shape.len() >= MAX_SHAPES && !measured.by_shape.contains_key(&shape) {
             measured.by_shape.clear();
@@ -101,7 +110,7 @@ impl Estimates {
         let mut measured = self.measured();
         let least = took / work(request);
         measured.per_work = Some(measured.per_work.map_or(least, |old| old.max(least)));
-        if let Some(average_time) = measured.by_shape.get_mut(&shape(request)) {
+        if let Some(average_time) = measured.by_shape.get_mut(&Shape::of(request)) {
             *average_time = average_time.max(took);
         }
     }
@@ -110,7 +119,7 @@ impl Estimates {
     /// job has been measured.
     pub(crate) fn estimate(&self, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
-        let average_time = measured.by_shape.get(&shape(request)).copied();
+        let average_time = measured.by_shape.get(&Shape::of(request)).copied();
         let estimated = average_time.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
         drop(measured);
         let estimated = Duration::try_from_secs_f64(estimated?).unwrap_or(self.max_job);

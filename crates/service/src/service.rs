@@ -142,9 +142,9 @@ impl Service {
         });
     }
 
-    /// Records that the model could not be loaded; `why` is logged.
-    pub fn engine_failed(&self, why: String) {
-        tracing::error!(%why, "failed to load model");
+    /// Records that the model could not be loaded; the error is logged.
+    pub fn engine_failed(&self, error: String) {
+        tracing::error!(%error, "failed to load model");
         let _ = self.inner.engine.set(None);
     }
 

@@ -1,4 +1,4 @@
-//! From a request to stored pictures with links.
+//! Requests end in stored images with links.
 
 use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
@@ -9,17 +9,17 @@ use tintype_testing::NullEngine;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Bench, SECOND, draft, pass};
+use crate::{Harness, SECOND, draft, wait_seconds};
 
-/// Where the store in memory has the picture that a link leads to.
+/// The key in the store in memory that a link leads to.
 pub(crate) fn key_of(picture: &LinkedPicture) -> Key {
     let path = picture.url.strip_prefix("memory:").and_then(|rest| rest.split('?').next());
     Key::new(path.expect("a link to the store in memory")).expect("a key")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_picture_is_in_the_store_and_its_link_signed() {
-    let bench = Bench::new();
+async fn an_image_is_stored_and_its_link_signed() {
+    let harness = Harness::new();
     for (format, extension, content_type) in [
         (Format::Jpeg, "jpg", "image/jpeg"),
         (Format::Png, "png", "image/png"),
@@ -27,8 +27,8 @@ async fn a_picture_is_in_the_store_and_its_link_signed() {
     ] {
         let draft =
             Draft { format: Some(format), seed: Some(7), expires_in: Some(60), ..draft("a tiger", 4) };
-        let request = bench.service.check(draft).expect("valid");
-        let finished = bench.generate(request).await.expect("a picture");
+        let request = harness.service.check(draft).expect("valid");
+        let finished = harness.generate(request).await.expect("a picture");
 
         let [image] = finished.pictures.as_slice() else { panic!("one picture") };
         assert_eq!((image.seed, image.width, image.height, image.format), (7, 64, 64, format));
@@ -41,7 +41,7 @@ async fn a_picture_is_in_the_store_and_its_link_signed() {
         assert_eq!((*images, year.len(), month.len(), day.len()), ("images", 4, 2, 2));
         assert_eq!(*name, format!("{}.{extension}", finished.id));
 
-        let object = bench.store.get(&key, None).await.expect("it is stored");
+        let object = harness.store.get(&key, None).await.expect("it is stored");
         assert_eq!(object.meta.content_type, content_type);
         assert!(!object.bytes.is_empty());
         assert_eq!(image.url, format!("memory:{key}?expires_in=60"));
@@ -49,14 +49,14 @@ async fn a_picture_is_in_the_store_and_its_link_signed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_pictures_have_seeds_in_a_row_and_keys_of_their_own() {
-    let bench = Bench::new();
+async fn several_images_have_consecutive_seeds_and_their_own_keys() {
+    let harness = Harness::new();
     let draft = Draft { n: Some(3), seed: Some(10), ..draft("tigers", 2) };
-    let request = bench.service.check(draft).expect("valid");
-    let finished = bench.generate(request).await.expect("pictures");
+    let request = harness.service.check(draft).expect("valid");
+    let finished = harness.generate(request).await.expect("pictures");
     let seeds: Vec<_> = finished.pictures.iter().map(|image| image.seed).collect();
     assert_eq!(seeds, [10, 11, 12]);
-    let listing = bench.store.list("images/", None, 10).await.expect("list");
+    let listing = harness.store.list("images/", None, 10).await.expect("list");
     let mut keys: Vec<_> = finished.pictures.iter().map(key_of).collect();
     keys.sort();
     assert_eq!(listing.objects.into_iter().map(|object| object.key).collect::<Vec<_>>(), keys);
@@ -68,18 +68,18 @@ async fn several_pictures_have_seeds_in_a_row_and_keys_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_seed_is_drawn_below_two_to_the_32_when_none_is_given() {
-    let bench = Bench::new();
-    let seeds: Vec<_> = (0..8).map(|_| bench.request("x", 1).seed.value()).collect();
+    let harness = Harness::new();
+    let seeds: Vec<_> = (0..8).map(|_| harness.request("x", 1).seed.value()).collect();
     assert!(seeds.iter().all(|&seed| seed < 1 << 32));
     assert!(seeds.iter().any(|&seed| seed != seeds[0]), "{seeds:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_states_tell_how_far_it_is() {
-    let bench = Bench::new();
-    let ahead = bench.client("first", 2);
-    pass(0.5).await;
-    let handle = bench.submit(bench.request("second", 2)).await.expect("accepted");
+async fn the_states_report_progress() {
+    let harness = Harness::new();
+    let ahead = harness.client("first", 2);
+    wait_seconds(0.5).await;
+    let handle = harness.submit(harness.request("second", 2)).await.expect("accepted");
     let mut states = handle.states();
     assert!(matches!(*states.borrow_and_update(), JobState::Queued));
     let mut seen = Vec::new();
@@ -102,9 +102,9 @@ async fn the_states_tell_how_far_it_is() {
 async fn as_many_run_at_a_time_as_the_engine_has_slots() {
     for (slots, seconds) in [(1, 8), (2, 4), (4, 2)] {
         let engine = NullEngine::new(SECOND).with_slots(slots);
-        let bench = Bench::with(ServiceSettings::default(), engine);
+        let harness = Harness::with(ServiceSettings::default(), engine);
         let began = Instant::now();
-        let clients: Vec<_> = (0..4).map(|_| bench.client("x", 2)).collect();
+        let clients: Vec<_> = (0..4).map(|_| harness.client("x", 2)).collect();
         for client in clients {
             client.await.expect("no panic").expect("a picture");
         }

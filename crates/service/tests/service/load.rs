@@ -1,4 +1,4 @@
-//! Many clients at once that come, hang up and come again at random moments: whatever they do, everything adds up.
+//! Many clients that come and disconnect at random moments: the service stays consistent.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use tintype_testing::NullEngine;
 use tokio::time::{sleep, timeout};
 
 use crate::generating::key_of;
-use crate::{Bench, SECOND};
+use crate::{Harness, SECOND};
 
 #[tokio::test(start_paused = true)]
-async fn everything_adds_up() {
+async fn random_arrivals_and_disconnects_leave_a_consistent_service() {
     for seed in 0..20 {
         let settings = ServiceSettings { queue: 8, ..ServiceSettings::default() };
-        let bench = Bench::with(settings, NullEngine::new(SECOND / 4).with_slots(3));
+        let harness = Harness::with(settings, NullEngine::new(SECOND / 4).with_slots(3));
         let mut random = fastrand::Rng::with_seed(seed);
         let mut clients = Vec::new();
         for _ in 0..200 {
-            let request = bench.request(["x", "y", "z"][random.usize(..3)], random.i64(1..40));
+            let request = harness.request(["x", "y", "z"][random.usize(..3)], random.i64(1..40));
             let [arrival, patience] = [60_000, 20_000].map(|most| Duration::from_millis(random.u64(..most)));
-            let service = bench.service.clone();
+            let service = harness.service.clone();
             let submission = Submission::new(request);
             clients.push(tokio::spawn(async move {
                 sleep(arrival).await;
@@ -34,25 +34,28 @@ async fn everything_adds_up() {
             match client.await.expect("no panic") {
                 Ok(Ok(finished)) => {
                     let key = key_of(&finished.pictures[0]);
-                    bench.store.head(&key).await.expect("whoever has a link has a picture");
-                    assert!(answered.insert(finished.id), "two who never waited together have one picture");
+                    harness.store.head(&key).await.expect("every link leads to an image");
+                    assert!(
+                        answered.insert(finished.id),
+                        "two clients that did not wait together got the same job"
+                    );
                 }
                 Ok(Err(ServiceError::QueueFull { .. })) => full += 1,
                 Ok(Err(error)) => panic!("{error}"),
                 Err(_hung_up) => {}
             }
         }
-        assert!(full > 0 && !answered.is_empty(), "the storm was one: {full} {}", answered.len());
-        assert!(bench.engine.finished() >= answered.len() as u64);
-        // Whatever is left is nobody's: it ends by itself, and every slot works again.
-        timeout(SECOND * 30, bench.generate(bench.request("after", 1)))
+        assert!(full > 0 && !answered.is_empty(), "both outcomes must occur: {full} {}", answered.len());
+        assert!(harness.engine.finished() >= answered.len() as u64);
+        // Orphaned jobs end by themselves, and every slot is free again.
+        timeout(SECOND * 30, harness.generate(harness.request("after", 1)))
             .await
             .expect("a free slot")
             .expect("a picture");
-        bench.service.drain(SECOND * 60).await;
+        harness.service.drain(SECOND * 60).await;
         let (engine, store) =
-            (std::sync::Arc::downgrade(&bench.engine), std::sync::Arc::downgrade(&bench.store));
-        drop(bench);
+            (std::sync::Arc::downgrade(&harness.engine), std::sync::Arc::downgrade(&harness.store));
+        drop(harness);
         sleep(SECOND).await;
         assert_eq!((engine.strong_count(), store.strong_count()), (0, 0));
     }

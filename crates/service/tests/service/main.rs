@@ -1,9 +1,9 @@
-//! The service through its public door, with a null engine, a store in memory and a clock that stands still unless
-//! everybody waits for it.
+//! Tests of the service's public API with a null engine, a store in memory, and tokio's paused clock.
 
 mod api_keys;
 mod draining;
 mod generating;
+mod killable_store;
 mod load;
 mod rejecting;
 mod remote_jobs;
@@ -25,31 +25,31 @@ use tintype_testing::{MemoryStore, NullEngine};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// A service with hold of what is behind it. A request takes as many seconds as it has steps.
-struct Bench {
+/// A service with access to its parts. A request takes as many seconds as it has steps.
+struct Harness {
     service: Arc<Service>,
     engine: Arc<NullEngine>,
     store: Arc<MemoryStore>,
     ledger: Arc<dyn Ledger>,
 }
 
-/// A ledger in memory: it needs no thread, so a clock that stands still stands still for it too.
+/// A ledger in memory. It uses no thread, so that it works with a paused clock.
 fn ledger() -> Arc<dyn Ledger> {
     ledger_in(Arc::new(MemoryStore::default()))
 }
 
-/// The books in this store.
+/// A ledger in this store.
 fn ledger_in(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
     let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
     Arc::new(BucketLedger::new(store, sleeper))
 }
 
-/// A service whose engine has not come yet.
+/// A service whose engine is still loading.
 fn without_engine() -> Arc<Service> {
     Service::new(ServiceSettings::default(), Arc::new(MemoryStore::default()), ledger())
 }
 
-impl Bench {
+impl Harness {
     fn new() -> Self {
         Self::with(ServiceSettings::default(), NullEngine::new(SECOND))
     }
@@ -58,7 +58,7 @@ impl Bench {
         Self::on(ledger(), settings, engine)
     }
 
-    /// On a ledger that may have jobs in it.
+    /// A service on a ledger that may have jobs.
     fn on(ledger: Arc<dyn Ledger>, settings: ServiceSettings, engine: NullEngine) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
         let service = Service::new(settings, store.clone(), ledger.clone());
@@ -66,17 +66,17 @@ impl Bench {
         Self { service, engine, store, ledger }
     }
 
-    /// A checked request for one picture of so many steps.
+    /// A checked request for one image with this number of steps.
     fn request(&self, prompt: &str, steps: i64) -> GenerateRequest {
         self.service.check(draft(prompt, steps)).expect("a valid request")
     }
 
-    /// Hands in a request of somebody without a key.
+    /// Submits a request of a caller without a key.
     async fn submit(&self, request: GenerateRequest) -> Result<JobHandle, ServiceError> {
         self.service.submit(&Caller::anonymous(), Submission::new(request)).await
     }
 
-    /// The same, and waits for its pictures.
+    /// The same, and waits for the images.
     async fn generate(&self, request: GenerateRequest) -> Result<Image, ServiceError> {
         self.submit(request).await?.finished().await
     }
@@ -96,14 +96,14 @@ fn draft(prompt: &str, steps: i64) -> Draft {
     Draft { prompt: Some(prompt.into()), steps: Some(steps), ..Draft::default() }
 }
 
-/// Lets so many seconds pass.
-async fn pass(seconds: f64) {
+/// Lets this many seconds pass.
+async fn wait_seconds(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-/// Hangs up on a client's behalf.
-async fn hang_up(client: Client) {
+/// Disconnects a client that is still waiting.
+async fn disconnect(client: Client) {
     client.abort();
     let end = client.await;
-    assert!(end.is_err_and(|error| error.is_cancelled()), "it had its answer already");
+    assert!(end.is_err_and(|error| error.is_cancelled()), "the client had its response already");
 }

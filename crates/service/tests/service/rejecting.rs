@@ -1,4 +1,4 @@
-//! What is not taken, and what breaks.
+//! Rejected requests and failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
 
-use crate::{Bench, SECOND, draft, pass, without_engine};
+use crate::{Harness, SECOND, draft, wait_seconds, without_engine};
 
 async fn generate(service: &Service, request: GenerateRequest) -> Result<Image, ServiceError> {
     service.generate(&Caller::anonymous(), Submission::new(request)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_engine_nothing_is_taken() {
-    let request = Bench::new().request("x", 1);
+async fn without_an_engine_requests_are_rejected() {
+    let request = Harness::new().request("x", 1);
     let service = without_engine();
     assert_eq!(service.readiness(), Readiness::Loading);
     assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NotReady)));
@@ -31,7 +31,7 @@ async fn without_an_engine_nothing_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_may_come_from_a_thread_of_its_own() {
+async fn an_engine_can_be_set_from_another_thread() {
     let service = without_engine();
     let loading = service.clone();
     std::thread::spawn(move || loading.engine_ready(Arc::new(NullEngine::new(SECOND))))
@@ -49,9 +49,9 @@ async fn the_operators_limits_hold() {
         max_memory: Some(2 * 64 * 96 * 3),
         ..ServiceSettings::default()
     };
-    let bench = Bench::with(settings, NullEngine::new(SECOND).with_slots(2));
-    let with = |draft: Draft| bench.service.check(draft);
-    let refused = |draft: Draft| match bench.service.check(draft) {
+    let harness = Harness::with(settings, NullEngine::new(SECOND).with_slots(2));
+    let with = |draft: Draft| harness.service.check(draft);
+    let violations = |draft: Draft| match harness.service.check(draft) {
         Err(ServiceError::Invalid(violations)) => {
             violations.into_iter().map(|violation| (violation.parameter, violation.kind)).collect::<Vec<_>>()
         }
@@ -61,34 +61,34 @@ async fn the_operators_limits_hold() {
 
     assert!(with(sized(64, 96)).is_ok());
     let pixels = ViolationKind::TooManyPixels { limit: 64 * 128, actual: 72 * 128 };
-    assert_eq!(refused(sized(72, 128)), [("width".into(), pixels)]);
+    assert_eq!(violations(sized(72, 128)), [("width".into(), pixels)]);
     let work = ViolationKind::TooMuchWork { limit: 64 * 64 * 10, actual: 64 * 64 * 11 };
-    assert_eq!(refused(draft("x", 11)), [("steps".into(), work)]);
+    assert_eq!(violations(draft("x", 11)), [("steps".into(), work)]);
     // Two slots share the memory.
     let memory = |actual| ViolationKind::TooMuchMemory { limit: 64 * 96 * 3, actual };
-    assert_eq!(refused(sized(64, 104)), [("height".into(), memory(64 * 104 * 3))]);
-    assert_eq!(refused(sized(104, 64)), [("width".into(), memory(64 * 104 * 3))]);
-    assert_eq!(refused(Draft { n: Some(2), ..draft("x", 1) }), [("n".into(), memory(2 * 64 * 64 * 3))]);
+    assert_eq!(violations(sized(64, 104)), [("height".into(), memory(64 * 104 * 3))]);
+    assert_eq!(violations(sized(104, 64)), [("width".into(), memory(64 * 104 * 3))]);
+    assert_eq!(violations(Draft { n: Some(2), ..draft("x", 1) }), [("n".into(), memory(2 * 64 * 64 * 3))]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_says_when_to_come_back() {
+async fn a_full_queue_returns_the_expected_wait() {
     for (slots, expected) in [(1, 8), (2, 4)] {
         let settings = ServiceSettings { queue: 2, ..ServiceSettings::default() };
-        let bench = Bench::with(settings, NullEngine::new(SECOND).with_slots(slots));
-        // One that is measured: 8 s per job from now on.
-        bench.client("measured", 8).await.expect("no panic").expect("a picture");
-        let accepted: Vec<_> = (0..slots + 2).map(|_| bench.client("x", 8)).collect();
-        pass(0.5).await;
-        match bench.generate(bench.request("one too many", 8)).await {
+        let harness = Harness::with(settings, NullEngine::new(SECOND).with_slots(slots));
+        // The first job is measured: 8 s per job from now on.
+        harness.client("measured", 8).await.expect("no panic").expect("a picture");
+        let accepted: Vec<_> = (0..slots + 2).map(|_| harness.client("x", 8)).collect();
+        wait_seconds(0.5).await;
+        match harness.generate(harness.request("one too many", 8)).await {
             Err(ServiceError::QueueFull { retry_after }) => {
                 assert_eq!(retry_after, Duration::from_secs(expected), "{slots} slots");
             }
             other => panic!("{other:?}"),
         }
-        // Once a running one is done there is a place again.
-        pass(8.0).await;
-        let late = bench.client("one more", 8);
+        // Once a running job has ended, there is a place again.
+        wait_seconds(8.0).await;
+        let late = harness.client("one more", 8);
         for client in accepted.into_iter().chain([late]) {
             client.await.expect("no panic").expect("a picture");
         }
@@ -98,8 +98,8 @@ async fn a_full_queue_says_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_one_owner_does_not_pass_the_queue() {
     let settings = ServiceSettings { queue: 1, ..ServiceSettings::default() };
-    let bench = Bench::with(settings, NullEngine::new(SECOND));
-    let clients: Vec<_> = (0..20).map(|_| bench.client("x", 2)).collect();
+    let harness = Harness::with(settings, NullEngine::new(SECOND));
+    let clients: Vec<_> = (0..20).map(|_| harness.client("x", 2)).collect();
     let mut made = 0;
     for client in clients {
         match client.await.expect("no panic") {
@@ -114,46 +114,46 @@ async fn a_burst_of_one_owner_does_not_pass_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn no_queue_at_all_still_serves_a_free_slot() {
     let settings = ServiceSettings { queue: 0, ..ServiceSettings::default() };
-    let bench = Bench::with(settings, NullEngine::new(SECOND));
-    let first = bench.client("x", 2);
-    pass(0.5).await;
-    let second = bench.generate(bench.request("y", 2)).await;
+    let harness = Harness::with(settings, NullEngine::new(SECOND));
+    let first = harness.client("x", 2);
+    wait_seconds(0.5).await;
+    let second = harness.generate(harness.request("y", 2)).await;
     assert!(matches!(second, Err(ServiceError::QueueFull { .. })), "{second:?}");
     first.await.expect("no panic").expect("a picture");
-    bench.generate(bench.request("y", 2)).await.expect("a picture");
+    harness.generate(harness.request("y", 2)).await.expect("a picture");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_engine_breaks_its_own_requests_only() {
+async fn an_engine_failure_fails_only_its_own_requests() {
     for fault in [Fault::Error, Fault::Panic, Fault::NoPicture] {
-        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let harness = Harness::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
         for _ in 0..3 {
-            let end = bench.generate(bench.request("x", 1)).await;
+            let end = harness.generate(harness.request("x", 1)).await;
             assert!(
                 matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Engine),
                 "{fault:?}: {end:?}"
             );
         }
-        assert_eq!(bench.engine.started(), 3, "{fault:?}");
+        assert_eq!(harness.engine.started(), 3, "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_store_is_told() {
-    let bench = Bench::new();
-    bench.store.fill_up();
+async fn a_full_store_fails_the_job() {
+    let harness = Harness::new();
+    harness.store.fill_up();
     for _ in 0..3 {
-        let end = bench.generate(bench.request("x", 1)).await;
+        let end = harness.generate(harness.request("x", 1)).await;
         assert!(
             matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Store),
             "{end:?}"
         );
     }
-    assert_eq!(bench.store.list("", None, 10).await.expect("list").objects, []);
+    assert_eq!(harness.store.list("", None, 10).await.expect("list").objects, []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remote_engine_s_word_is_passthrough_and_not_charged() {
+async fn a_remote_engine_error_is_passed_on_and_not_charged() {
     let upstream_error = |status, message: &str, retry_after| {
         Some(UpstreamError { status, message: message.into(), retry_after })
     };
@@ -162,27 +162,27 @@ async fn a_remote_engine_s_word_is_passthrough_and_not_charged() {
         (Fault::Model(422, "too rude"), Reason::Model, upstream_error(Some(422), "too rude", None)),
         (Fault::Model(500, "/opt/ml: a secret cause"), Reason::Model, upstream_error(Some(500), "", None)),
     ] {
-        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
-        let end = bench.generate(bench.request("x", 1)).await;
+        let harness = Harness::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let end = harness.generate(harness.request("x", 1)).await;
         let Err(ServiceError::Failed(failure)) = end else { panic!("{end:?}") };
         assert_eq!((failure.reason, &failure.upstream_error), (reason, &expected));
-        let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
+        let page = harness.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
         assert_eq!(page.images[0].upstream_error, expected);
         assert_eq!(page.images[0].cost.expect("known").engine_ms, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_or_may_have_been_paid_is_charged() {
+async fn work_that_was_or_may_have_been_paid_is_charged() {
     for (fault, reason) in [
         (Fault::OutcomeUnknown, Reason::OutcomeUnknown),
         (Fault::Withheld("CONTENT_FILTERED"), Reason::Model),
         (Fault::UnusableResult, Reason::Engine),
     ] {
-        let bench = Bench::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
-        let end = bench.generate(bench.request("x", 2)).await;
+        let harness = Harness::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));
+        let end = harness.generate(harness.request("x", 2)).await;
         assert!(matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == reason), "{end:?}");
-        let page = bench.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
+        let page = harness.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
         assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
     }
 }

@@ -1,4 +1,4 @@
-//! A process that is frozen between two requests.
+//! Serverless processes, which are frozen between two requests.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use tintype_service::{Caller, Service, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::{Bench, SECOND, draft, ledger, pass};
+use crate::{Harness, SECOND, draft, ledger, wait_seconds};
 
 fn serverless() -> ServiceSettings {
     ServiceSettings { single_process: false, serverless: true, ..ServiceSettings::default() }
 }
 
-/// A request whose pictures are fetched later.
-fn detached(bench: &Bench, steps: i64) -> Submission {
-    Submission { detached: true, ..Submission::new(bench.request("x", steps)) }
+/// A detached request.
+fn detached(harness: &Harness, steps: i64) -> Submission {
+    Submission { detached: true, ..Submission::new(harness.request("x", steps)) }
 }
 
-/// A store in memory that counts what is asked of it.
+/// A store in memory that counts its calls.
 #[derive(Default)]
-struct Counting {
+struct CountingStore {
     store: MemoryStore,
     calls: AtomicU64,
     lists: AtomicU64,
 }
 
-impl Counting {
+impl CountingStore {
     fn count(&self) {
         self.calls.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How many calls since this was last asked.
-    fn since(&self) -> u64 {
+    /// The number of calls since the last call of this method.
+    fn take_count(&self) -> u64 {
         self.calls.swap(0, Ordering::SeqCst)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Counting {
+impl ObjectStore for CountingStore {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
         self.count();
         self.store.get(key, range).await
@@ -74,60 +74,60 @@ impl ObjectStore for Counting {
         self.store.delete(key).await
     }
 
-    async fn presign(&self, key: &Key, how: &PresignOptions) -> Result<SignedUrl, StoreError> {
-        self.store.presign(key, how).await
+    async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        self.store.presign(key, options).await
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_own_job_costs_nine_calls_to_the_bucket_and_no_list() {
-    let store = Arc::new(Counting::default());
+async fn an_own_job_takes_nine_calls_to_the_bucket_and_no_list() {
+    let store = Arc::new(CountingStore::default());
     let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
     let ledger = Arc::new(BucketLedger::new(store.clone(), sleeper));
     let service = Service::new(serverless(), store.clone(), ledger);
     service.engine_ready(Arc::new(NullEngine::new(SECOND)));
     for calls in [
-        // The account is read; it, the mark, the job and its signpost are written; the job is claimed; the picture is put; the job
-        // is ended, charged, and its mark taken away.
-        10, // Now the account is remembered.
+        // Read the account; write it, the mark, the job and its index entry; claim the job; put the image;
+        // finish the job, charge it, and delete the mark.
+        10, // From now on the account is cached.
         9, 9,
     ] {
         let request = service.check(draft("x", 1)).expect("valid");
         let image =
             service.generate(&Caller::anonymous(), Submission::new(request)).await.expect("a picture");
         service.wait_idle().await;
-        assert_eq!((image.status, store.since()), (Status::Succeeded, calls));
+        assert_eq!((image.status, store.take_count()), (Status::Succeeded, calls));
     }
     assert_eq!(store.lists.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_idle_once_what_it_accepted_is_done() {
-    let bench = Bench::with(serverless(), NullEngine::new(SECOND));
-    bench.service.wait_idle().await;
-    let handle = bench.service.submit(&Caller::anonymous(), detached(&bench, 5)).await.expect("accepted");
+async fn it_is_idle_once_its_jobs_have_ended() {
+    let harness = Harness::with(serverless(), NullEngine::new(SECOND));
+    harness.service.wait_idle().await;
+    let handle = harness.service.submit(&Caller::anonymous(), detached(&harness, 5)).await.expect("accepted");
     let (id, began) = (handle.id(), Instant::now());
     drop(handle);
-    bench.service.wait_idle().await;
+    harness.service.wait_idle().await;
     assert_eq!(began.elapsed().as_secs(), 5);
-    let image = bench.service.image(&Caller::anonymous(), id, SECOND).await.expect("it is there");
+    let image = harness.service.image(&Caller::anonymous(), id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_works_for_others_when_it_is_told_to() {
+async fn it_runs_jobs_of_other_processes_on_request_only() {
     let ledger = ledger();
     let caller = Caller::anonymous();
-    let gone = Bench::on(ledger.clone(), serverless(), NullEngine::new(SECOND));
-    let id = gone.service.submit(&caller, detached(&gone, 100)).await.expect("accepted").id();
-    pass(1.0).await;
-    gone.service.release_jobs().await;
-    let other = Bench::on(ledger, serverless(), NullEngine::new(SECOND));
-    pass(100.0).await;
-    assert_eq!(other.engine.started(), 0, "nobody told it to");
+    let first = Harness::on(ledger.clone(), serverless(), NullEngine::new(SECOND));
+    let id = first.service.submit(&caller, detached(&first, 100)).await.expect("accepted").id();
+    wait_seconds(1.0).await;
+    first.service.release_jobs().await;
+    let other = Harness::on(ledger, serverless(), NullEngine::new(SECOND));
+    wait_seconds(100.0).await;
+    assert_eq!(other.engine.started(), 0, "no run of pending jobs was requested");
     other.service.run_pending_jobs(Instant::now()).await;
-    assert_eq!(other.engine.started(), 0, "it has no time");
-    pass(100.0).await;
+    assert_eq!(other.engine.started(), 0, "the time limit has passed");
+    wait_seconds(100.0).await;
     other.service.run_pending_jobs(Instant::now() + SECOND).await;
     other.service.wait_idle().await;
     let image = other.service.image(&caller, id, SECOND).await.expect("it is there");
@@ -135,29 +135,29 @@ async fn it_works_for_others_when_it_is_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_has_no_time_for_is_handed_back() {
-    let bench = Bench::with(serverless(), NullEngine::new(SECOND));
+async fn an_interrupted_job_returns_to_the_queue() {
+    let harness = Harness::with(serverless(), NullEngine::new(SECOND));
     let caller = Caller::anonymous();
-    let id = bench.service.submit(&caller, detached(&bench, 100)).await.expect("accepted").id();
-    pass(2.0).await;
-    bench.service.release_jobs().await;
-    let job = bench.ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
+    let id = harness.service.submit(&caller, detached(&harness, 100)).await.expect("accepted").id();
+    wait_seconds(2.0).await;
+    harness.service.release_jobs().await;
+    let job = harness.ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
     assert_eq!((job.status, job.runs), (Status::Queued, 0));
-    // It works on, for the next event.
-    bench.generate(bench.request("y", 1)).await.expect("a picture");
+    // The process goes on with the next event.
+    harness.generate(harness.request("y", 1)).await.expect("a picture");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_paid_and_not_done_in_time_is_not_made_again() {
-    let bench = Bench::with(serverless(), NullEngine::new(SECOND).paid());
+async fn an_interrupted_paid_job_is_not_run_again() {
+    let harness = Harness::with(serverless(), NullEngine::new(SECOND).paid());
     let caller = Caller::anonymous();
-    let id = bench.service.submit(&caller, detached(&bench, 100)).await.expect("accepted").id();
-    pass(2.0).await;
-    bench.service.release_jobs().await;
-    let job = bench.ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
+    let id = harness.service.submit(&caller, detached(&harness, 100)).await.expect("accepted").id();
+    wait_seconds(2.0).await;
+    harness.service.release_jobs().await;
+    let job = harness.ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
     assert_eq!(job.status, Status::Failed(Reason::OutcomeUnknown));
     assert!(job.cost.is_some_and(|cost| cost.engine_ms >= 2_000), "{:?}", job.cost);
-    pass(100.0).await;
-    bench.service.run_pending_jobs(Instant::now() + SECOND).await;
-    assert_eq!(bench.engine.started(), 1);
+    wait_seconds(100.0).await;
+    harness.service.run_pending_jobs(Instant::now() + SECOND).await;
+    assert_eq!(harness.engine.started(), 1);
 }

@@ -1,4 +1,4 @@
-//! Several processes on one ledger, and workers that were taken for dead.
+//! Several processes on one ledger, and workers that lost their lease.
 
 use std::sync::Arc;
 
@@ -9,43 +9,43 @@ use tintype_service::{Caller, ServedFrom, Service, ServiceError, ServiceSettings
 use tintype_testing::{MemoryStore, NullEngine};
 
 use crate::generating::key_of;
-use crate::{Bench, SECOND, draft, ledger, pass};
+use crate::{Harness, SECOND, draft, ledger, wait_seconds};
 
 fn shared() -> ServiceSettings {
     ServiceSettings { single_process: false, ..ServiceSettings::default() }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_in_one_process_is_served_by_another() {
+async fn a_job_of_one_process_is_run_by_another() {
     let ledger = ledger();
     let caller = Caller::anonymous();
-    // One whose engine is not there yet, and one that works.
+    // One process with a slow engine, and one with a fast engine.
     let store = Arc::new(MemoryStore::default());
-    let busy = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND * 100));
-    let submission = |bench: &Bench, prompt: &str| Submission::new(bench.request(prompt, 3));
+    let busy = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND * 100));
+    let submission = |harness: &Harness, prompt: &str| Submission::new(harness.request(prompt, 3));
     let first = busy.service.submit(&caller, submission(&busy, "first")).await.expect("accepted");
-    pass(1.0).await;
+    wait_seconds(1.0).await;
     let waiting = busy.service.submit(&caller, submission(&busy, "second")).await.expect("accepted");
-    let other = Bench::on(ledger, shared(), NullEngine::new(SECOND));
+    let other = Harness::on(ledger, shared(), NullEngine::new(SECOND));
     let image = waiting.finished().await.expect("a picture");
     assert_eq!((other.engine.finished(), image.status), (1, Status::Succeeded));
-    // Draining the one that works for others takes nothing from them.
+    // Draining the second process does not affect the jobs of the first.
     other.service.drain(SECOND).await;
     drop((first, store));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_joins_from_another_process_does_not_depend_on_the_first() {
+async fn a_joined_job_survives_the_first_client_of_another_process() {
     let ledger = ledger();
     let caller = Caller::anonymous();
-    let one = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND));
-    let seeded = |bench: &Bench| {
+    let one = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND));
+    let seeded = |harness: &Harness| {
         let draft = tintype_core::request::Draft { seed: Some(7), ..draft("x", 40) };
-        Submission::new(bench.service.check(draft).expect("valid"))
+        Submission::new(harness.service.check(draft).expect("valid"))
     };
     let first = one.service.submit(&caller, seeded(&one)).await.expect("accepted");
-    pass(1.0).await;
-    let two = Bench::on(ledger, shared(), NullEngine::new(SECOND));
+    wait_seconds(1.0).await;
+    let two = Harness::on(ledger, shared(), NullEngine::new(SECOND));
     let second = two.service.submit(&caller, seeded(&two)).await.expect("accepted");
     assert_eq!((second.source(), second.id()), (ServedFrom::Joined, first.id()));
     drop(first);
@@ -54,15 +54,15 @@ async fn who_joins_from_another_process_does_not_depend_on_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_what_was_deleted_elsewhere_hears_of_it() {
+async fn a_waiting_client_gets_an_error_if_another_process_deletes_the_job() {
     let ledger = ledger();
     let caller = Caller::anonymous();
-    let one = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND * 100));
+    let one = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND * 100));
     let submission = |prompt: &str| Submission::new(one.request(prompt, 3));
     let running = one.service.submit(&caller, submission("first")).await.expect("accepted");
-    pass(1.0).await;
+    wait_seconds(1.0).await;
     let waiting = one.service.submit(&caller, submission("second")).await.expect("accepted");
-    let two = Bench::on(ledger, shared(), NullEngine::new(SECOND * 100));
+    let two = Harness::on(ledger, shared(), NullEngine::new(SECOND * 100));
     two.service.delete(&caller, waiting.id()).await.expect("deleted");
     let end = tokio::time::timeout(SECOND * 60, waiting.finished()).await.expect("not for ever");
     assert!(matches!(end, Err(ServiceError::Canceled)), "{end:?}");
@@ -70,33 +70,33 @@ async fn who_waits_for_what_was_deleted_elsewhere_hears_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_was_taken_for_dead_takes_nothing_away() {
+async fn a_worker_that_lost_its_lease_does_not_delete_the_images() {
     let ledger = ledger();
     let caller = Caller::anonymous();
-    // Its ledger is out of reach for longer than a lease, so that nobody hears of it.
-    let slow = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND * 20));
+    // A job that takes longer than a lease.
+    let slow = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND * 20));
     let submission = Submission { detached: true, ..Submission::new(slow.request("x", 4)) };
     let id = slow.service.submit(&caller, submission).await.expect("accepted").id();
-    pass(1.0).await;
+    wait_seconds(1.0).await;
     let job = ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
-    // As if its lease were over: somebody else is given the job.
+    // As if its lease had expired: another worker gets the job.
     let far = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
     ledger.recover(far, tintype_service::ledger::job::RecoveryScope::ExpiredLeases).await.expect("recovered");
     assert_eq!(job.status, Status::Running);
-    let quick = Bench::on(ledger.clone(), shared(), NullEngine::new(SECOND));
-    pass(10.0).await;
+    let quick = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND));
+    wait_seconds(10.0).await;
     let image = quick.service.image(&caller, id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
-    // The first one notices, or finishes, and its picture is not the job's.
-    pass(120.0).await;
+    // The first worker stops or finishes; its image does not belong to the job.
+    wait_seconds(120.0).await;
     let image = quick.service.image(&caller, id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
-    quick.store.head(&key_of(&image.pictures[0])).await.expect("whoever has a link has a picture");
+    quick.store.head(&key_of(&image.pictures[0])).await.expect("every link leads to an image");
 }
 
-/// Every request joins or finds the one before, at moments when that one is just ending.
+/// Every request joins or finds the previous one at about the moment when that ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_for_what_has_ended() {
+async fn a_client_that_joins_an_ending_job_does_not_wait_for_ever() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = SqliteLedger::open(&folder.path().join("ledger.db"), Synchronous::Normal).expect("open");
     let store = Arc::new(MemoryStore::default());
@@ -118,7 +118,7 @@ async fn nobody_waits_for_what_has_ended() {
             })
             .collect();
         for client in clients {
-            let end = tokio::time::timeout(SECOND * 60, client).await.expect("nobody waits for ever");
+            let end = tokio::time::timeout(SECOND * 60, client).await.expect("no client waits for ever");
             match end.expect("no panic") {
                 Ok(image) => assert_eq!(image.status, Status::Succeeded),
                 Err(error) => panic!("{error:?}: {}", matches!(error, ServiceError::Abandoned)),
