@@ -1,5 +1,5 @@
-//! How fast the ledger is by itself: `cargo bench -p tintype-ledger`. A bucket's figures are those of its network;
-//! what is measured here is the database.
+//! Measures the throughput of the SQLite ledger: `cargo bench -p tintype-ledger`. The throughput of a bucket
+//! ledger depends on its network and is not measured.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -22,44 +22,48 @@ fn main() {
     for sync in [Synchronous::Normal, Synchronous::Full] {
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.db"), sync).expect("open");
-        say(&format!("SQLite, Synchronous::{sync:?}"));
+        print(&format!("SQLite, Synchronous::{sync:?}"));
         measure("accept, 1 caller", 1, JOBS / 4, |i| accept(&ledger, i, Policy::default()));
         measure("accept, 32 callers", 32, JOBS, |i| accept(&ledger, i, Policy::default()));
         let budgets = vec!["0.1s/day".parse().expect("a budget")];
-        let spent = Policy { budgets, ..Policy::default() };
-        measure("refuse by budget, 32 callers", 32, JOBS, |i| accept(&ledger, i, spent.clone()));
-        let waiting = block_on(ledger.load()).expect("load").queued;
-        measure(&format!("claim and finish, 2 workers, {waiting} waiting"), 2, JOBS / 2, |i| run(&ledger, i));
+        let exhausted = Policy { budgets, ..Policy::default() };
+        measure("reject by budget, 32 callers", 32, JOBS, |i| accept(&ledger, i, exhausted.clone()));
+        let queued = block_on(ledger.load()).expect("load").queued;
+        measure(&format!("claim and finish, 2 workers, {queued} queued"), 2, JOBS / 2, |i| run(&ledger, i));
     }
 }
 
-fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("somebody reads");
+fn print(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("standard output");
 }
 
-/// Does it `count` times from so many threads; prints the rate and what one took.
-fn measure(what: &str, threads: usize, count: usize, act: impl Fn(usize) + Sync) {
+/// Calls `operation` `count` times from so many threads. Prints the rate and the latency percentiles.
+fn measure(label: &str, threads: usize, count: usize, operation: impl Fn(usize) + Sync) {
     let times = Mutex::new(Vec::with_capacity(count));
-    let begun = Instant::now();
+    let start = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (act, times) = (&act, &times);
+            let (operation, times) = (&operation, &times);
             scope.spawn(move || {
                 let timed = |i| {
-                    let begun = Instant::now();
-                    act(i);
-                    begun.elapsed()
+                    let start = Instant::now();
+                    operation(i);
+                    start.elapsed()
                 };
                 let own: Vec<Duration> = (thread..count).step_by(threads).map(timed).collect();
-                times.lock().expect("no thread fell").extend(own);
+                times.lock().expect("no panic").extend(own);
             });
         }
     });
-    let rate = count as f64 / begun.elapsed().as_secs_f64();
-    let mut times = times.into_inner().expect("no thread fell");
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    let mut times = times.into_inner().expect("no panic");
     times.sort_unstable();
-    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
-    say(&format!("  {what:<44} {rate:>8.0}/s   p50 {:>7.2} ms   p99 {:>7.2} ms", at(50), at(99)));
+    let percentile = |p: usize| times[(times.len() - 1) * p / 100].as_secs_f64() * 1e3;
+    print(&format!(
+        "  {label:<44} {rate:>8.0}/s   p50 {:>7.2} ms   p99 {:>7.2} ms",
+        percentile(50),
+        percentile(99)
+    ));
 }
 
 fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
@@ -88,7 +92,7 @@ fn run(ledger: &SqliteLedger, i: usize) {
     let now = OffsetDateTime::now_utc();
     let worker = format!("w{}", i % 2).parse().expect("a name");
     let lease = Lease { worker, until: now + Duration::from_secs(60) };
-    let job = block_on(ledger.claim_next(lease, now)).expect("claim").expect("one waits");
+    let job = block_on(ledger.claim_next(lease, now)).expect("claim").expect("a queued job");
     let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
     block_on(ledger.finish(&job.run(), outcome, job.reservation.reserved, now)).expect("finish");
 }

@@ -25,13 +25,13 @@ pub struct Idempotency {
 /// Which earlier jobs of the same owner and fingerprint may answer a request instead of a new job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reuse {
-    /// A queued or running job, so that identical concurrent requests share one job. A job with a deadline is not
-    /// shared, because its deadline would then apply to the new request.
+    /// A queued or running job, so that identical concurrent requests share one job. A job with a deadline is
+    /// not shared, because its deadline would then apply to the new request.
     pub in_flight: bool,
     /// A succeeded job. A request with an explicit seed would generate the same image again.
     pub stored: bool,
-    /// The job of this client's earlier attempt, if the request is a retry: a job in flight, or a succeeded job whose
-    /// images were not delivered.
+    /// The job of this client's earlier attempt, if the request is a retry: a job in flight, or a succeeded
+    /// job whose images were not delivered.
     pub retry: Option<RetryReuse>,
 }
 
@@ -40,8 +40,8 @@ pub struct Reuse {
 pub struct RetryReuse {
     /// Jobs accepted before this time do not count.
     pub accepted_since: OffsetDateTime,
-    /// Jobs whose images were delivered before this time do not count: the client has received them. A later delivery
-    /// may have been lost.
+    /// Jobs whose images were delivered before this time do not count: the client has received them. A later
+    /// delivery may have been lost.
     pub delivered_since: OffsetDateTime,
 }
 
@@ -105,15 +105,16 @@ pub struct NewJob {
     pub deadline: Option<OffsetDateTime>,
     /// The maximum number of queued jobs; `None` for no maximum.
     pub queue: Option<QueueLimit>,
-    /// The lease of a worker that is ready to run the job. The ledger starts the job with this lease if no other job is
-    /// queued. A ledger that cannot check that cheaply may queue the job instead.
+    /// The lease of a worker that is ready to run the job. The ledger starts the job with this lease if no
+    /// other job is queued. A ledger that cannot check that cheaply may queue the job instead.
     pub start_with: Option<Lease>,
 }
 
 /// The result of [`Ledger::accept`](crate::Ledger::accept).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Acceptance {
-    /// The job is stored: queued, or running with [`NewJob::start_with`]. It survives a crash of this process.
+    /// The job is stored: queued, or running with [`NewJob::start_with`]. It survives a crash of this
+    /// process.
     Accepted {
         /// The new job.
         job: JobRecord,
@@ -127,8 +128,8 @@ pub enum Acceptance {
         /// What is left of the key's limits.
         quotas: Vec<Quota>,
     },
-    /// An identical job has succeeded, and its images are stored. The request costs nothing. If the object store has
-    /// lost the images, delete the job and call `accept` again.
+    /// An identical job has succeeded, and its images are stored. The request costs nothing. If the object
+    /// store has lost the images, delete the job and call `accept` again.
     Stored {
         /// The job that generated the images.
         job: JobRecord,

@@ -1,5 +1,5 @@
-//! The account of an API key: what it has spent, what is reserved, and the state of its rate limit. These are pure
-//! calculations; a ledger must read, change and write an account in one atomic step.
+//! The account of an API key: what it has spent, what is reserved, and the state of its rate limit. These are
+//! pure calculations; a ledger must read, change and write an account in one atomic step.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -15,7 +15,8 @@ use crate::policy::{Allowance, Budget, Policy, Rate, utc_day};
 /// The number of days for which usage is kept.
 pub const USAGE_RETENTION_DAYS: i64 = 400;
 
-/// The usage of one key on one UTC day. A job counts for the day on which it was accepted, even if it ends later.
+/// The usage of one key on one UTC day. A job counts for the day on which it was accepted, even if it ends
+/// later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DayUsage {
@@ -34,7 +35,8 @@ pub struct DayUsage {
     pub reserved: Totals,
 }
 
-/// The amount that admission reserved for one job. Exactly one [`Account::settle`] or [`Account::release`] ends it.
+/// The amount that admission reserved for one job. Exactly one [`Account::settle`] or [`Account::release`]
+/// ends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// A unique id.
@@ -58,7 +60,8 @@ pub enum ReuseKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
-    /// The theoretical arrival time of the generic cell rate algorithm (GCRA): from then on the whole burst is available.
+    /// The theoretical arrival time of the generic cell rate algorithm (GCRA): from then on the whole burst
+    /// is available.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub arrival: Option<OffsetDateTime>,
     /// The number of queued or running jobs.
@@ -70,8 +73,8 @@ pub struct Account {
 impl Account {
     /// Admits a job and reserves its expected cost. If a limit is exceeded, nothing changes.
     ///
-    /// Budgets are checked first, because a client that waits for the rate limit would still exceed them; then
-    /// concurrency, then the rate.
+    /// Budgets are checked first, because a client that waits for the rate limit would still exceed them;
+    /// then concurrency, then the rate.
     ///
     /// # Errors
     /// [`LimitExceeded`] with the limit and the time to retry.
@@ -122,7 +125,8 @@ impl Account {
         day.pictures += images as u64;
     }
 
-    /// Removes a reservation as if its job had never been admitted. The request still counts towards the rate limit.
+    /// Removes a reservation as if its job had never been admitted. The request still counts towards the rate
+    /// limit.
     pub fn release(&mut self, reservation: &Reservation) {
         let day = self.remove_reservation(reservation);
         day.jobs = day.jobs.saturating_sub(1);
@@ -184,7 +188,8 @@ impl Account {
         };
         let limit = budget_units(budget);
         let retry = if requested > limit { RetryTime::Never } else { RetryTime::At(budget.period.next(now)) };
-        // A request without cost passes if the budget is exactly used up, but not if running jobs exceeded it.
+        // A request without cost passes if the budget is exactly used up, but not if running jobs exceeded
+        // it.
         if self.used(budget, now).saturating_add(requested) > limit {
             return Err(LimitExceeded { limit: Limit::Budget(budget), retry });
         }
@@ -218,15 +223,16 @@ impl Account {
     }
 }
 
-/// The parameters of the generic cell rate algorithm: the emission interval (the time between two requests) and the
-/// burst tolerance (how much time requests may use in advance).
+/// The parameters of the generic cell rate algorithm: the emission interval (the time between two requests)
+/// and the burst tolerance (how much time requests may use in advance).
 fn rate_parameters(rate: Rate) -> (Duration, Duration) {
     let interval =
         Duration::nanoseconds((rate.window().whole_nanoseconds() / i128::from(rate.count())) as i64);
     (interval, interval * rate.count())
 }
 
-/// The size of the budget in its unit: milliseconds of engine time, or millionths of the currency's main unit.
+/// The size of the budget in its unit: milliseconds of engine time, or millionths of the currency's main
+/// unit.
 fn budget_units(budget: Budget) -> u64 {
     match budget.allowance {
         Allowance::EngineMs(millis) => millis,

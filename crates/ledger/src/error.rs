@@ -2,16 +2,16 @@
 
 use std::error::Error as StdError;
 
-/// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods return
-/// them as values.
+/// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods
+/// return them as values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The storage cannot be reached, is overloaded, full or broken. The change may or may not have been made; every
-    /// method can be called again.
+    /// The storage cannot be reached, is overloaded, full or broken. The change may or may not have been
+    /// made; every method can be called again.
     #[error("ledger unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
-    /// Too many concurrent writers changed the same record, and all attempts failed. Either nothing was changed, or
-    /// only what a retry completes.
+    /// Too many concurrent writers changed the same record, and all attempts failed. Either nothing was
+    /// changed, or only what a retry completes.
     #[error("too many concurrent writers of {record}")]
     Contended {
         /// The record, or the database.

@@ -23,8 +23,9 @@ impl<O: Ord + Clone> OwnerQueue<O> {
     }
 }
 
-/// The number of jobs that are claimed before a job with `earlier` older queued jobs of the same `owner`, if no job ends
-/// and no job is accepted in the meantime. This simulates the claims; the length of the queue bounds the effort.
+/// The number of jobs that are claimed before a job with `earlier` older queued jobs of the same `owner`, if
+/// no job ends and no job is accepted in the meantime. This simulates the claims; the length of the queue
+/// bounds the effort.
 pub(crate) fn jobs_ahead<O: Ord + Clone>(owners: &[OwnerQueue<O>], owner: &O, earlier: u32) -> u64 {
     let mut turn = owners.iter().map(|queue| queue.turn).max().unwrap_or(0);
     let ranked = |(i, queue): (usize, &OwnerQueue<O>)| Reverse((queue.rank(), queue.queued, i));
@@ -68,8 +69,8 @@ mod tests {
         let owners = [queue("a", 10, 3, 1), queue("b", 2, 1, 9), queue("c", 5, 1, 8)];
         assert_eq!(jobs_ahead(&owners, &"c", 0), 0);
         assert_eq!(jobs_ahead(&owners, &"b", 0), 1);
-        // b and c are claimed twice each. Then b has no jobs left, and c has as many running jobs as a, but its turn
-        // is newer.
+        // b and c are claimed twice each. Then b has no jobs left, and c has as many running jobs as a, but
+        // its turn is newer.
         assert_eq!(jobs_ahead(&owners, &"a", 0), 4);
     }
 

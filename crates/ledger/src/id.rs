@@ -62,8 +62,9 @@ macro_rules! name {
 }
 
 name! {
-    /// The id of a customer. Jobs, images, idempotency keys and the image cache belong to an owner. An owner can have
-    /// several API keys, for example an old one and its replacement. Limits and usage belong to the key.
+    /// The id of a customer. Jobs, images, idempotency keys and the image cache belong to an owner. An owner
+    /// can have several API keys, for example an old one and its replacement. Limits and usage belong to the
+    /// key.
     OwnerId, "owner"
 }
 
@@ -73,8 +74,8 @@ name! {
 }
 
 name! {
-    /// The id of a worker, for example `host-4711-0`: one slot of one process, unique among the live workers. A
-    /// waiting client's process has one too (see [`JobRecord::waiter`](crate::job::JobRecord::waiter)).
+    /// The id of a worker, for example `host-4711-0`: one slot of one process, unique among the live workers.
+    /// A waiting client's process has one too (see [`JobRecord::waiter`](crate::job::JobRecord::waiter)).
     WorkerId, "worker id"
 }
 
@@ -86,8 +87,8 @@ pub struct JobId(Uuid);
 impl JobId {
     /// A new id for a job accepted at `now`.
     ///
-    /// By RFC 9562, section 6.2, method 3, the 12 bits after the milliseconds hold the fraction of the millisecond, so
-    /// that the jobs of a burst stay in order. The remaining 62 bits are random.
+    /// By RFC 9562, section 6.2, method 3, the 12 bits after the milliseconds hold the fraction of the
+    /// millisecond, so that the jobs of a burst stay in order. The remaining 62 bits are random.
     pub fn new(now: OffsetDateTime) -> Self {
         // Version 4 sets a few of these bits; the builder sets the same bits for version 7.
         Self::with_tail(now, Uuid::new_v4().as_bytes()[6..].try_into().expect("16 bytes less 6 are 10"))

@@ -5,10 +5,11 @@
 //!   ▲  └──cancel, deadline──▶ …        │
 //!   └──────────── requeue ◀────────────┘  the worker died or shut down
 //! ```
-//! A job with a [receipt](JobRecord::receipt) is a *remote job*: a remote service works on it and continues even if the
-//! worker dies. A queued remote job waits for a worker that queries its result.
+//! A job with a [receipt](JobRecord::receipt) is a *remote job*: a remote service works on it and continues
+//! even if the worker dies. A queued remote job waits for a worker that queries its result.
 //!
-//! The changes of a record are pure functions. A ledger must read, change and write a record in one atomic step.
+//! The changes of a record are pure functions. A ledger must read, change and write a record in one atomic
+//! step.
 
 mod changes;
 
@@ -23,8 +24,8 @@ use crate::money::Spend;
 
 /// The maximum number of runs of a local job. A job that crashes its process fails after this number of runs.
 pub const MAX_RUNS: u32 = 3;
-/// The maximum number of runs of a remote job. It is higher because querying a result costs almost nothing, and a worker
-/// may be restarted often before the result is available.
+/// The maximum number of runs of a remote job. It is higher because querying a result costs almost nothing,
+/// and a worker may be restarted often before the result is available.
 pub const MAX_REMOTE_RUNS: u32 = 20;
 
 /// Why a job failed.
@@ -39,12 +40,13 @@ pub enum Reason {
     Deadline,
     /// The worker stopped the job because it used more than twice its reservation.
     Overrun,
-    /// A paid call was interrupted. The remote service may have executed and charged it, so it is not repeated.
+    /// A paid call was interrupted. The remote service may have executed and charged it, so it is not
+    /// repeated.
     OutcomeUnknown,
     /// The process died during each of [`MAX_RUNS`] runs.
     Crashed,
-    /// A remote engine had no capacity. No image was generated, so the client can send the request again, also with the
-    /// same idempotency key.
+    /// A remote engine had no capacity. No image was generated, so the client can send the request again,
+    /// also with the same idempotency key.
     Busy,
     /// A remote model returned an error and generated no image.
     Model,
@@ -135,9 +137,9 @@ impl Status {
 pub enum OnWorkerLoss {
     /// The job is queued again. Jobs of local engines run at least once and are charged once.
     Requeue,
-    /// The job fails with [`Reason::OutcomeUnknown`] and is charged the reserved amount, because the remote service may
-    /// have charged the call, and budgets must include that. A job with a receipt is queued instead, because a worker can
-    /// query its result.
+    /// The job fails with [`Reason::OutcomeUnknown`] and is charged the reserved amount, because the remote
+    /// service may have charged the call, and budgets must include that. A job with a receipt is queued
+    /// instead, because a worker can query its result.
     OutcomeUnknown,
 }
 
@@ -187,14 +189,15 @@ pub struct JobRecord {
     /// The time at which the job was accepted.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// The start of the latest run; for a remote job, the start of the run that submitted it to the remote service.
+    /// The start of the latest run; for a remote job, the start of the run that submitted it to the remote
+    /// service.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub started: Option<OffsetDateTime>,
     /// The time at which the job ended.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub finished: Option<OffsetDateTime>,
-    /// The time at which the job fails if it has not ended. The ledger applies it to queued and lost jobs; the worker stops
-    /// a running job.
+    /// The time at which the job fails if it has not ended. The ledger applies it to queued and lost jobs;
+    /// the worker stops a running job.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<OffsetDateTime>,
     /// The cost that was reserved at admission.
@@ -215,15 +218,15 @@ pub struct JobRecord {
     /// The idempotency key of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// The process in which a client waits for the job. If it is set, the job is canceled when that client disconnects; if
-    /// not, the job runs without a client. The ledger only stores it.
+    /// The process in which a client waits for the job. If it is set, the job is canceled when that client
+    /// disconnects; if not, the job runs without a client. The ledger only stores it.
     #[serde(default, rename = "attended", skip_serializing_if = "Option::is_none")]
     pub waiter: Option<WorkerId>,
     /// The number of runs that were started.
     #[serde(default)]
     pub runs: u32,
-    /// The data with which the engine queries the result of a remote job; `None` for other jobs and for ended jobs. The
-    /// ledger does not interpret it.
+    /// The data with which the engine queries the result of a remote job; `None` for other jobs and for ended
+    /// jobs. The ledger does not interpret it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
     /// The lease of the worker that runs the job.
@@ -277,7 +280,8 @@ pub enum Outcome {
 pub enum RecoveryScope {
     /// Jobs whose lease has expired.
     ExpiredLeases,
-    /// All running jobs. For a deployment with a single process, at its start, when no other worker can exist.
+    /// All running jobs. For a deployment with a single process, at its start, when no other worker can
+    /// exist.
     All,
 }
 

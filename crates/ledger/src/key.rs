@@ -1,9 +1,9 @@
 //! API keys and their stored records.
 //!
-//! A key consists of `tt_`, 43 random base-62 characters (256 bits) and a checksum of 6 characters (CRC-32 in base 62).
-//! GitHub's tokens have the same form: secret scanners recognise a key, and a mistyped key is detected without a
-//! look-up. The ledger stores only the SHA-256 of a key. A slow password hash would add cost to every request and no
-//! protection, because a random key of 256 bits cannot be guessed.
+//! A key consists of `tt_`, 43 random base-62 characters (256 bits) and a checksum of 6 characters (CRC-32 in
+//! base 62). GitHub's tokens have the same form: secret scanners recognise a key, and a mistyped key is
+//! detected without a look-up. The ledger stores only the SHA-256 of a key. A slow password hash would add
+//! cost to every request and no protection, because a random key of 256 bits cannot be guessed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -255,7 +255,8 @@ mod tests {
         for key in &keys {
             key.secret().expose()[3..46].bytes().for_each(|byte| counts[usize::from(byte)] += 1);
         }
-        // 21,500 characters over 62 values: 347 each with a standard deviation of 18.5; the bounds are 9 of those.
+        // 21,500 characters over 62 values: 347 each with a standard deviation of 18.5; the bounds are 9 of
+        // those.
         assert!(BASE62.iter().all(|char| (180..=514).contains(&counts[usize::from(*char)])), "{counts:?}");
     }
 

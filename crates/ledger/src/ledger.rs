@@ -75,19 +75,19 @@ pub struct JobPage {
 
 /// Stores API keys, jobs, usage and idempotency keys.
 ///
-/// **Atomicity.** Every method is atomic, and its changes are durable when it returns. A caller that lost the answer
-/// can safely call the method again with the same arguments.
+/// **Atomicity.** Every method is atomic, and its changes are durable when it returns. A caller that lost the
+/// answer can safely call the method again with the same arguments.
 ///
-/// **Time.** Callers pass the current time. The clocks of all processes that share a ledger must agree to well within
-/// the length of a lease.
+/// **Time.** Callers pass the current time. The clocks of all processes that share a ledger must agree to
+/// well within the length of a lease.
 ///
-/// **Cancellation.** Dropping a future before it completes has the effect of a crash: no accepted job is lost, but a
-/// reservation may stay in place until the next recovery. Prefer to let the future complete.
+/// **Cancellation.** Dropping a future before it completes has the effect of a crash: no accepted job is
+/// lost, but a reservation may stay in place until the next recovery. Prefer to let the future complete.
 ///
 /// **Owners.** A method that takes an owner treats another owner's job as one that does not exist.
 ///
-/// **Errors.** Every method returns [`Error`](crate::Error) if the ledger cannot be reached, read or written. Exceeded
-/// limits, conflicts and missing records are not errors: they are part of the return type.
+/// **Errors.** Every method returns [`Error`](crate::Error) if the ledger cannot be reached, read or written.
+/// Exceeded limits, conflicts and missing records are not errors: they are part of the return type.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Creates an API key. The secret key is only in the return value: the ledger stores its hash.
@@ -105,14 +105,15 @@ pub trait Ledger: Send + Sync {
     /// Lists all keys, sorted by id, including revoked keys.
     async fn keys(&self) -> Result<Vec<KeyRecord>>;
 
-    /// Revokes a key. Its open jobs continue. Returns `None` if the key does not exist. A second call keeps the time
-    /// of the first.
+    /// Revokes a key. Its open jobs continue. Returns `None` if the key does not exist. A second call keeps
+    /// the time of the first.
     async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>>;
 
     /// Accepts a job, or returns an existing job that answers the request.
     ///
-    /// In this order: replays the job of the idempotency key, joins an identical job in flight or returns an identical
-    /// stored one as far as [`NewJob::reuse`] allows it, and otherwise reserves the expected cost and queues the job.
+    /// In this order: replays the job of the idempotency key, joins an identical job in flight or returns an
+    /// identical stored one as far as [`NewJob::reuse`] allows it, and otherwise reserves the expected cost
+    /// and queues the job.
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance>;
 
     /// Claims the queued job with this id.
@@ -126,8 +127,9 @@ pub trait Ledger: Send + Sync {
 
     /// Claims the next queued job; `None` if no job is queued.
     ///
-    /// The owner with the fewest running jobs comes first; among equals, the owner whose last claim is the oldest.
-    /// Within an owner, the oldest job comes first. Queued jobs past their deadline fail instead of being claimed.
+    /// The owner with the fewest running jobs comes first; among equals, the owner whose last claim is the
+    /// oldest. Within an owner, the oldest job comes first. Queued jobs past their deadline fail instead of
+    /// being claimed.
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Extends the lease of a running job until `until`.
@@ -142,26 +144,26 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<FinishReply>;
 
-    /// Clears [`JobRecord::waiter`], so that the job continues when its client disconnects. Returns the job as it is
-    /// afterwards; `None` if it does not exist.
+    /// Clears [`JobRecord::waiter`], so that the job continues when its client disconnects. Returns the job
+    /// as it is afterwards; `None` if it does not exist.
     async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>>;
 
     /// Stores the receipt of a remote job: the data with which an engine can query its result later.
     ///
-    /// From then on the job survives its worker and has no deadline: after a crash it is queued, and another worker
-    /// can query the result. Returns false if the run has lost its lease.
+    /// From then on the job survives its worker and has no deadline: after a crash it is queued, and another
+    /// worker can query the result. Returns false if the run has lost its lease.
     async fn save_receipt(&self, run: &Run, receipt: &str) -> Result<bool>;
 
     /// Returns a running job to the queue because its worker shuts down. The run does not count towards
-    /// [`MAX_RUNS`](crate::job::MAX_RUNS). A job with a cancel request is canceled instead. Returns false if the run
-    /// has lost its lease.
+    /// [`MAX_RUNS`](crate::job::MAX_RUNS). A job with a cancel request is canceled instead. Returns false if
+    /// the run has lost its lease.
     async fn release(&self, run: &Run, now: OffsetDateTime) -> Result<bool>;
 
     /// Cancels a job. Returns the job as it is afterwards; `None` if it does not exist.
     ///
     /// - A queued job ends as canceled and costs nothing.
-    /// - A queued job with a receipt ends as canceled. The remote work cannot be stopped, so the job is charged for the
-    ///   time since it started, at most the reserved amount.
+    /// - A queued job with a receipt ends as canceled. The remote work cannot be stopped, so the job is
+    ///   charged for the time since it started, at most the reserved amount.
     /// - A running job gets a cancel request, which its worker receives with the next heartbeat.
     async fn cancel(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
@@ -170,9 +172,9 @@ pub trait Ledger: Send + Sync {
 
     /// Deletes a job's record, its request and its idempotency key. Charges stay.
     ///
-    /// A running job gets a cancel request and is invisible to its owner at once. Returns the record as it was before
-    /// the deletion, with the object keys of its images; `None` if the job does not exist. Delete the images before
-    /// calling this method: after a crash in between, the record still lists them.
+    /// A running job gets a cancel request and is invisible to its owner at once. Returns the record as it
+    /// was before the deletion, with the object keys of its images; `None` if the job does not exist. Delete
+    /// the images before calling this method: after a crash in between, the record still lists them.
     async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Returns a job.
@@ -181,27 +183,27 @@ pub trait Ledger: Send + Sync {
     /// Lists at most `limit` (1 to 1,000) of an owner's jobs, newest first, starting after the job `before`.
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage>;
 
-    /// Lists at most `limit` (1 to 1,000) ended jobs of all owners that were accepted before `accepted_before`, oldest
-    /// first within an owner. The janitor deletes them after the retention period.
+    /// Lists at most `limit` (1 to 1,000) ended jobs of all owners that were accepted before
+    /// `accepted_before`, oldest first within an owner. The janitor deletes them after the retention period.
     async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
-    /// Returns the number of queued jobs that will be claimed before this one if no further jobs are accepted; `None`
-    /// if the job is not queued.
+    /// Returns the number of queued jobs that will be claimed before this one if no further jobs are
+    /// accepted; `None` if the job is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
 
     /// Counts the open jobs.
     async fn load(&self) -> Result<Load>;
 
-    /// Recovers a single job (see [`Ledger::recover`]) and returns it as it is afterwards; `None` if it does not
-    /// exist. Call this before reading a job where no process calls `recover` periodically, as on Lambda.
+    /// Recovers a single job (see [`Ledger::recover`]) and returns it as it is afterwards; `None` if it does
+    /// not exist. Call this before reading a job where no process calls `recover` periodically, as on Lambda.
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
-    /// Ends or requeues every open job that no worker will end: running jobs that `scope` counts as lost, and queued
-    /// jobs past their deadline. Call this at start and periodically.
+    /// Ends or requeues every open job that no worker will end: running jobs that `scope` counts as lost, and
+    /// queued jobs past their deadline. Call this at start and periodically.
     async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered>;
 
-    /// Returns a key's usage per day, from `from` to `to` inclusive. Days without usage are left out. Usage is kept
-    /// for [`USAGE_RETENTION_DAYS`](crate::account::USAGE_RETENTION_DAYS).
+    /// Returns a key's usage per day, from `from` to `to` inclusive. Days without usage are left out. Usage
+    /// is kept for [`USAGE_RETENTION_DAYS`](crate::account::USAGE_RETENTION_DAYS).
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>>;
 
     /// Returns what is left of a key's limits.

@@ -1,25 +1,25 @@
 //! The ledger: the persistent record of API keys, jobs, usage and idempotency keys.
 //!
-//! [`Ledger`] is the trait that the rest of the program uses. Each of its methods is one atomic change or one query
-//! (accept a job, finish a run, revoke a key). Two types implement it:
+//! [`Ledger`] is the trait that the rest of the program uses. Each of its methods is one atomic change or one
+//! query (accept a job, finish a run, revoke a key). Two types implement it:
 //!
 //! - [`SqliteLedger`] runs each method in a transaction of an SQLite database.
 //! - [`BucketLedger`] uses conditional writes of single objects in an S3 bucket, and needs no database.
 //!
 //! Both pass the contract suites in `testing`.
 //!
-//! The rules are pure functions that both implementations share. [`Account`](account::Account) calculates limits and
-//! budgets, and [`JobRecord`](job::JobRecord) defines the states of a job. Callers pass the current time: nothing in
-//! this crate reads a clock or needs an async runtime.
+//! The rules are pure functions that both implementations share. [`Account`](account::Account) calculates
+//! limits and budgets, and [`JobRecord`](job::JobRecord) defines the states of a job. Callers pass the
+//! current time: nothing in this crate reads a clock or needs an async runtime.
 //!
 //! # Guarantees
-//! - **Durability.** A job is accepted only after the ledger has stored it. Every accepted job ends as succeeded,
-//!   failed or canceled. [`Ledger::recover`] finds the jobs of a process that died.
-//! - **Charged once.** A job is charged exactly once, however often it runs or its end is reported. If a worker dies,
-//!   a job of a local engine runs again. A paid call to a remote model is not repeated: its job fails and is charged
-//!   the reserved amount.
-//! - **Budgets.** When a job is admitted, spent plus reserved is within every budget. Running jobs can exceed a budget
-//!   later, but only by what they use beyond their reservations.
+//! - **Durability.** A job is accepted only after the ledger has stored it. Every accepted job ends as
+//!   succeeded, failed or canceled. [`Ledger::recover`] finds the jobs of a process that died.
+//! - **Charged once.** A job is charged exactly once, however often it runs or its end is reported. If a
+//!   worker dies, a job of a local engine runs again. A paid call to a remote model is not repeated: its job
+//!   fails and is charged the reserved amount.
+//! - **Budgets.** When a job is admitted, spent plus reserved is within every budget. Running jobs can exceed
+//!   a budget later, but only by what they use beyond their reservations.
 //! - **Idempotency.** An idempotency key identifies one request for 24 hours.
 //! - **Isolation.** An owner never sees another owner's jobs, images or idempotency keys.
 //!

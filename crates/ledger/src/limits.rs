@@ -50,8 +50,8 @@ pub struct LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// The value of the `Retry-After` header: whole seconds until a retry can succeed, rounded up, at least 1. `None` if
-    /// the time is unknown.
+    /// The value of the `Retry-After` header: whole seconds until a retry can succeed, rounded up, at least
+    /// 1. `None` if the time is unknown.
     pub fn retry_after(&self, now: OffsetDateTime) -> Option<u64> {
         match self.retry {
             RetryTime::At(at) => Some(seconds_until(at, now).max(1)),
@@ -65,24 +65,24 @@ impl LimitExceeded {
 pub struct Quota {
     /// The limit.
     pub limit: Limit,
-    /// What is left. The unit depends on the limit: requests, jobs, milliseconds of engine time, or millionths of the
-    /// currency's main unit.
+    /// What is left. The unit depends on the limit: requests, jobs, milliseconds of engine time, or
+    /// millionths of the currency's main unit.
     pub remaining: u64,
     /// When the whole limit is available again if no further requests arrive; `None` for concurrency.
     pub resets_at: Option<OffsetDateTime>,
 }
 
 impl Quota {
-    /// The item of this limit in the `RateLimit` header (draft-ietf-httpapi-ratelimit-headers-10), for example
-    /// `"rate";r=59;t=1`.
+    /// The item of this limit in the `RateLimit` header (draft-ietf-httpapi-ratelimit-headers-10), for
+    /// example `"rate";r=59;t=1`.
     pub fn header(&self, now: OffsetDateTime) -> String {
         let (name, unit) = (self.name(), self.unit());
         let reset = self.resets_at.map(|at| format!(";t={}", seconds_until(at, now))).unwrap_or_default();
         format!("\"{name}\";r={}{reset}", self.remaining / unit)
     }
 
-    /// The item of this limit in the `RateLimit-Policy` header, for example `"rate";q=60;w=60`. Budgets are given in
-    /// whole seconds of engine time or whole hundredths of the currency's main unit, rounded down.
+    /// The item of this limit in the `RateLimit-Policy` header, for example `"rate";q=60;w=60`. Budgets are
+    /// given in whole seconds of engine time or whole hundredths of the currency's main unit, rounded down.
     pub fn policy_header(&self) -> String {
         let name = self.name();
         match self.limit {

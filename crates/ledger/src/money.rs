@@ -34,9 +34,7 @@ impl fmt::Display for Currency {
 
 /// The text is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid amount of money `{0}`: write a number with at most six decimals and a currency, for example `0.25eur`"
-)]
+#[error("invalid amount `{0}`: write a number with up to six decimals and a currency, for example `0.25eur`")]
 pub struct InvalidAmount(pub(crate) String);
 
 /// An amount of money.
@@ -70,7 +68,8 @@ impl fmt::Display for Amount {
 
 serde_as_text!(Currency, Amount);
 
-/// Parses a decimal number with at most `places` decimals and scales it to an integer: `1.5` with 3 places is 1500.
+/// Parses a decimal number with at most `places` decimals and scales it to an integer: `1.5` with 3 places is
+/// 1500.
 pub(crate) fn parse_decimal(text: &str, places: usize) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

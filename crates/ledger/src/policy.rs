@@ -91,8 +91,8 @@ impl TimeUnit {
 #[error("invalid rate `{0}`: write 1 to 1,000,000 requests per s, min, h or day, for example `60/min`")]
 pub struct InvalidRate(String);
 
-/// Requests per unit of time, enforced by the generic cell rate algorithm (GCRA, ITU-T I.371): a burst of `count`
-/// requests after a pause, then one request every `unit / count`.
+/// Requests per unit of time, enforced by the generic cell rate algorithm (GCRA, ITU-T I.371): a burst of
+/// `count` requests after a pause, then one request every `unit / count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     count: NonZeroU32,
@@ -188,7 +188,8 @@ pub fn utc_day(now: OffsetDateTime) -> Date {
 /// The text is not a budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid budget `{0}`: write engine time or money per day or month, for example `3600s/day` or `5usd/month`"
+    "invalid budget `{0}`: write engine time or money per day or month, for example `3600s/day` or \
+     `5usd/month`"
 )]
 pub struct InvalidBudget(String);
 
@@ -241,7 +242,7 @@ impl fmt::Display for Budget {
 /// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid duration `{0}`: write a whole number of s, min, h or d, at most 3650d, for example `90d` or `12h`"
+    "invalid duration `{0}`: write a number of s, min, h or d, at most 3650d, for example `90d` or `12h`"
 )]
 pub struct InvalidDuration(String);
 

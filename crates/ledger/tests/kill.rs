@@ -1,5 +1,5 @@
-//! Kills a process at random moments of its work on an SQLite ledger: what it said was accepted is there, ends, and
-//! is charged once. Starts itself as the child.
+//! Kills a process that uses an SQLite ledger at random moments. Every job that it reported as accepted is in
+//! the ledger, ends, and is charged once. This program starts itself as the child process.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -55,13 +55,13 @@ fn lease(worker: &str) -> Lease {
     Lease { worker: worker.parse().expect("a name"), until: now() + Duration::minutes(1) }
 }
 
-/// Says something to the parent, in one write, so that a kill cannot leave half a line.
-fn say(line: &str) {
+/// Reports to the parent, with one write per line, so that a kill cannot leave an incomplete line.
+fn report(line: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).expect("the parent listens");
+    out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).expect("the parent reads");
 }
 
-/// Accepts, runs, ends and cancels jobs until it is killed, and says what it has done once it is done.
+/// Accepts, runs and cancels jobs until it is killed. Reports each step after the ledger has confirmed it.
 fn child(path: &Path) {
     let ledger = Arc::new(SqliteLedger::open(path, Synchronous::Normal).expect("open"));
     let workers = [0u64, 1].map(|i| {
@@ -76,7 +76,7 @@ fn child(path: &Path) {
                 let cost = Spend { engine_ms: 100 + i, amount: None };
                 let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
                 block_on(ledger.finish(&job.run(), outcome, cost, now())).expect("finish");
-                say(&format!("ended {} {} {}", job.owner, job.id, cost.engine_ms));
+                report(&format!("ended {} {} {}", job.owner, job.id, cost.engine_ms));
             }
         })
     });
@@ -87,7 +87,7 @@ fn child(path: &Path) {
                 let key = format!("{}-{i}", std::process::id());
                 let answer = block_on(ledger.accept(new_job(name, key.clone()), now())).expect("accept");
                 let Acceptance::Accepted { job, .. } = answer else { panic!("{answer:?}") };
-                say(&format!("accepted {name} {} {key}", job.id));
+                report(&format!("accepted {name} {} {key}", job.id));
                 if i % 5 == 4 {
                     block_on(ledger.cancel(&job.owner, job.id, now())).expect("cancel");
                 }
@@ -95,19 +95,19 @@ fn child(path: &Path) {
         })
     });
     for thread in clients.into_iter().chain(workers) {
-        thread.join().expect("killed before");
+        thread.join().expect("no panic before the kill");
     }
 }
 
-/// What children said, over all rounds.
+/// What the children of all rounds reported.
 #[derive(Default)]
-struct Told {
+struct Reports {
     accepted: HashMap<JobId, (OwnerId, String)>,
     ended: HashMap<JobId, u64>,
 }
 
-impl Told {
-    fn hear(&mut self, line: &str) {
+impl Reports {
+    fn add(&mut self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
         let id = words[2].parse().expect("a job's id");
         match words[0] {
@@ -126,68 +126,69 @@ impl Told {
 fn parent() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("ledger.db");
-    let mut told = Told::default();
+    let mut reports = Reports::default();
     for round in 0..ROUNDS {
-        // Anywhere from the first lines to some hundred: the moment within the work is the scheduler's choice.
-        let lines = 1 + uuid::Uuid::new_v4().as_u128() % 150;
+        // Kills the child after 1 to 150 lines; within its work, the moment depends on the scheduler.
+        let count = 1 + uuid::Uuid::new_v4().as_u128() % 150;
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .arg("child")
             .arg(&path)
             .stdout(Stdio::piped())
             .spawn()
             .expect("a child");
-        let mut upstream_error = BufReader::new(child.stdout.take().expect("its output")).lines();
-        for _ in 0..lines {
-            told.hear(&upstream_error.next().expect("it works until it is killed").expect("a line"));
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        for _ in 0..count {
+            reports.add(&lines.next().expect("the child runs until it is killed").expect("a line"));
         }
         child.kill().expect("kill");
-        for line in upstream_error {
-            told.hear(&line.expect("a line"));
+        for line in lines {
+            reports.add(&line.expect("a line"));
         }
-        let status = child.wait().expect("its end");
-        assert!(!status.success(), "it was killed");
+        let status = child.wait().expect("the exit status");
+        assert!(!status.success(), "the child was killed");
         let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open after a kill");
-        block_on(check(&ledger, &told, round));
+        block_on(check(&ledger, &reports, round));
     }
-    let (accepted, ended) = (told.accepted.len(), told.ended.len());
-    say(&format!(
-        "killed {ROUNDS} times: {accepted} jobs accepted, {ended} of them ended by who was killed; none lost"
+    let (accepted, ended) = (reports.accepted.len(), reports.ended.len());
+    report(&format!(
+        "killed {ROUNDS} times: {accepted} jobs accepted, {ended} of them ended before a kill; none lost"
     ));
 }
 
-async fn check(ledger: &SqliteLedger, told: &Told, round: u32) {
+async fn check(ledger: &SqliteLedger, reports: &Reports, round: u32) {
     ledger.recover(now(), RecoveryScope::All).await.expect("recover");
-    // Every other round the next child finds the queue as it was left.
+    // In every other round, the next child finds the queued jobs of the killed one.
     if round % 2 == 1 || round + 1 == ROUNDS {
         while let Some(job) = ledger.claim_next(lease("parent"), now()).await.expect("claim") {
             let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
             let cost = Spend { engine_ms: 7, amount: None };
             ledger.finish(&job.run(), outcome, cost, now()).await.expect("finish");
         }
-        for (id, (owner, _)) in &told.accepted {
-            let job = ledger.job(owner, *id).await.expect("get").expect("it was accepted");
+        for (id, (owner, _)) in &reports.accepted {
+            let job = ledger.job(owner, *id).await.expect("get").expect("the accepted job");
             assert!(job.status.is_final(), "{job:?}");
         }
     }
-    for (id, (owner, key)) in &told.accepted {
-        let job = ledger.job(owner, *id).await.expect("get").expect("it was accepted");
-        if let Some(engine_ms) = told.ended.get(id) {
+    for (id, (owner, key)) in &reports.accepted {
+        let job = ledger.job(owner, *id).await.expect("get").expect("the accepted job");
+        if let Some(engine_ms) = reports.ended.get(id) {
             assert_eq!(job.status, Status::Succeeded);
             assert_eq!(job.cost.map(|cost| cost.engine_ms), Some(*engine_ms));
         }
         assert_eq!(job.idempotency_key.as_ref(), Some(key));
     }
     for name in OWNERS {
-        the_books_add_up(ledger, name).await;
+        check_account(ledger, name).await;
     }
-    if let Some((id, (owner, key))) = told.accepted.iter().next() {
+    if let Some((id, (owner, key))) = reports.accepted.iter().next() {
         let again = ledger.accept(new_job(owner.as_str(), key.clone()), now()).await.expect("accept");
-        assert_eq!(again.job().map(|job| job.id), Some(*id), "a retry finds it");
+        assert_eq!(again.job().map(|job| job.id), Some(*id), "a retry finds the job");
     }
 }
 
-/// Spent is what ended jobs cost, reserved is what open ones hold.
-async fn the_books_add_up(ledger: &SqliteLedger, name: &str) {
+/// Checks that the account has the cost of ended jobs as spent, and the reservations of open jobs as
+/// reserved.
+async fn check_account(ledger: &SqliteLedger, name: &str) {
     let (mut spent, mut reserved, mut before) = (0, 0, None);
     let owner: OwnerId = name.parse().expect("a name");
     loop {
@@ -206,7 +207,7 @@ async fn the_books_add_up(ledger: &SqliteLedger, name: &str) {
     let today = utc_day(now());
     let first = today - Duration::DAY;
     let days = ledger.usage(&name.parse().expect("a name"), first, today).await.expect("usage");
-    let booked = days.iter().map(|(_, day)| (day.spent.engine_ms, day.reserved.engine_ms));
-    let booked = booked.fold((0, 0), |sum, day| (sum.0 + day.0, sum.1 + day.1));
-    assert_eq!(booked, (spent, reserved), "{name}");
+    let recorded = days.iter().map(|(_, day)| (day.spent.engine_ms, day.reserved.engine_ms));
+    let recorded = recorded.fold((0, 0), |sum, day| (sum.0 + day.0, sum.1 + day.1));
+    assert_eq!(recorded, (spent, reserved), "{name}");
 }

@@ -33,7 +33,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         3 => wait.prop_map(|millis| Action::Wait { millis }),
         6 => (0u64..3_000, 0u64..300_000).prop_map(|(engine_ms, micros)| Action::Admit { engine_ms, micros }),
         1 => Just(Action::Reuse),
-        4 => (any::<prop::sample::Index>(), 0u64..200).prop_map(|(which, percent)| Action::Settle { which, percent }),
+        4 => (any::<prop::sample::Index>(), 0u64..200)
+            .prop_map(|(which, percent)| Action::Settle { which, percent }),
         1 => any::<prop::sample::Index>().prop_map(|which| Action::Release { which }),
     ];
     prop::collection::vec(action, 1..120)
@@ -162,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_retry_passes_the_rate_at_the_reported_time_and_not_before(policy in policies(), requests in 1usize..60) {
+    fn a_retry_passes_the_rate_from_the_reported_time_on(policy in policies(), requests in 1usize..60) {
         let mut account = Account::default();
         let reserve = Spend { engine_ms: 100, amount: Some(dollars(1_000)) };
         for _ in 0..requests {
@@ -178,7 +179,11 @@ proptest! {
     }
 
     #[test]
-    fn exactly_the_remaining_requests_are_admitted(count in 1u32..50, used in 0u32..60, millis in 0i64..70_000) {
+    fn exactly_the_remaining_requests_are_admitted(
+        count in 1u32..50,
+        used in 0u32..60,
+        millis in 0i64..70_000,
+    ) {
         let policy = Policy { rate: Rate::new(count, TimeUnit::Minute), ..Policy::default() };
         let mut account = Account::default();
         for _ in 0..used {

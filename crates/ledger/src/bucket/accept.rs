@@ -1,16 +1,18 @@
 //! Accepts a job in a bucket, where two objects cannot be written together.
 //!
-//! 1. *Pointers.* An idempotency key and a shared fingerprint each have an object that names a job. The first writer of a
-//!    pointer lets it name the job that it is about to create. Others poll for that job. If it does not appear, they create
-//!    it *under the same id*, so that concurrent and retried requests result in one job.
+//! 1. *Pointers.* An idempotency key and a shared fingerprint each have an object that names a job. The first
+//!    writer of a pointer lets it name the job that it is about to create. Others poll for that job. If it
+//!    does not appear, they create it *under the same id*, so that concurrent and retried requests result in
+//!    one job.
 //! 2. *Reservation.* The account gets a reservation with an id of its own.
-//! 3. *Open marker.* An object marks the job as possibly open, so that a recovery finds it. It is written concurrently
-//!    with step 2.
-//! 4. *Job record.* The record is written on the condition that it does not exist. At this moment the job is accepted. A
-//!    writer that finds an existing record releases its reservation and answers with the existing job.
+//! 3. *Open marker.* An object marks the job as possibly open, so that a recovery finds it. It is written
+//!    concurrently with step 2.
+//! 4. *Job record.* The record is written on the condition that it does not exist. At this moment the job is
+//!    accepted. A writer that finds an existing record releases its reservation and answers with the existing
+//!    job.
 //!
-//! A crash before step 4 leaves pointers to a missing job (the next request that follows them creates it), a reservation
-//! (an audit releases it) and a marker (a recovery removes it). After step 4 the job is accepted.
+//! A crash before step 4 leaves pointers to a missing job (the next request that follows them creates it), a
+//! reservation (an audit releases it) and a marker (a recovery removes it). After step 4 the job is accepted.
 
 use futures::future::join;
 use serde::{Deserialize, Serialize};
@@ -27,7 +29,8 @@ use crate::id::{Fingerprint, JobId, OwnerId};
 use crate::job::JobRecord;
 use crate::limits::{LimitExceeded, Quota};
 
-/// How many times a request polls for a pointer's job before it creates the job itself: about 2 s with the back-off.
+/// How many times a request polls for a pointer's job before it creates the job itself: about 2 s with the
+/// back-off.
 const MAX_POLLS: u32 = 9;
 
 /// The object that names the job of an idempotency key or of a fingerprint.
@@ -125,8 +128,8 @@ impl BucketLedger {
         Err(Error::Contended { record: "a pointer to a job".to_owned() })
     }
 
-    /// Follows a pointer. If it does not lead to a job that answers the request, this writes the pointer so that it names
-    /// a job to create: `own`, or the job that another request named and did not create.
+    /// Follows a pointer. If it does not lead to a job that answers the request, this writes the pointer so
+    /// that it names a job to create: `own`, or the job that another request named and did not create.
     async fn follow(
         &self,
         lookup: &PointerLookup<'_>,
@@ -174,7 +177,8 @@ impl BucketLedger {
         Err(Error::Contended { record: path.clone() })
     }
 
-    /// Lets this request's pointers name another job, or no job. False if another request has overwritten one of them.
+    /// Lets this request's pointers name another job, or no job. False if another request has overwritten one
+    /// of them.
     async fn redirect(
         &self,
         pointers: &mut [OwnPointer],
@@ -191,8 +195,8 @@ impl BucketLedger {
         Ok(true)
     }
 
-    /// Answers the request with an existing job. `None` if another request has overwritten one of the pointers: then the
-    /// caller must start again.
+    /// Answers the request with an existing job. `None` if another request has overwritten one of the
+    /// pointers: then the caller must start again.
     async fn reuse_job(
         &self,
         new: &NewJob,
@@ -249,21 +253,24 @@ impl BucketLedger {
         if written?.is_none() {
             let existing = self.job_record(&new.owner, id).await?;
             let existing = existing.ok_or_else(|| Error::Contended { record: path })?;
-            // Equal reservations mean that an earlier attempt of this write succeeded and its answer was lost.
+            // Equal reservations mean that an earlier attempt of this write succeeded and its answer was
+            // lost.
             if existing.reservation.id != job.reservation.id {
                 self.release(&new.key, &job.reservation).await?;
                 return Ok(already_created(new, existing, quotas));
             }
         }
         if now - id.created() > ACCEPT_GRACE / 2 {
-            // A process that died named this job long ago. A recovery may have just removed the marker as a leftover.
+            // A process that died named this job long ago. A recovery may have just removed the marker as a
+            // leftover.
             self.write_marker(&new.owner, id).await?;
         }
         Ok(Acceptance::Accepted { job, quotas })
     }
 
-    /// Writes the pointer of the job's fingerprint, so that later requests find the job. A request that followed this
-    /// pointer has already written it. A failure is ignored, because the job is accepted without the pointer.
+    /// Writes the pointer of the job's fingerprint, so that later requests find the job. A request that
+    /// followed this pointer has already written it. A failure is ignored, because the job is accepted
+    /// without the pointer.
     async fn write_fingerprint_pointer(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
         if !new.reuse.any() {
             let pointer = Pointer { job: Some(id), body: None, at: now };

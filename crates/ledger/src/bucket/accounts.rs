@@ -1,8 +1,9 @@
 //! The account of an API key as one object, with the job of each reservation.
 //!
-//! A job and its account are two objects and cannot be written together, so the reservation in the account decides. It is
-//! written before the job, and a job is charged by removing its reservation, which can happen only once. An
-//! [audit](BucketLedger::audit) compares reservations with jobs and repairs what a crash left in between.
+//! A job and its account are two objects and cannot be written together, so the reservation in the account
+//! decides. It is written before the job, and a job is charged by removing its reservation, which can happen
+//! only once. An [audit](BucketLedger::audit) compares reservations with jobs and repairs what a crash left
+//! in between.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +21,8 @@ use crate::job::{JobRecord, RecoveryScope};
 use crate::limits::{LimitExceeded, Quota};
 use crate::policy::{Policy, utc_day};
 
-/// The maximum time between the reservation of a job and its record. An older reservation without a job belongs to a
-/// process that died.
+/// The maximum time between the reservation of a job and its record. An older reservation without a job
+/// belongs to a process that died.
 pub(super) const ACCEPT_GRACE: Duration = Duration::minutes(5);
 
 /// The stored form of an account.
@@ -64,7 +65,8 @@ impl BucketLedger {
         id: JobId,
         now: OffsetDateTime,
     ) -> Result<Result<(Reservation, Vec<Quota>), LimitExceeded>> {
-        // Reservations of a process that died may be the reason why a limit is exceeded, so audit and try again.
+        // Reservations of a process that died may be the reason why a limit is exceeded, so audit and try
+        // again.
         let first = self.try_admit(new, id, now).await?;
         match first {
             Err(_) if self.audit(&new.key, now).await? > 0 => self.try_admit(new, id, now).await,
@@ -158,8 +160,8 @@ impl BucketLedger {
         self.store.change(&paths::account(key), resolve).await
     }
 
-    /// Checks the job of every reservation: recovers lost jobs, charges ended jobs, and releases reservations without a
-    /// job. Returns the number of removed reservations.
+    /// Checks the job of every reservation: recovers lost jobs, charges ended jobs, and releases reservations
+    /// without a job. Returns the number of removed reservations.
     pub(super) async fn audit(&self, key: &KeyId, now: OffsetDateTime) -> Result<usize> {
         let record = self.account_record(key).await?;
         let mut resolutions = Vec::new();

@@ -1,5 +1,5 @@
-//! Records in a bucket with compare-and-swap: each record is an object, which is written only if its version has not
-//! changed since it was read.
+//! Records in a bucket with compare-and-swap: each record is an object, which is written only if its version
+//! has not changed since it was read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -38,8 +38,8 @@ const MAX_LOCKS: usize = 1_024;
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     v: u32,
-    /// A unique id of this write. S3's entity tag is a hash of the content, so without the id two writers of equal records
-    /// could not be distinguished.
+    /// A unique id of this write. S3's entity tag is a hash of the content, so without the id two writers of
+    /// equal records could not be distinguished.
     write: Uuid,
     record: T,
 }
@@ -72,8 +72,8 @@ pub(super) struct CasStore {
     sleep: Sleeper,
     /// One lock per record, so that the writers of one process do not compete with each other.
     locks: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
-    /// The records that this process wrote last, with the versions of their objects. A job is usually changed by one
-    /// process, so its next change can be written without a read.
+    /// The records that this process wrote last, with the versions of their objects. A job is usually changed
+    /// by one process, so its next change can be written without a read.
     cache: Mutex<HashMap<String, (Bytes, ETag)>>,
 }
 
@@ -116,8 +116,8 @@ impl CasStore {
 
     /// Writes a record if the condition holds; returns `None` if it does not.
     ///
-    /// An S3 client repeats a write whose answer was lost. If the first attempt succeeded, the condition of the repetition
-    /// fails. So if the condition fails, the object is read, and its write id decides.
+    /// An S3 client repeats a write whose answer was lost. If the first attempt succeeded, the condition of
+    /// the repetition fails. So if the condition fails, the object is read, and its write id decides.
     pub(super) async fn write<T: Serialize + Sync>(
         &self,
         path: &str,
@@ -169,7 +169,8 @@ impl CasStore {
         Some(Versioned { record: envelope.record, etag })
     }
 
-    /// Reads a record, changes it and writes it back. Starts again if another process has written it in the meantime.
+    /// Reads a record, changes it and writes it back. Starts again if another process has written it in the
+    /// meantime.
     pub(super) async fn change<T, R>(
         &self,
         path: &str,
@@ -251,7 +252,8 @@ impl CasStore {
         lock.lock_owned().await
     }
 
-    /// Waits before the next attempt: exponential back-off with full jitter, so that competing writers spread out.
+    /// Waits before the next attempt: exponential back-off with full jitter, so that competing writers spread
+    /// out.
     pub(super) async fn back_off(&self, attempt: u32) -> Result<()> {
         let maximum = MIN_BACKOFF.saturating_mul(1 << attempt.min(16)).min(MAX_BACKOFF);
         let random = getrandom::u32().map_err(Error::unavailable)?;

@@ -1,5 +1,6 @@
-//! Reads and changes accepted jobs in a bucket. A change is a conditional write of the job's record. If it ends the job, the
-//! account is charged and the open marker is removed afterwards; a recovery or an audit repeats these steps after a crash.
+//! Reads and changes accepted jobs in a bucket. A change is a conditional write of the job's record. If it
+//! ends the job, the account is charged and the open marker is removed afterwards; a recovery or an audit
+//! repeats these steps after a crash.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
@@ -28,8 +29,8 @@ impl BucketLedger {
         Ok(self.store.read(&paths::job(owner, id)).await?.map(|versioned| versioned.record))
     }
 
-    /// Changes a job. `change` returns whether it changed the record. Returns the record as it is afterwards and whether it
-    /// was changed; `None` if the job does not exist.
+    /// Changes a job. `change` returns whether it changed the record. Returns the record as it is afterwards
+    /// and whether it was changed; `None` if the job does not exist.
     pub(super) async fn change_job(
         &self,
         owner: &OwnerId,
@@ -79,8 +80,8 @@ impl BucketLedger {
         self.store.write(&paths::open_marker(owner, id), &(), Condition::Always).await.map(drop)
     }
 
-    /// Ends or requeues a job that no worker will end (see [`JobRecord::reconcile`]). Returns the record as it is afterwards
-    /// and whether it was changed.
+    /// Ends or requeues a job that no worker will end (see [`JobRecord::reconcile`]). Returns the record as
+    /// it is afterwards and whether it was changed.
     pub(super) async fn reconcile_job(
         &self,
         owner: &OwnerId,
@@ -260,8 +261,8 @@ impl BucketLedger {
         let prefix = paths::jobs(owner);
         let mut after = before.map(|id| paths::job(owner, id));
         let mut jobs = Vec::new();
-        // Deleted jobs are still listed, so a page may need several requests. One job more than the page has shows
-        // whether there is a next page.
+        // Deleted jobs are still listed, so a page may need several requests. One job more than the page has
+        // shows whether there is a next page.
         while jobs.len() <= limit {
             let wanted = limit + 1 - jobs.len();
             let found = self.store.list(&prefix, after.as_deref(), wanted).await?;

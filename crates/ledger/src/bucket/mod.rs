@@ -1,15 +1,15 @@
 //! A ledger in an S3 bucket, with conditional writes of single objects. It needs no database.
 //!
-//! The ledger is as durable as the objects of the bucket. A change takes a read and one or two writes, so a job takes about
-//! a dozen requests in total. A key's account is one object, which can change about ten times per second.
-//! [`claim_next`](crate::Ledger::claim_next), [`position`](crate::Ledger::position), [`load`](crate::Ledger::load) and a
-//! [queue limit](crate::accept::NewJob::queue) read every open job, so they are for tens of open jobs. The turns of owners
-//! are known within one process only. On Lambda no worker polls the queue: a job is [claimed](crate::Ledger::claim) by its
-//! id.
+//! The ledger is as durable as the objects of the bucket. A change takes a read and one or two writes, so a
+//! job takes about a dozen requests in total. A key's account is one object, which can change about ten times
+//! per second. [`claim_next`](crate::Ledger::claim_next), [`position`](crate::Ledger::position),
+//! [`load`](crate::Ledger::load) and a [queue limit](crate::accept::NewJob::queue) read every open job, so
+//! they are for tens of open jobs. The turns of owners are known within one process only. On Lambda no worker
+//! polls the queue: a job is [claimed](crate::Ledger::claim) by its id.
 //!
-//! Objects are JSON with a format version. Their prefixes are `keys/`, `usage/` (accounts), `jobs/` and `idem/`. Lifecycle
-//! rules of the bucket may expire the pointers under `jobs/same/` and `idem/`, those under `idem/` after two days. A deleted
-//! job leaves a record without the customer's data.
+//! Objects are JSON with a format version. Their prefixes are `keys/`, `usage/` (accounts), `jobs/` and
+//! `idem/`. Lifecycle rules of the bucket may expire the pointers under `jobs/same/` and `idem/`, those under
+//! `idem/` after two days. A deleted job leaves a record without the customer's data.
 
 mod accept;
 mod accounts;
@@ -43,12 +43,14 @@ pub use cas::Sleeper;
 /// A ledger in an S3 bucket.
 pub struct BucketLedger {
     store: CasStore,
-    /// For each owner, the value of a counter of claims when this process last claimed one of the owner's jobs.
+    /// For each owner, the value of a counter of claims when this process last claimed one of the owner's
+    /// jobs.
     turns: Mutex<HashMap<OwnerId, i64>>,
 }
 
 impl BucketLedger {
-    /// A ledger in `objects`. It calls `sleep` (for example, tokio's `sleep`) to wait before it retries a write.
+    /// A ledger in `objects`. It calls `sleep` (for example, tokio's `sleep`) to wait before it retries a
+    /// write.
     pub fn new(objects: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
         Self { store: CasStore::new(objects, sleep), turns: Mutex::default() }
     }
@@ -73,7 +75,8 @@ impl Ledger for BucketLedger {
         let path = paths::key(&record.id);
         match self.store.write(&path, &record, Condition::Absent).await? {
             Some(_) => Ok((key, record)),
-            // An id collision (1 in 2⁶⁴), or an earlier attempt whose answer was lost. No client knows that key.
+            // An id collision (1 in 2⁶⁴), or an earlier attempt whose answer was lost. No client knows that
+            // key.
             None => Err(Error::Contended { record: path }),
         }
     }

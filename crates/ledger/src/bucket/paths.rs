@@ -24,8 +24,8 @@ pub(super) fn jobs(owner: &OwnerId) -> String {
     format!("{JOBS}{owner}/")
 }
 
-/// A job's record. The path contains the complement of the job's id: a bucket is listed in ascending order, and jobs are
-/// listed newest first.
+/// A job's record. The path contains the complement of the job's id: a bucket is listed in ascending order,
+/// and jobs are listed newest first.
 pub(super) fn job(owner: &OwnerId, id: JobId) -> String {
     format!("{}{:032x}", jobs(owner), !id.uuid().as_u128())
 }
@@ -36,7 +36,8 @@ pub(super) fn parse_job(path: &str) -> Option<JobId> {
     Some(JobId::from(uuid::Uuid::from_u128(!complement)))
 }
 
-/// The marker of a job that may be open. It is written before the job's record and removed after the job has ended.
+/// The marker of a job that may be open. It is written before the job's record and removed after the job has
+/// ended.
 pub(super) fn open_marker(owner: &OwnerId, id: JobId) -> String {
     format!("{OPEN_MARKERS}{owner}/{id}")
 }

@@ -53,8 +53,8 @@ impl JobRecord {
         self.receipt = None;
     }
 
-    /// The charge for a remote job that ends now without a result. The remote work cannot be stopped, so this is the time
-    /// since the job started, at most the reserved amount. Nothing for a local job.
+    /// The charge for a remote job that ends now without a result. The remote work cannot be stopped, so this
+    /// is the time since the job started, at most the reserved amount. Nothing for a local job.
     fn remote_cost(&self, now: OffsetDateTime) -> Spend {
         match self.started.filter(|_| self.receipt.is_some()) {
             Some(started) => {
@@ -65,8 +65,8 @@ impl JobRecord {
         }
     }
 
-    /// The time at which the images were sent to a client: when a client first fetched them, or when the job ended while
-    /// a client waited. It is unknown whether the client received them.
+    /// The time at which the images were sent to a client: when a client first fetched them, or when the job
+    /// ended while a client waited. It is unknown whether the client received them.
     pub(crate) fn delivered_at(&self) -> Option<OffsetDateTime> {
         let waited = self.waiter.as_ref().and(self.finished);
         self.delivered.or(waited)
@@ -80,8 +80,8 @@ impl JobRecord {
         }
     }
 
-    /// True if a request with the same idempotency key is answered with this job. A job that failed as busy had no effect
-    /// and no cost, so such a request gets a new job.
+    /// True if a request with the same idempotency key is answered with this job. A job that failed as busy
+    /// had no effect and no cost, so such a request gets a new job.
     pub(crate) fn answers_retries(&self) -> bool {
         self.status != Status::Failed(Reason::Busy)
     }
@@ -112,8 +112,8 @@ impl JobRecord {
         changed
     }
 
-    /// Returns the job to the queue as if this run had not started, or cancels it if that was requested. True if this was
-    /// the current run.
+    /// Returns the job to the queue as if this run had not started, or cancels it if that was requested. True
+    /// if this was the current run.
     pub(crate) fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
         let is_current = self.is_run_by(run);
         if is_current && self.is_cancel_pending() {
@@ -144,8 +144,8 @@ impl JobRecord {
         true
     }
 
-    /// Ends or requeues an open job that no worker will end: a queued job past its deadline, or a running job that `scope`
-    /// counts as lost. True if the record changed.
+    /// Ends or requeues an open job that no worker will end: a queued job past its deadline, or a running job
+    /// that `scope` counts as lost. True if the record changed.
     pub(crate) fn reconcile(&mut self, now: OffsetDateTime, scope: RecoveryScope) -> bool {
         let is_remote = self.receipt.is_some();
         // A remote job is already paid for, so its deadline does not apply.

@@ -1,5 +1,5 @@
-//! Copies the write-ahead log into the database in the background. By default SQLite does this within a commit, which then
-//! waits for several syncs of the disk.
+//! Copies the write-ahead log into the database in the background. By default SQLite does this within a
+//! commit, which then waits for several syncs of the disk.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -13,22 +13,23 @@ use rusqlite::hooks::Wal;
 use super::connection::ConnectionQueue;
 use crate::error::{Error, Result};
 
-/// The length of the log, in pages, at which a checkpoint starts: 32 MiB. A longer log contains more versions of the same
-/// pages, of which a checkpoint copies only the last.
+/// The length of the log, in pages, at which a checkpoint starts: 32 MiB. A longer log contains more versions
+/// of the same pages, of which a checkpoint copies only the last.
 const CHECKPOINT_PAGES: i32 = 8_000;
-/// The length of the log, in pages, at which a checkpoint blocks the writer. SQLite starts the log anew only when all of it
-/// is copied, which continuous writes prevent. Few requests are delayed by this.
+/// The length of the log, in pages, at which a checkpoint blocks the writer. SQLite starts the log anew only
+/// when all of it is copied, which continuous writes prevent. Few requests are delayed by this.
 const MAX_LOG_PAGES: i32 = 32_000;
 
-/// The number of new pages after which the operating system is asked to write them to the disk. This shortens the sync
-/// before a checkpoint. A write to a page that is being written to the disk has to wait.
+/// The number of new pages after which the operating system is asked to write them to the disk. This shortens
+/// the sync before a checkpoint. A write to a page that is being written to the disk has to wait.
 const WRITEBACK_PAGES: i32 = 250;
-/// The bytes of the log before its first page, and the bytes of a page with its frame header (SQLite file format,
-/// section 4.1).
+/// The bytes of the log before its first page, and the bytes of a page with its frame header (SQLite file
+/// format, section 4.1).
 const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_BYTES: u64 = 24 + 4_096;
 
-/// Reports the length of the log, in pages, each time that it has grown by [`WRITEBACK_PAGES`] or was started anew.
+/// Reports the length of the log, in pages, each time that it has grown by [`WRITEBACK_PAGES`] or was started
+/// anew.
 pub(super) fn log_lengths(writer: &mut Connection) -> Result<Receiver<i32>> {
     let (sender, receiver) = sync_channel(1);
     let mut reported = 0;
@@ -86,8 +87,8 @@ impl Checkpointer {
     }
 }
 
-/// Asks the operating system to write the log's pages from `from` to `to` to the disk, without waiting. The last,
-/// incomplete page of the file is left out.
+/// Asks the operating system to write the log's pages from `from` to `to` to the disk, without waiting. The
+/// last, incomplete page of the file is left out.
 #[cfg(target_os = "linux")]
 fn start_writeback(log: &Path, from: i32, to: i32) {
     use rustix::fs::{Advice, fadvise};
@@ -95,7 +96,8 @@ fn start_writeback(log: &Path, from: i32, to: i32) {
     let at = |pages: i32| (LOG_HEADER_BYTES + FRAME_BYTES * u64::try_from(pages).unwrap_or(0)) & !4_095;
     let Ok(file) = std::fs::File::open(log) else { return };
     if let Some(length) = NonZero::new(at(to).saturating_sub(at(from))) {
-        // On Linux, this advice starts the writeback of dirty pages and keeps them in the page cache until they are clean.
+        // On Linux, this advice starts the writeback of dirty pages and keeps them in the page cache until
+        // they are clean.
         let _ = fadvise(&file, at(from), Some(length), Advice::DontNeed);
     }
 }
@@ -113,7 +115,8 @@ impl Drop for Checkpointer {
 }
 
 fn checkpoint(connection: &Connection) {
-    // May fail because another process runs a checkpoint. Pages that were not copied stay in the log until the next time.
+    // May fail because another process runs a checkpoint. Pages that were not copied stay in the log until
+    // the next time.
     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
 }
 

@@ -1,8 +1,9 @@
 //! A database connection with a queue of tasks.
 //!
-//! Queued tasks run as a group in one transaction (group commit), so that a hundred callers share one write. A short task
-//! runs on the caller's thread if the connection is free, because handing it to another thread and back would take longer
-//! than the task. A thread of the queue runs all other tasks. Callers wait without an async runtime.
+//! Queued tasks run as a group in one transaction (group commit), so that a hundred callers share one write.
+//! A short task runs on the caller's thread if the connection is free, because handing it to another thread
+//! and back would take longer than the task. A thread of the queue runs all other tasks. Callers wait without
+//! an async runtime.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -20,7 +21,8 @@ use rusqlite::{Connection, ErrorCode};
 use super::BUSY_TIMEOUT;
 use crate::error::{Error, Result};
 
-/// The maximum number of tasks in one transaction. It bounds the time that a task waits for the others of its group.
+/// The maximum number of tasks in one transaction. It bounds the time that a task waits for the others of its
+/// group.
 const MAX_GROUP: usize = 128;
 
 /// Sends a task's result to its caller, given the result of the transaction.
@@ -47,7 +49,8 @@ impl Access {
     fn begin_statement(self) -> &'static str {
         match self {
             Self::Read => "BEGIN",
-            // Takes the write lock at once, so that no transaction fails later because of a concurrent writer.
+            // Takes the write lock at once, so that no transaction fails later because of a concurrent
+            // writer.
             Self::Write => "BEGIN IMMEDIATE",
         }
     }
@@ -103,14 +106,15 @@ impl ConnectionQueue {
         let on_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            // A task that panics rolls back the transaction of its group, whose callers get an error. Later groups run.
+            // A task that panics rolls back the transaction of its group, whose callers get an error. Later
+            // groups run.
             .spawn(move || while catch_unwind(AssertUnwindSafe(|| on_thread.run_until_closed())).is_err() {})
             .map_err(Error::unavailable)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Runs `work` in a transaction on the queue's thread. If it fails, its changes are undone. It runs even if the
-    /// returned future is dropped.
+    /// Runs `work` in a transaction on the queue's thread. If it fails, its changes are undone. It runs even
+    /// if the returned future is dropped.
     pub(crate) fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
@@ -121,8 +125,8 @@ impl ConnectionQueue {
         result
     }
 
-    /// Like [`run`](Self::run), for work of some microseconds: if the connection is free, the work is done before this
-    /// returns.
+    /// Like [`run`](Self::run), for work of some microseconds: if the connection is free, the work is done
+    /// before this returns.
     pub(crate) fn run_short<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
@@ -159,7 +163,8 @@ impl ConnectionQueue {
             };
             TaskResult { commit, reply: Box::new(reply) }
         });
-        // The queue needs no limit of its own: each task has a waiting caller, and the number of requests is limited.
+        // The queue needs no limit of its own: each task has a waiting caller, and the number of requests is
+        // limited.
         self.shared.queue().tasks.push_back(task);
         async move { receiver.await.map_err(|_| Error::unavailable("the database task was aborted"))? }
     }
@@ -199,8 +204,8 @@ impl Shared {
         }
     }
 
-    /// Runs the queued tasks on the caller's thread if the connection is free. If not, the user of the connection calls
-    /// [`wake_if_queued`](Self::wake_if_queued) afterwards.
+    /// Runs the queued tasks on the caller's thread if the connection is free. If not, the user of the
+    /// connection calls [`wake_if_queued`](Self::wake_if_queued) afterwards.
     fn run_on_caller(&self) {
         let mut connection = match self.connection.try_lock() {
             Ok(connection) => connection,
@@ -211,7 +216,8 @@ impl Shared {
         let result = match Transaction::begin(&mut connection, self.access, Duration::ZERO) {
             Ok(transaction) => run_group(transaction, group),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-                // Another process writes. The queue's thread waits for it, so that this caller does not block.
+                // Another process writes. The queue's thread waits for it, so that this caller does not
+                // block.
                 let mut queue = self.queue();
                 for task in group.into_iter().rev() {
                     queue.tasks.push_front(task);
@@ -232,8 +238,8 @@ impl Shared {
         }
     }
 
-    /// Takes the next group from the queue. The group must be complete before its transaction begins: a reader sees the
-    /// database as of that moment, and a task that is queued later must see later writes.
+    /// Takes the next group from the queue. The group must be complete before its transaction begins: a
+    /// reader sees the database as of that moment, and a task that is queued later must see later writes.
     fn next_group(&self) -> Vec<Task> {
         let mut queue = self.queue();
         let count = queue.tasks.len().min(MAX_GROUP);
@@ -268,7 +274,8 @@ struct GroupResult {
 }
 
 impl GroupResult {
-    /// Sends the results to the callers. Release the connection first, because callers may queue their next task at once.
+    /// Sends the results to the callers. Release the connection first, because callers may queue their next
+    /// task at once.
     fn send_replies(self) {
         for reply in self.replies {
             reply(self.error.clone().map_or(Ok(()), |error| Err(error.into())));
@@ -276,8 +283,8 @@ impl GroupResult {
     }
 }
 
-/// A transaction that uses cached statements: parsing them for each transaction would take a noticeable part of the time.
-/// Dropping it rolls it back.
+/// A transaction that uses cached statements: parsing them for each transaction would take a noticeable part
+/// of the time. Dropping it rolls it back.
 struct Transaction<'c>(&'c mut Connection);
 
 impl<'c> Transaction<'c> {

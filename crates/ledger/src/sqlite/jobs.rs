@@ -14,8 +14,8 @@ use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Load, Reco
 use crate::money::Spend;
 use crate::policy::utc_day;
 
-/// Writes a job that was open before its change. If the job has ended, this charges the account and removes the record
-/// of a deleted job. A job ends only once, so it is charged only once.
+/// Writes a job that was open before its change. If the job has ended, this charges the account and removes
+/// the record of a deleted job. A job ends only once, so it is charged only once.
 fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
     if job.status.is_final() {
         let day = job.reservation.day;
@@ -32,8 +32,8 @@ fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
     rows::save_job(connection, job)
 }
 
-/// Changes a job and returns it as it is afterwards; `None` if it does not exist. `change` returns whether it changed the
-/// record.
+/// Changes a job and returns it as it is afterwards; `None` if it does not exist. `change` returns whether it
+/// changed the record.
 pub(super) fn change(
     connection: &Connection,
     owner: &OwnerId,

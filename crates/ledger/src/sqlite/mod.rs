@@ -1,11 +1,12 @@
 //! A ledger in an SQLite database file.
 //!
-//! One connection writes and another reads, with a write-ahead log. Concurrent writes share a transaction (group commit).
+//! One connection writes and another reads, with a write-ahead log. Concurrent writes share a transaction
+//! (group commit).
 //!
-//! A crash of the process loses nothing that was answered. A power failure can lose the commits since the last checkpoint
-//! with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits for the disk at every commit; the
-//! file stays consistent with both. Several processes of one machine can share the file. Network file systems are not
-//! supported.
+//! A crash of the process loses nothing that was answered. A power failure can lose the commits since the
+//! last checkpoint with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits
+//! for the disk at every commit; the file stays consistent with both. Several processes of one machine can
+//! share the file. Network file systems are not supported.
 
 mod accept;
 mod checkpoint;
@@ -63,12 +64,12 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens the database, or creates it with permissions for its owner only, and migrates it to this program's schema.
-    /// The folder must exist. This blocks until the migration is complete.
+    /// Opens the database, or creates it with permissions for its owner only, and migrates it to this
+    /// program's schema. The folder must exist. This blocks until the migration is complete.
     ///
     /// # Errors
-    /// [`Error::NewerVersion`] if a later version of the program wrote the file, [`Error::Corrupt`] if it is not an SQLite
-    /// database, [`Error::Unavailable`] if it cannot be opened.
+    /// [`Error::NewerVersion`] if a later version of the program wrote the file, [`Error::Corrupt`] if it is
+    /// not an SQLite database, [`Error::Unavailable`] if it cannot be opened.
     pub fn open(path: &Path, sync: Synchronous) -> Result<Self> {
         create_private(path).map_err(Error::unavailable)?;
         let mut writer = connect(path, sync)?;

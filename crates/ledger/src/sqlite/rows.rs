@@ -1,4 +1,5 @@
-//! Reads and writes rows. Each kind of record has one function that writes it, so that a record and its columns agree.
+//! Reads and writes rows. Each kind of record has one function that writes it, so that a record and its
+//! columns agree.
 
 use std::ops::RangeInclusive;
 
@@ -126,7 +127,8 @@ pub(super) fn save_idempotency(
     Ok(())
 }
 
-/// Reads an account with the usage of `days`, calls `change`, and writes the account unless `change` returns an error.
+/// Reads an account with the usage of `days`, calls `change`, and writes the account unless `change` returns
+/// an error.
 pub(super) fn change_account<T, E>(
     connection: &Connection,
     key: &KeyId,
@@ -171,7 +173,8 @@ pub(super) fn usage(
     key: &KeyId,
     days: RangeInclusive<Date>,
 ) -> Result<Vec<(Date, DayUsage)>> {
-    // SQLite plans a range query again for each new pair of bounds. Most ranges are a single day, which needs no range.
+    // SQLite plans a range query again for each new pair of bounds. Most ranges are a single day, which needs
+    // no range.
     let sql = if days.start() == days.end() {
         "SELECT day, usage FROM days WHERE key = ?1 AND day = ?2 AND day = ?3"
     } else {

@@ -4,10 +4,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Error, Result};
 
-/// The migrations, the first of which leads to schema version 1. Never change a released migration: add another.
+/// The migrations, the first of which leads to schema version 1. Never change a released migration: add
+/// another.
 ///
-/// The `record` columns hold JSON, to which later versions can add members with defaults. Other columns exist for queries.
-/// Times are nanoseconds since 1970, ids have 16 bytes, days are `YYYY-MM-DD`.
+/// The `record` columns hold JSON, to which later versions can add members with defaults. Other columns exist
+/// for queries. Times are nanoseconds since 1970, ids have 16 bytes, days are `YYYY-MM-DD`.
 const MIGRATIONS: &[&str] = &[
     // 1
     "CREATE TABLE keys (

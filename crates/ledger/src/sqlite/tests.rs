@@ -177,7 +177,8 @@ fn a_long_log_is_copied_while_the_ledger_is_open() {
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     let size = || std::fs::metadata(&path).expect("the file").len();
     let before = size();
-    // Writes 40 MiB, of which 2 MiB remain. Each record differs, because SQLite does not write unchanged pages.
+    // Writes 40 MiB, of which 2 MiB remain. Each record differs, because SQLite does not write unchanged
+    // pages.
     for i in 0..160_u32 {
         let (id, record) = ((i % 8).to_string(), format!("{i:03}").repeat(90_000));
         let write = move |connection: &Connection| {

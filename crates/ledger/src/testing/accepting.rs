@@ -1,4 +1,4 @@
-//! Accepting: idempotency keys, joining, stored pictures, and that nothing crosses owners.
+//! Accepting jobs: idempotency keys, reuse of jobs in flight and of stored images, isolation of owners.
 
 use super::{accepted, at, claimed, completed, new_job, new_job_with_key, owner, usage_today};
 use crate::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
@@ -7,12 +7,12 @@ use crate::ledger::{FinishReply, Ledger};
 use crate::money::Spend;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
-    what_is_accepted_is_there(ledger).await;
-    an_idempotency_key_is_one_request(ledger).await;
-    identical_requests_share(ledger).await;
-    a_retry_finds_what_nobody_collected(ledger).await;
-    a_retry_knows_who_waited(ledger).await;
-    the_queue_is_bounded(ledger).await;
+    an_accepted_job_can_be_read(ledger).await;
+    an_idempotency_key_identifies_one_request(ledger).await;
+    identical_requests_share_a_job(ledger).await;
+    a_retry_finds_an_undelivered_job(ledger).await;
+    the_end_of_a_job_with_a_waiter_counts_as_delivery(ledger).await;
+    the_queue_is_limited(ledger).await;
 }
 
 const ANY: Reuse = Reuse { in_flight: true, stored: true, retry: None };
@@ -25,14 +25,18 @@ async fn accept(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> Acceptance {
     ledger.accept(new, at(seconds)).await.expect("accept")
 }
 
-async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
+async fn an_accepted_job_can_be_read(ledger: &dyn Ledger) {
     let new = NewJob { deadline: Some(at(500)), ..new_job_with_key("there", "tiger", "key") };
     let job = accepted(ledger, new, 0).await;
     assert_eq!((job.created, job.deadline, job.runs), (at(0), Some(at(500)), 0));
     assert_eq!((job.status.name(), job.request["prompt"].as_str()), ("queued", Some("tiger")));
     assert_eq!((job.reservation.reserved.engine_ms, job.idempotency_key.as_deref()), (1_000, Some("key")));
     assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(job.clone()));
-    assert_eq!(ledger.job(&owner("else"), job.id).await.expect("get"), None, "others' jobs are not there");
+    assert_eq!(
+        ledger.job(&owner("else"), job.id).await.expect("get"),
+        None,
+        "another owner's job is invisible"
+    );
 
     let ended = completed(ledger, &job, 1).await;
     assert_eq!(ledger.job(&owner("there"), job.id).await.expect("get"), Some(ended));
@@ -42,22 +46,22 @@ async fn what_is_accepted_is_there(ledger: &dyn Ledger) {
     assert!(used.reserved.is_zero(), "{used:?}");
 }
 
-async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
+async fn an_idempotency_key_identifies_one_request(ledger: &dyn Ledger) {
     let job = accepted(ledger, new_job_with_key("idem", "tiger", "k1"), 0).await;
     let replay = accept(ledger, new_job_with_key("idem", "tiger", "k1"), 1).await;
-    assert_eq!(replay, Acceptance::Replayed { job: job.clone() }, "while it waits");
+    assert_eq!(replay, Acceptance::Replayed { job: job.clone() }, "while the job is queued");
     assert_eq!(accept(ledger, new_job_with_key("idem", "lion", "k1"), 1).await, Acceptance::Conflict);
     let other = accepted(ledger, new_job_with_key("idem", "tiger", "k2"), 2).await;
     assert_ne!(other.id, job.id, "another key is another request");
-    let stranger = accepted(ledger, new_job_with_key("idem-b", "lion", "k1"), 2).await;
-    assert_ne!(stranger.id, job.id, "keys are an owner's own");
+    let other_owner = accepted(ledger, new_job_with_key("idem-b", "lion", "k1"), 2).await;
+    assert_ne!(other_owner.id, job.id, "idempotency keys are per owner");
 
     let ended = completed(ledger, &job, 3).await;
     let day = 24 * 3_600;
     let replay = accept(ledger, new_job_with_key("idem", "tiger", "k1"), day - 1).await;
-    assert_eq!(replay, Acceptance::Replayed { job: ended }, "after it has ended, for 24 hours");
+    assert_eq!(replay, Acceptance::Replayed { job: ended }, "after the job has ended, for 24 hours");
     let later = accepted(ledger, new_job_with_key("idem", "lion", "k1"), day).await;
-    assert_ne!(later.id, job.id, "and not longer");
+    assert_ne!(later.id, job.id, "the key has expired");
 
     let busy = accepted(ledger, new_job_with_key("idem", "tiger", "k3"), 3).await;
     let running = claimed(ledger, &busy, 3).await;
@@ -67,58 +71,58 @@ async fn an_idempotency_key_is_one_request(ledger: &dyn Ledger) {
     let Ok(FinishReply::Recorded(ended)) = ended else { panic!("{ended:?}") };
     assert_eq!(ended.failure(), Some(failure));
     let again = accepted(ledger, new_job_with_key("idem", "tiger", "k3"), 4).await;
-    assert_ne!(again.id, busy.id, "what was never begun is begun by a retry");
+    assert_ne!(again.id, busy.id, "a retry of a busy job gets a new job");
     ledger.cancel(&owner("idem"), again.id, at(4)).await.expect("cancel");
 
     ledger.delete(&owner("idem"), other.id, at(4)).await.expect("delete").expect("a job");
-    let anew = accepted(ledger, new_job_with_key("idem", "lion", "k2"), 5).await;
-    assert_ne!(anew.id, other.id, "deleting frees the key");
-    for job in [&stranger, &later, &anew] {
+    let fresh = accepted(ledger, new_job_with_key("idem", "lion", "k2"), 5).await;
+    assert_ne!(fresh.id, other.id, "deleting the job removes its idempotency key");
+    for job in [&other_owner, &later, &fresh] {
         completed(ledger, job, 6).await;
     }
 }
 
-async fn identical_requests_share(ledger: &dyn Ledger) {
+async fn identical_requests_share_a_job(ledger: &dyn Ledger) {
     let first = accepted(ledger, sharing("same", "tiger", ANY), 0).await;
     let Acceptance::Joined { job, .. } = accept(ledger, sharing("same", "tiger", ANY), 1).await else {
         panic!("an identical request in flight is joined");
     };
     assert_eq!(job.id, first.id);
     let alone = accepted(ledger, new_job("same", "tiger"), 1).await;
-    assert_ne!(alone.id, first.id, "only if the request allows it");
+    assert_ne!(alone.id, first.id, "the request does not allow reuse");
     let other = accepted(ledger, sharing("same", "lion", ANY), 1).await;
-    let stranger = accepted(ledger, sharing("same-b", "tiger", ANY), 1).await;
-    assert_ne!(stranger.id, first.id, "never across owners");
+    let other_owner = accepted(ledger, sharing("same-b", "tiger", ANY), 1).await;
+    assert_ne!(other_owner.id, first.id, "never across owners");
     ledger.cancel(&owner("same"), alone.id, at(2)).await.expect("cancel").expect("a job");
 
-    let running = sharing("same", "wolf", ANY);
-    let begun = accepted(ledger, running.clone(), 1).await;
-    let begun = claimed(ledger, &begun, 1).await;
+    let wolf = sharing("same", "wolf", ANY);
+    let running = accepted(ledger, wolf.clone(), 1).await;
+    let running = claimed(ledger, &running, 1).await;
     let joined = accept(ledger, once_sharing("same", "wolf", "k"), 2).await;
-    assert_eq!(joined.job().map(|job| job.id), Some(begun.id), "{joined:?}");
-    ledger.cancel(&owner("same"), begun.id, at(3)).await.expect("cancel").expect("a job");
+    assert_eq!(joined.job().map(|job| job.id), Some(running.id), "{joined:?}");
+    ledger.cancel(&owner("same"), running.id, at(3)).await.expect("cancel").expect("a job");
     let replay = accept(ledger, once_sharing("same", "wolf", "k"), 3).await;
-    assert!(matches!(&replay, Acceptance::Replayed { job } if job.id == begun.id), "{replay:?}");
-    let anew = accepted(ledger, running, 3).await;
-    assert_ne!(anew.id, begun.id, "what is about to be canceled is not joined");
-    let canceled = ledger.finish(&begun.run(), crate::job::Outcome::Canceled, super::cost(), at(4)).await;
+    assert!(matches!(&replay, Acceptance::Replayed { job } if job.id == running.id), "{replay:?}");
+    let fresh = accepted(ledger, wolf, 3).await;
+    assert_ne!(fresh.id, running.id, "a job with a cancel request is not joined");
+    let canceled = ledger.finish(&running.run(), crate::job::Outcome::Canceled, super::cost(), at(4)).await;
     assert!(matches!(canceled, Ok(crate::ledger::FinishReply::Recorded(_))), "{canceled:?}");
 
     let ended = completed(ledger, &other, 2).await;
     let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", ANY), 9).await else {
-        panic!("a stored picture is found");
+        panic!("a stored image is found");
     };
     assert_eq!(job, ended);
     let in_flight = Reuse { in_flight: true, ..Reuse::default() };
-    let anew_lion = accepted(ledger, sharing("same", "lion", in_flight), 9).await;
-    assert_ne!(anew_lion.id, ended.id, "joining is not looking for stored ones");
+    let new_lion = accepted(ledger, sharing("same", "lion", in_flight), 9).await;
+    assert_ne!(new_lion.id, ended.id, "only jobs in flight may be reused");
     let used = usage_today(ledger, "same").await;
     assert_eq!((used.joined, used.stored), (2, 1), "{used:?}");
 
-    for job in [&first, &stranger, &anew, &anew_lion] {
+    for job in [&first, &other_owner, &fresh, &new_lion] {
         completed(ledger, job, 10).await;
     }
-    ledger.delete(&owner("same"), anew_lion.id, at(11)).await.expect("delete").expect("a job");
+    ledger.delete(&owner("same"), new_lion.id, at(11)).await.expect("delete").expect("a job");
     let gone = accepted(ledger, sharing("same-c", "lion", ANY), 12).await;
     ledger.delete(&owner("same-c"), gone.id, at(12)).await.expect("delete").expect("a job");
     let after = accepted(ledger, sharing("same-c", "lion", ANY), 13).await;
@@ -130,7 +134,7 @@ fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
     NewJob { reuse: ANY, ..new_job_with_key(name, prompt, key) }
 }
 
-async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
+async fn a_retry_finds_an_undelivered_job(ledger: &dyn Ledger) {
     let retry = |since| {
         let retry = RetryReuse { accepted_since: at(since), delivered_since: at(105) };
         Reuse { retry: Some(retry), ..Reuse::default() }
@@ -145,24 +149,24 @@ async fn a_retry_finds_what_nobody_collected(ledger: &dyn Ledger) {
     assert_ne!(too_old.id, first.id);
     completed(ledger, &too_old, 104).await;
 
-    ledger.mark_delivered(&owner("retry"), too_old.id, at(104)).await.expect("collect");
-    ledger.mark_delivered(&owner("retry"), too_old.id, at(107)).await.expect("collect");
+    ledger.mark_delivered(&owner("retry"), too_old.id, at(104)).await.expect("mark as delivered");
+    ledger.mark_delivered(&owner("retry"), too_old.id, at(107)).await.expect("mark as delivered");
     let delivered = ledger.job(&owner("retry"), too_old.id).await.expect("get").expect("a job");
     assert_eq!(delivered.delivered, Some(at(104)), "the first time counts");
     let used = usage_today(ledger, "retry").await;
-    assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "collecting costs nothing");
+    assert_eq!((used.jobs, used.spent.engine_ms), (2, 1_400), "delivery costs nothing");
     ledger.delete(&owner("retry"), first.id, at(107)).await.expect("delete").expect("a job");
-    let anew = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
-    assert_ne!(anew.id, too_old.id, "what was collected answers no retry");
-    completed(ledger, &anew, 109).await;
-    ledger.mark_delivered(&owner("retry"), anew.id, at(110)).await.expect("collect");
+    let fresh = accepted(ledger, sharing("retry", "tiger", retry(0)), 108).await;
+    assert_ne!(fresh.id, too_old.id, "a delivered job does not answer a retry");
+    completed(ledger, &fresh, 109).await;
+    ledger.mark_delivered(&owner("retry"), fresh.id, at(110)).await.expect("mark as delivered");
     let found = accept(ledger, sharing("retry", "tiger", retry(0)), 111).await;
-    let same = found.job().is_some_and(|job| job.id == anew.id);
-    assert!(same, "of an answer given just now nobody knows whether it arrived: {found:?}");
+    let same = found.job().is_some_and(|job| job.id == fresh.id);
+    assert!(same, "a recent delivery may have been lost: {found:?}");
 }
 
-/// A job whose client waited for it to the end was answered by that end.
-async fn a_retry_knows_who_waited(ledger: &dyn Ledger) {
+/// If a client waits until the end of the job, the images count as delivered at that time.
+async fn the_end_of_a_job_with_a_waiter_counts_as_delivery(ledger: &dyn Ledger) {
     let waiter = |prompt: &str| {
         let waiter = "process".parse().ok();
         NewJob { waiter, ..new_job("waited", prompt) }
@@ -175,26 +179,30 @@ async fn a_retry_knows_who_waited(ledger: &dyn Ledger) {
     let completed_first = completed(ledger, &first, 110).await;
     let lost = accept(ledger, sharing("waited", "tiger", delivered_since(110)), 111).await;
     assert!(matches!(&lost, Acceptance::Stored { job, .. } if *job == completed_first), "{lost:?}");
-    let anew = accepted(ledger, sharing("waited", "tiger", delivered_since(111)), 121).await;
-    assert_ne!(anew.id, first.id, "that answer has arrived");
-    completed(ledger, &anew, 122).await;
+    let fresh = accepted(ledger, sharing("waited", "tiger", delivered_since(111)), 121).await;
+    assert_ne!(fresh.id, first.id, "the client has received the images");
+    completed(ledger, &fresh, 122).await;
 }
 
-async fn the_queue_is_bounded(ledger: &dyn Ledger) {
+async fn the_queue_is_limited(ledger: &dyn Ledger) {
     let limit = Some(QueueLimit { per_owner: 2, total: 3 });
     let limited = |name: &str| NewJob { queue: limit, ..new_job(name, "tiger") };
     let first = accepted(ledger, limited("bounded"), 0).await;
     let second = accepted(ledger, limited("bounded"), 1).await;
     let full =
         NewJob { idempotency: new_job_with_key("bounded", "tiger", "k").idempotency, ..limited("bounded") };
-    assert_eq!(accept(ledger, full.clone(), 2).await, Acceptance::QueueFull, "for this owner");
+    assert_eq!(accept(ledger, full.clone(), 2).await, Acceptance::QueueFull, "the limit per owner");
     let third = accepted(ledger, limited("bounded-b"), 2).await;
-    assert_eq!(accept(ledger, limited("bounded-c"), 3).await, Acceptance::QueueFull, "for all");
+    assert_eq!(accept(ledger, limited("bounded-c"), 3).await, Acceptance::QueueFull, "the total limit");
     completed(ledger, &first, 4).await;
     let again = accepted(ledger, full, 5).await;
     for job in [&second, &third, &again] {
         completed(ledger, job, 6).await;
     }
     let used = usage_today(ledger, "bounded").await;
-    assert_eq!((used.jobs, used.reserved.is_zero()), (3, true), "what found no room reserved nothing");
+    assert_eq!(
+        (used.jobs, used.reserved.is_zero()),
+        (3, true),
+        "a request that finds the queue full reserves nothing"
+    );
 }

@@ -1,4 +1,4 @@
-//! Keys: made, found, revoked.
+//! API keys: creation, authentication, revocation.
 
 use super::{at, owner};
 use crate::key::{ApiKey, Authentication, NewKey};
@@ -29,9 +29,9 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     let found = ledger.authenticate(&key, at(2)).await.expect("look up");
     assert_eq!(found, Authentication::Valid(record.clone()));
     assert_eq!(ledger.key(&record.id).await.expect("look up"), Some(record.clone()));
-    let stranger = ApiKey::generate().expect("random numbers");
-    assert_eq!(ledger.authenticate(&stranger, at(2)).await.expect("look up"), Authentication::Unknown);
-    assert_eq!(ledger.key(&stranger.hash().id()).await.expect("look up"), None);
+    let other_owner = ApiKey::generate().expect("random numbers");
+    assert_eq!(ledger.authenticate(&other_owner, at(2)).await.expect("look up"), Authentication::Unknown);
+    assert_eq!(ledger.key(&other_owner.hash().id()).await.expect("look up"), None);
 
     let still = ledger.authenticate(&other, at(99)).await.expect("look up");
     assert!(matches!(still, Authentication::Valid(_)), "{still:?}");
@@ -44,7 +44,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     assert_eq!(again.revoked, Some(at(10)), "the first time counts");
     let gone = ledger.authenticate(&key, at(30)).await.expect("look up");
     assert!(matches!(gone, Authentication::Revoked(_)), "{gone:?}");
-    assert_eq!(ledger.revoke_key(&stranger.hash().id(), at(10)).await.expect("revoke"), None);
+    assert_eq!(ledger.revoke_key(&other_owner.hash().id(), at(10)).await.expect("revoke"), None);
 
     let mut listed: Vec<_> = ledger.keys().await.expect("list").into_iter().map(|key| key.id).collect();
     assert!(listed.is_sorted());

@@ -1,4 +1,4 @@
-//! Limits: what is let in, what is refused, and what that leaves behind.
+//! Limits: which requests are admitted and rejected, and what they leave in the account.
 
 use std::num::NonZeroU32;
 
@@ -16,11 +16,11 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     rate(ledger).await;
     concurrency(ledger).await;
     budgets(ledger).await;
-    what_was_refused_leaves_nothing(ledger).await;
+    a_rejected_request_changes_nothing(ledger).await;
     a_job_counts_for_the_day_it_was_accepted(ledger).await;
 }
 
-async fn refused(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> LimitExceeded {
+async fn rejected(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> LimitExceeded {
     match ledger.accept(new, at(seconds)).await.expect("accept") {
         Acceptance::LimitExceeded { exceeded, .. } => exceeded,
         other => panic!("not refused: {other:?}"),
@@ -43,15 +43,15 @@ async fn rate(ledger: &dyn Ledger) {
     completed(ledger, &first, 0).await;
     let Acceptance::Stored { quotas, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept")
     else {
-        panic!("a stored picture takes a turn too");
+        panic!("a stored image counts towards the rate limit");
     };
     assert_eq!((quotas[0].remaining, quotas[0].resets_at), (0, Some(at(60))));
-    let third = refused(ledger, limited("b"), 1).await;
+    let third = rejected(ledger, limited("b"), 1).await;
     assert_eq!(
         third,
         LimitExceeded { limit: Limit::Rate("2/min".parse().expect("rate")), retry: RetryTime::At(at(30)) }
     );
-    assert_eq!(refused(ledger, stored, 29).await.retry, RetryTime::At(at(30)));
+    assert_eq!(rejected(ledger, stored, 29).await.retry, RetryTime::At(at(30)));
     let job = accepted(ledger, limited("b"), 30).await;
     completed(ledger, &job, 31).await;
     let left = ledger.quotas(&key_id("rate"), &policy, at(60)).await.expect("quotas");
@@ -62,13 +62,16 @@ async fn concurrency(ledger: &dyn Ledger) {
     let limited = |prompt: &str| NewJob { policy: policy(None, 2, &[]), ..new_job("crowd", prompt) };
     let first = accepted(ledger, limited("a"), 0).await;
     let second = accepted(ledger, limited("b"), 0).await;
-    let third = refused(ledger, limited("c"), 1).await;
+    let third = rejected(ledger, limited("c"), 1).await;
     assert!(
         matches!(third, LimitExceeded { limit: Limit::Concurrency(_), retry: RetryTime::WhenJobEnds }),
         "{third:?}"
     );
     let running = claimed(ledger, &first, 1).await;
-    assert!(matches!(refused(ledger, limited("c"), 1).await.limit, Limit::Concurrency(_)), "running counts");
+    assert!(
+        matches!(rejected(ledger, limited("c"), 1).await.limit, Limit::Concurrency(_)),
+        "running jobs count"
+    );
     let failed = Outcome::Failed(Reason::Engine.into());
     ledger.finish(&running.run(), failed, Spend::ZERO, at(2)).await.expect("finish");
     let third = accepted(ledger, limited("c"), 3).await;
@@ -83,14 +86,14 @@ async fn budgets(ledger: &dyn Ledger) {
     let budget = |limits: &[&str]| policy(None, 0, limits);
     let timed = |prompt: &str| NewJob { policy: budget(&["2.5s/day"]), ..new_job("time", prompt) };
     let (first, second) = (accepted(ledger, timed("a"), 0).await, accepted(ledger, timed("b"), 0).await);
-    let third = refused(ledger, timed("c"), 0).await;
+    let third = rejected(ledger, timed("c"), 0).await;
     let midnight = at(12 * 3_600);
-    assert_eq!(third.retry, RetryTime::At(midnight), "what is reserved counts");
+    assert_eq!(third.retry, RetryTime::At(midnight), "reservations count");
     completed(ledger, &first, 1).await;
     assert_eq!(
-        refused(ledger, timed("c"), 1).await.retry,
+        rejected(ledger, timed("c"), 1).await.retry,
         RetryTime::At(midnight),
-        "0.7 spent and 1 reserved"
+        "0.7 s spent and 1 s reserved"
     );
     completed(ledger, &second, 2).await;
     let third = accepted(ledger, timed("c"), 3).await;
@@ -104,9 +107,9 @@ async fn budgets(ledger: &dyn Ledger) {
     assert_eq!(
         (used.spent.engine_ms, used.reserved.engine_ms),
         (3_300, 0),
-        "a failure is charged what it took"
+        "a failed job is charged its cost"
     );
-    assert_eq!(refused(ledger, timed("d"), 6).await.retry, RetryTime::At(midnight));
+    assert_eq!(rejected(ledger, timed("d"), 6).await.retry, RetryTime::At(midnight));
     let left = ledger.quotas(&key_id("time"), &budget(&["2.5s/day"]), at(6)).await.expect("quotas");
     assert_eq!((left[0].remaining, left[0].resets_at), (0, Some(midnight)));
     let next_day = accepted(ledger, timed("d"), 12 * 3_600).await;
@@ -115,17 +118,17 @@ async fn budgets(ledger: &dyn Ledger) {
     let paid = |prompt: &str| NewJob { policy: budget(&["0.01usd/month"]), ..new_job("paid", prompt) };
     let job = accepted(ledger, paid("a"), 0).await;
     completed(ledger, &job, 1).await;
-    let over = refused(ledger, paid("b"), 12 * 3_600).await;
+    let over = rejected(ledger, paid("b"), 12 * 3_600).await;
     let first_of_december = at(0).replace_day(1).expect("a day") + Duration::days(30) - Duration::hours(12);
-    assert_eq!(over.retry, RetryTime::At(first_of_december), "a month outlasts the night");
+    assert_eq!(over.retry, RetryTime::At(first_of_december), "the budget starts again next month");
     let never = NewJob { reserve: Spend { engine_ms: 1, amount: "0.02usd".parse().ok() }, ..paid("c") };
-    assert_eq!(refused(ledger, never, 0).await.retry, RetryTime::Never);
+    assert_eq!(rejected(ledger, never, 0).await.retry, RetryTime::Never);
     let foreign = NewJob { reserve: Spend { engine_ms: 1, amount: "9eur".parse().ok() }, ..paid("d") };
     let foreign = accepted(ledger, foreign, 2).await;
     completed(ledger, &foreign, 3).await;
 }
 
-async fn what_was_refused_leaves_nothing(ledger: &dyn Ledger) {
+async fn a_rejected_request_changes_nothing(ledger: &dyn Ledger) {
     let reuse = Reuse { in_flight: true, stored: true, retry: None };
     let new = |prompt: &str, key: &str| NewJob {
         policy: policy(None, 1, &[]),
@@ -133,8 +136,8 @@ async fn what_was_refused_leaves_nothing(ledger: &dyn Ledger) {
         ..new_job_with_key("refused", prompt, key)
     };
     let first = accepted(ledger, new("a", "k1"), 0).await;
-    refused(ledger, new("b", "k2"), 1).await;
-    refused(ledger, new("c", "k2"), 1).await;
+    rejected(ledger, new("b", "k2"), 1).await;
+    rejected(ledger, new("c", "k2"), 1).await;
     let used = usage_today(ledger, "refused").await;
     assert_eq!((used.jobs, used.reserved.engine_ms), (1, 1_000), "{used:?}");
     completed(ledger, &first, 2).await;
@@ -156,5 +159,5 @@ async fn a_job_counts_for_the_day_it_was_accepted(ledger: &dyn Ledger) {
     assert_eq!(spent, [(first, 1, cost().engine_ms), (second, 1, cost().engine_ms)]);
     assert!(days.iter().all(|(_, usage)| usage.reserved.is_zero()));
     assert_eq!(ledger.usage(&key_id("night"), second, first).await.expect("usage"), []);
-    assert_eq!(ledger.usage(&key_id("nobody"), first, second).await.expect("usage"), []);
+    assert_eq!(ledger.usage(&key_id("unused"), first, second).await.expect("usage"), []);
 }

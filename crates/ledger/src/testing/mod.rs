@@ -1,5 +1,5 @@
-//! What every [`Ledger`] must do, as suites that are run on each of them. For tests only; each panics, as a test
-//! does, at the first promise that is not kept.
+//! The contract of [`Ledger`], as test suites for its implementations. A suite panics at the first failed
+//! assertion.
 
 mod accepting;
 mod keys;
@@ -34,13 +34,13 @@ pub async fn ledger_contract(ledger: &dyn Ledger) {
     queue::contract(ledger).await;
 }
 
-/// Races a hundred threads against each other over one set of records, which the given ledgers share: several are
-/// several processes. Starts threads of its own and blocks.
+/// Tests concurrent calls with a hundred threads. The ledgers must share their records; several ledgers act
+/// as several processes. Blocks the calling thread.
 pub fn race_contract(ledgers: &[Arc<dyn Ledger>]) {
     races::contract(ledgers);
 }
 
-/// Some seconds after an arbitrary noon.
+/// A time so many seconds after an arbitrary noon.
 pub(crate) fn at(seconds: i64) -> OffsetDateTime {
     datetime!(2026-11-23 12:00 UTC) + Duration::seconds(seconds)
 }
@@ -53,7 +53,7 @@ pub(crate) fn key_id(name: &str) -> KeyId {
     name.parse().expect("a key's name")
 }
 
-/// A job of an owner whose only key has the same name, with no limits, a second reserved, and nothing shared.
+/// A job of an owner and a key with the same name, without limits and reuse. It reserves 1 s.
 pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
     NewJob {
         owner: owner(name),
@@ -72,7 +72,7 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
     }
 }
 
-/// The same with an idempotency key, whose body is the prompt.
+/// Like [`new_job`], with an idempotency key. The request body is the prompt.
 pub(crate) fn new_job_with_key(name: &str, prompt: &str, key: &str) -> NewJob {
     let idempotency = Idempotency { key: key.to_owned(), body: Fingerprint::of(prompt.as_bytes()) };
     NewJob { idempotency: Some(idempotency), ..new_job(name, prompt) }
@@ -82,12 +82,12 @@ pub(crate) fn lease(worker: &str, until: i64) -> Lease {
     Lease { worker: worker.parse().expect("a worker's name"), until: at(until) }
 }
 
-/// What 700 ms of engine time cost.
+/// The cost of 700 ms of engine time.
 pub(crate) fn cost() -> Spend {
     Spend { engine_ms: 700, amount: "0.007usd".parse().ok() }
 }
 
-/// A picture for this job, told from any other.
+/// A successful outcome with `count` images of this job.
 pub(crate) fn succeeded(id: JobId, count: u64) -> Outcome {
     let image = |seed| StoredImage {
         key: format!("images/{id}-{seed}.jpg"),
@@ -114,17 +114,17 @@ pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) 
     }
 }
 
-/// Runs a queued job to its good end with one picture.
+/// Runs a queued job, which succeeds with one image.
 pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
     let running = claimed(ledger, job, seconds).await;
     let end = ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(seconds)).await.expect("finish");
     match end {
         FinishReply::Recorded(job) => job,
-        other => panic!("not ended: {other:?}"),
+        other => panic!("not recorded: {other:?}"),
     }
 }
 
-/// Today's usage of a key.
+/// The usage of a key on the day of `at(0)`.
 pub(crate) async fn usage_today(ledger: &dyn Ledger, name: &str) -> DayUsage {
     let day = at(0).date();
     let days = ledger.usage(&key_id(name), day, day).await.expect("usage");

@@ -1,4 +1,4 @@
-//! A hundred at once: budgets that are not overspent, keys that make one job, claims that one worker wins.
+//! Concurrent calls of a hundred threads: limits, idempotency keys, claims and outcomes.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -16,16 +16,16 @@ use crate::policy::Policy;
 const RACERS: usize = 100;
 
 pub(super) fn contract(ledgers: &[Arc<dyn Ledger>]) {
-    one_key_is_one_job(ledgers);
-    identical_requests_are_one_job(ledgers);
-    no_budget_is_overspent(ledgers);
-    no_more_run_than_may(ledgers);
+    an_idempotency_key_makes_one_job(ledgers);
+    identical_requests_make_one_job(ledgers);
+    no_budget_is_exceeded(ledgers);
+    the_concurrency_limit_holds(ledgers);
     one_claim_wins(ledgers);
-    every_job_is_run_once(ledgers);
-    one_end_is_charged(ledgers);
+    every_job_is_claimed_once(ledgers);
+    a_repeated_outcome_is_charged_once(ledgers);
 }
 
-/// Lets all of them do it at the same moment.
+/// Calls `run` on all threads at the same time.
 fn race<T: Send>(ledgers: &[Arc<dyn Ledger>], run: impl Fn(usize, &dyn Ledger) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(RACERS);
     let (start, run) = (&start, &run);
@@ -39,7 +39,7 @@ fn race<T: Send>(ledgers: &[Arc<dyn Ledger>], run: impl Fn(usize, &dyn Ledger) -
                 })
             })
             .collect();
-        racers.into_iter().map(|racer| racer.join().expect("no racer falls")).collect()
+        racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
     })
 }
 
@@ -64,7 +64,7 @@ fn end_all(ledger: &dyn Ledger) -> u64 {
     ended
 }
 
-fn one_key_is_one_job(ledgers: &[Arc<dyn Ledger>]) {
+fn an_idempotency_key_makes_one_job(ledgers: &[Arc<dyn Ledger>]) {
     let policy = Policy { rate: "1/day".parse().ok(), ..Policy::default() };
     let answers =
         accept_all(ledgers, |_| NewJob { policy: policy.clone(), ..new_job_with_key("race-key", "a", "k") });
@@ -77,9 +77,9 @@ fn one_key_is_one_job(ledgers: &[Arc<dyn Ledger>]) {
     assert_eq!(end_all(&*ledgers[0]), 1);
 }
 
-fn identical_requests_are_one_job(ledgers: &[Arc<dyn Ledger>]) {
+fn identical_requests_make_one_job(ledgers: &[Arc<dyn Ledger>]) {
     let reuse = Reuse { in_flight: true, stored: true, retry: None };
-    // Half of them with a key of their own.
+    // Half of the requests have an idempotency key of their own.
     let new = |i: usize| {
         let idempotency =
             new_job_with_key("race-same", "a", &i.to_string()).idempotency.filter(|_| i.is_multiple_of(2));
@@ -94,24 +94,24 @@ fn identical_requests_are_one_job(ledgers: &[Arc<dyn Ledger>]) {
     assert_eq!(end_all(&*ledgers[0]), 1);
 }
 
-fn no_budget_is_overspent(ledgers: &[Arc<dyn Ledger>]) {
+fn no_budget_is_exceeded(ledgers: &[Arc<dyn Ledger>]) {
     let policy = Policy { budgets: vec!["30s/day".parse().expect("a budget")], ..Policy::default() };
     let new = |_| NewJob { policy: policy.clone(), ..new_job("race-budget", "a") };
     let answers = accept_all(ledgers, new);
-    assert_eq!(count_accepted(&answers), 30, "a second each");
+    assert_eq!(count_accepted(&answers), 30, "one second per job");
     let used = block_on(usage_today(&*ledgers[0], "race-budget"));
     assert_eq!((used.jobs, used.reserved.engine_ms), (30, 30_000), "{used:?}");
     assert_eq!(end_all(&*ledgers[0]), 30);
     let used = block_on(usage_today(&*ledgers[0], "race-budget"));
     assert_eq!((used.spent.engine_ms, used.reserved.engine_ms), (21_000, 0));
-    assert_eq!(count_accepted(&accept_all(ledgers, new)), 9, "what was not spent is there again");
+    assert_eq!(count_accepted(&accept_all(ledgers, new)), 9, "the unspent amount is available again");
     assert_eq!(end_all(&*ledgers[0]), 9);
 }
 
-fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
+fn the_concurrency_limit_holds(ledgers: &[Arc<dyn Ledger>]) {
     let policy = Policy { concurrency: NonZeroU32::new(4), ..Policy::default() };
-    // Everyone who is let in runs its job to the end at once, so that places come free all the time.
-    let let_in = race(ledgers, |_, ledger| {
+    // Each accepted job is run to its end immediately, so that places in the limit become free all the time.
+    let accepted_jobs = race(ledgers, |_, ledger| {
         block_on(async {
             let new = NewJob { policy: policy.clone(), ..new_job("race-crowd", "a") };
             let Acceptance::Accepted { job, quotas } = ledger.accept(new, at(0)).await.expect("accept")
@@ -126,10 +126,14 @@ fn no_more_run_than_may(ledgers: &[Arc<dyn Ledger>]) {
             true
         })
     });
-    let let_in = let_in.into_iter().filter(|ran| *ran).count() as u64;
+    let accepted_jobs = accepted_jobs.into_iter().filter(|ran| *ran).count() as u64;
     let used = block_on(usage_today(&*ledgers[0], "race-crowd"));
-    assert!(let_in >= 4);
-    assert_eq!((used.jobs, used.pictures, used.spent.engine_ms), (let_in, let_in, let_in * 700), "{used:?}");
+    assert!(accepted_jobs >= 4);
+    assert_eq!(
+        (used.jobs, used.pictures, used.spent.engine_ms),
+        (accepted_jobs, accepted_jobs, accepted_jobs * 700),
+        "{used:?}"
+    );
     let quotas = block_on(ledgers[0].quotas(&key_id("race-crowd"), &policy, at(3))).expect("quotas");
     assert_eq!(quotas[0].remaining, 4);
 }
@@ -153,7 +157,7 @@ fn one_claim_wins(ledgers: &[Arc<dyn Ledger>]) {
     assert!(matches!(end, Ok(FinishReply::Recorded(_))), "{end:?}");
 }
 
-fn every_job_is_run_once(ledgers: &[Arc<dyn Ledger>]) {
+fn every_job_is_claimed_once(ledgers: &[Arc<dyn Ledger>]) {
     let jobs: HashSet<JobId> = (0..30)
         .map(|i| block_on(accepted(&*ledgers[0], new_job(&format!("race-{}", i % 3), "a"), i)).id)
         .collect();
@@ -163,14 +167,14 @@ fn every_job_is_run_once(ledgers: &[Arc<dyn Ledger>]) {
     .into_iter()
     .flatten()
     .collect();
-    assert_eq!(taken.len(), jobs.len(), "a hundred workers, thirty jobs");
+    assert_eq!(taken.len(), jobs.len(), "each job is claimed");
     assert_eq!(taken.iter().map(|job| job.id).collect::<HashSet<_>>(), jobs);
     for job in &taken {
         block_on(ledgers[0].finish(&job.run(), succeeded(job.id, 1), cost(), at(51))).expect("finish");
     }
 }
 
-fn one_end_is_charged(ledgers: &[Arc<dyn Ledger>]) {
+fn a_repeated_outcome_is_charged_once(ledgers: &[Arc<dyn Ledger>]) {
     let job = block_on(accepted(&*ledgers[0], new_job("race-end", "a"), 0));
     let claim = block_on(ledgers[0].claim(&job.owner, job.id, lease("w", 60), at(1))).expect("claim");
     let run = job_run(&claim);

@@ -1,5 +1,5 @@
-//! A process crashes before or after each single write of a workload. Nevertheless every accepted job ends and is charged
-//! once.
+//! A process crashes before or after each single write of a workload. Nevertheless every accepted job ends
+//! and is charged once.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

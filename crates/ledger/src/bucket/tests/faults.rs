@@ -72,7 +72,8 @@ impl CrashingStore {
     }
 }
 
-/// A store that loses the first answer to every conditional write. The client repeats the write, as S3 clients do.
+/// A store that loses the first answer to every conditional write. The client repeats the write, as S3
+/// clients do.
 #[derive(Default)]
 pub(super) struct LostAnswerStore(MemoryStore);
 

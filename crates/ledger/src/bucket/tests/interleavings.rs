@@ -63,7 +63,8 @@ fn a_recovery_keeps_the_marker_of_a_job_that_is_being_created() {
     let crashed =
         block_on(BucketLedger::new(crashing, fast_sleep()).accept(new_job_with_key("acme", "a", "k"), at(0)));
     assert!(crashed.is_err(), "{crashed:?}");
-    // Much later another process creates the job, and at that moment a recovery finds the marker without a job.
+    // Much later another process creates the job, and at that moment a recovery finds the marker without a
+    // job.
     let other = BucketLedger::new(memory.clone(), fast_sleep());
     let recovery = Box::new(move || {
         let found = block_on(other.recover(at(900), RecoveryScope::ExpiredLeases)).expect("recover");
