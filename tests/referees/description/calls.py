@@ -4,8 +4,8 @@ import json
 import sys
 
 from client import Client
-from client.api.open_a_is_images_api import generate_images
 from client.api.images import create_image, generate, list_images, read_image
+from client.api.open_a_is_images_api import generate_images
 from client.models import CreateImageBody, GenerateImagesBody, Generated, Generations, Image
 
 api = Client(base_url=sys.argv[1], raise_on_unexpected_status=True, timeout=300)
