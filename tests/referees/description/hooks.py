@@ -6,7 +6,7 @@ import re
 
 import schemathesis
 
-LIMITS = ("pixels", "work", "memory", "not after `to`", "a future time", "a currency with a price")
+LIMITS = ("pixels", "steps × n", "memory", "not after `to`", "a future time", "a currency with a price")
 SIZES = {"rate": 1_000_000, "expires_in": 3650}
 """The largest numbers of a key's limits, in their largest units. A pattern cannot limit a number."""
 LARGE = 10**9
