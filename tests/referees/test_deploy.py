@@ -59,7 +59,7 @@ def test_a_second_deploy_updates_the_stack_and_keeps_keys_and_images(account: Ca
     function = aws.client("lambda").get_function_configuration(FunctionName=first.function)
     assert function["MemorySize"] == 2048
     seen = aws.succeeds("doctor", "--name", "again")
-    assert f"{first.bucket} is there" in seen, "doctor finds the bucket of the deployment"
+    assert f"{first.bucket} is in us-east-1" in seen, "doctor finds the bucket of the deployment"
     (code,) = [name for name in aws.resources()["buckets"] if name.startswith("tintype-code-")]
     assert len(aws.client("s3").list_objects_v2(Bucket=code)["Contents"]) == 1
     listed = aws.succeeds("keys", "list", "--ledger", "bucket", "--store", f"s3://{first.bucket}")
@@ -71,7 +71,7 @@ def test_without_a_terminal_deploy_and_destroy_need_yes(account: Callable[..., A
     before = aws.resources()
     refused = aws.run("deploy", "--model", "builtin")
     assert refused.returncode == 2 and "--yes" in refused.stderr
-    assert "a thousand pictures" in refused.stderr
+    assert "per 1,000 images" in refused.stderr
     assert aws.resources() == before
     nothing = aws.run("destroy")
     assert nothing.returncode == 0 and "no stack tintype" in nothing.stderr

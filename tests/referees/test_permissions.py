@@ -94,13 +94,13 @@ def test_deploy_and_destroy_succeed_with_the_printed_policy(
     without_policy = user(aws)
     refused = without_policy.run("deploy", "--model", "builtin", "--yes")
     assert refused.returncode == 1 and "not allowed to" in refused.stderr
-    lines, _ = permissions(nobody)
-    assert lines[0].startswith("?") and "iam:SimulatePrincipalPolicy" in lines[0]
-    somebody = user(aws, missing)
-    # The bucket itself refuses whoever comes without TLS, as everybody does to MiniStack.
-    unencrypted = somebody.run("deploy", "--model", "builtin", "--yes")
+    lines, _ = permissions(without_policy)
+    assert lines[0].startswith("unknown") and "iam:SimulatePrincipalPolicy" in lines[0]
+    permitted = user(aws, missing)
+    # The bucket policy refuses requests without TLS, and MiniStack has no TLS.
+    unencrypted = permitted.run("deploy", "--model", "builtin", "--yes")
     assert "deployed at" in unencrypted.stderr and "explicit deny in a resource-based policy" in unencrypted.stderr
-    (bucket,) = [name for name in aws.left()["buckets"] if not name.startswith("tintype-code-")]
+    (bucket,) = [name for name in aws.resources()["buckets"] if not name.startswith("tintype-code-")]
     aws.client("s3").delete_bucket_policy(Bucket=bucket)
     assert deploy(permitted, "--model", "builtin").key
     permitted.succeeds("destroy", "--yes")
