@@ -7,6 +7,7 @@
 //! they count too. Tests are left out.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -48,6 +49,9 @@ const PHRASES: &[(&str, &str)] = &[
     ("what cannot|can|must|is|was|it * is|are|goes|comes", "name the thing"),
 ];
 
+/// Separates words that do not belong to one clause.
+const BREAK: &str = ".";
+
 /// Checks every document and every user-visible text of the repository.
 pub(crate) fn check() -> Result<()> {
     let listed =
@@ -60,12 +64,9 @@ pub(crate) fn check() -> Result<()> {
             continue;
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {name}"))?;
-        let texts = if has_extension(name, "rs") { user_texts(&text) } else { lines(&text) };
-        for (line, text) in texts {
-            for (phrase, advice) in hits(&text) {
-                found.push(format!("{name}:{line}: `{phrase}`: {advice}"));
-            }
-        }
+        let texts = if has_extension(name, "rs") { user_texts(&text) } else { vec![(1, text)] };
+        let hits = texts.iter().flat_map(|(line, text)| hits(text, *line));
+        found.extend(hits.map(|hit| format!("{name}:{}: `{}`: {}", hit.line, hit.phrase, hit.advice)));
     }
     if !found.is_empty() {
         bail!("unclear phrases (docs/STYLE.md has the rules):\n  {}", found.join("\n  "));
@@ -87,54 +88,66 @@ fn is_checked(name: &str) -> bool {
     (is_document && !name.ends_with(".zh-CN.md")) || is_product || name == "openapi.json"
 }
 
-/// Each line of a document with its number; phrases that a line break divides are found by joining each line
-/// with the next.
-fn lines(text: &str) -> Vec<(usize, String)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let paired = lines.iter().enumerate().map(|(at, line)| {
-        let next =
-            lines.get(at + 1).map_or("", |next| next.trim_start_matches([' ', '#', '/', '*', '-', '|']));
-        // Only the first words of the next line: its own phrases are reported there.
-        let words: Vec<&str> = next.split_whitespace().take(1).collect();
-        (at + 1, format!("{line} {}", words.join(" ")))
-    });
-    paired.collect()
+/// A phrase that was found.
+struct Hit {
+    /// Line of its first word, from 1.
+    line: usize,
+    phrase: String,
+    advice: &'static str,
 }
 
-/// The phrases in a text, with the advice for each.
-fn hits(text: &str) -> Vec<(String, &'static str)> {
-    let words = words(text);
+/// A row of [`PHRASES`]: the allowed words at each position.
+struct Pattern {
+    positions: Vec<Vec<&'static str>>,
+    advice: &'static str,
+}
+
+static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+    let positions =
+        |phrase: &'static str| phrase.split(' ').map(|position| position.split('|').collect()).collect();
+    PHRASES.iter().map(|(phrase, advice)| Pattern { positions: positions(phrase), advice }).collect()
+});
+
+/// The phrases in a text that begins at `first_line`. A phrase may continue on the next line.
+fn hits(text: &str, first_line: usize) -> Vec<Hit> {
+    let words = words(text, first_line);
     let mut found = Vec::new();
-    for (pattern, advice) in PHRASES {
-        let pattern: Vec<Vec<&str>> = pattern.split(' ').map(|word| word.split('|').collect()).collect();
-        for window in words.windows(pattern.len()) {
-            if window
-                .iter()
-                .zip(&pattern)
-                .all(|(word, any)| word != "." && (any == &["*"] || any.contains(&word.as_str())))
-            {
-                found.push((window.join(" "), *advice));
+    for Pattern { positions, advice } in PATTERNS.iter() {
+        for window in words.windows(positions.len()) {
+            let is_match = window.iter().zip(positions).all(|((_, word), allowed)| {
+                word != BREAK && (allowed == &["*"] || allowed.contains(&word.as_str()))
+            });
+            if is_match {
+                let phrase: Vec<&str> = window.iter().map(|(_, word)| word.as_str()).collect();
+                found.push(Hit { line: window[0].0, phrase: phrase.join(" "), advice });
             }
         }
     }
     found
 }
 
-/// The words of a text in lower case, with `.` between sentences and clauses.
-fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    for c in text.chars() {
-        let last = words.last_mut().expect("never empty");
-        if c.is_alphanumeric() || matches!(c, '\'' | '’') {
-            last.extend(c.to_lowercase());
-        } else {
-            if matches!(c, '.' | '!' | '?' | ';' | ':' | ',' | '(' | ')' | '`' | '"') {
-                words.push(".".to_owned());
+/// The words of a text in lower case, each with its line, and [`BREAK`] between clauses, cells and paragraphs.
+fn words(text: &str, first_line: usize) -> Vec<(usize, String)> {
+    let mut words = Vec::new();
+    for (line_number, line) in (first_line..).zip(text.split('\n')) {
+        let mut word = String::new();
+        // The space ends the last word.
+        for c in line.chars().chain([' ']) {
+            if c.is_alphanumeric() || matches!(c, '\'' | '’') {
+                word.extend(c.to_lowercase());
+                continue;
             }
-            words.push(String::new());
+            if !word.is_empty() {
+                words.push((line_number, std::mem::take(&mut word)));
+            }
+            if matches!(c, '.' | '!' | '?' | ';' | ':' | ',' | '(' | ')' | '`' | '"' | '|') {
+                words.push((line_number, BREAK.to_owned()));
+            }
+        }
+        if line.trim().is_empty() {
+            words.push((line_number, BREAK.to_owned()));
         }
     }
-    words.retain(|word| !word.is_empty());
     words
 }
 
@@ -208,7 +221,7 @@ mod tests {
     use super::*;
 
     fn phrases(text: &str) -> Vec<String> {
-        hits(text).into_iter().map(|(phrase, _)| phrase).collect()
+        hits(text, 1).into_iter().map(|hit| hit.phrase).collect()
     }
 
     #[test]
@@ -230,9 +243,11 @@ mod tests {
 
     #[test]
     fn a_phrase_may_span_two_lines_of_a_document() {
-        let found: Vec<_> =
-            lines("this is to be\nhad").into_iter().flat_map(|(_, text)| hits(&text)).collect();
+        let found = hits("this is to be\nhad", 1);
         assert_eq!(found.len(), 1);
+        let found = hits("say\nwhat is\nto be done", 5);
+        assert_eq!((found.len(), found[0].line), (1, 6));
+        assert!(hits("this is to be\n\nhad", 1).is_empty(), "another paragraph");
     }
 
     #[test]
