@@ -22,7 +22,8 @@ use crate::pipeline::{Next, Pipeline, StepContext};
 use crate::revision::revision;
 use crate::{ModelError, ModelFiles};
 
-/// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per slot.
+/// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per
+/// slot.
 const QUEUE_CAPACITY: usize = 16;
 
 /// Where a model runs.
@@ -69,7 +70,7 @@ pub struct DiffusionEngine {
 struct Job {
     request: Arc<GenerateRequest>,
     observer: Arc<dyn Observer>,
-    /// What it is part of, for those who trace where time goes.
+    /// The caller's span, so that the stages of the job belong to its trace.
     span: Span,
     reply: oneshot::Sender<Result<Generated, EngineError>>,
 }
@@ -144,7 +145,7 @@ fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Engin
     EngineError::Failed(message.into())
 }
 
-/// The thread: one job after the other, until nobody can hand in any more.
+/// The engine's thread: runs one job after another until the engine is dropped.
 fn run_jobs(pipeline: &Pipeline, pool: &ThreadPool, queue: &Receiver<Job>) {
     while let Ok(Job { request, observer, span, reply }) = queue.recv() {
         // The pipeline has no state that a panic could leave broken; the observer is given up with its job.
@@ -152,7 +153,7 @@ fn run_jobs(pipeline: &Pipeline, pool: &ThreadPool, queue: &Receiver<Job>) {
         let result = catch_unwind(AssertUnwindSafe(run));
         let result =
             result.unwrap_or_else(|panic| Err(failed(format!("panicked: {}", panic_message(&*panic)))));
-        // Whoever asked may be gone; then nobody needs the answer.
+        // The caller may have dropped its future; then the result is not needed.
         let _ = reply.send(result);
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::{ModelError, ModelFiles};
 
-/// A component's `config.json`. Whoever reads it takes every option that it knows; what is left is an error.
+/// The options of a component's `config.json`. A loader takes each option that it supports; a remaining
+/// option is an error.
 pub(crate) struct Options {
     file: PathBuf,
     values: Map<String, Value>,
@@ -53,7 +54,8 @@ impl Options {
         }
     }
 
-    /// An option that may be there only with one of these values, the first of which is what leaving it out means.
+    /// An option that may be there only with one of these values, the first of which is what leaving it out
+    /// means.
     pub(crate) fn require(&mut self, option: &str, supported: &[Value]) -> Result<(), ModelError> {
         self.known.insert(option.to_owned());
         match self.values.get(option) {
@@ -76,7 +78,8 @@ impl Options {
         ModelError::unsupported(&self.file, option, value, supported)
     }
 
-    /// Refuses options that nobody took, unless they are off. Names that begin with `_` are notes, not options.
+    /// Rejects options that were not taken, unless they are off. Names that begin with `_` are notes, not
+    /// options.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
         let unknown = self

@@ -65,14 +65,15 @@ struct CompletedStep<'a> {
     sampler: &'a Sampler,
     /// Its number, from 0.
     step: usize,
-    /// The latents that it started from,
+    /// The latents at the start of the step.
     sample: &'a Tensor,
-    /// and the denoiser's word on them.
+    /// The denoiser's output for `sample`.
     output: &'a Tensor,
 }
 
 impl StepContext<'_> {
-    /// The latents without any noise, `[1, channels, height, width]`, as the last step saw them; `None` before the first.
+    /// The latents without any noise, `[1, channels, height, width]`, as the last step saw them; `None`
+    /// before the first.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -84,12 +85,12 @@ impl StepContext<'_> {
     }
 }
 
-/// What a denoising loop is told between two steps.
+/// Whether a denoising loop continues after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go on.
+    /// Run the next step.
     Continue,
-    /// Nobody waits for the result.
+    /// Stop: the request was abandoned.
     Stop,
 }
 
@@ -97,7 +98,8 @@ impl Pipeline {
     /// Loads a model onto a device, its weights in type `dtype`. Latents are `f32` throughout.
     ///
     /// # Errors
-    /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that do not fit together.
+    /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that
+    /// do not fit together.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
         Options::load(files, "model_index.json")?
             .require("_class_name", &[json!("StableDiffusionPipeline")])?;
@@ -141,15 +143,15 @@ impl Pipeline {
         (sides[1] * self.vae.scale(), sides[0] * self.vae.scale())
     }
 
-    /// The course to a picture of at least this size in pixels. Where the autoencoder's grid is coarser, the latents reach beyond the
-    /// picture, and [`Pipeline::decode`] cuts its middle out.
+    /// The course to a picture of at least this size in pixels. Where the autoencoder's grid is coarser, the
+    /// latents reach beyond the picture, and [`Pipeline::decode`] cuts its middle out.
     #[must_use]
     pub fn sampling_plan(&self, width: usize, height: usize, steps: usize) -> SamplingPlan {
         let scale = self.vae.scale();
         SamplingPlan { height: height.div_ceil(scale), width: width.div_ceil(scale), steps }
     }
 
-    /// Encodes the prompts. A guidance scale of at most 1 means that the negative prompt has no say.
+    /// Encodes the prompts. The negative prompt has an effect only if the guidance scale is above 1.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -174,13 +176,16 @@ impl Pipeline {
         Ok(Conditioning { context: self.text.encode(&tokens)?, guidance, embedding, warnings })
     }
 
-    /// Takes the noise away, step by step; returns the latents, `[1, channels, height, width]`, or `None` if told to stop.
+    /// Denoises step by step. Returns the latents, `[1, channels, height, width]`, or `None` if `between`
+    /// stops the loop.
     ///
-    /// `noise` makes standard normal numbers of a shape: first those that the picture is made from, then, for some schedulers,
-    /// those that each step adds. `between` is asked before the first step and after each whether to go on.
+    /// `noise` makes standard normal numbers of a shape: first those that the picture is made from, then, for
+    /// some schedulers, those that each step adds. `between` is asked before the first step and after each
+    /// whether to go on.
     ///
     /// # Errors
-    /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails, or what `between` returns.
+    /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails, or what
+    /// `between` returns.
     pub fn denoise(
         &self,
         conditioning: &Conditioning,
@@ -213,7 +218,7 @@ impl Pipeline {
         Ok(Some(latents))
     }
 
-    /// The denoiser's word on latents, guided: `negative + scale × (positive − negative)`.
+    /// The denoiser's output with classifier-free guidance: `negative + scale × (positive − negative)`.
     fn predict(
         &self,
         latents: &Tensor,
@@ -256,11 +261,12 @@ impl Pipeline {
             .ok_or_else(|| candle_core::Error::Msg("the decoder made other than three colours".into()).into())
     }
 
-    /// What a picture of this size in pixels will look like, going by a step's clean latents ([`StepContext::clean_sample`]): on
-    /// 128 to 256 pixels along its longer side, or more if there are more latents.
+    /// What a picture of this size in pixels will look like, going by a step's clean latents
+    /// ([`StepContext::clean_sample`]): on 128 to 256 pixels along its longer side, or more if there are more
+    /// latents.
     ///
-    /// The first takes about as long as decoding 64 by 64 pixels, every other a few milliseconds. They get better with every picture that
-    /// is decoded after the first.
+    /// The first takes about as long as decoding 64 by 64 pixels, every other a few milliseconds. They get
+    /// better with every picture that is decoded after the first.
     ///
     /// # Errors
     /// [`ModelError::Tensor`] if the latents are of another shape.
@@ -272,12 +278,12 @@ impl Pipeline {
         self.previewer.get_or_init(|| fresh).preview(clean, width, height)
     }
 
-    /// An estimate of the bytes that making a picture of this size takes beyond the weights: the larger of the denoiser's
-    /// and the decoder's needs (see their `memory_needed`), a fifth more for what the allocator keeps, and 32 MiB for what does not
-    /// grow with the picture.
+    /// An estimate of the bytes that making a picture of this size takes beyond the weights: the larger of
+    /// the denoiser's and the decoder's needs (see their `memory_needed`), a fifth more for what the
+    /// allocator keeps, and 32 MiB for what does not grow with the picture.
     ///
-    /// Measured with Stable Diffusion 2.1's architecture on two threads: 0.75 GiB at 512×512, estimated 0.78; 0.24 GiB at
-    /// 256×256, estimated 0.22.
+    /// Measured with Stable Diffusion 2.1's architecture on two threads: 0.75 GiB at 512×512, estimated 0.78;
+    /// 0.24 GiB at 256×256, estimated 0.22.
     #[must_use]
     pub fn memory_needed(&self, width: usize, height: usize) -> u64 {
         let SamplingPlan { height, width, .. } = self.sampling_plan(width, height, 1);
@@ -286,7 +292,7 @@ impl Pipeline {
     }
 }
 
-/// A colour's sample from what a decoder says, −1 to 1; what is no number becomes 0.
+/// Converts a decoder's output, −1 to 1, to a colour sample, 0 to 255. NaN becomes 0.
 pub(crate) fn sample_of(x: f32) -> u8 {
     ((x * 0.5 + 0.5) * 255.0).round_ties_even() as u8
 }

@@ -17,13 +17,14 @@ use serde::Deserialize;
 
 use crate::{ModelError, ModelFiles};
 
-/// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers', transformers'.
+/// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers',
+/// transformers'.
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 
 /// A component's weights, seen from some level of its module tree. Cheap to clone.
 ///
-/// Tensors are copied out of the file when asked for, to the device and in the type given at the start; those that
-/// nobody asks for cost nothing.
+/// Tensors are copied out of the file when asked for, to the device and in the type given at the start;
+/// tensors that are not requested cost nothing.
 #[derive(Clone)]
 pub struct Weights {
     files: Arc<Vec<WeightsFile>>,
@@ -33,11 +34,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The weights of `component`, for example `unet`: the first of `diffusion_pytorch_model` and `model` that is
-    /// there, as one `.safetensors` file, its `.fp16` variant, or several with an index. For a 16-bit `dtype` the variant is preferred.
+    /// The weights of `component`, for example `unet`: the first of `diffusion_pytorch_model` and `model`
+    /// that is there, as one `.safetensors` file, its `.fp16` variant, or several with an index. For a 16-bit
+    /// `dtype` the variant is preferred.
     ///
     /// # Errors
-    /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`] if it cannot be opened.
+    /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`]
+    /// if it cannot be opened.
     pub fn load(
         files: &ModelFiles,
         component: &str,
@@ -72,7 +75,8 @@ impl Weights {
     /// The tensor of this name below the current level, which must have this shape.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type cannot be converted.
+    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type
+    /// cannot be converted.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor, ModelError> {
         let (expected, full) = (shape.into(), self.full_name(name));
         let Some(file) = self.file_with(&full) else {
@@ -91,8 +95,8 @@ impl Weights {
         Ok(file.tensor(&full, &self.device)?.to_dtype(self.dtype)?)
     }
 
-    /// Whether there is a tensor of this name below the current level. For names that changed between versions of
-    /// the layout.
+    /// Whether there is a tensor of this name below the current level. For names that changed between
+    /// versions of the layout.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.file_with(&self.full_name(name)).is_some()
@@ -201,9 +205,10 @@ impl WeightsFile {
     )]
     fn map(path: PathBuf) -> Result<Self, ModelError> {
         let opened = File::open(&path).and_then(|file| {
-            // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if another process
-            // changes or truncates the file while it is loaded, which the documentation forbids for a model folder (and
-            // every program that maps weights relies on). All bytes are read as plain numbers, of which every pattern is valid.
+            // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if
+            // another process changes or truncates the file while it is loaded, which the documentation
+            // forbids for a model folder (and every program that maps weights relies on). All bytes are read
+            // as plain numbers, of which every pattern is valid.
             unsafe { Mmap::map(&file) }
         });
         match opened {
@@ -247,14 +252,14 @@ impl WeightsFile {
         Ok(tensor)
     }
 
-    /// Tells the system that these bytes were copied and need not stay in memory, or loading a model would take twice
-    /// its size. A refusal changes nothing that matters.
+    /// Tells the system that these bytes were copied and need not stay in memory, or loading a model would
+    /// take twice its size. A refusal changes nothing that matters.
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "advice on a memory map")]
     fn release_pages(&self, offset: usize, length: usize) {
         if let Bytes::Mapped(map) = &self.bytes {
-            // SAFETY: the map is read-only and backed by its file, so dropped pages are read from the file again when
-            // they are touched: no reference into the map sees other bytes than before.
+            // SAFETY: the map is read-only and backed by its file, so dropped pages are read from the file
+            // again when they are touched: no reference into the map sees other bytes than before.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
         }
     }

@@ -10,7 +10,7 @@ use crate::{ModelError, Weights};
 
 type Loaded<T> = std::result::Result<T, ModelError>;
 
-/// What every layer of one pass is told: the activated timestep and the text.
+/// The inputs of all layers of a pass: the activated timestep embedding and the text.
 pub(super) struct Conditions<'a> {
     pub(super) time: &'a Tensor,
     pub(super) context: &'a Tensor,

@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-/// A planned way from noise to a sample. Good for one picture or batch: some formulas remember the step before.
+/// A planned way from noise to a sample. Good for one picture or batch: some formulas remember the step
+/// before.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     pub(super) steps: Vec<Step>,
@@ -16,8 +17,8 @@ pub struct Sampler {
     pub(super) previous_clean: Option<Tensor>,
 }
 
-/// One step: from the noisy sample `x` and the model's output `m`, first the clean sample it hints at, then the sample with
-/// less noise.
+/// One step: from the noisy sample `x` and the model's output `m`, first the clean sample it hints at, then
+/// the sample with less noise.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Step {
     /// What the model gets to see is `x` times this.
@@ -52,7 +53,7 @@ impl LinearCombination {
 }
 
 impl Sampler {
-    /// The timestep that the model is told at each step; as many as there are steps.
+    /// The timestep that the model receives at each step; one per step.
     #[must_use]
     pub fn timesteps(&self) -> &[f64] {
         &self.timesteps
@@ -97,8 +98,9 @@ impl Sampler {
         }
     }
 
-    /// Takes step `step`, from 0, each once and in order: from `sample` and what the model said about it to the sample with less
-    /// noise. `noise` is standard normal and of the sample's shape; it is needed if [`needs_noise`](Sampler::needs_noise) says so.
+    /// Takes step `step`, from 0, each once and in order: from `sample` and what the model said about it to
+    /// the sample with less noise. `noise` is standard normal and of the sample's shape; it is needed if
+    /// [`needs_noise`](Sampler::needs_noise) says so.
     ///
     /// # Errors
     /// If there is no such step, the noise is missing, or the tensor library fails.

@@ -85,7 +85,7 @@ impl Config {
                 let finest = config.block_out_channels[0];
                 2 * config.block_out_channels.get(1).unwrap_or(&finest) + finest
             }
-            // A block's input, its hidden map and the map that comes of it.
+            // A block's input, hidden map and output.
             Self::Tiny(config) => 3 * config.block_out_channels[0],
         }
     }

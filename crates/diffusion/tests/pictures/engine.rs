@@ -10,7 +10,7 @@ use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
 use crate::common::{copy, engine, pixels, request};
 
-/// Remembers what it is told, and loses interest after a number of steps.
+/// Records the progress, and abandons the request after a number of steps.
 #[derive(Default)]
 struct Follower {
     told: Mutex<Vec<Progress>>,
@@ -136,7 +136,7 @@ fn prompts_that_were_cut_are_warned_about() {
         .collect();
     assert_eq!(parameters, ["negative_prompt", "prompt"]);
     let unguided = generate(&engine, Draft { guidance: Some(1.0), ..draft });
-    assert_eq!(unguided.warnings.len(), 1, "without guidance the negative prompt has no say");
+    assert_eq!(unguided.warnings.len(), 1, "without guidance the negative prompt has no effect");
 }
 
 #[test]

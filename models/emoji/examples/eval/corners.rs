@@ -17,7 +17,7 @@ const GUIDANCE: [f64; 7] = [1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 12.0];
 /// Words that training has never seen: invented, in a script without a caption, none at all but punctuation.
 const UNKNOWN: [&str; 3] = ["zorblax quinfel vrumpish", "тигр на луне", "…?!"];
 
-/// What came of it.
+/// The result.
 #[derive(Serialize)]
 pub(crate) struct Visited {
     corner: String,

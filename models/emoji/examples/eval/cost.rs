@@ -26,14 +26,14 @@ pub(crate) struct Cost {
     seconds: Vec<f64>,
     /// Of one picture, of processor time over all threads: what other work on the machine disturbs less.
     processor_seconds: Option<f64>,
-    /// How many threads of the whole machine wanted to run over the minute before: above `threads`, the wall's clock
-    /// tells of others' work too.
+    /// How many threads of the whole machine wanted to run over the minute before: above `threads`, the
+    /// wall's clock tells of others' work too.
     load: Option<f64>,
     /// The most memory that it had resident.
     peak_gib: Option<f64>,
 }
 
-/// Runs this program once more, to draw and tell what that took.
+/// Runs this program as a child process that generates images and reports its cost.
 pub(crate) fn measure(model: Option<&Path>, report: &mut Report) -> Result<()> {
     say("time and memory …");
     let load = load();
@@ -60,7 +60,7 @@ pub(crate) fn measure(model: Option<&Path>, report: &mut Report) -> Result<()> {
     let peak = report.cost.peak_gib;
     report.target(
         "peak memory in GiB",
-        peak.map_or("not told by this system".to_owned(), |gib| format!("{gib:.3}")),
+        peak.map_or("not available on this system".to_owned(), |gib| format!("{gib:.3}")),
         format!("≤ {MOST_GIB}"),
         peak.map(|gib| gib <= MOST_GIB),
     );
@@ -91,7 +91,8 @@ pub(crate) fn spend(files: ModelFiles, pictures: usize) -> Result<()> {
     Ok(std::io::stdout().flush()?)
 }
 
-/// User and system time of all threads, where the system tells it: fields 14 and 15 of proc(5), in hundredths.
+/// User and system time of all threads, where the system tells it: fields 14 and 15 of proc(5), in
+/// hundredths.
 fn processor_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

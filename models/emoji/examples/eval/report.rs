@@ -23,7 +23,7 @@ pub(crate) struct Report {
     pub(crate) labels: Vec<Drawn>,
 }
 
-/// What the model does when it is not told otherwise.
+/// The model's defaults.
 #[derive(Serialize)]
 pub(crate) struct ModelCard {
     pub(crate) width: u32,
@@ -112,7 +112,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// Prints a line: this is a program for terminals.
-#[expect(clippy::print_stdout, reason = "it talks to whoever runs it")]
+#[expect(clippy::print_stdout, reason = "the evaluation is a command-line program")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }

@@ -6,8 +6,8 @@ use tintype_core::picture::Pixels;
 /// Fraction bits of a weight, as in Pillow's `Resample.c`.
 const PRECISION: u32 = 22;
 
-/// The picture at this size: each sample the rounded mean of those that it covers, first along the rows, then down the
-/// columns. What is made larger repeats its samples.
+/// The picture at this size: each sample the rounded mean of those that it covers, first along the rows, then
+/// down the columns. What is made larger repeats its samples.
 pub(crate) fn resize(picture: &Pixels, width: u32, height: u32) -> Result<Pixels> {
     let (from_width, from_height) = (picture.width() as usize, picture.height() as usize);
     let (to_width, to_height) = (width as usize, height as usize);
@@ -46,7 +46,8 @@ impl Span {
     }
 }
 
-/// For each sample of the target those whose centres lie within it, or the one that its own centre lies in.
+/// For each target sample: the source samples whose centres are in it, or else the source sample that
+/// contains its centre.
 fn spans(from: usize, to: usize) -> Vec<Span> {
     let scale = from as f64 / to as f64;
     let half = scale.max(1.0) / 2.0;

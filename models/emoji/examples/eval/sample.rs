@@ -27,7 +27,7 @@ impl Sample<'_> {
         let conditioning = pipeline.encode_prompts(self.prompt, self.negative_prompt, self.guidance)?;
         let plan = pipeline.sampling_plan(self.width, self.height, self.steps);
         let Some(latents) = pipeline.denoise(&conditioning, plan, noise, |_| Ok(Next::Continue))? else {
-            bail!("stopped, though nobody said so");
+            bail!("denoising stopped without a request to stop");
         };
         let picture = pipeline.decode(&latents, self.width, self.height)?;
         Ok((latents, picture))
