@@ -24,6 +24,7 @@ struct Expected {
     /// Without the padding.
     ids: Vec<Vec<u32>>,
     /// The character at which the first token begins that did not fit.
+    #[serde(rename = "cut")]
     truncation: Vec<Option<usize>>,
 }
 
