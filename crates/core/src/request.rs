@@ -25,9 +25,9 @@ pub const MAX_GUIDANCE: f64 = 30.0;
 pub const MAX_PICTURES: u32 = 10;
 /// Maximum seed: the largest integer that a double, JavaScript's and JSON's number type, represents exactly.
 pub const MAX_SEED: u64 = (1 << 53) - 1;
-/// Default lifetime of a signed URL.
+/// Default lifetime of a presigned URL.
 pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(300);
-/// Maximum lifetime of a signed URL: the limit of AWS Signature Version 4.
+/// Maximum lifetime of a presigned URL: the limit of AWS Signature Version 4.
 pub const MAX_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A parsed request of any API dialect (native, OpenAI, SageMaker). Every field is optional and not yet
@@ -54,7 +54,7 @@ pub struct Draft {
     pub format: Option<Format>,
     /// Quality of a lossy format, in percent.
     pub compression: Option<i64>,
-    /// Lifetime of the signed URL in seconds.
+    /// Lifetime of the presigned URL in seconds.
     pub expires_in: Option<i64>,
 }
 
@@ -104,7 +104,7 @@ pub struct GenerateRequest {
     /// Quality of a lossy format, 0 to 100; the encoder's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<u8>,
-    /// Lifetime of the signed URL.
+    /// Lifetime of the presigned URL.
     pub expires_in: Duration,
 }
 

@@ -217,7 +217,7 @@ impl Aws {
             Finding::passed(Subject::Bucket, format!("{name} is in {region}"))
         } else {
             let remedy =
-                format!("set `--region {region}`, or `s3_region`, so that links are signed for that region");
+                format!("set `--region {region}`, or `s3_region`, so that presigned URLs have that region");
             Finding::failed(
                 Subject::Bucket,
                 format!("{name} is in {region}, not in {}; {remedy}", self.region),

@@ -70,7 +70,7 @@ pub enum ModelError {
         supported: String,
     },
     /// More steps were asked for than the model's schedule has levels of noise, or none.
-    #[error("{}: this schedule can be taken in 1 to {max} steps, not in {steps}", file.display())]
+    #[error("{}: this schedule supports 1 to {max} steps, not {steps}", file.display())]
     InvalidStepCount {
         /// The scheduler's configuration.
         file: PathBuf,

@@ -1,4 +1,4 @@
-//! `GET /generate` and `GET /`: a prompt in the query, a signed link in the response.
+//! `GET /generate` and `GET /`: a prompt in the query, a presigned URL in the response.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -24,16 +24,16 @@ use crate::submit::{GenerationRequest, JobOutcome, submit_and_wait};
 /// The canonical path, also for `GET /?prompt=…`.
 const PATH: &str = "/generate";
 /// The response to `GET /` without parameters.
-const ROOT_TEXT: &str = "tintype creates images from text.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
+const ROOT_TEXT: &str = "tintype generates images from text.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
     The response is JSON; its `url` links to the image. Parameters: prompt, negative_prompt, width, height, \
     steps, guidance, seed, format, expires_in, coalesce. API reference: GET /docs\n";
 
-/// The created image.
+/// The generated image.
 // The fields are in the order of the JSON members.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Generated")]
 pub(crate) struct GenerateResponse {
-    /// A signed link to the image.
+    /// A presigned URL to the image.
     url: String,
     /// The prompt of the request.
     prompt: String,

@@ -31,7 +31,7 @@ pub(crate) struct ImageResource {
     status: &'static str,
     #[serde(flatten)]
     request: Option<RequestParameters>,
-    /// The model that creates or created the images.
+    /// The model that generates or generated the images.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     /// When the job was accepted.
@@ -56,7 +56,7 @@ pub(crate) struct ImageResource {
     /// While the job runs: its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Steps>,
-    /// The images in the order of their seeds, each with a fresh signed link; empty until the job has
+    /// The images in the order of their seeds, each with a new presigned URL; empty until the job has
     /// succeeded.
     images: Vec<ImageLink>,
     /// When the links expire.
@@ -129,7 +129,7 @@ impl Steps {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Picture")]
 struct ImageLink {
-    /// A signed link to the image.
+    /// A presigned URL to the image.
     url: String,
     /// The seed of the image.
     seed: u64,
@@ -240,7 +240,7 @@ impl ImageResource {
     }
 }
 
-/// The link to the image with this index in its job: the signed link, or, if that expires earlier than
+/// The link to the image with this index in its job: the presigned URL, or, if that expires earlier than
 /// requested, a link to this API, which signs a new one for each request.
 pub(crate) fn link(origin: &str, id: JobId, index: usize, picture: LinkedPicture) -> String {
     if picture.cut_short { format!("{origin}{}/content?index={index}", job_path(id)) } else { picture.url }

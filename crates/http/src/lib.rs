@@ -51,7 +51,7 @@ use problem::Problem;
 /// The operator's settings of the HTTP interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Whether `GET /generate` and `GET /?prompt=…` create images.
+    /// Whether `GET /generate` and `GET /?prompt=…` generate images.
     pub get_enabled: bool,
     /// The accepted `Host` headers.
     pub hosts: HostPolicy,

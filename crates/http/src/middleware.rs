@@ -107,7 +107,7 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
 fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(request_id::HEADER, id.header());
     let defaults = [
-        // Responses carry signed links, and a cached response would replace a generation.
+        // Responses carry presigned URLs, and a cached response would replace a generation.
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),

@@ -1,4 +1,4 @@
-//! The submission of jobs, for every call that creates images.
+//! The submission of jobs, for every call that generates images.
 
 use std::time::Duration;
 

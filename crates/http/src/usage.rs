@@ -44,7 +44,7 @@ struct DailyUsage {
     date: String,
     /// The number of accepted jobs.
     jobs: u64,
-    /// The number of created images.
+    /// The number of generated images.
     pictures: u64,
     /// The number of requests that were served with stored images.
     stored: u64,

@@ -39,7 +39,7 @@ impl Signer {
         let requested = options.expires_in;
         if requested.as_secs() == 0 || requested.as_secs() > MAX_LINK_SECONDS {
             return Err(StoreError::Unavailable(
-                "the lifetime of a link must be between 1 s and 7 days".into(),
+                "the lifetime of a presigned URL must be between 1 s and 7 days".into(),
             ));
         }
         let mut lifetime = self.lifetime.get();

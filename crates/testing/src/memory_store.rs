@@ -14,7 +14,7 @@ use tintype_core::store::{
     SignedUrl, StoreError,
 };
 
-/// An object store in memory. Its signed URLs begin with `memory:` and cannot be fetched.
+/// An object store in memory. Its presigned URLs begin with `memory:` and cannot be fetched.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<Key, Object>>,
@@ -29,7 +29,7 @@ impl MemoryStore {
         self.full.store(true, Ordering::SeqCst);
     }
 
-    /// Limits the lifetime of every later signed URL, as credentials that expire do.
+    /// Limits the lifetime of every later presigned URL, as credentials that expire do.
     pub fn limit_url_lifetime(&self, max: Duration) {
         *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = Some(max);
     }

@@ -169,7 +169,7 @@ impl Up {
         for layer in &self.layers {
             let skip = skips
                 .pop()
-                .ok_or_else(|| candle_core::Error::Msg("no map is left from the way down".into()))?;
+                .ok_or_else(|| candle_core::Error::Msg("no skip connection is left for this up block".into()))?;
             x = layer.forward(&x.concat(&skip)?, conditions)?;
         }
         match (&self.upsample, skips.last()) {

@@ -155,7 +155,7 @@ impl UNetConfig {
                 .unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
         }
         if self.levels.iter().any(|level| level.layers == 0) {
-            return Err(options.unsupported("layers_per_block", "1 and more"));
+            return Err(options.unsupported("layers_per_block", "at least 1"));
         }
         for (option, kernel) in
             [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)]

@@ -83,7 +83,7 @@ impl TextConfig {
             ));
         }
         if raw.max_position_embeddings < 3 {
-            return Err(unsupported("max_position_embeddings", &raw.max_position_embeddings, "3 and more"));
+            return Err(unsupported("max_position_embeddings", &raw.max_position_embeddings, "at least 3"));
         }
         let activation = Activation::named(&raw.hidden_act)
             .ok_or_else(|| unsupported("hidden_act", &raw.hidden_act, Activation::NAMES))?;

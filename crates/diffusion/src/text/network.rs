@@ -39,7 +39,7 @@ impl Network {
     pub(super) fn forward(&self, prompts: &[&[u32]]) -> Result<Tensor> {
         let length = prompts.first().map_or(0, |prompt| prompt.len());
         if length == 0 || prompts.iter().any(|prompt| prompt.len() != length) {
-            candle_core::bail!("prompts must be some, not empty, and of one length");
+            candle_core::bail!("at least one prompt is required, and all prompts must have the same number of tokens, at least 1");
         }
         let (device, width) = (self.tokens.device(), self.tokens.dim(1)?);
         let ids = Tensor::new(prompts.concat(), device)?;

@@ -81,7 +81,7 @@ impl Tokenizer {
                 files.path("tokenizer/tokenizer_config.json"),
                 "model_max_length",
                 length,
-                "3 and more",
+                "at least 3",
             ));
         }
         Ok(Self { bpe, added, added_normalized, start, end, pad, length })

@@ -1,6 +1,6 @@
 //! Image links on the server's own origin.
 //!
-//! Clients with a bearer token send it with every download, and S3 rejects a signed link together with an
+//! Clients with a bearer token send it with every download, and S3 rejects a presigned URL together with an
 //! `Authorization` header. A link to another origin is therefore replaced by a redirect on this origin: S3
 //! still checks the signature, and the client does not send its token to the other origin.
 

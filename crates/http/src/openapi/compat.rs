@@ -32,7 +32,7 @@ fn openai() -> Vec<Operation> {
         "schema": {"type": "string", "examples": ["1"]},
     });
     vec![
-        Operation::new("post /v1/images/generations", "generateImages", OPENAI, "Create images (OpenAI)")
+        Operation::new("post /v1/images/generations", "generateImages", OPENAI, "Generate images (OpenAI)")
             .description(
                 "Accepts OpenAI's parameters and the native parameters. With `stream`, the response is \
                  server-sent events: `image_generation.partial_image`, `image_generation.completed` or \
@@ -77,7 +77,7 @@ fn openai() -> Vec<Operation> {
         Operation::new("get /v1/models", "listModels", OPENAI, "List models")
             .response(
                 200,
-                "The model and its aliases that are not prefixes",
+                "The model and its aliases without a wildcard",
                 Some(("application/json", schema("ModelList"))),
             )
             .openai_errors(&MODEL_ERRORS),
@@ -218,7 +218,7 @@ fn new_key() -> Value {
             "expires_at": {
                 "type": ["string", "null"], "format": "date-time",
                 "description": "When the key expires: a future time, not after 9999-12-31T23:59:59Z. \
-                                Excludes `expires_in`.",
+                                Cannot be combined with `expires_in`.",
             },
             "admin": {
                 "type": ["boolean", "null"],

@@ -55,8 +55,8 @@ fn describe() -> Value {
         "info": {
             "title": "tintype",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "A text-to-image API: a diffusion model creates an image from a prompt, and the \
-                            response has a signed link to it.",
+            "description": "A text-to-image API: a diffusion model generates an image from a prompt, and the \
+                            response has a presigned URL to it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

@@ -6,7 +6,7 @@ use tintype_core::request::MAX_EXPIRY;
 use super::operation::{Operation, schema};
 use super::parameters;
 
-/// The problems of every operation that creates images.
+/// The problems of every operation that generates images.
 const GENERATION_PROBLEMS: [&str; 22] = [
     "invalid-request",
     "unauthenticated",
@@ -45,12 +45,12 @@ pub(super) fn operations() -> Vec<Operation> {
         create(),
         list(),
         Operation::new("get /v1/images/{id}", "readImage", TAG, "Get a job")
-            .description("The response has a fresh signed link to each image.")
+            .description("The response has a new presigned URL to each image.")
             .parameters(vec![
                 id(),
                 json!({
                     "name": "expires_in", "in": "query",
-                    "description": "The lifetime of the links in seconds. Default: 300.",
+                    "description": "The lifetime of the presigned URLs in seconds. Default: 300.",
                     "schema": {
                         "type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(), "examples": [60],
                     },
@@ -75,8 +75,8 @@ pub(super) fn operations() -> Vec<Operation> {
                     "schema": {"type": "integer", "minimum": 0, "maximum": i64::MAX, "examples": [0]},
                 }),
             ])
-            .response(302, "A redirect to a fresh signed link", None)
-            .headers(302, &[("Location", "The signed link")])
+            .response(302, "A redirect to a new presigned URL", None)
+            .headers(302, &[("Location", "The presigned URL")])
             .problems(&["invalid-request", "not-found", "no-pictures"])
             .problems(&COMMON_PROBLEMS),
         events(),
@@ -91,10 +91,10 @@ pub(super) fn operations() -> Vec<Operation> {
             .response(200, "The job after the cancellation", Some(("application/json", schema("Image"))))
             .problems(&["cross-site", "not-found"])
             .problems(&COMMON_PROBLEMS),
-        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect a signed link")
+        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect a presigned URL")
             .description(
-                "The target of links in OpenAI's dialect if the images are in an external bucket. The \
-                 signature in the query authorizes the download; no API key is required.",
+                "If the images are in an external bucket, the responses of OpenAI's calls contain URLs of this path. \
+                 The signature in the query authorizes the download; no API key is required.",
             )
             .without_key()
             .parameters(vec![
@@ -105,18 +105,18 @@ pub(super) fn operations() -> Vec<Operation> {
                 }),
                 json!({
                     "name": "X-Amz-Signature", "in": "query", "required": true,
-                    "description": "The signature, with the other query parameters of the signed link.",
+                    "description": "The signature, with the other query parameters of the presigned URL.",
                     "schema": {"type": "string", "examples": ["0f"]},
                 }),
             ])
-            .response(302, "A redirect to the signed link", None)
-            .headers(302, &[("Location", "The signed link")])
+            .response(302, "A redirect to the presigned URL", None)
+            .headers(302, &[("Location", "The presigned URL")])
             .problems(&["not-found", "wrong-host", "internal"]),
     ]
 }
 
 fn generate() -> Operation {
-    Operation::new("get /generate", "generate", TAG, "Create an image by GET")
+    Operation::new("get /generate", "generate", TAG, "Generate an image by GET")
         .description(
             "Costs engine time, although it is a GET: `HEAD`, prefetch and cross-site requests are refused, \
              and the operator can disable the call. `GET /?prompt=…` is equivalent.",
@@ -140,7 +140,7 @@ fn create() -> Operation {
                         most that time (RFC 7240). Default: the response has the images.",
         "schema": {"type": "string", "examples": ["respond-async", "wait=20"]},
     });
-    Operation::new("post /v1/images", "createImage", TAG, "Create images")
+    Operation::new("post /v1/images", "createImage", TAG, "Generate images")
         .parameters(vec![prefer, idempotency()])
         .body(parameters::body())
         .response(201, "The job with its images", Some(("application/json", schema("Image"))))

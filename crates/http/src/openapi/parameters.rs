@@ -120,7 +120,7 @@ fn schema(param: &Param) -> Value {
         }),
         ("expires_in", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_EXPIRY.as_secs(),
-            "description": "The lifetime of the links in seconds. Default: 300; 3600 for `POST \
+            "description": "The lifetime of the presigned URLs in seconds. Default: 300; 3600 for `POST \
                             /v1/images/generations`.",
             "examples": [60],
         }),
@@ -165,7 +165,7 @@ fn openai_schema(name: &str) -> Value {
         }),
         "quality" => json!({
             "type": "string", "enum": ["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"],
-            "description": "Accepted and returned without effect; use `steps`.", "examples": ["high"],
+            "description": "Accepted and returned, but has no effect; use `steps`.", "examples": ["high"],
         }),
         "response_format" => json!({
             "type": "string", "enum": ["url", "b64_json"],

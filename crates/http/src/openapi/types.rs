@@ -92,7 +92,7 @@ pub(crate) struct Generations {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct GeneratedPicture {
-    /// A signed link on the server's own origin.
+    /// A presigned URL on the server's own origin.
     #[schemars(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// The file in base64.

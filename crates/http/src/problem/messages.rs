@@ -17,7 +17,7 @@ impl Problem {
         match self {
             Self::Service(error) | Self::Job(_, error) => service_detail(error),
             Self::Credentials(error) => credentials_detail(*error).into(),
-            Self::NotFound => "The path does not exist. Create images with `GET /generate?prompt=…` or \
+            Self::NotFound => "The path does not exist. Generate images with `GET /generate?prompt=…` or \
                                `POST /v1/images`; `GET /docs` describes all paths."
                 .into(),
             Self::MethodNotAllowed(allowed) => {
@@ -27,8 +27,8 @@ impl Problem {
                 "The operator of this server disabled generation by GET; use `POST /v1/images`.".into()
             }
             Self::Prefetch => {
-                "Generation costs engine time, so prefetch requests are refused. Open the link \
-                               to create the image."
+                "Generation costs engine time, so tintype rejects prefetch requests. Open the link \
+                               to generate the image."
                     .into()
             }
             Self::CrossSite => "The request was sent by a page of another site and carries no API key. Open \
@@ -47,7 +47,7 @@ impl Problem {
             }
             Self::BodyTooLarge(limit) => format!("The request body exceeds {} bytes.", grouped(*limit)),
             Self::ResponseTooLarge => {
-                "The images were created, but their files exceed the response size limit \
+                "The images were generated, but their files exceed the response size limit \
                                        of AWS Lambda. Request links instead of files."
                     .into()
             }
@@ -79,7 +79,7 @@ const INTERNAL: &str =
 fn credentials_detail(error: CredentialsError) -> &'static str {
     match error {
         CredentialsError::Forwarded => {
-            "The request carries no API key, and a proxy forwarded it. Without a key, this server accepts \
+            "The request carries no API key, and a proxy forwarded it. Without an API key, this server accepts \
              only direct requests from its own machine."
         }
         CredentialsError::Conflicting => "The request carries two different API keys; send one.",
@@ -110,8 +110,8 @@ fn service_detail(error: &E) -> String {
         E::NotAdmin => "This call requires an API key with admin rights.".into(),
         E::LimitExceeded(refusal) => limit_detail(&refusal.exceeded),
         E::Unpriced(currency) => format!(
-            "The key has a budget in {currency}, but this server has no price in {currency}. The operator \
-             must set a price in {currency} or issue another key."
+            "The API key has a budget in {currency}, but this server has no price in {currency}. The operator \
+             must set a price in {currency} or issue another API key."
         ),
         E::QueueFull { retry_after } => {
             format!("The queue is full; retry in about {} s.", whole_seconds(*retry_after))
@@ -140,16 +140,16 @@ fn service_detail(error: &E) -> String {
 
 fn limit_detail(exceeded: &LimitExceeded) -> String {
     match (exceeded.limit, exceeded.retry) {
-        (limit, RetryTime::Never) => format!("This request alone needs more than the key's {limit}."),
+        (limit, RetryTime::Never) => format!("This request alone needs more than the API key's {limit}, so it can never be accepted."),
         (Limit::Rate(rate), _) => format!(
-            "The key's rate limit of {rate} is exceeded; retry after the time in the `Retry-After` header."
+            "The API key's rate limit of {rate} is exceeded; retry after the time in the `Retry-After` header."
         ),
         (Limit::Concurrency(limit), _) => format!(
-            "The key has reached its limit of {limit} queued or running jobs at the same time; retry after a \
+            "The API key has reached its limit of {limit} queued or running jobs at the same time; retry after a \
              job has ended."
         ),
         (Limit::Budget(budget), _) => format!(
-            "The remainder of the key's budget of {budget} does not cover the estimated cost of the request; \
+            "The remainder of the API key's budget of {budget} does not cover the estimated cost of the request; \
              retry after the time in the `Retry-After` header."
         ),
     }
@@ -178,14 +178,14 @@ fn reason_detail(reason: Reason) -> &'static str {
         Reason::Crashed => "The server process stopped several times while it ran the job.",
         Reason::Deadline => "The job did not finish before its deadline.",
         Reason::Overrun => {
-            "The job was stopped: it took twice the engine time that was reserved from the key's budget, or \
+            "The job was stopped: it took twice the engine time that was reserved from the API key's budget, or \
              reached the server's time limit for a job."
         }
-        Reason::Busy => "The engine is busy. No image was created and nothing was charged; retry later.",
+        Reason::Busy => "The engine is busy. No image was generated and nothing was charged; retry later.",
         Reason::Model => "The model returned an error.",
         Reason::OutcomeUnknown => {
             "The engine accepted the job, but no response arrived: the connection broke or the call timed \
-             out. The images may have been created, so the job is not repeated, to avoid a second charge."
+             out. The images may have been generated, so the job is not repeated, to avoid a second charge."
         }
     }
 }

@@ -103,7 +103,7 @@ fn spawn(api: &RuntimeApi, service: &Arc<Service>, pending: PendingInvocation) {
     tokio::spawn(async move { run(&*store, &service, &pending).await });
 }
 
-/// Creates the images and stores the response or the error. The jobs are idempotent, so a restart finds the
+/// Generates the images and stores the response or the error. The jobs are idempotent, so a restart finds the
 /// images that were already created.
 async fn run(store: &dyn ObjectStore, service: &Service, pending: &PendingInvocation) {
     let execution = Execution::Detached {

@@ -41,7 +41,7 @@ pub(super) fn header_text(headers: &HeaderMap, name: impl Into<HeaderName>) -> O
     headers.get(name.into())?.to_str().ok()
 }
 
-/// Creates the images of an invocation and returns the JSON response.
+/// Generates the images of an invocation and returns the JSON response.
 ///
 /// # Errors
 /// An invalid invocation, or the failure of one of its jobs.
@@ -65,7 +65,7 @@ pub(super) async fn respond(
     response.await.map_err(ServiceError::from)?
 }
 
-/// Creates the images of all prompts, in order, and returns their files and seeds.
+/// Generates the images of all prompts, in order, and returns their files and seeds.
 async fn create_images(
     service: &Service,
     invocation: &Invocation,
@@ -113,7 +113,7 @@ fn to_wire(invocation: &Invocation, file: Encoded, seed: u64) -> Result<Generate
     let picture = match invocation.picture_encoding() {
         PictureEncoding::Files => Picture::Encoded(file),
         PictureEncoding::Pixels => Picture::Pixels(decode(&file).map_err(|error| {
-            tracing::error!(error = %causes(&error), "failed to decode created image");
+            tracing::error!(error = %causes(&error), "failed to decode generated image");
             Problem::Internal
         })?),
     };

@@ -218,7 +218,7 @@ async fn errors_of_a_remote_engine() {
             503,
             "engine-busy",
             Some("17"),
-            "The engine is busy. No image was created and nothing was charged; retry later.",
+            "The engine is busy. No image was generated and nothing was charged; retry later.",
         ),
         (
             Fault::Model(422, "too rude"),
@@ -247,7 +247,7 @@ async fn errors_of_a_remote_engine() {
             "outcome-unknown",
             None,
             "The engine accepted the job, but no response arrived: the connection broke or the call timed \
-             out. The images may have been created, so the job is not repeated, to avoid a second charge.",
+             out. The images may have been generated, so the job is not repeated, to avoid a second charge.",
         ),
     ] {
         let server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(fault));

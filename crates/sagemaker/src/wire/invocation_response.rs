@@ -18,10 +18,10 @@ pub struct GeneratedPicture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPictures {
     /// The response has files, and the picture at this position is pixels.
-    #[error("image {0} is not a file")]
+    #[error("image {0} is raw pixels, not an encoded file")]
     NotAFile(usize),
     /// The response has pixels, and the picture at this position is a file.
-    #[error("image {0} is not pixels")]
+    #[error("image {0} is an encoded file, not raw pixels")]
     NotPixels(usize),
     /// The response to `application/x-text` has one picture, and this number was passed.
     #[error("the response has one image, not {0}")]

@@ -153,7 +153,7 @@ impl ChaosClient {
         Ok(())
     }
 
-    /// Creates an image, and records and returns the job of the response.
+    /// Generates an image, and records and returns the job of the response.
     async fn create(&mut self, request: ApiRequest, kind: JobKind) -> Result<Option<String>, ConnectionLost> {
         let response = self.send(request).await?;
         let body = response.json();
@@ -164,7 +164,7 @@ impl ChaosClient {
         Ok(id)
     }
 
-    /// Creates an image with an idempotency key, and retries until there is a response. Sometimes repeats the
+    /// Generates an image with an idempotency key, and retries until there is a response. Sometimes repeats the
     /// request after the response.
     async fn create_idempotently(&mut self, prompt: &str) {
         let body = json!({"prompt": prompt});

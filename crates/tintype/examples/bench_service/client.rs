@@ -35,7 +35,7 @@ impl ApiRequest {
         Self { method: Method::POST, path: path.into(), headers, body: body.to_string() }
     }
 
-    /// Creates an image; the body has the parameters.
+    /// Generates an image; the body has the parameters.
     pub(crate) fn create_image(body: &Value) -> Self {
         Self::post("/v1/images", body)
     }

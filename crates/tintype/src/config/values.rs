@@ -200,7 +200,7 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// Logging of the crate `s3s` is always off: it logs signed links, and the valid signature of a request with
+/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request with
 /// a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
     // `Targets` would read an unknown level as the name of a module, and disable all other modules.

@@ -52,7 +52,7 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
                 "cost": {"engine_seconds": seconds},
                 "warnings": warnings,
             });
-            let Value::Object(facts) = facts else { bail!("the image's facts are not a JSON object") };
+            let Value::Object(facts) = facts else { bail!("the image metadata is not a JSON object") };
             Ok(GeneratedImage { facts, file: Some(file), url: None })
         })
         .collect()

@@ -23,7 +23,7 @@ struct GeneratedImage {
     facts: Map<String, Value>,
     /// The encoded image; none if it is on a server and was not downloaded.
     file: Option<Encoded>,
-    /// The image's signed URL, if it is on a server.
+    /// The image's presigned URL, if it is on a server.
     url: Option<String>,
 }
 

@@ -115,7 +115,7 @@ impl Server {
         if tokio::time::timeout(RESPONSE_FLUSH_TIMEOUT, closed).await.is_err() {
             tracing::warn!(
                 timeout = ?RESPONSE_FLUSH_TIMEOUT,
-                "some clients did not receive their responses in time"
+                "stopped before all clients received their responses"
             );
         }
     }

@@ -21,7 +21,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// The call that creates images.
+    /// The call that generates images.
     fn create(self, body: Value) -> Call {
         Call::post(if self == Self::Native { "/v1/images" } else { "/v1/images/generations" }, body)
     }
