@@ -47,7 +47,7 @@ impl Aws {
         let config = loader.load().await;
         let found = config
             .credentials_provider()
-            .ok_or_else(|| AwsError::Credentials("no provider is configured".into()))?;
+            .ok_or_else(|| AwsError::Credentials("no AWS credentials provider is configured".into()))?;
         let found = found.provide_credentials().await;
         found.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?;
         Self::with(config, POLL_INTERVAL)

@@ -117,7 +117,7 @@ impl Aws {
         let provider = self
             .config
             .credentials_provider()
-            .ok_or_else(|| AwsError::Credentials("no provider is configured".into()))?;
+            .ok_or_else(|| AwsError::Credentials("no AWS credentials provider is configured".into()))?;
         let credentials = provider.provide_credentials().await;
         let identity = credentials.map_err(|error| AwsError::Credentials(causes(&error).to_string()))?.into();
         let broken = |error: &dyn std::error::Error| AwsError::Failed {

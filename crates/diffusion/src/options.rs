@@ -87,7 +87,9 @@ impl Options {
             .iter()
             .find(|(option, value)| !option.starts_with('_') && !self.known.contains(*option) && !off(value));
         match unknown {
-            Some((option, _)) => Err(self.unsupported(option, "null or false, because this option is not supported")),
+            Some((option, _)) => {
+                Err(self.unsupported(option, "null or false, because this option is not supported"))
+            }
             None => Ok(()),
         }
     }

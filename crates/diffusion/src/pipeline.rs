@@ -257,8 +257,9 @@ impl Pipeline {
         let samples: Vec<f32> =
             colours.permute((1, 2, 0))?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
         let rgb = samples.into_iter().map(sample_of).collect();
-        Pixels::new(width as u32, height as u32, rgb)
-            .ok_or_else(|| candle_core::Error::Msg("the decoder's output must have three channels".into()).into())
+        Pixels::new(width as u32, height as u32, rgb).ok_or_else(|| {
+            candle_core::Error::Msg("the decoder's output must have three channels".into()).into()
+        })
     }
 
     /// What a picture of this size in pixels will look like, going by a step's clean latents

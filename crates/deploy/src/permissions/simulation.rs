@@ -199,7 +199,9 @@ impl Evaluation {
         let keys: BTreeSet<_> = keys.map(String::as_str).collect();
         if !keys.is_empty() {
             let keys = Vec::from_iter(keys).join(", ");
-            return Decision::Unclear(format!("a policy condition depends on {keys}, which only a real call has"));
+            return Decision::Unclear(format!(
+                "a policy condition depends on {keys}, which only a real call has"
+            ));
         }
         if self.eval_decision == "explicitDeny" {
             return Decision::Denied(Reason::Forbidden);

@@ -167,9 +167,9 @@ impl Up {
     ) -> Result<FeatureMap> {
         let mut x = x;
         for layer in &self.layers {
-            let skip = skips
-                .pop()
-                .ok_or_else(|| candle_core::Error::Msg("no skip connection is left for this up block".into()))?;
+            let skip = skips.pop().ok_or_else(|| {
+                candle_core::Error::Msg("no skip connection is left for this up block".into())
+            })?;
             x = layer.forward(&x.concat(&skip)?, conditions)?;
         }
         match (&self.upsample, skips.last()) {

@@ -39,7 +39,9 @@ impl Network {
     pub(super) fn forward(&self, prompts: &[&[u32]]) -> Result<Tensor> {
         let length = prompts.first().map_or(0, |prompt| prompt.len());
         if length == 0 || prompts.iter().any(|prompt| prompt.len() != length) {
-            candle_core::bail!("at least one prompt is required, and all prompts must have the same number of tokens, at least 1");
+            candle_core::bail!(
+                "at least one prompt is required, and all prompts must have the same number of tokens, at least 1"
+            );
         }
         let (device, width) = (self.tokens.device(), self.tokens.dim(1)?);
         let ids = Tensor::new(prompts.concat(), device)?;

@@ -146,9 +146,7 @@ impl TinyConfig {
         }
         // The decoder's convolutions pass from level to level without changing the number of channels.
         if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(
-                options.unsupported("decoder_block_out_channels", "the same number for every level")
-            );
+            return Err(options.unsupported("decoder_block_out_channels", "the same number for every level"));
         }
         let upsampling: usize = options.take("upsampling_scaling_factor", 2)?;
         if !(1..=8).contains(&upsampling) {

@@ -91,7 +91,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .response(200, "The job after the cancellation", Some(("application/json", schema("Image"))))
             .problems(&["cross-site", "not-found"])
             .problems(&COMMON_PROBLEMS),
-        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect a presigned URL")
+        Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect to a presigned URL")
             .description(
                 "If the images are in an external bucket, the responses of OpenAI's calls contain URLs of this path. \
                  The signature in the query authorizes the download; no API key is required.",
@@ -180,7 +180,7 @@ fn events() -> Operation {
         .description(
             "Server-sent events: `queued` with the queue position, `started`, `progress` with the steps or \
              a small preview as a `data:` URL, and finally `succeeded`, `failed` or `canceled` with the \
-             job. The stream begins with the current state. Following a job does not keep it running.",
+             job. The stream begins with the current state. Reading this stream does not keep the job running.",
         )
         .parameters(vec![
             id(),

@@ -140,7 +140,9 @@ fn service_detail(error: &E) -> String {
 
 fn limit_detail(exceeded: &LimitExceeded) -> String {
     match (exceeded.limit, exceeded.retry) {
-        (limit, RetryTime::Never) => format!("This request alone needs more than the API key's {limit}, so it can never be accepted."),
+        (limit, RetryTime::Never) => {
+            format!("This request alone needs more than the API key's {limit}, so it can never be accepted.")
+        }
         (Limit::Rate(rate), _) => format!(
             "The API key's rate limit of {rate} is exceeded; retry after the time in the `Retry-After` header."
         ),

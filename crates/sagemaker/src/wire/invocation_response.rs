@@ -24,7 +24,7 @@ pub enum InvalidPictures {
     #[error("image {0} is an encoded file, not raw pixels")]
     NotPixels(usize),
     /// The response to `application/x-text` has one picture, and this number was passed.
-    #[error("the response has one image, not {0}")]
+    #[error("the response must contain one image, but there are {0}")]
     WrongCount(usize),
 }
 

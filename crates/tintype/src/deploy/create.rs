@@ -17,11 +17,11 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     let package = pack(arguments).await?;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
     let identity = aws.identity().await?;
-    let what = what(arguments, &aws).await?;
-    let memory = arguments.memory.unwrap_or_else(|| what.memory());
-    let concurrency = arguments.concurrency.unwrap_or_else(|| what.concurrency());
+    let model = model_location(arguments, &aws).await?;
+    let memory = arguments.memory.unwrap_or_else(|| model.memory());
+    let concurrency = arguments.concurrency.unwrap_or_else(|| model.concurrency());
     let response = arguments.response;
-    let plan = Plan { name: arguments.target.name.clone(), model: what, response, concurrency, memory };
+    let plan = Plan { name: arguments.target.name.clone(), model, response, concurrency, memory };
 
     output::message(&format!(
         "{}\n{}",
@@ -60,7 +60,7 @@ fn model_folder(arguments: &Deploy) -> Option<&Path> {
     arguments.model.as_deref().filter(|model| *model != "builtin").map(Path::new)
 }
 
-async fn what(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
+async fn model_location(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
     if let (Some(image), Some(instance)) = (&arguments.image, &arguments.instance_type) {
         return Ok(ModelLocation::NewEndpoint {
             image: image.clone(),
