@@ -65,7 +65,7 @@ def permissions(aws: Aws, *arguments: str) -> tuple[list[str], list[dict]]:
 def missing(account: Callable[..., Aws]) -> dict:
     """The policy that `doctor` prints for a user without policies."""
     (line,), (wanted,) = permissions(user(account()))
-    assert line.startswith("FAILED") and "no policy allows these actions" in line
+    assert line.startswith("FAILED") and "no IAM policy allows these actions" in line
     return wanted
 
 

@@ -53,7 +53,9 @@ pub enum IncompatibleBinary {
     )]
     NotLinux,
     /// Another processor, by its ELF machine number.
-    #[error("unsupported processor (ELF machine {0}); Lambda supports x86_64 and arm64")]
+    #[error(
+        "the program is for an unsupported processor (ELF machine {0}); Lambda supports x86_64 and arm64"
+    )]
     OtherMachine(u16),
     /// The program needs a newer glibc than Lambda has.
     #[error(

@@ -76,7 +76,7 @@ impl Estimate {
                     thousand += hour.unwrap_or_default() * 1_000.0 * SECONDS_PER_PICTURE / 3_600.0;
                 } else {
                     idle = hour.map(|hour| hour + ALARMS);
-                    notes.push("the endpoint costs the same when idle".to_owned());
+                    notes.push("the endpoint costs as much when idle as when it generates images".to_owned());
                 }
                 if hour.is_none() {
                     notes.push(format!("not included: the price of {instance}, which is unknown here"));

@@ -41,7 +41,10 @@ pub(super) fn denied_findings(whom: &str, from: &str, denied: &[DeniedAction<'_>
 
 fn remedy(reason: Reason, found: &[&DeniedAction<'_>]) -> String {
     match reason {
-        Reason::Missing => format!("no IAM policy allows these actions; attach this policy to the user or role:\n{}", policy(found)),
+        Reason::Missing => format!(
+            "no IAM policy allows these actions; attach this policy to the user or role:\n{}",
+            policy(found)
+        ),
         Reason::Forbidden => format!("remove the Deny in a policy for {}", actions(found)),
         Reason::Boundary => format!("extend the permissions boundary by {}", actions(found)),
         Reason::Organization => format!(

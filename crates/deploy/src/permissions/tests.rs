@@ -103,7 +103,10 @@ async fn missing_actions_are_reported_as_a_policy() {
     let finding = only(look(&fake, ME).await);
     assert_eq!(finding.verdict, Verdict::Failed);
     let (detail, policy) = finding.detail.split_once('\n').expect("a policy");
-    assert!(detail.starts_with("you may not deploy and destroy: no policy allows these actions"), "{detail}");
+    assert!(
+        detail.starts_with("you may not deploy and destroy: no IAM policy allows these actions"),
+        "{detail}"
+    );
     let policy: Value = serde_json::from_str(policy).expect("JSON");
     let statements = policy["Statement"].as_array().expect("statements");
     assert_eq!(statements.len(), 3, "{policy:#}");

@@ -93,7 +93,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .problems(&COMMON_PROBLEMS),
         Operation::new("get /v1/images/files/{key}", "followLink", TAG, "Redirect to a presigned URL")
             .description(
-                "If the images are in an external bucket, the responses of OpenAI's calls contain URLs of this path. \
+                "If the images are in a bucket outside the embedded S3 server, the responses of the OpenAI-compatible \
+                 calls contain URLs with this path. \
                  The signature in the query authorizes the download; no API key is required.",
             )
             .without_key()
@@ -186,8 +187,8 @@ fn events() -> Operation {
             id(),
             json!({
                 "name": "Last-Event-ID", "in": "header",
-                "description": "Sent by browsers that reconnect; `end` means that the last event was \
-                                received.",
+                "description": "Sent by browsers that reconnect: the id of the last event that the client received. \
+                                The value `end` means that the client has received the final event of the job.",
                 "schema": {"type": "string", "examples": ["end"]},
             }),
         ])

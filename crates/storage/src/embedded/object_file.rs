@@ -172,7 +172,7 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     file.read_exact(&mut json)?;
     let record: Record = serde_json::from_slice(&json)?;
     if record.size != record_at {
-        return Err(damaged("the content's length differs from the record"));
+        return Err(damaged("the length of the content differs from the length in the object's metadata"));
     }
     file.rewind()?;
     Ok((file, record))

@@ -51,7 +51,7 @@ pub(crate) struct Deploy {
     /// Binary to deploy [default: the running one]
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
-    /// Settings file for the function; your own settings do not apply to it
+    /// Settings file for the function, which does not read the settings of this computer
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Response mode: `stream` allows 15 minutes per response, `buffered` 29 seconds
