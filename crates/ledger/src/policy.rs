@@ -242,7 +242,7 @@ impl fmt::Display for Budget {
 /// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid duration `{0}`: write a number of s, min, h or d, at most 3650d, for example `90d` or `12h`"
+    "invalid duration `{0}`: write a number followed by s, min, h or d, at most 3650d, for example `90d` or `12h`"
 )]
 pub struct InvalidDuration(String);
 

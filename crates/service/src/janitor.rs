@@ -131,7 +131,7 @@ impl Inner {
         match self.ledger.job(&active.owner, active.id).await {
             Ok(job) => job.is_some_and(|job| job.waiter.as_ref() != Some(&self.process)),
             Err(error) => {
-                tracing::warn!(job = %active.id, error = %causes(&error), "failed to read waiter of job");
+                tracing::warn!(job = %active.id, error = %causes(&error), "failed to check whether another process waits for the job");
                 true
             }
         }

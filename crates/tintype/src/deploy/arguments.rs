@@ -57,8 +57,8 @@ pub(crate) struct Deploy {
     /// Response mode: `stream` allows 15 minutes per response, `buffered` 29 seconds
     #[arg(long, value_name = "MODE", default_value = "stream")]
     pub(crate) response: Response,
-    /// Maximum concurrent executions of the function, which limits the cost; 0 sets no limit but the
-    /// account's [default: 10, or 50 with an asynchronous endpoint]
+    /// Maximum concurrent executions of the function, which limits the cost; with 0, only the limit
+    /// of the AWS account applies [default: 10, or 50 with an asynchronous endpoint]
     #[arg(long, value_name = "COUNT")]
     pub(crate) concurrency: Option<u32>,
     /// Memory of the function in MB, 128 to 10240; CPU power is proportional to it
