@@ -158,7 +158,7 @@ async fn each_kind_of_denial_has_its_own_remedy() {
         (Verdict::Failed, "in its service control policies: iam:CreateRole"),
         (
             Verdict::Unknown,
-            "a condition tests aws:MultiFactorAuthPresent, which only a real call has \
+            "a policy condition depends on aws:MultiFactorAuthPresent, which only a real call has \
              (cloudformation:CreateStack, cloudformation:DeleteStack)",
         ),
     ];
