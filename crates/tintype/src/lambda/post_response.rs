@@ -81,7 +81,9 @@ async fn continue_jobs(handler: &LambdaHandler, received: Instant) {
         service.wait_idle().await;
     };
     if timeout_at(deadline - RELEASE_MARGIN, jobs).await.is_err() {
-        tracing::warn!("function deadline reached before jobs finished, releasing them");
+        tracing::warn!(
+            "timeout of the Lambda function reached before its jobs finished, returning them to the queue"
+        );
         let _ = timeout_at(deadline, service.release_jobs()).await;
     }
 }
