@@ -1,4 +1,4 @@
-//! Tests against third-party software that emulates AWS or validates AWS files.
+//! Tests against third-party software that emulates AWS, or that validates files for AWS, GitHub or operators.
 
 use anyhow::Result;
 
@@ -9,12 +9,14 @@ use crate::stages::binary;
 /// Installs the third-party tools, builds the binary, and runs the tests against them. pytest receives
 /// `arguments`.
 pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
-    // Separate environments, because MiniStack and checkov pin different versions of botocore, and
-    // schemathesis conflicts with moto.
+    // Separate environments, because MiniStack and checkov pin different versions of botocore, schemathesis
+    // conflicts with moto, and check-jsonschema conflicts with SAM.
     let venv = Venv::ensure("referees-venv", "tests/referees/requirements.txt")?;
     let ministack = Venv::ensure("ministack-venv", "tests/referees/ministack.txt")?;
     let checkov = Venv::ensure("checkov-venv", "tests/referees/checkov.txt")?;
     let openapi = Venv::ensure("openapi-venv", "tests/referees/openapi.txt")?;
+    let release =
+        Venv::ensure("release-venv", "tests/referees/release.txt")?.with_node_modules("tests/referees")?;
     let moto = ["test", "--release", "--package", "tintype-sagemaker", "--test", "moto"];
     run(cargo(&moto).env("TINTYPE_MOTO", venv.program("moto_server")))?;
     run(&mut cargo(&["build", "--release"]))?;
@@ -26,6 +28,7 @@ pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
         .env("TINTYPE_MINISTACK", ministack.program("ministack"))
         .env("TINTYPE_CHECKOV", checkov.program("checkov"))
         .env("TINTYPE_OPENAPI", openapi.program("python"))
+        .env("TINTYPE_RELEASE", release.program("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     run(&mut pytest)
 }
