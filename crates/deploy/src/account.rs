@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{ProvideCredentials, timeout::TimeoutConfig};
+use serde::Deserialize;
 use tintype_core::causes::causes;
 
+use crate::call::{STS, ServiceRequest};
 use crate::error::AwsError;
+use crate::query;
 
 /// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,13 +21,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Aws {
     pub(crate) config: SdkConfig,
     pub(crate) region: String,
-    pub(crate) stacks: aws_sdk_cloudformation::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) poll_interval: Duration,
 }
 
 /// The identity behind the credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Identity {
     /// The account id, 12 digits.
     pub account: String,
@@ -55,9 +58,8 @@ impl Aws {
 
     pub(crate) fn with(config: SdkConfig, poll_interval: Duration) -> Result<Self, AwsError> {
         let region = config.region().ok_or(AwsError::NoRegion)?.to_string();
-        let stacks = aws_sdk_cloudformation::Client::new(&config);
         let s3 = aws_sdk_s3::Client::new(&config);
-        Ok(Self { config, region, stacks, s3, poll_interval })
+        Ok(Self { config, region, s3, poll_interval })
     }
 
     /// The region, for example `eu-central-1`.
@@ -70,10 +72,17 @@ impl Aws {
     /// # Errors
     /// [`AwsError::Credentials`] if AWS rejects the credentials; [`AwsError::Unreachable`].
     pub async fn identity(&self) -> Result<Identity, AwsError> {
-        let asked = aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await;
-        let answer = asked.map_err(AwsError::of("read the identity (sts:GetCallerIdentity)"))?;
-        Ok(Identity { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
+        let what = "read the identity (sts:GetCallerIdentity)";
+        let request = ServiceRequest::query("GetCallerIdentity", "2011-06-15", &[]);
+        let answer: GetCallerIdentity = query::read(&self.call(STS, request, what).await?, what)?;
+        Ok(answer.result)
     }
+}
+
+#[derive(Deserialize)]
+struct GetCallerIdentity {
+    #[serde(rename = "GetCallerIdentityResult")]
+    result: Identity,
 }
 
 #[cfg(test)]

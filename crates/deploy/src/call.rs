@@ -20,6 +20,8 @@ use crate::error::AwsError;
 
 /// Time limit for a request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of attempts of a request. The pause between two doubles each time.
+const ATTEMPTS: u32 = 5;
 
 /// A service: its host name, its name in signatures, and its id in the SDKs' configuration.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,9 @@ enum Scope {
     Partition,
 }
 
+/// CloudFormation.
+pub(crate) const CLOUDFORMATION: Service =
+    Service { host: "cloudformation", signing: "cloudformation", id: "cloudformation", scope: Scope::Region };
 /// SageMaker's control plane.
 pub(crate) const SAGEMAKER: Service =
     Service { host: "api.sagemaker", signing: "sagemaker", id: "sagemaker", scope: Scope::Region };
@@ -52,13 +57,16 @@ pub(crate) const IAM: Service = Service { host: "iam", signing: "iam", id: "iam"
 pub(crate) struct ServiceRequest {
     headers: Vec<(&'static str, &'static str)>,
     body: String,
+    /// Whether the operation changes nothing, so that a repetition is harmless.
+    is_read: bool,
 }
 
 impl ServiceRequest {
     /// A request in the protocol JSON 1.1.
     pub(crate) fn json(target: &'static str, request: &serde_json::Value) -> Self {
         let headers = vec![("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
-        Self { headers, body: request.to_string() }
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        Self { headers, body: request.to_string(), is_read: is_read(operation) }
     }
 
     /// A request in the Query protocol: an action, the API version, and the fields.
@@ -66,8 +74,13 @@ impl ServiceRequest {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action).append_pair("Version", version).extend_pairs(fields);
         let headers = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
-        Self { headers, body: form.finish() }
+        Self { headers, body: form.finish(), is_read: is_read(action) }
     }
+}
+
+/// Whether an operation with this name changes nothing, by AWS's naming rules.
+fn is_read(operation: &str) -> bool {
+    ["Describe", "Get", "List", "Simulate"].iter().any(|verb| operation.starts_with(verb))
 }
 
 /// A complete response.
@@ -75,6 +88,16 @@ pub(crate) struct ServiceResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+}
+
+impl ServiceResponse {
+    /// Whether AWS rejected the request because of its rate, without executing it.
+    fn is_throttled(&self) -> bool {
+        let codes = [&b"Throttling"[..], b"TooManyRequestsException", b"RequestLimitExceeded"];
+        self.status == StatusCode::TOO_MANY_REQUESTS
+            || (self.status.is_client_error()
+                && codes.iter().any(|code| self.body.windows(code.len()).any(|window| window == *code)))
+    }
 }
 
 impl Aws {
@@ -107,8 +130,35 @@ impl Aws {
         }
     }
 
-    /// Sends a signed request, in one attempt.
+    /// Sends a signed request. Repeats it if AWS rejected it because of its rate, and if it is a read that
+    /// failed for a temporary reason.
     pub(crate) async fn call(
+        &self,
+        service: Service,
+        request: ServiceRequest,
+        what: &'static str,
+    ) -> Result<ServiceResponse, AwsError> {
+        let mut pause = self.poll_interval / 4;
+        for _ in 1..ATTEMPTS {
+            let answer = self.attempt(service, request.clone(), what).await;
+            let repeats = match &answer {
+                Ok(response) => {
+                    response.is_throttled() || (request.is_read && response.status.is_server_error())
+                }
+                Err(AwsError::Unreachable { .. }) => request.is_read,
+                Err(_) => false,
+            };
+            if !repeats {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.attempt(service, request, what).await
+    }
+
+    /// Sends a signed request, in one attempt.
+    async fn attempt(
         &self,
         service: Service,
         request: ServiceRequest,
@@ -134,7 +184,7 @@ impl Aws {
             .build()
             .map_err(|error| broken(&error))?
             .into();
-        let (url, ServiceRequest { headers, body }) = (format!("{}/", self.url(service)), request);
+        let (url, ServiceRequest { headers, body, .. }) = (format!("{}/", self.url(service)), request);
         let signable =
             SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
         let signed = signable.and_then(|signable| sign(signable, &parameters));
@@ -189,6 +239,7 @@ fn connector() -> Connector {
 mod tests {
     use super::*;
     use crate::account::testing::account;
+    use crate::tests::fake::Fake;
 
     #[test]
     fn service_urls() {
@@ -216,6 +267,24 @@ mod tests {
             account.region = region.into();
             assert_eq!((account.home_region(IAM), &*account.url(IAM)), (home_region, url), "{region}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_throttled_request_is_repeated_and_a_failed_change_is_not() {
+        let throttled = "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error>\
+                         </ErrorResponse>";
+        let fake = Fake::default()
+            .responds("DeleteStack", 400, throttled)
+            .responds("DeleteStack", 503, "")
+            .responds("GetRole", 503, "")
+            .responds("GetRole", 200, "<A/>");
+        let account = fake.start().await;
+        let call = async |action| {
+            let request = ServiceRequest::query(action, "1", &[]);
+            account.call(CLOUDFORMATION, request, "ask").await.expect("a response").status.as_u16()
+        };
+        assert_eq!((call("DeleteStack").await, call("GetRole").await), (503, 200));
+        assert_eq!(fake.calls(), ["DeleteStack", "DeleteStack", "GetRole", "GetRole"]);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Errors of AWS calls.
 
-use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 /// Why an AWS operation failed.
 #[derive(Debug, thiserror::Error)]

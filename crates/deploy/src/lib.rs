@@ -10,6 +10,7 @@ mod artifacts;
 mod binary;
 mod bucket;
 mod call;
+mod cloudformation;
 mod deploy;
 mod destroy;
 mod doctor;

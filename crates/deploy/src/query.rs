@@ -37,14 +37,24 @@ pub(crate) fn members<'a>(
 /// # Errors
 /// AWS's error, or [`AwsError::Failed`] for a body that is not AWS's XML.
 pub(crate) fn read<T: DeserializeOwned>(reply: &ServiceResponse, what: &'static str) -> Result<T, AwsError> {
+    check(reply, what)?;
     let text = String::from_utf8_lossy(&reply.body);
+    quick_xml::de::from_str(&text).map_err(|error| AwsError::Failed {
+        what,
+        code: None,
+        message: format!("invalid response: {error}"),
+    })
+}
+
+/// Checks the status of a response whose body contains nothing of use.
+///
+/// # Errors
+/// AWS's error.
+pub(crate) fn check(reply: &ServiceResponse, what: &'static str) -> Result<(), AwsError> {
     if reply.status.is_success() {
-        return quick_xml::de::from_str(&text).map_err(|error| AwsError::Failed {
-            what,
-            code: None,
-            message: format!("invalid response: {error}"),
-        });
+        return Ok(());
     }
+    let text = String::from_utf8_lossy(&reply.body);
     match quick_xml::de::from_str::<ErrorResponse>(&text) {
         Ok(ErrorResponse { error }) => Err(AwsError::from_code(what, Some(&error.code), error.message)),
         Err(_) => Err(AwsError::from_code(what, None, format!("status {}", reply.status))),

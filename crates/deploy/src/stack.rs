@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use aws_sdk_cloudformation::types::{Capability, Parameter, Stack as Description, Tag};
-
 use crate::account::Aws;
+use crate::cloudformation::{Parameter, StackDescription, StackInput};
 use crate::error::AwsError;
 use crate::plan::StackName;
 
@@ -66,16 +65,13 @@ pub(crate) struct StackState {
 }
 
 impl StackState {
-    fn of(stack: &Description) -> Self {
-        let outputs = stack.outputs().iter();
-        let outputs =
-            outputs.filter_map(|one| Some((one.output_key()?.to_owned(), one.output_value()?.to_owned())));
-        let parameters = stack.parameters().iter();
-        let parameters = parameters
-            .filter_map(|one| Some((one.parameter_key()?.to_owned(), one.parameter_value()?.to_owned())));
+    fn of(stack: StackDescription) -> Self {
+        let outputs = stack.outputs.members.into_iter().map(|one| (one.output_key, one.output_value));
+        let parameters =
+            stack.parameters.members.into_iter().map(|one| (one.parameter_key, one.parameter_value));
         Self {
-            id: stack.stack_id().unwrap_or_default().to_owned(),
-            status: stack.stack_status().map(ToString::to_string).unwrap_or_default(),
+            id: stack.stack_id,
+            status: stack.stack_status,
             outputs: outputs.collect(),
             parameters: parameters.collect(),
         }
@@ -119,9 +115,7 @@ pub(crate) struct StackSpec<'a> {
 
 impl StackSpec<'_> {
     fn parameters(&self) -> Vec<Parameter> {
-        let one = |(key, value): &(&'static str, String)| {
-            Parameter::builder().parameter_key(*key).parameter_value(value).build()
-        };
+        let one = |(key, value): &(&'static str, String)| Parameter { key, value: Some(value.clone()) };
         self.parameters.iter().map(one).collect()
     }
 
@@ -130,14 +124,13 @@ impl StackSpec<'_> {
     fn parameters_after(&self, before: &StackState) -> Vec<Parameter> {
         let given = |name: &str| self.parameters.iter().any(|(key, _)| *key == name);
         let known = |name: &str| before.parameters.iter().any(|(key, _)| key == name);
-        let kept = OPERATOR_PARAMETERS.iter().filter(|name| !given(name) && known(name));
-        let kept =
-            kept.map(|name| Parameter::builder().parameter_key(*name).use_previous_value(true).build());
-        self.parameters().into_iter().chain(kept).collect()
+        let kept = OPERATOR_PARAMETERS.into_iter().filter(|name| !given(name) && known(name));
+        self.parameters().into_iter().chain(kept.map(|key| Parameter { key, value: None })).collect()
     }
 
-    fn tag(&self) -> Tag {
-        Tag::builder().key("tintype").value(self.name.as_str()).build()
+    fn input(&self, parameters: Vec<Parameter>) -> StackInput<'_> {
+        let (name, template) = (self.name.as_str(), self.template);
+        StackInput { name, template, parameters, tag: ("tintype", name) }
     }
 }
 
@@ -145,15 +138,8 @@ impl Aws {
     /// Reads the stack; `None` if it does not exist. `name` may be the stack's id, which AWS also knows after
     /// deletion.
     pub(crate) async fn stack(&self, name: &str) -> Result<Option<StackState>, AwsError> {
-        let asked = self.stacks.describe_stacks().stack_name(name).send().await;
-        match asked.map_err(AwsError::of("read the stack (cloudformation:DescribeStacks)")) {
-            Ok(answer) => {
-                let state = answer.stacks().first().map(StackState::of);
-                Ok(state.filter(|state| state.status != "DELETE_COMPLETE"))
-            }
-            Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.describe_stack(name).await?.map(StackState::of);
+        Ok(found.filter(|state| state.status != "DELETE_COMPLETE"))
     }
 
     /// Creates the stack and waits for the end.
@@ -162,11 +148,7 @@ impl Aws {
         spec: &StackSpec<'_>,
         watcher: Watcher<'_>,
     ) -> Result<StackState, AwsError> {
-        let request = self.stacks.create_stack().stack_name(spec.name.as_str()).template_body(spec.template);
-        let request = request.set_parameters(Some(spec.parameters())).tags(spec.tag());
-        let created = request.capabilities(Capability::CapabilityIam).send().await;
-        let created = created.map_err(AwsError::of("create the stack"))?;
-        let id = created.stack_id.unwrap_or_else(|| spec.name.as_str().to_owned());
+        let id = self.create_stack(&spec.input(spec.parameters())).await?;
         self.follow(&id, HashSet::new(), watcher).await
     }
 
@@ -178,14 +160,8 @@ impl Aws {
         watcher: Watcher<'_>,
     ) -> Result<Option<StackState>, AwsError> {
         let seen = self.events(spec.name.as_str()).await?.into_iter().map(|(id, _)| id).collect();
-        let request = self.stacks.update_stack().stack_name(spec.name.as_str()).template_body(spec.template);
-        let request = request.set_parameters(Some(spec.parameters_after(before))).tags(spec.tag());
-        let updated = request.capabilities(Capability::CapabilityIam).send().await;
-        match updated.map_err(AwsError::of("update the stack")) {
-            Ok(updated) => {
-                let id = updated.stack_id.unwrap_or_else(|| spec.name.as_str().to_owned());
-                self.follow(&id, seen, watcher).await.map(Some)
-            }
+        match self.update_stack(&spec.input(spec.parameters_after(before))).await {
+            Ok(id) => self.follow(&id, seen, watcher).await.map(Some),
             Err(AwsError::Failed { message, .. }) if message.contains("No updates are to be performed") => {
                 Ok(None)
             }
@@ -196,8 +172,7 @@ impl Aws {
     /// Deletes the stack with this id and waits for the end.
     pub(crate) async fn delete(&self, id: &str, watcher: Watcher<'_>) -> Result<(), AwsError> {
         let seen = self.events(id).await?.into_iter().map(|(id, _)| id).collect();
-        let asked = self.stacks.delete_stack().stack_name(id).send().await;
-        asked.map_err(AwsError::of("delete the stack"))?;
+        self.delete_stack(id).await?;
         self.follow(id, seen, watcher).await.map(|_| ())
     }
 
@@ -235,42 +210,26 @@ impl Aws {
     }
 
     async fn state_by_id(&self, id: &str) -> Result<StackState, AwsError> {
-        let asked = self.stacks.describe_stacks().stack_name(id).send().await;
         let gone = || StackState {
             id: id.to_owned(),
             status: "DELETE_COMPLETE".to_owned(),
             ..StackState::default()
         };
-        match asked.map_err(AwsError::of("read the stack (cloudformation:DescribeStacks)")) {
-            Ok(answer) => Ok(answer.stacks().first().map_or_else(gone, StackState::of)),
-            Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => Ok(gone()),
-            Err(error) => Err(error),
-        }
+        Ok(self.describe_stack(id).await?.map_or_else(gone, StackState::of))
     }
 
     /// All events of the stack with their ids, the oldest first.
     async fn events(&self, stack: &str) -> Result<Vec<(String, Event)>, AwsError> {
-        let mut events = Vec::new();
-        let mut pages = self.stacks.describe_stack_events().stack_name(stack).into_paginator().items().send();
-        while let Some(event) = pages.next().await {
-            let event = match event.map_err(AwsError::of("read the stack's events")) {
-                Ok(event) => event,
-                // The stack was deleted together with its events.
-                Err(AwsError::Failed { message, .. }) if message.contains("does not exist") => break,
-                Err(error) => return Err(error),
-            };
-            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-            let reason = event.resource_status_reason().filter(|reason| !reason.is_empty());
+        let events = self.stack_events(stack).await?.into_iter().rev().map(|event| {
             let shown = Event {
-                resource: text(event.logical_resource_id()),
-                kind: text(event.resource_type()),
-                status: event.resource_status().map(ToString::to_string).unwrap_or_default(),
-                reason: reason.map(str::to_owned),
+                resource: event.logical_resource_id,
+                kind: event.resource_type,
+                status: event.resource_status,
+                reason: Some(event.resource_status_reason).filter(|reason| !reason.is_empty()),
             };
-            events.push((text(event.event_id()), shown));
-        }
-        events.reverse();
-        Ok(events)
+            (event.event_id, shown)
+        });
+        Ok(events.collect())
     }
 
     /// The physical name of a resource, also if its creation failed.
@@ -279,13 +238,9 @@ impl Aws {
         stack: &str,
         logical: &'static str,
     ) -> Result<Option<String>, AwsError> {
-        let asked = self.stacks.describe_stack_resources().stack_name(stack).send().await;
-        let answer = asked.map_err(AwsError::of("list the stack's resources"))?;
-        let found = answer.stack_resources().iter().find(|one| {
-            let gone = one.resource_status().is_some_and(|status| status.as_str() == "DELETE_COMPLETE");
-            one.logical_resource_id() == Some(logical) && !gone
-        });
-        let name = found.and_then(|one| one.physical_resource_id()).filter(|name| !name.is_empty());
-        Ok(name.map(str::to_owned))
+        let mut resources = self.stack_resources(stack).await?.into_iter();
+        let found = resources
+            .find(|one| one.logical_resource_id == logical && one.resource_status != "DELETE_COMPLETE");
+        Ok(found.map(|one| one.physical_resource_id).filter(|name| !name.is_empty()))
     }
 }

@@ -1,9 +1,7 @@
 //! IAM's policy simulation.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 use super::needs::RequiredActions;
 use crate::account::Aws;
@@ -12,9 +10,6 @@ use crate::error::AwsError;
 use crate::query::{self, Members};
 
 const WHAT: &str = "simulate policies (iam:SimulatePrincipalPolicy)";
-
-/// Attempts for a throttled request. The pause doubles each time.
-const ATTEMPTS: u32 = 5;
 
 /// The decision for an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +85,7 @@ impl Aws {
         }
         let mut evaluations = Vec::new();
         loop {
-            let page = self.page_with_retries(&fields).await?;
+            let page = self.page(&fields).await?;
             evaluations.extend(page.evaluation_results.members);
             match page.marker.filter(|_| page.is_truncated) {
                 None => return Ok(evaluations),
@@ -100,20 +95,6 @@ impl Aws {
                 }
             }
         }
-    }
-
-    async fn page_with_retries(&self, fields: &[(String, String)]) -> Result<Page, AwsError> {
-        let mut poll_interval: Duration = self.poll_interval / 4;
-        for _ in 1..ATTEMPTS {
-            match self.page(fields).await {
-                Err(error) if error.code() == Some("Throttling") => {
-                    tokio::time::sleep(poll_interval).await;
-                    poll_interval *= 2;
-                }
-                answered => return answered,
-            }
-        }
-        self.page(fields).await
     }
 
     async fn page(&self, fields: &[(String, String)]) -> Result<Page, AwsError> {
