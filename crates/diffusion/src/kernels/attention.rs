@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{exp, is_cpu, rows_per_task, tensor, vectorized, view, with_scratch};
@@ -187,6 +187,12 @@ fn update_softmax(scores: &mut [f32], maximum: &mut f32, total: &mut f32, sums: 
     );
 }
 
+/// Softmax over the last dimension, with candle's operations.
+pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
+}
+
 fn forward_on_accelerator(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
     let (batch, queries, channels) = q.dims3()?;
     let split =
@@ -194,7 +200,7 @@ fn forward_on_accelerator(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> R
     let (q, k, v) = (split(q)?, split(k)?, split(v)?);
     let (q, k) = if heads.upcast { (q.to_dtype(DType::F32)?, k.to_dtype(DType::F32)?) } else { (q, k) };
     let scores = (q * (1.0 / (heads.width as f64).sqrt()))?.matmul(&k.t()?)?;
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
+    let weights = softmax(&scores)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, queries, channels))
 }
 

@@ -19,6 +19,7 @@ mod norm;
 mod project;
 
 pub use activation::{Activation, geglu};
+pub(crate) use attention::softmax;
 pub use attention::{Heads, attention};
 pub use conv::{Conv2d, ConvShape};
 pub use feature_map::FeatureMap;

@@ -1,6 +1,6 @@
 //! What the text encoder needs beyond the kernels. Prompts are short, so the tensor library's own operations do.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::kernels;
 
@@ -28,7 +28,7 @@ impl Activation {
     pub(super) fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gelu => kernels::Activation::Gelu.apply(x),
-            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+            Self::QuickGelu => x / ((x * -1.702)?.exp()? + 1.0)?,
         }
     }
 }
@@ -48,6 +48,6 @@ pub(super) fn attention(projected: [Tensor; 3], mask: &Tensor, heads: usize) -> 
     let scale = ((width / heads) as f64).powf(-0.5);
     let scores = (q * scale)?.matmul(&k.t()?)?.broadcast_add(mask)?;
     // The softmax of 16-bit scores is computed in 32 bits, as the reference does.
-    let weights = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(v.dtype())?;
+    let weights = kernels::softmax(&scores.to_dtype(DType::F32)?)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, length, width))
 }
