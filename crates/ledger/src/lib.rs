@@ -78,4 +78,4 @@ pub mod testing;
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
 pub use ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
-pub use sqlite::{SqliteLedger, Synchronous};
+pub use sqlite::{SqliteLedger, Synchronous, has_project_compile_options};

@@ -38,6 +38,12 @@ pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
 /// # Errors
 /// As [`open`].
 pub(crate) async fn sqlite(config: &Config) -> Result<Arc<dyn Ledger>> {
+    if !tintype_ledger::has_project_compile_options() {
+        tracing::warn!(
+            fix = "set LIBSQLITE3_FLAGS as in .cargo/config.toml when you build tintype",
+            "SQLite lacks the compile options of tintype, writing to the ledger takes longer"
+        );
+    }
     let (folder, sync) = (config.store.data_dir.clone(), config.ledger.sync);
     let opened = tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

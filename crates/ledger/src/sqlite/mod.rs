@@ -10,6 +10,7 @@
 
 mod accept;
 mod checkpoint;
+mod compile_options;
 mod connection;
 mod jobs;
 mod rows;
@@ -35,6 +36,8 @@ use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Lo
 use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
+
+pub use compile_options::has_project_compile_options;
 
 use checkpoint::Checkpointer;
 use connection::{Access, ConnectionQueue, ShortTasks};
