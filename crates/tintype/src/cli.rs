@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use indicatif::ProgressDrawTarget;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
@@ -32,6 +33,11 @@ Examples:
 
 These commands open the ledger directly. They can run beside a server that uses the same ledger, and
 changes take effect immediately.";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  tintype completions bash > ~/.local/share/bash-completion/completions/tintype
+  tintype completions fish > ~/.config/fish/completions/tintype.fish";
 
 /// Generate images from text prompts with a diffusion model, and serve them through a REST API
 #[derive(Debug, Parser)]
@@ -65,6 +71,17 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Print the CloudFormation template that `deploy` uses
     Template,
+    /// Print the completion script for a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages of all commands into a folder
+    Man {
+        /// The folder; it is created if it is missing
+        folder: PathBuf,
+    },
 }
 
 /// `tintype keys`.

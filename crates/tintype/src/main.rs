@@ -10,6 +10,7 @@ mod keys;
 mod lambda;
 mod ledger;
 mod logging;
+mod manual;
 mod output;
 mod serve;
 mod store;
@@ -69,6 +70,8 @@ fn run() -> Result<()> {
         Command::Destroy(arguments) => deploy::destroy(&arguments),
         Command::Doctor(arguments) => deploy::doctor(&arguments),
         Command::Template => deploy::template(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { folder } => manual::manual_pages(&folder),
         Command::Openapi => output::text(tintype_http::openapi()),
         Command::Config(arguments) => {
             let layers = Layers::gather(&environment, &arguments.flags.0).map_err(usage_error)?;
