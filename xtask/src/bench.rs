@@ -43,7 +43,7 @@ pub(crate) fn lambda() -> Result<()> {
 /// receives `arguments`.
 pub(crate) fn api(arguments: &[&str]) -> Result<()> {
     let venv = Venv::ensure("bench-api-venv", "bench/api/requirements.txt")?;
-    let oha = tools::oha()?;
+    let oha = tools::installed(&tools::OHA)?;
     run(&mut cargo(&["build", "--release", "--bin", "tintype", "--example", "bench_service"]))?;
     let (tintype, python) = (binary()?, venv.program("python"));
     let server = tintype.with_file_name("examples").join("bench_service");

@@ -1,4 +1,4 @@
-//! Programs from crates.io that the benchmarks need: built once into the user's cache folder.
+//! Programs from crates.io that benchmarks and packages need: built once into the user's cache folder.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,26 @@ use crate::shell::{cargo, run, say};
 
 /// The load generator. It keeps a constant request rate, and measures latency from the time at which a
 /// request was due.
-const OHA: (&str, &str) = ("oha", "1.16.0");
+pub(crate) const OHA: Tool = Tool { name: "oha", version: "1.16.0" };
 
-/// The path of the load generator; builds it if it is missing.
-pub(crate) fn oha() -> Result<PathBuf> {
-    let (name, version) = OHA;
+/// The program that makes Debian packages.
+pub(crate) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
+
+/// A program on crates.io.
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// The path of a program; builds it if it is missing.
+pub(crate) fn installed(tool: &Tool) -> Result<PathBuf> {
+    let Tool { name, version } = tool;
     let root = cache_folder()?.join(format!("{name}-{version}"));
     let binary = root.join("bin").join(name);
     if !binary.exists() {
         say(&format!("building {name} {version} …"));
         let arguments = ["install", name, "--version", version, "--locked", "--quiet", "--root"];
-        run(cargo(&arguments).arg(&root))
-            .with_context(|| format!("failed to install the load generator {name}"))?;
+        run(cargo(&arguments).arg(&root)).with_context(|| format!("failed to install {name}"))?;
     }
     Ok(binary)
 }
