@@ -30,7 +30,6 @@ const TESTING: &str = "tintype-testing";
 /// router.
 const RESTRICTED: &[(&str, &[&str])] = &[
     ("axum", &["tintype-http", "tintype"]),
-    ("aws-sdk-cloudformation", &["tintype-deploy"]),
     ("aws-sdk-s3", &["tintype-deploy", "tintype-storage"]),
     ("aws-sdk-sagemakerruntime", &["tintype-sagemaker"]),
     ("candle", &["tintype-diffusion"]),

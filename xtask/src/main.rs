@@ -6,9 +6,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use budgets::Measured;
 
 mod bench;
+mod budgets;
+mod dist;
 mod edges;
+mod features;
 mod language;
 mod model;
 mod python;
@@ -22,6 +26,7 @@ cargo xtask <command>
 
   test            run all checks and tests that must pass before a change lands (CI runs this)
   lint            run the quick checks only: format, language, clippy, docs, dependency rules
+  unit            run the unit and integration tests only
   e2e [ARGS]      run the end-to-end tests only; ARGS are passed to pytest
   referees [ARGS] run the tests against third-party AWS emulators and validators: MiniStack, moto, the Lambda
                   emulators, cfn-lint and others; ARGS are passed to pytest
@@ -36,6 +41,10 @@ cargo xtask <command>
                   time, latency, idle and slow connections; `--help` lists ARGS
   bench lambda    compare the Lambda function with the blog post's Python handler in AWS's emulator: start-up time, warm
                   requests, memory
+  budgets         print the size of the release binary and the start-up time of the Lambda function beside their budgets
+  dist [--check] [wheel] [tar] [deb] [oci]
+                  make the packages of a release in dist/, by default all; with --check, install them in fresh
+                  environments and generate an image in each
   model eval [ARGS]
                   evaluate the built-in model against its targets and draw its contact sheets; `--help` lists ARGS
 ";
@@ -56,12 +65,15 @@ fn run() -> Result<()> {
     match words.as_slice() {
         ["test"] => stages::test(),
         ["lint"] => stages::lint(),
+        ["budgets"] => budgets::report(&stages::binary()?, &Measured::default()),
+        ["unit"] => stages::unit(),
         ["e2e", rest @ ..] => stages::end_to_end(rest),
         ["referees", rest @ ..] => referees::referees(rest),
         ["bench", "engine", rest @ ..] => bench::engine(rest.first().copied()),
         ["bench", "service", rest @ ..] => bench::service(rest),
         ["bench", "api", rest @ ..] => bench::api(rest),
         ["bench", "lambda"] => bench::lambda(),
+        ["dist", rest @ ..] => dist::dist(rest),
         ["model", "eval", rest @ ..] => model::eval(rest),
         [] | ["help" | "--help" | "-h"] => {
             shell::say(USAGE);

