@@ -1,6 +1,7 @@
 //! Errors of AWS calls.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tintype_core::causes::causes;
 
 /// Why an AWS operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +94,7 @@ impl AwsError {
     {
         move |error| match (error.code(), error.message()) {
             (None, None) if error.raw_response().is_none() => {
-                Self::Unreachable { what, message: DisplayErrorContext(&error).to_string() }
+                Self::Unreachable { what, message: causes(&error).to_string() }
             }
             (code, message) => {
                 let status = error.raw_response().map(|response| response.status().as_u16());

@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use http::{StatusCode, Uri};
@@ -189,6 +190,18 @@ fn status<E>(error: &SdkError<E>) -> Option<StatusCode> {
     error.raw_response().and_then(|response| StatusCode::from_u16(response.status().as_u16()).ok())
 }
 
+/// Why no request was sent, or no response received: the last cause, and for missing credentials the fix.
+fn no_response(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = || std::iter::successors(Some(error), |error| error.source());
+    if chain().any(|error| error.is::<CredentialsError>()) {
+        return "no valid AWS credentials: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_PROFILE`, or \
+                give this machine a role"
+            .to_owned();
+    }
+    let cause = chain().last().map(ToString::to_string).unwrap_or_default();
+    format!("no response from the S3 service: {cause}")
+}
+
 /// Maps an SDK error to a store error by the response's status.
 fn to_store_error<E>(error: SdkError<E>) -> StoreError
 where
@@ -198,7 +211,7 @@ where
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
         // The service did not respond.
-        (None, None) => DisplayErrorContext(&error).to_string(),
+        (None, None) => no_response(&error),
     };
     match status(&error) {
         Some(StatusCode::NOT_FOUND) => StoreError::NotFound,

@@ -1,7 +1,7 @@
 //! Definition of the command line.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -13,6 +13,7 @@ use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
 use crate::config::{AllFlags, GenerateFlags, LedgerFlags};
 use crate::deploy::{Deploy, Destroy, Doctor};
+use crate::output::UsageError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -259,6 +260,24 @@ impl GenerateOptions {
     fn format_of_output(&self) -> Option<Format> {
         self.output.as_deref()?.extension()?.to_str()?.to_ascii_lowercase().parse().ok()
     }
+
+    /// Checks that the output file's extension names a format, if nothing else does.
+    ///
+    /// # Errors
+    /// [`UsageError`] with the supported extensions.
+    pub(crate) fn check_output(&self) -> Result<(), UsageError> {
+        let extension = self.output.as_deref().and_then(Path::extension);
+        match extension {
+            Some(extension) if self.format.is_none() && self.format_of_output().is_none() => {
+                Err(UsageError(format!(
+                    "unsupported image format `{}`: the extension of `--output` must be jpg, jpeg, png or webp; or set \
+                     `--format`",
+                    extension.display()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +309,21 @@ mod tests {
             (&["x", "-o", "a.png", "--format", "webp"], Some(Format::Webp)),
         ] {
             assert_eq!(generate(arguments).options.draft().format, format, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_that_is_no_format_is_an_error() {
+        for (arguments, valid) in [
+            (&["x"][..], true),
+            (&["x", "-o", "a"], true),
+            (&["x", "-o", "dir.v1/a"], true),
+            (&["x", "-o", "a.WebP"], true),
+            (&["x", "-o", "a.gif"], false),
+            (&["x", "-o", "a.png.bak"], false),
+            (&["x", "-o", "a.gif", "--format", "png"], true),
+        ] {
+            assert_eq!(generate(arguments).options.check_output().is_ok(), valid, "{arguments:?}");
         }
     }
 

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::layers::{Effective, Layers};
 
+/// Longer lines do not move the column of the sources.
+const MAX_COLUMN: usize = 100;
+
 /// Replaces the value of a secret.
 const REDACTED: &str = "[redacted]";
 
@@ -15,7 +18,8 @@ pub(crate) fn as_toml(layers: &Layers) -> String {
         .iter()
         .map(|effective| (effective, format!("{} = {}", effective.setting.key, literal(effective))))
         .collect();
-    let width = lines.iter().map(|(_, line)| line.chars().count()).max().unwrap_or_default();
+    let lengths = lines.iter().map(|(_, line)| line.chars().count());
+    let width = lengths.filter(|length| *length <= MAX_COLUMN).max().unwrap_or_default();
     let (mut text, mut section) = (String::new(), None);
     for (effective, line) in &lines {
         if section != Some(effective.setting.section) {

@@ -36,6 +36,7 @@ pub(crate) fn run(config: &Config, options: &GenerateOptions) -> Result<()> {
     if config.log.explicit {
         logging::start(&config.log, None);
     }
+    options.check_output()?;
     let images = match &options.server {
         Some(server) => remote::generate(server, config.api_key.as_ref(), options)?,
         None => local::generate(&config.model, options)?,

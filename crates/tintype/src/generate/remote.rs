@@ -1,26 +1,31 @@
 //! Generates images on a server.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use axum::body::Bytes;
 use http::StatusCode;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value};
+use http::uri::Authority;
+use serde_json::{Map, Value, json};
+use tintype_core::engine::{Observer, Progress};
 use tintype_core::picture::{Encoded, Format};
-use tintype_core::request::Draft;
+use tintype_core::request::{Draft, MAX_PICTURES};
 use tintype_core::secret::Secret;
 
 use super::GeneratedImage;
 use super::progress::TerminalProgress;
 use crate::cli::GenerateOptions;
-use crate::client::{Client, Response};
+use crate::client::{Client, IdempotentBody, Response};
 use crate::output::UsageError;
 
 /// Interval at which the state of an unfinished job is requested.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Attempts to submit a job. Repeated attempts have the same idempotency key, so they create one job.
+const ATTEMPTS: u32 = 3;
 
-/// Generates the images, with one request after the other.
+/// Generates the images, in one job, or in several if a job cannot have so many images.
 ///
 /// # Errors
 /// If the server cannot be reached or returns an error.
@@ -37,20 +42,36 @@ pub(super) fn generate(
     let bar = TerminalProgress::new(options.progress_display(), "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let images = runtime.block_on(async {
-        let server = Server { client: Client::new()?, url: server.trim_end_matches('/'), key };
+        let url = with_scheme(server.trim_end_matches('/'));
+        let server = Server { client: Client::new()?, url: &url, key };
         // The image is downloaded to write it to a file or to show a preview.
         let downloads = options.output.is_some() || (!options.json && io::stdout().is_terminal());
-        let mut images = Vec::new();
-        for index in 0..count {
-            let seed = draft.seed.map(|seed| seed.saturating_add(index));
-            let (facts, url) = server.generate_one(&Draft { seed, ..draft.clone() }).await?;
-            let file = if downloads { Some(download(&server.client, &url).await?) } else { None };
-            images.push(GeneratedImage { facts, file, url: Some(url) });
+        let (mut images, mut done) = (Vec::new(), 0);
+        while done < count {
+            let n = (count - done).min(MAX_PICTURES.into());
+            let seed = draft.seed.map(|seed| seed.saturating_add(done));
+            let job = server.run(&Draft { seed, n: Some(n), ..draft.clone() }, &bar).await?;
+            for facts in server.images(job)? {
+                let url = facts.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let file = if downloads { Some(download(&server.client, &url).await?) } else { None };
+                images.push(GeneratedImage { facts, file, url: Some(url) });
+            }
+            done += n;
         }
         Ok(images)
     });
     bar.finish();
     images
+}
+
+/// Adds `http://` to an address of this machine that has no scheme, such as `localhost:8080`.
+fn with_scheme(server: &str) -> Cow<'_, str> {
+    let authority = server.split('/').next().unwrap_or_default().parse::<Authority>();
+    let is_local = authority.is_ok_and(|authority| {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    if is_local && !server.contains("://") { format!("http://{server}").into() } else { server.into() }
 }
 
 /// A server and the API key for it.
@@ -61,11 +82,10 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Sends a GET request and returns status and body of the response, which must be 2xx with a JSON object.
-    async fn get(&self, path: &str) -> Result<(StatusCode, Map<String, Value>)> {
-        let response = self.client.get(&format!("{}{path}", self.url), self.key).await?;
+    /// The JSON object in a response, which must be 2xx.
+    fn object(&self, response: &Response) -> Result<Map<String, Value>> {
         match serde_json::from_slice(&response.body) {
-            Ok(Value::Object(facts)) if response.status.is_success() => Ok((response.status, facts)),
+            Ok(Value::Object(members)) if response.status.is_success() => Ok(members),
             Ok(Value::Object(problem)) => {
                 bail!("{} returned an error: {}", self.url, detail(&problem, response.status))
             }
@@ -73,23 +93,63 @@ impl Server<'_> {
         }
     }
 
-    /// Generates one image, and returns the members of the job and the image's URL.
-    async fn generate_one(&self, draft: &Draft) -> Result<(Map<String, Value>, String)> {
-        let (mut status, mut facts) = self.get(&format!("/generate?{}", query(draft))).await?;
-        // The server responds 202 if the job takes longer than its setting `respond_within`.
-        while status == StatusCode::ACCEPTED || is_unfinished(&facts) {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let id = facts.get("id").and_then(Value::as_str).context("the server's response has no `id`")?;
-            (status, facts) = self.get(&format!("/v1/images/{id}")).await?;
+    /// Runs a job and returns its representation.
+    async fn run(&self, draft: &Draft, progress: &impl Observer) -> Result<Map<String, Value>> {
+        let mut job = self.submit(draft).await?;
+        while is_unfinished(&job) {
+            let id = job.get("id").and_then(Value::as_str).context("the server's response has no `id`")?;
+            tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => (),
+                _ = tokio::signal::ctrl_c() => {
+                    let canceled = format!("{}/v1/images/{id}/cancel", self.url);
+                    self.object(&self.client.post_empty(&canceled, self.key).await?)?;
+                    bail!("interrupted; the job {id} was canceled");
+                }
+            }
+            job = self.object(&self.client.get(&format!("{}/v1/images/{id}", self.url), self.key).await?)?;
+            if let Some((done, of)) = steps(&job) {
+                progress.progress(Progress::Step { done, of });
+            }
         }
-        let url = facts.get("url").or_else(|| facts.get("images")?.get(0)?.get("url"));
-        let Some(url) = url.and_then(Value::as_str).map(str::to_owned) else {
-            match facts.get("status").and_then(Value::as_str) {
-                Some(status) => bail!("{} generated no image: the job's status is {status}", self.url),
-                None => bail!("{} generated no image: its response has no `url`", self.url),
+        Ok(job)
+    }
+
+    /// Submits a job. Repeats the request if the connection breaks.
+    async fn submit(&self, draft: &Draft) -> Result<Map<String, Value>> {
+        let url = format!("{}/v1/images", self.url);
+        let idempotency_key = format!("tintype-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let body = IdempotentBody { idempotency_key, json: Bytes::from(body(draft).to_string()) };
+        for _ in 1..ATTEMPTS {
+            if let Ok(response) = self.client.post(&url, self.key, &body).await {
+                return self.object(&response);
+            }
+        }
+        self.object(&self.client.post(&url, self.key, &body).await?)
+    }
+
+    /// The members of each image, together with those of its job.
+    fn images(&self, mut job: Map<String, Value>) -> Result<Vec<Map<String, Value>>> {
+        let images = job.remove("images");
+        let images = images.as_ref().and_then(Value::as_array).filter(|images| !images.is_empty());
+        let Some(images) = images else {
+            let reason = job.get("error").and_then(|error| error.get("detail")).and_then(Value::as_str);
+            match (reason, job.get("status").and_then(Value::as_str)) {
+                (Some(reason), _) => bail!("{} generated no image: {reason}", self.url),
+                (None, Some(status)) => {
+                    bail!("{} generated no image: the job's status is {status}", self.url)
+                }
+                (None, None) => bail!("{} generated no image: its response has no `status`", self.url),
             }
         };
-        Ok((facts, url))
+        let one = |image: &Value| {
+            let mut members = job.clone();
+            members.extend(image.as_object().cloned().unwrap_or_default());
+            if !members.contains_key("url") {
+                bail!("{} returned an image without `url`", self.url);
+            }
+            Ok(members)
+        };
+        images.iter().map(one).collect()
     }
 }
 
@@ -109,31 +169,45 @@ async fn download(client: &Client, url: &str) -> Result<Encoded> {
 }
 
 /// Whether a job has not finished, by the status in its representation.
-fn is_unfinished(facts: &Map<String, Value>) -> bool {
-    matches!(facts.get("status").and_then(Value::as_str), Some("queued" | "running"))
+fn is_unfinished(job: &Map<String, Value>) -> bool {
+    matches!(job.get("status").and_then(Value::as_str), Some("queued" | "running"))
 }
 
-/// The request as a query string of the API.
-fn query(draft: &Draft) -> String {
-    let number = |value: Option<i64>| value.map(|value| value.to_string());
-    let parameters = [
-        ("prompt", draft.prompt.clone()),
-        ("negative_prompt", draft.negative_prompt.clone()),
-        ("width", number(draft.width)),
-        ("height", number(draft.height)),
-        ("steps", number(draft.steps)),
-        ("guidance", draft.guidance.map(|guidance| guidance.to_string())),
-        ("seed", number(draft.seed)),
-        ("format", draft.format.map(|format| format.to_string())),
+/// The completed steps of a running job, and all its steps.
+fn steps(job: &Map<String, Value>) -> Option<(u32, u32)> {
+    let progress = job.get("progress")?;
+    let number = |name: &str| progress.get(name)?.as_u64()?.try_into().ok();
+    Some((number("step")?, number("steps")?))
+}
+
+/// The request as the JSON body of `POST /v1/images`.
+fn body(draft: &Draft) -> Value {
+    let members = [
+        ("prompt", json!(draft.prompt)),
+        ("negative_prompt", json!(draft.negative_prompt)),
+        ("width", json!(draft.width)),
+        ("height", json!(draft.height)),
+        ("steps", json!(draft.steps)),
+        ("guidance", json!(draft.guidance)),
+        ("seed", json!(draft.seed)),
+        ("n", json!(draft.n)),
+        ("format", json!(draft.format.map(|format| format.to_string()))),
     ];
-    let given = parameters.into_iter().filter_map(|(name, value)| {
-        Some(format!("{name}={}", utf8_percent_encode(&value?, NON_ALPHANUMERIC)))
-    });
-    given.collect::<Vec<_>>().join("&")
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The detail of a problem (RFC 9457), or its title, or the status.
+/// The text of a problem (RFC 9457): the invalid parameters if it lists them, or its detail, or its title, or the
+/// status.
 fn detail(problem: &Map<String, Value>, status: StatusCode) -> String {
+    let invalid = problem.get("errors").and_then(Value::as_array).into_iter().flatten().filter_map(|error| {
+        let text = |name| error.get(name).and_then(Value::as_str);
+        Some(format!("`{}` {}", text("parameter")?, text("detail")?))
+    });
+    let invalid: Vec<_> = invalid.collect();
+    if !invalid.is_empty() {
+        return invalid.join("; ");
+    }
     let text = |name| problem.get(name).and_then(Value::as_str);
     text("detail").or_else(|| text("title")).map_or_else(|| status.to_string(), str::to_owned)
 }
@@ -143,15 +217,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_query_has_the_parameters_of_the_request() {
+    fn the_body_has_the_given_parameters() {
         let draft = Draft {
-            prompt: Some("a & b=c 老虎".into()),
+            prompt: Some("a & b 老虎".into()),
             guidance: Some(7.5),
             seed: Some(3),
+            n: Some(2),
             format: Some(Format::Png),
             ..Draft::default()
         };
-        let expected = "prompt=a%20%26%20b%3Dc%20%E8%80%81%E8%99%8E&guidance=7%2E5&seed=3&format=png";
-        assert_eq!(query(&draft), expected);
+        let expected = json!({"prompt": "a & b 老虎", "guidance": 7.5, "seed": 3, "n": 2, "format": "png"});
+        assert_eq!(body(&draft), expected);
+    }
+
+    #[test]
+    fn only_an_address_of_this_machine_needs_no_scheme() {
+        for (server, expected) in [
+            ("localhost:8080", "http://localhost:8080"),
+            ("127.0.0.1:8080/base", "http://127.0.0.1:8080/base"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("https://localhost:8080", "https://localhost:8080"),
+            ("example.com", "example.com"),
+            ("localhost.example.com:80", "localhost.example.com:80"),
+            ("10.0.0.1:8080", "10.0.0.1:8080"),
+            ("", ""),
+        ] {
+            assert_eq!(with_scheme(server), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_names_all_invalid_parameters() {
+        let problem = json!({
+            "detail": "2 invalid parameters; see `errors`.",
+            "errors": [
+                {"parameter": "steps", "detail": "must be at most 150"},
+                {"parameter": "seed", "detail": "must be at least 0"},
+            ],
+        });
+        let shown =
+            |problem: &Value| detail(problem.as_object().expect("an object"), StatusCode::BAD_REQUEST);
+        assert_eq!(shown(&problem), "`steps` must be at most 150; `seed` must be at least 0");
+        assert_eq!(shown(&json!({"title": "Invalid request"})), "Invalid request");
+        assert_eq!(shown(&json!({})), "400 Bad Request");
     }
 }
