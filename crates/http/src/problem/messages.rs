@@ -20,6 +20,7 @@ impl Problem {
             Self::NotFound => "The path does not exist. Generate images with `GET /generate?prompt=…` or \
                                `POST /v1/images`; `GET /docs` describes all paths."
                 .into(),
+            Self::UnknownPath(path) => path.detail(),
             Self::MethodNotAllowed(allowed) => {
                 format!("The path does not support the method of the request; supported: {allowed}.")
             }

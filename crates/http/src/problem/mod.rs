@@ -26,6 +26,7 @@ use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
 use crate::ratelimit;
+use crate::unknown_path::UnknownPath;
 
 pub(crate) use document::Document;
 pub(crate) use messages::failure_detail;
@@ -48,6 +49,8 @@ pub(crate) enum Problem {
     Credentials(CredentialsError),
     /// The path does not exist.
     NotFound,
+    /// The path is not one of the API's.
+    UnknownPath(UnknownPath),
     /// The path supports only these methods.
     MethodNotAllowed(&'static str),
     /// The operator disabled image generation by `GET`.

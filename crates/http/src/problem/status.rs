@@ -36,7 +36,7 @@ impl Problem {
             Self::Service(error) | Self::Job(_, error) => service_kind(error),
             Self::Credentials(CredentialsError::Forwarded) => NO_KEY,
             Self::Credentials(_) => INVALID_KEY,
-            Self::NotFound => NOT_FOUND,
+            Self::NotFound | Self::UnknownPath(_) => NOT_FOUND,
             Self::MethodNotAllowed(_) => {
                 kind(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }

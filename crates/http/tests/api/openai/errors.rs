@@ -74,13 +74,56 @@ async fn invalid_methods_and_content_types() {
     assert_eq!(none.header("allow"), Some("POST"));
     let plain = server.send("POST", PATH, &[("content-type", "text/plain")]).await;
     assert_error(&plain, api_error(415, "invalid_request_error", Some("not_json")));
-    for path in ["/v1/images/edits", "/v1/images/variations"] {
+    // `edits` is not the id of a job.
+    let options = server.send("OPTIONS", PATH, &[]).await;
+    assert_error(&options, api_error(405, "invalid_request_error", Some("method_not_allowed")));
+    assert_eq!(options.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn unknown_paths_are_answered_in_the_dialect_of_the_client() {
+    let server = TestServer::new();
+    for (path, nearest) in [
+        ("/v1/images/edits", "`/v1/images/generations`"),
+        ("/v1/images/variations", "`/v1/images/generations`"),
+        ("/images/generations", "`/v1/images/generations`"),
+        ("/openai/deployments/x/images/generations?api-version=1", "`/v1/images/generations`"),
+        ("/v1/chat/completions", "`/v1/images`"),
+        ("/v1/responses", "`/v1/images`"),
+        ("/v1/embeddings", "`/v1/images`"),
+        ("/v1//chat/completions/", "`/v1/images`"),
+    ] {
         let response = server.send_json(path, &json!({}), &[]).await;
-        assert_error(&response, api_error(405, "invalid_request_error", Some("method_not_allowed")));
+        let error = assert_error(&response, api_error(404, "invalid_request_error", Some("not_found")));
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(nearest)), "{error}");
     }
-    // Other paths have problem documents.
-    server.send("POST", "/v1/images/x", &[]).await.assert_problem(405, "method-not-allowed");
-    server.get("/nowhere").await.assert_problem(404, "not-found");
+    for path in ["/nowhere", "/v1/nowhere", "/v1/images/x", "/v1/images/x/cancel/y"] {
+        let response = server.send_json(path, &json!({}), &[]).await;
+        response.assert_problem(404, "not-found");
+        for header in [("x-stainless-lang", "python"), ("user-agent", "OpenAI/Python 2.8.1")] {
+            let response = server.send_json(path, &json!({}), &[header]).await;
+            assert_error(&response, api_error(404, "invalid_request_error", Some("not_found")));
+        }
+    }
+    // A native path has the native format, whoever the client is.
+    let sdk = ("x-stainless-lang", "python");
+    server.send_json("/v1/images", &json!({}), &[sdk]).await.assert_problem(400, "invalid-request");
+    let job = "/v1/images/019aaf60-ac00-7000-8000-000000000000";
+    server.send("POST", job, &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("POST", &format!("{job}/events"), &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("GET", &format!("{job}/cancel"), &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("GET", "/v1/images/x/cancel", &[]).await.assert_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn slashes_do_not_change_the_route() {
+    let server = TestServer::new();
+    for path in ["/v1//images/generations", "//v1/images/generations", "/v1/images/generations/"] {
+        assert_eq!(server.send_json(path, &json!({"prompt": "x"}), &[]).await.status(), 200, "{path}");
+    }
+    for path in ["/docs/", "//healthz", "/v1/models/", "/v1//models//null/", "/generate/?prompt=x"] {
+        assert_eq!(server.get(path).await.status(), 200, "{path}");
+    }
 }
 
 #[tokio::test]
