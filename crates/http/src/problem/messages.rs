@@ -127,9 +127,10 @@ fn service_detail(error: &E) -> String {
         E::Canceled => "The job was canceled before its images were complete.".into(),
         E::NotReady => format!("The model is still loading; retry in {SERVER_RETRY_AFTER_S} s."),
         E::NoEngine => "The model could not be loaded. The cause is in the server log.".into(),
-        E::Draining | E::Abandoned => format!(
+        E::Draining => format!(
             "The server is shutting down and did not complete the request; retry in {SERVER_RETRY_AFTER_S} s."
         ),
+        E::Abandoned => "The job was stopped because no client waited for it; send the request again.".into(),
         E::Failed(failure) => failure_detail(failure.reason, failure.upstream_error.as_ref()),
         E::Ledger(error) if status::is_transient(error) => format!(
             "The ledger is unavailable; retry in {SERVER_RETRY_AFTER_S} s. The cause is in the server log \

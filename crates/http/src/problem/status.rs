@@ -92,7 +92,8 @@ fn service_kind(error: &E) -> ProblemKind {
         E::Canceled => kind(S::CONFLICT, "canceled", "Job canceled"),
         E::NotReady => kind(S::SERVICE_UNAVAILABLE, "loading", "Model loading"),
         E::NoEngine => kind(S::SERVICE_UNAVAILABLE, "no-model", "Model unavailable"),
-        E::Draining | E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
+        E::Draining => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
+        E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "abandoned", "Job abandoned"),
         E::Failed(failure) => failure_kind(failure.reason),
         E::Ledger(error) if is_transient(error) => {
             kind(S::SERVICE_UNAVAILABLE, "unavailable", "Ledger unavailable")
