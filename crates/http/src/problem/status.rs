@@ -44,11 +44,16 @@ impl Problem {
             Self::Prefetch => kind(S::FORBIDDEN, "prefetch", "Prefetch refused"),
             Self::CrossSite => kind(S::FORBIDDEN, "cross-site", "Cross-site request refused"),
             Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "Wrong host"),
-            Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported content type"),
+            Self::NotJson(_) => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported content type"),
+            Self::UnsupportedContentEncoding(_) => kind(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-content-encoding",
+                "Unsupported content encoding",
+            ),
             Self::BodyTimeout => kind(S::REQUEST_TIMEOUT, "too-slow", "Request body timeout"),
             Self::BodyTooLarge(_) => kind(S::PAYLOAD_TOO_LARGE, "too-large", "Request body too large"),
             Self::ResponseTooLarge => kind(S::PAYLOAD_TOO_LARGE, "answer-too-large", "Response too large"),
-            Self::MalformedJson(_) | Self::IncompleteBody => MALFORMED_JSON,
+            Self::MalformedJson(_) | Self::BodyEncoding(_) | Self::IncompleteBody => MALFORMED_JSON,
             Self::Invocation(InvocationError::UnsupportedContentType) => {
                 kind(S::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "Unsupported content type")
             }
