@@ -123,8 +123,10 @@ def test_partial_images_are_images(server: Server, native: tuple[int, int]) -> N
 def test_the_models(server: Server) -> None:
     api = client(server.url)
     models = list(api.models.list())
-    assert len(models) == 1 and models[0].object == "model"
-    assert api.models.retrieve(models[0].id) == models[0]
+    aliases = [model.id for model in models if model.to_dict().get("alias_of") == models[0].id]
+    assert models[0].object == "model" and "alias_of" not in models[0].to_dict()
+    assert [model.id for model in models[1:]] == aliases and "chatgpt-image-*" in aliases
+    assert all(api.models.retrieve(model.id) == model for model in models)
     assert api.models.retrieve("dall-e-3").id == "dall-e-3"
     with pytest.raises(openai.NotFoundError) as error:
         api.models.retrieve("gpt-5")

@@ -25,6 +25,8 @@ pub const MAX_GUIDANCE: f64 = 30.0;
 pub const MAX_PICTURES: u32 = 10;
 /// Maximum seed: the largest integer that a double, JavaScript's and JSON's number type, represents exactly.
 pub const MAX_SEED: u64 = (1 << 53) - 1;
+/// The seed with which clients of other servers ask for a random seed.
+pub const RANDOM_SEED: i64 = -1;
 /// Default lifetime of a presigned URL.
 pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(300);
 /// Maximum lifetime of a presigned URL: the limit of AWS Signature Version 4.
@@ -152,8 +154,8 @@ impl Draft {
         let guidance = validator.guidance(self.guidance, model.guidance);
         let n = validator.integer("n", self.n, 1, 1..=MAX_PICTURES.into()) as u32;
         let seed = match self.seed {
+            None | Some(RANDOM_SEED) => Seed::Random(random_seed.into()),
             Some(_) => Seed::Explicit(validator.integer("seed", self.seed, 0, 0..=MAX_SEED)),
-            None => Seed::Random(random_seed.into()),
         };
         let compression = self
             .compression
@@ -212,7 +214,7 @@ impl Validator {
     fn prompt(&mut self, prompt: Option<String>) -> String {
         match &prompt {
             None => self.add("prompt", ViolationKind::Missing),
-            Some(text) if text.trim().is_empty() => self.add("prompt", ViolationKind::Empty),
+            Some(text) if text.chars().all(is_invisible) => self.add("prompt", ViolationKind::Empty),
             Some(text) => self.length("prompt", text),
         }
         prompt.unwrap_or_default()
@@ -268,6 +270,34 @@ impl Validator {
     }
 }
 
+/// Whether a character shows nothing: white space, control characters, U+2800, and the characters that have
+/// Unicode's property `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt` of Unicode 16).
+fn is_invisible(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '\u{AD}'
+                | '\u{34F}'
+                | '\u{61C}'
+                | '\u{115F}'..='\u{1160}'
+                | '\u{17B4}'..='\u{17B5}'
+                | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{202A}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{FE00}'..='\u{FE0F}'
+                | '\u{FEFF}'
+                | '\u{FFA0}'
+                | '\u{FFF0}'..='\u{FFF8}'
+                | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}'
+                | '\u{E0000}'..='\u{E0FFF}'
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,9 +332,26 @@ mod tests {
     fn a_prompt_is_needed_and_bounded_in_characters() {
         assert_eq!(kinds(Draft::default()), [("prompt".into(), ViolationKind::Missing)]);
         assert_eq!(kinds(draft_of(" \n")), [("prompt".into(), ViolationKind::Empty)]);
+        for invisible in ["\u{200B}", "\u{FEFF}\u{2060} ", "\u{AD}\u{3164}\u{0}", "\u{2800}\u{E0020}\u{FE0F}"]
+        {
+            assert_eq!(
+                kinds(draft_of(invisible)),
+                [("prompt".into(), ViolationKind::Empty)],
+                "{invisible:?}"
+            );
+        }
+        assert!(check(draft_of("\u{200B}虎\u{FE0F}")).is_ok());
         assert!(check(draft_of(&"虎".repeat(2_000))).is_ok());
         let too_long = ViolationKind::TooLong { limit: 2_000, actual: 2_001 };
         assert_eq!(kinds(draft_of(&"虎".repeat(2_001))), [("prompt".into(), too_long)]);
+    }
+
+    #[test]
+    fn minus_one_is_a_random_seed() {
+        let seed = |seed| check(Draft { seed: Some(seed), ..draft_of("x") }).map(|request| request.seed);
+        assert_eq!(seed(-1), Ok(Seed::Random(7)));
+        assert_eq!(seed(7), Ok(Seed::Explicit(7)));
+        assert!(seed(-2).is_err());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Parameters in a JSON body.
 
+mod encoding;
+mod surrogates;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,12 +12,17 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
-use tintype_core::violation::{Violation, ViolationKind};
+use tintype_core::violation::Violation;
+use tintype_service::WarningMessage;
 use tokio::time::timeout;
 
 use crate::App;
-use crate::params::{Param, ParamSource, Params, Value, ValueKind};
+use crate::params::{NAME_CHARS, Param, ParamSource, Params, Value, ValueKind};
 use crate::problem::Problem;
+use crate::query;
+
+use encoding::BodyEncoding;
+pub(crate) use encoding::{BYTE_ORDER_MARK, BodyEncodingError};
 
 /// The maximum size of a request body, in bytes: several times that of two prompts of maximum length, fully
 /// escaped.
@@ -21,47 +30,64 @@ pub(crate) const MAX_BODY: usize = 64 << 10;
 /// How long the server waits for a request body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The members of a JSON object in the order in which they were sent, duplicates included.
+/// The members of a JSON object.
 #[derive(Debug)]
-pub(crate) struct Members(pub(crate) Vec<(String, Json)>);
+pub(crate) struct Members {
+    /// The members in the order in which they were sent, duplicates included.
+    pub(crate) members: Vec<(String, Json)>,
+    /// The names of the members in whose text lone surrogates were replaced.
+    pub(crate) repaired: BTreeSet<String>,
+}
 
 impl Members {
     /// The parameters of an image that these members set.
     pub(crate) fn into_params(self) -> Params {
         let mut params = Params::new(ParamSource::Body);
+        params.warnings = self.warnings();
         // Some clients write every member and use `null` for absent values.
-        for (name, value) in self.0.into_iter().filter(|(_, value)| !value.is_null()) {
+        for (name, value) in self.members.into_iter().filter(|(_, value)| !value.is_null()) {
             params.insert(&name, |param| parse_value(param, value));
         }
         params
     }
+
+    /// Warnings about members whose text was changed.
+    pub(crate) fn warnings(&self) -> Vec<WarningMessage> {
+        self.repaired.iter().map(|name| surrogate_warning(name)).collect()
+    }
 }
 
-/// Parses the value of a parameter.
+/// Parses the value of a parameter; `None` for an optional parameter that is an empty text, as forms write
+/// absent values.
 ///
 /// # Errors
 /// A value of another type.
-pub(crate) fn parse_value(param: &Param, value: Json) -> Result<Value, Violation> {
+pub(crate) fn parse_value(param: &Param, value: Json) -> Result<Option<Value>, Violation> {
     let parsed = match (param.kind, value) {
-        (ValueKind::Format, Json::String(text)) if text.is_empty() => {
-            return Err(Violation::new(param.name, ViolationKind::Empty));
-        }
+        (_, Json::String(text)) if text.is_empty() && param.is_optional() => return Ok(None),
         (ValueKind::Text, Json::String(text)) => Some(Value::Text(text)),
         (ValueKind::Format, Json::String(text)) => text.parse().ok().map(Value::Format),
         (ValueKind::Boolean, Json::Bool(flag)) => Some(Value::Boolean(flag)),
-        (ValueKind::Integer, Json::Number(number)) => integer(&number).map(Value::Integer),
+        (ValueKind::Integer, value) => integer(&value).map(Value::Integer),
         (ValueKind::Number, Json::Number(number)) => number.as_f64().map(Value::Number),
+        (ValueKind::Number, Json::String(text)) => query::parse_number(&text).map(Value::Number),
         _ => None,
     };
-    parsed.ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
+    parsed.map(Some).ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
 }
 
-/// An integer, also if it is written as `7.0` or `7e2`. Values beyond `i64` are clamped; they are out of
-/// every parameter's range.
-pub(crate) fn integer(number: &serde_json::Number) -> Option<i64> {
-    let integer = number.as_f64().filter(|number| number.fract() == 0.0)?;
-    // The cast clamps.
-    Some(number.as_i64().unwrap_or(integer as i64))
+/// An integer, also if it is written as `7.0`, `7e2` or `"7"`. Values beyond `i64` are clamped; they are out
+/// of every parameter's range.
+pub(crate) fn integer(value: &Json) -> Option<i64> {
+    match value {
+        Json::Number(number) => {
+            let integer = number.as_f64().filter(|number| number.fract() == 0.0)?;
+            // The cast clamps.
+            Some(number.as_i64().unwrap_or(integer as i64))
+        }
+        Json::String(text) => query::parse_integer(text),
+        _ => None,
+    }
 }
 
 impl FromRequest<App> for Members {
@@ -69,13 +95,32 @@ impl FromRequest<App> for Members {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::NotJson);
+            let received = request.headers().get(CONTENT_TYPE);
+            let received = received.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            return Err(Problem::NotJson(received));
         }
+        let encoding = BodyEncoding::of(request.headers())?;
         let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
         let body = body
             .map_err(|_| Problem::BodyTimeout)?
             .map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
-        serde_json::from_slice(&body).map_err(|error| Problem::MalformedJson(error.to_string()))
+        let mut text = encoding.decode(&body, MAX_BODY)?;
+        let repaired = surrogates::replace_lone_surrogates(&mut text);
+        let members: Self =
+            serde_json::from_slice(&text).map_err(|error| Problem::MalformedJson(error.to_string()))?;
+        Ok(Self { repaired, ..members })
+    }
+}
+
+/// The warning about a member with a lone surrogate.
+fn surrogate_warning(name: &str) -> WarningMessage {
+    let name: String = name.chars().take(NAME_CHARS).collect();
+    WarningMessage {
+        code: "lone_surrogate".to_owned(),
+        message: format!(
+            "`{name}` has a half of a surrogate pair, such as `\\ud83d` without the second half; it was replaced \
+             by U+FFFD"
+        ),
     }
 }
 
@@ -107,7 +152,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
         while let Some(member) = map.next_entry()? {
             members.push(member);
         }
-        Ok(Members(members))
+        Ok(Members { members, repaired: BTreeSet::new() })
     }
 }
 
@@ -126,8 +171,16 @@ mod tests {
             ("9007199254740993", Some(9_007_199_254_740_993)),
             ("18446744073709551615", Some(i64::MAX)),
             ("-1e300", Some(i64::MIN)),
+            ("\"7\"", Some(7)),
+            ("\"-7\"", Some(-7)),
+            ("\"7.0\"", Some(7)),
+            ("\"7.5\"", None),
+            ("\"7e2\"", None),
+            ("\"\"", None),
+            ("\" 7\"", None),
+            ("true", None),
         ] {
-            assert_eq!(integer(&serde_json::from_str(text).expect("a number")), expected, "{text}");
+            assert_eq!(integer(&serde_json::from_str(text).expect("JSON")), expected, "{text}");
         }
     }
 

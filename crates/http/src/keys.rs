@@ -170,7 +170,7 @@ impl KeyParser {
             admin: false,
             policy: Policy::default(),
         };
-        for (name, value) in members.0 {
+        for (name, value) in members.members {
             let Some(name) = MEMBERS.into_iter().find(|known| *known == name) else {
                 self.violations.push(unknown_parameter(&name, &MEMBERS));
                 continue;
@@ -183,6 +183,11 @@ impl KeyParser {
                 continue;
             }
             self.seen.push(name);
+            if members.repaired.contains(name) {
+                // A stored text is not changed.
+                self.violations.push(Violation::malformed(name, "text without halves of surrogate pairs"));
+                continue;
+            }
             if let Err(violation) = set(&mut new, name, &value, now) {
                 self.violations.push(violation);
             }
@@ -261,7 +266,7 @@ fn parse_text<T: FromStr>(name: &'static str, value: &Value, expected: &str) -> 
 }
 
 fn concurrency(name: &'static str, value: &Value) -> Result<NonZeroU32, Violation> {
-    let number = value.as_number().and_then(integer);
+    let number = Some(value).filter(|value| value.is_number()).and_then(integer);
     let number = number.ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
     let max = i64::from(u32::MAX);
     u32::try_from(number).ok().and_then(NonZeroU32::new).ok_or_else(|| out_of_range(name, 1, max))

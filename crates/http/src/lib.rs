@@ -18,6 +18,7 @@ mod middleware;
 mod openai;
 mod openapi;
 mod params;
+mod path;
 mod path_param;
 mod prefer;
 mod problem;
@@ -27,17 +28,20 @@ mod request_id;
 mod reserved;
 mod sagemaker;
 mod submit;
+mod unknown_path;
 mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::http::Uri;
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, handler::Handler};
 use time::OffsetDateTime;
 use tintype_service::Service;
+use tintype_service::ledger::id::JobId;
 
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
@@ -46,7 +50,9 @@ pub use openapi::document as openapi;
 pub use reserved::RESERVED;
 pub use sagemaker::{Buckets, RuntimeApi, container};
 
+use path_param::PathParam;
 use problem::Problem;
+use unknown_path::UnknownPath;
 
 /// The operator's settings of the HTTP interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +107,14 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         aliases: Arc::from(aliases),
         started_at: OffsetDateTime::now_utc(),
     };
-    Router::new()
+    let routes = Router::new()
         .route("/", get_without_head(generate::root))
         .route("/generate", get_without_head(generate::generate))
         .route("/v1/images", only_methods("GET, HEAD, POST", get(images::list).post(images::create)))
-        .route("/v1/images/{id}", only_methods("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
-        .route("/v1/images/{id}/content", read_only(get(images::content)))
-        .route("/v1/images/{id}/events", read_only(get(events::events)))
-        .route("/v1/images/{id}/cancel", only_methods("POST", post(images::cancel)))
+        .route("/v1/images/{id}", job_route("GET, HEAD, DELETE", get(images::read).delete(images::delete)))
+        .route("/v1/images/{id}/content", job_route("GET, HEAD", get(images::content)))
+        .route("/v1/images/{id}/events", job_route("GET, HEAD", get(events::events)))
+        .route("/v1/images/{id}/cancel", job_route("POST", post(images::cancel)))
         .route("/v1/keys", only_methods("GET, HEAD, POST", get(keys::list).post(keys::create)))
         .route("/v1/keys/{id}", only_methods("GET, HEAD, DELETE", get(keys::read).delete(keys::revoke)))
         .route("/v1/usage", read_only(get(usage::usage)))
@@ -118,16 +124,26 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         .merge(openai::routes())
         .merge(openapi::routes())
         .merge(extra)
-        .fallback(async || Problem::NotFound)
+        .fallback(unknown_path::fallback)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
         .layer(from_fn_with_state(Arc::new(hosts), host::check_host))
-        .layer(from_fn_with_state(service, middleware::wrap_exchange))
+        .layer(from_fn_with_state(service, middleware::wrap_exchange));
+    // A router selects the route before its layers run, so the outer router normalizes the path.
+    Router::new().fallback_service(routes).layer(map_request(path::normalize))
 }
 
 /// A route whose other methods are answered with 405 and this `Allow` header.
 fn only_methods(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
     route.fallback(async move || Problem::MethodNotAllowed(allowed))
+}
+
+/// A route of a job. Other methods are answered with 405 if the path has a job id, and with 404 otherwise.
+fn job_route(allowed: &'static str, route: MethodRouter<App>) -> MethodRouter<App> {
+    route.fallback(async move |PathParam(id): PathParam, uri: Uri| match id.parse::<JobId>() {
+        Ok(_) => Problem::MethodNotAllowed(allowed),
+        Err(_) => UnknownPath::of(uri.path()).into(),
+    })
 }
 
 /// A route for `GET` and `HEAD`.

@@ -80,6 +80,8 @@ pub fn response_too_large(headers: &HeaderMap) -> Response {
 async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    let is_openai_client = openai::is_openai_client(request.headers());
+    let has_route = request.extensions().get::<MatchedPath>().is_some();
     // Without the query, which has the prompt.
     let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH_CHARS).collect();
     // No state of the request is used after a panic.
@@ -89,7 +91,8 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
         if let Some(cause) = problem.cause() {
             tracing::error!(error = %causes(cause), "failed to process request");
         }
-        if openai::is_openai_path(&path) {
+        let is_unknown = !has_route || matches!(*problem, Problem::UnknownPath(_));
+        if openai::is_openai_path(&path) || (is_openai_client && is_unknown) {
             *response.status_mut() = problem.openai_status();
             problem.openai_headers(response.headers_mut());
             *response.body_mut() = problem.openai_body().into();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_service::{Service, ServiceError, Submission};
+use tintype_service::{Service, ServiceError, Submission, WarningMessage};
 
 use crate::openai;
 
@@ -48,10 +48,23 @@ pub(crate) struct Param {
     pub(crate) kind: ValueKind,
     /// The first source that accepts it; all later sources accept it too.
     first_source: ParamSource,
+    /// Its names in the APIs of other servers.
+    pub(crate) synonyms: &'static [&'static str],
+}
+
+impl Param {
+    /// Whether an empty text means that the parameter is absent.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.name != "prompt"
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.name == name || self.synonyms.contains(&name)
+    }
 }
 
 const fn param(name: &'static str, kind: ValueKind) -> Param {
-    Param { name, kind, first_source: ParamSource::Query }
+    Param { name, kind, first_source: ParamSource::Query, synonyms: &[] }
 }
 
 /// All parameters, in the order of messages and documentation.
@@ -60,11 +73,18 @@ const PARAMS: [Param; 13] = [
     param("negative_prompt", ValueKind::Text),
     param("width", ValueKind::Integer),
     param("height", ValueKind::Integer),
-    param("steps", ValueKind::Integer),
-    param("guidance", ValueKind::Number),
+    Param {
+        synonyms: &["num_inference_steps", "num_steps", "sampling_steps"],
+        ..param("steps", ValueKind::Integer)
+    },
+    Param { synonyms: &["guidance_scale", "cfg_scale", "cfg"], ..param("guidance", ValueKind::Number) },
     param("seed", ValueKind::Integer),
-    Param { first_source: ParamSource::Body, ..param("n", ValueKind::Integer) },
-    param("format", ValueKind::Format),
+    Param {
+        first_source: ParamSource::Body,
+        synonyms: &["num_images", "num_images_per_prompt", "num_outputs", "batch_size"],
+        ..param("n", ValueKind::Integer)
+    },
+    Param { synonyms: &["output_format"], ..param("format", ValueKind::Format) },
     param("expires_in", ValueKind::Integer),
     param("coalesce", ValueKind::Boolean),
     Param { first_source: ParamSource::Body, ..param("deadline", ValueKind::Integer) },
@@ -102,32 +122,50 @@ pub(crate) enum Value {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Params {
     source: ParamSource,
-    /// By name; `None` for a value that could not be parsed.
-    values: BTreeMap<&'static str, Option<Value>>,
+    /// The valid values by name.
+    values: BTreeMap<&'static str, Value>,
+    /// The client's name of each given parameter, valid or not: its own name or a synonym.
+    given: BTreeMap<&'static str, String>,
     violations: Vec<Violation>,
+    /// Warnings about the request, for its response.
+    pub(crate) warnings: Vec<WarningMessage>,
 }
 
 impl Params {
     pub(crate) fn new(source: ParamSource) -> Self {
-        Self { source, values: BTreeMap::new(), violations: Vec::new() }
+        Self {
+            source,
+            values: BTreeMap::new(),
+            given: BTreeMap::new(),
+            violations: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
-    /// Adds a parameter; `parse` returns its value.
-    pub(crate) fn insert(&mut self, name: &str, parse: impl FnOnce(&Param) -> Result<Value, Violation>) {
-        let known = self.source.params().find(|param| param.name == name);
-        let value = match known {
-            None => Err(self.unknown_violation(name)),
-            Some(param) if self.values.contains_key(param.name) => {
-                Err(Violation::new(param.name, ViolationKind::Repeated))
-            }
-            Some(param) => {
-                let value = parse(param);
-                self.values.insert(param.name, value.as_ref().ok().cloned());
-                value
-            }
+    /// Adds a parameter; `parse` returns its value, or `None` if the parameter counts as absent.
+    pub(crate) fn insert(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Param) -> Result<Option<Value>, Violation>,
+    ) {
+        let Some(param) = self.source.params().find(|param| param.has_name(name)) else {
+            let violation = self.unknown_violation(name);
+            return self.reject(violation);
         };
-        if let Err(violation) = value {
-            self.reject(violation);
+        let value = match parse(param) {
+            Ok(None) => return,
+            Ok(Some(value)) => Ok(value),
+            Err(violation) => Err(violation.renamed(name)),
+        };
+        if let Some(earlier) = self.given.get(param.name) {
+            let is_same = earlier == name;
+            let other = excluded(name, earlier);
+            return self.reject(if is_same { Violation::new(name, ViolationKind::Repeated) } else { other });
+        }
+        self.given.insert(param.name, name.to_owned());
+        match value {
+            Ok(value) => _ = self.values.insert(param.name, value),
+            Err(violation) => self.reject(violation),
         }
     }
 
@@ -140,13 +178,14 @@ impl Params {
 
     /// Whether a parameter was given, valid or not.
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.values.contains_key(name)
+        self.given.contains_key(name)
     }
 
     fn unknown_violation(&self, name: &str) -> Violation {
-        if name == "n" && self.source == ParamSource::Query {
+        let is_count = PARAMS.iter().any(|param| param.name == "n" && param.has_name(name));
+        if is_count && self.source == ParamSource::Query {
             let expected = "omitted from a GET, which creates one image; use POST for several images";
-            return Violation::malformed("n", expected);
+            return Violation::malformed(name, expected);
         }
         let openai_names = if self.source == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
         let known: Vec<_> =
@@ -207,7 +246,10 @@ impl Params {
     /// Adds the service's violations, except those of parameters that already have one.
     fn with_violations(mut self, found: Vec<Violation>) -> Vec<Violation> {
         let known = self.violations.len();
-        for violation in found {
+        for mut violation in found {
+            if let Some(name) = self.given.get(&*violation.parameter) {
+                violation.parameter.clone_from(name);
+            }
             let reported =
                 self.violations[..known].iter().any(|earlier| earlier.parameter == violation.parameter);
             if !reported {
@@ -218,7 +260,7 @@ impl Params {
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)?.as_ref()
+        self.values.get(name)
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -242,6 +284,11 @@ pub(crate) fn unknown_parameter(name: &str, known: &[&str]) -> Violation {
     Violation::new(short, ViolationKind::Unknown { known: known.join(", ") })
 }
 
+/// The violation of a parameter that cannot be combined with another one, which was given too.
+pub(crate) fn excluded(name: &str, other: &str) -> Violation {
+    Violation::malformed(name, format!("absent if `{other}` is given"))
+}
+
 /// The violation of a value that is not between `min` and `max`.
 pub(crate) fn out_of_range(name: &str, min: i64, max: i64) -> Violation {
     Violation::new(name, ViolationKind::OutOfRange { min: min.to_string(), max: max.to_string() })
@@ -254,7 +301,7 @@ mod tests {
     fn params_of(values: &[(&str, Value)]) -> Params {
         let mut params = Params::new(ParamSource::OpenAi);
         for (name, value) in values {
-            params.insert(name, |_| Ok(value.clone()));
+            params.insert(name, |_| Ok(Some(value.clone())));
         }
         params
     }
@@ -269,6 +316,24 @@ mod tests {
         assert_ne!(first, form(&[prompt.clone(), steps], "/generate"));
         assert_ne!(first, form(&[prompt.clone(), ("steps", Value::Integer(6))], "/v1/images"));
         assert_ne!(first, form(&[prompt], "/v1/images"));
+    }
+
+    #[test]
+    fn a_synonym_is_the_same_parameter() {
+        let steps = |name| params_of(&[("prompt", Value::Text("x".into())), (name, Value::Integer(5))]);
+        for name in ["num_inference_steps", "num_steps", "sampling_steps"] {
+            assert_eq!(steps(name).canonical("/"), steps("steps").canonical("/"));
+        }
+        let twice = params_of(&[("steps", Value::Integer(5)), ("num_inference_steps", Value::Integer(5))]);
+        assert_eq!(twice.violations, [excluded("num_inference_steps", "steps")]);
+        let repeated = params_of(&[("cfg", Value::Number(5.0)), ("cfg", Value::Number(5.0))]);
+        assert_eq!(repeated.violations, [Violation::new("cfg", ViolationKind::Repeated)]);
+        let mut names: Vec<_> = PARAMS.iter().flat_map(|param| param.synonyms).collect();
+        names.extend(PARAMS.iter().map(|param| &param.name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "each name has one meaning");
     }
 
     #[test]

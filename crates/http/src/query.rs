@@ -41,6 +41,8 @@ pub(crate) fn parse_known<'a>(
         let name = String::from_utf8_lossy(&decode(name)).into_owned();
         let violation = match known.iter().find(|known| **known == name) {
             None => Some(unknown_parameter(&name, known)),
+            // Forms write absent values so.
+            Some(_) if value.is_empty() => None,
             Some(name) if values.contains_key(name) => Some(Violation::new(*name, ViolationKind::Repeated)),
             Some(name) => text(name, value).map(|value| _ = values.insert(*name, value)).err(),
         };
@@ -59,24 +61,28 @@ pub(crate) fn integer_in_range(
     value: &str,
     range: RangeInclusive<i64>,
 ) -> Result<i64, Violation> {
-    let number = integer(name, value)?;
+    let number =
+        parse_integer(value).ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
     if range.contains(&number) {
         return Ok(number);
     }
     Err(out_of_range(name, *range.start(), *range.end()))
 }
 
-fn parse_value(param: &Param, value: &str) -> Result<Value, Violation> {
-    let name = param.name;
-    let value = text(name, value)?;
-    let malformed = || Violation::malformed(name, param.kind.expected());
-    Ok(match param.kind {
-        ValueKind::Text => Value::Text(value),
-        ValueKind::Integer => Value::Integer(integer(name, &value)?),
-        ValueKind::Number => Value::Number(number(name, &value)?),
-        ValueKind::Format => Value::Format(non_empty(name, &value)?.parse().map_err(|_| malformed())?),
-        ValueKind::Boolean => Value::Boolean(non_empty(name, &value)?.parse().map_err(|_| malformed())?),
-    })
+/// Parses the value of a parameter; `None` for an optional parameter without a value, as forms write it.
+fn parse_value(param: &Param, value: &str) -> Result<Option<Value>, Violation> {
+    if value.is_empty() && param.is_optional() {
+        return Ok(None);
+    }
+    let value = text(param.name, value)?;
+    let parsed = match param.kind {
+        ValueKind::Text => Some(Value::Text(value)),
+        ValueKind::Integer => parse_integer(&value).map(Value::Integer),
+        ValueKind::Number => parse_number(&value).map(Value::Number),
+        ValueKind::Format => value.parse().ok().map(Value::Format),
+        ValueKind::Boolean => value.parse().ok().map(Value::Boolean),
+    };
+    parsed.map(Some).ok_or_else(|| Violation::malformed(param.name, param.kind.expected()))
 }
 
 /// The encoded name and value of each parameter.
@@ -98,25 +104,26 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
     percent_decode(text.as_bytes()).into()
 }
 
-fn non_empty<'a>(name: &str, value: &'a str) -> Result<&'a str, Violation> {
-    if value.is_empty() { Err(Violation::new(name, ViolationKind::Empty)) } else { Ok(value) }
-}
-
-/// Parses an integer. Values beyond `i64` are clamped; they are out of every parameter's range.
-fn integer(name: &str, value: &str) -> Result<i64, Violation> {
-    let digits = non_empty(name, value)?.strip_prefix('-').unwrap_or(value);
+/// Parses an integer, also if it is written as `7.0`. Values beyond `i64` are clamped; they are out of every
+/// parameter's range.
+pub(crate) fn parse_integer(text: &str) -> Option<i64> {
+    let whole = match text.split_once('.') {
+        Some((whole, fraction)) => {
+            (!fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0')).then_some(whole)?
+        }
+        None => text,
+    };
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Violation::malformed(name, ValueKind::Integer.expected()));
+        return None;
     }
-    let clamped = if digits.len() < value.len() { i64::MIN } else { i64::MAX };
-    Ok(value.parse().unwrap_or(clamped))
+    let clamped = if digits.len() < whole.len() { i64::MIN } else { i64::MAX };
+    Some(whole.parse().unwrap_or(clamped))
 }
 
-fn number(name: &str, value: &str) -> Result<f64, Violation> {
+pub(crate) fn parse_number(text: &str) -> Option<f64> {
     // Rust parses `inf` and `nan` too.
-    let has_digit = non_empty(name, value)?.bytes().any(|byte| byte.is_ascii_digit());
-    let parsed = value.parse().ok().filter(|_| has_digit);
-    parsed.ok_or_else(|| Violation::malformed(name, ValueKind::Number.expected()))
+    text.parse().ok().filter(|_| text.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -139,7 +146,7 @@ mod tests {
             ("a=b", "a=b"),
             ("50%", "50%"),
         ] {
-            assert_eq!(parse_value(param("prompt"), encoded), Ok(Value::Text(plain.into())));
+            assert_eq!(parse_value(param("prompt"), encoded), Ok(Some(Value::Text(plain.into()))));
         }
     }
 
@@ -149,12 +156,21 @@ mod tests {
             ("7", Some(7)),
             ("-1", Some(-1)),
             ("99999999999999999999", Some(i64::MAX)),
-            ("7.0", None),
+            ("7.0", Some(7)),
+            ("-1.00", Some(-1)),
+            ("7.", None),
+            ("7.5", None),
+            (".0", None),
+            ("7e2", None),
             ("%2B7", None),
             ("-", None),
             ("٣", None),
         ] {
-            assert_eq!(parse_value(param("seed"), value).ok(), expected.map(Value::Integer), "{value}");
+            assert_eq!(
+                parse_value(param("seed"), value).ok(),
+                expected.map(|number| Some(Value::Integer(number))),
+                "{value}"
+            );
         }
         for (value, expected) in [
             ("7", Some(7.0)),
@@ -164,15 +180,32 @@ mod tests {
             ("inf", None),
             ("1,5", None),
         ] {
-            assert_eq!(parse_value(param("guidance"), value).ok(), expected.map(Value::Number), "{value}");
+            assert_eq!(
+                parse_value(param("guidance"), value).ok(),
+                expected.map(|number| Some(Value::Number(number))),
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn a_flag_is_true_or_false() {
-        for (value, expected) in [("true", Some(true)), ("false", Some(false)), ("1", None), ("", None)] {
-            assert_eq!(parse_value(param("coalesce"), value).ok(), expected.map(Value::Boolean), "{value}");
+        for (value, expected) in [("true", Some(true)), ("false", Some(false)), ("1", None), ("True", None)] {
+            assert_eq!(
+                parse_value(param("coalesce"), value).ok(),
+                expected.map(|flag| Some(Value::Boolean(flag))),
+                "{value}"
+            );
         }
+    }
+
+    #[test]
+    fn an_optional_parameter_without_a_value_is_absent() {
+        for name in ["negative_prompt", "width", "guidance", "format", "coalesce"] {
+            assert_eq!(parse_value(param(name), ""), Ok(None), "{name}");
+        }
+        assert_eq!(parse_value(param("prompt"), ""), Ok(Some(Value::Text(String::new()))));
+        assert_eq!(parse_known("from=&to=x&from", &["from", "to"]).expect("valid").len(), 1);
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(crate) async fn submit_and_wait(
     caller: &Caller,
     request: GenerationRequest<'_>,
 ) -> Result<JobOutcome, Problem> {
-    let GenerationRequest { path, params, headers, max_wait } = request;
+    let GenerationRequest { path, mut params, headers, max_wait } = request;
+    let warnings = std::mem::take(&mut params.warnings);
     let canonical = params.canonical(path);
     let submission = trace_span!("parse").in_scope(|| params.into_submission(&app.service))?;
     let expires_in = submission.request.expires_in;
@@ -62,7 +63,14 @@ pub(crate) async fn submit_and_wait(
         Ok(false) => current_image(app, caller, handle, expires_in).await,
         Err(error) => Err(error),
     };
-    Ok(JobOutcome { result: result.map_err(|error| Problem::Job(id, error)), headers })
+    let result = match result {
+        Ok(mut image) => {
+            image.warnings.extend(warnings);
+            Ok(image)
+        }
+        Err(error) => Err(Problem::Job(id, error)),
+    };
+    Ok(JobOutcome { result, headers })
 }
 
 /// Submits a job, with the idempotency key of the headers if they have one. `canonical` identifies the

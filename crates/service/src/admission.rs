@@ -189,8 +189,12 @@ impl Inner {
             if job.status.is_final() {
                 return Ok(JobHandle::ended(self.clone(), job, source, quotas).with_link_expiry(expires_in));
             }
+            if job.cancel_requested || job.deleted {
+                // The engine notices at its next step. The result is already certain.
+                return Ok(JobHandle::canceled(self.clone(), &job, source, quotas));
+            }
             match self.wait_for(&job, &read) {
-                Some(active) => {
+                Ok(active) => {
                     if source == ServedFrom::Made
                         && let QueuePlace::Taken(permit) = &mut place
                     {
@@ -205,9 +209,14 @@ impl Inner {
                     let handle = JobHandle::waiting(self.clone(), active, source, quotas);
                     return Ok(handle.with_link_expiry(expires_in));
                 }
-                // All other clients disconnected, and the job is about to stop.
-                None if source == ServedFrom::Joined => new.reuse.in_flight = false,
-                None => return Err(ServiceError::Abandoned),
+                // All other clients disconnected, or its time is over, and the job is about to stop.
+                Err(_) if source == ServedFrom::Joined => {
+                    (new.reuse.in_flight, new.reuse.retry) = (false, None)
+                }
+                Err(active) => {
+                    let handle = JobHandle::observing(self.clone(), &active, source, quotas);
+                    return Ok(handle.with_link_expiry(expires_in));
+                }
             }
         }
     }
@@ -315,17 +324,24 @@ impl Inner {
         Ok((reserve, Some(reserve)))
     }
 
-    /// Adds a waiter to an unfinished job's entry. `None` if the job is about to stop.
-    fn wait_for(self: &Arc<Self>, job: &JobRecord, read: &LedgerRead<'_>) -> Option<Arc<ActiveJob>> {
+    /// Adds a waiter to an unfinished job's entry.
+    ///
+    /// # Errors
+    /// The entry, without a new waiter, if the job is about to stop.
+    fn wait_for(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        read: &LedgerRead<'_>,
+    ) -> Result<Arc<ActiveJob>, Arc<ActiveJob>> {
         let active = self.registry.enter(job, read);
         if !active.join(Instant::now()) {
-            return None;
+            return Err(active);
         }
         if job.waiter.is_none() {
             active.detach();
         }
         self.watch_job(&active);
-        Some(active)
+        Ok(active)
     }
 
     fn queue_full(&self) -> ServiceError {

@@ -19,7 +19,7 @@ pub enum ServiceError {
     /// The engine could not be started and will not start later; the cause is in the log.
     #[error("the model failed to load")]
     NoEngine,
-    /// The service is shutting down and accepts no new jobs.
+    /// The service is shutting down: it accepts no new jobs, and does not finish the jobs that are left.
     #[error("the service is shutting down")]
     Draining,
     /// The API key is missing or invalid.
@@ -55,8 +55,8 @@ pub enum ServiceError {
     /// The job was canceled by a client of its owner.
     #[error("the job was canceled")]
     Canceled,
-    /// The job was stopped before it finished, because no client waited for it or the service shut down.
-    #[error("the job was stopped before it finished")]
+    /// The job was stopped before it finished, because no client waited for it.
+    #[error("the job was stopped because no client waited for it")]
     Abandoned,
     /// The job failed; the cause is in the log.
     #[error("the job failed: {}", .0.reason.name())]

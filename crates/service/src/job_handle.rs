@@ -49,6 +49,29 @@ impl JobHandle {
         Self { inner, id, states, active: None, source, quotas, expires_in: DEFAULT_EXPIRY }
     }
 
+    /// A handle to a job that stops because a client canceled or deleted it.
+    pub(crate) fn canceled(
+        inner: Arc<Inner>,
+        job: &JobRecord,
+        source: ServedFrom,
+        quotas: Vec<Quota>,
+    ) -> Self {
+        let (_, states) = watch::channel(JobState::DetachedFromProcess(ServiceError::Canceled));
+        Self { inner, id: job.id, states, active: None, source, quotas, expires_in: DEFAULT_EXPIRY }
+    }
+
+    /// A handle to a job that is about to stop, for example at its deadline. The client is not one of the
+    /// job's waiters and gets its end.
+    pub(crate) fn observing(
+        inner: Arc<Inner>,
+        active: &ActiveJob,
+        source: ServedFrom,
+        quotas: Vec<Quota>,
+    ) -> Self {
+        let (id, states, expires_in) = (active.id, active.states(), DEFAULT_EXPIRY);
+        Self { inner, id, states, active: None, source, quotas, expires_in }
+    }
+
     /// Sets how long the URLs are valid.
     pub(crate) fn with_link_expiry(mut self, expires_in: Duration) -> Self {
         self.expires_in = expires_in;
@@ -130,7 +153,7 @@ impl JobHandle {
                     }
                     Ok((job, active))
                 }
-                None => Err(self.canceled()),
+                None => Err(self.cancellation()),
             },
             Ok(JobState::DetachedFromProcess(error)) => Err(error),
             Ok(_) | Err(_) => Err(ServiceError::Abandoned),
@@ -138,8 +161,8 @@ impl JobHandle {
     }
 
     /// During shutdown the service cancels jobs itself, so the client can retry.
-    fn canceled(&self) -> ServiceError {
-        if self.inner.registry.is_draining() { ServiceError::Abandoned } else { ServiceError::Canceled }
+    fn cancellation(&self) -> ServiceError {
+        if self.inner.registry.is_draining() { ServiceError::Draining } else { ServiceError::Canceled }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::ServiceError;
 use crate::image::{Image, ServedFrom};
 use crate::keys::require_identity;
 use crate::service::Service;
-use crate::upload::discard;
+use crate::upload::{discard, is_image_key};
 
 /// Maximum number of jobs on a page.
 pub const MAX_PAGE: usize = 100;
@@ -95,12 +95,13 @@ impl Service {
         Ok(self.inner.sign(stored, DEFAULT_EXPIRY).await?.0)
     }
 
-    /// The URL of an object in the store, without a signature.
+    /// The URL of an image in the store, without a signature.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for an invalid key, [`ServiceError::Store`].
+    /// [`ServiceError::NotFound`] for a key that is not an image's, [`ServiceError::Store`].
     pub async fn object_url(&self, key: &str) -> Result<String, ServiceError> {
-        let key = Key::new(key).map_err(|_| ServiceError::NotFound("image"))?;
+        let key = Some(key).filter(|key| is_image_key(key)).and_then(|key| Key::new(key).ok());
+        let key = key.ok_or(ServiceError::NotFound("image"))?;
         let options = PresignOptions { expires_in: DEFAULT_EXPIRY, content_disposition: None };
         let url = self.inner.store.presign(&key, &options).await?.url;
         Ok(url.split_once('?').map_or(&*url, |(url, _)| url).to_owned())

@@ -191,8 +191,7 @@ impl Service {
     }
 
     /// Accepts no new jobs, and lets running jobs and jobs with waiters finish within `grace`. Detached jobs
-    /// continue at the next start. Waiters of detached jobs receive [`ServiceError::Draining`], the others
-    /// [`ServiceError::Abandoned`].
+    /// continue at the next start. Waiters of jobs that have not finished receive [`ServiceError::Draining`].
     pub async fn drain(&self, grace: Duration) {
         self.inner.registry.drain();
         // After `grace` the remaining jobs are stopped.
@@ -258,7 +257,7 @@ impl Inner {
             active.stop(StopReason::Shutdown);
             if active.depends_on_waiters() && active.is_remote() {
                 // The remote engine charges for the job; a retry finds it.
-                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
+                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             } else if active.depends_on_waiters() {
                 let (job, now) = (active.id, time::OffsetDateTime::now_utc());
                 if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
@@ -279,7 +278,7 @@ impl Inner {
         if active.is_running_here() && engine.is_some_and(|engine| !engine.repeatable()) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
-            ServiceError::Abandoned
+            ServiceError::Draining
         }
     }
 }
@@ -290,7 +289,7 @@ impl Drop for Service {
         self.inner.registry.mark_stopped();
         for active in self.inner.registry.all() {
             active.stop(StopReason::Shutdown);
-            self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
+            self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
         }
         self.inner.arrivals.notify_waiters();
     }

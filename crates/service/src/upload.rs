@@ -117,6 +117,13 @@ fn key(id: Uuid, format: Format) -> Key {
     Key::new(text).expect("a date and a UUID are a valid key")
 }
 
+/// Whether this is the key of an image, as [`key`] writes it.
+pub(crate) fn is_image_key(text: &str) -> bool {
+    let name = text.rsplit('/').next().and_then(|name| name.split_once('.'));
+    let parsed = name.and_then(|(id, extension)| Some((id.parse().ok()?, extension.parse().ok()?)));
+    parsed.is_some_and(|(id, format)| key(id, format).as_str() == text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +135,31 @@ mod tests {
             key(id, Format::Jpeg).as_str(),
             "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpg"
         );
+    }
+
+    #[test]
+    fn only_keys_of_images_are_recognized() {
+        for valid in [
+            "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpg",
+            "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000.webp",
+        ] {
+            assert!(is_image_key(valid), "{valid}");
+        }
+        for invalid in [
+            "",
+            "images/",
+            "images/../secret",
+            "images/2025/11/23/../../x/019aaf60-ac00-7000-8000-000000000000.jpg",
+            "images//2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpg",
+            "images/2025/11/24/019aaf60-ac00-7000-8000-000000000000.jpg",
+            "images/2025/11/23/019AAF60-ac00-7000-8000-000000000000.jpg",
+            "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpeg",
+            "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpg?x",
+            "images/2025/11/23/019aaf60-ac00-7000-8000-000000000000",
+            "async/2025/11/23/019aaf60-ac00-7000-8000-000000000000.jpg",
+            "019aaf60-ac00-7000-8000-000000000000.jpg",
+        ] {
+            assert!(!is_image_key(invalid), "{invalid}");
+        }
     }
 }

@@ -273,9 +273,7 @@ impl Worker {
         }
         if self.inner.settings.serverless {
             // Later reads return the ledger's record.
-            self.inner
-                .registry
-                .close(claim.active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
+            self.inner.registry.close(claim.active.id, JobState::DetachedFromProcess(ServiceError::Draining));
         }
     }
 

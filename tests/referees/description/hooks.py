@@ -1,4 +1,4 @@
-"""Rules that the API description cannot express: the server's limits, dependent parameters, the time."""
+"""Rules that the API description cannot express: the server's limits, other notations, dependent parameters, the time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import schemathesis
 
-LIMITS = ("pixels", "steps × n", "memory", "not after `to`", "a future time", "a currency with a price")
+LIMITS = ("pixels", "steps × n", "memory", "not after `to`", "a future time", "a currency with a price", "not be empty")
 SIZES = {"rate": 1_000_000, "expires_in": 3650}
 """The largest numbers of a key's limits, in their largest units. A pattern cannot limit a number."""
 LARGE = 10**9
@@ -23,7 +23,22 @@ def map_case(ctx, case):
         if isinstance(body.get("budgets"), list):
             body["budgets"] = [smaller(budget, LARGE) for budget in body["budgets"]]
         case.body = body
+    negative = case.meta is not None and case.meta.generation.mode.is_negative
+    if negative and case.operation.label != "POST /v1/keys":
+        if isinstance(case.body, dict):
+            case.body = {name: strict(name, value) for name, value in case.body.items()}
+        if isinstance(case.query, dict):
+            case.query = {name: strict(name, value) for name, value in case.query.items()}
     return case
+
+
+def strict(name: str, value: object) -> object:
+    """An invalid text instead of a notation that the server accepts and the schema does not describe.
+
+    Empty texts count as absent, and numbers may be text.
+    """
+    accepted = isinstance(value, str) and name != "prompt" and re.fullmatch(r"(-?[0-9.]+(e-?[0-9]+)?)?", value, re.I)
+    return "?" if accepted else value
 
 
 def smaller(text: str, most: int) -> str:

@@ -41,11 +41,6 @@ impl Alias {
     pub fn covers(&self, name: &str) -> bool {
         if self.is_prefix { name.starts_with(&self.name) } else { name == self.name }
     }
-
-    /// The name, unless it is a prefix.
-    pub(super) fn name(&self) -> Option<&str> {
-        (!self.is_prefix).then_some(&*self.name)
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
-use time::OffsetDateTime;
 
+use super::aliases::Alias;
 use super::caller::OpenAiCaller;
 use crate::App;
 use crate::path_param::PathParam;
@@ -22,6 +22,9 @@ pub(crate) struct Model {
     created: i64,
     /// Always `tintype`.
     owned_by: &'static str,
+    /// The name of the model, if `id` is an alias of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias_of: Option<String>,
 }
 
 /// The response of `GET /v1/models`.
@@ -30,21 +33,23 @@ pub(crate) struct Model {
 pub(crate) struct ModelList {
     /// Always `list`.
     object: &'static str,
-    /// The model, and its aliases that are not prefixes.
+    /// The model and its aliases. An alias with `*` at its end stands for all names with that beginning.
     data: Vec<Model>,
 }
 
 impl Model {
-    fn new(id: &str, created: OffsetDateTime) -> Self {
-        Self { id: id.to_owned(), object: "model", created: created.unix_timestamp(), owned_by: "tintype" }
+    fn new(app: &App, id: String, alias_of: Option<String>) -> Self {
+        let created = app.started_at.unix_timestamp();
+        Self { id, object: "model", created, owned_by: "tintype", alias_of }
     }
 }
 
 /// `GET /v1/models`
 pub(crate) async fn list(State(app): State<App>, _: OpenAiCaller) -> Result<Json<ModelList>, Problem> {
-    let name = &*app.service.model()?.name;
-    let aliases = app.aliases.iter().filter_map(|alias| alias.name()).filter(|alias| *alias != name);
-    let data = std::iter::once(name).chain(aliases).map(|name| Model::new(name, app.started_at)).collect();
+    let name = &app.service.model()?.name;
+    let aliases = app.aliases.iter().map(Alias::to_string).filter(|alias| alias != name);
+    let aliases = aliases.map(|alias| Model::new(&app, alias, Some(name.clone())));
+    let data = std::iter::once(Model::new(&app, name.clone(), None)).chain(aliases).collect();
     Ok(Json(ModelList { object: "list", data }))
 }
 
@@ -56,7 +61,11 @@ pub(crate) async fn read(
 ) -> Result<Json<Model>, Problem> {
     match match_model(&app, &id)? {
         ModelMatch::Unknown => Err(Problem::UnknownModel(id)),
-        ModelMatch::Exact | ModelMatch::Alias => Ok(Json(Model::new(&id, app.started_at))),
+        ModelMatch::Exact => Ok(Json(Model::new(&app, id, None))),
+        ModelMatch::Alias => {
+            let name = app.service.model()?.name.clone();
+            Ok(Json(Model::new(&app, id, Some(name))))
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::models::{self, ModelMatch};
 use super::size::{self, Size};
 use crate::App;
 use crate::json::{self, Members};
-use crate::params::{ParamSource, Params, Value, ValueKind, out_of_range};
+use crate::params::{ParamSource, Params, Value, ValueKind, excluded, out_of_range};
 use crate::problem::Problem;
 
 /// The default lifetime of links, as with OpenAI.
@@ -84,8 +84,8 @@ pub(super) struct ResponseOptions {
     pub(super) delivery: Delivery,
     /// The quality of the request, returned unchanged.
     pub(super) quality: Option<String>,
-    /// A warning about the size.
-    pub(super) warning: Option<WarningMessage>,
+    /// Warnings about the request.
+    pub(super) warnings: Vec<WarningMessage>,
 }
 
 impl OpenAiRequest {
@@ -100,9 +100,12 @@ impl OpenAiRequest {
             stream: false,
             partial_images: 0,
         };
-        for (name, value) in members.0.into_iter().filter(|(_, value)| !value.is_null()) {
+        this.params.warnings = members.warnings();
+        for (name, value) in members.members.into_iter().filter(|(_, value)| !value.is_null()) {
             match PARAMETERS.into_iter().find(|known| *known == name) {
                 None => this.params.insert(&name, |param| json::parse_value(param, value)),
+                // Forms write absent values so.
+                Some(_) if value == "" => {}
                 Some(name) if this.seen.contains(&name) => {
                     this.params.reject(Violation::new(name, ViolationKind::Repeated));
                 }
@@ -141,7 +144,7 @@ impl OpenAiRequest {
             "output_format" => {
                 let format: Option<Format> = text(name, value)?.parse().ok();
                 let format = format.ok_or_else(|| Violation::malformed(name, "one of png, jpeg, webp"))?;
-                self.params.insert("format", |_| Ok(Value::Format(format)));
+                self.params.insert(name, |_| Ok(Some(Value::Format(format))));
             }
             "background" => {
                 let background = text(name, value)?;
@@ -161,9 +164,8 @@ impl OpenAiRequest {
                     .ok_or_else(|| Violation::malformed(name, ValueKind::Boolean.expected()))?;
             }
             "partial_images" => {
-                let number = value.as_number().and_then(json::integer);
-                let number =
-                    number.ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
+                let number = json::integer(&value)
+                    .ok_or_else(|| Violation::malformed(name, ValueKind::Integer.expected()))?;
                 let violation = out_of_range(name, 0, MAX_PARTIAL_IMAGES);
                 self.partial_images =
                     u32::try_from(number).ok().filter(|_| number <= MAX_PARTIAL_IMAGES).ok_or(violation)?;
@@ -184,26 +186,38 @@ impl OpenAiRequest {
             return Err(Problem::UnknownModel(self.model.unwrap_or_default()));
         }
         let delivery = self.delivery();
+        self.reject_second_size();
+        let mut warnings = std::mem::take(&mut self.params.warnings);
         // A client that names the model itself can know its sizes.
-        let fit_size = model_match != Some(ModelMatch::Exact);
-        let warning =
-            if fit_size { self.fit_size(app.service.model()?, &app.service.limits()?) } else { None };
+        if model_match != Some(ModelMatch::Exact) {
+            warnings.extend(self.fit_size(app.service.model()?, &app.service.limits()?));
+        }
         if let Some(Size { width, height }) = self.size {
-            self.params.insert("width", |_| Ok(Value::Integer(width.into())));
-            self.params.insert("height", |_| Ok(Value::Integer(height.into())));
+            self.params.insert("width", |_| Ok(Some(Value::Integer(width.into()))));
+            self.params.insert("height", |_| Ok(Some(Value::Integer(height.into()))));
         }
         if !self.params.contains("format") {
-            self.params.insert("format", |_| Ok(Value::Format(Format::Png)));
+            self.params.insert("format", |_| Ok(Some(Value::Format(Format::Png))));
         }
         if delivery == Delivery::Links && !self.params.contains("expires_in") {
-            self.params.insert("expires_in", |_| Ok(Value::Integer(LINK_LIFETIME.as_secs() as i64)));
+            self.params.insert("expires_in", |_| Ok(Some(Value::Integer(LINK_LIFETIME.as_secs() as i64))));
         }
         let canonical = self.params.canonical("/v1/images/generations");
         let has_size = self.size.is_some();
         let submission = self.params.into_submission(&app.service);
         let submission = submission.map_err(|error| if has_size { report_as_size(error) } else { error })?;
-        let options = ResponseOptions { delivery, quality: self.quality, warning };
+        let options = ResponseOptions { delivery, quality: self.quality, warnings };
         Ok(CheckedRequest { submission, canonical, options })
+    }
+
+    /// Rejects a size together with a width or a height.
+    fn reject_second_size(&mut self) {
+        let sides: Vec<_> =
+            ["width", "height"].into_iter().filter(|name| self.params.contains(name)).collect();
+        if self.size.is_some() && !sides.is_empty() {
+            self.size = None;
+            self.params.reject(excluded("size", &sides.join("` or `")));
+        }
     }
 
     fn delivery(&mut self) -> Delivery {

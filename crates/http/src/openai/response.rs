@@ -70,7 +70,7 @@ struct Link {
 impl ResponseMetadata {
     /// The metadata of a succeeded job.
     pub(super) fn new(image: Image, options: ResponseOptions) -> Self {
-        let ResponseOptions { quality, warning, .. } = options;
+        let ResponseOptions { quality, warnings, .. } = options;
         let request = image.request.as_ref();
         let size =
             request.map_or_else(String::new, |request| format!("{}x{}", request.width, request.height));
@@ -85,7 +85,7 @@ impl ResponseMetadata {
             cache: image_resource::cache(image.source),
             seed: request.map_or(0, |request| request.seed.value()),
             created: image.created.unix_timestamp(),
-            warnings: image.warnings.into_iter().chain(warning).collect(),
+            warnings: image.warnings.into_iter().chain(warnings).collect(),
         }
     }
 

@@ -55,6 +55,7 @@ fn openai() -> Vec<Operation> {
                 "canceled",
                 "too_large",
                 "not_json",
+                "unsupported_content_encoding",
                 "malformed_json",
                 "wrong_host",
                 "idempotency_conflict",
@@ -75,11 +76,7 @@ fn openai() -> Vec<Operation> {
                 "invalid_idempotency_key",
             ]),
         Operation::new("get /v1/models", "listModels", OPENAI, "List models")
-            .response(
-                200,
-                "The model and its aliases without a wildcard",
-                Some(("application/json", schema("ModelList"))),
-            )
+            .response(200, "The model and its aliases", Some(("application/json", schema("ModelList"))))
             .openai_errors(&MODEL_ERRORS),
         Operation::new("get /v1/models/{model}", "readModel", OPENAI, "Get a model")
             .parameters(vec![json!({
@@ -121,6 +118,7 @@ fn keys() -> Vec<Operation> {
                 "too-slow",
                 "too-large",
                 "not-json",
+                "unsupported-content-encoding",
             ])
             .problems(&COMMON_PROBLEMS),
         Operation::new("get /v1/keys", "listKeys", KEYS, "List all keys")

@@ -148,7 +148,7 @@ fn create() -> Operation {
         .headers(201, &[("Location", "The path of the job")])
         .response(202, "The job, still in progress", Some(("application/json", schema("Image"))))
         .headers(202, &PENDING_HEADERS)
-        .problems(&["malformed-json", "too-slow", "too-large", "not-json"])
+        .problems(&["malformed-json", "too-slow", "too-large", "not-json", "unsupported-content-encoding"])
         .problems(&GENERATION_PROBLEMS)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tintype_core::request::{
     MAX_EXPIRY, MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE,
-    SIDE_UNIT,
+    RANDOM_SEED, SIDE_UNIT,
 };
 
 use crate::openai;
@@ -72,7 +72,17 @@ fn allow_null(schema: &mut Value) {
     }
 }
 
+/// The schema of a parameter, with the synonyms of its name.
 fn schema(param: &Param) -> Value {
+    let mut schema = schema_of_value(param);
+    if let (false, Some(text)) = (param.synonyms.is_empty(), schema["description"].as_str()) {
+        let synonyms = param.synonyms.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        schema["description"] = format!("{text} Other accepted names: {synonyms}.").into();
+    }
+    schema
+}
+
+fn schema_of_value(param: &Param) -> Value {
     match (param.name, param.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
@@ -103,10 +113,10 @@ fn schema(param: &Param) -> Value {
             "examples": [5.5],
         }),
         ("seed", _) => json!({
-            "type": "integer", "minimum": 0, "maximum": MAX_SEED,
+            "type": "integer", "minimum": RANDOM_SEED, "maximum": MAX_SEED,
             "description": "The seed of the noise. The same request with the same seed creates the same \
-                            image, or returns the stored image at no cost. Default: a random seed, which \
-                            the response contains.",
+                            image, or returns the stored image at no cost. Default, and with -1: a random \
+                            seed, which the response contains.",
             "examples": [7],
         }),
         ("n", _) => json!({
@@ -153,7 +163,8 @@ fn openai_schema(name: &str) -> Value {
         "model" => json!({
             "type": "string",
             "description": "The name of the model or an alias. Aliases are set by the operator; the \
-                            defaults are `gpt-image-*` and `dall-e-*`.",
+                            defaults are `gpt-image-*`, `chatgpt-image-*`, `dall-e-*` and `tintype`. The \
+                            built-in model also has the alias `builtin`.",
             "examples": ["gpt-image-1"],
         }),
         "size" => json!({

@@ -9,7 +9,7 @@ use tintype_service::{KeyError, ServiceError as E};
 
 use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
 use crate::idempotency;
-use crate::json::BODY_TIMEOUT;
+use crate::json::{BODY_TIMEOUT, BodyEncodingError};
 use crate::params::NAME_CHARS;
 
 impl Problem {
@@ -20,6 +20,7 @@ impl Problem {
             Self::NotFound => "The path does not exist. Generate images with `GET /generate?prompt=…` or \
                                `POST /v1/images`; `GET /docs` describes all paths."
                 .into(),
+            Self::UnknownPath(path) => path.detail(),
             Self::MethodNotAllowed(allowed) => {
                 format!("The path does not support the method of the request; supported: {allowed}.")
             }
@@ -39,19 +40,35 @@ impl Problem {
                                 the host of its public URL."
                     .into()
             }
-            Self::NotJson => {
-                "The content type of the request is not JSON; send `Content-Type: application/json`.".into()
+            Self::NotJson(None) => {
+                "The request has no content type; send JSON with `Content-Type: application/json`.".into()
             }
+            Self::NotJson(Some(received)) => format!(
+                "The content type of the request is `{}`; send JSON with `Content-Type: application/json`.",
+                shortened(received)
+            ),
+            Self::UnsupportedContentEncoding(encoding) => format!(
+                "The content encoding `{encoding}` of the request body is not supported; compress the body with \
+                 `gzip`, or send it uncompressed."
+            ),
             Self::BodyTimeout => {
                 format!("The request body did not arrive within {} s.", BODY_TIMEOUT.as_secs())
             }
-            Self::BodyTooLarge(limit) => format!("The request body exceeds {} bytes.", grouped(*limit)),
+            Self::BodyTooLarge(limit) => {
+                format!(
+                    "The request body exceeds the limit of {} bytes; send a shorter body.",
+                    grouped(*limit)
+                )
+            }
             Self::ResponseTooLarge => {
                 "The images were generated, but their files exceed the response size limit \
                                        of AWS Lambda. Request links instead of files."
                     .into()
             }
-            Self::MalformedJson(reason) => format!("The request body is not a JSON object: {reason}."),
+            Self::MalformedJson(reason) => {
+                format!("The request body is not a JSON object, such as `{{\"name\": \"value\"}}`: {reason}.")
+            }
+            Self::BodyEncoding(error) => encoding_detail(error),
             Self::IncompleteBody => "The connection broke before the end of the request body.".into(),
             Self::Invocation(error) => format!("The invocation is invalid: {error}."),
             Self::InvalidIdempotencyKey => format!(
@@ -65,10 +82,34 @@ impl Problem {
                  has the same `seed` or `Idempotency-Key`, or is an automatic retry of an SDK."
             ),
             Self::UnknownModel(name) => {
-                let name: String = name.chars().take(NAME_CHARS).collect();
+                let name = shortened(name);
                 format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
             }
             Self::Internal => INTERNAL.into(),
+        }
+    }
+}
+
+/// The beginning of a client's text.
+fn shortened(text: &str) -> String {
+    text.chars().take(NAME_CHARS).collect()
+}
+
+fn encoding_detail(error: &BodyEncodingError) -> String {
+    match error {
+        BodyEncodingError::Utf16 => {
+            "The request body is encoded as UTF-16 or UTF-32; send the JSON text in UTF-8.".into()
+        }
+        BodyEncodingError::NotUtf8 { position, charset: Some(charset) } => format!(
+            "The request body is encoded as `{charset}`: the byte at position {position} is not UTF-8. Send the \
+             JSON text in UTF-8."
+        ),
+        BodyEncodingError::NotUtf8 { position, charset: None } => format!(
+            "The request body is not encoded as UTF-8, but perhaps as GBK or Latin-1: the byte at position \
+             {position} is not UTF-8. Send the JSON text in UTF-8."
+        ),
+        BodyEncodingError::InvalidGzip => {
+            "The request body is not complete gzip data, although its content encoding is `gzip`.".into()
         }
     }
 }
@@ -126,9 +167,10 @@ fn service_detail(error: &E) -> String {
         E::Canceled => "The job was canceled before its images were complete.".into(),
         E::NotReady => format!("The model is still loading; retry in {SERVER_RETRY_AFTER_S} s."),
         E::NoEngine => "The model could not be loaded. The cause is in the server log.".into(),
-        E::Draining | E::Abandoned => format!(
+        E::Draining => format!(
             "The server is shutting down and did not complete the request; retry in {SERVER_RETRY_AFTER_S} s."
         ),
+        E::Abandoned => "The job was stopped because no client waited for it; send the request again.".into(),
         E::Failed(failure) => failure_detail(failure.reason, failure.upstream_error.as_ref()),
         E::Ledger(error) if status::is_transient(error) => format!(
             "The ledger is unavailable; retry in {SERVER_RETRY_AFTER_S} s. The cause is in the server log \

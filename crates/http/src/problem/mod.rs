@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
@@ -25,7 +25,9 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
+use crate::json::BodyEncodingError;
 use crate::ratelimit;
+use crate::unknown_path::UnknownPath;
 
 pub(crate) use document::Document;
 pub(crate) use messages::failure_detail;
@@ -48,6 +50,8 @@ pub(crate) enum Problem {
     Credentials(CredentialsError),
     /// The path does not exist.
     NotFound,
+    /// The path is not one of the API's.
+    UnknownPath(UnknownPath),
     /// The path supports only these methods.
     MethodNotAllowed(&'static str),
     /// The operator disabled image generation by `GET`.
@@ -58,8 +62,10 @@ pub(crate) enum Problem {
     CrossSite,
     /// The `Host` header names another host.
     WrongHost,
-    /// The content type is not JSON.
-    NotJson,
+    /// The content type, if there is one, is not JSON.
+    NotJson(Option<String>),
+    /// The body has this content encoding, which is not supported.
+    UnsupportedContentEncoding(String),
     /// The body did not arrive in time.
     BodyTimeout,
     /// The body is larger than this number of bytes.
@@ -68,6 +74,8 @@ pub(crate) enum Problem {
     ResponseTooLarge,
     /// The body is not a JSON object, for this reason.
     MalformedJson(String),
+    /// The body is not text in UTF-8.
+    BodyEncoding(BodyEncodingError),
     /// The connection broke before the end of the body.
     IncompleteBody,
     /// The error of a SageMaker dialect.
@@ -182,6 +190,9 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Self::MethodNotAllowed(allowed) = self {
             headers.insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        if let Self::UnsupportedContentEncoding(_) = self {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds.into());

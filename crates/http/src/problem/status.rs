@@ -36,7 +36,7 @@ impl Problem {
             Self::Service(error) | Self::Job(_, error) => service_kind(error),
             Self::Credentials(CredentialsError::Forwarded) => NO_KEY,
             Self::Credentials(_) => INVALID_KEY,
-            Self::NotFound => NOT_FOUND,
+            Self::NotFound | Self::UnknownPath(_) => NOT_FOUND,
             Self::MethodNotAllowed(_) => {
                 kind(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
@@ -44,11 +44,16 @@ impl Problem {
             Self::Prefetch => kind(S::FORBIDDEN, "prefetch", "Prefetch refused"),
             Self::CrossSite => kind(S::FORBIDDEN, "cross-site", "Cross-site request refused"),
             Self::WrongHost => kind(S::MISDIRECTED_REQUEST, "wrong-host", "Wrong host"),
-            Self::NotJson => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported content type"),
+            Self::NotJson(_) => kind(S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported content type"),
+            Self::UnsupportedContentEncoding(_) => kind(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-content-encoding",
+                "Unsupported content encoding",
+            ),
             Self::BodyTimeout => kind(S::REQUEST_TIMEOUT, "too-slow", "Request body timeout"),
             Self::BodyTooLarge(_) => kind(S::PAYLOAD_TOO_LARGE, "too-large", "Request body too large"),
             Self::ResponseTooLarge => kind(S::PAYLOAD_TOO_LARGE, "answer-too-large", "Response too large"),
-            Self::MalformedJson(_) | Self::IncompleteBody => MALFORMED_JSON,
+            Self::MalformedJson(_) | Self::BodyEncoding(_) | Self::IncompleteBody => MALFORMED_JSON,
             Self::Invocation(InvocationError::UnsupportedContentType) => {
                 kind(S::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "Unsupported content type")
             }
@@ -92,7 +97,8 @@ fn service_kind(error: &E) -> ProblemKind {
         E::Canceled => kind(S::CONFLICT, "canceled", "Job canceled"),
         E::NotReady => kind(S::SERVICE_UNAVAILABLE, "loading", "Model loading"),
         E::NoEngine => kind(S::SERVICE_UNAVAILABLE, "no-model", "Model unavailable"),
-        E::Draining | E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
+        E::Draining => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
+        E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "abandoned", "Job abandoned"),
         E::Failed(failure) => failure_kind(failure.reason),
         E::Ledger(error) if is_transient(error) => {
             kind(S::SERVICE_UNAVAILABLE, "unavailable", "Ledger unavailable")

@@ -10,6 +10,7 @@ use tintype_core::picture::{Encoded, Picture};
 use tintype_sagemaker::wire::{GeneratedPicture, Invocation, PictureEncoding};
 use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
+use crate::json;
 use crate::problem::Problem;
 
 /// How the jobs of an invocation run.
@@ -51,6 +52,7 @@ pub(super) async fn respond(
     body: &[u8],
     execution: Execution,
 ) -> Result<Vec<u8>, Problem> {
+    let body = body.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(body);
     let invocation = Invocation::read(types.content_type, types.accept, body)?;
     let images = create_images(service, &invocation, execution).await?;
     // The nested arrays of a large image are megabytes of digits.

@@ -1,5 +1,7 @@
 //! Invalid request bodies.
 
+use std::io::Write;
+
 use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
@@ -100,22 +102,25 @@ async fn one_violation() {
         ("prompt", json!(""), "must not be empty"),
         ("prompt", json!("x".repeat(2_001)), "must be at most 2000 characters long; it has 2001"),
         ("negative_prompt", json!(["y"]), text),
-        ("width", json!("64"), whole),
+        ("width", json!("64px"), whole),
         ("width", json!(64.5), whole),
         ("width", json!(65), "must be a multiple of 8"),
         ("height", json!(1e30), "must be between 64 and 16384"),
         ("steps", json!(true), whole),
         ("steps", json!(0), "must be between 1 and 150"),
-        ("guidance", json!("7"), number),
+        ("guidance", json!("7x"), number),
         ("guidance", json!(30.5), "must be between 0 and 30"),
-        ("seed", json!(-1), "must be between 0 and 9007199254740991"),
+        ("seed", json!(-2), "must be between 0 and 9007199254740991"),
         ("seed", json!(u64::MAX), "must be between 0 and 9007199254740991"),
         ("n", json!(0), "must be between 1 and 10"),
         ("n", json!(11), "must be between 1 and 10"),
         ("n", json!({}), whole),
         ("format", json!("gif"), "must be one of jpeg, png, webp"),
         ("format", json!(1), "must be one of jpeg, png, webp"),
-        ("format", json!(""), "must not be empty"),
+        ("prompt", json!("\u{200b}\u{feff}"), "must not be empty"),
+        ("num_inference_steps", json!(0), "must be between 1 and 150"),
+        ("guidance_scale", json!(31), "must be between 0 and 30"),
+        ("num_images", json!("11"), "must be between 1 and 10"),
         ("expires_in", json!(604_801), "must be between 1 and 604800"),
         ("coalesce", json!("true"), "must be true or false"),
         ("coalesce", json!(1), "must be true or false"),
@@ -135,7 +140,39 @@ async fn one_violation() {
         violations(&server, r#"{"prompt":"x","steps":3,"steps":4}"#).await,
         json!([["steps", "must be given only once"]])
     );
+    assert_eq!(
+        violations(&server, r#"{"prompt":"x","cfg":3,"guidance":4,"format":"png","output_format":"png"}"#)
+            .await,
+        json!([
+            ["guidance", "must be absent if `cfg` is given"],
+            ["output_format", "must be absent if `format` is given"],
+        ])
+    );
     assert_eq!(server.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn notations_of_other_servers_are_accepted() {
+    let server = TestServer::new();
+    let body = json!({
+        "prompt": "x", "negative_prompt": "", "width": "72", "height": "", "num_inference_steps": "4",
+        "guidance_scale": "2.5", "seed": "", "num_images": "2", "format": "", "expires_in": "60", "coalesce": "",
+        "deadline": "",
+    });
+    let response = server.post(&body, &[]).await;
+    assert_eq!(response.status(), 201, "{}", response.text);
+    let job = response.json();
+    let request = ["width", "height", "steps", "guidance", "n"].map(|name| job[name].clone());
+    assert_eq!(request, [json!(72), json!(64), json!(4), json!(2.5), json!(2)]);
+    for body in [
+        json!({"prompt": "x", "cfg": 3}),
+        json!({"prompt": "x", "cfg_scale": 3.0}),
+        json!({"prompt": "x", "guidance": "3.0"}),
+    ] {
+        assert_eq!(server.post(&body, &[]).await.json()["guidance"], 3.0, "{body}");
+    }
+    let seed = async || server.post(&json!({"prompt": "x", "seed": -1}), &[]).await.json()["seed"].clone();
+    assert_ne!(seed().await, seed().await, "a random seed each time");
 }
 
 #[tokio::test]
@@ -157,4 +194,105 @@ async fn null_means_absent() {
     let body = json!({"prompt": "x", "seed": null, "n": null, "format": null, "width": 64.0});
     let response = TestServer::new().post(&body, &[]).await;
     assert_eq!((response.status().as_u16(), &response.json()["format"]), (201, &json!(Format::default())));
+}
+
+/// Sends a JSON body with another header.
+async fn send_with(server: &TestServer, header: (&str, &str), body: impl Into<Body>) -> TestResponse {
+    let request = Request::post("/v1/images").header("content-type", "application/json");
+    server.request(request.header(header.0, header.1).body(body.into()).expect("a request")).await
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[tokio::test]
+async fn gzip_is_the_only_content_encoding() {
+    let server = TestServer::new();
+    let body = r#"{"prompt":"x"}"#;
+    for encoding in ["gzip", "GZIP", "x-gzip"] {
+        let response = send_with(&server, ("content-encoding", encoding), gzip(body)).await;
+        assert_eq!(response.status(), 201, "{encoding}: {}", response.text);
+    }
+    assert_eq!(send_with(&server, ("content-encoding", "identity"), body).await.status(), 201);
+    for encoding in ["br", "zstd", "deflate", "gzip, br", "x"] {
+        let response = send_with(&server, ("content-encoding", encoding), body).await;
+        let problem = response.assert_problem(415, "unsupported-content-encoding");
+        assert_eq!(response.header("accept-encoding"), Some("gzip"));
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(&format!("`{encoding}`"))));
+    }
+    let large = format!(r#"{{"prompt":"{}"}}"#, "x".repeat(10_000_000));
+    send_with(&server, ("content-encoding", "gzip"), gzip(&large)).await.assert_problem(413, "too-large");
+    for broken in [body.as_bytes(), &gzip(body)[..20], b""] {
+        let response = send_with(&server, ("content-encoding", "gzip"), broken.to_vec()).await;
+        let problem = response.assert_problem(400, "malformed-json");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("gzip")), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn text_is_utf_8_with_or_without_a_byte_order_mark() {
+    let server = TestServer::new();
+    let body = r#"{"prompt":"虎"}"#;
+    let json = Some("application/json");
+    assert_eq!(send(&server, json, format!("\u{feff}{body}")).await.status(), 201);
+    let utf_16 = |to_bytes: fn(u16) -> [u8; 2], mark: &str| {
+        format!("{mark}{body}").encode_utf16().flat_map(to_bytes).collect::<Vec<_>>()
+    };
+    for bytes in [
+        utf_16(u16::to_le_bytes, "\u{feff}"),
+        utf_16(u16::to_be_bytes, "\u{feff}"),
+        utf_16(u16::to_le_bytes, ""),
+        utf_16(u16::to_be_bytes, ""),
+    ] {
+        let problem = send(&server, json, bytes).await.assert_problem(400, "malformed-json");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("UTF-16")), "{problem}");
+    }
+    let gbk = b"{\"prompt\":\"\xbb\xa2\"}";
+    for (content_type, expected) in [
+        ("application/json", "perhaps as GBK or Latin-1: the byte at position 11"),
+        ("application/json; charset=utf-8", "perhaps as GBK"),
+        ("application/json; charset=\"gb18030\"", "encoded as `gb18030`: the byte at position 11"),
+    ] {
+        let problem =
+            send(&server, Some(content_type), gbk.to_vec()).await.assert_problem(400, "malformed-json");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(expected)), "{problem}");
+    }
+    assert_eq!(server.engine.started(), 1);
+}
+
+#[tokio::test]
+async fn lone_surrogates_are_replaced_with_a_warning() {
+    let server = TestServer::new();
+    let json = Some("application/json");
+    let response = send(&server, json, r#"{"prompt":"a cat \ud83d","negative_prompt":"\ude00"}"#).await;
+    assert_eq!(response.status(), 201, "{}", response.text);
+    let job = response.json();
+    assert_eq!((&job["prompt"], &job["negative_prompt"]), (&json!("a cat \u{fffd}"), &json!("\u{fffd}")));
+    for (warning, name) in
+        job["warnings"].as_array().expect("a list").iter().zip(["negative_prompt", "prompt"])
+    {
+        assert_eq!(warning["code"], "lone_surrogate");
+        assert!(
+            warning["message"].as_str().is_some_and(|text| text.starts_with(&format!("`{name}` "))),
+            "{job}"
+        );
+    }
+    assert_eq!(job["warnings"].as_array().map(Vec::len), Some(2));
+    let whole = send(&server, json, r#"{"prompt":"a cat \ud83d\ude00"}"#).await.json();
+    assert_eq!((&whole["prompt"], &whole["warnings"]), (&json!("a cat 😀"), &json!([])));
+
+    let path = "/v1/images/generations";
+    let request = Request::post(path).header("content-type", "application/json");
+    let body = Body::from(r#"{"prompt":"a cat \ud83d","size":"4096x4096"}"#);
+    let response = server.request(request.body(body).expect("a request")).await.json();
+    let codes: Vec<_> =
+        response["warnings"].as_array().expect("a list").iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["lone_surrogate", "size_fitted"]);
+    let (name, admin) = server.admin_key().await;
+    let key = Request::post("/v1/keys").header("content-type", "application/json").header(name, admin);
+    let key = server.request(key.body(Body::from(r#"{"name":"a \ud83d"}"#)).expect("a request")).await;
+    assert_eq!(key.assert_problem(400, "invalid-request")["errors"][0]["parameter"], "name");
 }

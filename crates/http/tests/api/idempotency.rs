@@ -1,12 +1,14 @@
 //! The `Idempotency-Key` header.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use tintype_service::ServiceSettings;
 use tintype_service::ledger::policy::Policy;
 use tintype_testing::{Fault, NullEngine};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{SECOND, TestServer};
 
@@ -101,6 +103,54 @@ async fn a_repeated_request_gets_the_same_error() {
     server.send("POST", &format!("{}/cancel", path.header("location").expect("a path")), &[]).await;
     sleep(SECOND * 2).await;
     server.post(&body, &[KEY]).await.assert_problem(409, "canceled");
+}
+
+/// The path of the only job.
+async fn only_job(server: &TestServer) -> String {
+    let jobs = server.get("/v1/images").await.json();
+    format!("/v1/images/{}", jobs["data"][0]["id"].as_str().expect("a job"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_request_of_a_job_that_is_being_canceled_is_answered_at_once() {
+    let long = json!({"prompt": "x", "steps": 20});
+    let path = "/v1/images/generations";
+    for dialect in ["/v1/images", "/generate?prompt=x&steps=20", path] {
+        let server = slow();
+        let call = async |more: &[(&str, &str)]| {
+            let headers = [&[KEY][..], more].concat();
+            match dialect {
+                "/v1/images" | "/v1/images/generations" => server.send_json(dialect, &long, &headers).await,
+                _ => server.send("GET", dialect, &headers).await,
+            }
+        };
+        assert!(timeout(SECOND * 3, call(&[])).await.is_err(), "the job is running");
+        server.send("POST", &format!("{}/cancel", only_job(&server).await), &[]).await;
+        let began = Instant::now();
+        for prefer in ["wait=60", "respond-async"] {
+            let again = call(&[("prefer", prefer)]).await;
+            assert_eq!((again.status().as_u16(), again.header("idempotency-replayed")), (409, Some("true")));
+            let body = again.json();
+            let code = if dialect == path { &body["error"]["code"] } else { &body["type"] };
+            assert!(code.as_str().is_some_and(|code| code.ends_with("canceled")), "{body}");
+            assert_eq!(again.header("x-should-retry"), (dialect == path).then_some("false"));
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO, "before the engine's next step");
+        sleep(SECOND * 2).await;
+        assert_eq!(call(&[]).await.status(), 409, "after the end of the job");
+        assert_eq!(server.engine.started(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_request_of_a_job_at_its_deadline_gets_its_end() {
+    // The engine notices the deadline after its third step.
+    let engine = NullEngine::new(Duration::from_millis(700));
+    let server = TestServer::with(ServiceSettings::default(), engine);
+    let body = json!({"prompt": "x", "steps": 20, "deadline": 2});
+    assert!(timeout(Duration::from_millis(2050), server.post(&body, &[KEY])).await.is_err());
+    server.post(&body, &[KEY]).await.assert_problem(504, "deadline");
+    assert_eq!(server.engine.started(), 1);
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn links_have_the_requested_lifetime() {
         assert!((seconds - 3..=seconds).contains(&life), "{life} of {seconds}");
     }
     for query in
-        ["expires_in=0", "expires_in=604801", "expires_in=", "expires=1", "expires_in=1&expires_in=2"]
+        ["expires_in=0", "expires_in=604801", "expires_in=x", "expires=1", "expires_in=1&expires_in=2"]
     {
         let problem = server.get(&format!("{path}?{query}")).await.assert_problem(400, "invalid-request");
         assert_eq!(problem["errors"].as_array().map(Vec::len), Some(1), "{query}");

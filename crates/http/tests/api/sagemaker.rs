@@ -91,6 +91,8 @@ async fn every_format_gets_its_response() {
     assert_eq!(response["generated_images"].as_array().map(Vec::len), Some(2));
     assert_eq!(size_of(&response["generated_images"][1], Format::Jpeg), (128, 64));
 
+    let marked = server.invoke("application/json", JPEG, "\u{feff}{\"prompt\": \"x\"}").await;
+    assert_eq!(marked.status(), 200, "{}", marked.text);
     let body = json!({"prompt": ["one", "two"], "negative_prompt": ["a", "b"]}).to_string();
     let response = server.invoke("application/json", "application/json", body).await.json();
     let pictures = response["generated_images"].as_array().expect("a list");

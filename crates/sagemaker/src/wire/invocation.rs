@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tintype_core::picture::Format;
-use tintype_core::request::{Draft, MAX_PICTURES};
+use tintype_core::request::{Draft, MAX_PICTURES, RANDOM_SEED};
 use tintype_core::violation::{Violation, ViolationKind};
 
 use super::fields::{Fields, Strings};
@@ -198,7 +198,7 @@ fn read_shared(fields: &Fields, encoding: PictureEncoding) -> Result<Draft, Viol
         steps: fields.integer("num_inference_steps")?,
         // Guidance up to 1 means none. A negative value means the same, and `Draft::check` would reject it.
         guidance: fields.number("guidance_scale")?.map(|guidance| guidance.max(0.0)),
-        seed: fields.integer("seed")?,
+        seed: fields.integer("seed")?.filter(|seed| *seed != RANDOM_SEED),
         n: fields.integer("num_images_per_prompt")?,
         format: Some(draft_format(encoding)),
         ..Draft::default()

@@ -86,6 +86,8 @@ fn jumpstart_many_prompts() {
     assert_eq!(respond(&invocation, &[])["prompt"], json!(["a \"cat\"", "a dog"]));
     let shared = read_json(&json!({"prompt": ["a", "b"], "negative_prompt": "x"}));
     assert!(shared.drafts().iter().all(|draft| draft.negative_prompt.as_deref() == Some("x")));
+    let random = read_json(&json!({"prompt": ["a", "b"], "seed": -1}));
+    assert!(random.drafts().iter().all(|draft| draft.seed.is_none()));
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn after_the_grace_period_every_client_gets_an_error() {
     harness.service.drain(GRACE).await;
     assert_eq!(began.elapsed().as_secs(), 30);
     for client in [running, waiting] {
-        assert!(matches!(client.await.expect("no panic"), Err(ServiceError::Abandoned)));
+        assert!(matches!(client.await.expect("no panic"), Err(ServiceError::Draining)));
     }
     // The engine stops at its next step.
     wait_seconds(2.0).await;
@@ -58,7 +58,7 @@ async fn the_client_of_a_running_paid_job_gets_an_unknown_outcome() {
         matches!(&running, Err(ServiceError::Failed(failure)) if failure.reason == Reason::OutcomeUnknown),
         "{running:?}"
     );
-    assert!(matches!(waiting.await.expect("no panic"), Err(ServiceError::Abandoned)));
+    assert!(matches!(waiting.await.expect("no panic"), Err(ServiceError::Draining)));
 }
 
 #[tokio::test(start_paused = true)]

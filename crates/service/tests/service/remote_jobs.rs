@@ -131,7 +131,7 @@ async fn a_restart_loses_nothing_either() {
             "only a waiting client delays the drain"
         );
         if let Some(handle) = handle {
-            assert!(matches!(handle.finished().await, Err(ServiceError::Abandoned)));
+            assert!(matches!(handle.finished().await, Err(ServiceError::Draining)));
         }
         wait_seconds(1.0).await;
         assert!(cluster.record(id).await.is_remote(), "the job waits for the next start");
@@ -192,7 +192,7 @@ async fn a_process_that_must_end_releases_the_job() {
     wait_seconds(3.0).await;
     handle.detach().await.expect("kept");
     first.release_jobs().await;
-    assert!(matches!(handle.finished().await, Err(ServiceError::Abandoned)));
+    assert!(matches!(handle.finished().await, Err(ServiceError::Draining)));
     assert!(cluster.record(id).await.is_remote());
     wait_seconds(60.0).await;
     assert_eq!(read_image(&first, id).await.status, Status::Succeeded);

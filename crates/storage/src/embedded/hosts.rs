@@ -1,5 +1,6 @@
 //! Bucket names in host names, and the distinction of S3 requests from requests for the HTTP API.
 
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::uri::Authority;
@@ -47,18 +48,31 @@ impl Hosts {
         bucket.filter(|bucket| !bucket.is_empty())
     }
 
-    /// Whether a request is for the S3 API, by its signature, then its host, then its path.
-    pub(crate) fn is_s3_request(&self, parts: &Parts) -> bool {
+    /// Whether a request is for the S3 API: by its signature, then the bucket in its host, then its path. The
+    /// table "API or S3" in `ARCHITECTURE.md` has the rules, of which the first that applies decides.
+    pub(crate) fn is_s3_request(&self, parts: &Parts, bucket_exists: impl Fn(&str) -> bool) -> bool {
         if let Some(service) = signed_service(parts) {
             return service == "s3";
         }
-        if request_host(parts).is_some_and(|host| self.bucket_in_host(host).is_some()) {
+        let is_s3_client = has_s3_header(&parts.headers);
+        let bucket_in_host = request_host(parts).and_then(|host| self.bucket_in_host(host));
+        if bucket_in_host.is_some_and(|bucket| is_s3_client || bucket_exists(&bucket.to_ascii_lowercase())) {
             return true;
         }
         let first = parts.uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
         let first = percent_decode_str(first).decode_utf8_lossy();
-        !first.is_empty() && !self.is_reserved(&first)
+        if first.is_empty() || self.is_reserved(&first) {
+            return false;
+        }
+        is_s3_client || (bucket_in_host.is_none() && bucket_exists(&first))
     }
+}
+
+/// Whether the request has a header that only S3's clients send. CloudFront adds `x-amz-cf-id` to every
+/// request.
+fn has_s3_header(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys().map(http::HeaderName::as_str);
+    names.any(|name| name != "x-amz-cf-id" && (name.starts_with("x-amz-") || name.starts_with("amz-sdk-")))
 }
 
 /// The AWS service that a request is signed for, if it is signed.
@@ -128,7 +142,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        hosts("pics.example.com").is_s3_request(&request.body(()).expect("a request").into_parts().0)
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        hosts("pics.example.com").is_s3_request(&parts, |bucket| bucket == "tintype")
     }
 
     #[test]
@@ -164,10 +179,29 @@ mod tests {
             ("/v1/images", false),
             ("/tintype/a.png", true),
             ("/tintype", true),
-            ("/generated", true),
+            ("/tin%74ype/a.png", true),
+            ("//tintype/a.png", true),
+            ("/generated", false),
+            ("/images/generations", false),
+            ("/no-bucket/a.png", false),
             ("//generate", false),
         ] {
             assert_eq!(is_s3_request(path, &[("host", "127.0.0.1")]), is_s3, "{path}");
+        }
+    }
+
+    #[test]
+    fn unsigned_requests_by_header() {
+        for (path, header, is_s3) in [
+            ("/no-bucket/a.png", "x-amz-date", true),
+            ("/no-bucket/a.png", "x-amz-user-agent", true),
+            ("/no-bucket/a.png", "amz-sdk-request", true),
+            ("/no-bucket/a.png", "x-amz-cf-id", false),
+            ("/no-bucket/a.png", "x-amzn-trace-id", false),
+            ("/v1/images", "x-amz-date", false),
+            ("/", "x-amz-date", false),
+        ] {
+            assert_eq!(is_s3_request(path, &[(header, "x")]), is_s3, "{path} {header}");
         }
     }
 
@@ -194,5 +228,10 @@ mod tests {
         assert!(is_s3_request("/generate?AWSAccessKeyId=AK&Signature=s&Expires=1", &[]));
         assert!(is_s3_request("/", &[("host", "tintype.localhost:1")]));
         assert!(is_s3_request("http://tintype.pics.example.com/", &[]));
+        assert!(is_s3_request("/v1/images", &[("host", "Tintype.localhost:1")]));
+        // A host that names no bucket is another name of the API.
+        assert!(!is_s3_request("/v1/images", &[("host", "app.localhost:1")]));
+        assert!(!is_s3_request("/tintype/a.png", &[("host", "app.localhost:1")]));
+        assert!(is_s3_request("/", &[("host", "app.localhost:1"), ("x-amz-date", "x")]));
     }
 }

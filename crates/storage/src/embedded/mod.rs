@@ -160,11 +160,11 @@ impl Embedded {
         self.service.clone()
     }
 
-    /// Whether a request is for the S3 API. A signature's scope decides; without a signature, a bucket in the
-    /// host's name does; otherwise the first path segment, if it is not reserved. An unsigned request for `/`
-    /// is not for the S3 API.
+    /// Whether a request is for the S3 API. A signature's scope decides; without a signature, the name of an
+    /// existing bucket in the host or in the first path segment does, or a header of an S3 client with a first
+    /// path segment that is not reserved. An unsigned request for `/` is not for the S3 API.
     pub fn is_s3_request(&self, parts: &Parts) -> bool {
-        self.service.hosts.is_s3_request(parts)
+        self.service.hosts.is_s3_request(parts, |bucket| self.disk.bucket(bucket).is_ok())
     }
 
     /// The id of the service's access key.

@@ -30,6 +30,9 @@ pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
 pub(crate) use values::{Device, LambdaResponse, LedgerChoice, LogFormat, ModelChoice, StoreChoice};
 
+/// The value of the setting `model` for the built-in model, which is also an alias of it.
+const BUILTIN: &str = "builtin";
+
 /// All settings, validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -204,7 +207,7 @@ impl Config {
     pub(crate) fn check(layers: &Layers, environment: &Environment) -> Result<Self> {
         let text = |text: &str| Ok(text.to_owned());
         let auto_count = units::or_keyword("auto", units::count);
-        let serving = ServingSettings {
+        let mut serving = ServingSettings {
             listen: layers.read("listen", values::address)?,
             public_url: layers.read_optional("public_url", values::origin)?,
             allow_anonymous: layers.read("allow_anonymous", units::boolean)?,
@@ -232,6 +235,10 @@ impl Config {
                 slots: layers.read("sagemaker_slots", values::slots)?,
             },
         };
+        if model.choice == ModelChoice::Builtin && !serving.aliases.iter().any(|alias| alias.covers(BUILTIN))
+        {
+            serving.aliases.extend(BUILTIN.parse::<Alias>());
+        }
         let store = StoreSettings {
             data_dir: layers.read("data_dir", values::folder)?,
             choice: layers.read("store", values::store)?,

@@ -75,6 +75,19 @@ fn the_defaults_are_valid() {
 }
 
 #[test]
+fn the_built_in_model_has_an_alias() {
+    let aliases = |start: Start| {
+        let aliases = start.load().expect("valid").serving.aliases;
+        aliases.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let defaults = ["gpt-image-*", "chatgpt-image-*", "dall-e-*", "tintype"];
+    assert_eq!(aliases(Start::new()), [&defaults[..], &["builtin"]].concat());
+    assert_eq!(aliases(Start::new().flag("aliases", "")), ["builtin"]);
+    assert_eq!(aliases(Start::new().flag("aliases", "b*")), ["b*"]);
+    assert_eq!(aliases(Start::new().flag("model", "sagemaker:x")), defaults);
+}
+
+#[test]
 fn later_layers_win_and_each_value_knows_its_source() {
     let all = Start::new()
         .file("listen = '127.0.0.1:1'\nqueue = 1\nno_get = true\nkeep = '1d'")

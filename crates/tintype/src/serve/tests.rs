@@ -1,5 +1,7 @@
 //! A complete server on a free port, with a test engine.
 
+mod routing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -82,14 +84,14 @@ async fn the_link_in_the_response_leads_to_the_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_outside_the_api_belong_to_s3() {
+async fn each_protocol_answers_in_its_own_format() {
     let server = ready(&[]).await;
     for (path, content_type, status) in [
         ("/healthz", "application/json", 200),
         ("/generate", "application/problem+json", 400),
         ("/v1/nothing", "application/problem+json", 404),
         ("/tintype/images/x.jpg", "application/xml", 403),
-        ("/some-bucket", "application/xml", 403),
+        ("/some-bucket", "application/problem+json", 404),
     ] {
         let response = server.get(path).await;
         assert_eq!(response.status, status, "{path}");

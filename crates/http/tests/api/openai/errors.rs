@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 use tintype_service::ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
@@ -18,7 +20,7 @@ async fn violations_are_reported() {
     for (field, value, expected) in [
         ("n", json!(0), "between 1 and 10"),
         ("n", json!(11), "between 1 and 10"),
-        ("n", json!("2"), "a whole number"),
+        ("n", json!("two"), "a whole number"),
         ("size", json!("large"), "WIDTHxHEIGHT"),
         ("size", json!(64), "a string"),
         ("quality", json!("best"), "one of auto, low"),
@@ -34,7 +36,7 @@ async fn violations_are_reported() {
         ("partial_images", json!(4), "between 0 and 3"),
         ("partial_images", json!(-1), "between 0 and 3"),
         ("partial_images", json!(1.5), "a whole number"),
-        ("seed", json!(-1), "between 0 and"),
+        ("seed", json!(-2), "between 0 and"),
         ("steps", json!(1000), "between 1 and 150"),
     ] {
         let response = generate(&server, json!({"prompt": "x", field: value})).await;
@@ -50,7 +52,7 @@ async fn violations_are_reported() {
         (json!({"prompt": " "}), ("invalid_value", "prompt")),
         (json!({"prompt": "x", "frame_count": 9}), ("unknown_parameter", "frame_count")),
         (json!({"prompt": "x", "size": "64x64", "width": 64}), ("invalid_value", "size")),
-        (json!({"prompt": "x", "format": "png", "output_format": "png"}), ("invalid_value", "format")),
+        (json!({"prompt": "x", "format": "png", "output_format": "png"}), ("invalid_value", "output_format")),
         (
             json!({"prompt": "x", "stream": true, "response_format": "url"}),
             ("invalid_value", "response_format"),
@@ -60,10 +62,85 @@ async fn violations_are_reported() {
         let error = assert_error(&response, api_error(400, "invalid_request_error", Some(code)));
         assert_eq!(error["param"], param);
     }
-    let error = assert_error(&generate(&server, json!({"prompt": "x", "n": 0, "seed": -1})).await, INVALID);
+    let error = assert_error(&generate(&server, json!({"prompt": "x", "n": 0, "seed": -2})).await, INVALID);
     let message = error["message"].as_str().expect("text");
     assert!(message.contains("`n`") && message.contains("`seed`"), "{message}");
     assert_eq!(server.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn parameters_that_exclude_each_other_are_named() {
+    let server = TestServer::new();
+    for (body, message) in [
+        (json!({"size": "64x64", "width": 64}), "`size` must be absent if `width` is given."),
+        (json!({"size": "64x64", "height": 64}), "`size` must be absent if `height` is given."),
+        (
+            json!({"size": "64x64", "width": 64, "height": 64}),
+            "`size` must be absent if `width` or `height` is given.",
+        ),
+        (
+            json!({"format": "png", "output_format": "webp"}),
+            "`output_format` must be absent if `format` is given.",
+        ),
+        (json!({"n": 1, "num_images": 1}), "`num_images` must be absent if `n` is given."),
+    ] {
+        let mut body = body;
+        body["prompt"] = json!("x");
+        let error = assert_error(&generate(&server, body).await, INVALID);
+        assert_eq!(error["message"], message);
+    }
+    let auto = generate(&server, json!({"prompt": "x", "size": "auto", "width": 72})).await;
+    assert_eq!(auto.json()["size"], "72x64");
+}
+
+#[tokio::test]
+async fn empty_texts_are_absent_and_numbers_may_be_text() {
+    let server = TestServer::new();
+    let empty = json!({
+        "prompt": "x", "model": "", "size": "", "quality": "", "style": "", "response_format": "", "user": "",
+        "output_format": "", "background": "", "moderation": "", "stream": "", "partial_images": "", "n": "",
+        "seed": "",
+    });
+    let body = super::generate_ok(&server, empty).await;
+    assert_eq!((&body["size"], &body["output_format"]), (&json!("64x64"), &json!("png")));
+    let text =
+        json!({"prompt": "x", "n": "2", "partial_images": "1", "output_compression": "80", "seed": "7"});
+    assert_eq!(super::generate_ok(&server, text).await["data"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn messages_about_the_body_are_complete() {
+    let server = TestServer::new();
+    let send = async |content_type: &str, body: String| {
+        let request = Request::post(PATH).header("content-type", content_type).body(Body::from(body));
+        server.request(request.expect("a request")).await
+    };
+    let json = "application/json";
+    for (response, status, code, message) in [
+        (
+            send(json, " ".repeat(65_537)).await,
+            413,
+            "too_large",
+            "The request body exceeds the limit of 65,536 bytes; send a shorter body.",
+        ),
+        (
+            send(json, "prompt=x".into()).await,
+            400,
+            "malformed_json",
+            "The request body is not a JSON object, such as `{\"name\": \"value\"}`: expected value at line 1 \
+             column 1.",
+        ),
+        (
+            send("application/x-www-form-urlencoded", "prompt=x".into()).await,
+            415,
+            "not_json",
+            "The content type of the request is `application/x-www-form-urlencoded`; send JSON with \
+             `Content-Type: application/json`.",
+        ),
+    ] {
+        let error = assert_error(&response, api_error(status, "invalid_request_error", Some(code)));
+        assert_eq!(error["message"], message);
+    }
 }
 
 #[tokio::test]
@@ -74,13 +151,56 @@ async fn invalid_methods_and_content_types() {
     assert_eq!(none.header("allow"), Some("POST"));
     let plain = server.send("POST", PATH, &[("content-type", "text/plain")]).await;
     assert_error(&plain, api_error(415, "invalid_request_error", Some("not_json")));
-    for path in ["/v1/images/edits", "/v1/images/variations"] {
+    // `edits` is not the id of a job.
+    let options = server.send("OPTIONS", PATH, &[]).await;
+    assert_error(&options, api_error(405, "invalid_request_error", Some("method_not_allowed")));
+    assert_eq!(options.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn unknown_paths_are_answered_in_the_dialect_of_the_client() {
+    let server = TestServer::new();
+    for (path, nearest) in [
+        ("/v1/images/edits", "`/v1/images/generations`"),
+        ("/v1/images/variations", "`/v1/images/generations`"),
+        ("/images/generations", "`/v1/images/generations`"),
+        ("/openai/deployments/x/images/generations?api-version=1", "`/v1/images/generations`"),
+        ("/v1/chat/completions", "`/v1/images`"),
+        ("/v1/responses", "`/v1/images`"),
+        ("/v1/embeddings", "`/v1/images`"),
+        ("/v1//chat/completions/", "`/v1/images`"),
+    ] {
         let response = server.send_json(path, &json!({}), &[]).await;
-        assert_error(&response, api_error(405, "invalid_request_error", Some("method_not_allowed")));
+        let error = assert_error(&response, api_error(404, "invalid_request_error", Some("not_found")));
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(nearest)), "{error}");
     }
-    // Other paths have problem documents.
-    server.send("POST", "/v1/images/x", &[]).await.assert_problem(405, "method-not-allowed");
-    server.get("/nowhere").await.assert_problem(404, "not-found");
+    for path in ["/nowhere", "/v1/nowhere", "/v1/images/x", "/v1/images/x/cancel/y"] {
+        let response = server.send_json(path, &json!({}), &[]).await;
+        response.assert_problem(404, "not-found");
+        for header in [("x-stainless-lang", "python"), ("user-agent", "OpenAI/Python 2.8.1")] {
+            let response = server.send_json(path, &json!({}), &[header]).await;
+            assert_error(&response, api_error(404, "invalid_request_error", Some("not_found")));
+        }
+    }
+    // A native path has the native format, whoever the client is.
+    let sdk = ("x-stainless-lang", "python");
+    server.send_json("/v1/images", &json!({}), &[sdk]).await.assert_problem(400, "invalid-request");
+    let job = "/v1/images/019aaf60-ac00-7000-8000-000000000000";
+    server.send("POST", job, &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("POST", &format!("{job}/events"), &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("GET", &format!("{job}/cancel"), &[]).await.assert_problem(405, "method-not-allowed");
+    server.send("GET", "/v1/images/x/cancel", &[]).await.assert_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn slashes_do_not_change_the_route() {
+    let server = TestServer::new();
+    for path in ["/v1//images/generations", "//v1/images/generations", "/v1/images/generations/"] {
+        assert_eq!(server.send_json(path, &json!({"prompt": "x"}), &[]).await.status(), 200, "{path}");
+    }
+    for path in ["/docs/", "//healthz", "/v1/models/", "/v1//models//null/", "/generate/?prompt=x"] {
+        assert_eq!(server.get(path).await.status(), 200, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -31,20 +31,30 @@ async fn links_are_on_our_own_origin() {
 #[tokio::test]
 async fn a_link_redirects_to_the_image_with_its_signature() {
     let server = TestServer::keyed();
-    let path = "/v1/images/files/2026/11/23/x.png";
+    let name = "2025/11/23/019aaf60-ac00-7000-8000-000000000000.png";
+    let path = &*format!("/v1/images/files/{name}");
     let query = "X-Amz-Expires=3600&X-Amz-Signature=a%2Fb";
     // The API key is not checked.
     for headers in [&[][..], &[("authorization", "Bearer anything")]] {
         let response = server.send("GET", &format!("{path}?{query}"), headers).await;
         assert_eq!(response.status(), 302, "{}", response.text);
-        assert_eq!(response.header("location"), Some(&*format!("memory:images/2026/11/23/x.png?{query}")));
+        assert_eq!(response.header("location"), Some(&*format!("memory:images/{name}?{query}")));
     }
     server.get(path).await.assert_problem(404, "not-found");
     server.get(&format!("{path}?expires_in=1")).await.assert_problem(404, "not-found");
-    server
-        .get(&format!("/v1/images/files/{}?{query}", "x".repeat(2000)))
-        .await
-        .assert_problem(404, "not-found");
+    for key in [
+        "..%2fsecret.png",
+        "..%2F..%2Ftintype%2Fx",
+        "%2e%2e/x.png",
+        "2025%2F11/23/..%2f019aaf60-ac00-7000-8000-000000000000.png",
+        "2025/11/24/019aaf60-ac00-7000-8000-000000000000.png",
+        "2025/11/23/x.png",
+        "https:%2f%2fevil.example/x.png",
+        "%5c%5cevil.example",
+        &"x".repeat(2000),
+    ] {
+        server.get(&format!("/v1/images/files/{key}?{query}")).await.assert_problem(404, "not-found");
+    }
 }
 
 #[tokio::test]

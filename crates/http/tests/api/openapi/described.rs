@@ -81,6 +81,10 @@ async fn the_recorded_examples_are_current() {
         let examples = responses.entry(operation).or_insert_with(|| json!({}));
         examples[name] = call.recorded(&response);
     }
+    for (name, example) in responses.iter().chain(&native).chain(&openai) {
+        let text = example.to_string();
+        assert!(!text.contains("memory:") && !text.contains("?expires_in=300\""), "{name}: {text}");
+    }
     let all = json!({"problems": native, "openai": openai, "answers": responses});
     compare(EXAMPLES, &(serde_json::to_string_pretty(&all).expect("JSON") + "\n"));
 }

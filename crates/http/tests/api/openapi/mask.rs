@@ -1,4 +1,5 @@
-//! Replaces values that differ in every run, such as ids and times, by constants.
+//! Replaces values that differ in every run, such as ids and times, by constants, and the links of the store in
+//! memory by links like those of an S3 service.
 
 use serde_json::Value;
 
@@ -46,8 +47,40 @@ pub(super) fn mask(value: &mut Value) {
     }
 }
 
+/// A link of the store in memory is this, the key and the lifetime.
+const MEMORY: &str = "memory:";
+/// The query of a link of the store in memory, before its lifetime.
+const LIFETIME: &str = "?expires_in=";
+/// The place of the bucket in the examples.
+const BUCKET: &str = "https://s3.example.com/tintype/";
+/// The query of a presigned URL, before and after its lifetime.
+const SIGNED: (&str, &str) = (
+    "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=EXAMPLE%2F20261123%2Fus-east-1%2Fs3%2Faws4_request\
+     &X-Amz-Date=20261123T120000Z&X-Amz-Expires=",
+    "&X-Amz-SignedHeaders=host&X-Amz-Signature=3f9c1a5b7d2e4f603f9c1a5b7d2e4f603f9c1a5b7d2e4f603f9c1a5b7d2e4f60",
+);
+
+/// The text with realistic links: those of the store in memory, and those of the API to its files.
+fn with_signed_links(text: &str) -> String {
+    let mut signed = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("memory:images/").or_else(|| rest.find("/v1/images/files/")) {
+        let (before, link) = rest.split_at(start);
+        let end = link.find(['"', ' ', '\n']).unwrap_or(link.len());
+        let (link, after) = link.split_at(end);
+        signed.push_str(before);
+        let link = link.strip_prefix(MEMORY).map_or_else(|| link.to_owned(), |key| format!("{BUCKET}{key}"));
+        match link.split_once(LIFETIME) {
+            Some((path, lifetime)) => signed.extend([path, SIGNED.0, lifetime, SIGNED.1]),
+            None => signed.push_str(&link),
+        }
+        rest = after;
+    }
+    signed + rest
+}
+
 fn masked(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = with_signed_links(text);
     for (pattern, replacement) in TEXTS {
         let mut at = 0;
         while at + pattern.len() <= text.len() {

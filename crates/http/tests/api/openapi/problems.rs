@@ -48,6 +48,9 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
             let text = Call::new("POST", valid.path.clone()).header("content-type", "text/plain");
             (TestServer::new(), text)
         }
+        "unsupported-content-encoding" | "unsupported_content_encoding" => {
+            (TestServer::new(), valid.header("content-encoding", "br"))
+        }
         "too-large" | "too_large" => {
             let server = TestServer::new();
             let call = dialect.create(json!({"prompt": "x".repeat(70_000)}));

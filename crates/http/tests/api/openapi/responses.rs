@@ -153,7 +153,7 @@ async fn jobs() -> Vec<Exchange> {
     sleep(SECOND / 2).await;
     push(&mut sent, &slow, "cancelImage", "stopped", Call::new("POST", format!("{running}/cancel"))).await;
     push(&mut sent, &server, "deleteImage", "gone", Call::new("DELETE", job)).await;
-    let link = "/v1/images/files/2026/11/23/0199.png?X-Amz-Signature=0f";
+    let link = "/v1/images/files/2025/11/23/019aaf60-ac00-7000-8000-000000000000.png?X-Amz-Signature=0f";
     push(&mut sent, &server, "followLink", "signed", Call::new("GET", link)).await;
     sent
 }
