@@ -2,7 +2,8 @@
 //!
 //! Everything is read from a model folder in the layout that diffusers publishes ([`ModelFiles`]): what the networks look like,
 //! how the noise is taken away, how text becomes tokens. Nothing about a model is written in the code, and an option
-//! that a folder sets but this code does not know is an error that names it, never ignored.
+//! that a folder sets but this code does not know is an error that names it. Only what is known to have no effect on images
+//! is ignored.
 
 mod defaults;
 pub mod denoiser;
@@ -12,6 +13,7 @@ mod files;
 #[cfg(test)]
 mod golden;
 pub mod hub;
+mod index;
 pub mod kernels;
 mod layers;
 pub mod noise;

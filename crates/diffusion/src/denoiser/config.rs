@@ -109,7 +109,7 @@ impl UNetConfig {
         let levels = levels(&mut options)?;
         let first = levels.first().map_or(0, |level| level.channels);
         let mid_block =
-            match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
+            match options.nullable("mid_block_type", "UNetMidBlock2DCrossAttn".to_owned())?.as_deref() {
                 None => MidBlock::Absent,
                 Some("UNetMidBlock2D") => MidBlock::Residual,
                 Some("UNetMidBlock2DCrossAttn") => MidBlock::CrossAttention,
@@ -119,28 +119,34 @@ impl UNetConfig {
                 }
             };
         let config = Self {
-            sample_size: options.take::<Option<Size>>("sample_size", None)?.map(Size::sides),
+            sample_size: options.optional::<Size>("sample_size")?.map(Size::sides),
             in_channels: options.take("in_channels", 4)?,
             out_channels: options.take("out_channels", 4)?,
-            center_input_sample: options.take("center_input_sample", false)?,
-            flip_sin_to_cos: options.take("flip_sin_to_cos", true)?,
+            center_input_sample: options.flag("center_input_sample")?,
+            flip_sin_to_cos: options.flag_on_by_default("flip_sin_to_cos")?,
             freq_shift: options.take("freq_shift", 0.0)?,
-            time_embed_dim: options.take("time_embedding_dim", None)?.unwrap_or(first * 4),
-            time_cond_proj_dim: options.take("time_cond_proj_dim", None)?,
+            time_embed_dim: options.take("time_embedding_dim", first * 4)?,
+            time_cond_proj_dim: options.optional("time_cond_proj_dim")?,
             levels,
             mid_block,
             norm_num_groups: options.take("norm_num_groups", 32)?,
             norm_eps: options.take("norm_eps", 1e-5)?,
             activation: Activation::named(&options.take("act_fn", "silu".to_owned())?)
                 .ok_or_else(|| options.unsupported("act_fn", "silu, swish, gelu or relu"))?,
-            use_linear_projection: options.take("use_linear_projection", false)?,
-            upcast_attention: options.take("upcast_attention", false)?,
+            use_linear_projection: options.flag("use_linear_projection")?,
+            upcast_attention: options.flag("upcast_attention")?,
             conv_in_kernel: options.take("conv_in_kernel", 3)?,
             conv_out_kernel: options.take("conv_out_kernel", 3)?,
         };
         config.check(&options)?;
         options.finish()?;
         Ok(config)
+    }
+
+    /// The levels with attention; the heads and the text features of the others have no effect.
+    pub(crate) fn attending(&self) -> impl Iterator<Item = &Level> {
+        let middle = (self.mid_block == MidBlock::CrossAttention).then(|| self.levels.last()).flatten();
+        self.levels.iter().filter(|level| level.attention_down || level.attention_up).chain(middle)
     }
 
     fn check(&self, options: &Options) -> Result<(), ModelError> {
@@ -150,7 +156,7 @@ impl UNetConfig {
                 options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`")
             );
         }
-        if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
+        if self.attending().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
             return Err(options
                 .unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
         }
@@ -202,7 +208,7 @@ fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
     let heads = options.per_level("attention_head_dim", 8, count)?;
     let transformers = options.per_level("transformer_layers_per_block", 1, count)?;
     let context = options.per_level("cross_attention_dim", 1280, count)?;
-    let only_cross_attention = options.per_level("only_cross_attention", false, count)?;
+    let only_cross_attention = options.flags_per_level("only_cross_attention", count)?;
     Ok((0..count)
         .map(|i| Level {
             channels: channels[i],

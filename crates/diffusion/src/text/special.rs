@@ -40,13 +40,13 @@ enum Token {
     Object {
         content: String,
         #[serde(default)]
-        normalized: bool,
+        normalized: Option<bool>,
         #[serde(default)]
-        lstrip: bool,
+        lstrip: Option<bool>,
         #[serde(default)]
-        rstrip: bool,
+        rstrip: Option<bool>,
         #[serde(default)]
-        single_word: bool,
+        single_word: Option<bool>,
     },
 }
 
@@ -61,16 +61,16 @@ impl Token {
     fn or_normalized(self, normalized: bool) -> (String, bool) {
         match self {
             Token::Text(content) => (content, normalized),
-            Token::Object { content, normalized, .. } => (content, normalized),
+            Token::Object { content, normalized, .. } => (content, normalized.unwrap_or_default()),
         }
     }
 
     /// The first option of this token that would change how a prompt is taken apart, if one is on.
     fn unsupported_option(&self) -> Option<&'static str> {
         match self {
-            Token::Object { lstrip: true, .. } => Some("lstrip"),
-            Token::Object { rstrip: true, .. } => Some("rstrip"),
-            Token::Object { single_word: true, .. } => Some("single_word"),
+            Token::Object { lstrip: Some(true), .. } => Some("lstrip"),
+            Token::Object { rstrip: Some(true), .. } => Some("rstrip"),
+            Token::Object { single_word: Some(true), .. } => Some("single_word"),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use tokenizers::{Model, Token};
 use super::pretokenizer::{NormalizedText, Word};
 use super::special::SpecialTokens;
 use super::{Tokens, Truncation};
+use crate::index::ModelIndex;
 use crate::{ModelError, ModelFiles};
 
 const VOCABULARY: &str = "tokenizer/vocab.json";
@@ -186,16 +187,10 @@ impl AddedTokens {
 
 /// Checks the class that `model_index.json` names, if it names one.
 fn check_class(files: &ModelFiles) -> Result<(), ModelError> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        #[serde(default)]
-        tokenizer: (Option<String>, Option<String>),
-    }
-    let index: Index = files.read_json("model_index.json")?;
-    match index.tokenizer.1.as_deref() {
+    match ModelIndex::load(files)?.class("tokenizer") {
         Some("CLIPTokenizer" | "CLIPTokenizerFast") | None => Ok(()),
         Some(other) => Err(ModelError::unsupported(
-            files.path("model_index.json"),
+            files.path(ModelIndex::FILE),
             "tokenizer",
             other,
             "CLIPTokenizer, CLIPTokenizerFast",

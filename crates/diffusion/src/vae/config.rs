@@ -126,11 +126,11 @@ impl KlConfig {
             activation: activation(options, "silu")?,
             latent_channels: options.take("latent_channels", 4)?,
             norm_num_groups,
-            use_post_quant_conv: options.take("use_post_quant_conv", true)?,
-            mid_block_add_attention: options.take("mid_block_add_attention", true)?,
+            use_post_quant_conv: options.flag_on_by_default("use_post_quant_conv")?,
+            mid_block_add_attention: options.flag_on_by_default("mid_block_add_attention")?,
             scaling_factor: options.take("scaling_factor", 0.18215)?,
-            shift_factor: options.take("shift_factor", None)?.unwrap_or(0.0),
-            force_upcast: options.take("force_upcast", true)?,
+            shift_factor: options.take("shift_factor", 0.0)?,
+            force_upcast: options.flag_on_by_default("force_upcast")?,
         })
     }
 }
@@ -170,7 +170,7 @@ impl TinyConfig {
             upsampling,
             scaling_factor: options.take("scaling_factor", 1.0)?,
             shift_factor: options.take("shift_factor", 0.0)?,
-            force_upcast: options.take("force_upcast", false)?,
+            force_upcast: options.flag("force_upcast")?,
         })
     }
 }

@@ -3,5 +3,6 @@
 mod common;
 mod engine;
 mod networks;
+mod options;
 mod pipelines;
 mod previews;

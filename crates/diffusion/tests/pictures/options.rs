@@ -1,0 +1,126 @@
+//! What options mean that are `null`, absent, of an older version, or left behind by other programs.
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Map, Value, json};
+use tintype_core::engine::Engine;
+use tintype_diffusion::denoiser::UNetConfig;
+use tintype_diffusion::vae::Vae;
+use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelError, ModelFiles};
+
+use crate::common::{copy, folder, tensors};
+
+/// The options of the network that Python tests for truth.
+const UNET_FLAGS: [&str; 9] = [
+    "center_input_sample",
+    "class_embeddings_concat",
+    "dual_cross_attention",
+    "flip_sin_to_cos",
+    "mid_block_only_cross_attention",
+    "only_cross_attention",
+    "resnet_skip_time_act",
+    "upcast_attention",
+    "use_linear_projection",
+];
+
+fn read(path: &Path) -> Map<String, Value> {
+    // Python's JSON has infinite numbers, which are the defaults here.
+    let text = fs::read_to_string(path).expect("a file").replace(": -Infinity", ": null");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// A family's model after a change of one of its files.
+fn changed(
+    family: &str,
+    file: &str,
+    change: impl FnOnce(&mut Map<String, Value>),
+) -> (tempfile::TempDir, ModelFiles) {
+    let model = copy(family);
+    let path = model.path().join(file);
+    let mut config = read(&path);
+    change(&mut config);
+    fs::write(path, Value::Object(config).to_string()).expect("a file");
+    let files = ModelFiles::folder(model.path()).expect("a model");
+    (model, files)
+}
+
+/// The options that are to be set, and `None` for one that is to be absent.
+fn unet(family: &str, options: &[(&str, Option<Value>)]) -> Result<UNetConfig, ModelError> {
+    let (_model, files) = changed(family, "unet/config.json", |config| {
+        for (option, value) in options {
+            match value {
+                Some(value) => config.insert((*option).to_owned(), value.clone()),
+                None => config.remove(*option),
+            };
+        }
+    });
+    UNetConfig::load(&files)
+}
+
+#[test]
+fn null_is_off_for_flags_and_the_default_for_others() {
+    for family in ["sd15", "sd21-v", "unusual"] {
+        for option in read(&folder(family).join("unet/config.json")).keys().map(String::as_str) {
+            let with = |value: Option<Value>| unet(family, &[(option, value)]).ok();
+            let null = with(Some(Value::Null));
+            let expected = match option {
+                "mid_block_type" => with(Some(Value::Null)),
+                _ if UNET_FLAGS.contains(&option) => with(Some(json!(false))),
+                _ => with(None),
+            };
+            assert_eq!(null, expected, "{family}: {option}");
+            // Where the default does not fit the family's other options, neither does `null`.
+            let fits = ![
+                "down_block_types",
+                "up_block_types",
+                "block_out_channels",
+                "attention_head_dim",
+                "norm_num_groups",
+            ]
+            .contains(&option);
+            assert!(null.is_some() || !fits, "{family}: {option} is refused as null");
+        }
+    }
+    let config = unet("sd15", &[("flip_sin_to_cos", Some(Value::Null))]).expect("valid");
+    assert!(!config.flip_sin_to_cos, "null is off, although the default is on");
+    assert!(unet("sd15", &[("flip_sin_to_cos", None)]).expect("valid").flip_sin_to_cos);
+}
+
+/// As `stabilityai/sd-turbo` has it.
+#[test]
+fn null_for_upcast_attention_is_a_model() {
+    let (_model, files) = changed("turbo", "unet/config.json", |config| {
+        config.insert("upcast_attention".to_owned(), Value::Null);
+    });
+    DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine");
+}
+
+fn decode(family: &str, option: &str, value: Option<Value>) -> Result<Tensor, ModelError> {
+    let (_model, files) = changed(family, "vae/config.json", |config| {
+        match value {
+            Some(value) => config.insert(option.to_owned(), value),
+            None => config.remove(option),
+        };
+    });
+    let latents = &tensors(family, "networks.safetensors")["vae.latents"];
+    Vae::load(&files, &Device::Cpu, DType::F32)?.decode(latents)
+}
+
+#[test]
+fn null_is_the_same_for_decoders() {
+    let numbers = |image: Tensor| image.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
+    for family in ["sd15", "builtin", "turbo"] {
+        for option in read(&folder(family).join("vae/config.json")).keys().map(String::as_str) {
+            let with = |value: Option<Value>| decode(family, option, value).ok().map(numbers);
+            let flag = ["force_upcast", "mid_block_add_attention", "use_post_quant_conv", "use_quant_conv"];
+            let expected = if flag.contains(&option) { with(Some(json!(false))) } else { with(None) };
+            assert_eq!(with(Some(Value::Null)), expected, "{family}: {option}");
+        }
+    }
+    let image =
+        |value: Value| numbers(decode("sd15", "mid_block_add_attention", Some(value)).expect("an image"));
+    assert_eq!(image(Value::Null), image(json!(false)));
+    assert_ne!(image(Value::Null), image(json!(true)));
+}
