@@ -1,7 +1,7 @@
 //! What `unet/config.json` says.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kernels::Activation;
 use crate::options::Options;
@@ -119,7 +119,7 @@ impl UNetConfig {
                 }
             };
         let config = Self {
-            sample_size: options.optional::<Size>("sample_size")?.map(Size::sides),
+            sample_size: sample_size(&mut options)?,
             in_channels: options.take("in_channels", 4)?,
             out_channels: options.take("out_channels", 4)?,
             center_input_sample: options.flag("center_input_sample")?,
@@ -171,6 +171,26 @@ impl UNetConfig {
             }
         }
         Ok(())
+    }
+}
+
+/// The size of the latents. diffusers before version 0.9 wrote 32, which nothing was trained on; as in
+/// `StableDiffusionPipeline`, a side below 64 of that age means 64.
+fn sample_size(options: &mut Options) -> Result<Option<[usize; 2]>, ModelError> {
+    let size: Option<Size> = options.optional("sample_size")?;
+    let version = options.value("_diffusers_version").and_then(Value::as_str);
+    Ok(match size {
+        Some(Size::Square(side)) if side < 64 && version.is_some_and(is_before_0_9) => Some([64; 2]),
+        size => size.map(Size::sides),
+    })
+}
+
+/// Whether a version of diffusers, such as `0.8.0.dev0`, is older than `0.9.0.dev0`.
+fn is_before_0_9(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (0, 9),
+        _ => false,
     }
 }
 
@@ -257,4 +277,29 @@ fn reject_unsupported(options: &mut Options) -> Result<(), ModelError> {
     options.ignore(&["addition_embed_type_num_heads", "dropout"]);
     options.ignore(&["addition_time_embed_dim", "projection_class_embeddings_input_dim"]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_0_9_are_recognized() {
+        for (version, old) in [
+            ("0.2.2", true),
+            ("0.6.0", true),
+            ("0.8.0.dev0", true),
+            ("0.8.1", true),
+            ("0.9.0.dev0", false),
+            ("0.9.0", false),
+            ("0.10.2", false),
+            ("0.35.2", false),
+            ("1.0", false),
+            ("1", false),
+            ("", false),
+            ("main", false),
+        ] {
+            assert_eq!(is_before_0_9(version), old, "{version}");
+        }
+    }
 }

@@ -124,3 +124,27 @@ fn null_is_the_same_for_decoders() {
     assert_eq!(image(Value::Null), image(json!(false)));
     assert_ne!(image(Value::Null), image(json!(true)));
 }
+
+#[test]
+fn default_sizes_are_those_of_diffusers() {
+    for (size, version, expected) in [
+        (json!(32), Some("0.6.0"), Some([64, 64])),
+        (json!(32), Some("0.8.0.dev0"), Some([64, 64])),
+        (json!(64), Some("0.6.0"), Some([64, 64])),
+        (json!(96), Some("0.6.0"), Some([96, 96])),
+        (json!([32, 48]), Some("0.6.0"), Some([32, 48])),
+        (json!(32), Some("0.9.0"), Some([32, 32])),
+        (json!(32), Some("0.10.2"), Some([32, 32])),
+        (json!(32), None, Some([32, 32])),
+        (Value::Null, Some("0.6.0"), None),
+    ] {
+        let options = [("sample_size", Some(size.clone())), ("_diffusers_version", version.map(Value::from))];
+        assert_eq!(unet("sd15", &options).expect("valid").sample_size, expected, "{size} of {version:?}");
+    }
+    let (_model, files) = changed("sd15", "unet/config.json", |config| {
+        config.insert("sample_size".to_owned(), json!(32));
+        config.insert("_diffusers_version".to_owned(), json!("0.2.2"));
+    });
+    let engine = DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine");
+    assert_eq!((engine.model().width, engine.model().height), (512, 512));
+}
