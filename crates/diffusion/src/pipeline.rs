@@ -106,7 +106,7 @@ impl Pipeline {
             unet: UNet::load(files, device, dtype)?,
             text: TextEncoder::load(files, device, dtype)?,
             vae: Vae::load(files, device, dtype)?,
-            schedule: Schedule::load(files)?,
+            schedule: Schedule::load(files)?.for_stable_diffusion(),
             device: device.clone(),
             previewer: OnceLock::new(),
         };
