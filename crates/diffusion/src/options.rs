@@ -7,7 +7,7 @@
 //!   ([`Options::flag`], [`Options::flag_on_by_default`]). Any other option has its default
 //!   ([`Options::take`]), except where `null` is a value of its own ([`Options::nullable`]).
 //! - It has a value.
-//! - It is ignored, because it cannot change an image ([`Options::ignore`]).
+//! - It is ignored, because it cannot change an image ([`Options::ignore`], [`LEFTOVERS`]).
 //! - It is refused: all others, unless they are off ([`Options::require`], [`Options::finish`]).
 
 use std::collections::BTreeSet;
@@ -17,6 +17,40 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{ModelError, ModelFiles};
+
+/// What programs left behind in published configurations, and no component reads: the state of averaged weights
+/// (diffusers' `EMAModel`), the state of a training loop, the tensor library of a scheduler in diffusers before 0.4,
+/// and the settings of Flax and of transformers' base class.
+const LEFTOVERS: [&str; 28] = [
+    "architectures",
+    "attn_implementation",
+    "cur_decay_value",
+    "decay",
+    "dtype",
+    "ema_decay",
+    "enable_xformers_memory_efficient_attention",
+    "foreach",
+    "from_pt",
+    "gradient_checkpointing",
+    "inv_gamma",
+    "max_value",
+    "min_decay",
+    "min_value",
+    "model_type",
+    "name_or_path",
+    "optimization_step",
+    "power",
+    "return_dict",
+    "split_head_dim",
+    "tensor_format",
+    "torch_dtype",
+    "transformers_version",
+    "update_after_step",
+    "use_ema_warmup",
+    "use_memory_efficient_attention",
+    "use_safetensors",
+    "use_xformers",
+];
 
 /// The options of a component's `config.json`. A loader takes each option that it supports; a remaining
 /// option is an error.
@@ -140,20 +174,25 @@ impl Options {
         ModelError::unsupported(&self.file, option, value, supported)
     }
 
-    /// Rejects options that were not taken, unless they are off. Names that begin with `_` are notes, not
-    /// options.
+    /// Rejects options that were not taken, unless they are off or [`LEFTOVERS`]. Names that begin with `_` are
+    /// notes, not options.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        let unknown = self
-            .values
-            .iter()
-            .find(|(option, value)| !option.starts_with('_') && !self.known.contains(*option) && !off(value));
-        match unknown {
-            Some((option, _)) => {
-                Err(self.unsupported(option, "null or false, because this option is not supported"))
+        let mut leftovers = Vec::new();
+        for (option, value) in &self.values {
+            if option.starts_with('_') || self.known.contains(option) || off(value) {
+                continue;
             }
-            None => Ok(()),
+            if !LEFTOVERS.contains(&option.as_str()) {
+                return Err(self.unsupported(option, "null or false, because this option is not supported"));
+            }
+            leftovers.push(option.as_str());
         }
+        if !leftovers.is_empty() {
+            let (file, options) = (self.file.display(), leftovers.join(", "));
+            tracing::info!(%file, %options, "ignored options of training that have no effect on images");
+        }
+        Ok(())
     }
 
     /// The values of an option that is a list, one for each level.
@@ -270,5 +309,23 @@ mod tests {
         known.ignore(&KNOWN);
         known.ignore(&["odd"]);
         known.finish().expect("all known");
+    }
+
+    #[test]
+    fn what_programs_leave_behind_is_ignored() {
+        let files = ModelFiles::embedded(&[
+            ("model_index.json", b"{}"),
+            (
+                "vae/config.json",
+                br#"{"decay":0.9999,"power":0.75,"update_after_step":0,"tensor_format":"pt"}"#,
+            ),
+            ("unet/config.json", br#"{"decay":0.9999,"quantization_config":{"load_in_8bit":true}}"#),
+        ]);
+        let files = files.expect("a model");
+        Options::load(&files, "vae/config.json").and_then(Options::finish).expect("of no effect");
+        let error =
+            Options::load(&files, "unet/config.json").and_then(Options::finish).expect_err("an effect");
+        assert!(error.to_string().contains("`quantization_config`"), "{error}");
+        assert!(LEFTOVERS.is_sorted());
     }
 }

@@ -238,7 +238,7 @@ fn refuse(options: &mut Options, method: Method, pndm: bool) -> Result<(), Model
 
 /// The options of all schedulers here. Configurations are handed from one scheduler to another and keep what the
 /// former one had, so an option that the class at hand does not have counts for nothing, as in the reference.
-pub(super) const OPTIONS: [&str; 43] = [
+pub(super) const OPTIONS: [&str; 50] = [
     "algorithm_type",
     "beta_end",
     "beta_schedule",
@@ -275,12 +275,19 @@ pub(super) const OPTIONS: [&str; 43] = [
     "use_karras_sigmas",
     "use_lu_lambdas",
     "variance_type",
-    // Of schedulers that these are often made from: DDPM, UniPC, DEIS, LMS, Heun, LCM.
+    // Of other schedulers that configurations are handed on from.
     "disable_corrector",
+    "noise_sampler_seed",
+    "num_inference_steps",
     "original_inference_steps",
     "predict_x0",
     "rescale_factor",
+    "rho",
+    "shift_terminal",
+    "sigma_data",
+    "sigma_schedule",
     "solver_p",
     "timestep_scaling",
+    "timestep_values",
     "use_exponential_decay",
 ];
