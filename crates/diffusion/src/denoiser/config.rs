@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::index::ModelIndex;
 use crate::kernels::Activation;
 use crate::options::Options;
 use crate::{ModelError, ModelFiles};
@@ -104,7 +105,10 @@ impl UNetConfig {
     /// [`ModelError`] naming the file, and the option if it is one that this network does not do.
     pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
-        options.require("_class_name", &[json!("UNet2DConditionModel")])?;
+        let class = ModelIndex::class_of(files, "unet", &options)?;
+        if class.name().is_some_and(|name| name != "UNet2DConditionModel") {
+            return Err(class.unsupported("UNet2DConditionModel"));
+        }
         reject_unsupported(&mut options)?;
         let levels = levels(&mut options)?;
         let first = levels.first().map_or(0, |level| level.channels);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::Prediction;
+use crate::index::ModelIndex;
 use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
@@ -74,19 +75,19 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn load(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
         let mut options = Options::load(files, name)?;
-        let class: String = options.take("_class_name", String::new())?;
-        let method = match class.as_str() {
-            "DDIMScheduler" => Method::Ddim,
-            "EulerDiscreteScheduler" => Method::Euler,
-            "EulerAncestralDiscreteScheduler" => Method::EulerAncestral,
-            "DPMSolverMultistepScheduler" | "PNDMScheduler" => Method::DpmSolver,
+        let class = ModelIndex::class_of(files, "scheduler", &options)?;
+        let method = match class.name() {
+            Some("DDIMScheduler") => Method::Ddim,
+            Some("EulerDiscreteScheduler") => Method::Euler,
+            Some("EulerAncestralDiscreteScheduler") => Method::EulerAncestral,
+            Some("DPMSolverMultistepScheduler" | "PNDMScheduler") => Method::DpmSolver,
             _ => {
                 let supported = "DDIMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, \
                                  DPMSolverMultistepScheduler, PNDMScheduler";
-                return Err(options.unsupported("_class_name", supported));
+                return Err(class.unsupported(supported));
             }
         };
-        let config = Self::read(&mut options, method, class == "PNDMScheduler")?;
+        let config = Self::read(&mut options, method, class.name() == Some("PNDMScheduler"))?;
         options.ignore(&OPTIONS);
         options.finish()?;
         Ok(config)

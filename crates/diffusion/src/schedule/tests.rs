@@ -195,6 +195,12 @@ fn null_is_off_for_flags_and_the_default_for_others() {
 }
 
 #[test]
+fn a_class_is_required() {
+    let error = schedule(&json!({})).expect_err("no class").to_string();
+    assert!(error.contains("scheduler_config.json: `_class_name` is missing; supported: DDIM"), "{error}");
+}
+
+#[test]
 fn leftovers_of_other_schedulers_count_for_nothing() {
     let leftovers = json!({"skip_prk_steps": true, "clip_sample": true, "thresholding": true, "_diffusers_version": "0.2"});
     let turbo = schedule(&with("EulerDiscreteScheduler", leftovers)).expect("a schedule");

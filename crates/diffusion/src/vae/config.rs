@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
+use crate::index::ModelIndex;
 use crate::kernels::Activation;
 use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 const FILE: &str = "vae/config.json";
+const CLASSES: &str = "AutoencoderKL, AutoencoderTiny";
 
 /// The configuration of either autoencoder, checked.
 pub(super) enum Config {
@@ -44,10 +46,13 @@ impl Config {
     /// Reads the file. Defaults are those of diffusers 0.35.
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
-        let config = match options.class() {
+        let listed = ModelIndex::class_of(files, "vae", &options)?;
+        // The class that it was saved from first: a tiny decoder may have been put into another model's folder.
+        let config = match options.class().or(listed.name()) {
             None | Some("AutoencoderKL") => Self::Kl(KlConfig::read(&mut options)?),
             Some("AutoencoderTiny") => Self::Tiny(TinyConfig::read(&mut options)?),
-            Some(_) => return Err(options.unsupported("_class_name", "AutoencoderKL and AutoencoderTiny")),
+            Some(_) if options.class().is_some() => return Err(options.unsupported("_class_name", CLASSES)),
+            Some(_) => return Err(listed.unsupported(CLASSES)),
         };
         if config.factors().0 == 0.0 {
             return Err(options.unsupported("scaling_factor", "numbers other than 0"));

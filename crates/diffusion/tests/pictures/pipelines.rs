@@ -103,6 +103,25 @@ fn files_of_older_versions_give_the_same_images() {
     }
 }
 
+/// A class that `model_index.json` names comes before the one that the scheduler was saved from.
+#[test]
+fn the_class_of_the_index_runs() {
+    let golden = tensors("sd15", "pipelines.safetensors");
+    let model = copy("sd15");
+    let index =
+        r#"{"_class_name":"StableDiffusionPipeline","scheduler":["diffusers","EulerDiscreteScheduler"]}"#;
+    std::fs::write(model.path().join("model_index.json"), index).expect("a file");
+    for own in [r#""_class_name": "DDIMScheduler","#, ""] {
+        let config = scheduler_config("sd15", "euler");
+        let class = r#""_class_name": "EulerDiscreteScheduler","#;
+        assert!(config.contains(class));
+        std::fs::write(model.path().join("scheduler/scheduler_config.json"), config.replace(class, own))
+            .expect("a file");
+        let found = run(model.path(), "sd15", &golden["noise"]).1;
+        assert_close("euler", &found, &golden["euler.latents"], TOLERANCE);
+    }
+}
+
 #[test]
 fn pictures_are_diffusers_pictures() {
     for family in FAMILIES {
