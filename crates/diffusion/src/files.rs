@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::ModelError;
+use crate::revision::Fingerprint;
 
 /// Files that are part of the program: path inside the model folder, with `/`, and content.
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -19,6 +21,8 @@ pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     source: FileSource,
+    /// What was read, by this value and its clones.
+    fingerprint: Arc<Fingerprint>,
 }
 
 #[derive(Clone)]
@@ -42,9 +46,10 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] if there is no `model_index.json` in it.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
-        let files = Self { source: FileSource::Folder(path.into()) };
+        let files = Self { source: FileSource::Folder(path.into()), fingerprint: Arc::default() };
         if !files.exists("model_index.json") {
-            return Err(files.missing("model_index.json"));
+            let checkpoints = foreign::folder_of_checkpoints(&path);
+            return Err(checkpoints.unwrap_or_else(|| files.missing("model_index.json")));
         }
         Ok(files)
     }
@@ -54,7 +59,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] if there is no `model_index.json` among the files.
     pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
-        let files = Self { source: FileSource::Embedded(files) };
+        let files = Self { source: FileSource::Embedded(files), fingerprint: Arc::default() };
         if !files.exists("model_index.json") {
             return Err(files.missing("model_index.json"));
         }
@@ -84,7 +89,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] or [`ModelError::Unreadable`].
     pub fn read_bytes(&self, name: &str) -> Result<Cow<'static, [u8]>, ModelError> {
-        match &self.source {
+        let bytes = match &self.source {
             FileSource::Folder(folder) if is_inside(name) => {
                 let path = folder.join(name);
                 fs::read(&path).map(Cow::Owned).map_err(|source| match source.kind() {
@@ -96,7 +101,9 @@ impl ModelFiles {
             FileSource::Embedded(_) => {
                 self.embedded_bytes(name).map(Cow::Borrowed).ok_or_else(|| self.missing(name))
             }
-        }
+        }?;
+        self.fingerprint.add(name.to_owned(), &bytes);
+        Ok(bytes)
     }
 
     /// The file's content as text.
@@ -122,6 +129,16 @@ impl ModelFiles {
             expected: format!("JSON with {}", expectation(name)),
             source: Some(Box::new(source)),
         })
+    }
+
+    /// A short text that is another one if anything that was read so far is.
+    pub(crate) fn revision(&self) -> String {
+        self.fingerprint.revision()
+    }
+
+    /// Where a reader that bypasses [`ModelFiles::read_bytes`] enters what it reads.
+    pub(crate) fn fingerprint(&self) -> Arc<Fingerprint> {
+        Arc::clone(&self.fingerprint)
     }
 
     /// [`ModelError::MissingFile`] for this file.

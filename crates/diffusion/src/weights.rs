@@ -15,6 +15,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorView};
 use serde::Deserialize;
 
+use crate::revision::Fingerprint;
 use crate::{ModelError, ModelFiles};
 
 /// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers',
@@ -59,7 +60,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load`].
     pub fn open(path: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Ok(Self::new(vec![WeightsFile::map(path.to_owned())?], device, dtype))
+        Ok(Self::new(vec![WeightsFile::map(path.to_owned(), Origin::default())?], device, dtype))
     }
 
     fn new(files: Vec<WeightsFile>, device: &Device, dtype: DType) -> Self {
@@ -168,10 +169,18 @@ struct ShardIndex {
 /// One `.safetensors` file, opened: its table of contents and its bytes.
 struct WeightsFile {
     path: PathBuf,
+    origin: Origin,
     metadata: Metadata,
     /// Where the tensors' bytes begin.
     start: usize,
     bytes: Bytes,
+}
+
+/// Which file of a model it is, and where the tensors that are read count.
+#[derive(Default)]
+struct Origin {
+    name: String,
+    fingerprint: Arc<Fingerprint>,
 }
 
 enum Bytes {
@@ -192,9 +201,10 @@ impl Deref for Bytes {
 
 impl WeightsFile {
     fn open(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
+        let origin = Origin { name: name.to_owned(), fingerprint: files.fingerprint() };
         match files.embedded_bytes(name) {
-            Some(bytes) => Self::parse(files.path(name), Bytes::Embedded(bytes)),
-            None if files.exists(name) => Self::map(files.path(name)),
+            Some(bytes) => Self::parse(files.path(name), origin, Bytes::Embedded(bytes)),
+            None if files.exists(name) => Self::map(files.path(name), origin),
             None => Err(files.missing(name)),
         }
     }
@@ -203,7 +213,7 @@ impl WeightsFile {
         unsafe_code,
         reason = "a memory map: weights are gigabytes, and most of a file may never be asked for"
     )]
-    fn map(path: PathBuf) -> Result<Self, ModelError> {
+    fn map(path: PathBuf, origin: Origin) -> Result<Self, ModelError> {
         let opened = File::open(&path).and_then(|file| {
             // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if
             // another process changes or truncates the file while it is loaded, which the documentation
@@ -212,7 +222,7 @@ impl WeightsFile {
             unsafe { Mmap::map(&file) }
         });
         match opened {
-            Ok(map) => Self::parse(path, Bytes::Mapped(map)),
+            Ok(map) => Self::parse(path, origin, Bytes::Mapped(map)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ModelError::MissingFile {
                 path,
                 expected: "the component's weights as safetensors".to_owned(),
@@ -221,9 +231,11 @@ impl WeightsFile {
         }
     }
 
-    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, ModelError> {
+    fn parse(path: PathBuf, origin: Origin, bytes: Bytes) -> Result<Self, ModelError> {
         match SafeTensors::read_metadata(&bytes) {
-            Ok((header, metadata)) => Ok(Self { path, metadata, start: size_of::<u64>() + header, bytes }),
+            Ok((header, metadata)) => {
+                Ok(Self { path, origin, metadata, start: size_of::<u64>() + header, bytes })
+            }
             Err(source) => Err(ModelError::Malformed {
                 path,
                 expected: "weights as safetensors, whole".to_owned(),
@@ -248,6 +260,8 @@ impl WeightsFile {
         let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
             .map_err(|e| malformed(Some(Box::new(e))))?;
         let tensor = view.load(device)?;
+        let entry = format!("{}: {name} {:?} {:?}", self.origin.name, info.dtype, info.shape);
+        self.origin.fingerprint.add(entry, bytes);
         self.release_pages(range.start, range.len());
         Ok(tensor)
     }

@@ -6,3 +6,4 @@ mod networks;
 mod options;
 mod pipelines;
 mod previews;
+mod revision;
