@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::ModelError;
 use crate::revision::Fingerprint;
+use crate::{ModelError, foreign};
 
 /// Files that are part of the program: path inside the model folder, with `/`, and content.
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -44,9 +44,13 @@ impl ModelFiles {
     /// The model in this folder.
     ///
     /// # Errors
-    /// [`ModelError::MissingFile`] if there is no `model_index.json` in it.
+    /// [`ModelError::MissingFile`] if there is no `model_index.json` in it; [`ModelError::NotAFolder`] for a file.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
-        let files = Self { source: FileSource::Folder(path.into()), fingerprint: Arc::default() };
+        let path = path.into();
+        if path.exists() && !path.is_dir() {
+            return Err(foreign::not_a_folder(&path));
+        }
+        let files = Self { source: FileSource::Folder(path.clone()), fingerprint: Arc::default() };
         if !files.exists("model_index.json") {
             let checkpoints = foreign::folder_of_checkpoints(&path);
             return Err(checkpoints.unwrap_or_else(|| files.missing("model_index.json")));
@@ -102,18 +106,27 @@ impl ModelFiles {
                 self.embedded_bytes(name).map(Cow::Borrowed).ok_or_else(|| self.missing(name))
             }
         }?;
+        if foreign::is_lfs_pointer(&bytes) {
+            return Err(ModelError::LfsPointer { path: self.path(name) });
+        }
         self.fingerprint.add(name.to_owned(), &bytes);
         Ok(bytes)
     }
 
-    /// The file's content as text.
+    /// The file's content as text, without the byte order mark that some editors write.
     ///
     /// # Errors
     /// As [`ModelFiles::read_bytes`], and [`ModelError::Malformed`] if it is not UTF-8.
     pub fn read_text(&self, name: &str) -> Result<String, ModelError> {
-        String::from_utf8(self.read_bytes(name)?.into_owned()).map_err(|source| ModelError::Malformed {
+        let bytes = self.read_bytes(name)?;
+        let utf8 = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+        let found = match utf8 {
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "text in UTF-8, and found UTF-16",
+            _ => "text in UTF-8",
+        };
+        String::from_utf8(utf8.to_vec()).map_err(|source| ModelError::Malformed {
             path: self.path(name),
-            expected: "text in UTF-8".to_owned(),
+            expected: found.to_owned(),
             source: Some(Box::new(source)),
         })
     }
@@ -145,6 +158,15 @@ impl ModelFiles {
     #[must_use]
     pub fn missing(&self, name: &str) -> ModelError {
         ModelError::MissingFile { path: self.path(name), expected: expectation(name).to_owned() }
+    }
+
+    /// The error for a component without weights that can be read, the usual name of which is `name`.
+    pub(crate) fn missing_weights(&self, component: &str, name: &str) -> ModelError {
+        let folder = match &self.source {
+            FileSource::Folder(folder) => foreign::unreadable_weights(folder, component),
+            FileSource::Embedded(_) => None,
+        };
+        folder.unwrap_or_else(|| self.missing(&format!("{component}/{name}")))
     }
 
     /// The content of an embedded file, or `None` if it is not there or the model is a folder.
@@ -227,6 +249,21 @@ mod tests {
         assert!(matches!(error, ModelError::Malformed { source: Some(_), .. }), "{error}");
         let error = files.read_json::<Config>("vae/config.json").err().expect("no file").to_string();
         assert!(error.contains("vae/config.json") && error.contains("configuration"), "{error}");
+    }
+
+    #[test]
+    fn byte_order_marks_and_pointers_are_recognized() {
+        static FILES: EmbeddedFiles = &[
+            ("model_index.json", b"\xEF\xBB\xBF{\"in_channels\":4}"),
+            ("a.json", b"\xFF\xFE{\0}\0"),
+            ("tokenizer/merges.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        ];
+        let files = ModelFiles::embedded(FILES).expect("a model");
+        assert_eq!(files.read_json::<Config>("model_index.json").expect("JSON").in_channels, 4);
+        let error = files.read_text("a.json").expect_err("UTF-16").to_string();
+        assert!(error.contains("a.json") && error.contains("UTF-16"), "{error}");
+        let error = files.read_text("tokenizer/merges.txt").expect_err("a pointer").to_string();
+        assert!(error.contains("merges.txt") && error.contains("git lfs pull"), "{error}");
     }
 
     #[test]

@@ -45,10 +45,13 @@ pub fn find(cache: &Path, name: &str) -> Result<PathBuf, ModelError> {
     })
 }
 
-/// Whether this could be a model's name on the hub.
+/// Whether this could be a model's name on the hub. What ends like a file of weights is taken for a path.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    split(name).is_some()
+    let file = Path::new(name).extension().is_some_and(|extension| {
+        ["safetensors", "ckpt", "gguf", "bin", "pt", "pth", "json"].iter().any(|format| extension == *format)
+    });
+    split(name).is_some() && !file
 }
 
 fn split(name: &str) -> Option<(&str, &str)> {
@@ -90,6 +93,7 @@ mod tests {
 
     #[test]
     fn names_cannot_lead_out_of_the_cache() {
+        assert!(is_name("a/b") && !is_name("models/x.safetensors") && !is_name("models/x.gguf"));
         for name in ["a", "a/b/c", "../b", "a/..", "a/.b", "/b", "a/", "a\\b/c", "a/b c", ""] {
             assert!(!is_name(name), "{name}");
             assert!(

@@ -10,6 +10,7 @@ pub mod denoiser;
 mod engine;
 mod error;
 mod files;
+mod foreign;
 #[cfg(test)]
 mod golden;
 pub mod hub;
@@ -29,4 +30,5 @@ mod weights;
 pub use engine::{DeviceChoice, DiffusionEngine, EngineOptions};
 pub use error::ModelError;
 pub use files::{EmbeddedFiles, ModelFiles};
+pub use foreign::FileKind;
 pub use weights::Weights;

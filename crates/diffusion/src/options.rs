@@ -67,7 +67,14 @@ impl Options {
         if let Some(Value::Array(defaults)) = values.remove("_use_default_values") {
             values.retain(|option, _| !defaults.iter().any(|default| default == option));
         }
-        Ok(Self { file: files.path(name), values, known: BTreeSet::new() })
+        let options = Self { file: files.path(name), values, known: BTreeSet::new() };
+        match options.value("quantization_config") {
+            None | Some(Value::Null) => Ok(options),
+            Some(_) => Err(options.unsupported(
+                "quantization_config",
+                "null; download the model without quantization, in 16 or 32 bits",
+            )),
+        }
     }
 
     /// The file's whole path, for messages.
@@ -323,8 +330,7 @@ mod tests {
         ]);
         let files = files.expect("a model");
         Options::load(&files, "vae/config.json").and_then(Options::finish).expect("of no effect");
-        let error =
-            Options::load(&files, "unet/config.json").and_then(Options::finish).expect_err("an effect");
+        let error = Options::load(&files, "unet/config.json").err().expect("an effect");
         assert!(error.to_string().contains("`quantization_config`"), "{error}");
         assert!(LEFTOVERS.is_sorted());
     }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Shape, Tensor};
 use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::revision::Fingerprint;
-use crate::{ModelError, ModelFiles};
+use crate::{ModelError, ModelFiles, foreign};
 
 /// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers',
 /// transformers'.
@@ -76,8 +76,8 @@ impl Weights {
     /// The tensor of this name below the current level, which must have this shape.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type
-    /// cannot be converted.
+    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::WrongType`] if it does not
+    /// hold floating-point numbers.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor, ModelError> {
         let (expected, full) = (shape.into(), self.full_name(name));
         let Some(file) = self.file_with(&full) else {
@@ -93,6 +93,7 @@ impl Weights {
                 found,
             });
         }
+        file.check_type(&full)?;
         Ok(file.tensor(&full, &self.device)?.to_dtype(self.dtype)?)
     }
 
@@ -155,10 +156,8 @@ fn find(files: &ModelFiles, component: &str, dtype: DType) -> Result<Vec<String>
             return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
         }
     }
-    Err(files.missing(&format!(
-        "{component}/{}.safetensors",
-        if component.contains("text") { "model" } else { STEMS[0] }
-    )))
+    let stem = if component.contains("text") { STEMS[1] } else { STEMS[0] };
+    Err(files.missing_weights(component, &format!("{stem}.safetensors")))
 }
 
 #[derive(Deserialize)]
@@ -232,6 +231,9 @@ impl WeightsFile {
     }
 
     fn parse(path: PathBuf, origin: Origin, bytes: Bytes) -> Result<Self, ModelError> {
+        if foreign::is_lfs_pointer(&bytes) {
+            return Err(ModelError::LfsPointer { path });
+        }
         match SafeTensors::read_metadata(&bytes) {
             Ok((header, metadata)) => {
                 Ok(Self { path, origin, metadata, start: size_of::<u64>() + header, bytes })
@@ -246,6 +248,21 @@ impl WeightsFile {
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.metadata.info(name).map(|info| info.shape.clone())
+    }
+
+    /// Refuses what is no floating-point number: the parts of a quantized weight would pass for one.
+    fn check_type(&self, name: &str) -> Result<(), ModelError> {
+        let Some(info) = self.metadata.info(name) else { return Ok(()) };
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let scales = [format!("{module}.scale_weight"), format!("{name}_scale"), format!("{name}_scale_inv")];
+        let scaled = || scales.iter().any(|scale| self.metadata.info(scale).is_some());
+        let found = match info.dtype {
+            Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => return Ok(()),
+            Dtype::F8_E4M3 if !scaled() => return Ok(()),
+            Dtype::F8_E4M3 => "F8_E4M3 with scales".to_owned(),
+            other => other.to_string(),
+        };
+        Err(ModelError::WrongType { file: self.path.clone(), name: name.to_owned(), found })
     }
 
     fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, ModelError> {

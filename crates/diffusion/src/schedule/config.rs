@@ -1,7 +1,7 @@
 //! The options in a scheduler's configuration: read one by one, so that none is passed over.
 
-use std::iter;
 use std::path::PathBuf;
+use std::{fmt, iter};
 
 use serde_json::{Value, json};
 
@@ -34,6 +34,16 @@ pub(super) enum Betas {
     ScaledLinear { start: f64, end: f64 },
     SquaredCos,
     Explicit(Vec<f32>),
+}
+
+impl fmt::Display for Betas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linear { start, end } | Self::ScaledLinear { start, end } => write!(f, "{start} to {end}"),
+            Self::SquaredCos => f.write_str("squaredcos_cap_v2"),
+            Self::Explicit(betas) => write!(f, "a list of {}", betas.len()),
+        }
+    }
 }
 
 /// What is at the end of the levels of noise.

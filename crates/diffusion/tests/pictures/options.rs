@@ -148,3 +148,39 @@ fn default_sizes_are_those_of_diffusers() {
     let engine = DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine");
     assert_eq!((engine.model().width, engine.model().height), (512, 512));
 }
+
+#[test]
+fn leftovers_are_ignored_and_unknown_options_are_refused() {
+    let averaged = [
+        ("decay", json!(0.9999)),
+        ("inv_gamma", json!(1.0)),
+        ("min_decay", json!(0.0)),
+        ("optimization_step", json!(1000)),
+        ("power", json!(0.75)),
+        ("update_after_step", json!(0)),
+        ("use_ema_warmup", json!(true)),
+    ];
+    for file in ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"] {
+        let (_model, files) = changed("sd15", file, |config| {
+            for (option, value) in averaged.clone().into_iter().chain([("tensor_format", json!("pt"))]) {
+                config.insert(option.to_owned(), value);
+            }
+        });
+        DiffusionEngine::load("x", files, EngineOptions::default()).expect(file);
+        for (option, value) in [("made_up", json!(1)), ("quantization_config", json!({"load_in_8bit": true}))]
+        {
+            let (_model, files) = changed("sd15", file, |config| {
+                config.insert(option.to_owned(), value.clone());
+            });
+            let error =
+                DiffusionEngine::load("x", files, EngineOptions::default()).err().expect(file).to_string();
+            assert!(error.contains(file) && error.contains(&format!("`{option}`")), "{error}");
+        }
+    }
+    let (_model, files) = changed("sd15", "text_encoder/config.json", |config| {
+        config.insert("quantization_config".to_owned(), json!({"load_in_8bit": true}));
+    });
+    let error =
+        DiffusionEngine::load("x", files, EngineOptions::default()).err().expect("quantized").to_string();
+    assert!(error.contains("text_encoder/config.json") && error.contains("without quantization"), "{error}");
+}
