@@ -24,6 +24,13 @@ impl Fingerprint {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(name, checksum);
     }
 
+    /// The files of which something was read.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> std::collections::BTreeSet<String> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.keys().map(|name| name.split(": ").next().unwrap_or(name).to_owned()).collect()
+    }
+
     /// A digest of all entries so far, whatever their order was.
     pub(crate) fn revision(&self) -> String {
         let mut digest = Sha256::new();

@@ -36,8 +36,8 @@ pub struct Weights {
 
 impl Weights {
     /// The weights of `component`, for example `unet`: the first of `diffusion_pytorch_model` and `model`
-    /// that is there, as one `.safetensors` file, its `.fp16` variant, or several with an index. For a 16-bit
-    /// `dtype` the variant is preferred.
+    /// that is there, as one `.safetensors` file or several with an index, or the `.fp16` variant of either. For
+    /// a 16-bit `dtype` the variant is preferred.
     ///
     /// # Errors
     /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`]
@@ -141,23 +141,36 @@ impl Weights {
 /// The names of the files that hold a component's weights.
 fn find(files: &ModelFiles, component: &str, dtype: DType) -> Result<Vec<String>, ModelError> {
     let half = matches!(dtype, DType::F16 | DType::BF16);
+    let [full, variant] = [("safetensors", "json"), ("fp16.safetensors", "fp16.json")];
     for stem in STEMS {
-        let (full, variant) = ("safetensors", "fp16.safetensors");
-        for extension in if half { [variant, full] } else { [full, variant] } {
+        for (extension, index) in if half { [variant, full] } else { [full, variant] } {
             let name = format!("{component}/{stem}.{extension}");
             if files.exists(&name) {
                 return Ok(vec![name]);
             }
-        }
-        let index = format!("{component}/{stem}.safetensors.index.json");
-        if files.exists(&index) {
-            let index: ShardIndex = files.read_json(&index)?;
-            let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-            return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
+            let index = format!("{component}/{stem}.safetensors.index.{index}");
+            if files.exists(&index) {
+                let index: ShardIndex = files.read_json(&index)?;
+                let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+                return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
+            }
         }
     }
-    let stem = if component.contains("text") { STEMS[1] } else { STEMS[0] };
+    let stem = usual_stem(component);
     Err(files.missing_weights(component, &format!("{stem}.safetensors")))
+}
+
+/// The stem that the library writes which a component belongs to: transformers or diffusers.
+fn usual_stem(component: &str) -> &'static str {
+    if component.contains("text") { STEMS[1] } else { STEMS[0] }
+}
+
+/// Patterns of all files that [`Weights::load`] may read of a component in a published folder, with `*` for any text:
+/// the whole and the 16-bit weights, in one file or several, and the indexes of the latter. Other variants, such as
+/// `non_ema`, do not match.
+pub(crate) fn patterns(component: &str) -> [String; 3] {
+    let stem = usual_stem(component);
+    [".safetensors*", ".fp16*.safetensors", "-*.safetensors"].map(|end| format!("{component}/{stem}{end}"))
 }
 
 #[derive(Deserialize)]
@@ -379,6 +392,15 @@ mod tests {
         let (_folder, files) = model(&shards);
         let weights = load(&files, DType::F32).expect("weights");
         assert_eq!((values(&weights, "a")[0], values(&weights, "b")[0]), (1.0, 7.0));
+        // Of a variant, whose index has another name.
+        let variant = [("model.safetensors.index.fp16.json", shards[0].1.clone())];
+        let (_folder, files) = model(&[&variant[..], &shards[1..]].concat());
+        assert_eq!(values(&load(&files, DType::F32).expect("weights"), "b")[0], 7.0);
+        // Beside a variant in one file, which is for 16 bits.
+        let single = [("model.fp16.safetensors", file("a", 21.0, DType::F16))];
+        let (_folder, files) = model(&[&single[..], &shards[..]].concat());
+        assert_eq!(values(&load(&files, DType::F32).expect("weights"), "a")[0], 1.0);
+        assert_eq!(load(&files, DType::F16).expect("weights").shape("b.weight"), None);
         let (_folder, files) = model(&shards[..2]);
         let error = load(&files, DType::F32).err().expect("a shard is missing").to_string();
         assert!(error.contains("2.safetensors is missing"), "{error}");
