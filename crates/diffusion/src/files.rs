@@ -201,6 +201,7 @@ fn expectation(name: &str) -> &'static str {
     match name {
         "model_index.json" => "the model's list of components, in the folder layout that diffusers publishes",
         _ if name.ends_with("scheduler_config.json") => "the scheduler's configuration",
+        _ if name.ends_with("tokenizer.json") => "a tokenizer of the package tokenizers",
         _ if name.ends_with("vocab.json") => "the tokenizer's vocabulary: an object from token to number",
         _ if name.ends_with("merges.txt") => "the tokenizer's merges, one pair a line",
         _ if name.ends_with("config.json") => "the component's configuration",
