@@ -1,8 +1,8 @@
 //! A model folder, on disk or inside the binary.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::revision::Fingerprint;
 use crate::{ModelError, foreign};
+
+/// Maximum size, in bytes, of a file that is read as a whole. Vocabularies have a few million bytes.
+const MAX_SIZE: u64 = 256 << 20;
 
 /// Files that are part of the program: path inside the model folder, with `/`, and content.
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -96,7 +99,7 @@ impl ModelFiles {
         let bytes = match &self.source {
             FileSource::Folder(folder) if is_inside(name) => {
                 let path = folder.join(name);
-                fs::read(&path).map(Cow::Owned).map_err(|source| match source.kind() {
+                read_regular(&path).map(Cow::Owned).map_err(|source| match source.kind() {
                     io::ErrorKind::NotFound => self.missing(name),
                     _ => ModelError::Unreadable { path, source },
                 })
@@ -178,6 +181,27 @@ impl ModelFiles {
             }
         }
     }
+}
+
+/// The whole content of a regular file of at most [`MAX_SIZE`]. Reading a FIFO or a device might never end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let size = file.metadata()?.len();
+    if size > MAX_SIZE {
+        let message = format!("the file has {size} bytes; the maximum is {MAX_SIZE}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    let mut content = Vec::new();
+    file.take(MAX_SIZE).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Opens a file unless it is a FIFO, a socket or a device, which is not even opened: that may wait for a writer.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
 }
 
 /// JSON as Python writes it, where a number may be infinite: a schedule's bound that is off. Here it becomes the
@@ -289,6 +313,35 @@ mod tests {
         let files = ModelFiles::folder(folder.path().join("model")).expect("a model");
         for name in ["../secret", "/etc/hostname", "a/../../secret", ""] {
             assert!(!files.exists(name) && files.read_bytes(name).is_err(), "{name}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_pipes_and_huge_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("model_index.json"), "{}").expect("a file");
+        std::os::unix::fs::symlink("/dev/zero", path("device.json")).expect("a link");
+        let made = std::process::Command::new("mkfifo").arg(path("pipe.json")).status().expect("mkfifo");
+        assert!(made.success());
+        File::create(path("huge.json")).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+        fs::create_dir(path("folder.json")).expect("a folder");
+        let files = ModelFiles::folder(folder.path()).expect("a model");
+        for (name, reason) in [
+            ("device.json", "not a regular file"),
+            ("pipe.json", "not a regular file"),
+            ("folder.json", "not a regular file"),
+            ("huge.json", "the maximum is 268435456"),
+        ] {
+            let Err(ModelError::Unreadable { path, source }) = files.read_bytes(name) else {
+                panic!("{name} was read");
+            };
+            assert!(path.ends_with(name) && source.to_string().contains(reason), "{name}: {source}");
+        }
+        for name in ["device.json", "pipe.json"] {
+            let error = ModelFiles::folder(path(name)).expect_err("no folder").to_string();
+            assert!(error.contains("not a regular file"), "{error}");
         }
     }
 }

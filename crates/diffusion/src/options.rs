@@ -11,6 +11,7 @@
 //! - It is refused: all others, unless they are off ([`Options::require`], [`Options::finish`]).
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -118,6 +119,57 @@ impl Options {
         }
     }
 
+    /// A size, or `default` if it is absent or `null`. Sizes outside of `range` are refused before anything is
+    /// allocated for them; those within must still be those of the tensors in the weights file.
+    pub(crate) fn size(
+        &mut self,
+        option: &str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize, ModelError> {
+        let size = self.take(option, default)?;
+        self.check_sizes(option, &[size], &range)?;
+        Ok(size)
+    }
+
+    /// A list of sizes, the same for each.
+    pub(crate) fn sizes(
+        &mut self,
+        option: &str,
+        default: &[usize],
+        range: RangeInclusive<usize>,
+    ) -> Result<Vec<usize>, ModelError> {
+        let sizes = self.take(option, default.to_vec())?;
+        self.check_sizes(option, &sizes, &range)?;
+        Ok(sizes)
+    }
+
+    /// A size per level, where the file may also give one for all. A `null` in a list is the default.
+    pub(crate) fn sizes_per_level(
+        &mut self,
+        option: &str,
+        default: usize,
+        levels: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<Vec<usize>, ModelError> {
+        let sizes = self.per_level(option, default, levels)?;
+        self.check_sizes(option, &sizes, &range)?;
+        Ok(sizes)
+    }
+
+    /// Refuses sizes outside of a range.
+    pub(crate) fn check_sizes(
+        &self,
+        option: &str,
+        sizes: &[usize],
+        range: &RangeInclusive<usize>,
+    ) -> Result<(), ModelError> {
+        match sizes.iter().all(|size| range.contains(size)) {
+            true => Ok(()),
+            false => Err(self.unsupported(option, &format!("{} to {}", range.start(), range.end()))),
+        }
+    }
+
     /// Whether the option is on. It is off if it is absent or `null`.
     pub(crate) fn flag(&mut self, option: &str) -> Result<bool, ModelError> {
         self.known.insert(option.to_owned());
@@ -131,7 +183,7 @@ impl Options {
     }
 
     /// One value per level, where the file may also give one for all. A `null` in a list is the default.
-    pub(crate) fn per_level<T: DeserializeOwned + Clone>(
+    fn per_level<T: DeserializeOwned + Clone>(
         &mut self,
         option: &str,
         default: T,
@@ -301,6 +353,9 @@ mod tests {
         assert_eq!(options.per_level("heads", 8, 2).expect("a list"), [5, 10]);
         assert!(options.per_level("heads", 8, 3).is_err());
         assert_eq!(options.per_level("layers", 2, 3).expect("a default"), [2, 2, 2]);
+        assert_eq!(options.sizes_per_level("heads", 8, 2, 1..=10).expect("in range"), [5, 10]);
+        let error = options.sizes_per_level("heads", 8, 2, 1..=9).expect_err("10 is more").to_string();
+        assert!(error.contains("`heads` is [5,10]; supported: 1 to 9"), "{error}");
         assert!(options.take("odd", 1).expect_err("not a number").to_string().contains("odd"));
         assert!(options.unsupported("absent", "1").to_string().contains("`absent` is missing"));
     }

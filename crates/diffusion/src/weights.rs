@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
+use crate::files::open_regular;
 use crate::revision::Fingerprint;
 use crate::{ModelError, ModelFiles, foreign};
 
@@ -226,7 +226,7 @@ impl WeightsFile {
         reason = "a memory map: weights are gigabytes, and most of a file may never be asked for"
     )]
     fn map(path: PathBuf, origin: Origin) -> Result<Self, ModelError> {
-        let opened = File::open(&path).and_then(|file| {
+        let opened = open_regular(&path).and_then(|file| {
             // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if
             // another process changes or truncates the file while it is loaded, which the documentation
             // forbids for a model folder (and every program that maps weights relies on). All bytes are read

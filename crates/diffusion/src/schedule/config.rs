@@ -109,7 +109,7 @@ impl Config {
         let config = Self {
             file: options.file().to_owned(),
             method,
-            train_timesteps: options.take("num_train_timesteps", 1000)?,
+            train_timesteps: options.size("num_train_timesteps", 1000, 2..=1_000_000)?,
             betas: betas(options)?,
             rescale_zero_snr: options.flag("rescale_betas_zero_snr")?,
             prediction: prediction(options, method)?,
@@ -127,17 +127,11 @@ impl Config {
             } else {
                 FinalSigma::Zero
             },
-            order: if solver { options.take("solver_order", 2)? } else { 2 },
+            order: if solver { options.size("solver_order", 2, 1..=2)? } else { 2 },
             lower_order_final: !solver || options.flag_on_by_default("lower_order_final")?,
             euler_at_final: solver && options.flag("euler_at_final")?,
             lambda_min_clipped: if solver { options.take("lambda_min_clipped", f64::MIN)? } else { f64::MIN },
         };
-        if !(1..=2).contains(&config.order) {
-            return Err(options.unsupported("solver_order", "1, 2"));
-        }
-        if !(2..=1_000_000).contains(&config.train_timesteps) {
-            return Err(options.unsupported("num_train_timesteps", "2 to 1000000"));
-        }
         if config.steps_offset >= config.train_timesteps {
             return Err(options.unsupported("steps_offset", "numbers below `num_train_timesteps`"));
         }

@@ -1,5 +1,7 @@
 //! What `text_encoder/config.json` says.
 
+use std::ops::RangeInclusive;
+
 use serde_json::json;
 
 use super::ops::Activation;
@@ -7,6 +9,9 @@ use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 const FILE: &str = "text_encoder/config.json";
+
+/// Bounds of what published encoders have, many times over.
+const WIDTHS: RangeInclusive<usize> = 1..=65_536;
 
 /// The options of a `CLIPTextModel` that change what it computes, checked. Defaults are transformers'.
 ///
@@ -34,21 +39,18 @@ impl TextConfig {
         options.require("use_attention_mask", &[json!(false)])?;
         let activation: String = options.take("hidden_act", "quick_gelu".to_owned())?;
         let config = Self {
-            vocab_size: options.take("vocab_size", 49_408)?,
-            hidden_size: options.take("hidden_size", 512)?,
-            intermediate_size: options.take("intermediate_size", 2_048)?,
-            num_hidden_layers: options.take("num_hidden_layers", 12)?,
-            num_attention_heads: options.take("num_attention_heads", 8)?,
-            max_position_embeddings: options.take("max_position_embeddings", 77)?,
+            vocab_size: options.size("vocab_size", 49_408, 1..=10_000_000)?,
+            hidden_size: options.size("hidden_size", 512, WIDTHS)?,
+            intermediate_size: options.size("intermediate_size", 2_048, WIDTHS)?,
+            num_hidden_layers: options.size("num_hidden_layers", 12, 1..=256)?,
+            num_attention_heads: options.size("num_attention_heads", 8, WIDTHS)?,
+            max_position_embeddings: options.size("max_position_embeddings", 77, 3..=65_536)?,
             activation: Activation::named(&activation)
                 .ok_or_else(|| options.unsupported("hidden_act", Activation::NAMES))?,
             layer_norm_eps: options.take("layer_norm_eps", 1e-5)?,
         };
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(options.unsupported("num_attention_heads", "a divisor of `hidden_size`"));
-        }
-        if config.max_position_embeddings < 3 {
-            return Err(options.unsupported("max_position_embeddings", "at least 3"));
         }
         Ok(config)
     }

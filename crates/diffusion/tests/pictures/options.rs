@@ -184,3 +184,84 @@ fn leftovers_are_ignored_and_unknown_options_are_refused() {
         DiffusionEngine::load("x", files, EngineOptions::default()).err().expect("quantized").to_string();
     assert!(error.contains("text_encoder/config.json") && error.contains("without quantization"), "{error}");
 }
+
+#[test]
+fn impossible_sizes_are_refused_before_memory_is_allocated() {
+    let huge = [json!(1_000_000_000_000u64), json!(u64::MAX), json!(0), json!(-1)];
+    for (family, file, options) in [
+        (
+            "sd15",
+            "unet/config.json",
+            &[
+                "layers_per_block",
+                "transformer_layers_per_block",
+                "attention_head_dim",
+                "cross_attention_dim",
+                "in_channels",
+                "out_channels",
+                "norm_num_groups",
+                "time_embedding_dim",
+                "time_cond_proj_dim",
+                "conv_in_kernel",
+                "conv_out_kernel",
+                "sample_size",
+                "freq_shift",
+            ][..],
+        ),
+        ("sd15", "vae/config.json", &["layers_per_block", "latent_channels", "norm_num_groups"]),
+        ("turbo", "vae/config.json", &["latent_channels", "upsampling_scaling_factor"]),
+        (
+            "sd15",
+            "text_encoder/config.json",
+            &[
+                "vocab_size",
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "max_position_embeddings",
+            ],
+        ),
+        ("sd15", "scheduler/scheduler_config.json", &["num_train_timesteps", "solver_order"]),
+    ] {
+        for option in options {
+            for value in &huge {
+                let zero =
+                    ["transformer_layers_per_block", "freq_shift"].contains(option) && *value == json!(0);
+                for value in [value.clone(), json!([value])] {
+                    let (_model, files) = changed(family, file, |config| {
+                        config.insert((*option).to_owned(), value.clone());
+                    });
+                    let result = DiffusionEngine::load("x", files, EngineOptions::default());
+                    let Err(error) = result else {
+                        assert!(zero, "{file}: {option} of {value} was taken");
+                        continue;
+                    };
+                    let named = error.to_string();
+                    assert!(
+                        zero || named.contains(file) && named.contains(option),
+                        "{option} {value}: {named}"
+                    );
+                }
+            }
+        }
+    }
+    for (family, file, option, levels) in [
+        ("sd15", "unet/config.json", "block_out_channels", 4),
+        ("sd15", "unet/config.json", "layers_per_block", 4),
+        ("sd15", "vae/config.json", "block_out_channels", 4),
+        ("turbo", "vae/config.json", "num_decoder_blocks", 4),
+        ("turbo", "vae/config.json", "decoder_block_out_channels", 4),
+        ("sd15", "unet/config.json", "sample_size", 2),
+        ("sd15", "unet/config.json", "block_out_channels", 1_000_000),
+        ("turbo", "vae/config.json", "decoder_block_out_channels", 1_000_000),
+    ] {
+        let size = if levels > 4 { 8 } else { 1u64 << 40 };
+        let (_model, files) = changed(family, file, |config| {
+            config.insert(option.to_owned(), json!(vec![size; levels]));
+        });
+        let error =
+            DiffusionEngine::load("x", files, EngineOptions::default()).err().expect(option).to_string();
+        assert!(error.contains(file) && error.contains(option), "{error:.300}");
+    }
+}
