@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::index::ModelIndex;
+use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 /// A model's defaults.
@@ -29,20 +31,21 @@ struct Overrides {
 
 impl Defaults {
     pub(crate) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
-        let index: Value = files.read_json("model_index.json")?;
+        let index: Value = files.read_json(ModelIndex::FILE)?;
         let malformed = |source: Option<serde_json::Error>| ModelError::Malformed {
             path: files.path("model_index.json"),
             expected: "`_tintype` with `steps` (1 to 150) and `guidance` (0 to 30), either or both"
                 .to_owned(),
             source: source.map(Into::into),
         };
-        let overrides: Overrides = match index.get("_tintype") {
-            Some(overrides) => {
-                serde_json::from_value(overrides.clone()).map_err(|source| malformed(Some(source)))?
-            }
-            None => Overrides::default(),
-        };
-        let scheduler_defaults = Self::for_scheduler(&files.read_json("scheduler/scheduler_config.json")?);
+        let overrides: Option<Overrides> = index
+            .get("_tintype")
+            .map_or(Ok(None), Option::deserialize)
+            .map_err(|source| malformed(Some(source)))?;
+        let overrides = overrides.unwrap_or_default();
+        let options = Options::load(files, "scheduler/scheduler_config.json")?;
+        let class = ModelIndex::class_of(files, "scheduler", &options)?;
+        let scheduler_defaults = Self::for_scheduler(class.name(), options)?;
         let defaults = Self {
             steps: overrides.steps.unwrap_or(scheduler_defaults.steps),
             guidance: overrides.guidance.unwrap_or(scheduler_defaults.guidance),
@@ -53,17 +56,18 @@ impl Defaults {
         Ok(defaults)
     }
 
-    fn for_scheduler(scheduler: &Value) -> Self {
-        let text = |option: &str| scheduler.get(option).and_then(Value::as_str);
-        let distilled = text("_class_name") == Some("EulerDiscreteScheduler")
-            && text("timestep_spacing") == Some("trailing")
-            && matches!(text("prediction_type"), None | Some("epsilon"))
-            && scheduler.get("rescale_betas_zero_snr").and_then(Value::as_bool) != Some(true);
-        match text("_class_name") {
+    fn for_scheduler(class: Option<&str>, mut options: Options) -> Result<Self, ModelError> {
+        let spacing: Option<String> = options.optional("timestep_spacing")?;
+        let prediction: Option<String> = options.optional("prediction_type")?;
+        let distilled = class == Some("EulerDiscreteScheduler")
+            && spacing.as_deref() == Some("trailing")
+            && matches!(prediction.as_deref(), None | Some("epsilon"))
+            && !options.flag("rescale_betas_zero_snr")?;
+        Ok(match class {
             _ if distilled => Self { steps: 2, guidance: 0.0 },
             Some("DDIMScheduler") => Self { steps: 50, guidance: 7.5 },
             _ => Self { steps: 20, guidance: 7.5 },
-        }
+        })
     }
 }
 
@@ -73,37 +77,43 @@ mod tests {
 
     use super::*;
 
+    /// The defaults of a model folder with these two files.
+    fn load(index: &[u8], scheduler: &[u8]) -> Result<Defaults, ModelError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("scheduler")).expect("a folder");
+        std::fs::write(folder.path().join("scheduler/scheduler_config.json"), scheduler).expect("a file");
+        std::fs::write(folder.path().join("model_index.json"), index).expect("a file");
+        Defaults::load(&ModelFiles::folder(folder.path()).expect("a model"))
+    }
+
     #[test]
     fn schedulers_have_their_usual_numbers() {
         let scheduler_defaults = |scheduler: Value| {
-            let Defaults { steps, guidance } = Defaults::for_scheduler(&scheduler);
-            (steps, guidance)
+            let defaults = load(b"{}", scheduler.to_string().as_bytes()).expect("defaults");
+            (defaults.steps, defaults.guidance)
         };
-        let turbo = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"});
+        let turbo = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing",
+            "rescale_betas_zero_snr": null, "prediction_type": null});
         assert_eq!(scheduler_defaults(turbo), (2, 0.0));
         let zero_snr = json!({"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing",
             "prediction_type": "v_prediction", "rescale_betas_zero_snr": true});
         assert_eq!(scheduler_defaults(zero_snr), (20, 7.5));
         assert_eq!(scheduler_defaults(json!({"_class_name": "DDIMScheduler"})), (50, 7.5));
         assert_eq!(scheduler_defaults(json!({"_class_name": "PNDMScheduler"})), (20, 7.5));
+        let listed = br#"{"scheduler":["diffusers","DDIMScheduler"],"_tintype":null}"#;
+        let found = load(listed, br#"{"_class_name":"PNDMScheduler"}"#).expect("defaults");
+        assert_eq!(found, Defaults { steps: 50, guidance: 7.5 });
     }
 
     #[test]
     fn a_folder_may_say_its_own() {
-        let load = |index: &'static [u8]| {
-            let folder = tempfile::tempdir().expect("a folder");
-            std::fs::create_dir(folder.path().join("scheduler")).expect("a folder");
-            std::fs::write(folder.path().join("scheduler/scheduler_config.json"), "{}").expect("a file");
-            std::fs::write(folder.path().join("model_index.json"), index).expect("a file");
-            Defaults::load(&ModelFiles::folder(folder.path()).expect("a model"))
-        };
         assert_eq!(
-            load(br#"{"_tintype":{"steps":4}}"#).expect("valid"),
+            load(br#"{"_tintype":{"steps":4}}"#, b"{}").expect("valid"),
             Defaults { steps: 4, guidance: 7.5 }
         );
         for bad in [&br#"{"_tintype":{"steps":0}}"#[..], br#"{"_tintype":{"step":1}}"#, br#"{"_tintype":7}"#]
         {
-            let error = load(bad).expect_err("not valid").to_string();
+            let error = load(bad, b"{}").expect_err("not valid").to_string();
             assert!(error.contains("model_index.json") && error.contains("_tintype"), "{error}");
         }
     }

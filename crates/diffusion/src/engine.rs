@@ -19,7 +19,6 @@ use tracing::{Span, trace_span};
 use crate::defaults::Defaults;
 use crate::noise::Noise;
 use crate::pipeline::{Next, Pipeline, StepContext};
-use crate::revision::revision;
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per
@@ -106,7 +105,7 @@ impl DiffusionEngine {
             .name("tintype-engine".to_owned())
             .spawn(move || run_jobs(&shared, &pool, &queue))
             .map_err(|source| ModelError::Threads(source.into()))?;
-        Ok(Self { model, revision: revision(&files), pipeline, jobs })
+        Ok(Self { model, revision: files.revision(), pipeline, jobs })
     }
 }
 

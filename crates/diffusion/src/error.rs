@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::foreign::FileKind;
+
 /// Why a model cannot be loaded or run. Every message about a file names it and says what was expected of it.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -56,6 +58,47 @@ pub enum ModelError {
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
+    },
+    /// A file was not downloaded: Git LFS left a pointer in its place.
+    #[error(
+        "{} is a Git LFS pointer and not the file itself; run `git lfs pull` in the model's folder", path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A model's folder was expected, and there is a file.
+    #[error("{} is {kind}, not a model folder in the layout of diffusers; {advice}", path.display())]
+    NotAFolder {
+        /// The path that was given.
+        path: PathBuf,
+        /// What is there.
+        kind: FileKind,
+        /// What to do.
+        advice: String,
+    },
+    /// A component has its weights only in formats that are not read.
+    #[error("{} has only {found}, but weights are read as safetensors only; {advice}", folder.display())]
+    UnreadableWeights {
+        /// The component's folder.
+        folder: PathBuf,
+        /// The names of the files.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A tensor is quantized, or holds something else than numbers of a network.
+    #[error(
+        "tensor `{name}` in {} has the type {found}; supported: F16, BF16, F32, F64 and F8_E4M3 without scales; \
+         download the model without quantization", file.display()
+    )]
+    WrongType {
+        /// The weights file.
+        file: PathBuf,
+        /// The tensor's full name.
+        name: String,
+        /// Its type in the file.
+        found: String,
     },
     /// A configuration asks for something that this engine does not do.
     #[error("{}: `{option}` is {value}; supported: {supported}", file.display())]

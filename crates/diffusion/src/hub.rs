@@ -3,24 +3,31 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::ModelError;
+use crate::index::ModelIndex;
+use crate::{ModelError, weights};
 
-/// The files of a published model that are used here. The command names them one by one: a repository holds the same
-/// weights several times over, and the tools' patterns differ between their versions.
-const FILES: [&str; 12] = [
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/special_tokens_map.json",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
-];
+/// The arguments of `hf download` after the name: patterns of all files that the loader may read, each in quotation
+/// marks for the shell. They are no options, because those differ between the tool's versions, and not the whole
+/// repository, because that holds the same weights several times over.
+fn patterns() -> Vec<String> {
+    let mut patterns = vec![ModelIndex::FILE.to_owned(), "scheduler/scheduler_config.json".to_owned()];
+    // All of the small files: their number depends on the version of transformers.
+    patterns.push("tokenizer/*".to_owned());
+    for component in ["text_encoder", "unet", "vae"] {
+        patterns.push(format!("{component}/config.json"));
+        patterns.extend(weights::patterns(component));
+    }
+    patterns
+}
+
+/// The command that downloads a model into the cache.
+fn download(name: &str) -> String {
+    let quoted = |pattern: &String| match pattern.contains('*') {
+        true => format!("\"{pattern}\""),
+        false => pattern.clone(),
+    };
+    format!("hf download {name} {}", patterns().iter().map(quoted).collect::<Vec<_>>().join(" "))
+}
 
 /// The folder of the model `ORG/NAME` in `cache`, the hub's cache folder (`$HF_HUB_CACHE`, or `hub` inside `$HF_HOME`): the
 /// snapshot that its branch `main` stood at when it was downloaded.
@@ -38,17 +45,16 @@ pub fn find(cache: &Path, name: &str) -> Result<PathBuf, ModelError> {
     if is_plain(revision) && snapshot.join("model_index.json").is_file() {
         return Ok(snapshot);
     }
-    Err(ModelError::NotInHubCache {
-        name: name.to_owned(),
-        cache: cache.to_owned(),
-        command: format!("hf download {name} {}", FILES.join(" ")),
-    })
+    Err(ModelError::NotInHubCache { name: name.to_owned(), cache: cache.to_owned(), command: download(name) })
 }
 
-/// Whether this could be a model's name on the hub.
+/// Whether this could be a model's name on the hub. What ends like a file of weights is taken for a path.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    split(name).is_some()
+    let file = Path::new(name).extension().is_some_and(|extension| {
+        ["safetensors", "ckpt", "gguf", "bin", "pt", "pth", "json"].iter().any(|format| extension == *format)
+    });
+    split(name).is_some() && !file
 }
 
 fn split(name: &str) -> Option<(&str, &str)> {
@@ -65,7 +71,11 @@ fn is_plain(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+
     use super::*;
+    use crate::ModelFiles;
+    use crate::pipeline::Pipeline;
 
     #[test]
     fn finds_the_snapshot_of_main() {
@@ -85,11 +95,59 @@ mod tests {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let error = find(cache.path(), "stabilityai/sd-turbo").expect_err("an empty cache").to_string();
         assert!(error.contains("hf download stabilityai/sd-turbo model_index.json "), "{error}");
-        assert!(error.contains("unet/diffusion_pytorch_model.safetensors"), "{error}");
+        assert!(error.contains("\"unet/diffusion_pytorch_model.safetensors*\""), "{error}");
+    }
+
+    /// Whether a name matches a pattern in which `*` is any text.
+    fn matches(pattern: &str, name: &str) -> bool {
+        match pattern.split_once('*') {
+            None => pattern == name,
+            Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+                (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
+            }),
+        }
+    }
+
+    #[test]
+    fn the_command_downloads_all_that_is_read() {
+        let wanted = |name: &str| patterns().iter().any(|pattern| matches(pattern, name));
+        for family in ["sd15", "turbo"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/models").join(family);
+            let files = ModelFiles::folder(folder).expect("a model");
+            Pipeline::load(&files, &Device::Cpu, DType::F32).expect("a pipeline");
+            let read = files.fingerprint().names();
+            assert!(read.len() > 8, "{read:?}");
+            for name in read {
+                assert!(wanted(&name), "{family}: {name}");
+            }
+        }
+        for name in [
+            "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+            "unet/diffusion_pytorch_model.safetensors.index.json",
+            "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+            "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+            "unet/diffusion_pytorch_model-00001-of-00002.fp16.safetensors",
+            "text_encoder/model.fp16.safetensors",
+            "text_encoder/model-00001-of-00002.safetensors",
+            "tokenizer/added_tokens.json",
+            "tokenizer/tokenizer.json",
+        ] {
+            assert!(wanted(name), "{name}");
+        }
+        for name in [
+            "unet/diffusion_pytorch_model.non_ema.safetensors",
+            "unet/diffusion_pytorch_model.bin",
+            "vae/diffusion_pytorch_model.msgpack",
+            "safety_checker/model.safetensors",
+            "sd_turbo.safetensors",
+        ] {
+            assert!(!wanted(name), "{name}");
+        }
     }
 
     #[test]
     fn names_cannot_lead_out_of_the_cache() {
+        assert!(is_name("a/b") && !is_name("models/x.safetensors") && !is_name("models/x.gguf"));
         for name in ["a", "a/b/c", "../b", "a/..", "a/.b", "/b", "a/", "a\\b/c", "a/b c", ""] {
             assert!(!is_name(name), "{name}");
             assert!(

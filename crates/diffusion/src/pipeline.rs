@@ -3,12 +3,11 @@
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use serde_json::json;
 use tintype_core::engine::Warning;
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
-use crate::options::Options;
+use crate::index::ModelIndex;
 use crate::preview::Previewer;
 use crate::schedule::{Sampler, Schedule};
 use crate::text::TextEncoder;
@@ -101,14 +100,13 @@ impl Pipeline {
     /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that
     /// do not fit together.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Options::load(files, "model_index.json")?
-            .require("_class_name", &[json!("StableDiffusionPipeline")])?;
+        ModelIndex::load(files)?.check_pipeline()?;
         // The largest part first: memory for its file and for its copy is needed at once.
         let pipeline = Self {
             unet: UNet::load(files, device, dtype)?,
             text: TextEncoder::load(files, device, dtype)?,
             vae: Vae::load(files, device, dtype)?,
-            schedule: Schedule::load(files)?,
+            schedule: Schedule::load(files)?.for_stable_diffusion(),
             device: device.clone(),
             previewer: OnceLock::new(),
         };
@@ -127,7 +125,7 @@ impl Pipeline {
                 return refused(option, value, format!("{channels}, the autoencoder's `latent_channels`"));
             }
         }
-        match config.levels.iter().find(|level| level.context != width) {
+        match config.attending().find(|level| level.context != width) {
             Some(level) => {
                 let supported = format!("{width}, the text encoder's `hidden_size`");
                 refused("cross_attention_dim", level.context, supported)

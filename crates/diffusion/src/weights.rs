@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -11,11 +10,13 @@ use std::sync::Arc;
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Shape, Tensor};
 use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::{ModelError, ModelFiles};
+use crate::files::open_regular;
+use crate::revision::Fingerprint;
+use crate::{ModelError, ModelFiles, foreign};
 
 /// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers',
 /// transformers'.
@@ -35,8 +36,8 @@ pub struct Weights {
 
 impl Weights {
     /// The weights of `component`, for example `unet`: the first of `diffusion_pytorch_model` and `model`
-    /// that is there, as one `.safetensors` file, its `.fp16` variant, or several with an index. For a 16-bit
-    /// `dtype` the variant is preferred.
+    /// that is there, as one `.safetensors` file or several with an index, or the `.fp16` variant of either. For
+    /// a 16-bit `dtype` the variant is preferred.
     ///
     /// # Errors
     /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`]
@@ -59,7 +60,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load`].
     pub fn open(path: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Ok(Self::new(vec![WeightsFile::map(path.to_owned())?], device, dtype))
+        Ok(Self::new(vec![WeightsFile::map(path.to_owned(), Origin::default())?], device, dtype))
     }
 
     fn new(files: Vec<WeightsFile>, device: &Device, dtype: DType) -> Self {
@@ -75,8 +76,8 @@ impl Weights {
     /// The tensor of this name below the current level, which must have this shape.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::Tensor`] if its type
-    /// cannot be converted.
+    /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], or [`ModelError::WrongType`] if it does not
+    /// hold floating-point numbers.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor, ModelError> {
         let (expected, full) = (shape.into(), self.full_name(name));
         let Some(file) = self.file_with(&full) else {
@@ -92,6 +93,7 @@ impl Weights {
                 found,
             });
         }
+        file.check_type(&full)?;
         Ok(file.tensor(&full, &self.device)?.to_dtype(self.dtype)?)
     }
 
@@ -139,25 +141,36 @@ impl Weights {
 /// The names of the files that hold a component's weights.
 fn find(files: &ModelFiles, component: &str, dtype: DType) -> Result<Vec<String>, ModelError> {
     let half = matches!(dtype, DType::F16 | DType::BF16);
+    let [full, variant] = [("safetensors", "json"), ("fp16.safetensors", "fp16.json")];
     for stem in STEMS {
-        let (full, variant) = ("safetensors", "fp16.safetensors");
-        for extension in if half { [variant, full] } else { [full, variant] } {
+        for (extension, index) in if half { [variant, full] } else { [full, variant] } {
             let name = format!("{component}/{stem}.{extension}");
             if files.exists(&name) {
                 return Ok(vec![name]);
             }
-        }
-        let index = format!("{component}/{stem}.safetensors.index.json");
-        if files.exists(&index) {
-            let index: ShardIndex = files.read_json(&index)?;
-            let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-            return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
+            let index = format!("{component}/{stem}.safetensors.index.{index}");
+            if files.exists(&index) {
+                let index: ShardIndex = files.read_json(&index)?;
+                let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+                return Ok(shards.into_iter().map(|shard| format!("{component}/{shard}")).collect());
+            }
         }
     }
-    Err(files.missing(&format!(
-        "{component}/{}.safetensors",
-        if component.contains("text") { "model" } else { STEMS[0] }
-    )))
+    let stem = usual_stem(component);
+    Err(files.missing_weights(component, &format!("{stem}.safetensors")))
+}
+
+/// The stem that the library writes which a component belongs to: transformers or diffusers.
+fn usual_stem(component: &str) -> &'static str {
+    if component.contains("text") { STEMS[1] } else { STEMS[0] }
+}
+
+/// Patterns of all files that [`Weights::load`] may read of a component in a published folder, with `*` for any text:
+/// the whole and the 16-bit weights, in one file or several, and the indexes of the latter. Other variants, such as
+/// `non_ema`, do not match.
+pub(crate) fn patterns(component: &str) -> [String; 3] {
+    let stem = usual_stem(component);
+    [".safetensors*", ".fp16*.safetensors", "-*.safetensors"].map(|end| format!("{component}/{stem}{end}"))
 }
 
 #[derive(Deserialize)]
@@ -168,10 +181,18 @@ struct ShardIndex {
 /// One `.safetensors` file, opened: its table of contents and its bytes.
 struct WeightsFile {
     path: PathBuf,
+    origin: Origin,
     metadata: Metadata,
     /// Where the tensors' bytes begin.
     start: usize,
     bytes: Bytes,
+}
+
+/// Which file of a model it is, and where the tensors that are read count.
+#[derive(Default)]
+struct Origin {
+    name: String,
+    fingerprint: Arc<Fingerprint>,
 }
 
 enum Bytes {
@@ -192,9 +213,10 @@ impl Deref for Bytes {
 
 impl WeightsFile {
     fn open(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
+        let origin = Origin { name: name.to_owned(), fingerprint: files.fingerprint() };
         match files.embedded_bytes(name) {
-            Some(bytes) => Self::parse(files.path(name), Bytes::Embedded(bytes)),
-            None if files.exists(name) => Self::map(files.path(name)),
+            Some(bytes) => Self::parse(files.path(name), origin, Bytes::Embedded(bytes)),
+            None if files.exists(name) => Self::map(files.path(name), origin),
             None => Err(files.missing(name)),
         }
     }
@@ -203,8 +225,8 @@ impl WeightsFile {
         unsafe_code,
         reason = "a memory map: weights are gigabytes, and most of a file may never be asked for"
     )]
-    fn map(path: PathBuf) -> Result<Self, ModelError> {
-        let opened = File::open(&path).and_then(|file| {
+    fn map(path: PathBuf, origin: Origin) -> Result<Self, ModelError> {
+        let opened = open_regular(&path).and_then(|file| {
             // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if
             // another process changes or truncates the file while it is loaded, which the documentation
             // forbids for a model folder (and every program that maps weights relies on). All bytes are read
@@ -212,7 +234,7 @@ impl WeightsFile {
             unsafe { Mmap::map(&file) }
         });
         match opened {
-            Ok(map) => Self::parse(path, Bytes::Mapped(map)),
+            Ok(map) => Self::parse(path, origin, Bytes::Mapped(map)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ModelError::MissingFile {
                 path,
                 expected: "the component's weights as safetensors".to_owned(),
@@ -221,9 +243,14 @@ impl WeightsFile {
         }
     }
 
-    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, ModelError> {
+    fn parse(path: PathBuf, origin: Origin, bytes: Bytes) -> Result<Self, ModelError> {
+        if foreign::is_lfs_pointer(&bytes) {
+            return Err(ModelError::LfsPointer { path });
+        }
         match SafeTensors::read_metadata(&bytes) {
-            Ok((header, metadata)) => Ok(Self { path, metadata, start: size_of::<u64>() + header, bytes }),
+            Ok((header, metadata)) => {
+                Ok(Self { path, origin, metadata, start: size_of::<u64>() + header, bytes })
+            }
             Err(source) => Err(ModelError::Malformed {
                 path,
                 expected: "weights as safetensors, whole".to_owned(),
@@ -234,6 +261,21 @@ impl WeightsFile {
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.metadata.info(name).map(|info| info.shape.clone())
+    }
+
+    /// Refuses what is no floating-point number: the parts of a quantized weight would pass for one.
+    fn check_type(&self, name: &str) -> Result<(), ModelError> {
+        let Some(info) = self.metadata.info(name) else { return Ok(()) };
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let scales = [format!("{module}.scale_weight"), format!("{name}_scale"), format!("{name}_scale_inv")];
+        let scaled = || scales.iter().any(|scale| self.metadata.info(scale).is_some());
+        let found = match info.dtype {
+            Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => return Ok(()),
+            Dtype::F8_E4M3 if !scaled() => return Ok(()),
+            Dtype::F8_E4M3 => "F8_E4M3 with scales".to_owned(),
+            other => other.to_string(),
+        };
+        Err(ModelError::WrongType { file: self.path.clone(), name: name.to_owned(), found })
     }
 
     fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, ModelError> {
@@ -248,6 +290,8 @@ impl WeightsFile {
         let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
             .map_err(|e| malformed(Some(Box::new(e))))?;
         let tensor = view.load(device)?;
+        let entry = format!("{}: {name} {:?} {:?}", self.origin.name, info.dtype, info.shape);
+        self.origin.fingerprint.add(entry, bytes);
         self.release_pages(range.start, range.len());
         Ok(tensor)
     }
@@ -348,6 +392,15 @@ mod tests {
         let (_folder, files) = model(&shards);
         let weights = load(&files, DType::F32).expect("weights");
         assert_eq!((values(&weights, "a")[0], values(&weights, "b")[0]), (1.0, 7.0));
+        // Of a variant, whose index has another name.
+        let variant = [("model.safetensors.index.fp16.json", shards[0].1.clone())];
+        let (_folder, files) = model(&[&variant[..], &shards[1..]].concat());
+        assert_eq!(values(&load(&files, DType::F32).expect("weights"), "b")[0], 7.0);
+        // Beside a variant in one file, which is for 16 bits.
+        let single = [("model.fp16.safetensors", file("a", 21.0, DType::F16))];
+        let (_folder, files) = model(&[&single[..], &shards[..]].concat());
+        assert_eq!(values(&load(&files, DType::F32).expect("weights"), "a")[0], 1.0);
+        assert_eq!(load(&files, DType::F16).expect("weights").shape("b.weight"), None);
         let (_folder, files) = model(&shards[..2]);
         let error = load(&files, DType::F32).err().expect("a shard is missing").to_string();
         assert!(error.contains("2.safetensors is missing"), "{error}");

@@ -1,13 +1,25 @@
 //! What `unet/config.json` says.
 
-use serde::Deserialize;
-use serde_json::json;
+use std::ops::RangeInclusive;
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::index::ModelIndex;
 use crate::kernels::Activation;
 use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 const FILE: &str = "unet/config.json";
+
+/// Bounds of what published networks have, many times over. They keep a malformed configuration from allocating
+/// memory before its sizes are compared with the weights.
+const WIDTHS: RangeInclusive<usize> = 1..=65_536;
+const LAYERS: RangeInclusive<usize> = 1..=64;
+const KERNELS: RangeInclusive<usize> = 1..=15;
+const MAX_LEVELS: usize = 16;
+/// In latents: with the largest decoder, 131,072 pixels.
+const SIDES: RangeInclusive<usize> = 1..=1024;
 
 /// One resolution of the network: a block on the way down and one on the way up.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,10 +101,10 @@ pub(crate) enum Size {
 }
 
 impl Size {
-    pub(crate) fn sides(self) -> [usize; 2] {
+    pub(crate) fn sides(&self) -> [usize; 2] {
         match self {
-            Self::Square(side) => [side, side],
-            Self::Sides(sides) => sides,
+            Self::Square(side) => [*side, *side],
+            Self::Sides(sides) => *sides,
         }
     }
 }
@@ -104,12 +116,15 @@ impl UNetConfig {
     /// [`ModelError`] naming the file, and the option if it is one that this network does not do.
     pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
-        options.require("_class_name", &[json!("UNet2DConditionModel")])?;
+        let class = ModelIndex::class_of(files, "unet", &options)?;
+        if class.name().is_some_and(|name| name != "UNet2DConditionModel") {
+            return Err(class.unsupported("UNet2DConditionModel"));
+        }
         reject_unsupported(&mut options)?;
         let levels = levels(&mut options)?;
         let first = levels.first().map_or(0, |level| level.channels);
         let mid_block =
-            match options.take("mid_block_type", Some("UNetMidBlock2DCrossAttn".to_owned()))?.as_deref() {
+            match options.nullable("mid_block_type", "UNetMidBlock2DCrossAttn".to_owned())?.as_deref() {
                 None => MidBlock::Absent,
                 Some("UNetMidBlock2D") => MidBlock::Residual,
                 Some("UNetMidBlock2DCrossAttn") => MidBlock::CrossAttention,
@@ -118,44 +133,54 @@ impl UNetConfig {
                     return Err(options.unsupported("mid_block_type", supported));
                 }
             };
+        let time_cond_proj_dim: Option<usize> = options.optional("time_cond_proj_dim")?;
+        // The frequencies of fewer would divide by zero.
+        options.check_sizes("time_cond_proj_dim", time_cond_proj_dim.as_slice(), &(4..=*WIDTHS.end()))?;
         let config = Self {
-            sample_size: options.take::<Option<Size>>("sample_size", None)?.map(Size::sides),
-            in_channels: options.take("in_channels", 4)?,
-            out_channels: options.take("out_channels", 4)?,
-            center_input_sample: options.take("center_input_sample", false)?,
-            flip_sin_to_cos: options.take("flip_sin_to_cos", true)?,
+            sample_size: sample_size(&mut options)?,
+            in_channels: options.size("in_channels", 4, WIDTHS)?,
+            out_channels: options.size("out_channels", 4, WIDTHS)?,
+            center_input_sample: options.flag("center_input_sample")?,
+            flip_sin_to_cos: options.flag_on_by_default("flip_sin_to_cos")?,
             freq_shift: options.take("freq_shift", 0.0)?,
-            time_embed_dim: options.take("time_embedding_dim", None)?.unwrap_or(first * 4),
-            time_cond_proj_dim: options.take("time_cond_proj_dim", None)?,
+            time_embed_dim: options.size("time_embedding_dim", first * 4, 1..=4 * WIDTHS.end())?,
+            time_cond_proj_dim,
             levels,
             mid_block,
-            norm_num_groups: options.take("norm_num_groups", 32)?,
+            norm_num_groups: options.size("norm_num_groups", 32, WIDTHS)?,
             norm_eps: options.take("norm_eps", 1e-5)?,
             activation: Activation::named(&options.take("act_fn", "silu".to_owned())?)
                 .ok_or_else(|| options.unsupported("act_fn", "silu, swish, gelu or relu"))?,
-            use_linear_projection: options.take("use_linear_projection", false)?,
-            upcast_attention: options.take("upcast_attention", false)?,
-            conv_in_kernel: options.take("conv_in_kernel", 3)?,
-            conv_out_kernel: options.take("conv_out_kernel", 3)?,
+            use_linear_projection: options.flag("use_linear_projection")?,
+            upcast_attention: options.flag("upcast_attention")?,
+            conv_in_kernel: options.size("conv_in_kernel", 3, KERNELS)?,
+            conv_out_kernel: options.size("conv_out_kernel", 3, KERNELS)?,
         };
         config.check(&options)?;
         options.finish()?;
         Ok(config)
     }
 
+    /// The levels with attention; the heads and the text features of the others have no effect.
+    pub(crate) fn attending(&self) -> impl Iterator<Item = &Level> {
+        let middle = (self.mid_block == MidBlock::CrossAttention).then(|| self.levels.last()).flatten();
+        self.levels.iter().filter(|level| level.attention_down || level.attention_up).chain(middle)
+    }
+
     fn check(&self, options: &Options) -> Result<(), ModelError> {
         let groups = self.norm_num_groups;
-        if groups == 0 || self.levels.iter().any(|level| level.channels % groups != 0) {
+        if self.levels.iter().any(|level| level.channels % groups != 0) {
             return Err(
                 options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`")
             );
         }
-        if self.levels.iter().any(|level| level.heads == 0 || level.channels % level.heads != 0) {
+        if self.attending().any(|level| level.channels % level.heads != 0) {
             return Err(options
                 .unsupported("attention_head_dim", "divisors of `block_out_channels`: numbers of heads"));
         }
-        if self.levels.iter().any(|level| level.layers == 0) {
-            return Err(options.unsupported("layers_per_block", "at least 1"));
+        let half = self.levels.first().map_or(0, |level| level.channels / 2);
+        if !(0.0..half as f64).contains(&self.freq_shift) {
+            return Err(options.unsupported("freq_shift", "0 to half of the first of `block_out_channels`"));
         }
         for (option, kernel) in
             [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)]
@@ -168,16 +193,39 @@ impl UNetConfig {
     }
 }
 
+/// The size of the latents. diffusers before version 0.9 wrote 32, which nothing was trained on; as in
+/// `StableDiffusionPipeline`, a side below 64 of that age means 64.
+fn sample_size(options: &mut Options) -> Result<Option<[usize; 2]>, ModelError> {
+    let size: Option<Size> = options.optional("sample_size")?;
+    if let Some(size) = &size {
+        options.check_sizes("sample_size", &size.sides(), &SIDES)?;
+    }
+    let version = options.value("_diffusers_version").and_then(Value::as_str);
+    Ok(match size {
+        Some(Size::Square(side)) if side < 64 && version.is_some_and(is_before_0_9) => Some([64; 2]),
+        size => size.as_ref().map(Size::sides),
+    })
+}
+
+/// Whether a version of diffusers, such as `0.8.0.dev0`, is older than `0.9.0.dev0`.
+fn is_before_0_9(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (0, 9),
+        _ => false,
+    }
+}
+
 fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let cross = "CrossAttnDownBlock2D";
     let down: Vec<String> = options.take("down_block_types", names(&[cross, cross, cross, "DownBlock2D"]))?;
     let cross = "CrossAttnUpBlock2D";
     let up: Vec<String> = options.take("up_block_types", names(&["UpBlock2D", cross, cross, cross]))?;
-    let channels: Vec<usize> = options.take("block_out_channels", vec![320, 640, 1280, 1280])?;
+    let channels = options.sizes("block_out_channels", &[320, 640, 1280, 1280], WIDTHS)?;
     let count = channels.len();
-    if count == 0 || channels.contains(&0) {
-        return Err(options.unsupported("block_out_channels", "a list of positive numbers"));
+    if !(1..=MAX_LEVELS).contains(&count) {
+        return Err(options.unsupported("block_out_channels", &format!("1 to {MAX_LEVELS} numbers")));
     }
     for (option, types) in [("down_block_types", &down), ("up_block_types", &up)] {
         if types.len() != count {
@@ -198,11 +246,12 @@ fn levels(options: &mut Options) -> Result<Vec<Level>, ModelError> {
         .rev()
         .map(|name| attends("up_block_types", name, "CrossAttnUpBlock2D", "UpBlock2D"))
         .collect::<Result<Vec<_>, _>>()?;
-    let layers = options.per_level("layers_per_block", 2, count)?;
-    let heads = options.per_level("attention_head_dim", 8, count)?;
-    let transformers = options.per_level("transformer_layers_per_block", 1, count)?;
-    let context = options.per_level("cross_attention_dim", 1280, count)?;
-    let only_cross_attention = options.per_level("only_cross_attention", false, count)?;
+    let layers = options.sizes_per_level("layers_per_block", 2, count, LAYERS)?;
+    let heads = options.sizes_per_level("attention_head_dim", 8, count, WIDTHS)?;
+    let transformers =
+        options.sizes_per_level("transformer_layers_per_block", 1, count, 0..=*LAYERS.end())?;
+    let context = options.sizes_per_level("cross_attention_dim", 1280, count, WIDTHS)?;
+    let only_cross_attention = options.flags_per_level("only_cross_attention", count)?;
     Ok((0..count)
         .map(|i| Level {
             channels: channels[i],
@@ -251,4 +300,29 @@ fn reject_unsupported(options: &mut Options) -> Result<(), ModelError> {
     options.ignore(&["addition_embed_type_num_heads", "dropout"]);
     options.ignore(&["addition_time_embed_dim", "projection_class_embeddings_input_dim"]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_0_9_are_recognized() {
+        for (version, old) in [
+            ("0.2.2", true),
+            ("0.6.0", true),
+            ("0.8.0.dev0", true),
+            ("0.8.1", true),
+            ("0.9.0.dev0", false),
+            ("0.9.0", false),
+            ("0.10.2", false),
+            ("0.35.2", false),
+            ("1.0", false),
+            ("1", false),
+            ("", false),
+            ("main", false),
+        ] {
+            assert_eq!(is_before_0_9(version), old, "{version}");
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! The options in a scheduler's configuration: read one by one, so that none is passed over.
 
 use std::path::PathBuf;
+use std::{fmt, iter};
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::Prediction;
+use crate::index::ModelIndex;
+use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 /// Which formula runs.
@@ -32,6 +34,16 @@ pub(super) enum Betas {
     ScaledLinear { start: f64, end: f64 },
     SquaredCos,
     Explicit(Vec<f32>),
+}
+
+impl fmt::Display for Betas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linear { start, end } | Self::ScaledLinear { start, end } => write!(f, "{start} to {end}"),
+            Self::SquaredCos => f.write_str("squaredcos_cap_v2"),
+            Self::Explicit(betas) => write!(f, "a list of {}", betas.len()),
+        }
+    }
 }
 
 /// What is at the end of the levels of noise.
@@ -72,20 +84,21 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn load(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
-        let mut options = Options { file: files.path(name), values: files.read_json(name)? };
-        let class: String = options.take("_class_name", String::new())?;
-        let method = match class.as_str() {
-            "DDIMScheduler" => Method::Ddim,
-            "EulerDiscreteScheduler" => Method::Euler,
-            "EulerAncestralDiscreteScheduler" => Method::EulerAncestral,
-            "DPMSolverMultistepScheduler" | "PNDMScheduler" => Method::DpmSolver,
+        let mut options = Options::load(files, name)?;
+        let class = ModelIndex::class_of(files, "scheduler", &options)?;
+        let method = match class.name() {
+            Some("DDIMScheduler") => Method::Ddim,
+            Some("EulerDiscreteScheduler") => Method::Euler,
+            Some("EulerAncestralDiscreteScheduler") => Method::EulerAncestral,
+            Some("DPMSolverMultistepScheduler" | "PNDMScheduler") => Method::DpmSolver,
             _ => {
                 let supported = "DDIMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, \
                                  DPMSolverMultistepScheduler, PNDMScheduler";
-                return Err(options.unsupported("_class_name", &class, supported));
+                return Err(class.unsupported(supported));
             }
         };
-        let config = Self::read(&mut options, method, class == "PNDMScheduler")?;
+        let config = Self::read(&mut options, method, class.name() == Some("PNDMScheduler"))?;
+        options.ignore(&OPTIONS);
         options.finish()?;
         Ok(config)
     }
@@ -94,19 +107,19 @@ impl Config {
         let ddim = method == Method::Ddim;
         let solver = method == Method::DpmSolver && !pndm;
         let config = Self {
-            file: options.file.clone(),
+            file: options.file().to_owned(),
             method,
-            train_timesteps: options.take("num_train_timesteps", 1000)?,
+            train_timesteps: options.size("num_train_timesteps", 1000, 2..=1_000_000)?,
             betas: betas(options)?,
-            rescale_zero_snr: options.take("rescale_betas_zero_snr", false)?,
+            rescale_zero_snr: options.flag("rescale_betas_zero_snr")?,
             prediction: prediction(options, method)?,
             spacing: spacing(options, if ddim { "leading" } else { "linspace" })?,
             steps_offset: options.take("steps_offset", 0)?,
             clip: if ddim { clip(options)? } else { None },
-            set_alpha_to_one: !ddim || options.take("set_alpha_to_one", true)?,
-            karras: (method == Method::Euler || solver) && options.take("use_karras_sigmas", false)?,
+            set_alpha_to_one: !ddim || options.flag_on_by_default("set_alpha_to_one")?,
+            karras: (method == Method::Euler || solver) && options.flag("use_karras_sigmas")?,
             sigma_range: match method {
-                Method::Euler => (options.take("sigma_min", None)?, options.take("sigma_max", None)?),
+                Method::Euler => (options.optional("sigma_min")?, options.optional("sigma_max")?),
                 _ => (None, None),
             },
             final_sigma: if method == Method::Euler || solver {
@@ -114,39 +127,23 @@ impl Config {
             } else {
                 FinalSigma::Zero
             },
-            order: if solver { options.take("solver_order", 2)? } else { 2 },
-            lower_order_final: !solver || options.take("lower_order_final", true)?,
-            euler_at_final: solver && options.take("euler_at_final", false)?,
+            order: if solver { options.size("solver_order", 2, 1..=2)? } else { 2 },
+            lower_order_final: !solver || options.flag_on_by_default("lower_order_final")?,
+            euler_at_final: solver && options.flag("euler_at_final")?,
             lambda_min_clipped: if solver { options.take("lambda_min_clipped", f64::MIN)? } else { f64::MIN },
         };
-        if !(1..=2).contains(&config.order) {
-            return Err(options.unsupported("solver_order", &config.order.to_string(), "1, 2"));
-        }
-        if !(2..=1_000_000).contains(&config.train_timesteps) {
-            let given = config.train_timesteps.to_string();
-            return Err(options.unsupported("num_train_timesteps", &given, "2 to 1000000"));
-        }
         if config.steps_offset >= config.train_timesteps {
-            let given = config.steps_offset.to_string();
-            return Err(options.unsupported("steps_offset", &given, "numbers below `num_train_timesteps`"));
+            return Err(options.unsupported("steps_offset", "numbers below `num_train_timesteps`"));
         }
         for (name, sigma) in [("sigma_min", config.sigma_range.0), ("sigma_max", config.sigma_range.1)] {
-            if let Some(sigma) = sigma.filter(|sigma| !(1e-6..=1e6).contains(sigma)) {
-                return Err(options.unsupported(
-                    name,
-                    &sigma.to_string(),
-                    "numbers from 0.000001 to 1000000",
-                ));
+            if sigma.is_some_and(|sigma| !(1e-6..=1e6).contains(&sigma)) {
+                return Err(options.unsupported(name, "numbers from 0.000001 to 1000000"));
             }
         }
-        options.refuse(method, pndm)?;
+        refuse(options, method, pndm)?;
         // Where nothing but noise is left, the noise says nothing about the sample, and DDIM would divide by zero.
         if ddim && config.rescale_zero_snr && config.prediction == Prediction::Epsilon {
-            return Err(options.unsupported(
-                "rescale_betas_zero_snr",
-                "true",
-                "false with `prediction_type` epsilon",
-            ));
+            return Err(options.unsupported("rescale_betas_zero_snr", "false with `prediction_type` epsilon"));
         }
         Ok(config)
     }
@@ -155,7 +152,7 @@ impl Config {
 fn betas(options: &mut Options) -> Result<Betas, ModelError> {
     let (start, end) = (options.take("beta_start", 0.0001)?, options.take("beta_end", 0.02)?);
     let schedule: String = options.take("beta_schedule", "linear".to_owned())?;
-    let explicit: Option<Vec<f32>> = options.take("trained_betas", None)?;
+    let explicit: Option<Vec<f32>> = options.optional("trained_betas")?;
     if let Some(explicit) = explicit {
         return Ok(Betas::Explicit(explicit));
     }
@@ -163,7 +160,7 @@ fn betas(options: &mut Options) -> Result<Betas, ModelError> {
         "linear" => Ok(Betas::Linear { start, end }),
         "scaled_linear" => Ok(Betas::ScaledLinear { start, end }),
         "squaredcos_cap_v2" => Ok(Betas::SquaredCos),
-        _ => Err(options.unsupported("beta_schedule", &schedule, "linear, scaled_linear, squaredcos_cap_v2")),
+        _ => Err(options.unsupported("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2")),
     }
 }
 
@@ -174,9 +171,9 @@ fn prediction(options: &mut Options, method: Method) -> Result<Prediction, Model
         "v_prediction" => Ok(Prediction::Velocity),
         "sample" if method != Method::EulerAncestral => Ok(Prediction::Sample),
         _ if method == Method::EulerAncestral => {
-            Err(options.unsupported("prediction_type", &name, "epsilon, v_prediction"))
+            Err(options.unsupported("prediction_type", "epsilon, v_prediction"))
         }
-        _ => Err(options.unsupported("prediction_type", &name, "epsilon, v_prediction, sample")),
+        _ => Err(options.unsupported("prediction_type", "epsilon, v_prediction, sample")),
     }
 }
 
@@ -186,15 +183,15 @@ fn spacing(options: &mut Options, default: &str) -> Result<Spacing, ModelError> 
         "leading" => Ok(Spacing::Leading),
         "trailing" => Ok(Spacing::Trailing),
         "linspace" => Ok(Spacing::Linspace),
-        _ => Err(options.unsupported("timestep_spacing", &name, "leading, trailing, linspace")),
+        _ => Err(options.unsupported("timestep_spacing", "leading, trailing, linspace")),
     }
 }
 
 fn clip(options: &mut Options) -> Result<Option<f64>, ModelError> {
     let (clip, range): (bool, f64) =
-        (options.take("clip_sample", true)?, options.take("clip_sample_range", 1.0)?);
+        (options.flag_on_by_default("clip_sample")?, options.take("clip_sample_range", 1.0)?);
     if clip && range <= 0.0 {
-        return Err(options.unsupported("clip_sample_range", &range.to_string(), "numbers above 0"));
+        return Err(options.unsupported("clip_sample_range", "numbers above 0"));
     }
     Ok(clip.then_some(range))
 }
@@ -204,13 +201,49 @@ fn final_sigma(options: &mut Options) -> Result<FinalSigma, ModelError> {
     match name.as_str() {
         "zero" => Ok(FinalSigma::Zero),
         "sigma_min" => Ok(FinalSigma::Lowest),
-        _ => Err(options.unsupported("final_sigmas_type", &name, "zero, sigma_min")),
+        _ => Err(options.unsupported("final_sigmas_type", "zero, sigma_min")),
     }
+}
+
+/// Refuses the options of this method that would change the result and are not supported.
+fn refuse(options: &mut Options, method: Method, pndm: bool) -> Result<(), ModelError> {
+    let switches: &[&str] = match method {
+        Method::Ddim => &["thresholding"],
+        Method::Euler => &["use_exponential_sigmas", "use_beta_sigmas"],
+        Method::EulerAncestral => &[],
+        Method::DpmSolver if pndm => &[],
+        Method::DpmSolver => &[
+            "thresholding",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "use_lu_lambdas",
+            "use_flow_sigmas",
+            "use_dynamic_shifting",
+        ],
+    };
+    for name in switches {
+        options.require(name, &[json!(false)])?;
+    }
+    let words: &[(&str, &str)] = match method {
+        Method::Euler => &[("interpolation_type", "linear"), ("timestep_type", "discrete")],
+        Method::DpmSolver if !pndm => &[("algorithm_type", "dpmsolver++"), ("solver_type", "midpoint")],
+        _ => &[],
+    };
+    for (name, only) in words {
+        options.require(name, &[json!(only)])?;
+    }
+    if method == Method::DpmSolver {
+        // The others make the network predict variances as well.
+        let fixed = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"];
+        let supported: Vec<Value> = iter::once(Value::Null).chain(fixed.map(Value::from)).collect();
+        options.require("variance_type", &supported)?;
+    }
+    Ok(())
 }
 
 /// The options of all schedulers here. Configurations are handed from one scheduler to another and keep what the
 /// former one had, so an option that the class at hand does not have counts for nothing, as in the reference.
-const OPTIONS: [&str; 43] = [
+pub(super) const OPTIONS: [&str; 50] = [
     "algorithm_type",
     "beta_end",
     "beta_schedule",
@@ -247,85 +280,19 @@ const OPTIONS: [&str; 43] = [
     "use_karras_sigmas",
     "use_lu_lambdas",
     "variance_type",
-    // Of schedulers that these are often made from: DDPM, UniPC, DEIS, LMS, Heun, LCM.
+    // Of other schedulers that configurations are handed on from.
     "disable_corrector",
+    "noise_sampler_seed",
+    "num_inference_steps",
     "original_inference_steps",
     "predict_x0",
     "rescale_factor",
+    "rho",
+    "shift_terminal",
+    "sigma_data",
+    "sigma_schedule",
     "solver_p",
     "timestep_scaling",
+    "timestep_values",
     "use_exponential_decay",
 ];
-
-/// What is left to read of a configuration.
-struct Options {
-    file: PathBuf,
-    values: Map<String, Value>,
-}
-
-impl Options {
-    /// Takes an option out; `null` is the default, except for a default of `None`.
-    fn take<T: DeserializeOwned>(&mut self, name: &str, default: T) -> Result<T, ModelError> {
-        match self.values.remove(name) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => serde_json::from_value(value).map_err(|source| ModelError::Malformed {
-                path: self.file.clone(),
-                expected: format!("another type of value for `{name}`"),
-                source: Some(Box::new(source)),
-            }),
-        }
-    }
-
-    /// Refuses the options of this method that would change the result and are not supported.
-    fn refuse(&mut self, method: Method, pndm: bool) -> Result<(), ModelError> {
-        let switches: &[&str] = match method {
-            Method::Ddim => &["thresholding"],
-            Method::Euler => &["use_exponential_sigmas", "use_beta_sigmas"],
-            Method::EulerAncestral => &[],
-            Method::DpmSolver if pndm => &[],
-            Method::DpmSolver => &[
-                "thresholding",
-                "use_exponential_sigmas",
-                "use_beta_sigmas",
-                "use_lu_lambdas",
-                "use_flow_sigmas",
-                "use_dynamic_shifting",
-            ],
-        };
-        for name in switches {
-            if self.take(name, false)? {
-                return Err(self.unsupported(name, "true", "false"));
-            }
-        }
-        let words: &[(&str, &str)] = match method {
-            Method::Euler => &[("interpolation_type", "linear"), ("timestep_type", "discrete")],
-            Method::DpmSolver if !pndm => &[("algorithm_type", "dpmsolver++"), ("solver_type", "midpoint")],
-            _ => &[],
-        };
-        for (name, only) in words {
-            let value: String = self.take(name, (*only).to_owned())?;
-            if value != *only {
-                return Err(self.unsupported(name, &value, only));
-            }
-        }
-        if method == Method::DpmSolver
-            && let Some(variance) = self.take::<Option<String>>("variance_type", None)?
-        {
-            return Err(self.unsupported("variance_type", &variance, "null"));
-        }
-        Ok(())
-    }
-
-    /// What is left must be another scheduler's.
-    fn finish(self) -> Result<(), ModelError> {
-        match self.values.iter().find(|(name, _)| !name.starts_with('_') && !OPTIONS.contains(&name.as_str()))
-        {
-            Some((name, value)) => Err(self.unsupported(name, &value.to_string(), "no such option")),
-            None => Ok(()),
-        }
-    }
-
-    fn unsupported(&self, option: &str, value: &str, supported: &str) -> ModelError {
-        ModelError::unsupported(&self.file, option, value, supported)
-    }
-}

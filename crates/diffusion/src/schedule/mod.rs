@@ -29,7 +29,7 @@ mod tests;
 pub use sampler::Sampler;
 
 use crate::{ModelError, ModelFiles};
-use config::{Config, Method};
+use config::{Config, Method, Spacing};
 use training::Training;
 
 const FILE: &str = "scheduler/scheduler_config.json";
@@ -61,6 +61,24 @@ impl Schedule {
         let config = Config::load(files, FILE)?;
         let training = Training::new(&config)?;
         Ok(Self { config, training })
+    }
+
+    /// The same schedule with the options that diffusers' `StableDiffusionPipeline` sets in every scheduler, whatever
+    /// its file says: clean latents are not clipped, and the leading timesteps begin at 1. Files that were written
+    /// before these options existed would give other images.
+    #[must_use]
+    pub fn for_stable_diffusion(mut self) -> Self {
+        let config = &mut self.config;
+        let offset = config.spacing == Spacing::Leading && config.steps_offset != 1;
+        if config.clip.is_some() || offset {
+            tracing::info!(
+                file = %config.file.display(),
+                "`clip_sample` is taken as false and `steps_offset` as 1, as in diffusers' StableDiffusionPipeline"
+            );
+        }
+        config.clip = None;
+        config.steps_offset = 1;
+        self
     }
 
     /// What the denoiser predicts.

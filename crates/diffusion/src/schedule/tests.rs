@@ -6,6 +6,7 @@ use std::fs;
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
+use super::config::OPTIONS;
 use super::*;
 use crate::golden::{
     Golden, assert_close, assert_near, assert_near_in_f32, fixture, numbers, standard_deviation,
@@ -162,6 +163,41 @@ fn what_is_not_supported_is_named() {
         matches!(error, ModelError::Malformed { .. }) && error.to_string().contains("steps_offset"),
         "{error}"
     );
+}
+
+#[test]
+fn null_is_off_for_flags_and_the_default_for_others() {
+    let flags = [
+        "clip_sample",
+        "set_alpha_to_one",
+        "use_karras_sigmas",
+        "lower_order_final",
+        "euler_at_final",
+        "thresholding",
+        "rescale_betas_zero_snr",
+        "use_lu_lambdas",
+        "use_exponential_sigmas",
+    ];
+    for class in ["DDIM", "EulerDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep"] {
+        for option in OPTIONS {
+            let config = |options: Value| {
+                let schedule = schedule(&with(&format!("{class}Scheduler"), options)).expect(option);
+                format!("{:?}", Config { file: "".into(), ..schedule.config })
+            };
+            let expected = if flags.contains(&option) { json!({option: false}) } else { json!({}) };
+            assert_eq!(config(json!({option: null})), config(expected), "{class}: {option}");
+        }
+    }
+    let config = schedule(&with("DDIMScheduler", json!({"set_alpha_to_one": null}))).expect("valid").config;
+    assert!(!config.set_alpha_to_one, "null is off, although the default is on");
+    let config = schedule(&with("DDIMScheduler", json!({"clip_sample": null}))).expect("valid").config;
+    assert_eq!(config.clip, None);
+}
+
+#[test]
+fn a_class_is_required() {
+    let error = schedule(&json!({})).expect_err("no class").to_string();
+    assert!(error.contains("scheduler_config.json: `_class_name` is missing; supported: DDIM"), "{error}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Training {
             Betas::Explicit(betas) => betas.clone(),
         };
         if betas.len() != count || betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
-            let given = format!("{:?}", config.betas);
+            let given = config.betas.to_string();
             let supported = format!("{count} betas from 0 to below 1");
             return Err(ModelError::unsupported(
                 &config.file,
@@ -39,7 +39,7 @@ impl Training {
         let alphas = products(&betas);
         // Some noise from the start, and never more sample than there was.
         if alphas.iter().any(|alpha| !(0.0..1.0).contains(alpha)) {
-            let given = format!("{:?}", config.betas);
+            let given = config.betas.to_string();
             return Err(ModelError::unsupported(
                 &config.file,
                 "beta_start, beta_end, trained_betas",

@@ -1,48 +1,21 @@
 //! What `text_encoder/config.json` says.
 
-use serde::Deserialize;
+use std::ops::RangeInclusive;
+
+use serde_json::json;
 
 use super::ops::Activation;
+use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 const FILE: &str = "text_encoder/config.json";
 
-/// The options of a `CLIPTextModel` that change what it computes, with transformers' defaults.
-#[derive(Deserialize)]
-#[serde(default)]
-struct RawConfig {
-    architectures: Option<Vec<String>>,
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    use_attention_mask: bool,
-}
+/// Bounds of what published encoders have, many times over.
+const WIDTHS: RangeInclusive<usize> = 1..=65_536;
 
-impl Default for RawConfig {
-    fn default() -> Self {
-        Self {
-            architectures: None,
-            model_type: "clip_text_model".to_owned(),
-            vocab_size: 49_408,
-            hidden_size: 512,
-            intermediate_size: 2_048,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: "quick_gelu".to_owned(),
-            layer_norm_eps: 1e-5,
-            use_attention_mask: false,
-        }
-    }
-}
-
-/// The same, checked.
+/// The options of a `CLIPTextModel` that change what it computes, checked. Defaults are transformers'.
+///
+/// The file also has dozens of options of training, of generating text and of the library, which are not read.
 pub(super) struct TextConfig {
     pub(super) vocab_size: usize,
     pub(super) hidden_size: usize,
@@ -56,46 +29,29 @@ pub(super) struct TextConfig {
 
 impl TextConfig {
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
-        let raw: RawConfig = files.read_json(FILE)?;
-        let unsupported = |option: &str, value: &dyn std::fmt::Debug, supported: &str| {
-            ModelError::unsupported(files.path(FILE), option, format!("{value:?}"), supported)
-        };
+        let mut options = Options::load(files, FILE)?;
+        let architectures: Vec<String> = options.take("architectures", Vec::new())?;
         let known = ["CLIPTextModel", "CLIPTextModelWithProjection"];
-        let architecture = raw.architectures.iter().flatten().next();
-        if architecture.is_some_and(|name| !known.contains(&name.as_str())) {
-            return Err(unsupported(
-                "architectures",
-                &architecture,
-                "CLIPTextModel, CLIPTextModelWithProjection",
-            ));
+        if architectures.first().is_some_and(|name| !known.contains(&name.as_str())) {
+            return Err(options.unsupported("architectures", &known.join(", ")));
         }
-        if raw.model_type != "clip_text_model" {
-            return Err(unsupported("model_type", &raw.model_type, "clip_text_model"));
+        options.require("model_type", &[json!("clip_text_model")])?;
+        options.require("use_attention_mask", &[json!(false)])?;
+        let activation: String = options.take("hidden_act", "quick_gelu".to_owned())?;
+        let config = Self {
+            vocab_size: options.size("vocab_size", 49_408, 1..=10_000_000)?,
+            hidden_size: options.size("hidden_size", 512, WIDTHS)?,
+            intermediate_size: options.size("intermediate_size", 2_048, WIDTHS)?,
+            num_hidden_layers: options.size("num_hidden_layers", 12, 1..=256)?,
+            num_attention_heads: options.size("num_attention_heads", 8, WIDTHS)?,
+            max_position_embeddings: options.size("max_position_embeddings", 77, 3..=65_536)?,
+            activation: Activation::named(&activation)
+                .ok_or_else(|| options.unsupported("hidden_act", Activation::NAMES))?,
+            layer_norm_eps: options.take("layer_norm_eps", 1e-5)?,
+        };
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(options.unsupported("num_attention_heads", "a divisor of `hidden_size`"));
         }
-        if raw.use_attention_mask {
-            return Err(unsupported("use_attention_mask", &true, "false"));
-        }
-        if raw.num_attention_heads == 0 || !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
-            return Err(unsupported(
-                "num_attention_heads",
-                &raw.num_attention_heads,
-                "a divisor of `hidden_size`",
-            ));
-        }
-        if raw.max_position_embeddings < 3 {
-            return Err(unsupported("max_position_embeddings", &raw.max_position_embeddings, "at least 3"));
-        }
-        let activation = Activation::named(&raw.hidden_act)
-            .ok_or_else(|| unsupported("hidden_act", &raw.hidden_act, Activation::NAMES))?;
-        Ok(Self {
-            vocab_size: raw.vocab_size,
-            hidden_size: raw.hidden_size,
-            intermediate_size: raw.intermediate_size,
-            num_hidden_layers: raw.num_hidden_layers,
-            num_attention_heads: raw.num_attention_heads,
-            max_position_embeddings: raw.max_position_embeddings,
-            activation,
-            layer_norm_eps: raw.layer_norm_eps,
-        })
+        Ok(config)
     }
 }

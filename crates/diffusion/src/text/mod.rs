@@ -4,6 +4,7 @@ mod config;
 mod network;
 mod ops;
 mod pretokenizer;
+mod serialized;
 mod special;
 mod tokenizer;
 
@@ -62,7 +63,10 @@ impl TextEncoder {
         let tokenizer = Tokenizer::load(files, config.max_position_embeddings)?;
         tokenizer.check_fits(files, config.vocab_size)?;
         let weights = Weights::load(files, "text_encoder", device, dtype)?;
-        let network = Network::load(&config, &weights.pp("text_model"))?;
+        // transformers writes the prefix up to version 5.5, and for the variant with a projection.
+        let plain = weights.contains("embeddings.token_embedding.weight");
+        let root = if plain { weights } else { weights.pp("text_model") };
+        let network = Network::load(&config, &root)?;
         Ok(Self { tokenizer, network, width: config.hidden_size })
     }
 

@@ -35,18 +35,18 @@ pub(super) struct AddedToken {
 /// A token in one of the files: its text, or an object around it.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
-enum Token {
+pub(super) enum Token {
     Text(String),
     Object {
         content: String,
         #[serde(default)]
-        normalized: bool,
+        normalized: Option<bool>,
         #[serde(default)]
-        lstrip: bool,
+        lstrip: Option<bool>,
         #[serde(default)]
-        rstrip: bool,
+        rstrip: Option<bool>,
         #[serde(default)]
-        single_word: bool,
+        single_word: Option<bool>,
     },
 }
 
@@ -61,16 +61,16 @@ impl Token {
     fn or_normalized(self, normalized: bool) -> (String, bool) {
         match self {
             Token::Text(content) => (content, normalized),
-            Token::Object { content, normalized, .. } => (content, normalized),
+            Token::Object { content, normalized, .. } => (content, normalized.unwrap_or_default()),
         }
     }
 
     /// The first option of this token that would change how a prompt is taken apart, if one is on.
     fn unsupported_option(&self) -> Option<&'static str> {
         match self {
-            Token::Object { lstrip: true, .. } => Some("lstrip"),
-            Token::Object { rstrip: true, .. } => Some("rstrip"),
-            Token::Object { single_word: true, .. } => Some("single_word"),
+            Token::Object { lstrip: Some(true), .. } => Some("lstrip"),
+            Token::Object { rstrip: Some(true), .. } => Some("rstrip"),
+            Token::Object { single_word: Some(true), .. } => Some("single_word"),
             _ => None,
         }
     }
@@ -87,6 +87,25 @@ struct NamedTokens {
     cls_token: Option<Token>,
     mask_token: Option<Token>,
     additional_special_tokens: Option<Vec<Token>>,
+    /// Their name since version 5 of transformers.
+    extra_special_tokens: Option<ExtraTokens>,
+}
+
+/// A list, or an object whose keys are names in Python only.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ExtraTokens {
+    List(Vec<Token>),
+    Named(BTreeMap<String, Token>),
+}
+
+impl ExtraTokens {
+    fn into_list(self) -> Vec<Token> {
+        match self {
+            Self::List(tokens) => tokens,
+            Self::Named(tokens) => tokens.into_values().collect(),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -99,7 +118,8 @@ struct Config {
 }
 
 impl SpecialTokens {
-    pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+    /// Reads the files, and adds the tokens that `tokenizer.json` has.
+    pub(super) fn load(files: &ModelFiles, serialized: Vec<(Token, u32)>) -> Result<Self, ModelError> {
         let config: Config = read(files, CONFIG)?;
         let mut named = config.named;
         let mut numbered: Vec<(Token, Option<u32>)> = Vec::new();
@@ -111,6 +131,7 @@ impl SpecialTokens {
             let added: HashMap<String, u32> = read(files, ADDED)?;
             numbered.extend(added.into_iter().map(|(content, id)| (Token::Text(content), Some(id))));
         }
+        numbered.extend(serialized.into_iter().map(|(token, id)| (token, Some(id))));
         let default =
             |token: &Option<Token>, default: &str| token.as_ref().map_or(default, Token::content).to_owned();
         let mut special = Self {
@@ -137,6 +158,7 @@ impl SpecialTokens {
             .into_iter()
             .flatten()
             .chain(named.additional_special_tokens.into_iter().flatten())
+            .chain(named.extra_special_tokens.into_iter().flat_map(ExtraTokens::into_list))
             .chain([pad])
             .map(|token| (token, None, false));
         let numbered = numbered.into_iter().map(|(token, id)| (token, id, false));
@@ -166,6 +188,7 @@ impl NamedTokens {
             cls_token: self.cls_token.or(others.cls_token),
             mask_token: self.mask_token.or(others.mask_token),
             additional_special_tokens: self.additional_special_tokens.or(others.additional_special_tokens),
+            extra_special_tokens: self.extra_special_tokens.or(others.extra_special_tokens),
         }
     }
 }

@@ -99,6 +99,89 @@ fn hidden_states_are_the_references() {
     }
 }
 
+/// A fixture as transformers 5.6 and later saves it: no `text_model.` before the names of tensors, and one file for
+/// the vocabulary, the merges and the added tokens.
+fn saved_today(name: &str, pad: &str) -> (tempfile::TempDir, ModelFiles) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).expect("a file");
+    let old = fixture(name);
+    for part in ["tokenizer", "text_encoder"] {
+        fs::create_dir(folder.path().join(part)).expect("a folder");
+    }
+    write("model_index.json", b"{}");
+    write("text_encoder/config.json", &fs::read(old.join("text_encoder/config.json")).expect("a fixture"));
+    let tensors = candle_core::safetensors::load(old.join("text_encoder/model.safetensors"), &Device::Cpu);
+    let renamed = tensors.expect("weights").into_iter().map(|(name, tensor)| {
+        let plain = name.strip_prefix("text_model.").expect("the prefix of before").to_owned();
+        (plain, tensor)
+    });
+    write("text_encoder/model.safetensors", &safetensors::serialize(renamed, None).expect("weights"));
+
+    let vocabulary = fs::read_to_string(old.join("tokenizer/vocab.json")).expect("a fixture");
+    let vocabulary: serde_json::Value = serde_json::from_str(&vocabulary).expect("JSON");
+    let merges = fs::read_to_string(old.join("tokenizer/merges.txt")).expect("a fixture");
+    let merges: Vec<Vec<&str>> = merges.lines().skip(1).map(|line| line.split(' ').collect()).collect();
+    let added: Vec<_> = [("<|startoftext|>", true), ("<|endoftext|>", true), (pad, false)]
+        .into_iter()
+        .map(|(content, normalized)| {
+            serde_json::json!({"id": vocabulary[content], "content": content, "special": true, "lstrip": false,
+                "rstrip": false, "single_word": false, "normalized": normalized})
+        })
+        .collect();
+    let tokenizer = serde_json::json!({"version": "1.0", "added_tokens": added, "truncation": null, "model": {
+        "type": "BPE", "end_of_word_suffix": "</w>", "unk_token": "<|endoftext|>", "vocab": vocabulary,
+        "merges": merges}});
+    write("tokenizer/tokenizer.json", tokenizer.to_string().as_bytes());
+    let config = serde_json::json!({"backend": "tokenizers", "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": pad, "model_max_length": 77,
+        "extra_special_tokens": [], "tokenizer_class": "CLIPTokenizer"});
+    write("tokenizer/tokenizer_config.json", config.to_string().as_bytes());
+    let files = ModelFiles::folder(folder.path()).expect("a model");
+    (folder, files)
+}
+
+#[test]
+fn folders_saved_by_newer_transformers_are_the_same() {
+    let Prompts { prompts, large, huge } = prompts();
+    for (name, pad, expected) in [("clip-large", "<|endoftext|>", large), ("clip-huge", "!", huge)] {
+        let (_folder, files) = saved_today(name, pad);
+        let encoder = TextEncoder::load(&files, &Device::Cpu, DType::F32).expect("an encoder");
+        for (prompt, ids) in prompts.iter().zip(&expected.ids) {
+            let mut ids = ids.clone();
+            ids.resize(77, expected.pad);
+            assert_eq!(encoder.tokenize(prompt).ids, ids, "{name}: {prompt:?}");
+        }
+        let golden = Golden::load(&format!("{name}/golden.safetensors"));
+        let ids = golden.tensor("ids").to_dtype(DType::U32).and_then(|ids| ids.to_vec2()).expect("ids");
+        let tokens: Vec<Tokens> = ids.into_iter().map(|ids| Tokens { ids, truncation: None }).collect();
+        assert_close(name, &encoder.encode(&tokens).expect("states"), golden.tensor("states"), 1e-4);
+    }
+}
+
+#[test]
+fn a_tokenizer_in_one_file_needs_no_other() {
+    let (folder, files) = saved_today("clip-large", "<|endoftext|>");
+    let whole = Tokenizer::load(&files, 77).expect("a tokenizer").tokenize("a red tiger");
+    let path = folder.path().join("tokenizer/tokenizer.json");
+    let text = fs::read_to_string(&path).expect("a file");
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    fs::remove_file(folder.path().join("tokenizer/tokenizer_config.json")).expect("a file");
+    // As the package tokenizers wrote it before 0.20.
+    let merges = tokenizer["model"]["merges"].as_array().expect("a list").iter();
+    let text = |token: &serde_json::Value| token.as_str().expect("a token").to_owned();
+    let joined: Vec<_> = merges.map(|pair| format!("{} {}", text(&pair[0]), text(&pair[1]))).collect();
+    tokenizer["model"]["merges"] = joined.into();
+    fs::write(&path, tokenizer.to_string()).expect("a file");
+    assert_eq!(Tokenizer::load(&files, 77).expect("a tokenizer").tokenize("a red tiger"), whole);
+    for (option, value) in [("type", "Unigram"), ("end_of_word_suffix", "")] {
+        let mut other = tokenizer.clone();
+        other["model"][option] = value.into();
+        fs::write(&path, other.to_string()).expect("a file");
+        let error = Tokenizer::load(&files, 77).err().expect("another kind").to_string();
+        assert!(error.contains("tokenizer.json") && error.contains(option), "{error}");
+    }
+}
+
 #[test]
 fn prompts_of_no_length_are_an_error() {
     let encoder = TextEncoder::load(&files("clip-large"), &Device::Cpu, DType::F32).expect("an encoder");

@@ -7,12 +7,14 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, Token};
 
 use super::pretokenizer::{NormalizedText, Word};
+use super::serialized::SerializedTokenizer;
 use super::special::SpecialTokens;
 use super::{Tokens, Truncation};
+use crate::index::ModelIndex;
 use crate::{ModelError, ModelFiles};
 
-const VOCABULARY: &str = "tokenizer/vocab.json";
-const MERGES: &str = "tokenizer/merges.txt";
+pub(super) const VOCABULARY: &str = "tokenizer/vocab.json";
+pub(super) const MERGES: &str = "tokenizer/merges.txt";
 /// transformers reads no more merges than CLIP has, however many there are.
 const MAX_MERGES: usize = 49_152 - 256 - 2;
 
@@ -38,9 +40,11 @@ impl Tokenizer {
     /// [`ModelError`] for a file that is missing or malformed, or a class or option that is not supported.
     pub fn load(files: &ModelFiles, positions: usize) -> Result<Self, ModelError> {
         check_class(files)?;
-        let special = SpecialTokens::load(files)?;
-        let vocabulary: HashMap<String, u32> = files.read_json(VOCABULARY)?;
-        let merges = merges(files)?;
+        let (vocabulary, merges, serialized) = match SerializedTokenizer::load(files)? {
+            Some(SerializedTokenizer { vocabulary, merges, added }) => (vocabulary, merges, added),
+            None => (files.read_json::<HashMap<String, u32>>(VOCABULARY)?, merges(files)?, Vec::new()),
+        };
+        let special = SpecialTokens::load(files, serialized)?;
         let mut numbers = vocabulary.clone();
         let (mut added, mut added_normalized) = (AddedTokens::default(), AddedTokens::default());
         for token in special.added {
@@ -186,16 +190,10 @@ impl AddedTokens {
 
 /// Checks the class that `model_index.json` names, if it names one.
 fn check_class(files: &ModelFiles) -> Result<(), ModelError> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        #[serde(default)]
-        tokenizer: (Option<String>, Option<String>),
-    }
-    let index: Index = files.read_json("model_index.json")?;
-    match index.tokenizer.1.as_deref() {
+    match ModelIndex::load(files)?.class("tokenizer") {
         Some("CLIPTokenizer" | "CLIPTokenizerFast") | None => Ok(()),
         Some(other) => Err(ModelError::unsupported(
-            files.path("model_index.json"),
+            files.path(ModelIndex::FILE),
             "tokenizer",
             other,
             "CLIPTokenizer, CLIPTokenizerFast",

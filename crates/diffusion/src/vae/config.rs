@@ -1,12 +1,20 @@
 //! What `vae/config.json` says.
 
+use std::ops::RangeInclusive;
+
 use serde_json::json;
 
+use crate::index::ModelIndex;
 use crate::kernels::Activation;
 use crate::options::Options;
 use crate::{ModelError, ModelFiles};
 
 const FILE: &str = "vae/config.json";
+/// Bounds of what published decoders have, many times over.
+const WIDTHS: RangeInclusive<usize> = 1..=16_384;
+const LAYERS: RangeInclusive<usize> = 1..=64;
+const MAX_LEVELS: usize = 8;
+const CLASSES: &str = "AutoencoderKL, AutoencoderTiny";
 
 /// The configuration of either autoencoder, checked.
 pub(super) enum Config {
@@ -44,10 +52,13 @@ impl Config {
     /// Reads the file. Defaults are those of diffusers 0.35.
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
-        let config = match options.class() {
+        let listed = ModelIndex::class_of(files, "vae", &options)?;
+        // The class that it was saved from first: a tiny decoder may have been put into another model's folder.
+        let config = match options.class().or(listed.name()) {
             None | Some("AutoencoderKL") => Self::Kl(KlConfig::read(&mut options)?),
             Some("AutoencoderTiny") => Self::Tiny(TinyConfig::read(&mut options)?),
-            Some(_) => return Err(options.unsupported("_class_name", "AutoencoderKL and AutoencoderTiny")),
+            Some(_) if options.class().is_some() => return Err(options.unsupported("_class_name", CLASSES)),
+            Some(_) => return Err(listed.unsupported(CLASSES)),
         };
         if config.factors().0 == 0.0 {
             return Err(options.unsupported("scaling_factor", "numbers other than 0"));
@@ -101,10 +112,10 @@ impl Config {
 
 impl KlConfig {
     fn read(options: &mut Options) -> Result<Self, ModelError> {
-        let block_out_channels: Vec<usize> = options.take("block_out_channels", vec![64])?;
-        let norm_num_groups: usize = options.take("norm_num_groups", 32)?;
+        let block_out_channels = options.sizes("block_out_channels", &[64], WIDTHS)?;
+        let norm_num_groups = options.size("norm_num_groups", 32, WIDTHS)?;
         check_levels(options, "block_out_channels", &block_out_channels)?;
-        if norm_num_groups == 0 || block_out_channels.iter().any(|channels| channels % norm_num_groups != 0) {
+        if block_out_channels.iter().any(|channels| channels % norm_num_groups != 0) {
             return Err(
                 options.unsupported("norm_num_groups", "a divisor of every one of `block_out_channels`")
             );
@@ -122,24 +133,24 @@ impl KlConfig {
         options.ignore(&["in_channels", "down_block_types", "use_quant_conv", "sample_size"]);
         Ok(Self {
             block_out_channels,
-            layers_per_block: options.take("layers_per_block", 1)?,
+            layers_per_block: options.size("layers_per_block", 1, LAYERS)?,
             activation: activation(options, "silu")?,
-            latent_channels: options.take("latent_channels", 4)?,
+            latent_channels: options.size("latent_channels", 4, WIDTHS)?,
             norm_num_groups,
-            use_post_quant_conv: options.take("use_post_quant_conv", true)?,
-            mid_block_add_attention: options.take("mid_block_add_attention", true)?,
+            use_post_quant_conv: options.flag_on_by_default("use_post_quant_conv")?,
+            mid_block_add_attention: options.flag_on_by_default("mid_block_add_attention")?,
             scaling_factor: options.take("scaling_factor", 0.18215)?,
-            shift_factor: options.take("shift_factor", None)?.unwrap_or(0.0),
-            force_upcast: options.take("force_upcast", true)?,
+            shift_factor: options.take("shift_factor", 0.0)?,
+            force_upcast: options.flag_on_by_default("force_upcast")?,
         })
     }
 }
 
 impl TinyConfig {
     fn read(options: &mut Options) -> Result<Self, ModelError> {
-        let block_out_channels: Vec<usize> = options.take("decoder_block_out_channels", vec![64; 4])?;
+        let block_out_channels = options.sizes("decoder_block_out_channels", &[64; 4], WIDTHS)?;
         check_levels(options, "decoder_block_out_channels", &block_out_channels)?;
-        let num_blocks: Vec<usize> = options.take("num_decoder_blocks", vec![3, 3, 3, 1])?;
+        let num_blocks = options.sizes("num_decoder_blocks", &[3, 3, 3, 1], 0..=*LAYERS.end())?;
         if num_blocks.len() != block_out_channels.len() {
             return Err(options
                 .unsupported("num_decoder_blocks", "one number for each of `decoder_block_out_channels`"));
@@ -148,10 +159,7 @@ impl TinyConfig {
         if block_out_channels.windows(2).any(|pair| pair[0] != pair[1]) {
             return Err(options.unsupported("decoder_block_out_channels", "the same number for every level"));
         }
-        let upsampling: usize = options.take("upsampling_scaling_factor", 2)?;
-        if !(1..=8).contains(&upsampling) {
-            return Err(options.unsupported("upsampling_scaling_factor", "1 to 8"));
-        }
+        let upsampling = options.size("upsampling_scaling_factor", 2, 1..=8)?;
         options.require("out_channels", &[json!(3)])?;
         options.require("upsample_fn", &[json!("nearest")])?;
         // The encoder's, or the scaling of latents to pictures of their own.
@@ -166,20 +174,20 @@ impl TinyConfig {
             block_out_channels,
             num_blocks,
             activation: activation(options, "relu")?,
-            latent_channels: options.take("latent_channels", 4)?,
+            latent_channels: options.size("latent_channels", 4, WIDTHS)?,
             upsampling,
             scaling_factor: options.take("scaling_factor", 1.0)?,
             shift_factor: options.take("shift_factor", 0.0)?,
-            force_upcast: options.take("force_upcast", false)?,
+            force_upcast: options.flag("force_upcast")?,
         })
     }
 }
 
 fn check_levels(options: &Options, option: &str, channels: &[usize]) -> Result<(), ModelError> {
-    if channels.is_empty() || channels.len() > 8 || channels.contains(&0) {
-        return Err(options.unsupported(option, "1 to 8 positive numbers"));
+    match (1..=MAX_LEVELS).contains(&channels.len()) {
+        true => Ok(()),
+        false => Err(options.unsupported(option, &format!("1 to {MAX_LEVELS} numbers"))),
     }
-    Ok(())
 }
 
 fn activation(options: &mut Options, default: &str) -> Result<Activation, ModelError> {

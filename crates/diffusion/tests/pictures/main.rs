@@ -3,5 +3,7 @@
 mod common;
 mod engine;
 mod networks;
+mod options;
 mod pipelines;
 mod previews;
+mod revision;

@@ -1,5 +1,7 @@
 //! Four steps from given noise, through every scheduler.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 use tintype_core::picture::Pixels;
 use tintype_diffusion::ModelFiles;
@@ -20,10 +22,23 @@ fn guidance(family: &str) -> f64 {
 
 /// Loads a family with another of its schedulers, and takes the golden's noise away.
 fn latents(family: &str, scheduler: &str, noise: &Tensor) -> (Pipeline, Tensor) {
+    latents_after(family, &scheduler_config(family, scheduler), noise)
+}
+
+fn scheduler_config(family: &str, scheduler: &str) -> String {
+    let path = folder(family).join("schedulers").join(format!("{scheduler}.json"));
+    std::fs::read_to_string(path).expect("a configuration")
+}
+
+/// The same with this configuration of a scheduler.
+fn latents_after(family: &str, scheduler: &str, noise: &Tensor) -> (Pipeline, Tensor) {
     let model = copy(family);
-    let scheduler = model.path().join("schedulers").join(format!("{scheduler}.json"));
-    std::fs::copy(scheduler, model.path().join("scheduler/scheduler_config.json")).expect("a copy");
-    let files = ModelFiles::folder(model.path()).expect("a model folder");
+    std::fs::write(model.path().join("scheduler/scheduler_config.json"), scheduler).expect("a file");
+    run(model.path(), family, noise)
+}
+
+fn run(model: &Path, family: &str, noise: &Tensor) -> (Pipeline, Tensor) {
+    let files = ModelFiles::folder(model).expect("a model folder");
     let pipeline = Pipeline::load(&files, &Device::Cpu, DType::F32).expect("a pipeline");
     let (_, _, _, height, width) = noise.dims5().expect("noise");
     let scale = pipeline.native_size().0 / if family == "builtin" { 4 } else { 8 };
@@ -52,6 +67,58 @@ fn pipelines_end_where_diffusers_does() {
             let expected = &golden[&format!("{scheduler}.latents")];
             assert_close(&format!("{family}, {scheduler}"), &found, expected, TOLERANCE);
         }
+    }
+}
+
+/// diffusers' `StableDiffusionPipeline` overrides two options of every scheduler, which older files lack.
+#[test]
+fn files_of_older_versions_give_the_same_images() {
+    let golden = tensors("sd15", "pipelines.safetensors");
+    for scheduler in ["ddim", "euler", "euler-ancestral", "dpm"] {
+        let mut config: serde_json::Value =
+            serde_json::from_str(&scheduler_config("sd15", scheduler).replace(": -Infinity", ": null"))
+                .expect("JSON");
+        config["timestep_spacing"] = "leading".into();
+        let (_, current) = latents_after("sd15", &config.to_string(), &golden["noise"]);
+        if scheduler == "ddim" {
+            assert_close("the golden", &current, &golden["ddim.latents"], TOLERANCE);
+        }
+        for (clip, offset) in [
+            (Some(serde_json::json!(true)), Some(serde_json::json!(0))),
+            (Some(serde_json::Value::Null), Some(serde_json::Value::Null)),
+            (None, None),
+            (None, Some(serde_json::json!(3))),
+        ] {
+            let mut old = config.clone();
+            for (option, value) in [("clip_sample", clip), ("steps_offset", offset)] {
+                let options = old.as_object_mut().expect("an object");
+                match value {
+                    Some(value) => options.insert(option.to_owned(), value),
+                    None => options.remove(option),
+                };
+            }
+            let (_, found) = latents_after("sd15", &old.to_string(), &golden["noise"]);
+            assert_close(&format!("{scheduler}: {old}"), &found, &current, 1e-6);
+        }
+    }
+}
+
+/// A class that `model_index.json` names comes before the one that the scheduler was saved from.
+#[test]
+fn the_class_of_the_index_runs() {
+    let golden = tensors("sd15", "pipelines.safetensors");
+    let model = copy("sd15");
+    let index =
+        r#"{"_class_name":"StableDiffusionPipeline","scheduler":["diffusers","EulerDiscreteScheduler"]}"#;
+    std::fs::write(model.path().join("model_index.json"), index).expect("a file");
+    for own in [r#""_class_name": "DDIMScheduler","#, ""] {
+        let config = scheduler_config("sd15", "euler");
+        let class = r#""_class_name": "EulerDiscreteScheduler","#;
+        assert!(config.contains(class));
+        std::fs::write(model.path().join("scheduler/scheduler_config.json"), config.replace(class, own))
+            .expect("a file");
+        let found = run(model.path(), "sd15", &golden["noise"]).1;
+        assert_close("euler", &found, &golden["euler.latents"], TOLERANCE);
     }
 }
 

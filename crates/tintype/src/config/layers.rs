@@ -1,7 +1,8 @@
 //! Merges the layers of settings. Each one overrides the previous: defaults, file, environment, flags.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,6 +16,8 @@ use super::schema::{Setting, settings};
 const DEFAULT_FILE: &str = "tintype.toml";
 /// The variable that names the settings file. It is not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
+/// Maximum size of the settings file, in bytes. Pipes are read too, as in `--config <(…)`, but not without end.
+const MAX_FILE: u64 = 1 << 20;
 /// Defaults that differ on AWS Lambda, which has no persistent disk and parses JSON logs.
 const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json")];
 
@@ -103,8 +106,8 @@ impl Layers {
     /// Applies the settings file. `explicit` is the path that the user gave; that file must exist.
     fn apply_file(&mut self, folder: &Path, explicit: Option<&Path>) -> Result<()> {
         let path = explicit.unwrap_or(Path::new(DEFAULT_FILE));
-        let content = match fs::read_to_string(folder.join(path)) {
-            Err(error) if explicit.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        let content = match read_settings(&folder.join(path)) {
+            Err(error) if explicit.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read.with_context(|| format!("cannot read the settings file {}", path.display()))?,
         };
         let table: Table =
@@ -201,4 +204,15 @@ fn malformed(path: &Path, content: &str, error: &toml::de::Error) -> anyhow::Err
     let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     anyhow!("{}, line {line}: {}", path.display(), error.message().replace('\n', ", "))
+}
+
+/// The content of the settings file.
+fn read_settings(path: &Path) -> io::Result<String> {
+    let mut content = String::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut content)?;
+    if content.len() as u64 > MAX_FILE {
+        let message = format!("it has more than {MAX_FILE} bytes, the maximum of a settings file");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(content)
 }

@@ -122,6 +122,11 @@ fn another_file_can_be_named() {
     assert_eq!(start.load().expect("valid").limits.queue, 3);
     start.flags.file = Some(PathBuf::from("absent.toml"));
     assert!(start.error().starts_with("cannot read the settings file absent.toml: "), "{}", start.error());
+    if cfg!(unix) {
+        let mut start = Start::new();
+        start.flags.file = Some("/dev/zero".into());
+        assert!(start.error().contains("/dev/zero: it has more than 1048576 bytes"), "{}", start.error());
+    }
 }
 
 #[test]

@@ -78,15 +78,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// `builtin`, a folder (an existing one, or any text that starts with `/` or `.`), `ORG/NAME`, or
-/// `sagemaker:ENDPOINT`.
+/// `builtin`, a folder (an existing path, or any text that starts with `/` or `.`), `ORG/NAME`, or
+/// `sagemaker:ENDPOINT`. A path to a file is passed on, because the engine says what the file is.
 pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
     let path = Path::new(text);
     if text == "builtin" {
         Ok(ModelChoice::Builtin)
     } else if let Some(endpoint) = text.strip_prefix("sagemaker:") {
         Ok(ModelChoice::Endpoint(endpoint.to_owned()))
-    } else if path.is_dir() || path.is_absolute() || text.starts_with('.') {
+    } else if path.exists() || path.is_absolute() || text.starts_with('.') {
         Ok(ModelChoice::Folder(path.to_owned()))
     } else if tintype_diffusion::hub::is_name(text) {
         Ok(ModelChoice::Hub(text.to_owned()))
@@ -259,7 +259,11 @@ mod tests {
         assert_eq!(model("./absent"), Ok(ModelChoice::Folder("./absent".into())));
         assert_eq!(model("sagemaker:sd-21"), Ok(ModelChoice::Endpoint("sd-21".into())));
         assert_eq!(model("stabilityai/sd-turbo"), Ok(ModelChoice::Hub("stabilityai/sd-turbo".into())));
-        for text in ["", "sd-turbo", "a/b/c"] {
+        let file = folder.path().join("model.safetensors");
+        std::fs::write(&file, "").expect("a file");
+        let text = file.to_str().expect("UTF-8");
+        assert_eq!(model(text), Ok(ModelChoice::Folder(text.into())), "the engine says what the file is");
+        for text in ["", "sd-turbo", "a/b/c", "absent/model.safetensors", "absent/model.gguf"] {
             assert!(model(text).is_err(), "{text}");
         }
     }
