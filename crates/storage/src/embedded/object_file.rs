@@ -152,8 +152,13 @@ impl ObjectWriter {
 /// `InvalidData` if the file is damaged.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     let damaged = |message| io::Error::new(io::ErrorKind::InvalidData, message);
+    // Opening a named pipe would block.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(damaged("it is not a regular file"));
+    }
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let length = metadata.len();
     let trailer_at =
         length.checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("the file is shorter than its trailer"))?;
     file.seek(SeekFrom::Start(trailer_at))?;
@@ -170,7 +175,8 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     file.seek(SeekFrom::Start(record_at))?;
     let mut json = vec![0; record_length as usize];
     file.read_exact(&mut json)?;
-    let record: Record = serde_json::from_slice(&json)?;
+    let record: Record =
+        serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if record.size != record_at {
         return Err(damaged("the length of the content differs from the length in the object's metadata"));
     }
