@@ -3,6 +3,7 @@
 mod bucket;
 mod credentials;
 mod disk;
+mod disposition;
 mod hosts;
 mod index;
 mod local_store;
