@@ -17,12 +17,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, DiskError, sync_folder};
+use super::upload_locks::UploadLocks;
 
 /// The folder, with its buckets.
 #[derive(Debug)]
 pub(crate) struct Disk {
     root: PathBuf,
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    pub(crate) upload_locks: UploadLocks,
     /// A locked file: the index in memory is valid only while no other process writes to the folder. The lock
     /// ends with the process.
     _lock: File,
@@ -58,7 +60,7 @@ impl Disk {
         clear(&root.join("tmp"))?;
         let buckets = open_buckets(&root.join("buckets"))?;
         sync_folder(&root)?;
-        Ok(Self { root, buckets: RwLock::new(buckets), _lock: lock })
+        Ok(Self { root, buckets: RwLock::new(buckets), upload_locks: UploadLocks::default(), _lock: lock })
     }
 
     /// The folder for files before they are moved to their final names.

@@ -16,6 +16,7 @@ mod s3;
 mod service;
 mod signature_v2;
 mod sweep;
+mod upload_locks;
 
 use std::io;
 use std::path::PathBuf;
