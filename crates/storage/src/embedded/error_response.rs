@@ -59,8 +59,8 @@ pub(crate) fn complete(response: &mut Response<Body>, resource: &str, request_id
         let message = known.map_or("The server rejected the request.", |(_, message)| *message);
         completed += &format!("<Message>{message}</Message>");
     }
-    let is_about_region =
-        matches!(code, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError");
+    let is_about_region = xml.contains(" region ")
+        && matches!(code, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError");
     if is_about_region {
         completed += &format!("<Region>{REGION}</Region>");
     }
@@ -106,7 +106,7 @@ mod tests {
         assert!(xml.contains("<Message>No key.</Message><Resource>"), "{xml}");
         let xml = completed(S3ErrorCode::AmbiguousGrantByEmailAddress.into());
         assert!(xml.contains("<Message>The server rejected the request.</Message>"), "{xml}");
-        let xml = completed(s3_error!(AuthorizationHeaderMalformed, "Wrong region."));
+        let xml = completed(s3_error!(AuthorizationHeaderMalformed, "The region x is wrong."));
         assert!(xml.contains("<Region>us-east-1</Region>"), "{xml}");
     }
 
