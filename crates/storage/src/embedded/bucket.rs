@@ -16,6 +16,9 @@ use time::OffsetDateTime;
 use super::index::{Entry, Index, ListQuery, Page, page};
 use super::object_file::{self, Record, StagedObject};
 
+#[cfg(test)]
+mod tests;
+
 /// Number of locks for keys; a power of two.
 const STRIPES: usize = 64;
 
@@ -73,6 +76,7 @@ impl Bucket {
         for shard in fs::read_dir(&folder)? {
             let shard = shard?;
             if !shard.file_type()?.is_dir() {
+                tracing::warn!(path = %shard.path().display(), "ignored stray file in bucket");
                 continue;
             }
             for object in fs::read_dir(shard.path())? {
@@ -101,11 +105,25 @@ impl Bucket {
     }
 
     /// Opens an object for reading: its file, positioned at the first byte of its content, and its record.
+    ///
+    /// # Errors
+    /// `NoSuchKey` if the object does not exist, or if its file is damaged.
     pub(crate) fn read(&self, key: &str) -> Result<(File, Record), DiskError> {
-        match object_file::open(&self.folder.join(relative_path(key))) {
-            Ok(found) => Ok(found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchKey),
-            Err(error) => Err(error.into()),
+        let path = self.folder.join(relative_path(key));
+        match open_object(&path, key) {
+            Err(DiskError::NoSuchKey) => {
+                let _key_lock = self.lock_key(key);
+                // The object may have been written meanwhile.
+                open_object(&path, key).inspect_err(|error| self.forget(key, error))
+            }
+            other => other,
+        }
+    }
+
+    /// Removes an object without a usable file from the index, so that it can be written again.
+    fn forget(&self, key: &str, error: &DiskError) {
+        if matches!(error, DiskError::NoSuchKey) && self.index_mut().remove(key).is_some() {
+            tracing::warn!(bucket = self.name, key, "removed object without a usable file from the index");
         }
     }
 
@@ -122,6 +140,9 @@ impl Bucket {
         let StagedObject { temp, record } = staged;
         let path = self.folder.join(relative_path(&record.key));
         let _key_lock = self.lock_key(&record.key);
+        if *precondition != Precondition::Always {
+            let _ = open_object(&path, &record.key).inspect_err(|error| self.forget(&record.key, error));
+        }
         self.check_precondition(&record.key, precondition)?;
         let shard = path.parent().unwrap_or(&self.folder);
         if !shard.is_dir() {
@@ -199,6 +220,23 @@ impl Bucket {
     }
 }
 
+/// Opens an object's file. A damaged file is the same as a missing one, because its content is lost.
+fn open_object(path: &Path, key: &str) -> Result<(File, Record), DiskError> {
+    match object_file::open(path) {
+        Ok((file, record)) if record.key == key => Ok((file, record)),
+        Ok(_) => {
+            tracing::warn!(path = %path.display(), "object file has the record of another object");
+            Err(DiskError::NoSuchKey)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchKey),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            tracing::warn!(path = %path.display(), %error, "object file is damaged");
+            Err(DiskError::NoSuchKey)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The path of the object's file in its bucket's folder.
 fn relative_path(key: &str) -> PathBuf {
     let name = hex::encode(Sha256::digest(key));
@@ -212,146 +250,4 @@ fn entry(record: &Record) -> Entry {
 /// Waits until the folder's entries are on the disk.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::embedded::object_file::{ObjectAttributes, ObjectWriter};
-
-    struct Folder {
-        root: tempfile::TempDir,
-    }
-
-    impl Folder {
-        fn new() -> Self {
-            let root = tempfile::tempdir().expect("a folder");
-            fs::create_dir(root.path().join("bucket")).expect("mkdir");
-            fs::create_dir(root.path().join("tmp")).expect("mkdir");
-            Self { root }
-        }
-
-        fn bucket(&self) -> Bucket {
-            Bucket::open("bucket".into(), self.root.path().join("bucket")).expect("open")
-        }
-
-        async fn staged(&self, key: &str, content: &str) -> StagedObject {
-            let mut writer = ObjectWriter::begin(&self.root.path().join("tmp")).await.expect("begin");
-            writer.write(content.as_bytes()).await.expect("write");
-            writer
-                .finish(ObjectAttributes { key: key.into(), ..ObjectAttributes::default() })
-                .await
-                .expect("finish")
-        }
-    }
-
-    #[tokio::test]
-    async fn no_key_leaves_the_bucket_and_all_are_found_again() {
-        let folder = Folder::new();
-        let bucket = folder.bucket();
-        let long = "虎".repeat(341);
-        let keys = [
-            "../x",
-            "../../../x",
-            "/",
-            "//",
-            ".",
-            "..",
-            "a",
-            "A",
-            "a/",
-            "a//b",
-            "\u{1}\n",
-            "C:\\x",
-            long.as_str(),
-        ];
-        for key in keys {
-            bucket.commit(folder.staged(key, key).await, &Precondition::Always).expect("commit");
-        }
-        let mut around: Vec<_> = fs::read_dir(folder.root.path())
-            .expect("list")
-            .map(|entry| entry.expect("an entry").file_name())
-            .collect();
-        around.sort();
-        assert_eq!(around, ["bucket", "tmp"]);
-        drop(bucket);
-        let bucket = folder.bucket();
-        assert_eq!(bucket.objects_with_prefix("").len(), keys.len());
-        for key in keys {
-            let (mut file, record) = bucket.read(key).expect("read");
-            let mut content = vec![0; record.size as usize];
-            io::Read::read_exact(&mut file, &mut content).expect("content");
-            assert_eq!((record.key.as_str(), content.as_slice()), (key, key.as_bytes()));
-        }
-    }
-
-    #[tokio::test]
-    async fn damaged_objects_are_skipped_at_start() {
-        let folder = Folder::new();
-        let bucket = folder.bucket();
-        for key in ["good", "cut", "moved"] {
-            bucket.commit(folder.staged(key, "content").await, &Precondition::Always).expect("commit");
-        }
-        let path = |key: &str| folder.root.path().join("bucket").join(relative_path(key));
-        let whole = fs::read(path("cut")).expect("read");
-        fs::write(path("cut"), &whole[..whole.len() / 2]).expect("cut");
-        fs::copy(path("good"), path("moved")).expect("copy");
-        let bucket = folder.bucket();
-        let keys: Vec<_> = bucket.objects_with_prefix("").into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["good"]);
-        assert!(matches!(bucket.read("cut"), Err(DiskError::Io(_))));
-        // The damaged object can be replaced.
-        bucket.commit(folder.staged("cut", "new").await, &Precondition::Absent).expect("commit");
-        assert_eq!(bucket.read("cut").expect("read").1.size, 3);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn one_of_a_hundred_conditional_writes_succeeds() {
-        let folder = Arc::new(Folder::new());
-        let bucket = Arc::new(folder.bucket());
-        let writes: Vec<_> = (0..100)
-            .map(|number| {
-                let (folder, bucket) = (Arc::clone(&folder), Arc::clone(&bucket));
-                tokio::spawn(async move {
-                    let staged = folder.staged("contended", &number.to_string()).await;
-                    tokio::task::spawn_blocking(move || bucket.commit(staged, &Precondition::Absent)).await
-                })
-            })
-            .collect();
-        let mut succeeded = Vec::new();
-        for write in writes {
-            match write.await.expect("joined").expect("joined") {
-                Ok(record) => succeeded.push(record),
-                Err(error) => assert!(matches!(error, DiskError::PreconditionFailed), "{error}"),
-            }
-        }
-        assert_eq!(succeeded.len(), 1);
-        assert_eq!(bucket.read("contended").expect("read").1, succeeded[0]);
-        assert_eq!(fs::read_dir(folder.root.path().join("tmp")).expect("list").count(), 0);
-    }
-
-    #[tokio::test]
-    async fn conditions() {
-        let folder = Folder::new();
-        let bucket = folder.bucket();
-        let commit = async |content: &str, precondition: Precondition| {
-            bucket.commit(folder.staged("k", content).await, &precondition).map(|record| record.etag)
-        };
-        assert!(matches!(commit("0", Precondition::Present).await, Err(DiskError::NoSuchKey)));
-        let first = commit("1", Precondition::Absent).await.expect("absent");
-        let second = commit("2", Precondition::Matches(first.clone())).await.expect("unchanged");
-        assert!(matches!(
-            commit("3", Precondition::Matches(first.clone())).await,
-            Err(DiskError::PreconditionFailed)
-        ));
-        assert!(matches!(
-            bucket.delete("k", &Precondition::Matches(first)),
-            Err(DiskError::PreconditionFailed)
-        ));
-        bucket.delete("k", &Precondition::Matches(second)).expect("delete");
-        bucket.delete("k", &Precondition::Always).expect("again");
-        assert!(matches!(bucket.read("k"), Err(DiskError::NoSuchKey)));
-    }
 }

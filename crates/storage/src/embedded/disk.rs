@@ -17,12 +17,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, DiskError, sync_folder};
+use super::upload_locks::UploadLocks;
 
 /// The folder, with its buckets.
 #[derive(Debug)]
 pub(crate) struct Disk {
     root: PathBuf,
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    pub(crate) upload_locks: UploadLocks,
     /// A locked file: the index in memory is valid only while no other process writes to the folder. The lock
     /// ends with the process.
     _lock: File,
@@ -56,16 +58,9 @@ impl Disk {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         clear(&root.join("tmp"))?;
-        let mut buckets = BTreeMap::new();
-        for entry in fs::read_dir(root.join("buckets"))? {
-            let entry = entry?;
-            if let Ok(name) = entry.file_name().into_string() {
-                let bucket = Bucket::open(name.clone(), entry.path())?;
-                buckets.insert(name, Arc::new(bucket));
-            }
-        }
+        let buckets = open_buckets(&root.join("buckets"))?;
         sync_folder(&root)?;
-        Ok(Self { root, buckets: RwLock::new(buckets), _lock: lock })
+        Ok(Self { root, buckets: RwLock::new(buckets), upload_locks: UploadLocks::default(), _lock: lock })
     }
 
     /// The folder for files before they are moved to their final names.
@@ -129,6 +124,24 @@ impl Disk {
     }
 }
 
+/// Opens every bucket in the folder. Other files, such as those of a file manager, are not buckets.
+fn open_buckets(folder: &Path) -> io::Result<BTreeMap<String, Arc<Bucket>>> {
+    let mut buckets = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // A symbolic link to a folder is a bucket as well.
+        if !path.is_dir() || !s3s::path::check_bucket_name(name) {
+            tracing::warn!(path = %path.display(), "ignored stray file in the folder of the buckets");
+            continue;
+        }
+        let bucket = Bucket::open(name.to_owned(), path.clone())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        buckets.insert(name.to_owned(), Arc::new(bucket));
+    }
+    Ok(buckets)
+}
+
 /// Deletes the folder's files and subfolders.
 fn clear(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -172,6 +185,29 @@ mod tests {
         let objects = disk.bucket("pictures").expect("the bucket").objects_with_prefix("");
         assert_eq!(objects.len(), 1);
         assert_eq!((objects[0].0.as_str(), objects[0].1.size), ("k", 5));
+    }
+
+    #[test]
+    fn stray_files_are_not_buckets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let buckets = folder.path().join("buckets");
+        drop(Disk::open(folder.path().to_owned()).expect("open").create_bucket("pictures").expect("create"));
+        fs::write(buckets.join(".DS_Store"), b"x").expect("write");
+        fs::write(buckets.join("file"), b"x").expect("write");
+        fs::create_dir(buckets.join("lost+found")).expect("mkdir");
+        std::os::unix::fs::symlink("/nowhere", buckets.join("dangling")).expect("symlink");
+        std::os::unix::fs::symlink(buckets.join("pictures"), buckets.join("linked")).expect("symlink");
+        fs::write(buckets.join("pictures/.DS_Store"), b"x").expect("write");
+        std::os::unix::fs::symlink("/nowhere", buckets.join("pictures/ab")).expect("symlink");
+        fs::create_dir(buckets.join("pictures/cd")).expect("mkdir");
+        fs::write(buckets.join("pictures/cd/.DS_Store"), b"x").expect("write");
+        std::os::unix::fs::symlink("/nowhere", buckets.join("pictures/cd/dangling")).expect("symlink");
+        fs::write(folder.path().join("uploads/.DS_Store"), b"x").expect("write");
+        std::os::unix::fs::symlink("/nowhere", folder.path().join("tmp/dangling")).expect("symlink");
+        let disk = Disk::open(folder.path().to_owned()).expect("open again");
+        let names: Vec<_> = disk.buckets().iter().map(|bucket| bucket.name.clone()).collect();
+        assert_eq!(names, ["linked", "pictures"]);
+        assert!(disk.bucket("pictures").expect("the bucket").objects_with_prefix("").is_empty());
     }
 
     #[test]

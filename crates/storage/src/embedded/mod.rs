@@ -3,6 +3,8 @@
 mod bucket;
 mod credentials;
 mod disk;
+mod disposition;
+mod error_response;
 mod hosts;
 mod index;
 mod local_store;
@@ -12,7 +14,9 @@ mod request_check;
 mod response;
 mod s3;
 mod service;
+mod signature_v2;
 mod sweep;
+mod upload_locks;
 
 use std::io;
 use std::path::PathBuf;
@@ -37,6 +41,9 @@ pub use self::service::S3Http;
 pub use self::sweep::SweepReport;
 /// The body of the S3 service's responses.
 pub use s3s::Body as S3Body;
+
+/// The region of every bucket.
+const REGION: &str = "us-east-1";
 
 /// The settings of the embedded service.
 #[derive(Clone, Debug)]
@@ -89,7 +96,7 @@ pub enum OpenError {
 /// Only one process can use a folder at a time.
 #[derive(Debug)]
 pub struct Embedded {
-    keys: AccessKeys,
+    keys: Arc<AccessKeys>,
     disk: Arc<Disk>,
     store: Arc<LocalStore>,
     /// Signs links for the public URL.
@@ -134,11 +141,13 @@ impl Embedded {
         let signing = aws_sdk_s3::Client::from_conf(signing);
         let signer = Signer::with_permanent_credentials(signing.clone(), bucket.clone());
         let inner = s3::service(Arc::clone(&disk), Arc::clone(&hosts), &keys, bucket);
+        let keys = Arc::new(keys);
+        let service = S3Http { inner, hosts, keys: Arc::clone(&keys), signed_host };
         Ok(Self {
             keys,
             store: Arc::new(LocalStore { disk: Arc::clone(&disk), bucket: default_bucket, signer }),
             signing,
-            service: S3Http { inner, hosts, signed_host },
+            service,
             disk,
         })
     }

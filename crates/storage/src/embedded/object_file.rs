@@ -53,6 +53,17 @@ pub(crate) struct Record {
     pub(crate) headers: Headers,
     #[serde(default)]
     pub(crate) checksums: Checksums,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) multipart: Option<Multipart>,
+}
+
+/// The multipart upload that created an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Multipart {
+    /// The id of the upload.
+    pub(crate) upload: String,
+    /// The lengths of the parts in bytes.
+    pub(crate) part_sizes: Vec<u64>,
 }
 
 /// A temporary file. It is deleted on drop, unless it was renamed.
@@ -94,6 +105,7 @@ pub(crate) struct ObjectAttributes {
     pub(crate) checksums: Checksums,
     /// `None` means the content's MD5, as in S3 for objects that were uploaded in one part.
     pub(crate) etag: Option<String>,
+    pub(crate) multipart: Option<Multipart>,
 }
 
 /// An object that is written and synced, under a temporary name.
@@ -119,6 +131,11 @@ impl ObjectWriter {
         self.file.write_all(bytes).await
     }
 
+    /// The MD5 of the content since the last call. A writer of several parts does not need that of the whole.
+    pub(crate) fn restart_md5(&mut self) -> [u8; 16] {
+        std::mem::take(&mut self.md5).finalize().into()
+    }
+
     /// The MD5 of the content so far.
     pub(crate) fn md5(&self) -> [u8; 16] {
         self.md5.clone().finalize().into()
@@ -133,6 +150,7 @@ impl ObjectWriter {
             modified: time::OffsetDateTime::now_utc().unix_timestamp(),
             headers: attributes.headers,
             checksums: attributes.checksums,
+            multipart: attributes.multipart,
         };
         let json = serde_json::to_vec(&record)?;
         let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_RECORD_BYTES);
@@ -152,8 +170,13 @@ impl ObjectWriter {
 /// `InvalidData` if the file is damaged.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     let damaged = |message| io::Error::new(io::ErrorKind::InvalidData, message);
+    // Opening a named pipe would block.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(damaged("it is not a regular file"));
+    }
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let length = metadata.len();
     let trailer_at =
         length.checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("the file is shorter than its trailer"))?;
     file.seek(SeekFrom::Start(trailer_at))?;
@@ -170,7 +193,8 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     file.seek(SeekFrom::Start(record_at))?;
     let mut json = vec![0; record_length as usize];
     file.read_exact(&mut json)?;
-    let record: Record = serde_json::from_slice(&json)?;
+    let record: Record =
+        serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if record.size != record_at {
         return Err(damaged("the length of the content differs from the length in the object's metadata"));
     }

@@ -12,7 +12,7 @@ impl<'a> QueryString<'a> {
         Self(uri.query().unwrap_or_default())
     }
 
-    fn pairs(self) -> impl Iterator<Item = (String, String)> {
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (String, String)> {
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         self.0.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -4,10 +4,11 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
-use s3s::{S3Error, S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
+use super::REGION;
 use super::hosts::{Hosts, request_host};
 use super::query_string::QueryString;
 use crate::signer::MAX_LINK_SECONDS;
@@ -31,6 +32,10 @@ pub(crate) enum SignedHost {
     Public,
 }
 
+/// Accepted difference between the clocks of the client and the server in seconds, as `s3s` has for Signature
+/// Version 4.
+const MAX_CLOCK_DIFFERENCE: i64 = 900;
+
 /// Headers that may be unsigned although their names begin with `x-amz-`: the first is a checksum of the
 /// body, which is verified, and proxies add the others.
 const UNSIGNED_ALLOWED: [&str; 3] = ["x-amz-content-sha256", "x-amz-cf-id", "x-amz-user-agent"];
@@ -40,9 +45,10 @@ const UNSIGNED_ALLOWED: [&str; 3] = ["x-amz-content-sha256", "x-amz-cf-id", "x-a
 /// # Errors
 /// The S3 error if the request cannot be verified.
 pub(crate) fn check(parts: &mut Parts, hosts: &Hosts, signed_host: SignedHost) -> S3Result<Authentication> {
-    set_host(parts, hosts, signed_host);
+    set_host(parts, hosts, signed_host)?;
     reject_forms(parts)?;
     let query = QueryString::of(&parts.uri);
+    reject_second_signature(query)?;
     if query.is_signed_v4() {
         // A program that follows a link may add its own credentials; only those of the link apply.
         parts.headers.remove(AUTHORIZATION);
@@ -59,7 +65,13 @@ pub(crate) fn check(parts: &mut Parts, hosts: &Hosts, signed_host: SignedHost) -
 }
 
 /// Sets the header `Host` to the signed host. HTTP/2 has the host in the URI.
-fn set_host(parts: &mut Parts, hosts: &Hosts, signed_host: SignedHost) {
+///
+/// # Errors
+/// `InvalidRequest` if the request has several hosts, because the signature could be for any of them.
+fn set_host(parts: &mut Parts, hosts: &Hosts, signed_host: SignedHost) -> S3Result<()> {
+    if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(s3_error!(InvalidRequest, "The request has several headers Host. Send only one."));
+    }
     let received = request_host(parts).map(str::to_owned);
     let names_bucket = received.as_deref().is_some_and(|host| hosts.bucket_in_host(host).is_some());
     let use_public = signed_host == SignedHost::Public && !names_bucket;
@@ -67,6 +79,19 @@ fn set_host(parts: &mut Parts, hosts: &Hosts, signed_host: SignedHost) {
     if let Some(value) = signed.and_then(|host| HeaderValue::try_from(host).ok()) {
         parts.headers.insert(HOST, value);
     }
+    Ok(())
+}
+
+/// Rejects a link with signatures of both versions: `s3s` would verify one, and the checks of this module would
+/// be those of the other.
+fn reject_second_signature(query: QueryString<'_>) -> S3Result<()> {
+    if query.is_signed_v4() && query.is_signed_v2() {
+        return Err(s3_error!(
+            InvalidArgument,
+            "The URL has signatures of two versions. Send either X-Amz-Signature or Signature."
+        ));
+    }
+    Ok(())
 }
 
 /// Rejects uploads from HTML forms: `s3s` would read them into memory before it verifies the signature.
@@ -93,7 +118,9 @@ fn check_link_v4(query: QueryString<'_>, headers: &HeaderMap) -> S3Result<i64> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let date = query.first("X-Amz-Date").and_then(|date| PrimitiveDateTime::parse(&date, format).ok());
     let date = date.ok_or_else(|| malformed("X-Amz-Date must be in the form 20260101T000000Z."))?;
-    check_service(&query.first("X-Amz-Credential").unwrap_or_default())?;
+    let credential = query.first("X-Amz-Credential").unwrap_or_default();
+    check_service(&credential)?;
+    check_region(&credential, S3ErrorCode::AuthorizationQueryParametersError)?;
     let signed = query.first("X-Amz-SignedHeaders").unwrap_or_default();
     check_signed_headers(&signed, headers)?;
     let signature = query.first("X-Amz-Signature").unwrap_or_default();
@@ -106,8 +133,8 @@ fn check_link_v4(query: QueryString<'_>, headers: &HeaderMap) -> S3Result<i64> {
     Ok(date.assume_utc().unix_timestamp() + lifetime.cast_signed())
 }
 
-/// Checks a link of Signature Version 2, and returns the time when it expires. Version 2 has no start time,
-/// so the lifetime cannot be limited.
+/// Checks a link of Signature Version 2, and returns the time when it expires. Version 2 has no start time, so
+/// the limit applies to the remaining lifetime.
 fn check_link_v2(query: QueryString<'_>) -> S3Result<i64> {
     let incomplete = || {
         let message = "A signed query must have AWSAccessKeyId, Signature and Expires.";
@@ -120,8 +147,12 @@ fn check_link_v2(query: QueryString<'_>) -> S3Result<i64> {
         .first("Expires")
         .and_then(|expires_at| expires_at.parse::<i64>().ok())
         .ok_or_else(incomplete)?;
-    if OffsetDateTime::from_unix_timestamp(expires_at).is_err() {
-        return Err(incomplete());
+    let remaining = expires_at.saturating_sub(OffsetDateTime::now_utc().unix_timestamp());
+    if remaining > MAX_LINK_SECONDS.cast_signed() + MAX_CLOCK_DIFFERENCE {
+        return Err(s3_error!(
+            AccessDenied,
+            "Expires is {remaining} s ahead; the maximum is 604,800 s (7 days)."
+        ));
     }
     Ok(expires_at)
 }
@@ -137,7 +168,9 @@ fn check_authorization(headers: &HeaderMap) -> S3Result<()> {
         ));
     };
     let field = |name: &str| fields.split(',').find_map(|field| field.trim().strip_prefix(name));
-    check_service(field("Credential=").unwrap_or_default())?;
+    let credential = field("Credential=").unwrap_or_default();
+    check_service(credential)?;
+    check_region(credential, S3ErrorCode::AuthorizationHeaderMalformed)?;
     check_signed_headers(field("SignedHeaders=").unwrap_or_default(), headers)
 }
 
@@ -146,6 +179,18 @@ fn check_service(credential: &str) -> S3Result<()> {
         return Ok(());
     }
     Err(s3_error!(AccessDenied, "The credential scope must end with /s3/aws4_request."))
+}
+
+/// The server accepts every name that AWS could give to a region. Others, such as `US`, are an error that
+/// names the region, so that the client can sign the request again.
+fn check_region(credential: &str, code: S3ErrorCode) -> S3Result<()> {
+    let region = credential.rsplit('/').nth(2).unwrap_or_default();
+    let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    if !region.is_empty() && region.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    let message = format!("The region {region:?} in the credential scope is wrong; expecting '{REGION}'.");
+    Err(S3Error::with_message(code, message))
 }
 
 /// The signature must cover every header that affects S3: otherwise the holder of a link for `PUT` could add
@@ -168,7 +213,6 @@ fn check_signed_headers(signed: &str, headers: &HeaderMap) -> S3Result<()> {
 #[cfg(test)]
 mod tests {
     use http::Request;
-    use s3s::S3ErrorCode;
 
     use super::*;
 
@@ -235,6 +279,60 @@ mod tests {
             ["Signature=s", "AWSAccessKeyId=AK&Signature=s", "AWSAccessKeyId=AK&Signature=s&Expires=soon"]
         {
             assert_eq!(code(&format!("/b/k?{query}")), Some(S3ErrorCode::AccessDenied), "{query}");
+        }
+    }
+
+    #[test]
+    fn links_of_version_2_last_7_days_at_most() {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let expires_in =
+            |seconds| code(&format!("/b/k?AWSAccessKeyId=AK&Signature=s&Expires={}", now + seconds));
+        assert_eq!(expires_in(604_800), None);
+        assert_eq!(expires_in(604_800 + 1_000), Some(S3ErrorCode::AccessDenied));
+        assert_eq!(
+            code(&format!("/b/k?AWSAccessKeyId=AK&Signature=s&Expires={}", i64::MAX)),
+            Some(S3ErrorCode::AccessDenied)
+        );
+    }
+
+    #[test]
+    fn a_link_has_one_signature() {
+        let v2 = "&AWSAccessKeyId=AK&Signature=s&Expires=99";
+        assert_eq!(code(&(v4("", "") + v2)), Some(S3ErrorCode::InvalidArgument));
+        assert_eq!(code(&(v4("", "") + "&Signature=s")), Some(S3ErrorCode::InvalidArgument));
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let request = Request::get("/b/k").header("host", "a").header("host", "b");
+        let error = run(request, SignedHost::AsReceived).0.expect_err("two hosts");
+        assert_eq!(error.code(), &S3ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn regions() {
+        let in_query = |region: &str| {
+            code(&v4("X-Amz-Credential", &format!("AK%2F20260101%2F{region}%2Fs3%2Faws4_request")))
+        };
+        let in_header = |region: &str| {
+            let authorization = format!(
+                "AWS4-HMAC-SHA256 Credential=AK/20260101/{region}/s3/aws4_request, SignedHeaders=host, Signature=0"
+            );
+            let request = Request::get("/b/k").header("authorization", authorization);
+            run(request, SignedHost::AsReceived).0.err().map(|error| error.code().clone())
+        };
+        for region in ["us-east-1", "eu-central-1", "auto", "garage"] {
+            assert_eq!((in_query(region), in_header(region)), (None, None), "{region}");
+        }
+        for region in ["US", "EU", "", "us_east_1", "us-east-1 "] {
+            if !region.contains(' ') {
+                assert_eq!(
+                    in_query(region),
+                    Some(S3ErrorCode::AuthorizationQueryParametersError),
+                    "{region}"
+                );
+            }
+            assert_eq!(in_header(region), Some(S3ErrorCode::AuthorizationHeaderMalformed), "{region}");
         }
     }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use s3s::Body;
 use time::OffsetDateTime;
 
+use super::disposition;
 use super::request_check::Authentication;
 
 /// Content types that a browser may display. SVG is not one of them, because it can contain scripts.
@@ -31,6 +32,7 @@ pub(crate) fn finish(
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     let is_read = matches!(*method, Method::GET | Method::HEAD);
+    encode_file_name(headers);
     // Only responses with an object have an ETag.
     if is_read && succeeded && headers.contains_key(ETAG) {
         force_download(headers);
@@ -46,6 +48,17 @@ pub(crate) fn finish(
         }
     }
     response
+}
+
+/// Replaces a `Content-Disposition` that is not ASCII, because HTTP clients disagree about its encoding.
+fn encode_file_name(headers: &mut HeaderMap) {
+    let Some(value) = headers.get(CONTENT_DISPOSITION).filter(|value| value.to_str().is_err()) else {
+        return;
+    };
+    let value = disposition::to_ascii(&String::from_utf8_lossy(value.as_bytes()));
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
 }
 
 /// Makes browsers save everything except raster images, even if the object or the link says `inline`.
@@ -68,7 +81,7 @@ fn force_download(headers: &mut HeaderMap) {
 /// Allows pages of any origin to follow a link with `fetch`, because the link itself is the permission.
 fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified";
+    let exposed = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, x-amz-request-id";
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
@@ -79,7 +92,7 @@ pub(crate) fn preflight() -> Response<Body> {
     let headers = response.headers_mut();
     allow_any_origin(headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    let allowed = "If-Match, If-Modified-Since, If-None-Match, If-Unmodified-Since, Range";
+    let allowed = "If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
     response
 }
@@ -109,6 +122,16 @@ mod tests {
         assert_eq!(
             disposition("text/html", Some("inline; filename=\"a.html\"")),
             Some("attachment; filename=\"a.html\"".into())
+        );
+        for media_type in ["text/plain", "image/png"] {
+            assert_eq!(
+                disposition(media_type, Some("attachment; filename=\"虎.txt\"")),
+                Some("attachment; filename=\"_.txt\"; filename*=UTF-8''%E8%99%8E.txt".into())
+            );
+        }
+        assert_eq!(
+            disposition("text/html", Some("inline; filename*=UTF-8''%E8%99%8E.txt")),
+            Some("attachment; filename*=UTF-8''%E8%99%8E.txt".into())
         );
         assert_eq!(
             disposition("text/html", Some("Attachment; filename=a")),

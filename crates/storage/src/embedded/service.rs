@@ -11,41 +11,56 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use s3s::service::S3Service;
 use s3s::{Body, S3Error};
 
+use super::credentials::AccessKeys;
 use super::hosts::Hosts;
+use super::query_string::QueryString;
 use super::request_check::{self, SignedHost};
-use super::response;
+use super::{error_response, response, signature_v2};
 
 /// The S3 API as a service for hyper and axum. It accepts any body, and is infallible.
 #[derive(Clone, Debug)]
 pub struct S3Http {
     pub(crate) inner: S3Service,
     pub(crate) hosts: Arc<Hosts>,
+    pub(crate) keys: Arc<AccessKeys>,
     pub(crate) signed_host: SignedHost,
 }
 
 impl S3Http {
     async fn respond(self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let method = parts.method.clone();
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let request_id = error_response::new_request_id();
         if method == Method::OPTIONS && parts.headers.contains_key(ORIGIN) {
             return response::finish(response::preflight(), &method, None);
         }
-        let signed = match request_check::check(&mut parts, &self.hosts, self.signed_host) {
+        let checked = request_check::check(&mut parts, &self.hosts, self.signed_host).and_then(|signed| {
+            if QueryString::of(&parts.uri).is_signed_v2() {
+                signature_v2::verify(&parts, &self.hosts, &self.keys)?;
+            }
+            Ok(signed)
+        });
+        let signed = match checked {
             Ok(signed) => signed,
-            Err(error) => return response::finish(error_response(error), &method, None),
+            Err(error) => {
+                let mut response = to_response(error);
+                error_response::complete(&mut response, &path, &request_id);
+                return response::finish(response, &method, None);
+            }
         };
-        let response = match self.inner.call(Request::from_parts(parts, body)).await {
+        let mut response = match self.inner.call(Request::from_parts(parts, body)).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::error!(?error, "failed to write S3 response");
                 internal_error()
             }
         };
+        error_response::complete(&mut response, &path, &request_id);
         response::finish(response, &method, Some(signed))
     }
 }
 
-fn error_response(error: S3Error) -> Response<Body> {
+fn to_response(error: S3Error) -> Response<Body> {
     error.to_http_response().unwrap_or_else(|error| {
         tracing::error!(?error, "failed to write S3 error response");
         internal_error()

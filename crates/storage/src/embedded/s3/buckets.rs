@@ -5,18 +5,42 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::{Api, blocking};
+use super::{Api, blocking, outputs};
+use crate::embedded::REGION;
+
+/// Maximum number of buckets of a page.
+const MAX_BUCKETS: i32 = 10_000;
 
 pub(super) async fn list(api: &Api, request: S3Request<ListBucketsInput>) -> S3Result<ListBucketsOutput> {
-    let prefix = request.input.prefix.unwrap_or_default();
-    let buckets = api.disk.buckets().into_iter().filter(|bucket| bucket.name.starts_with(&prefix));
-    let buckets = buckets.map(|bucket| Bucket {
+    let input = request.input;
+    let max_buckets = input.max_buckets.unwrap_or(MAX_BUCKETS);
+    let limit = usize::try_from(max_buckets).ok().filter(|limit| (1..=10_000).contains(limit));
+    let limit = limit.ok_or_else(|| {
+        s3_error!(InvalidArgument, "max-buckets is {max_buckets}; it must be between 1 and 10,000.")
+    })?;
+    let after = input.continuation_token.as_deref().map(outputs::read_token).transpose()?;
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    let is_in_region = input.bucket_region.as_deref().is_none_or(|region| region == REGION);
+    let mut found = api.disk.buckets();
+    found.retain(|bucket| {
+        is_in_region
+            && bucket.name.starts_with(prefix)
+            && after.as_deref().is_none_or(|after| bucket.name.as_str() > after)
+    });
+    let is_truncated = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| is_truncated).map(|bucket| hex::encode(&bucket.name));
+    let buckets = found.into_iter().map(|bucket| Bucket {
         name: Some(bucket.name.clone()),
         creation_date: Some(bucket.created.into()),
-        bucket_region: None,
+        bucket_region: input.max_buckets.map(|_| REGION.to_owned()),
     });
-    let owner = Owner { id: Some("tintype".into()), display_name: Some("tintype".into()) };
-    Ok(ListBucketsOutput { buckets: Some(buckets.collect()), owner: Some(owner), ..Default::default() })
+    Ok(ListBucketsOutput {
+        buckets: Some(buckets.collect()),
+        continuation_token: next,
+        owner: Some(outputs::owner()),
+        prefix: input.prefix,
+    })
 }
 
 pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> S3Result<CreateBucketOutput> {
@@ -33,6 +57,12 @@ pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> 
             InvalidBucketName,
             "{name:?} is not a valid bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots."
         ));
+    }
+    let configuration = request.input.create_bucket_configuration;
+    if configuration
+        .is_some_and(|configuration| configuration.bucket.is_some() || configuration.location.is_some())
+    {
+        return Err(s3_error!(NotImplemented, "Directory buckets are not supported."));
     }
     let (disk, location) = (Arc::clone(&api.disk), format!("/{name}"));
     blocking(move || disk.create_bucket(&name)).await?;

@@ -1,9 +1,9 @@
 //! Verifies the checksums that clients send, in headers or in trailers.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::Md5;
 use s3s::checksum::ChecksumHasher;
-use s3s::dto::Checksum;
+use s3s::dto::{Checksum, ChecksumAlgorithm};
 use s3s::{S3Result, TrailingHeaders, s3_error};
 
 use crate::embedded::object_file::Checksums;
@@ -59,6 +59,14 @@ impl ChecksumVerifier {
             sha256: is_needed(4).then(Default::default),
         };
         Self { md5, expected, trailer, hasher }
+    }
+
+    /// Verifies nothing, and computes the checksum of this algorithm.
+    pub(super) fn computing(algorithm: &ChecksumAlgorithm) -> Self {
+        let name = format!("x-amz-checksum-{}", algorithm.as_str().to_ascii_lowercase());
+        let announced =
+            HeaderValue::try_from(name).map(|name| (HeaderName::from_static("x-amz-trailer"), name));
+        Self::new(None, Checksum::default(), &announced.into_iter().collect(), None)
     }
 
     /// Verifies nothing.

@@ -3,6 +3,7 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
+use super::versions::ONLY_VERSION;
 use super::{Api, outputs};
 use crate::embedded::index::{Entry, ListQuery, Page};
 
@@ -15,9 +16,24 @@ fn limit(max_keys: Option<i32>) -> S3Result<usize> {
         .map_err(|_| s3_error!(InvalidArgument, "max-keys must be between 0 and 2,147,483,647."))
 }
 
-fn contents(objects: Vec<(String, Entry)>, encoding: Option<&EncodingType>) -> Vec<Object> {
+/// The encoding of a page.
+fn encoding_of(
+    page: &Page,
+    requested: Option<EncodingType>,
+    echoed: [Option<&String>; 2],
+) -> Option<EncodingType> {
+    let keys = page.objects.iter().map(|(key, _)| key);
+    outputs::encoding(requested, keys.chain(&page.common_prefixes).chain(echoed.into_iter().flatten()))
+}
+
+fn contents(
+    objects: Vec<(String, Entry)>,
+    owner: Option<&Owner>,
+    encoding: Option<&EncodingType>,
+) -> Vec<Object> {
     let object = |(key, entry): (String, Entry)| Object {
         key: Some(outputs::encode_key(&key, encoding)),
+        owner: owner.cloned(),
         size: Some(outputs::size(entry.size)),
         e_tag: Some(outputs::etag(&entry.etag)),
         last_modified: Some(outputs::timestamp(entry.modified)),
@@ -47,8 +63,9 @@ pub(super) async fn version_1(
         after: input.marker.as_deref(),
         limit,
     };
-    let Page { objects, common_prefixes: found, next } = api.disk.bucket(&input.bucket)?.list(query);
-    let encoding = input.encoding_type;
+    let page = api.disk.bucket(&input.bucket)?.list(query);
+    let encoding = encoding_of(&page, input.encoding_type, [Some(&prefix), input.marker.as_ref()]);
+    let Page { objects, common_prefixes: found, next } = page;
     let listed = |text: &String| outputs::encode_key(text, encoding.as_ref());
     Ok(ListObjectsOutput {
         is_truncated: Some(next.is_some()),
@@ -57,7 +74,7 @@ pub(super) async fn version_1(
         prefix: Some(listed(&prefix)),
         marker: Some(input.marker.as_ref().map(listed).unwrap_or_default()),
         delimiter: input.delimiter.as_ref().map(listed),
-        contents: Some(contents(objects, encoding.as_ref())),
+        contents: Some(contents(objects, Some(&outputs::owner()), encoding.as_ref())),
         common_prefixes: Some(common_prefixes(found, encoding.as_ref())),
         max_keys: Some(input.max_keys.unwrap_or(MAX_KEYS)),
         name: Some(input.bucket),
@@ -73,12 +90,14 @@ pub(super) async fn version_2(
     let input = request.input;
     let limit = limit(input.max_keys)?;
     let prefix = input.prefix.unwrap_or_default();
-    let continued = input.continuation_token.as_deref().map(read_token).transpose()?;
+    let continued = input.continuation_token.as_deref().map(outputs::read_token).transpose()?;
     let after = continued.as_deref().or(input.start_after.as_deref());
     let query = ListQuery { prefix: &prefix, delimiter: input.delimiter.as_deref(), after, limit };
-    let Page { objects, common_prefixes: found, next } = api.disk.bucket(&input.bucket)?.list(query);
-    let encoding = input.encoding_type;
+    let page = api.disk.bucket(&input.bucket)?.list(query);
+    let encoding = encoding_of(&page, input.encoding_type, [Some(&prefix), input.start_after.as_ref()]);
+    let Page { objects, common_prefixes: found, next } = page;
     let listed = |text: &String| outputs::encode_key(text, encoding.as_ref());
+    let owner = (input.fetch_owner == Some(true)).then(outputs::owner);
     Ok(ListObjectsV2Output {
         is_truncated: Some(next.is_some()),
         next_continuation_token: next.map(hex::encode),
@@ -87,7 +106,7 @@ pub(super) async fn version_2(
         prefix: Some(listed(&prefix)),
         start_after: input.start_after.as_ref().map(listed),
         delimiter: input.delimiter.as_ref().map(listed),
-        contents: Some(contents(objects, encoding.as_ref())),
+        contents: Some(contents(objects, owner.as_ref(), encoding.as_ref())),
         common_prefixes: Some(common_prefixes(found, encoding.as_ref())),
         max_keys: Some(input.max_keys.unwrap_or(MAX_KEYS)),
         name: Some(input.bucket),
@@ -96,14 +115,50 @@ pub(super) async fn version_2(
     })
 }
 
-/// Decodes a continuation token: the last key or common prefix of the previous page, in hexadecimal because
-/// XML cannot contain every character.
-fn read_token(token: &str) -> S3Result<String> {
-    let invalid = || {
-        s3_error!(
-            InvalidArgument,
-            "The continuation token is invalid. Use the NextContinuationToken of the previous response."
-        )
+/// Lists every object as its only version.
+pub(super) async fn versions(
+    api: &Api,
+    request: S3Request<ListObjectVersionsInput>,
+) -> S3Result<ListObjectVersionsOutput> {
+    let input = request.input;
+    let limit = limit(input.max_keys)?;
+    let prefix = input.prefix.unwrap_or_default();
+    let query = ListQuery {
+        prefix: &prefix,
+        delimiter: input.delimiter.as_deref(),
+        after: input.key_marker.as_deref().filter(|marker| !marker.is_empty()),
+        limit,
     };
-    String::from_utf8(hex::decode(token).map_err(|_| invalid())?).map_err(|_| invalid())
+    let page = api.disk.bucket(&input.bucket)?.list(query);
+    let encoding = encoding_of(&page, input.encoding_type, [Some(&prefix), input.key_marker.as_ref()]);
+    let Page { objects, common_prefixes: found, next } = page;
+    let listed = |text: &String| outputs::encode_key(text, encoding.as_ref());
+    let version = |(key, entry): (String, Entry)| ObjectVersion {
+        key: Some(listed(&key)),
+        version_id: Some(ONLY_VERSION.to_owned()),
+        is_latest: Some(true),
+        size: Some(outputs::size(entry.size)),
+        e_tag: Some(outputs::etag(&entry.etag)),
+        last_modified: Some(outputs::timestamp(entry.modified)),
+        owner: Some(outputs::owner()),
+        storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+        ..Default::default()
+    };
+    // A common prefix has no version.
+    let next_version = next.as_ref().filter(|next| objects.last().is_some_and(|(key, _)| key == *next));
+    Ok(ListObjectVersionsOutput {
+        is_truncated: Some(next.is_some()),
+        next_version_id_marker: next_version.map(|_| ONLY_VERSION.to_owned()),
+        next_key_marker: next.as_ref().map(listed),
+        versions: Some(objects.into_iter().map(version).collect()),
+        common_prefixes: Some(common_prefixes(found, encoding.as_ref())),
+        prefix: Some(listed(&prefix)),
+        key_marker: Some(input.key_marker.as_ref().map(listed).unwrap_or_default()),
+        version_id_marker: input.version_id_marker,
+        delimiter: input.delimiter.as_ref().map(listed),
+        max_keys: Some(input.max_keys.unwrap_or(MAX_KEYS)),
+        name: Some(input.bucket),
+        encoding_type: encoding,
+        ..Default::default()
+    })
 }

@@ -1,12 +1,20 @@
 //! Conversions between an object's record and S3's inputs and outputs.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use s3s::dto::{ETag, EncodingType, Timestamp};
+use s3s::dto::{ETag, EncodingType, Owner, Timestamp};
+use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
+
+use super::OWNER;
 
 /// The characters that S3 does not encode in a listing.
 const UNENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
+
+/// The account that owns every bucket and object.
+pub(super) fn owner() -> Owner {
+    Owner { id: Some(OWNER.to_owned()), display_name: Some(OWNER.to_owned()) }
+}
 
 pub(super) fn etag(value: &str) -> ETag {
     ETag::Strong(value.to_owned())
@@ -25,6 +33,26 @@ pub(super) fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// Whether XML 1.0 cannot contain the character, or its parsers change it.
+fn is_changed_by_xml(character: char) -> bool {
+    matches!(character, '\0'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// The encoding of a listing: percent-encoding if the client requests it, or if the listing has a character
+/// that XML cannot contain. The response names its encoding.
+pub(super) fn encoding<'a>(
+    requested: Option<EncodingType>,
+    texts: impl IntoIterator<Item = &'a String>,
+) -> Option<EncodingType> {
+    let needs_encoding = || texts.into_iter().any(|text| text.contains(is_changed_by_xml));
+    requested.or_else(|| needs_encoding().then(|| EncodingType::from_static(EncodingType::URL)))
+}
+
+/// A text in a response without an encoding. Characters that XML cannot contain are replaced.
+pub(super) fn xml_text(text: &str) -> String {
+    text.replace(is_changed_by_xml, "\u{fffd}")
+}
+
 /// A key as written in a listing. XML cannot contain every character, so clients can request
 /// percent-encoding.
 pub(super) fn encode_key(text: &str, encoding: Option<&EncodingType>) -> String {
@@ -33,6 +61,28 @@ pub(super) fn encode_key(text: &str, encoding: Option<&EncodingType>) -> String 
     } else {
         text.to_owned()
     }
+}
+
+/// Decodes a continuation token: the last name of the previous page, in hexadecimal because XML cannot contain
+/// every character.
+pub(super) fn read_token(token: &str) -> S3Result<String> {
+    let invalid = || {
+        s3_error!(
+            InvalidArgument,
+            "The continuation token is invalid. Use the NextContinuationToken of the previous response."
+        )
+    };
+    String::from_utf8(hex::decode(token).map_err(|_| invalid())?).map_err(|_| invalid())
+}
+
+/// The encoding of an object without `aws-chunked`, which is the encoding of an upload. Objects of earlier
+/// versions can have it.
+pub(super) fn content_encoding(value: Option<String>) -> Option<String> {
+    let value = value?;
+    let codings = value.split(',').map(str::trim);
+    let kept: Vec<_> =
+        codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked")).collect();
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 /// Copies an object's checksums into the five fields of an output.
@@ -73,7 +123,7 @@ macro_rules! take_object_headers {
             ),
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
-            content_encoding: $input.content_encoding.take(),
+            content_encoding: crate::embedded::s3::outputs::content_encoding($input.content_encoding.take()),
             content_language: $input.content_language.take(),
             expires: $input.expires.take().map(crate::embedded::s3::outputs::seconds),
             user: $input.metadata.take().unwrap_or_default().into_iter().collect(),
@@ -91,7 +141,7 @@ macro_rules! set_object_headers {
         output.content_type = headers.content_type;
         output.cache_control = headers.cache_control;
         output.content_disposition = headers.content_disposition;
-        output.content_encoding = headers.content_encoding;
+        output.content_encoding = crate::embedded::s3::outputs::content_encoding(headers.content_encoding);
         output.content_language = headers.content_language;
         output.expires = headers.expires.map(crate::embedded::s3::outputs::timestamp);
         output.e_tag = Some(crate::embedded::s3::outputs::etag(&record.etag));
@@ -100,3 +150,36 @@ macro_rules! set_object_headers {
     }};
 }
 pub(super) use set_object_headers;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoding_of_an_upload_is_not_stored() {
+        let stored = |value: &str| content_encoding(Some(value.to_owned()));
+        for value in ["aws-chunked", "AWS-Chunked", "aws-chunked,", " , aws-chunked", ""] {
+            assert_eq!(stored(value), None, "{value:?}");
+        }
+        for value in ["gzip", "gzip,aws-chunked", "aws-chunked, gzip", "Aws-chunked,gzip"] {
+            assert_eq!(stored(value).as_deref(), Some("gzip"), "{value:?}");
+        }
+        assert_eq!(stored("br,aws-chunked,gzip").as_deref(), Some("br, gzip"));
+        assert_eq!(content_encoding(None), None);
+    }
+
+    #[test]
+    fn listings_with_control_characters_are_encoded() {
+        let encoded = |text: &str| encoding(None, [&text.to_owned()]).is_some();
+        for text in ["a\u{1}", "\r", "\u{b}", "\u{ffff}"] {
+            assert!(encoded(text), "{text:?}");
+            assert!(!xml_text(text).contains(is_changed_by_xml), "{text:?}");
+        }
+        for text in ["", "a/b c", "虎\t\n", "&<>\"'"] {
+            assert!(!encoded(text), "{text:?}");
+            assert_eq!(xml_text(text), text);
+        }
+        let requested = Some(EncodingType::from_static(EncodingType::URL));
+        assert_eq!(encoding(requested.clone(), []), requested);
+    }
+}

@@ -53,17 +53,25 @@ pub(super) async fn receive(
 }
 
 /// Appends a part of an object's file.
+///
+/// # Errors
+/// `InternalError` if the file cannot be read, or is shorter than the part.
 pub(super) async fn append(
     writer: &mut ObjectWriter,
     file: File,
     part: Range<u64>,
     verifier: &mut ChecksumVerifier,
 ) -> S3Result<()> {
+    let mut missing = part.end.saturating_sub(part.start);
     let mut stream = stream(file, part)?;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(DiskError::Io)?;
         verifier.update(&chunk);
         writer.write(&chunk).await.map_err(DiskError::Io)?;
+        missing = missing.saturating_sub(chunk.len() as u64);
+    }
+    if missing > 0 {
+        return Err(DiskError::Io(std::io::ErrorKind::UnexpectedEof.into()).into());
     }
     Ok(())
 }
