@@ -23,7 +23,7 @@ pub(crate) struct Health {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
 pub(crate) struct ReadinessState {
-    /// `loading`, `ready`, `failed` or `draining`.
+    /// `loading`, `ready`, `failed`, `draining` or `ledger_unavailable`.
     state: &'static str,
 }
 
@@ -34,18 +34,19 @@ pub(crate) async fn healthz() -> Json<Health> {
 
 /// `GET /readyz`: 200 if the server accepts requests, 503 otherwise.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
-    let readiness = app.service.readiness();
+    let readiness = app.service.check_readiness().await;
     let state = match readiness {
         Readiness::Loading => "loading",
         Readiness::Ready => "ready",
         Readiness::Failed => "failed",
         Readiness::Draining => "draining",
+        Readiness::LedgerUnavailable => "ledger_unavailable",
     };
     let body = Json(ReadinessState { state });
     match readiness {
         Readiness::Ready => body.into_response(),
         Readiness::Failed => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
-        Readiness::Loading | Readiness::Draining => {
+        Readiness::Loading | Readiness::Draining | Readiness::LedgerUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SERVER_RETRY_AFTER_S.to_string())], body)
                 .into_response()
         }

@@ -15,6 +15,9 @@ use crate::policy::{Allowance, Budget, Policy, Rate, utc_day};
 /// The number of days for which usage is kept.
 pub const USAGE_RETENTION_DAYS: i64 = 400;
 
+/// The difference between the clocks of processes that is not taken for a clock that was set back.
+const CLOCK_TOLERANCE: Duration = Duration::seconds(5);
+
 /// The usage of one key on one UTC day. A job counts for the day on which it was accepted, even if it ends
 /// later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,7 +209,7 @@ impl Account {
     fn consume_rate(&mut self, policy: &Policy, now: OffsetDateTime) -> Result<(), LimitExceeded> {
         let Some(rate) = policy.rate else { return Ok(()) };
         let (interval, burst) = rate_parameters(rate);
-        let arrival = self.arrival.map_or(now, |arrival| arrival.max(now)) + interval;
+        let arrival = self.theoretical_arrival(rate, now) + interval;
         if arrival - now > burst {
             return Err(LimitExceeded { limit: Limit::Rate(rate), retry: RetryTime::At(arrival - burst) });
         }
@@ -214,9 +217,23 @@ impl Account {
         Ok(())
     }
 
+    /// The theoretical arrival time, at least `now`.
+    ///
+    /// A stored time later than `now` plus the burst means that the clock was ahead when it was written. It is
+    /// then taken as one request less than the whole burst, so that the next request passes and stores a time
+    /// of the present clock. Without this, the key would be locked until the clock reaches the stored time.
+    fn theoretical_arrival(&self, rate: Rate, now: OffsetDateTime) -> OffsetDateTime {
+        let (interval, burst) = rate_parameters(rate);
+        match self.arrival {
+            None => now,
+            Some(arrival) if arrival - now > burst + CLOCK_TOLERANCE => now + burst - interval,
+            Some(arrival) => arrival.max(now),
+        }
+    }
+
     fn rate_quota(&self, rate: Rate, now: OffsetDateTime) -> Quota {
         let (interval, burst) = rate_parameters(rate);
-        let arrival = self.arrival.map_or(now, |arrival| arrival.max(now));
+        let arrival = self.theoretical_arrival(rate, now);
         let left = (burst - (arrival - now)).whole_nanoseconds().max(0);
         let remaining = (left / interval.whole_nanoseconds()) as u64;
         Quota { limit: Limit::Rate(rate), remaining, resets_at: Some(arrival) }

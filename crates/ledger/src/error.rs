@@ -1,6 +1,7 @@
 //! The errors of the ledger.
 
 use std::error::Error as StdError;
+use std::io;
 
 /// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods
 /// return them as values.
@@ -10,6 +11,9 @@ pub enum Error {
     /// made; every method can be called again.
     #[error("ledger unavailable")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+    /// The disk of the ledger is full. The change was not made.
+    #[error("disk full")]
+    StorageFull(#[source] Box<dyn StdError + Send + Sync>),
     /// Too many concurrent writers changed the same record, and all attempts failed. Either nothing was
     /// changed, or only what a retry completes.
     #[error("too many concurrent writers of {record}")]
@@ -40,7 +44,26 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Unavailable(source.into())
+        let source = source.into();
+        if is_storage_full(&*source) { Self::StorageFull(source) } else { Self::Unavailable(source) }
+    }
+
+    /// The record that cannot be read.
+    pub(crate) fn record(&self) -> Option<&str> {
+        match self {
+            Self::Corrupt { record, .. } | Self::NewerVersion { record, .. } => Some(record),
+            _ => None,
+        }
+    }
+
+    /// True if a single record, or the whole database, exists but cannot be read. A retry does not help.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::NewerVersion { .. })
+    }
+
+    /// True if the same call can succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::StorageFull(_) | Self::Contended { .. })
     }
 
     pub(crate) fn corrupt(
@@ -49,6 +72,19 @@ impl Error {
     ) -> Self {
         Self::Corrupt { record: record.into(), source: source.into() }
     }
+}
+
+/// True if the error or one of its sources reports that a disk or a quota is full.
+fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The result of a ledger operation.

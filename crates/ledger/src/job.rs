@@ -12,6 +12,7 @@
 //! step.
 
 mod changes;
+mod salvage;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,6 +51,8 @@ pub enum Reason {
     Busy,
     /// A remote model returned an error and generated no image.
     Model,
+    /// The stored record of the job was damaged, and a repair of the ledger ended the job.
+    UnreadableRecord,
 }
 
 impl Reason {
@@ -64,6 +67,7 @@ impl Reason {
             Self::Crashed => "crashed",
             Self::Busy => "busy",
             Self::Model => "model",
+            Self::UnreadableRecord => "unreadable_record",
         }
     }
 }

@@ -269,6 +269,31 @@ mod tests {
     }
 
     #[test]
+    fn the_stored_form_of_a_record_does_not_change() {
+        let at = time::macros::datetime!(2026-11-23 12:00 UTC);
+        let digits = "0123456789abcdef".repeat(4);
+        let record = KeyRecord {
+            id: digits[..16].parse().expect("an id"),
+            hash: KeyHash(*digits.parse::<Fingerprint>().expect("a hash").as_bytes()),
+            name: "acme".to_owned(),
+            owner: "acme-inc".parse().expect("an owner"),
+            created: at,
+            expires: Some(at),
+            revoked: None,
+            admin: true,
+            policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
+        };
+        let text = serde_json::to_value(&record).expect("plain data");
+        let expected = serde_json::json!({
+            "id": "0123456789abcdef", "hash": digits, "name": "acme", "owner": "acme-inc",
+            "created": "2026-11-23T12:00:00Z", "expires": "2026-11-23T12:00:00Z", "admin": true,
+            "policy": {"rate": "60/min"},
+        });
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_value::<KeyRecord>(text).expect("its own text"), record);
+    }
+
+    #[test]
     fn the_checksum_is_crc_32_in_base_62() {
         // The check value of CRC-32 (ISO-HDLC), which is defined for "123456789", is 0xCBF43926.
         let sum = checksum("123456789");

@@ -12,6 +12,7 @@ use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
 use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
+use crate::quarantine::{Repair, UnreadableRecord};
 
 /// The result of [`Ledger::claim`].
 #[derive(Clone, Debug, PartialEq)]
@@ -208,4 +209,22 @@ pub trait Ledger: Send + Sync {
 
     /// Returns what is left of a key's limits.
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>>;
+
+    /// Checks that the ledger can be written, if its last write failed.
+    async fn probe(&self) -> Result<()>;
+
+    /// The number of unreadable records that this process has found and skips.
+    ///
+    /// A method that reads many records skips those that cannot be decoded. A method for one job, key or
+    /// account returns [`Error::Corrupt`](crate::Error::Corrupt) or
+    /// [`Error::NewerVersion`](crate::Error::NewerVersion).
+    fn unreadable_records(&self) -> usize;
+
+    /// Reads all records and returns those that cannot be decoded.
+    async fn check(&self) -> Result<Vec<UnreadableRecord>>;
+
+    /// Ends the jobs whose records are damaged as failed with
+    /// [`Reason::UnreadableRecord`](crate::job::Reason::UnreadableRecord), and releases their reservations.
+    /// Other unreadable records stay as they are.
+    async fn repair(&self, now: OffsetDateTime) -> Result<Repair>;
 }

@@ -70,12 +70,15 @@ mod ledger;
 pub mod limits;
 pub mod money;
 pub mod policy;
+mod quarantine;
 mod serde_as_text;
 mod sqlite;
+mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
 pub use ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
+pub use quarantine::{RecordFault, RecordName, Repair, UnreadableRecord};
 pub use sqlite::{SqliteLedger, Synchronous, has_project_compile_options};

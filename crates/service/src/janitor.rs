@@ -102,7 +102,22 @@ impl Inner {
             }
             Err(error) => tracing::error!(error = %causes(&error), "failed to recover jobs of lost workers"),
         }
+        if self.ledger.unreadable_records() > 0 {
+            self.close_unreadable().await;
+        }
         self.arrivals.notify_one();
+    }
+
+    /// Answers the clients that wait for a job whose record is unreadable, because no worker will claim it.
+    async fn close_unreadable(&self) {
+        for active in self.registry.all() {
+            if !active.is_running_here()
+                && let Err(error) = self.ledger.job(&active.owner, active.id).await
+                && error.is_unreadable()
+            {
+                self.registry.close(active.id, JobState::DetachedFromProcess(error.into()));
+            }
+        }
     }
 
     /// Cancels a job at `until` if it still has no clients.
@@ -194,7 +209,10 @@ impl Inner {
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Canceled));
             }
             Err(error) => {
-                tracing::warn!(job = %active.id, error = %causes(&error), "failed to reconcile job")
+                tracing::warn!(job = %active.id, error = %causes(&error), "failed to reconcile job");
+                if error.is_unreadable() {
+                    self.registry.close(active.id, JobState::DetachedFromProcess(error.into()));
+                }
             }
         }
     }

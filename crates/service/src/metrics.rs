@@ -73,6 +73,7 @@ pub(crate) struct Metrics {
     step_seconds: Histogram,
     queued: Gauge,
     running: Gauge,
+    unreadable: Gauge,
     /// Display names of the API keys, for labels.
     names: Mutex<HashMap<KeyId, String>>,
 }
@@ -103,6 +104,7 @@ impl Metrics {
             step_seconds: seconds(),
             queued: Gauge::default(),
             running: Gauge::default(),
+            unreadable: Gauge::default(),
             names: Mutex::default(),
         };
         metrics.with_registered_metrics()
@@ -142,6 +144,11 @@ impl Metrics {
         );
         r.register("jobs_queued", "Jobs waiting for a worker", self.queued.clone());
         r.register("jobs_running", "Jobs held by a worker", self.running.clone());
+        r.register(
+            "unreadable_records",
+            "Ledger records that this process found unreadable and skips",
+            self.unreadable.clone(),
+        );
         self
     }
 
@@ -205,7 +212,8 @@ impl Metrics {
     }
 
     /// The metrics as OpenMetrics 1.0 text.
-    fn text(&self, load: Load) -> String {
+    fn text(&self, load: Load, unreadable_records: usize) -> String {
+        self.unreadable.set(i64::try_from(unreadable_records).unwrap_or(i64::MAX));
         self.queued.set(i64::try_from(load.queued).unwrap_or(i64::MAX));
         self.running.set(i64::try_from(load.running).unwrap_or(i64::MAX));
         let mut out = String::new();
@@ -240,6 +248,6 @@ impl Service {
     /// [`ServiceError::Ledger`].
     pub async fn metrics_text(&self) -> Result<String, ServiceError> {
         let load = self.inner.ledger.load().await?;
-        Ok(self.inner.metrics.text(load))
+        Ok(self.inner.metrics.text(load, self.inner.ledger.unreadable_records()))
     }
 }

@@ -38,6 +38,8 @@ pub enum Readiness {
     Failed,
     /// The service is shutting down.
     Draining,
+    /// The ledger cannot be written, for example because its disk is full.
+    LedgerUnavailable,
 }
 
 /// The application service. Dropping it stops all its jobs.
@@ -148,7 +150,18 @@ impl Service {
         let _ = self.inner.engine.set(None);
     }
 
-    /// Whether the service accepts jobs.
+    /// Whether the service accepts jobs. Checks the ledger if its last write failed.
+    pub async fn check_readiness(&self) -> Readiness {
+        match self.readiness() {
+            Readiness::Ready => match self.inner.ledger.probe().await {
+                Ok(()) => Readiness::Ready,
+                Err(_) => Readiness::LedgerUnavailable,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether the service accepts jobs, apart from the state of the ledger.
     pub fn readiness(&self) -> Readiness {
         match self.inner.engine.get() {
             _ if self.inner.registry.is_draining() => Readiness::Draining,

@@ -113,6 +113,10 @@ impl Worker {
                 Ok(ClaimReply::Unavailable(_) | ClaimReply::NotFound) => return None,
                 Err(error) => {
                     tracing::error!(job = %id, error = %causes(&error), "failed to claim accepted job");
+                    if error.is_unreadable() {
+                        self.inner.registry.close(id, JobState::DetachedFromProcess(error.into()));
+                        return None;
+                    }
                     sleep(MIN_RETRY_DELAY).await;
                 }
             }
@@ -347,6 +351,13 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(job = %active.id, error = %causes(&error), "failed to record end of job");
+                    if error.is_unreadable() {
+                        // A retry cannot succeed until an operator repairs the ledger.
+                        upload::discard(&*self.inner.store, &made).await;
+                        let end = JobState::DetachedFromProcess(error.into());
+                        self.inner.registry.close(active.id, end);
+                        return;
+                    }
                     sleep(delay).await;
                     delay = (delay * 2).min(MAX_RETRY_DELAY);
                 }

@@ -29,6 +29,11 @@ impl MemoryStore {
         self.full.store(true, Ordering::SeqCst);
     }
 
+    /// Makes later writes succeed again.
+    pub fn make_room(&self) {
+        self.full.store(false, Ordering::SeqCst);
+    }
+
     /// Limits the lifetime of every later presigned URL, as credentials that expire do.
     pub fn limit_url_lifetime(&self, max: Duration) {
         *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = Some(max);

@@ -1,7 +1,5 @@
 //! `tintype keys`: opens the ledger directly, with or without a running server.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -15,8 +13,8 @@ use tintype_ledger::policy::{Policy, utc_day};
 use tintype_service::unpriced;
 
 use crate::cli::{CreateKey, KeyCommand, KeyOptions};
-use crate::config::{Config, LedgerChoice};
-use crate::{ledger, output, store};
+use crate::config::Config;
+use crate::{ledger, output};
 
 /// Runs a `tintype keys` command.
 ///
@@ -25,7 +23,7 @@ use crate::{ledger, output, store};
 pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let ledger = open(config).await?;
+        let ledger = ledger::open_for_command(config, "call its /v1/keys instead").await?;
         match command {
             KeyCommand::Create(create) => self::create(&*ledger, config.ledger.price, create).await,
             KeyCommand::List(options) => list(&*ledger, OutputFormat::of(&options)).await,
@@ -48,20 +46,6 @@ impl OutputFormat {
     }
 }
 
-async fn open(config: &Config) -> Result<Arc<dyn Ledger>> {
-    match config.ledger.choice {
-        LedgerChoice::Sqlite => ledger::sqlite(config).await,
-        LedgerChoice::Bucket => {
-            // These commands sign no links, so the origin has no effect.
-            let store = store::open(config, "http://localhost").await;
-            let store = store.context(
-                "failed to open the store; if a running server uses it, call its /v1/keys instead",
-            )?;
-            ledger::open(config, store.objects()).await
-        }
-    }
-}
-
 async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -> Result<()> {
     let CreateKey { name, owner, rate, concurrency, budgets, expires, admin, common } = create;
     let now = OffsetDateTime::now_utc();
@@ -76,8 +60,8 @@ async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -
     output::line(key.secret().expose())?;
     if let Some(currency) = unpriced(&record.policy.budgets, price) {
         output::message(&format!(
-            "warning: the budget is in {currency}; a server with this key does not start unless its setting \
-             `price` is in {currency}, for example 0.0005{currency}"
+            "warning: the budget is in {currency}; a server refuses the requests of this key with status 402 \
+             unless its setting `price` is in {currency}, for example 0.0005{currency}"
         ));
     }
     output::message(&format!("{}\nSave the key: it cannot be shown again.", summary(&record)));

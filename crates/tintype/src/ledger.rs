@@ -10,6 +10,7 @@ use tintype_core::store::ObjectStore;
 use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger};
 
 use crate::config::{Config, LedgerChoice};
+use crate::store;
 
 /// The database's file name in the data folder.
 const DATABASE: &str = "ledger.db";
@@ -24,6 +25,25 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
     match config.ledger.choice {
         LedgerChoice::Bucket => Ok(bucket(store)),
         LedgerChoice::Sqlite => sqlite(config).await,
+    }
+}
+
+/// Opens the ledger for a command that runs beside a server, or without one. `instead` says what to do if a
+/// running server uses the built-in store.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_for_command(config: &Config, instead: &str) -> Result<Arc<dyn Ledger>> {
+    match config.ledger.choice {
+        LedgerChoice::Sqlite => sqlite(config).await,
+        LedgerChoice::Bucket => {
+            // A command signs no links, so the origin has no effect.
+            let store = store::open(config, "http://localhost").await;
+            let store = store.with_context(|| {
+                format!("failed to open the store; if a running server uses it, {instead}")
+            })?;
+            open(config, store.objects()).await
+        }
     }
 }
 

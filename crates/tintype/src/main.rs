@@ -9,6 +9,7 @@ mod generate;
 mod keys;
 mod lambda;
 mod ledger;
+mod ledger_check;
 mod logging;
 mod manual;
 mod output;
@@ -65,6 +66,11 @@ fn run() -> Result<()> {
         Command::Keys(arguments) => {
             let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage_error)?;
             keys::run(&config, arguments.command)
+        }
+        Command::Ledger(arguments) => {
+            let cli::LedgerCommand::Check(check) = arguments.command;
+            let config = Config::load(&environment, &check.flags.0).map_err(usage_error)?;
+            ledger_check::run(&config, &check)
         }
         Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Destroy(arguments) => deploy::destroy(&arguments),

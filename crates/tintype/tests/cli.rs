@@ -76,3 +76,37 @@ fn a_missing_model_is_status_1() {
         assert!(output.stdout.is_empty());
     }
 }
+
+#[test]
+fn the_ledger_is_checked_and_repaired() {
+    let folder = folder();
+    let create = ["keys", "create", "--name", "x", "--data-dir", "data"];
+    assert!(tintype(folder.path(), &create, &[]).status.success());
+    let check = |more: &[&str]| {
+        let arguments = [&["ledger", "check", "--data-dir", "data"], more].concat();
+        let output = tintype(folder.path(), &arguments, &[]);
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    assert_eq!(check(&[]), (Some(0), String::new()));
+    let database = rusqlite::Connection::open(folder.path().join("data/ledger.db")).expect("the ledger");
+    let insert = "INSERT INTO jobs (owner, id, status, deleted, fingerprint, record)
+                  VALUES ('acme', x'019ab000000070008000000000000001', 'queued', 0, x'00', '{\"id\":'),
+                         ('acme', x'019ab000000070008000000000000002', 'queued', 0, x'00', '{\"v\":9}')";
+    database.execute(insert, []).expect("inserted");
+    let job = "jobs/acme/019ab000-0000-7000-8000-00000000000";
+    let (status, listed) = check(&[]);
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!((status, lines.len()), (Some(1), 2), "{listed}");
+    assert!(lines[0].starts_with(&format!("damaged  {job}1: failed to read")), "{listed}");
+    assert!(lines[1].starts_with(&format!("newer_version  {job}2: ")), "{listed}");
+    let (status, printed) = check(&["--repair", "--json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(status, Some(1), "the record of a newer version is left");
+    assert_eq!(printed["repaired"][0]["record"], format!("{job}1"));
+    assert_eq!(printed["repaired"][0]["fault"], "damaged");
+    assert_eq!(printed["unreadable"].as_array().map(Vec::len), Some(1));
+    database.execute("DELETE FROM jobs WHERE record LIKE '%\"v\":9%'", []).expect("deleted");
+    assert_eq!(check(&["--repair"]), (Some(0), String::new()));
+    let record: String = database.query_row("SELECT record FROM jobs", [], |row| row.get(0)).expect("a job");
+    assert!(record.contains(r#""status":{"is":"failed","reason":"unreadable_record"}"#), "{record}");
+}

@@ -243,7 +243,7 @@ fn server() -> Vec<Operation> {
             .response(200, "The server accepts requests", Some(("application/json", schema("Readiness"))))
             .response(
                 503,
-                "The server is loading, failed or shutting down",
+                "The server is loading, failed or shutting down, or cannot write to the ledger",
                 Some(("application/json", schema("Readiness"))),
             )
             .problems(&["wrong-host"]),

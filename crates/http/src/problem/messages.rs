@@ -3,11 +3,12 @@
 //! Each detail is complete without the problem's title, because OpenAI's and SageMaker's clients see only the
 //! detail.
 
+use tintype_service::ledger;
 use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
+use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, whole_seconds};
 use crate::idempotency;
 use crate::json::{BODY_TIMEOUT, BodyEncodingError};
 use crate::params::NAME_CHARS;
@@ -172,7 +173,11 @@ fn service_detail(error: &E) -> String {
         ),
         E::Abandoned => "The job was stopped because no client waited for it; send the request again.".into(),
         E::Failed(failure) => failure_detail(failure.reason, failure.upstream_error.as_ref()),
-        E::Ledger(error) if status::is_transient(error) => format!(
+        E::Ledger(error) if matches!(**error, ledger::Error::StorageFull(_)) => format!(
+            "The ledger is unavailable because its disk is full. The operator must free disk space; retry in \
+             {SERVER_RETRY_AFTER_S} s."
+        ),
+        E::Ledger(error) if error.is_transient() => format!(
             "The ledger is unavailable; retry in {SERVER_RETRY_AFTER_S} s. The cause is in the server log \
              under the request id."
         ),
@@ -219,6 +224,10 @@ fn reason_detail(reason: Reason) -> &'static str {
     match reason {
         Reason::Engine => "The engine failed. The cause is in the server log.",
         Reason::Store => "The images could not be stored. The cause is in the server log.",
+        Reason::UnreadableRecord => {
+            "The stored record of the job was damaged, so an operator ended the job. Nothing was charged; send \
+             the request again."
+        }
         Reason::Crashed => "The server process stopped several times while it ran the job.",
         Reason::Deadline => "The job did not finish before its deadline.",
         Reason::Overrun => {
@@ -250,6 +259,16 @@ fn grouped(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = ledger::Error::StorageFull(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        let problem = Problem::from(E::from(full));
+        assert_eq!(problem.kind().status.as_u16(), 503);
+        assert_eq!(problem.kind().title, "Ledger unavailable: disk full");
+        assert!(problem.detail().contains("disk is full"), "{}", problem.detail());
+        assert_eq!(problem.retry_after(), Some(SERVER_RETRY_AFTER_S));
+    }
 
     #[test]
     fn digits_are_grouped() {

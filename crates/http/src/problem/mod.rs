@@ -175,7 +175,7 @@ impl Problem {
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => {
                 Some(SERVER_RETRY_AFTER_S)
             }
-            Some(ServiceError::Ledger(error)) => status::is_transient(error).then_some(SERVER_RETRY_AFTER_S),
+            Some(ServiceError::Ledger(error)) => error.is_transient().then_some(SERVER_RETRY_AFTER_S),
             _ => {
                 matches!(self, Self::ImagesPending(_) | Self::StillGenerating(_)).then_some(JOB_POLL_AFTER_S)
             }

@@ -10,7 +10,7 @@ use tintype_service::ledger::job::Reason;
 use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::{Problem, status};
+use super::Problem;
 
 /// OpenAI's SDKs follow this header before all other rules of their retries.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -98,7 +98,7 @@ impl Problem {
                     !matches!(refusal.exceeded.limit, Limit::Budget(_)) && is_short()
                 }
                 E::QueueFull { .. } | E::NotReady | E::Draining | E::Abandoned => is_short(),
-                E::Ledger(error) => status::is_transient(error),
+                E::Ledger(error) => error.is_transient(),
                 E::Failed(failure) => failure.reason == Reason::Busy,
                 _ => false,
             },

@@ -100,7 +100,10 @@ fn service_kind(error: &E) -> ProblemKind {
         E::Draining => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
         E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "abandoned", "Job abandoned"),
         E::Failed(failure) => failure_kind(failure.reason),
-        E::Ledger(error) if is_transient(error) => {
+        E::Ledger(error) if matches!(**error, ledger::Error::StorageFull(_)) => {
+            kind(S::SERVICE_UNAVAILABLE, "unavailable", "Ledger unavailable: disk full")
+        }
+        E::Ledger(error) if error.is_transient() => {
             kind(S::SERVICE_UNAVAILABLE, "unavailable", "Ledger unavailable")
         }
         E::Ledger(_) | E::Store(_) | E::Panicked(_) => INTERNAL,
@@ -109,7 +112,7 @@ fn service_kind(error: &E) -> ProblemKind {
 
 fn failure_kind(reason: Reason) -> ProblemKind {
     match reason {
-        Reason::Engine | Reason::Store | Reason::Crashed => INTERNAL,
+        Reason::Engine | Reason::Store | Reason::Crashed | Reason::UnreadableRecord => INTERNAL,
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "Deadline exceeded"),
         // Not 402: the key may have no budget, or one that is not exhausted. The server set the time limit
         // and estimated the reservation.
@@ -118,9 +121,4 @@ fn failure_kind(reason: Reason) -> ProblemKind {
         Reason::Busy => kind(S::SERVICE_UNAVAILABLE, "engine-busy", "Engine busy"),
         Reason::Model => kind(S::FAILED_DEPENDENCY, "model-error", "Model error"),
     }
-}
-
-/// Whether a retry can succeed after this error.
-pub(super) fn is_transient(error: &ledger::Error) -> bool {
-    matches!(error, ledger::Error::Unavailable(_) | ledger::Error::Contended { .. })
 }

@@ -31,9 +31,11 @@ pub fn container(service: Arc<Service>) -> Router {
 
 /// `GET /ping`: 200 while the container accepts requests, 503 otherwise.
 async fn ping(State(service): State<Arc<Service>>) -> StatusCode {
-    match service.readiness() {
+    match service.check_readiness().await {
         Readiness::Ready => StatusCode::OK,
-        Readiness::Loading | Readiness::Failed | Readiness::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Readiness::Loading | Readiness::Failed | Readiness::Draining | Readiness::LedgerUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

@@ -166,6 +166,16 @@ async fn while_the_ledger_is_not_writable() {
     response.assert_problem(503, "unavailable");
     assert_eq!(response.header("retry-after"), Some("5"));
     assert!(!response.text.contains("secret"), "{}", response.text);
+    // The readiness check repeats the write until it succeeds.
+    for _ in 0..2 {
+        let readiness = server.get("/readyz").await;
+        assert_eq!((readiness.status().as_u16(), readiness.header("retry-after")), (503, Some("5")));
+        assert_eq!(readiness.json()["state"], "ledger_unavailable");
+    }
+    assert_eq!(server.get("/healthz").await.status(), 200);
+    server.ledger_store.make_room();
+    assert_eq!(server.get("/readyz").await.status(), 200);
+    assert_eq!(server.get("/generate?prompt=x").await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

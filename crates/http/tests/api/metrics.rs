@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tintype_core::store::{NewObject, ObjectStore};
 use tintype_service::ServiceSettings;
 use tintype_service::ledger::policy::Policy;
 use tintype_testing::NullEngine;
@@ -46,4 +47,19 @@ async fn metrics_require_an_admin_key() {
     let (_, admin) = server.admin_key().await;
     server.send("GET", "/metrics", &[(name, &customer)]).await.assert_problem(403, "not-admin");
     assert_eq!(server.send("GET", "/metrics", &[(name, &admin)]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn unreadable_records_are_counted() {
+    let server = TestServer::keyed();
+    let (name, admin) = server.admin_key().await;
+    let get = async |path| server.send("GET", path, &[(name, &admin)]).await;
+    let count = async || value(&get("/metrics").await.text, "tintype_unreadable_records");
+    assert_eq!(count().await, Some(0.0));
+    let key = tintype_core::store::Key::new("keys/0123456789abcdef").expect("a key");
+    let object = NewObject { bytes: "{".into(), content_type: "application/json".into() };
+    server.ledger_store.put(&key, object).await.expect("written");
+    let keys = get("/v1/keys").await;
+    assert_eq!((keys.status().as_u16(), keys.json()["data"].as_array().map(Vec::len)), (200, Some(1)));
+    assert_eq!(count().await, Some(1.0));
 }

@@ -258,8 +258,12 @@ fn a_clock_that_is_set_back_is_harmless() {
     let reserve = Spend { engine_ms: 600, amount: None };
     let mut account = Account::default();
     let reservation = account.admit(&policy, NOON, reserve).expect("the first");
-    let exceeded = account.admit(&policy, NOON - Duration::hours(1), Spend::ZERO).expect_err("too soon");
-    assert_eq!(exceeded.retry, RetryTime::At(NOON + Duration::SECOND));
+    // The key is not locked for the hour, and its rate holds from now on.
+    let earlier = NOON - Duration::hours(1);
+    let second = account.admit(&policy, earlier, Spend::ZERO).expect("the first of this clock");
+    let exceeded = account.admit(&policy, earlier, Spend::ZERO).expect_err("too soon");
+    assert_eq!(exceeded.retry, RetryTime::At(earlier + Duration::SECOND));
+    account.release(&second);
     account.settle(&reservation, &reserve, 1);
     assert_eq!(account.in_flight, 0);
 }
@@ -278,4 +282,50 @@ fn old_days_are_removed_unless_they_have_reservations() {
     account.settle(&open, &open.reserved, 1);
     account.forget_days_before(utc_day(NOON + Duration::days(9)));
     assert!(account.days.is_empty());
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_lock_the_key() {
+    let policy = Policy { rate: "60/min".parse().ok(), ..Policy::default() };
+    for ahead in [Duration::minutes(2), Duration::DAY, Duration::days(36_500)] {
+        let mut account = Account::default();
+        while account.admit(&policy, NOON + ahead, Spend::ZERO).is_ok() {}
+        assert_eq!(account.quotas(&policy, NOON)[0].remaining, 1, "{ahead}");
+        assert!(account.quotas(&policy, NOON)[0].resets_at <= Some(NOON + Duration::MINUTE), "{ahead}");
+        account.admit(&policy, NOON, Spend::ZERO).expect("the clock is back");
+        assert_eq!(account.arrival, Some(NOON + Duration::MINUTE), "{ahead}: at most now and the burst");
+        let refused = account.admit(&policy, NOON, Spend::ZERO).expect_err("the burst is used up");
+        assert_eq!(refused.retry, RetryTime::At(NOON + Duration::SECOND), "{ahead}");
+        account.admit(&policy, NOON + Duration::SECOND, Spend::ZERO).expect("one request per second");
+    }
+}
+
+#[test]
+fn clocks_that_differ_a_little_do_not_exceed_the_rate() {
+    let policy = Policy { rate: "60/min".parse().ok(), ..Policy::default() };
+    let mut account = Account::default();
+    while account.admit(&policy, NOON + Duration::seconds(4), Spend::ZERO).is_ok() {}
+    account.admit(&policy, NOON, Spend::ZERO).expect_err("the burst is used up");
+}
+
+#[test]
+fn the_stored_form_of_an_account_does_not_change() {
+    let mut account = Account::default();
+    let policy = Policy { rate: "60/min".parse().ok(), ..Policy::default() };
+    let spend = |engine_ms| Spend { engine_ms, amount: "0.01usd".parse().ok() };
+    let first = account.admit(&policy, NOON, spend(1_000)).expect("admitted");
+    account.admit(&policy, NOON, spend(500)).expect("admitted");
+    account.settle(&first, &spend(700), 2);
+    account.admit_reuse(&policy, NOON, ReuseKind::Joined).expect("admitted");
+    let text = serde_json::to_value(&account).expect("plain data");
+    let expected = serde_json::json!({
+        "arrival": "2026-11-23T12:00:03Z", "in_flight": 1,
+        "days": {"2026-11-23": {
+            "jobs": 2, "pictures": 2, "stored": 0, "joined": 1,
+            "spent": {"engine_ms": 700, "money": {"usd": 10_000}},
+            "reserved": {"engine_ms": 500, "money": {"usd": 10_000}},
+        }},
+    });
+    assert_eq!(text, expected);
+    assert_eq!(serde_json::from_value::<Account>(text).expect("its own text"), account);
 }

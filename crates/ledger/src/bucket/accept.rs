@@ -35,7 +35,7 @@ const MAX_POLLS: u32 = 9;
 
 /// The object that names the job of an idempotency key or of a fingerprint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Pointer {
+pub(super) struct Pointer {
     /// The job; `None` if it was not admitted.
     job: Option<JobId>,
     /// The fingerprint of the request body that the idempotency key was used with.
@@ -107,8 +107,10 @@ impl BucketLedger {
             }
             let acceptance = match &identical {
                 None => Some(self.create_job(&new, id, pointers, now).await?),
-                Some(lookup) => match self.follow(lookup, id, now).await? {
-                    PointerTarget::New(pointer, named) => {
+                // Without a readable pointer, the request shares no job.
+                Some(lookup) => match self.skip_unreadable(self.follow(lookup, id, now).await)? {
+                    None => Some(self.create_job(&new, id, pointers, now).await?),
+                    Some(PointerTarget::New(pointer, named)) => {
                         if named == id || self.redirect(&mut pointers, Some(named), now).await? {
                             pointers.push(pointer);
                             Some(self.create_job(&new, named, pointers, now).await?)
@@ -116,8 +118,8 @@ impl BucketLedger {
                             None
                         }
                     }
-                    PointerTarget::Existing(job) => self.reuse_job(&new, *job, pointers, now).await?,
-                    PointerTarget::Conflict => return Ok(Acceptance::Conflict),
+                    Some(PointerTarget::Existing(job)) => self.reuse_job(&new, *job, pointers, now).await?,
+                    Some(PointerTarget::Conflict) => return Ok(Acceptance::Conflict),
                 },
             };
             match acceptance {
@@ -142,11 +144,19 @@ impl BucketLedger {
                 None => (own, Condition::Absent),
                 Some(Versioned { record: pointer, etag }) => {
                     let is_expired = body.is_some() && pointer.at + IDEMPOTENCY_TTL <= now;
-                    let named = pointer.job.filter(|_| !is_expired);
-                    let job = match named {
-                        Some(named) => self.job_record(owner, named).await?,
-                        None => None,
-                    };
+                    let mut named = pointer.job.filter(|_| !is_expired);
+                    let mut job = None;
+                    if let Some(id) = named {
+                        let read = self.job_record(owner, id).await;
+                        job = match body {
+                            // The client must learn what became of this job.
+                            Some(_) => read?,
+                            None => self.skip_unreadable(read)?.unwrap_or_else(|| {
+                                named = None;
+                                None
+                            }),
+                        };
+                    }
                     let is_void = job
                         .as_ref()
                         .is_some_and(|job| job.deleted || (body.is_some() && !job.answers_retries()));

@@ -31,18 +31,18 @@ pub(super) struct AccountRecord {
     pub account: Account,
     /// The open reservations by their ids.
     #[serde(default, rename = "holds")]
-    reservations: BTreeMap<Uuid, ReservationRecord>,
+    pub reservations: BTreeMap<Uuid, ReservationRecord>,
 }
 
 /// A reservation and its job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct ReservationRecord {
-    owner: OwnerId,
-    job: JobId,
+pub(super) struct ReservationRecord {
+    pub owner: OwnerId,
+    pub job: JobId,
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
     #[serde(rename = "hold")]
-    reservation: Reservation,
+    pub reservation: Reservation,
 }
 
 /// How a reservation ends.
@@ -166,7 +166,9 @@ impl BucketLedger {
         let record = self.account_record(key).await?;
         let mut resolutions = Vec::new();
         for open in record.reservations.values() {
-            let job = self.reconcile_job(&open.owner, open.job, now, RecoveryScope::ExpiredLeases).await?;
+            let job = self.reconcile_job(&open.owner, open.job, now, RecoveryScope::ExpiredLeases).await;
+            // An unreadable job keeps its reservation.
+            let Some(job) = self.skip_unreadable(job)? else { continue };
             let resolution = match job.map(|(job, _)| job) {
                 Some(job) if job.reservation.id == open.reservation.id => {
                     job.status.is_final().then(|| Resolution::Settle(Box::new(job)))

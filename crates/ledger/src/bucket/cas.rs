@@ -2,6 +2,7 @@
 //! has not changed since it was read.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use tintype_core::store::{Condition, ETag, Key, NewObject, Object, ObjectStore, StoreError};
 use uuid::Uuid;
 
+use super::paths;
 use crate::error::{Error, Result};
+use crate::quarantine::Quarantine;
+use crate::stored::{Members, VERSION};
 
 /// Waits for a duration. The caller provides it, because the ledger does not depend on an async runtime.
 pub type Sleeper = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The version of the record format.
-const VERSION: u32 = 1;
 /// The maximum number of attempts to write a record that others write too: about 10 s with the back-off.
 pub(super) const MAX_ATTEMPTS: u32 = 40;
 /// The upper bound of the first wait between two attempts. It doubles with each attempt.
@@ -33,6 +35,9 @@ const MAX_CONCURRENT_READS: usize = 16;
 const MAX_CACHED_RECORDS: usize = 256;
 /// When there are this many locks, unused ones are removed.
 const MAX_LOCKS: usize = 1_024;
+
+/// The content type of records.
+const JSON: &str = "application/json";
 
 /// The content of an object.
 #[derive(Serialize, Deserialize)]
@@ -75,11 +80,21 @@ pub(super) struct CasStore {
     /// The records that this process wrote last, with the versions of their objects. A job is usually changed
     /// by one process, so its next change can be written without a read.
     cache: Mutex<HashMap<String, (Bytes, ETag)>>,
+    /// Whether a write has failed since the last successful [probe](CasStore::probe).
+    write_failed: AtomicBool,
+    pub(super) quarantine: Quarantine,
 }
 
 impl CasStore {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, sleep: Sleeper) -> Self {
-        Self { objects, sleep, locks: Mutex::default(), cache: Mutex::default() }
+        Self {
+            objects,
+            sleep,
+            locks: Mutex::default(),
+            cache: Mutex::default(),
+            write_failed: AtomicBool::new(false),
+            quarantine: Quarantine::default(),
+        }
     }
 
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Versioned<T>>> {
@@ -92,26 +107,83 @@ impl CasStore {
             Err(StoreError::NotFound) => return Ok(None),
             Err(error) => return Err(Error::unavailable(error)),
         };
-        let header: EnvelopeHeader =
-            serde_json::from_slice(&object.bytes).map_err(|error| Error::corrupt(path, error))?;
-        if header.v > VERSION {
-            return Err(Error::NewerVersion { record: path.to_owned(), found: header.v, supported: VERSION });
+        let header = serde_json::from_slice::<EnvelopeHeader>(&object.bytes);
+        let version = match &header {
+            Ok(header) => header.v,
+            Err(_) => Members::read(&object.bytes).version(),
+        };
+        if version > VERSION {
+            return Err(Error::NewerVersion { record: path.to_owned(), found: version, supported: VERSION });
         }
-        Ok(Some((object, header)))
+        Ok(Some((object, header.map_err(|error| Error::corrupt(path, error))?)))
     }
 
-    /// Reads many records concurrently. Missing records are left out; the order is kept.
+    /// Reads what is left of a damaged record, with the version of its object.
+    pub(super) async fn read_damaged(&self, path: &str) -> Result<Option<Versioned<Members>>> {
+        let object = match self.objects.get(&key(path)?, None).await {
+            Ok(object) => object,
+            Err(StoreError::NotFound) => return Ok(None),
+            Err(error) => return Err(Error::unavailable(error)),
+        };
+        // The record is the last member of the envelope, and its end may be missing.
+        let name = b"\"record\":";
+        let start = object.bytes.windows(name.len()).position(|bytes| bytes == name);
+        let record = start.map_or(&[][..], |start| &object.bytes[start + name.len()..]);
+        Ok(Some(Versioned { record: Members::read(record), etag: object.meta.etag }))
+    }
+
+    /// Reads many records concurrently. Missing records are left out; the order is kept. Unreadable records
+    /// are skipped.
     pub(super) async fn read_all<T: DeserializeOwned + Send>(
         &self,
         paths: Vec<String>,
     ) -> Result<Vec<(String, T)>> {
+        let found = self.read_each(paths).await?;
+        Ok(found.into_iter().filter_map(|(path, record)| Some((path, record.ok()?))).collect())
+    }
+
+    /// Reads many records concurrently. Missing records are left out; the order is kept. The errors are those
+    /// of unreadable records.
+    pub(super) async fn read_each<T: DeserializeOwned + Send>(
+        &self,
+        paths: Vec<String>,
+    ) -> Result<Vec<(String, Result<T>)>> {
         let reads = paths.into_iter().map(|path| async move {
-            let read = self.read::<T>(&path).await?;
-            Ok(read.map(|versioned| (path, versioned.record)))
+            let record = match self.read::<T>(&path).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(versioned)) => Ok(versioned.record),
+                Err(error) if error.is_unreadable() => Err(error),
+                Err(error) => return Err(error),
+            };
+            match &record {
+                Ok(_) if self.quarantine.is_empty() => {}
+                Ok(_) => self.quarantine.remove(&paths::name(&path)),
+                Err(error) => self.quarantine.report(paths::name(&path), error),
+            }
+            Ok(Some((path, record)))
         });
         let found: Vec<Result<Option<_>>> =
             futures::stream::iter(reads).buffered(MAX_CONCURRENT_READS).collect().await;
         found.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Returns the result for the record at this path; `None` if the record is unreadable.
+    pub(super) fn skip_unreadable<T>(&self, path: &str, result: Result<T>) -> Result<Option<T>> {
+        self.quarantine.skip_unreadable(|| paths::name(path), result)
+    }
+
+    /// Checks that the bucket can be written, if a write has failed since the last successful check.
+    pub(super) async fn probe(&self) -> Result<()> {
+        if !self.write_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let object = NewObject { bytes: Bytes::from_static(b"{}"), content_type: JSON.to_owned() };
+        self.objects
+            .put_if(&key(paths::PROBE)?, object, Condition::Always)
+            .await
+            .map_err(Error::unavailable)?;
+        self.write_failed.store(false, Ordering::Relaxed);
+        self.objects.delete(&key(paths::PROBE)?).await.map_err(Error::unavailable)
     }
 
     /// Writes a record if the condition holds; returns `None` if it does not.
@@ -138,14 +210,17 @@ impl CasStore {
         let bytes = serde_json::to_vec(&Envelope { v: VERSION, write, record })
             .map_err(|error| Error::corrupt(path, error))?;
         let bytes = Bytes::from(bytes);
-        let object = NewObject { bytes: bytes.clone(), content_type: "application/json".to_owned() };
+        let object = NewObject { bytes: bytes.clone(), content_type: JSON.to_owned() };
         let etag = match self.objects.put_if(&key(path)?, object, condition).await {
             Ok(etag) => etag,
             Err(StoreError::ConditionFailed | StoreError::NotFound) => match self.get(path).await? {
                 Some((object, header)) if header.write == write => object.meta.etag,
                 existing => return Ok(Err(existing.map(|(object, _)| object))),
             },
-            Err(error) => return Err(Error::unavailable(error)),
+            Err(error) => {
+                self.write_failed.store(true, Ordering::Relaxed);
+                return Err(Error::unavailable(error));
+            }
         };
         self.insert_cached(path, bytes, etag.clone());
         Ok(Ok(etag))

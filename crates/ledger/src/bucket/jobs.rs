@@ -13,7 +13,7 @@ use super::accounts::ACCEPT_GRACE;
 use super::cas::Change;
 use super::{BucketLedger, paths};
 use crate::accept::QueueLimit;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fairness::{OwnerQueue, jobs_ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
@@ -59,7 +59,7 @@ impl BucketLedger {
     }
 
     /// Charges a job that has ended and removes its open marker. Repeated calls have no effect.
-    async fn settle_ended(&self, job: &JobRecord) -> Result<()> {
+    pub(super) async fn settle_ended(&self, job: &JobRecord) -> Result<()> {
         // The charge does not depend on the marker, because a recovery audits every reservation.
         let path = paths::open_marker(&job.owner, job.id);
         let (settled, removed) = join(self.settle(job), self.store.remove(&path)).await;
@@ -157,7 +157,13 @@ impl BucketLedger {
         while let Some(next) = self.owner_queues(&open).into_iter().min_by_key(OwnerQueue::rank) {
             let mut queue = open.iter_mut().filter(|job| job.owner == next.owner);
             let Some(first) = queue.find(|job| job.status == Status::Queued) else { break };
-            match self.claim_job(&next.owner, first.id, lease, now).await? {
+            let claimed = self.claim_job(&next.owner, first.id, lease, now).await;
+            // The record, or the account of a job that ends here, may be unreadable.
+            let Some(claimed) = self.skip_unreadable(claimed)? else {
+                first.status = Status::Canceled;
+                continue;
+            };
+            match claimed {
                 ClaimReply::Granted(job) => {
                     let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
                     let last = turns.values().max().copied().unwrap_or(0);
@@ -308,13 +314,17 @@ impl BucketLedger {
         let markers = self.store.list(paths::OPEN_MARKERS, None, MAX_OPEN_JOBS).await?;
         let marked: Vec<_> = markers.iter().filter_map(|path| paths::parse_open_marker(path)).collect();
         let records = marked.iter().map(|(owner, id)| paths::job(owner, *id)).collect();
-        let found: HashMap<_, _> = self.store.read_all::<JobRecord>(records).await?.into_iter().collect();
+        let found: HashMap<_, _> = self.store.read_each::<JobRecord>(records).await?.into_iter().collect();
         for (owner, id) in marked {
             match found.get(&paths::job(&owner, id)) {
+                Some(Err(_)) => {}
                 // The job has ended, and its process died before the charge or before it removed the marker.
-                Some(job) if job.status.is_final() => self.settle_ended(job).await?,
-                Some(job) if job.clone().reconcile(now, scope) => {
-                    match self.change_job(&owner, id, |job| job.reconcile(now, scope)).await? {
+                Some(Ok(job)) if job.status.is_final() => {
+                    self.skip_unreadable(self.settle_ended(job).await)?;
+                }
+                Some(Ok(job)) if job.clone().reconcile(now, scope) => {
+                    let changed = self.change_job(&owner, id, |job| job.reconcile(now, scope)).await;
+                    match self.skip_unreadable(changed)?.flatten() {
                         Some((job, true)) if job.status.is_final() => recovered.ended.push(job),
                         Some((job, true)) => recovered.requeued.push(job),
                         _ => {}
@@ -327,9 +337,22 @@ impl BucketLedger {
         for path in self.store.list(paths::ACCOUNTS, None, usize::MAX).await? {
             let key = path.strip_prefix(paths::ACCOUNTS).and_then(|key| key.parse().ok());
             if let Some(key) = key {
-                self.audit(&key, now).await?;
+                self.skip_unreadable(self.audit(&key, now).await)?;
+            }
+        }
+        // Forgets the jobs that are readable again or deleted.
+        for (owner, id) in self.store.quarantine.jobs() {
+            let path = paths::job(&owner, id);
+            if let Some(None) = self.store.skip_unreadable(&path, self.job_record(&owner, id).await)? {
+                self.store.quarantine.remove(&paths::name(&path));
             }
         }
         Ok(recovered)
+    }
+
+    /// Returns the result; `None` if a record is unreadable, which is remembered.
+    pub(super) fn skip_unreadable<T>(&self, result: Result<T>) -> Result<Option<T>> {
+        let path = result.as_ref().err().and_then(Error::record).unwrap_or_default().to_owned();
+        self.store.skip_unreadable(&path, result)
     }
 }

@@ -16,6 +16,7 @@ mod accounts;
 mod cas;
 mod jobs;
 mod paths;
+mod repair;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,6 +36,7 @@ use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Lo
 use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
+use crate::quarantine::{Repair, UnreadableRecord};
 
 use cas::{CasStore, Change};
 
@@ -205,6 +207,22 @@ impl Ledger for BucketLedger {
 
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
         Ok(self.account_record(key).await?.account.quotas(policy, now))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.store.probe().await
+    }
+
+    fn unreadable_records(&self) -> usize {
+        self.store.quarantine.len()
+    }
+
+    async fn check(&self) -> Result<Vec<UnreadableRecord>> {
+        self.check_all().await
+    }
+
+    async fn repair(&self, now: OffsetDateTime) -> Result<Repair> {
+        self.repair_all(now).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The object keys of records in the bucket.
 
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
+use crate::quarantine::RecordName;
 
 pub(super) const KEYS: &str = "keys/";
 pub(super) const ACCOUNTS: &str = "usage/";
@@ -36,6 +37,24 @@ pub(super) fn parse_job(path: &str) -> Option<JobId> {
     Some(JobId::from(uuid::Uuid::from_u128(!complement)))
 }
 
+/// The prefix of the pointers of fingerprints.
+pub(super) const FINGERPRINTS: &str = "jobs/same/";
+
+/// The prefix of the pointers of idempotency keys.
+pub(super) const IDEMPOTENCY_KEYS: &str = "idem/";
+
+/// An object that is written and deleted to check that the bucket can be written.
+pub(super) const PROBE: &str = "idem/probe";
+
+/// The name of the record at this path.
+pub(super) fn name(path: &str) -> RecordName {
+    let owner = || path.strip_prefix(JOBS)?.split_once('/')?.0.parse().ok();
+    match (owner(), parse_job(path)) {
+        (Some(owner), Some(id)) => RecordName::Job { owner, id },
+        _ => RecordName::Other(path.to_owned()),
+    }
+}
+
 /// The marker of a job that may be open. It is written before the job's record and removed after the job has
 /// ended.
 pub(super) fn open_marker(owner: &OwnerId, id: JobId) -> String {
@@ -50,12 +69,12 @@ pub(super) fn parse_open_marker(path: &str) -> Option<(OwnerId, JobId)> {
 
 /// The pointer to the newest job of a fingerprint.
 pub(super) fn fingerprint_pointer(owner: &OwnerId, fingerprint: &Fingerprint) -> String {
-    format!("jobs/same/{owner}/{fingerprint}")
+    format!("{FINGERPRINTS}{owner}/{fingerprint}")
 }
 
 /// The pointer of an idempotency key. The key is any text, so the path contains its hash.
 pub(super) fn idempotency_pointer(owner: &OwnerId, key: &str) -> String {
-    format!("idem/{owner}/{}", Fingerprint::of(key.as_bytes()))
+    format!("{IDEMPOTENCY_KEYS}{owner}/{}", Fingerprint::of(key.as_bytes()))
 }
 
 #[cfg(test)]

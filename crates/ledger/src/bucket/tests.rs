@@ -6,6 +6,7 @@ use tintype_testing::MemoryStore;
 mod crashes;
 mod faults;
 mod interleavings;
+mod unreadable;
 
 use faults::{LostAnswerStore, fast_sleep, real_sleep};
 

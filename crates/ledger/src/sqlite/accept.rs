@@ -13,8 +13,14 @@ use crate::id::JobId;
 use crate::job::JobRecord;
 use crate::limits::LimitExceeded;
 use crate::policy::utc_day;
+use crate::quarantine::Quarantine;
 
-pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
+pub(super) fn accept(
+    connection: &Connection,
+    quarantine: &Quarantine,
+    new: NewJob,
+    now: OffsetDateTime,
+) -> Result<Acceptance> {
     if let Some(idempotency) = &new.idempotency
         && let Some((body, job)) = rows::idempotency(connection, &new.owner, &idempotency.key, now)?
         && let Some(job) = rows::visible_job(connection, &new.owner, job)?.filter(JobRecord::answers_retries)
@@ -22,7 +28,7 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
         let same = body == idempotency.body;
         return Ok(if same { Acceptance::Replayed { job } } else { Acceptance::Conflict });
     }
-    if let Some(job) = reusable_job(connection, &new)? {
+    if let Some(job) = reusable_job(connection, quarantine, &new)? {
         return reuse_job(connection, new, job, now);
     }
     if let Some(limit) = new.queue
@@ -41,7 +47,7 @@ pub(super) fn accept(connection: &Connection, new: NewJob, now: OffsetDateTime) 
     let (idempotency, start_with) = (new.idempotency.clone(), new.start_with.clone());
     let mut job = new.into_record(JobId::new(now), reservation, now);
     if let Some(lease) = start_with
-        && !jobs::has_queued_jobs(connection)?
+        && !jobs::has_queued_jobs(connection, quarantine)?
     {
         job.start(lease, now);
     }
@@ -58,17 +64,17 @@ fn counted_days(new: &NewJob, now: OffsetDateTime) -> RangeInclusive<Date> {
 }
 
 /// Returns the newest earlier job that may answer the request.
-fn reusable_job(connection: &Connection, new: &NewJob) -> Result<Option<JobRecord>> {
+fn reusable_job(connection: &Connection, quarantine: &Quarantine, new: &NewJob) -> Result<Option<JobRecord>> {
     if !new.reuse.any() {
         return Ok(None);
     }
-    let sql = "SELECT record FROM jobs
+    let sql = "SELECT owner, id, status, record FROM jobs
                WHERE owner = ?1 AND fingerprint = ?2 AND deleted = 0
                  AND (status IN ('queued', 'running') OR (status = 'succeeded' AND ?3))
                ORDER BY id DESC LIMIT 64";
     let finished = new.reuse.stored || new.reuse.retry.is_some();
     let identical = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
-    let jobs = rows::select_jobs(connection, sql, identical)?;
+    let jobs = rows::readable_jobs(connection, quarantine, sql, identical, usize::MAX)?;
     Ok(jobs.into_iter().find(|job| new.reuse.matches(job)))
 }
 

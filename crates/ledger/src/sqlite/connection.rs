@@ -10,6 +10,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::error::{Error, Result};
 /// The maximum number of tasks in one transaction. It bounds the time that a task waits for the others of its
 /// group.
 const MAX_GROUP: usize = 128;
+
+/// The size of the row that [`ConnectionQueue::probe`] writes.
+const PROBE_BYTES: u32 = 64 * 1024;
 
 /// Sends a task's result to its caller, given the result of the transaction.
 type Reply = Box<dyn FnOnce(Result<()>) + Send>;
@@ -80,6 +84,9 @@ struct Shared {
     queue: Mutex<TaskQueue>,
     /// Wakes the thread.
     wakeup: Condvar,
+    /// Whether the last task that failed did so because the database could not be written. Only a
+    /// [probe](ConnectionQueue::probe) clears it, because a task may succeed without writing anything.
+    write_failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -102,6 +109,7 @@ impl ConnectionQueue {
             short_tasks,
             queue: Mutex::default(),
             wakeup: Condvar::new(),
+            write_failed: AtomicBool::new(false),
         });
         let on_thread = shared.clone();
         let thread = std::thread::Builder::new()
@@ -140,6 +148,24 @@ impl ConnectionQueue {
         Either::Right(result)
     }
 
+    /// Checks that the database can be written, if a write has failed since the last successful check.
+    pub(crate) async fn probe(&self) -> Result<()> {
+        if !self.shared.write_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.run(|connection| {
+            // The row needs new pages, as a job does. The transaction also removes it.
+            let sql = "INSERT OR REPLACE INTO idempotency (owner, key, body, job, created)
+                       VALUES ('', x'', zeroblob(?1), x'', 0)";
+            connection.execute(sql, [PROBE_BYTES])?;
+            connection.execute("DELETE FROM idempotency WHERE owner = ''", [])?;
+            Ok(())
+        })
+        .await?;
+        self.shared.write_failed.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Calls `work` with the connection while no task runs.
     pub(crate) fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         let result = work(&self.shared.connection());
@@ -154,12 +180,20 @@ impl ConnectionQueue {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
+        let shared = Arc::downgrade(&self.shared);
         let task: Task = Box::new(move |connection| {
             let result = connection.and_then(work);
             let commit = result.is_ok();
             let reply = move |committed: Result<()>| {
+                // A failed task may have ended the transaction, so the task's error is the cause.
+                let result = result.and_then(|value| committed.map(|()| value));
+                if matches!(result, Err(Error::Unavailable(_) | Error::StorageFull(_)))
+                    && let Some(shared) = shared.upgrade()
+                {
+                    shared.write_failed.store(true, Ordering::Relaxed);
+                }
                 // The caller may have dropped its future.
-                let _ = sender.send(committed.and(result));
+                let _ = sender.send(result);
             };
             TaskResult { commit, reply: Box::new(reply) }
         });

@@ -6,13 +6,14 @@ use time::{Date, Duration, OffsetDateTime};
 use super::rows;
 use crate::accept::{IDEMPOTENCY_TTL, QueueLimit};
 use crate::account::USAGE_RETENTION_DAYS;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fairness::{OwnerQueue, jobs_ahead};
 use crate::id::{JobId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Load, Recovered};
 use crate::money::Spend;
 use crate::policy::utc_day;
+use crate::quarantine::{Quarantine, RecordName};
 
 /// Writes a job that was open before its change. If the job has ended, this charges the account and removes
 /// the record of a deleted job. A job ends only once, so it is charged only once.
@@ -72,31 +73,47 @@ pub(super) fn claim(
     Ok(ClaimReply::Granted(job))
 }
 
+/// Like [`save`]; false if the job has ended and its key's usage is unreadable, so that it cannot be charged.
+fn try_save(connection: &Connection, quarantine: &Quarantine, job: &JobRecord) -> Result<bool> {
+    let saved = save(connection, job);
+    let name = saved.as_ref().err().and_then(Error::record).unwrap_or_default().to_owned();
+    Ok(quarantine.skip_unreadable(|| RecordName::Other(name), saved)?.is_some())
+}
+
 pub(super) fn claim_next(
     connection: &Connection,
+    quarantine: &Quarantine,
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<Option<JobRecord>> {
-    while let Some(next) = owner_queues(connection)?.into_iter().min_by_key(OwnerQueue::rank) {
-        let sql = "SELECT record FROM jobs WHERE status = 'queued' AND owner = ?1 ORDER BY id LIMIT 1";
-        let Some(mut job) = rows::select_jobs(connection, sql, [&next.owner])?.pop() else { break };
-        if job.reconcile(now, RecoveryScope::ExpiredLeases) {
+    let mut owners = owner_queues(connection, quarantine)?;
+    while let Some(next) = (0..owners.len()).min_by_key(|index| owners[*index].rank()) {
+        let owner = owners.swap_remove(next).owner;
+        let sql = "SELECT owner, id, status, record FROM jobs
+                   WHERE status = 'queued' AND owner = ?1 ORDER BY id";
+        // The number of jobs that should end and cannot be charged.
+        let mut stuck = 0;
+        while let Some(mut job) =
+            rows::readable_jobs(connection, quarantine, sql, [&owner], stuck + 1)?.into_iter().nth(stuck)
+        {
+            if job.reconcile(now, RecoveryScope::ExpiredLeases) {
+                stuck += usize::from(!try_save(connection, quarantine, &job)?);
+                continue;
+            }
+            let sql =
+                "INSERT INTO turns (owner, turn) SELECT ?1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
+                       ON CONFLICT (owner) DO UPDATE SET turn = excluded.turn";
+            connection.prepare_cached(sql)?.execute([&owner])?;
+            job.start(lease, now);
             save(connection, &job)?;
-            continue;
+            return Ok(Some(job));
         }
-        let sql =
-            "INSERT INTO turns (owner, turn) SELECT ?1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
-                   ON CONFLICT (owner) DO UPDATE SET turn = excluded.turn";
-        connection.prepare_cached(sql)?.execute([&next.owner])?;
-        job.start(lease, now);
-        save(connection, &job)?;
-        return Ok(Some(job));
     }
     Ok(None)
 }
 
-/// Returns the queues of all owners with queued jobs.
-fn owner_queues(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
+/// Returns the queues of all owners with queued jobs. Unreadable jobs do not count.
+fn owner_queues(connection: &Connection, quarantine: &Quarantine) -> Result<Vec<OwnerQueue<String>>> {
     let sql = "SELECT queue.owner, queue.queued, coalesce(turns.turn, 0),
                       (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = queue.owner)
                FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS queue
@@ -105,31 +122,89 @@ fn owner_queues(connection: &Connection) -> Result<Vec<OwnerQueue<String>>> {
     let rows = statement.query_map([], |row| {
         Ok(OwnerQueue { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut queues = rows.collect::<Result<Vec<_>, _>>()?;
+    for unreadable in unreadable_jobs(connection, quarantine)?.iter().filter(|job| job.is_queued) {
+        for queue in queues.iter_mut().filter(|queue| queue.owner == unreadable.owner.as_str()) {
+            queue.queued = queue.queued.saturating_sub(1);
+        }
+    }
+    queues.retain(|queue| queue.queued > 0);
+    Ok(queues)
 }
 
-pub(super) fn position(connection: &Connection, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
+/// An open job whose record is unreadable.
+struct UnreadableJob {
+    owner: OwnerId,
+    id: JobId,
+    /// By the column of its row: queued, or else running.
+    is_queued: bool,
+}
+
+/// Returns the open jobs that this process knows to be unreadable. This forgets those that have become
+/// readable, for example by a repair.
+fn unreadable_jobs(connection: &Connection, quarantine: &Quarantine) -> Result<Vec<UnreadableJob>> {
+    if quarantine.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut open = Vec::new();
+    for (owner, id) in quarantine.jobs() {
+        let name = || RecordName::Job { owner: owner.clone(), id };
+        let read = rows::job(connection, &owner, id);
+        match quarantine.skip_unreadable(name, read)? {
+            Some(Some(_)) => {}
+            Some(None) => quarantine.remove(&name()),
+            None => {
+                let sql = "SELECT status FROM jobs WHERE owner = ?1 AND id = ?2";
+                let row = params![owner.as_str(), rows::id_bytes(&id)];
+                let status: String = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+                if status == "queued" || status == "running" {
+                    open.push(UnreadableJob { is_queued: status == "queued", owner, id });
+                }
+            }
+        }
+    }
+    Ok(open)
+}
+
+pub(super) fn position(
+    connection: &Connection,
+    quarantine: &Quarantine,
+    owner: &OwnerId,
+    id: JobId,
+) -> Result<Option<u64>> {
     let queued = rows::visible_job(connection, owner, id)?.filter(|job| job.status == Status::Queued);
     if queued.is_none() {
         return Ok(None);
     }
     let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND owner = ?1 AND id < ?2";
-    let earlier = connection
+    let earlier: u32 = connection
         .prepare_cached(sql)?
         .query_row(params![owner.as_str(), rows::id_bytes(&id)], |row| row.get(0))?;
-    Ok(Some(jobs_ahead(&owner_queues(connection)?, &owner.as_str().to_owned(), earlier)))
+    let is_earlier = |job: &&UnreadableJob| job.is_queued && job.owner == *owner && job.id < id;
+    let unreadable = unreadable_jobs(connection, quarantine)?.iter().filter(is_earlier).count();
+    let earlier = earlier.saturating_sub(unreadable as u32);
+    Ok(Some(jobs_ahead(&owner_queues(connection, quarantine)?, &owner.as_str().to_owned(), earlier)))
 }
 
-pub(super) fn load(connection: &Connection) -> Result<Load> {
+pub(super) fn load(connection: &Connection, quarantine: &Quarantine) -> Result<Load> {
     let sql = "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued'),
                       (SELECT count(*) FROM jobs WHERE status = 'running')";
     let (queued, running): (u32, u32) =
         connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Load { queued: queued.into(), running: running.into() })
+    let mut load = Load { queued: queued.into(), running: running.into() };
+    for job in unreadable_jobs(connection, quarantine)? {
+        let count = if job.is_queued { &mut load.queued } else { &mut load.running };
+        *count = count.saturating_sub(1);
+    }
+    Ok(load)
 }
 
-/// True if a job of any owner is queued.
-pub(super) fn has_queued_jobs(connection: &Connection) -> Result<bool> {
+/// True if a job of any owner is queued and readable.
+pub(super) fn has_queued_jobs(connection: &Connection, quarantine: &Quarantine) -> Result<bool> {
+    if !quarantine.is_empty() {
+        let sql = "SELECT owner, id, status, record FROM jobs WHERE status = 'queued'";
+        return Ok(!rows::readable_jobs(connection, quarantine, sql, [], 1)?.is_empty());
+    }
     let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'queued')";
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
@@ -194,15 +269,17 @@ pub(super) fn delete(
 
 pub(super) fn page(
     connection: &Connection,
+    quarantine: &Quarantine,
     owner: &OwnerId,
     before: Option<JobId>,
     limit: usize,
 ) -> Result<JobPage> {
-    let sql = "SELECT record FROM jobs
-               WHERE owner = ?1 AND deleted = 0 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3";
+    let sql = "SELECT owner, id, status, record FROM jobs
+               WHERE owner = ?1 AND deleted = 0 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC";
     let limit = limit.clamp(1, 1_000);
     let before = before.map(|id| rows::id_bytes(&id));
-    let mut jobs = rows::select_jobs(connection, sql, params![owner.as_str(), before, limit as i64 + 1])?;
+    let parameters = params![owner.as_str(), before];
+    let mut jobs = rows::readable_jobs(connection, quarantine, sql, parameters, limit + 1)?;
     let has_more = jobs.len() > limit;
     jobs.truncate(limit);
     let next = jobs.last().filter(|_| has_more).map(|job| job.id);
@@ -211,30 +288,38 @@ pub(super) fn page(
 
 pub(super) fn finished_jobs(
     connection: &Connection,
+    quarantine: &Quarantine,
     accepted_before: OffsetDateTime,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
-    let sql = "SELECT record FROM jobs
-               WHERE id < ?1 AND deleted = 0 AND status NOT IN ('queued', 'running') ORDER BY id LIMIT ?2";
-    let limit = limit.clamp(1, 1_000) as i64;
-    rows::select_jobs(connection, sql, params![rows::id_bytes(&JobId::first_at(accepted_before)), limit])
+    let sql = "SELECT owner, id, status, record FROM jobs
+               WHERE id < ?1 AND deleted = 0 AND status NOT IN ('queued', 'running') ORDER BY id";
+    let before = params![rows::id_bytes(&JobId::first_at(accepted_before))];
+    rows::readable_jobs(connection, quarantine, sql, before, limit.clamp(1, 1_000))
 }
 
 pub(super) fn recover(
     connection: &Connection,
+    quarantine: &Quarantine,
     now: OffsetDateTime,
     scope: RecoveryScope,
 ) -> Result<Recovered> {
-    let sql = "SELECT record FROM jobs WHERE status = 'queued' AND deadline <= ?1
+    let sql = "SELECT owner, id, status, record FROM jobs WHERE status = 'queued' AND deadline <= ?1
                UNION ALL
-               SELECT record FROM jobs WHERE status = 'running' AND (?2 OR lease_until IS NULL OR lease_until <= ?1)";
-    let found = rows::select_jobs(connection, sql, params![rows::nanos(now), scope == RecoveryScope::All])?;
+               SELECT owner, id, status, record FROM jobs
+               WHERE status = 'running' AND (?2 OR lease_until IS NULL OR lease_until <= ?1)";
+    let lost = params![rows::nanos(now), scope == RecoveryScope::All];
+    let found = rows::readable_jobs(connection, quarantine, sql, lost, usize::MAX)?;
+    if !quarantine.is_empty() {
+        // Forgets the records that are readable again.
+        unreadable_jobs(connection, quarantine)?;
+        rows::keys(connection, quarantine)?;
+    }
     let mut recovered = Recovered::default();
     for mut job in found {
-        if !job.reconcile(now, scope) {
+        if !job.reconcile(now, scope) || !try_save(connection, quarantine, &job)? {
             continue;
         }
-        save(connection, &job)?;
         match job.status.is_final() {
             true => recovered.ended.push(job),
             false => recovered.requeued.push(job),

@@ -13,6 +13,7 @@ mod checkpoint;
 mod compile_options;
 mod connection;
 mod jobs;
+mod repair;
 mod rows;
 mod schema;
 
@@ -36,6 +37,7 @@ use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Lo
 use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::{Policy, utc_day};
+use crate::quarantine::{Quarantine, Repair, UnreadableRecord};
 
 pub use compile_options::has_project_compile_options;
 
@@ -62,6 +64,7 @@ pub enum Synchronous {
 pub struct SqliteLedger {
     writer: Arc<ConnectionQueue>,
     reader: ConnectionQueue,
+    quarantine: Arc<Quarantine>,
     // Must be dropped after the writer, because its thread ends when the writer's connection is closed.
     _checkpointer: Checkpointer,
 }
@@ -88,7 +91,7 @@ impl SqliteLedger {
         let reader = ConnectionQueue::open("ledger-reader", reader, Access::Read, ShortTasks::OnCaller)?;
         let checkpointer =
             Checkpointer::start(path, connect(path, sync)?, log_lengths, Arc::downgrade(&writer))?;
-        Ok(Self { writer, reader, _checkpointer: checkpointer })
+        Ok(Self { writer, reader, quarantine: Arc::default(), _checkpointer: checkpointer })
     }
 }
 
@@ -124,6 +127,7 @@ fn classify(code: Option<ErrorCode>, source: impl StdError + Send + Sync + 'stat
             Error::Contended { record: DATABASE.to_owned() }
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::corrupt(DATABASE, source),
+        Some(ErrorCode::DiskFull) => Error::StorageFull(source.into()),
         _ => Error::unavailable(source),
     }
 }
@@ -155,7 +159,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        self.reader.run(rows::keys).await
+        let quarantine = self.quarantine.clone();
+        self.reader.run(move |connection| rows::keys(connection, &quarantine)).await
     }
 
     async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>> {
@@ -170,7 +175,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
-        self.writer.run_short(move |connection| accept::accept(connection, new, now)).await
+        let quarantine = self.quarantine.clone();
+        self.writer.run_short(move |connection| accept::accept(connection, &quarantine, new, now)).await
     }
 
     async fn claim(
@@ -185,7 +191,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.writer.run_short(move |connection| jobs::claim_next(connection, lease, now)).await
+        let quarantine = self.quarantine.clone();
+        self.writer.run_short(move |connection| jobs::claim_next(connection, &quarantine, lease, now)).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
@@ -260,21 +267,26 @@ impl Ledger for SqliteLedger {
     }
 
     async fn jobs(&self, owner: &OwnerId, before: Option<JobId>, limit: usize) -> Result<JobPage> {
-        let owner = owner.clone();
-        self.reader.run(move |connection| jobs::page(connection, &owner, before, limit)).await
+        let (quarantine, owner) = (self.quarantine.clone(), owner.clone());
+        self.reader.run(move |connection| jobs::page(connection, &quarantine, &owner, before, limit)).await
     }
 
     async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>> {
-        self.reader.run(move |connection| jobs::finished_jobs(connection, accepted_before, limit)).await
+        let quarantine = self.quarantine.clone();
+        let find = move |connection: &Connection| {
+            jobs::finished_jobs(connection, &quarantine, accepted_before, limit)
+        };
+        self.reader.run(find).await
     }
 
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
-        let owner = owner.clone();
-        self.reader.run(move |connection| jobs::position(connection, &owner, id)).await
+        let (quarantine, owner) = (self.quarantine.clone(), owner.clone());
+        self.reader.run(move |connection| jobs::position(connection, &quarantine, &owner, id)).await
     }
 
     async fn load(&self) -> Result<Load> {
-        self.reader.run(jobs::load).await
+        let quarantine = self.quarantine.clone();
+        self.reader.run(move |connection| jobs::load(connection, &quarantine)).await
     }
 
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
@@ -286,7 +298,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn recover(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
-        self.writer.run(move |connection| jobs::recover(connection, now, scope)).await
+        let quarantine = self.quarantine.clone();
+        self.writer.run(move |connection| jobs::recover(connection, &quarantine, now, scope)).await
     }
 
     async fn usage(&self, key: &KeyId, from: Date, to: Date) -> Result<Vec<(Date, DayUsage)>> {
@@ -301,6 +314,24 @@ impl Ledger for SqliteLedger {
             .run_short(move |connection| rows::account(connection, &key, first..=utc_day(now)))
             .await?;
         Ok(account.quotas(policy, now))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.writer.probe().await
+    }
+
+    fn unreadable_records(&self) -> usize {
+        self.quarantine.len()
+    }
+
+    async fn check(&self) -> Result<Vec<UnreadableRecord>> {
+        self.reader.run(repair::check).await
+    }
+
+    async fn repair(&self, now: OffsetDateTime) -> Result<Repair> {
+        let repair = self.writer.run(move |connection| repair::repair(connection, now)).await?;
+        repair.ended.iter().for_each(|record| self.quarantine.remove(&record.name));
+        Ok(repair)
     }
 }
 

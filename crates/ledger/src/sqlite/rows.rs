@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::{Date, OffsetDateTime};
+use uuid::Uuid;
 
 use crate::accept::{IDEMPOTENCY_TTL, Idempotency};
 use crate::account::{Account, DayUsage};
@@ -14,19 +15,27 @@ use crate::error::{Error, Result};
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
 use crate::job::JobRecord;
 use crate::key::KeyRecord;
+use crate::quarantine::{Quarantine, RecordName};
+use crate::stored;
 
-/// The names of records in error messages.
-const JOB: &str = "a job record";
-const KEY: &str = "a key record";
-const ACCOUNT: &str = "an account record";
-const USAGE: &str = "a usage record";
-
-fn to_json<T: Serialize>(name: &str, record: &T) -> Result<String> {
-    serde_json::to_string(record).map_err(|error| Error::corrupt(name, error))
+fn to_json<T: Serialize>(record: &T) -> Result<String> {
+    serde_json::to_string(record).map_err(|error| Error::corrupt("a new record", error))
 }
 
-fn from_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::corrupt(name, error))
+/// Decodes the record in a column. The text may be damaged, so it may not be UTF-8.
+pub(super) fn decode_column<T: DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+    name: impl Fn() -> String,
+) -> Result<T> {
+    let json = row.get_ref(column)?.as_bytes().map_err(|error| Error::corrupt(name(), error))?;
+    stored::decode(name, json)
+}
+
+/// The name of the record in a row that begins with its key.
+pub(super) fn row_name(folder: &str, row: &Row<'_>) -> String {
+    let key = row.get_ref(0).ok().and_then(|key| key.as_bytes().ok()).unwrap_or_default();
+    format!("{folder}/{}", String::from_utf8_lossy(key))
 }
 
 /// Nanoseconds since 1970; the type is sufficient until the year 2262.
@@ -38,25 +47,57 @@ pub(super) fn id_bytes(id: &JobId) -> [u8; 16] {
     id.uuid().into_bytes()
 }
 
-/// Decodes the job record in the first column.
-fn job_from_row(row: &Row<'_>) -> Result<JobRecord> {
-    from_json(JOB, row.get_ref(0)?.as_str().map_err(|error| Error::corrupt(JOB, error))?)
+/// Decodes a job of the columns `owner, id, status, record`.
+pub(super) fn job_from_row(row: &Row<'_>) -> Result<JobRecord> {
+    let job: JobRecord = decode_column(row, 3, || job_name(row).to_string())?;
+    // A change of a record that belongs to another row would leave this row as it is.
+    let in_row = |column, bytes: &[u8]| row.get_ref(column).is_ok_and(|value| value.as_bytes() == Ok(bytes));
+    let agrees = in_row(0, job.owner.as_str().as_bytes())
+        && in_row(1, &id_bytes(&job.id))
+        && in_row(2, job.status.name().as_bytes());
+    if agrees {
+        Ok(job)
+    } else {
+        Err(Error::corrupt(job_name(row).to_string(), "the record and the columns of its row differ"))
+    }
 }
 
-/// Runs a statement that selects the column `record` of jobs.
-pub(super) fn select_jobs(
+/// The name of the job in a row of these columns.
+pub(super) fn job_name(row: &Row<'_>) -> RecordName {
+    let bytes = |column| row.get_ref(column).ok().and_then(|value| value.as_bytes().ok()).unwrap_or_default();
+    let owner = std::str::from_utf8(bytes(0)).ok().and_then(|owner| owner.parse().ok());
+    match (owner, Uuid::from_slice(bytes(1))) {
+        (Some(owner), Ok(id)) => RecordName::Job { owner, id: id.into() },
+        _ => RecordName::Other(row_name("jobs", row)),
+    }
+}
+
+/// Runs a statement that selects `owner, id, status, record` of jobs, until it has found `limit` jobs.
+/// Unreadable records are skipped.
+pub(super) fn readable_jobs(
     connection: &Connection,
+    quarantine: &Quarantine,
     sql: &str,
     parameters: impl rusqlite::Params,
+    limit: usize,
 ) -> Result<Vec<JobRecord>> {
     let mut statement = connection.prepare_cached(sql)?;
-    statement.query_and_then(parameters, job_from_row)?.collect()
+    let mut rows = statement.query(parameters)?;
+    let mut jobs = Vec::new();
+    while jobs.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        jobs.extend(quarantine.skip_unreadable(|| job_name(row), job_from_row(row))?);
+    }
+    Ok(jobs)
 }
 
 /// Returns a job, even if it is deleted.
 pub(super) fn job(connection: &Connection, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
-    let sql = "SELECT record FROM jobs WHERE owner = ?1 AND id = ?2";
-    Ok(select_jobs(connection, sql, params![owner.as_str(), id_bytes(&id)])?.pop())
+    let sql = "SELECT owner, id, status, record FROM jobs WHERE owner = ?1 AND id = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query_and_then(params![owner.as_str(), id_bytes(&id)], job_from_row)?;
+    found.next().transpose()
 }
 
 /// Returns a job unless it is deleted.
@@ -77,7 +118,7 @@ pub(super) fn save_job(connection: &Connection, job: &JobRecord) -> Result<()> {
         job.fingerprint.as_bytes(),
         job.deadline.map(nanos),
         job.lease.as_ref().map(|lease| nanos(lease.until)),
-        to_json(JOB, job)?,
+        to_json(job)?,
     ])?;
     Ok(())
 }
@@ -108,7 +149,7 @@ pub(super) fn idempotency(
         .prepare_cached(sql)?
         .query_row(params![owner.as_str(), key.as_bytes(), oldest], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(found.map(|(body, job)| (Fingerprint::from(body), JobId::from(uuid::Uuid::from_bytes(job)))))
+    Ok(found.map(|(body, job)| (Fingerprint::from(body), JobId::from(Uuid::from_bytes(job)))))
 }
 
 pub(super) fn save_idempotency(
@@ -142,13 +183,19 @@ pub(super) fn change_account<T, E>(
         let sql = "INSERT OR REPLACE INTO accounts (key, arrival, in_flight) VALUES (?1, ?2, ?3)";
         let row = params![key.as_str(), account.arrival.map(nanos), account.in_flight];
         connection.prepare_cached(sql)?.execute(row)?;
-        let sql = "INSERT OR REPLACE INTO days (key, day, usage) VALUES (?1, ?2, ?3)";
         for (day, usage) in account.days.iter().filter(|(day, usage)| before.days.get(day) != Some(usage)) {
-            let row = params![key.as_str(), day.to_string(), to_json(USAGE, usage)?];
-            connection.prepare_cached(sql)?.execute(row)?;
+            save_day(connection, key.as_str(), *day, usage)?;
         }
     }
     Ok(changed)
+}
+
+/// Writes the usage of a key on a day.
+pub(super) fn save_day(connection: &Connection, key: &str, day: Date, usage: &DayUsage) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO days (key, day, usage) VALUES (?1, ?2, ?3)";
+    let row = params![key, day.to_string(), to_json(usage)?];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(())
 }
 
 /// Returns an account with the usage of `days`.
@@ -162,7 +209,7 @@ pub(super) fn account(connection: &Connection, key: &KeyId, days: RangeInclusive
     let arrival = arrival
         .map(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos.into()))
         .transpose()
-        .map_err(|error| Error::corrupt(ACCOUNT, error))?;
+        .map_err(|error| Error::corrupt(format!("accounts/{key}"), error))?;
     let days = usage(connection, key, days)?.into_iter().collect();
     Ok(Account { arrival, in_flight, days })
 }
@@ -176,36 +223,50 @@ pub(super) fn usage(
     // SQLite plans a range query again for each new pair of bounds. Most ranges are a single day, which needs
     // no range.
     let sql = if days.start() == days.end() {
-        "SELECT day, usage FROM days WHERE key = ?1 AND day = ?2 AND day = ?3"
+        "SELECT key, day, usage FROM days WHERE key = ?1 AND day = ?2 AND day = ?3"
     } else {
-        "SELECT day, usage FROM days WHERE key = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day"
+        "SELECT key, day, usage FROM days WHERE key = ?1 AND day BETWEEN ?2 AND ?3 ORDER BY day"
     };
     let mut statement = connection.prepare_cached(sql)?;
     let bounds = params![key.as_str(), days.start().to_string(), days.end().to_string()];
-    let rows = statement.query_and_then(bounds, |row| {
-        let (day, usage): (String, String) = (row.get(0)?, row.get(1)?);
-        let format = time::macros::format_description!("[year]-[month]-[day]");
-        let day = Date::parse(&day, format).map_err(|error| Error::corrupt(USAGE, error))?;
-        Ok((day, from_json(USAGE, &usage)?))
-    })?;
-    rows.collect()
+    statement.query_and_then(bounds, day_from_row)?.collect()
+}
+
+/// Decodes the usage of a day of the columns `key, day, usage`.
+pub(super) fn day_from_row(row: &Row<'_>) -> Result<(Date, DayUsage)> {
+    let day = row.get_ref(1)?.as_str().unwrap_or_default();
+    let name = || format!("{}/{day}", row_name("usage", row));
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    let date = Date::parse(day, format).map_err(|error| Error::corrupt(name(), error))?;
+    Ok((date, decode_column(row, 2, name)?))
 }
 
 pub(super) fn key(connection: &Connection, id: &KeyId) -> Result<Option<KeyRecord>> {
-    let sql = "SELECT record FROM keys WHERE id = ?1";
-    let found: Option<String> =
-        connection.prepare_cached(sql)?.query_row([id.as_str()], |row| row.get(0)).optional()?;
-    found.map(|text| from_json(KEY, &text)).transpose()
+    let sql = "SELECT id, record FROM keys WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query_and_then([id.as_str()], key_from_row)?;
+    found.next().transpose()
 }
 
-pub(super) fn keys(connection: &Connection) -> Result<Vec<KeyRecord>> {
-    let mut statement = connection.prepare_cached("SELECT record FROM keys ORDER BY id")?;
-    let rows = statement.query_and_then([], |row| from_json(KEY, &row.get::<_, String>(0)?))?;
-    rows.collect()
+/// Decodes a key of the columns `id, record`.
+pub(super) fn key_from_row(row: &Row<'_>) -> Result<KeyRecord> {
+    decode_column(row, 1, || row_name("keys", row))
+}
+
+/// Returns all keys whose records are readable.
+pub(super) fn keys(connection: &Connection, quarantine: &Quarantine) -> Result<Vec<KeyRecord>> {
+    let mut statement = connection.prepare_cached("SELECT id, record FROM keys ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = || RecordName::Other(row_name("keys", row));
+        keys.extend(quarantine.skip_unreadable(name, key_from_row(row))?);
+    }
+    Ok(keys)
 }
 
 pub(super) fn save_key(connection: &Connection, key: &KeyRecord) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO keys (id, record) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![key.id.as_str(), to_json(KEY, key)?])?;
+    connection.prepare_cached(sql)?.execute(params![key.id.as_str(), to_json(key)?])?;
     Ok(())
 }

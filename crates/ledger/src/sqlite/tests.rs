@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+mod unreadable;
+
 fn folder() -> (TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ledger.db");

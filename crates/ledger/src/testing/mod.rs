@@ -8,6 +8,8 @@ mod limits;
 mod queue;
 mod races;
 mod remote_jobs;
+#[cfg(test)]
+pub(crate) mod unreadable;
 
 use std::sync::Arc;
 

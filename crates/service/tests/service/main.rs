@@ -11,6 +11,7 @@ mod restarting;
 mod retrying;
 mod serverless;
 mod several_processes;
+mod unreadable_records;
 mod waiting;
 
 use std::sync::Arc;

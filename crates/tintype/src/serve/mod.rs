@@ -219,12 +219,15 @@ fn anonymous_access(serving: &ServingSettings) -> AnonymousAccess {
     }
 }
 
-/// Checks that a server that needs keys has one, and that usage has a price in the currency of every budget.
+/// Checks that a server that needs keys has one. Warns about keys whose requests will be refused, because a
+/// budget of theirs has a currency without a price.
 async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAccess) -> Result<()> {
     let now = OffsetDateTime::now_utc();
     let is_valid = |key: &KeyRecord| key.revoked.is_none() && key.expires.is_none_or(|at| at > now);
     let keys: Vec<_> = ledger.keys().await?.into_iter().filter(is_valid).collect();
-    if keys.is_empty() && anonymous == AnonymousAccess::Denied {
+    // The ledger has just logged the records of keys that it cannot read.
+    let has_no_key = keys.is_empty() && ledger.unreadable_records() == 0;
+    if has_no_key && anonymous == AnonymousAccess::Denied {
         let serving = &config.serving;
         let address = serving.public_url.clone().unwrap_or_else(|| serving.listen.to_string());
         let message = format!(
@@ -237,11 +240,13 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
     let price = config.ledger.price;
     for KeyRecord { id, name, policy, .. } in keys {
         if let Some(currency) = unpriced(&policy.budgets, price) {
-            let message = format!(
-                "the key {id} ({name}) has a budget in {currency}, which needs a price in {currency}: set \
-                 `price`, for example 0.0005{currency}, or revoke the key with `tintype keys revoke {id}`"
+            tracing::warn!(
+                key = %id,
+                name,
+                %currency,
+                fix = "set `price` in the currency of the budget, or revoke the key",
+                "API key has a budget in a currency without a price, its requests are refused with status 402"
             );
-            return Err(UsageError(message).into());
         }
     }
     Ok(())

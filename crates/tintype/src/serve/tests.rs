@@ -223,3 +223,42 @@ async fn links_start_with_an_address_that_clients_can_reach() {
     assert_eq!(url(&[], "0.0.0.0:81"), "http://localhost:81");
     assert_eq!(url(&[("TINTYPE_PUBLIC_URL", "https://a.example/")], "0.0.0.0:81"), "https://a.example");
 }
+
+/// Starts a server that needs keys, whose ledger has a key with this policy. `edit` changes the database.
+async fn start_with_key(policy: Policy, edit: &str) -> (Fixture, tintype_ledger::key::ApiKey) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
+    let new = NewKey { name: "x".into(), owner: None, expires: None, admin: false, policy };
+    let created =
+        ledger::sqlite(&config).await.expect("a ledger").create_key(new, OffsetDateTime::now_utc()).await;
+    let (key, _) = created.expect("a key");
+    let database = rusqlite::Connection::open(config.store.data_dir.join("ledger.db")).expect("the ledger");
+    database.execute_batch(edit).expect("edited");
+    let load = |_| -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
+    let (running, mut loaded) = start(&config, load).await.expect("it starts");
+    (&mut loaded).await.expect("an outcome").expect("it loads");
+    let port = running.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
+    let url = format!("http://127.0.0.1:{}", port.expect("a port"));
+    (Fixture { running, loaded, url, _folder: folder }, key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_without_a_price_for_its_budget_does_not_keep_the_server_from_starting() {
+    let policy = Policy { budgets: vec!["5eur/day".parse().expect("a budget")], ..Policy::default() };
+    let (server, key) = start_with_key(policy, "").await;
+    let client = Client::new().expect("a client");
+    let url = format!("{}/generate?prompt=x", server.url);
+    let response = client.get(&url, Some(key.secret())).await.expect("a response");
+    assert_eq!(response.status, StatusCode::PAYMENT_REQUIRED);
+    assert!(json(&response)["detail"].as_str().is_some_and(|detail| detail.contains("no price in eur")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_key_does_not_keep_the_server_from_starting() {
+    let (server, key) = start_with_key(Policy::default(), "UPDATE keys SET record = '{'").await;
+    assert_eq!(server.get("/readyz").await.status, StatusCode::OK);
+    let client = Client::new().expect("a client");
+    let url = format!("{}/generate?prompt=x", server.url);
+    let response = client.get(&url, Some(key.secret())).await.expect("a response");
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+}

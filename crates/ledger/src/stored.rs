@@ -1,0 +1,111 @@
+//! The JSON form of stored records: its version, and what can be read of a damaged record.
+
+use serde::Deserializer as _;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::{Error, Result};
+
+/// The latest version of the form of records that this program reads, and the version that it writes.
+///
+/// The member `v` of a stored record has the version; a record without it has version 1. Raise this constant
+/// for a change that makes new records unreadable for earlier programs, or that changes their meaning. An
+/// earlier program skips records of a later version and leaves them as they are.
+pub(crate) const VERSION: u32 = 1;
+
+/// Decodes a record. `name` returns its name for error messages.
+///
+/// # Errors
+/// [`Error::NewerVersion`] if the record has a later version than [`VERSION`], or else [`Error::Corrupt`].
+pub(crate) fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &[u8]) -> Result<T> {
+    let decoded = serde_json::from_slice(json);
+    // Most records have no version. A search for the member is faster than a second parse.
+    let may_have_version = decoded.is_err() || json.windows(4).any(|bytes| bytes == b"\"v\":");
+    let version = if may_have_version { Members::read(json).version() } else { VERSION };
+    if version > VERSION {
+        return Err(Error::NewerVersion { record: name(), found: version, supported: VERSION });
+    }
+    decoded.map_err(|error| Error::corrupt(name(), error))
+}
+
+/// The members of a JSON object that can be read, up to the first syntax error.
+#[derive(Debug, Default)]
+pub(crate) struct Members(Map<String, Value>);
+
+impl Members {
+    pub(crate) fn read(json: &[u8]) -> Self {
+        let mut members = Map::new();
+        // The error is the one that made the record unreadable.
+        let _ = serde_json::Deserializer::from_slice(json).deserialize_map(Collect(&mut members));
+        Self(members)
+    }
+
+    /// The version of the record's form.
+    pub(crate) fn version(&self) -> u32 {
+        let version = self.0.get("v").and_then(Value::as_u64).unwrap_or(1);
+        u32::try_from(version).unwrap_or(u32::MAX)
+    }
+
+    /// A member; `None` if it is missing or has another type.
+    pub(crate) fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.0.get(name)?).ok()
+    }
+
+    /// A member that is a time.
+    pub(crate) fn time(&self, name: &str) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(self.0.get(name)?.as_str()?, &Rfc3339).ok()
+    }
+}
+
+/// Collects the members of an object until an error.
+struct Collect<'m>(&'m mut Map<String, Value>);
+
+impl<'de> Visitor<'de> for Collect<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value()?;
+            self.0.insert(name, value);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(json: &str) -> Result<Map<String, Value>> {
+        decode(|| "a record".to_owned(), json.as_bytes())
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_not_damaged() {
+        assert!(decoded(r#"{"a":1}"#).is_ok());
+        assert!(decoded(r#"{"v":1,"a":1}"#).is_ok());
+        for newer in [r#"{"v":2}"#, r#"{"v": 3, "a"#, r#"{"a":{"v":1},"v":99999999999}"#] {
+            assert!(matches!(decoded(newer), Err(Error::NewerVersion { supported: 1, .. })), "{newer}");
+        }
+        for damaged in ["", "no json", "[]", r#"{"a":{"v":2}"#, r#"{"a":1"#, r#"{"v":1,"a"#, "{\"a\":\"\u{1}"]
+        {
+            assert!(matches!(decoded(damaged), Err(Error::Corrupt { .. })), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_members_before_a_syntax_error_are_read() {
+        let members = Members::read(br#"{"a":1,"at":"2026-11-23T12:00:00Z","b":{"c":2},"d":"cu"#);
+        assert_eq!((members.get("a"), members.get::<String>("a")), (Some(1), None));
+        assert!(members.time("at").is_some() && members.time("a").is_none());
+        assert_eq!(members.get::<Value>("b"), Some(serde_json::json!({"c": 2})));
+        assert_eq!(members.get::<Value>("d"), None);
+        assert_eq!(Members::read(b"\xff").version(), 1);
+    }
+}
