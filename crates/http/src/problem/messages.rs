@@ -5,7 +5,7 @@
 
 use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
-use tintype_service::{KeyError, ServiceError as E};
+use tintype_service::{KeyError, ServiceError as E, WatcherScope};
 
 use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
 use crate::idempotency;
@@ -115,6 +115,16 @@ fn service_detail(error: &E) -> String {
         ),
         E::QueueFull { retry_after } => {
             format!("The queue is full; retry in about {} s.", whole_seconds(*retry_after))
+        }
+        E::TooManyWatchers { scope, limit } => {
+            let (whose, setting) = match scope {
+                WatcherScope::Job => ("The job has", "watchers_per_job"),
+                WatcherScope::Owner => ("The jobs of the owner have", "watchers_per_owner"),
+            };
+            format!(
+                "{whose} {limit} open event streams, the maximum (setting `{setting}`); close one, or poll \
+                 `GET /v1/images/{{id}}`."
+            )
         }
         E::IdempotencyConflict => {
             "The idempotency key was used for another request in the last 24 hours. Send \

@@ -163,6 +163,7 @@ impl Problem {
         }
         match self.service_error() {
             Some(ServiceError::QueueFull { retry_after }) => Some(whole_seconds(*retry_after)),
+            Some(ServiceError::TooManyWatchers { .. }) => Some(JOB_POLL_AFTER_S),
             Some(ServiceError::Failed(failure)) => failure.upstream_error.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => {
                 Some(SERVER_RETRY_AFTER_S)

@@ -84,6 +84,9 @@ fn service_kind(error: &E) -> ProblemKind {
         // request.
         E::Unpriced(_) => kind(S::PAYMENT_REQUIRED, "budget-unpriced", "No price in the budget currency"),
         E::QueueFull { .. } => kind(S::TOO_MANY_REQUESTS, "queue-full", "Queue full"),
+        E::TooManyWatchers { .. } => {
+            kind(S::TOO_MANY_REQUESTS, "too-many-watchers", "Too many event streams")
+        }
         E::IdempotencyConflict => {
             kind(S::UNPROCESSABLE_ENTITY, "idempotency-conflict", "Idempotency key conflict")
         }

@@ -158,6 +158,10 @@ pub(crate) struct LimitSettings {
     pub(crate) queue: usize,
     /// Maximum number of queued asynchronous jobs of one owner.
     pub(crate) backlog: u32,
+    /// Maximum number of event streams of one job.
+    pub(crate) watchers_per_job: usize,
+    /// Maximum number of event streams of all jobs of one owner.
+    pub(crate) watchers_per_owner: usize,
     /// Maximum engine time of one job.
     pub(crate) max_job: Duration,
     /// Maximum width × height; none means a limit derived from the model.
@@ -254,6 +258,8 @@ impl Config {
         let limits = LimitSettings {
             queue: layers.read("queue", units::count)? as usize,
             backlog: u32::try_from(layers.read("backlog", units::count)?).unwrap_or(u32::MAX),
+            watchers_per_job: layers.read("watchers_per_job", units::positive_count)? as usize,
+            watchers_per_owner: layers.read("watchers_per_owner", units::positive_count)? as usize,
             max_job: layers.read("max_job", units::duration)?,
             max_pixels: layers.read("max_pixels", &auto_count)?,
             max_work: layers.read("max_work", &auto_count)?,

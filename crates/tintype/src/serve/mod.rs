@@ -249,10 +249,21 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
 
 /// The service's settings that the server and the Lambda function share.
 pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
-    let LimitSettings { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
+    let LimitSettings {
+        queue,
+        backlog,
+        watchers_per_job,
+        watchers_per_owner,
+        max_job,
+        max_pixels,
+        max_work,
+        max_memory,
+    } = config.limits;
     ServiceSettings {
         queue,
         backlog,
+        watchers_per_job,
+        watchers_per_owner,
         abandon_after: config.serving.abandon_after,
         max_pixels,
         max_work,
