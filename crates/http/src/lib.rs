@@ -14,6 +14,7 @@ mod image_resource;
 mod images;
 mod json;
 mod keys;
+mod metrics_format;
 mod middleware;
 mod openai;
 mod openapi;
