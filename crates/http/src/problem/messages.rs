@@ -32,11 +32,14 @@ impl Problem {
                     .into()
             }
             Self::CrossSite => "The request was sent by a page of another site and carries no API key. Open \
-                                the link in a new tab, or send the request with an API key from a server."
+                                the link in a new tab, or send the request with an API key, which \
+                                `tintype keys create` makes. A page on the server's own origin (setting \
+                                `public_url`) needs no API key."
                 .into(),
             Self::WrongHost => {
                 "The `Host` header is neither a loopback name with the port of this server nor \
-                                the host of its public URL."
+                                the host of its public URL. If clients use this name, start the server with \
+                                `--public-url` (setting `public_url`) and the origin that they use."
                     .into()
             }
             Self::NotJson => {
@@ -80,7 +83,8 @@ fn credentials_detail(error: CredentialsError) -> &'static str {
     match error {
         CredentialsError::Forwarded => {
             "The request carries no API key, and a proxy forwarded it. Without an API key, this server accepts \
-             only direct requests from its own machine."
+             only direct requests from its own machine. To serve requests through a proxy, create an API key with \
+             `tintype keys create`, or set `public_url` and `allow_anonymous`."
         }
         CredentialsError::Conflicting => "The request carries two different API keys; send one.",
         CredentialsError::UnsupportedScheme => {
@@ -99,7 +103,9 @@ fn service_detail(error: &E) -> String {
         },
         E::Unauthenticated(error) => match error {
             KeyError::Missing => {
-                "The request carries no API key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+                "The request carries no API key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`. \
+                 The operator of the server creates API keys with `tintype keys create`, or allows requests \
+                 without one with the setting `allow_anonymous`."
             }
             KeyError::Malformed => "The API key is malformed: a key begins with `tt_` and has 52 characters.",
             KeyError::Unknown => "The API key is unknown.",
