@@ -4,6 +4,7 @@
 //! and only `middleware` adds request ids, default headers and log lines.
 
 mod caller;
+mod connection;
 mod csrf;
 mod events;
 mod generate;
@@ -41,6 +42,7 @@ use axum::{Router, handler::Handler};
 use time::OffsetDateTime;
 use tintype_service::Service;
 
+pub use connection::{ConnectionProblem, refuse};
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
 pub use openai::{Alias, InvalidAlias};

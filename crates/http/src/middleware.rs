@@ -89,13 +89,7 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
         if let Some(cause) = problem.cause() {
             tracing::error!(error = %causes(cause), "failed to process request");
         }
-        if openai::is_openai_path(&path) {
-            *response.status_mut() = problem.openai_status();
-            problem.openai_headers(response.headers_mut());
-            *response.body_mut() = problem.openai_body().into();
-        } else {
-            *response.body_mut() = problem.body(&id);
-        }
+        write_problem(&mut response, &problem, &path, &id);
     }
     set_default_headers(response.headers_mut(), &id);
     let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
@@ -103,8 +97,19 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
     response
 }
 
+/// Writes a problem into its response, in the format of the path's dialect.
+pub(crate) fn write_problem(response: &mut Response, problem: &Problem, path: &str, id: &RequestId) {
+    if openai::is_openai_path(path) {
+        *response.status_mut() = problem.openai_status();
+        problem.openai_headers(response.headers_mut());
+        *response.body_mut() = problem.openai_body().into();
+    } else {
+        *response.body_mut() = problem.body(id);
+    }
+}
+
 /// Sets the request id, and the default headers that the handler did not set.
-fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
+pub(crate) fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(request_id::HEADER, id.header());
     let defaults = [
         // Responses carry presigned URLs, and a cached response would replace a generation.

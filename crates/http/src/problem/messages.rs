@@ -8,6 +8,7 @@ use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E, WatcherScope};
 
 use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
+use crate::connection::ConnectionProblem;
 use crate::idempotency;
 use crate::json::BODY_TIMEOUT;
 use crate::params::NAME_CHARS;
@@ -71,6 +72,7 @@ impl Problem {
                 let name: String = name.chars().take(NAME_CHARS).collect();
                 format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
             }
+            Self::Connection(problem) => connection_detail(*problem),
             Self::Internal => INTERNAL.into(),
         }
     }
@@ -78,6 +80,43 @@ impl Problem {
 
 const INTERNAL: &str =
     "The request failed on the server. The cause is in the server log under the request id.";
+
+fn connection_detail(problem: ConnectionProblem) -> String {
+    match problem {
+        ConnectionProblem::InvalidUrlByte(byte) => {
+            let shown = if byte.is_ascii_graphic() || byte == b' ' {
+                format!("character `{}`", char::from(byte))
+            } else {
+                format!("byte 0x{byte:02X}")
+            };
+            format!(
+                "The URL has the {shown}, which a URL must not have: send it percent-encoded, as \
+                 `%{byte:02X}`, and other text as percent-encoded UTF-8. With curl, use \
+                 `-G --data-urlencode 'prompt=…'`."
+            )
+        }
+        ConnectionProblem::MalformedRequest => {
+            "The request line or a header is malformed, so the request is not HTTP/1.1.".into()
+        }
+        ConnectionProblem::UrlTooLong => {
+            "The URL exceeds 65,534 bytes; send the parameters as the JSON body \
+                                          of `POST /v1/images`."
+                .into()
+        }
+        ConnectionProblem::HeadersTooLarge => {
+            "The request has more than 100 headers, or its headers exceed 400 kB.".into()
+        }
+        ConnectionProblem::HeaderTimeout(timeout) => format!(
+            "The headers of the request did not arrive within {} s; the setting `header_timeout` of the server \
+             has this limit.",
+            timeout.as_secs()
+        ),
+        ConnectionProblem::TooManyConnections => format!(
+            "The server has its maximum number of connections (setting `max_connections`); retry in \
+             {SERVER_RETRY_AFTER_S} s."
+        ),
+    }
+}
 
 fn credentials_detail(error: CredentialsError) -> &'static str {
     match error {

@@ -25,6 +25,7 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
+use crate::connection::ConnectionProblem;
 use crate::ratelimit;
 
 pub(crate) use document::Document;
@@ -80,6 +81,8 @@ pub(crate) enum Problem {
     StillGenerating(JobId),
     /// The model does not exist.
     UnknownModel(String),
+    /// No handler received the request.
+    Connection(ConnectionProblem),
     /// A handler panicked or met an impossible state.
     Internal,
 }
@@ -160,6 +163,9 @@ impl Problem {
                 Limit::Concurrency(_) => Some(1),
                 _ => exceeded.retry_after(OffsetDateTime::now_utc()),
             };
+        }
+        if let Self::Connection(ConnectionProblem::TooManyConnections) = self {
+            return Some(SERVER_RETRY_AFTER_S);
         }
         match self.service_error() {
             Some(ServiceError::QueueFull { retry_after }) => Some(whole_seconds(*retry_after)),
