@@ -35,6 +35,8 @@ pub(crate) use values::{Device, LambdaResponse, LedgerChoice, LogFormat, ModelCh
 pub(crate) struct Config {
     /// Settings of the server and the Lambda function.
     pub(crate) serving: ServingSettings,
+    /// Limits of client connections.
+    pub(crate) connections: ConnectionSettings,
     /// Settings of the model.
     pub(crate) model: ModelSettings,
     /// Settings of the image store.
@@ -72,6 +74,23 @@ pub(crate) struct ServingSettings {
     pub(crate) aliases: Vec<Alias>,
     /// How the Lambda function returns responses.
     pub(crate) lambda_response: LambdaResponse,
+}
+
+/// Limits of client connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionSettings {
+    /// Time after which a connection without requests is closed.
+    pub(crate) keep_alive: Duration,
+    /// Maximum time between the first byte of a request and the end of its headers.
+    pub(crate) header_timeout: Duration,
+    /// Maximum time for which a transfer makes no progress.
+    pub(crate) stall_timeout: Duration,
+    /// Maximum number of open connections.
+    pub(crate) max_connections: usize,
+    /// Maximum time for discarding the rest of a request body after the response.
+    pub(crate) drain_time: Duration,
+    /// Maximum number of bytes to discard of a request body after the response.
+    pub(crate) drain_bytes: u64,
 }
 
 /// Settings of the ledger: keys, jobs and usage.
@@ -220,6 +239,14 @@ impl Config {
             aliases: layers.read_optional("aliases", values::aliases)?.unwrap_or_default(),
             lambda_response: layers.read("lambda_response", values::response)?,
         };
+        let connections = ConnectionSettings {
+            keep_alive: layers.read("keep_alive", units::timeout)?,
+            header_timeout: layers.read("header_timeout", units::timeout)?,
+            stall_timeout: layers.read("stall_timeout", units::timeout)?,
+            max_connections: layers.read("max_connections", units::positive_count)? as usize,
+            drain_time: layers.read("drain_time", units::duration)?,
+            drain_bytes: layers.read("drain_bytes", units::size)?,
+        };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
         let model = ModelSettings {
             choice: layers.read("model", values::model)?,
@@ -275,7 +302,7 @@ impl Config {
             colors: environment.colors,
         };
         let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;
-        Ok(Self { serving, model, store, ledger, limits, api_key, log })
+        Ok(Self { serving, connections, model, store, ledger, limits, api_key, log })
     }
 }
 

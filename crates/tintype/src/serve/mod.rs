@@ -172,7 +172,7 @@ pub(crate) async fn start(
         Store::Embedded(embedded) if !config.serving.sagemaker => Some(embedded),
         Store::Embedded(_) | Store::S3(_) => None,
     };
-    let connections = Connections::accept(listener, Dispatch::new(api, embedded));
+    let connections = Connections::accept(listener, Dispatch::new(api, embedded), config.connections.clone());
     let grace = config.serving.grace;
     Ok((Server { ready_line, service, connections, grace, _lock: lock }, loaded))
 }

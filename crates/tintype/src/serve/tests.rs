@@ -1,5 +1,7 @@
 //! A complete server on a free port, with a test engine.
 
+mod connections;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
