@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +22,7 @@ use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::{ImageResource, Steps};
 use crate::images::parse_job_id;
+use crate::link_warning;
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
@@ -97,6 +99,8 @@ struct JobEventStream {
     started: bool,
     steps: Option<Steps>,
     ended: bool,
+    /// The host to which the request was sent.
+    host: Option<Authority>,
 }
 
 impl JobEventStream {
@@ -111,6 +115,7 @@ impl JobEventStream {
             started: false,
             steps: None,
             ended: false,
+            host: link_warning::host(),
         };
         let now = this.job_events.now.clone();
         match now.status {
@@ -203,7 +208,9 @@ impl JobEventStream {
             self.update_progress(Progress::Decoding);
         }
         let event = Event::default().event(image.status.name()).id(END_EVENT_ID);
-        self.pending.push_back(event.data(json(&ImageResource::new(image, &self.app.origin))));
+        let resource =
+            link_warning::with_host_sync(self.host.clone(), || ImageResource::new(image, &self.app.origin));
+        self.pending.push_back(event.data(json(&resource)));
         self.ended = true;
     }
 

@@ -16,6 +16,7 @@ use crate::caller::Authenticated;
 use crate::csrf;
 use crate::image_resource::{self, Cost};
 use crate::images;
+use crate::link_warning::check_link;
 use crate::openapi::types::{Timestamp, Warning};
 use crate::problem::Problem;
 use crate::query;
@@ -100,8 +101,10 @@ fn response_body(app: &App, mut image: Image) -> Result<GenerateResponse, Box<Im
     }
     let picture = image.pictures.swap_remove(0);
     let LinkedPicture { seed, width, height, .. } = picture;
+    let url = image_resource::link(&app.origin, image.id, 0, picture);
+    let link_warning = check_link(&url, &app.origin);
     Ok(GenerateResponse {
-        url: image_resource::link(&app.origin, image.id, 0, picture),
+        url,
         prompt: image.request.map(|request| request.prompt).unwrap_or_default(),
         id: image.id.uuid(),
         seed,
@@ -110,6 +113,6 @@ fn response_body(app: &App, mut image: Image) -> Result<GenerateResponse, Box<Im
         expires_at: image.expires_at.map(image_resource::to_second),
         cost: image.cost.map(Cost::from),
         cache: image_resource::cache(image.source),
-        warnings: image.warnings,
+        warnings: image.warnings.into_iter().chain(link_warning).collect(),
     })
 }

@@ -12,6 +12,7 @@ use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::Response;
 
+use crate::link_warning::with_host;
 use crate::problem::Problem;
 
 /// The accepted `Host` headers.
@@ -52,11 +53,12 @@ pub(crate) async fn check_host(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let host = host(&request);
     let allowed = match &*policy {
         HostPolicy::Any => true,
-        policy => host(&request).is_some_and(|host| policy.allows(&host)),
+        policy => host.as_ref().is_some_and(|host| policy.allows(host)),
     };
-    if allowed { Ok(next.run(request).await) } else { Err(Problem::WrongHost) }
+    if allowed { Ok(with_host(host, next.run(request)).await) } else { Err(Problem::WrongHost) }
 }
 
 /// The host of a request: that of the request line if it has one (always with HTTP/2), the single `Host`

@@ -11,6 +11,7 @@ use tintype_service::ledger::money::{Amount, Spend};
 use tintype_service::{Image, LinkedPicture, ServedFrom, WarningMessage};
 use uuid::Uuid;
 
+use crate::link_warning::check_link;
 use crate::openapi::types::{FileFormat, Timestamp, Warning};
 use crate::problem;
 
@@ -210,6 +211,17 @@ impl ImageResource {
             }),
             _ => None,
         };
+        let images: Vec<_> = (0..)
+            .zip(image.pictures)
+            .map(|(index, picture)| ImageLink {
+                seed: picture.seed,
+                width: picture.width,
+                height: picture.height,
+                format: picture.format,
+                url: link(origin, image.id, index, picture),
+            })
+            .collect();
+        let link_warning = images.first().and_then(|image| check_link(&image.url, origin));
         Self {
             id: image.id.uuid(),
             status: image.status.name(),
@@ -221,20 +233,11 @@ impl ImageResource {
             deadline: image.deadline.map(to_millisecond),
             position: image.position,
             progress: image.progress.map(|progress| Steps::of(progress, total)),
-            images: (0..)
-                .zip(image.pictures)
-                .map(|(index, picture)| ImageLink {
-                    seed: picture.seed,
-                    width: picture.width,
-                    height: picture.height,
-                    format: picture.format,
-                    url: link(origin, image.id, index, picture),
-                })
-                .collect(),
+            images,
             expires_at: image.expires_at.map(to_second),
             cost: image.cost.map(Cost::from),
             cache: cache(image.source),
-            warnings: image.warnings,
+            warnings: image.warnings.into_iter().chain(link_warning).collect(),
             error,
         }
     }

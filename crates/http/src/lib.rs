@@ -4,6 +4,7 @@
 //! and only `middleware` adds request ids, default headers and log lines.
 
 mod caller;
+mod connection;
 mod csrf;
 mod events;
 mod generate;
@@ -14,6 +15,8 @@ mod image_resource;
 mod images;
 mod json;
 mod keys;
+mod link_warning;
+mod metrics_format;
 mod middleware;
 mod openai;
 mod openapi;
@@ -43,6 +46,7 @@ use time::OffsetDateTime;
 use tintype_service::Service;
 use tintype_service::ledger::id::JobId;
 
+pub use connection::{ConnectionProblem, refuse};
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
 pub use openai::{Alias, InvalidAlias};
@@ -77,7 +81,7 @@ pub(crate) struct App {
     service: Arc<Service>,
     get_enabled: bool,
     time_budget: Option<Duration>,
-    /// The server listens on loopback only.
+    /// Only clients on this machine can reach the server, so that they need no key.
     is_loopback: bool,
     /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
@@ -97,7 +101,12 @@ pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtim
 
 fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
     let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
-    let is_loopback = matches!(hosts, HostPolicy::Loopback { .. });
+    // With a public URL, a proxy is expected, and the operator decides whether requests need a key.
+    let is_loopback = match &hosts {
+        HostPolicy::Loopback { public: Some(public), .. } => link_warning::is_loopback(public.host()),
+        HostPolicy::Loopback { public: None, .. } => true,
+        HostPolicy::Any => false,
+    };
     let app = App {
         service: service.clone(),
         get_enabled,

@@ -92,13 +92,8 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
             tracing::error!(error = %causes(cause), "failed to process request");
         }
         let is_unknown = !has_route || matches!(*problem, Problem::UnknownPath(_));
-        if openai::is_openai_path(&path) || (is_openai_client && is_unknown) {
-            *response.status_mut() = problem.openai_status();
-            problem.openai_headers(response.headers_mut());
-            *response.body_mut() = problem.openai_body().into();
-        } else {
-            *response.body_mut() = problem.body(&id);
-        }
+        let dialect = if is_openai_client && is_unknown { Dialect::OpenAi } else { Dialect::of(&path) };
+        write_problem(&mut response, &problem, dialect, &id);
     }
     set_default_headers(response.headers_mut(), &id);
     let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
@@ -106,8 +101,36 @@ async fn run_handler(id: RequestId, request: Request, next: Next) -> Response {
     response
 }
 
+/// The format of an error response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Problem documents.
+    Native,
+    /// OpenAI's error objects.
+    OpenAi,
+}
+
+impl Dialect {
+    /// The dialect of a path.
+    pub(crate) fn of(path: &str) -> Self {
+        if openai::is_openai_path(path) { Self::OpenAi } else { Self::Native }
+    }
+}
+
+/// Writes a problem into its response, in the format of the dialect.
+pub(crate) fn write_problem(response: &mut Response, problem: &Problem, dialect: Dialect, id: &RequestId) {
+    match dialect {
+        Dialect::OpenAi => {
+            *response.status_mut() = problem.openai_status();
+            problem.openai_headers(response.headers_mut());
+            *response.body_mut() = problem.openai_body().into();
+        }
+        Dialect::Native => *response.body_mut() = problem.body(id),
+    }
+}
+
 /// Sets the request id, and the default headers that the handler did not set.
-fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
+pub(crate) fn set_default_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(request_id::HEADER, id.header());
     let defaults = [
         // Responses carry presigned URLs, and a cached response would replace a generation.

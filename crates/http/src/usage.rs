@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use tintype_service::ledger::policy::{Allowance, utc_day};
 use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::{Money, seconds, to_millisecond, units};
+use crate::metrics_format::MetricsFormat;
 use crate::openapi::types::Timestamp;
 use crate::problem::Problem;
 use crate::query;
@@ -100,10 +102,11 @@ pub(crate) async fn usage(
 pub(crate) async fn metrics(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let text = app.service.metrics(&caller).await?;
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, openmetrics)], text).into_response())
+    let format = MetricsFormat::preferred(&headers);
+    let text = format.convert(app.service.metrics(&caller).await?);
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response())
 }
 
 fn parse_date(name: &str, text: Option<&String>) -> Result<Option<Date>, Violation> {

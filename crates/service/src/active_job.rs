@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::error::ServiceError;
+use crate::shared_preview::SharedPreview;
 
 /// The state of a job. States only move forward, and the last two are final.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ pub(crate) struct ActiveJob {
     /// The span of the request that started the job, so that the job's log lines carry its request id.
     pub(crate) span: tracing::Span,
     states: watch::Sender<JobState>,
-    previews: watch::Sender<Option<Arc<Preview>>>,
+    previews: watch::Sender<Option<Arc<SharedPreview>>>,
     control: Mutex<Control>,
 }
 
@@ -124,7 +125,7 @@ impl ActiveJob {
         self.states.subscribe()
     }
 
-    pub(crate) fn previews(&self) -> watch::Receiver<Option<Arc<Preview>>> {
+    pub(crate) fn previews(&self) -> watch::Receiver<Option<Arc<SharedPreview>>> {
         self.previews.subscribe()
     }
 
@@ -329,7 +330,7 @@ impl Observer for ActiveJob {
     }
 
     fn preview(&self, preview: Preview) {
-        self.previews.send_replace(Some(Arc::new(preview)));
+        self.previews.send_replace(Some(Arc::new(SharedPreview::new(preview))));
     }
 }
 

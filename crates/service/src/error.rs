@@ -10,6 +10,8 @@ use tintype_ledger::limits::{LimitExceeded, Quota};
 use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
 
+use crate::watchers::WatcherScope;
+
 /// An error of the service. It is `Clone` because every client that waits for a job receives it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -33,6 +35,14 @@ pub enum ServiceError {
     QueueFull {
         /// Estimated time until the queue has room.
         retry_after: Duration,
+    },
+    /// The job or its owner has the maximum number of event streams.
+    #[error("the limit of {limit} event streams is reached")]
+    TooManyWatchers {
+        /// What the limit applies to.
+        scope: WatcherScope,
+        /// The maximum number of streams.
+        limit: usize,
     },
     /// The request exceeds a quota of the API key.
     #[error(transparent)]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_core::causes::causes;
-use tintype_core::engine::Preview;
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_ledger::id::JobId;
@@ -17,6 +15,8 @@ use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::image::Image;
 use crate::service::Service;
+use crate::shared_preview::SharedPreview;
+use crate::watchers::WatcherGuard;
 
 /// Shortest interval between two previews: at most five per second.
 const MIN_PREVIEW_INTERVAL: Duration = Duration::from_millis(200);
@@ -29,11 +29,13 @@ pub struct JobEvents {
     /// `None` after the job has ended or this process no longer follows it.
     states: Option<watch::Receiver<JobState>>,
     /// The engine generates previews only while a receiver exists.
-    previews: Option<watch::Receiver<Option<Arc<Preview>>>>,
+    previews: Option<watch::Receiver<Option<Arc<SharedPreview>>>>,
     /// The file format of previews.
     format: Format,
     encoding: Option<JoinHandle<Option<JobEvent>>>,
     next_preview: Instant,
+    /// Counts the subscription; `None` for a client that waits for the job, and after the job has ended.
+    watcher: Option<WatcherGuard>,
 }
 
 /// An event of a job.
@@ -54,8 +56,21 @@ impl Service {
     /// Subscribes to a job of the caller's owner.
     ///
     /// # Errors
-    /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
+    /// Those of [`image`](Self::image); for a job that has not ended, [`ServiceError::Draining`], and
+    /// [`ServiceError::TooManyWatchers`] if the job or the owner has too many subscriptions.
     pub async fn follow(&self, caller: &Caller, id: JobId) -> Result<JobEvents, ServiceError> {
+        let job = self.record(caller, id).await?;
+        let watcher =
+            if job.status.is_final() { None } else { Some(self.inner.watchers.enter(id, &job.owner)?) };
+        Ok(JobEvents { watcher, ..self.follow_own(caller, id).await? })
+    }
+
+    /// Subscribes to a job for which the caller waits. The limits of subscriptions do not apply, because the
+    /// queue limits the number of such clients.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image), and [`ServiceError::Draining`] for a job that has not ended.
+    pub async fn follow_own(&self, caller: &Caller, id: JobId) -> Result<JobEvents, ServiceError> {
         let read = self.inner.registry.begin_read();
         let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
@@ -73,7 +88,15 @@ impl Service {
         }
         let now = self.current_image(&self.record(caller, id).await?, DEFAULT_EXPIRY).await?;
         let format = Format::default();
-        Ok(JobEvents { now, states, previews, format, encoding: None, next_preview: Instant::now() })
+        Ok(JobEvents {
+            now,
+            states,
+            previews,
+            format,
+            encoding: None,
+            next_preview: Instant::now(),
+            watcher: None,
+        })
     }
 }
 
@@ -95,7 +118,7 @@ impl JobEvents {
                 changed = current.changed() => {
                     let state = current.borrow_and_update().clone();
                     if changed.is_err() || state.is_final() {
-                        (self.states, self.previews) = (None, None);
+                        (self.states, self.previews, self.watcher) = (None, None, None);
                     }
                     return Some(JobEvent::StateChanged(state));
                 }
@@ -108,8 +131,7 @@ impl JobEvents {
                 preview = next_preview_after(previews, *next_preview), if encoding.is_none() => {
                     *next_preview = Instant::now() + MIN_PREVIEW_INTERVAL;
                     let format = *format;
-                    self.encoding =
-                        preview.map(|preview| tokio::task::spawn_blocking(move || encode(&preview, format)));
+                    self.encoding = preview.map(|preview| tokio::spawn(encode(preview, format)));
                 }
             }
         }
@@ -126,9 +148,9 @@ async fn encoded_preview(encoding: &mut Option<JoinHandle<Option<JobEvent>>>) ->
 
 /// The next preview, not before the given time.
 async fn next_preview_after(
-    previews: &mut Option<watch::Receiver<Option<Arc<Preview>>>>,
+    previews: &mut Option<watch::Receiver<Option<Arc<SharedPreview>>>>,
     not_before: Instant,
-) -> Option<Arc<Preview>> {
+) -> Option<Arc<SharedPreview>> {
     sleep_until(not_before).await;
     let Some(receiver) = previews else { return std::future::pending().await };
     if receiver.changed().await.is_err() {
@@ -138,12 +160,7 @@ async fn next_preview_after(
     receiver.borrow_and_update().clone()
 }
 
-fn encode(preview: &Preview, format: Format) -> Option<JobEvent> {
-    match tintype_picture::encode_preview(&preview.pixels, format) {
-        Ok(file) => Some(JobEvent::Preview { picture: preview.picture, file }),
-        Err(error) => {
-            tracing::warn!(error = %causes(&error), "failed to encode preview");
-            None
-        }
-    }
+async fn encode(preview: Arc<SharedPreview>, format: Format) -> Option<JobEvent> {
+    let file = preview.file(format).await?;
+    Some(JobEvent::Preview { picture: preview.picture(), file })
 }

@@ -25,11 +25,13 @@ mod registry;
 mod serverless;
 mod service;
 mod settings;
+mod shared_preview;
 mod stored_request;
 mod submission;
 mod task_tracker;
 mod upload;
 mod warning;
+mod watchers;
 mod worker;
 
 /// The ledger's types, for the crates that use the service.
@@ -50,3 +52,4 @@ pub use service::{Readiness, Service};
 pub use settings::{AnonymousAccess, ServiceSettings};
 pub use submission::Submission;
 pub use warning::WarningMessage;
+pub use watchers::WatcherScope;

@@ -25,6 +25,7 @@ use crate::pricing::Estimates;
 use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
+use crate::watchers::Watchers;
 use crate::worker::Worker;
 
 /// Whether the service accepts jobs.
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) registry: JobRegistry,
     pub(crate) estimates: Estimates,
     pub(crate) metrics: Metrics,
+    pub(crate) watchers: Arc<Watchers>,
     /// The unique name of this process in the ledger.
     pub(crate) process: WorkerId,
     /// One permit per place in the queue of requests whose client waits; none until the engine is ready.
@@ -90,6 +92,7 @@ impl Service {
         let inner = Inner {
             estimates: Estimates::new(settings.max_job, settings.price),
             metrics: Metrics::new(),
+            watchers: Watchers::new(settings.watchers_per_job, settings.watchers_per_owner),
             process: process.clone(),
             ledger,
             store,

@@ -25,6 +25,10 @@ pub struct ServiceSettings {
     pub queue: usize,
     /// Maximum number of queued detached jobs per owner; ten times as many in total.
     pub backlog: u32,
+    /// Maximum number of event streams of one job, besides the clients that wait for it.
+    pub watchers_per_job: usize,
+    /// Maximum number of event streams of all jobs of one owner.
+    pub watchers_per_owner: usize,
     /// How long a job without clients continues, so that a retry can rejoin it.
     pub abandon_after: Duration,
     /// Maximum pixels per image; the model's own limit if `None`.
@@ -58,6 +62,8 @@ impl Default for ServiceSettings {
         Self {
             queue: 32,
             backlog: 10_000,
+            watchers_per_job: 100,
+            watchers_per_owner: 1000,
             abandon_after: Duration::from_secs(10),
             max_pixels: None,
             max_work: None,

@@ -13,6 +13,7 @@ use super::response::ResponseMetadata;
 use super::{is_retry, link, stream};
 use crate::App;
 use crate::json::Members;
+use crate::link_warning::check_link;
 use crate::problem::Problem;
 use crate::submit::{AcceptedJob, submit, wait_until_final};
 
@@ -47,7 +48,9 @@ async fn respond(app: &App, handle: JobHandle, options: ResponseOptions) -> Resu
     let body = if options.delivery == Delivery::Links {
         let mut image = handle.finished().await.map_err(failed)?;
         let pictures = std::mem::take(&mut image.pictures);
+        let first = pictures.first().cloned().map(|picture| link::through_own_origin(app, picture));
         ResponseMetadata::new(image, options)
+            .with_warning(first.and_then(|link| check_link(&link, &app.origin)))
             .with_links(pictures, |picture| link::through_own_origin(app, picture))
     } else {
         let (image, files) = handle.finished_with_files().await.map_err(failed)?;

@@ -89,6 +89,12 @@ impl ResponseMetadata {
         }
     }
 
+    /// Adds a warning, if there is one.
+    pub(super) fn with_warning(mut self, warning: Option<WarningMessage>) -> Self {
+        self.warnings.extend(warning);
+        self
+    }
+
     /// The body with links.
     pub(super) fn with_links(
         &self,

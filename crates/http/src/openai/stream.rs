@@ -35,7 +35,7 @@ pub(super) async fn respond(
     options: ResponseOptions,
     partial_images: u32,
 ) -> Result<Response, Problem> {
-    let job_events = app.service.follow(caller, handle.id()).await?;
+    let job_events = app.service.follow_own(caller, handle.id()).await?;
     let request = job_events.now.request.clone();
     // The engine creates previews only while the job's events are followed.
     let job_events = match &request {

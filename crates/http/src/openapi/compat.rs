@@ -156,7 +156,10 @@ fn keys() -> Vec<Operation> {
         .problems(&["invalid-request"])
         .problems(&COMMON_PROBLEMS),
         Operation::new("get /metrics", "readMetrics", KEYS, "Get the metrics of this process for Prometheus")
-            .description("Requires an admin key.")
+            .description(
+                "Requires an admin key. If the `Accept` header prefers `text/plain`, the response has the text \
+                 format 0.0.4 of Prometheus.",
+            )
             .response(
                 200,
                 "Metrics in OpenMetrics format",

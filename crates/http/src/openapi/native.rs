@@ -198,7 +198,7 @@ fn events() -> Operation {
             Some(("text/event-stream", schema("Event"))),
         )
         .response(204, "The job has ended, and the client has received the last event", None)
-        .problems(&["not-found", "shutting-down"])
+        .problems(&["not-found", "too-many-watchers", "shutting-down"])
         .problems(&COMMON_PROBLEMS)
 }
 

@@ -6,9 +6,10 @@
 use tintype_service::ledger;
 use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
-use tintype_service::{KeyError, ServiceError as E};
+use tintype_service::{KeyError, ServiceError as E, WatcherScope};
 
-use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, whole_seconds};
+use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
+use crate::connection::ConnectionProblem;
 use crate::idempotency;
 use crate::json::{BODY_TIMEOUT, BodyEncodingError};
 use crate::params::NAME_CHARS;
@@ -34,11 +35,14 @@ impl Problem {
                     .into()
             }
             Self::CrossSite => "The request was sent by a page of another site and carries no API key. Open \
-                                the link in a new tab, or send the request with an API key from a server."
+                                the link in a new tab, or send the request with an API key, which \
+                                `tintype keys create` makes. A page on the server's own origin (setting \
+                                `public_url`) needs no API key."
                 .into(),
             Self::WrongHost => {
                 "The `Host` header is neither a loopback name with the port of this server nor \
-                                the host of its public URL."
+                                the host of its public URL. If clients use this name, start the server with \
+                                `--public-url` (setting `public_url`) and the origin that they use."
                     .into()
             }
             Self::NotJson(None) => {
@@ -86,6 +90,7 @@ impl Problem {
                 let name = shortened(name);
                 format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
             }
+            Self::Connection(problem) => connection_detail(*problem),
             Self::Internal => INTERNAL.into(),
         }
     }
@@ -118,11 +123,49 @@ fn encoding_detail(error: &BodyEncodingError) -> String {
 const INTERNAL: &str =
     "The request failed on the server. The cause is in the server log under the request id.";
 
+fn connection_detail(problem: ConnectionProblem) -> String {
+    match problem {
+        ConnectionProblem::InvalidUrlByte(byte) => {
+            let shown = if byte.is_ascii_graphic() || byte == b' ' {
+                format!("character `{}`", char::from(byte))
+            } else {
+                format!("byte 0x{byte:02X}")
+            };
+            format!(
+                "The URL has the {shown}, which a URL must not have: send it percent-encoded, as \
+                 `%{byte:02X}`, and other text as percent-encoded UTF-8. With curl, use \
+                 `-G --data-urlencode 'prompt=…'`."
+            )
+        }
+        ConnectionProblem::MalformedRequest => {
+            "The request line or a header is malformed, so the request is not HTTP/1.1.".into()
+        }
+        ConnectionProblem::UrlTooLong => {
+            "The URL exceeds 65,534 bytes; send the parameters as the JSON body \
+                                          of `POST /v1/images`."
+                .into()
+        }
+        ConnectionProblem::HeadersTooLarge => {
+            "The request has more than 100 headers, or its headers exceed 400 kB.".into()
+        }
+        ConnectionProblem::HeaderTimeout(timeout) => format!(
+            "The headers of the request did not arrive within {} s; the setting `header_timeout` of the server \
+             has this limit.",
+            timeout.as_secs()
+        ),
+        ConnectionProblem::TooManyConnections => format!(
+            "The server has its maximum number of connections (setting `max_connections`); retry in \
+             {SERVER_RETRY_AFTER_S} s."
+        ),
+    }
+}
+
 fn credentials_detail(error: CredentialsError) -> &'static str {
     match error {
         CredentialsError::Forwarded => {
             "The request carries no API key, and a proxy forwarded it. Without an API key, this server accepts \
-             only direct requests from its own machine."
+             only direct requests from its own machine. To serve requests through a proxy, create an API key with \
+             `tintype keys create`, or set `public_url` and `allow_anonymous`."
         }
         CredentialsError::Conflicting => "The request carries two different API keys; send one.",
         CredentialsError::UnsupportedScheme => {
@@ -141,7 +184,9 @@ fn service_detail(error: &E) -> String {
         },
         E::Unauthenticated(error) => match error {
             KeyError::Missing => {
-                "The request carries no API key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+                "The request carries no API key. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`. \
+                 The operator of the server creates API keys with `tintype keys create`, or allows requests \
+                 without one with the setting `allow_anonymous`."
             }
             KeyError::Malformed => "The API key is malformed: a key begins with `tt_` and has 52 characters.",
             KeyError::Unknown => "The API key is unknown.",
@@ -157,6 +202,16 @@ fn service_detail(error: &E) -> String {
         ),
         E::QueueFull { retry_after } => {
             format!("The queue is full; retry in about {} s.", whole_seconds(*retry_after))
+        }
+        E::TooManyWatchers { scope, limit } => {
+            let (whose, setting) = match scope {
+                WatcherScope::Job => ("The job has", "watchers_per_job"),
+                WatcherScope::Owner => ("The jobs of the owner have", "watchers_per_owner"),
+            };
+            format!(
+                "{whose} {limit} open event streams, the maximum (setting `{setting}`); close one, or poll \
+                 `GET /v1/images/{{id}}`."
+            )
         }
         E::IdempotencyConflict => {
             "The idempotency key was used for another request in the last 24 hours. Send \

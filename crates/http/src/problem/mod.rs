@@ -25,6 +25,7 @@ use tintype_service::ServiceError;
 use tintype_service::ledger::id::JobId;
 use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
+use crate::connection::ConnectionProblem;
 use crate::json::BodyEncodingError;
 use crate::ratelimit;
 use crate::unknown_path::UnknownPath;
@@ -88,6 +89,8 @@ pub(crate) enum Problem {
     StillGenerating(JobId),
     /// The model does not exist.
     UnknownModel(String),
+    /// No handler received the request.
+    Connection(ConnectionProblem),
     /// A handler panicked or met an impossible state.
     Internal,
 }
@@ -169,8 +172,12 @@ impl Problem {
                 _ => exceeded.retry_after(OffsetDateTime::now_utc()),
             };
         }
+        if let Self::Connection(ConnectionProblem::TooManyConnections) = self {
+            return Some(SERVER_RETRY_AFTER_S);
+        }
         match self.service_error() {
             Some(ServiceError::QueueFull { retry_after }) => Some(whole_seconds(*retry_after)),
+            Some(ServiceError::TooManyWatchers { .. }) => Some(JOB_POLL_AFTER_S),
             Some(ServiceError::Failed(failure)) => failure.upstream_error.as_ref()?.retry_after,
             Some(ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned) => {
                 Some(SERVER_RETRY_AFTER_S)

@@ -10,7 +10,8 @@ use tintype_service::ledger::job::Reason;
 use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::Problem;
+use super::{Problem, status};
+use crate::connection::ConnectionProblem;
 
 /// OpenAI's SDKs follow this header before all other rules of their retries.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -93,6 +94,7 @@ impl Problem {
         let is_short = || self.retry_after().is_some_and(|seconds| seconds <= MAX_RETRY_AFTER_S);
         match self {
             Self::StillGenerating(_) | Self::BodyTimeout => true,
+            Self::Connection(problem) => *problem == ConnectionProblem::TooManyConnections,
             Self::Service(error) | Self::Job(_, error) => match error {
                 E::LimitExceeded(refusal) => {
                     !matches!(refusal.exceeded.limit, Limit::Budget(_)) && is_short()

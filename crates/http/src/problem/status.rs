@@ -8,6 +8,7 @@ use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
 use super::{CredentialsError, Problem};
+use crate::connection::ConnectionProblem;
 
 /// The status, name and title of a problem.
 pub(super) struct ProblemKind {
@@ -67,7 +68,26 @@ impl Problem {
             Self::ImagesPending(_) => NO_PICTURES,
             Self::StillGenerating(_) => kind(S::SERVICE_UNAVAILABLE, "on-its-way", "Generation in progress"),
             Self::UnknownModel(_) => kind(S::NOT_FOUND, "unknown-model", "Unknown model"),
+            Self::Connection(problem) => connection_kind(*problem),
             Self::Internal => INTERNAL,
+        }
+    }
+}
+
+fn connection_kind(problem: ConnectionProblem) -> ProblemKind {
+    match problem {
+        ConnectionProblem::InvalidUrlByte(_) | ConnectionProblem::MalformedRequest => {
+            kind(S::BAD_REQUEST, "malformed-request", "Malformed request")
+        }
+        ConnectionProblem::UrlTooLong => kind(S::URI_TOO_LONG, "url-too-long", "URL too long"),
+        ConnectionProblem::HeadersTooLarge => {
+            kind(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "Request headers too large")
+        }
+        ConnectionProblem::HeaderTimeout(_) => {
+            kind(S::REQUEST_TIMEOUT, "header-timeout", "Request header timeout")
+        }
+        ConnectionProblem::TooManyConnections => {
+            kind(S::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections")
         }
     }
 }
@@ -89,6 +109,9 @@ fn service_kind(error: &E) -> ProblemKind {
         // request.
         E::Unpriced(_) => kind(S::PAYMENT_REQUIRED, "budget-unpriced", "No price in the budget currency"),
         E::QueueFull { .. } => kind(S::TOO_MANY_REQUESTS, "queue-full", "Queue full"),
+        E::TooManyWatchers { .. } => {
+            kind(S::TOO_MANY_REQUESTS, "too-many-watchers", "Too many event streams")
+        }
         E::IdempotencyConflict => {
             kind(S::UNPROCESSABLE_ENTITY, "idempotency-conflict", "Idempotency key conflict")
         }

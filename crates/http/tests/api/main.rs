@@ -10,6 +10,7 @@ mod idempotency;
 mod images;
 mod keys;
 mod limits;
+mod links;
 mod logging;
 mod metrics;
 mod middleware;

@@ -41,6 +41,31 @@ async fn exchanges_are_counted_by_route() {
 }
 
 #[tokio::test]
+async fn prometheus_text_has_help_and_a_type_for_every_sample() {
+    let server = TestServer::with(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
+    server.get("/generate?prompt=zebra").await;
+    let response = server.send("GET", "/metrics", &[("accept", "text/plain;version=0.0.4")]).await;
+    assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(response.header("vary"), Some("accept"));
+    let families: Vec<_> = response.text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    let types: Vec<_> = response.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let has = |lines: &[&str], family: &str| {
+        lines
+            .iter()
+            .any(|line| line.split_once(' ').is_some_and(|(name, rest)| name == family && !rest.is_empty()))
+    };
+    let samples: Vec<_> = response.text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(samples.len() > 20, "{}", response.text);
+    for sample in samples {
+        let name = sample.split(['{', ' ']).next().expect("a name");
+        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let family = histogram.unwrap_or(name);
+        assert!(has(&families, family) && has(&types, family), "{sample}");
+    }
+    assert_eq!(value(&response.text, "tintype_generations_total"), Some(1.0));
+}
+
+#[tokio::test]
 async fn metrics_require_an_admin_key() {
     let server = TestServer::keyed();
     let (name, customer) = server.key(Policy::default()).await;

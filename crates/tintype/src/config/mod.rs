@@ -38,6 +38,8 @@ const BUILTIN: &str = "builtin";
 pub(crate) struct Config {
     /// Settings of the server and the Lambda function.
     pub(crate) serving: ServingSettings,
+    /// Limits of client connections.
+    pub(crate) connections: ConnectionSettings,
     /// Settings of the model.
     pub(crate) model: ModelSettings,
     /// Settings of the image store.
@@ -75,6 +77,23 @@ pub(crate) struct ServingSettings {
     pub(crate) aliases: Vec<Alias>,
     /// How the Lambda function returns responses.
     pub(crate) lambda_response: LambdaResponse,
+}
+
+/// Limits of client connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionSettings {
+    /// Time after which a connection without requests is closed.
+    pub(crate) keep_alive: Duration,
+    /// Maximum time between the first byte of a request and the end of its headers.
+    pub(crate) header_timeout: Duration,
+    /// Maximum time for which a transfer makes no progress.
+    pub(crate) stall_timeout: Duration,
+    /// Maximum number of open connections.
+    pub(crate) max_connections: usize,
+    /// Maximum time for discarding the rest of a request body after the response.
+    pub(crate) drain_time: Duration,
+    /// Maximum number of bytes to discard of a request body after the response.
+    pub(crate) drain_bytes: u64,
 }
 
 /// Settings of the ledger: keys, jobs and usage.
@@ -161,6 +180,10 @@ pub(crate) struct LimitSettings {
     pub(crate) queue: usize,
     /// Maximum number of queued asynchronous jobs of one owner.
     pub(crate) backlog: u32,
+    /// Maximum number of event streams of one job.
+    pub(crate) watchers_per_job: usize,
+    /// Maximum number of event streams of all jobs of one owner.
+    pub(crate) watchers_per_owner: usize,
     /// Maximum engine time of one job.
     pub(crate) max_job: Duration,
     /// Maximum width × height; none means a limit derived from the model.
@@ -219,6 +242,14 @@ impl Config {
             aliases: layers.read_optional("aliases", values::aliases)?.unwrap_or_default(),
             lambda_response: layers.read("lambda_response", values::response)?,
         };
+        let connections = ConnectionSettings {
+            keep_alive: layers.read("keep_alive", units::timeout)?,
+            header_timeout: layers.read("header_timeout", units::timeout)?,
+            stall_timeout: layers.read("stall_timeout", units::timeout)?,
+            max_connections: layers.read("max_connections", units::positive_count)? as usize,
+            drain_time: layers.read("drain_time", units::duration)?,
+            drain_bytes: layers.read("drain_bytes", units::size)?,
+        };
         let hub_cache = layers.read_optional("hub_cache", text)?.map(PathBuf::from);
         let model = ModelSettings {
             choice: layers.read("model", values::model)?,
@@ -261,6 +292,8 @@ impl Config {
         let limits = LimitSettings {
             queue: layers.read("queue", units::count)? as usize,
             backlog: u32::try_from(layers.read("backlog", units::count)?).unwrap_or(u32::MAX),
+            watchers_per_job: layers.read("watchers_per_job", units::positive_count)? as usize,
+            watchers_per_owner: layers.read("watchers_per_owner", units::positive_count)? as usize,
             max_job: layers.read("max_job", units::duration)?,
             max_pixels: layers.read("max_pixels", &auto_count)?,
             max_work: layers.read("max_work", &auto_count)?,
@@ -276,7 +309,7 @@ impl Config {
             colors: environment.colors,
         };
         let api_key = layers.read_optional("api_key", |text| Ok(Secret::new(text)))?;
-        Ok(Self { serving, model, store, ledger, limits, api_key, log })
+        Ok(Self { serving, connections, model, store, ledger, limits, api_key, log })
     }
 }
 

@@ -15,6 +15,8 @@ const DEFAULTS: &str = include_str!("../../../../tintype.default.toml");
 pub(crate) enum Section {
     /// The HTTP server.
     Serving,
+    /// Client connections.
+    Connections,
     /// The AWS Lambda function.
     Lambda,
     /// The model and its device.
@@ -35,8 +37,9 @@ pub(crate) enum Section {
 
 impl Section {
     /// Every section, in the order of the file.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Serving,
+        Self::Connections,
         Self::Lambda,
         Self::Model,
         Self::SageMakerEndpoint,
@@ -51,6 +54,7 @@ impl Section {
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::Serving => "Serving",
+            Self::Connections => "Connections",
             Self::Lambda => "AWS Lambda",
             Self::Model => "Model",
             Self::SageMakerEndpoint => "SageMaker endpoint",

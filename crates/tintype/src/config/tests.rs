@@ -72,6 +72,17 @@ fn the_defaults_are_valid() {
     assert_eq!(config.store.keep, Some(Duration::from_secs(7 * 86_400)));
     assert_eq!(config.store.keep_bytes, Some(10_000_000_000));
     assert_eq!(config.limits.max_pixels, None);
+    let second = Duration::from_secs(1);
+    let connections = ConnectionSettings {
+        keep_alive: 90 * second,
+        header_timeout: 30 * second,
+        stall_timeout: 60 * second,
+        max_connections: 10_000,
+        drain_time: 5 * second,
+        drain_bytes: 10_000_000,
+    };
+    assert_eq!(config.connections, connections);
+    assert_eq!((config.limits.watchers_per_job, config.limits.watchers_per_owner), (100, 1000));
 }
 
 #[test]

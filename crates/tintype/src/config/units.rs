@@ -18,6 +18,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| DURATION.to_owned())
 }
 
+/// A duration of at least one second.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text).ok().filter(|timeout| *timeout >= Duration::from_secs(1));
+    timeout.ok_or_else(|| "a duration of at least 1s, such as 30s or 5m".to_owned())
+}
+
 /// A number of bytes: `512MiB` (powers of 1,024), `10GB` (powers of 1,000).
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let bytes = amount(text, |unit| match unit {
@@ -38,6 +44,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// A whole number of at least 0.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a whole number of at least 0".to_owned())
+}
+
+/// A whole number of at least 1.
+pub(crate) fn positive_count(text: &str) -> Result<u64, String> {
+    count(text).ok().filter(|&count| count > 0).ok_or_else(|| "a whole number of at least 1".to_owned())
 }
 
 /// `true` or `false`.
@@ -83,6 +94,18 @@ mod tests {
         }
         for text in ["", "7", "d", "-1s", "1.5h", "7 days", "99999999999999999999d", "9999999999999999d"] {
             assert_eq!(duration(text), Err(DURATION.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn timeouts_and_limits_are_positive() {
+        assert_eq!(timeout("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(positive_count("1"), Ok(1));
+        for text in ["0s", "999ms", "", "1"] {
+            assert!(timeout(text).is_err_and(|expected| expected.contains("at least 1s")), "{text}");
+        }
+        for text in ["0", "-1", "", "x"] {
+            assert!(positive_count(text).is_err_and(|expected| expected.contains("at least 1")), "{text}");
         }
     }
 

@@ -172,7 +172,7 @@ pub(crate) async fn start(
         Store::Embedded(embedded) if !config.serving.sagemaker => Some(embedded),
         Store::Embedded(_) | Store::S3(_) => None,
     };
-    let connections = Connections::accept(listener, Dispatch::new(api, embedded));
+    let connections = Connections::accept(listener, Dispatch::new(api, embedded), config.connections.clone());
     let grace = config.serving.grace;
     Ok((Server { ready_line, service, connections, grace, _lock: lock }, loaded))
 }
@@ -254,10 +254,21 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
 
 /// The service's settings that the server and the Lambda function share.
 pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
-    let LimitSettings { queue, backlog, max_job, max_pixels, max_work, max_memory } = config.limits;
+    let LimitSettings {
+        queue,
+        backlog,
+        watchers_per_job,
+        watchers_per_owner,
+        max_job,
+        max_pixels,
+        max_work,
+        max_memory,
+    } = config.limits;
     ServiceSettings {
         queue,
         backlog,
+        watchers_per_job,
+        watchers_per_owner,
         abandon_after: config.serving.abandon_after,
         max_pixels,
         max_work,

@@ -21,7 +21,11 @@ pub(crate) fn own_url(config: &Config, address: SocketAddr) -> String {
 pub(crate) fn warn_about_link_origin(config: &Config, address: SocketAddr, url: &str) {
     let returns_links = !config.serving.sagemaker;
     if returns_links && config.serving.public_url.is_none() && !address.ip().is_loopback() {
-        tracing::warn!(url, "public_url is not set, links in responses start with the listening address");
+        tracing::warn!(
+            url,
+            "public_url is not set, clients on other machines may not reach the links in responses; start with \
+             --public-url and the origin that clients use"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! A complete server on a free port, with a test engine.
 
+mod connections;
 mod routing;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use axum::http::Request;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tintype_http::{HostPolicy, HttpSettings};
-use tintype_service::ServiceSettings;
 use tintype_service::ledger::policy::Policy;
+use tintype_service::{Caller, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
 
@@ -128,6 +128,17 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
                 valid.send(&server).await
             });
             return (valid, response);
+        }
+        "too-many-watchers" => {
+            let settings = ServiceSettings { watchers_per_job: 1, ..ServiceSettings::default() };
+            let server = TestServer::with(settings, NullEngine::new(SECOND));
+            let job = valid.clone().header("prefer", "respond-async").send(&server).await.json();
+            let id = job["id"].as_str().expect("an id");
+            let first = server.service.follow(&Caller::anonymous(), id.parse().expect("an id")).await;
+            let call = Call::new("GET", format!("/v1/images/{id}/events"));
+            let response = call.send(&server).await;
+            drop(first.expect("room"));
+            return (call, response);
         }
         "rate-limited" | "rate_limit_exceeded" => return refused(json!({"rate": "1/min"}), valid).await,
         "too-many-jobs" => {
