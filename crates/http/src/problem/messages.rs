@@ -8,7 +8,7 @@ use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E, WatcherScope};
 
-use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, status, whole_seconds};
+use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, whole_seconds};
 use crate::connection::ConnectionProblem;
 use crate::idempotency;
 use crate::json::{BODY_TIMEOUT, BodyEncodingError};

@@ -10,7 +10,7 @@ use tintype_service::ledger::job::Reason;
 use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
-use super::{Problem, status};
+use super::Problem;
 use crate::connection::ConnectionProblem;
 
 /// OpenAI's SDKs follow this header before all other rules of their retries.
