@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ModelError;
 
-/// How every Git LFS pointer begins (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
+/// How every Git LFS pointer begins (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// What the beginning of a file says that it is.
