@@ -6,7 +6,6 @@
 //! an async runtime.
 
 use std::collections::VecDeque;
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +19,7 @@ use futures::future::Either;
 use rusqlite::{Connection, ErrorCode};
 
 use super::BUSY_TIMEOUT;
+use super::transaction::{Transaction, TransactionError};
 use crate::error::{Error, Result};
 
 /// The maximum number of tasks in one transaction. It bounds the time that a task waits for the others of its
@@ -50,7 +50,7 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    fn begin_statement(self) -> &'static str {
+    pub(super) fn begin_statement(self) -> &'static str {
         match self {
             Self::Read => "BEGIN",
             // Takes the write lock at once, so that no transaction fails later because of a concurrent
@@ -317,46 +317,6 @@ impl GroupResult {
     }
 }
 
-/// A transaction that uses cached statements: parsing them for each transaction would take a noticeable part
-/// of the time. Dropping it rolls it back.
-struct Transaction<'c>(&'c mut Connection);
-
-impl<'c> Transaction<'c> {
-    /// Begins a transaction. Waits up to `busy_timeout` for another process that writes.
-    fn begin(
-        connection: &'c mut Connection,
-        access: Access,
-        busy_timeout: Duration,
-    ) -> rusqlite::Result<Self> {
-        connection.busy_timeout(busy_timeout)?;
-        execute(connection, access.begin_statement())?;
-        let transaction = Self(connection);
-        transaction.0.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(transaction)
-    }
-
-    fn commit(self) -> rusqlite::Result<()> {
-        execute(self.0, "COMMIT")
-    }
-
-    fn roll_back(self) -> rusqlite::Result<()> {
-        execute(self.0, "ROLLBACK")
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        if !self.0.is_autocommit() {
-            // If this fails, SQLite rolls back automatically.
-            let _ = execute(self.0, "ROLLBACK");
-        }
-    }
-}
-
-fn execute(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(statement)?.execute([]).map(drop)
-}
-
 /// Runs tasks in one transaction.
 fn run_group(transaction: Transaction<'_>, group: Vec<Task>) -> GroupResult {
     let mut replies = Vec::with_capacity(group.len());
@@ -395,32 +355,4 @@ fn run_tasks(
         }
     }
     transaction.commit()
-}
-
-/// The error of a transaction that failed to begin or to end. All callers of its group get a copy.
-#[derive(Clone, Debug)]
-struct TransactionError(Arc<rusqlite::Error>);
-
-impl fmt::Display for TransactionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for TransactionError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
-
-impl From<rusqlite::Error> for TransactionError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(Arc::new(error))
-    }
-}
-
-impl From<TransactionError> for Error {
-    fn from(error: TransactionError) -> Self {
-        super::classify(error.0.sqlite_error_code(), error)
-    }
 }

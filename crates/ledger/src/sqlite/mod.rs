@@ -16,6 +16,7 @@ mod jobs;
 mod repair;
 mod rows;
 mod schema;
+mod transaction;
 
 use std::error::Error as StdError;
 use std::fs::OpenOptions;
