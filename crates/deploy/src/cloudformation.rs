@@ -12,16 +12,12 @@ use crate::query::{self, Members};
 const VERSION: &str = "2010-05-15";
 
 /// A stack, as `DescribeStacks` returns it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(crate) struct StackDescription {
-    #[serde(default)]
     pub(crate) stack_id: String,
-    #[serde(default)]
     pub(crate) stack_status: String,
-    #[serde(default)]
     pub(crate) outputs: Members<Output>,
-    #[serde(default)]
     pub(crate) parameters: Members<ParameterValue>,
 }
 
@@ -44,30 +40,22 @@ pub(crate) struct ParameterValue {
 }
 
 /// An event of a stack, as `DescribeStackEvents` returns it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(crate) struct StackEvent {
-    #[serde(default)]
     pub(crate) event_id: String,
-    #[serde(default)]
     pub(crate) logical_resource_id: String,
-    #[serde(default)]
     pub(crate) resource_type: String,
-    #[serde(default)]
     pub(crate) resource_status: String,
-    #[serde(default)]
     pub(crate) resource_status_reason: String,
 }
 
 /// A resource of a stack, as `DescribeStackResources` returns it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub(crate) struct StackResource {
-    #[serde(default)]
     pub(crate) logical_resource_id: String,
-    #[serde(default)]
     pub(crate) physical_resource_id: String,
-    #[serde(default)]
     pub(crate) resource_status: String,
 }
 

@@ -149,7 +149,7 @@ impl BucketLedger {
                     if let Some(id) = named {
                         let read = self.job_record(owner, id).await;
                         job = match body {
-                            // The client must learn what became of this job.
+                            // The client must receive the outcome of this job.
                             Some(_) => read?,
                             None => self.skip_unreadable(read)?.unwrap_or_else(|| {
                                 named = None;

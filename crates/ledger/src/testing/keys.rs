@@ -1,25 +1,17 @@
 //! API keys: creation, authentication, revocation.
 
-use super::{at, owner};
+use super::{at, new_key, owner};
 use crate::key::{ApiKey, Authentication, NewKey};
 use crate::ledger::Ledger;
-use crate::policy::Policy;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
-    let new = |name: &str| NewKey {
-        name: name.to_owned(),
-        owner: None,
-        expires: None,
-        admin: false,
-        policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
-    };
     assert_eq!(ledger.keys().await.expect("list"), []);
-    let (key, record) = ledger.create_key(new("Acme, Inc."), at(0)).await.expect("create");
+    let (key, record) = ledger.create_key(new_key("Acme, Inc."), at(0)).await.expect("create");
     assert_eq!((record.name.as_str(), record.created, record.admin), ("Acme, Inc.", at(0), false));
     assert_eq!(record.owner.as_str(), record.id.as_str(), "a new owner of its own");
     let (other, other_record) = ledger
         .create_key(
-            NewKey { owner: Some(owner("acme")), admin: true, expires: Some(at(100)), ..new("b") },
+            NewKey { owner: Some(owner("acme")), admin: true, expires: Some(at(100)), ..new_key("b") },
             at(1),
         )
         .await

@@ -22,6 +22,7 @@ use crate::accept::{Acceptance, Idempotency, NewJob, Reuse};
 use crate::account::DayUsage;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, Lease, OnWorkerLoss, Outcome, StoredImage};
+use crate::key::NewKey;
 use crate::ledger::{ClaimReply, FinishReply, Ledger};
 use crate::money::Spend;
 use crate::policy::Policy;
@@ -71,6 +72,17 @@ pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
         deadline: None,
         queue: None,
         start_with: None,
+    }
+}
+
+/// An API key with a rate limit, and a new owner of its own.
+fn new_key(name: &str) -> NewKey {
+    NewKey {
+        name: name.to_owned(),
+        owner: None,
+        expires: None,
+        admin: false,
+        policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
     }
 }
 

@@ -1,11 +1,10 @@
 //! Unreadable records affect no other record, are not rewritten, and can be repaired.
 
-use super::{accepted, at, completed, cost, key_id, lease, new_job, owner, succeeded, usage_today};
+use super::{accepted, at, completed, cost, key_id, lease, new_job, new_key, owner, succeeded, usage_today};
 use crate::accept::{NewJob, Reuse};
 use crate::account::DayUsage;
 use crate::error::Error;
 use crate::job::{JobRecord, Reason, RecoveryScope, Status};
-use crate::key::NewKey;
 use crate::ledger::{Ledger, Load};
 use crate::policy::Policy;
 use crate::quarantine::{RecordFault, RecordName};
@@ -173,15 +172,8 @@ async fn an_identical_request_gets_a_new_job(ledger: &dyn Ledger, stored: &dyn S
 }
 
 async fn an_unreadable_key_affects_no_other_key(ledger: &dyn Ledger, stored: &dyn StoredText) {
-    let new = |name: &str| NewKey {
-        name: name.to_owned(),
-        owner: None,
-        expires: None,
-        admin: false,
-        policy: Policy { rate: "60/min".parse().ok(), ..Policy::default() },
-    };
-    let (broken, record) = ledger.create_key(new("broken"), at(0)).await.expect("a key");
-    let (_, other) = ledger.create_key(new("other"), at(0)).await.expect("a key");
+    let (broken, record) = ledger.create_key(new_key("broken"), at(0)).await.expect("a key");
+    let (_, other) = ledger.create_key(new_key("other"), at(0)).await.expect("a key");
     let key_name = RecordName::Other(format!("keys/{}", record.id));
     stored.edit(&key_name, &|text| text.replace("60/min", "60/year"));
     assert_eq!(ledger.keys().await.expect("keys"), [other]);

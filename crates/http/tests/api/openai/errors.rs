@@ -182,7 +182,7 @@ async fn unknown_paths_are_answered_in_the_dialect_of_the_client() {
             assert_error(&response, api_error(404, "invalid_request_error", Some("not_found")));
         }
     }
-    // A native path has the native format, whoever the client is.
+    // A native path has the native format for every client.
     let sdk = ("x-stainless-lang", "python");
     server.send_json("/v1/images", &json!({}), &[sdk]).await.assert_problem(400, "invalid-request");
     let job = "/v1/images/019aaf60-ac00-7000-8000-000000000000";

@@ -46,7 +46,7 @@ pub(super) struct ActivityTracker {
     /// The status of the response that hyper created by itself, because it could not parse a request; 0 if
     /// there is none.
     automatic_status: AtomicU16,
-    /// The client may still send a request body that nobody reads.
+    /// The client may still send a request body that the handler does not read.
     has_unread_body: AtomicBool,
     /// The first bytes of the current request.
     start: Mutex<Vec<u8>>,
@@ -147,12 +147,12 @@ impl ActivityTracker {
         Some(self.automatic_status.load(Ordering::Acquire)).filter(|status| *status > 0)
     }
 
-    /// Reports that the client may still send a request body that nobody reads.
+    /// Reports that the client may still send a request body that the handler does not read.
     pub(super) fn set_unread_body(&self) {
         self.has_unread_body.store(true, Ordering::Release);
     }
 
-    /// Whether the client may still send a request body that nobody reads.
+    /// Whether the client may still send a request body that the handler does not read.
     pub(super) fn has_unread_body(&self) -> bool {
         self.has_unread_body.load(Ordering::Acquire)
     }
