@@ -15,6 +15,7 @@ mod edges;
 mod features;
 mod language;
 mod model;
+mod promises;
 mod python;
 mod referees;
 mod shell;

@@ -9,6 +9,7 @@ use crate::budgets::{self, Measured, children_cpu_seconds};
 use crate::edges;
 use crate::features;
 use crate::language;
+use crate::promises;
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
 
@@ -68,6 +69,7 @@ fn static_checks(timed: &mut Timed) -> Result<Venv> {
     timed.stage("dependency directions", edges::check)?;
     timed.stage("one set of features", features::check)?;
     timed.stage("language", language::check)?;
+    timed.stage("tests of the security promises", promises::check)?;
     Ok(venv)
 }
 
