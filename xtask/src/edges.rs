@@ -13,8 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-deploy", &["tintype-core"]),
     ("tintype-diffusion", &["tintype-core"]),
     ("tintype-emoji", &[]),
-    ("tintype-http", &["tintype-core", "tintype-sagemaker", "tintype-service"]),
+    ("tintype-http", &["tintype-core", "tintype-ledger", "tintype-sagemaker", "tintype-service"]),
     ("tintype-ledger", &["tintype-core"]),
+    ("tintype-ledger-bucket", &["tintype-core", "tintype-ledger"]),
+    ("tintype-ledger-sqlite", &["tintype-ledger"]),
     ("tintype-picture", &["tintype-core"]),
     ("tintype-sagemaker", &["tintype-core"]),
     ("tintype-service", &["tintype-core", "tintype-ledger", "tintype-picture"]),
@@ -33,7 +35,7 @@ const RESTRICTED: &[(&str, &[&str])] = &[
     ("aws-sdk-s3", &["tintype-deploy", "tintype-storage"]),
     ("aws-sdk-sagemakerruntime", &["tintype-sagemaker"]),
     ("candle", &["tintype-diffusion"]),
-    ("rusqlite", &["tintype-ledger"]),
+    ("rusqlite", &["tintype-ledger-sqlite"]),
     ("s3s", &["tintype-storage"]),
 ];
 

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::engine::Progress;
 use tintype_core::request::DEFAULT_EXPIRY;
-use tintype_service::ledger::job::Status;
+use tintype_ledger::job::Status;
 use tintype_service::{Caller, Image, JobEvent, JobEvents, JobState};
 use tokio::time::timeout;
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tintype_service::ledger::job::Status;
+use tintype_ledger::job::Status;
 use tintype_service::{Image, LinkedPicture, WarningMessage};
 use uuid::Uuid;
 

@@ -5,9 +5,9 @@ use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset};
 use tintype_core::engine::Progress;
 use tintype_core::picture::Format;
-use tintype_service::ledger::id::JobId;
-use tintype_service::ledger::job::Status;
-use tintype_service::ledger::money::{Amount, Spend};
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::Status;
+use tintype_ledger::money::{Amount, Spend};
 use tintype_service::{Image, LinkedPicture, ServedFrom, WarningMessage};
 use uuid::Uuid;
 

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::request::{DEFAULT_EXPIRY, MAX_EXPIRY};
 use tintype_core::violation::Violation;
-use tintype_service::ledger::id::JobId;
-use tintype_service::ledger::job::Status;
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::Status;
 use tintype_service::{Image, MAX_PAGE, ServiceError};
 
 use crate::App;

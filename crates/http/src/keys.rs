@@ -14,10 +14,10 @@ use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use tintype_core::violation::{Violation, ViolationKind};
+use tintype_ledger::id::KeyId;
+use tintype_ledger::key::{KeyRecord, NewKey};
+use tintype_ledger::policy::{CoarseDuration, Policy};
 use tintype_service::ServiceError;
-use tintype_service::ledger::id::KeyId;
-use tintype_service::ledger::key::{KeyRecord, NewKey};
-use tintype_service::ledger::policy::{CoarseDuration, Policy};
 
 use crate::App;
 use crate::caller::Authenticated;

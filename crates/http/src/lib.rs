@@ -43,8 +43,8 @@ use axum::middleware::{from_fn_with_state, map_request};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, handler::Handler};
 use time::OffsetDateTime;
+use tintype_ledger::id::JobId;
 use tintype_service::Service;
-use tintype_service::ledger::id::JobId;
 
 pub use connection::{ConnectionProblem, refuse};
 pub use host::HostPolicy;

@@ -11,10 +11,10 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 use tintype_core::violation::Violation;
-use tintype_service::ledger::account::{DayUsage, USAGE_RETENTION_DAYS};
-use tintype_service::ledger::limits::{Limit, Quota};
-use tintype_service::ledger::money::{Amount, Totals};
-use tintype_service::ledger::policy::{Allowance, utc_day};
+use tintype_ledger::account::{DayUsage, USAGE_RETENTION_DAYS};
+use tintype_ledger::limits::{Limit, Quota};
+use tintype_ledger::money::{Amount, Totals};
+use tintype_ledger::policy::{Allowance, utc_day};
 
 use crate::App;
 use crate::caller::Authenticated;

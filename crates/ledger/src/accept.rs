@@ -59,7 +59,7 @@ impl Reuse {
     }
 
     /// True if this job may answer the request. The caller has compared the owner and the fingerprint.
-    pub(crate) fn matches(&self, job: &JobRecord) -> bool {
+    pub fn matches(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
         let retried = self.retry.is_some_and(|retry| retry.matches(job));
@@ -169,7 +169,7 @@ impl Acceptance {
 
 impl NewJob {
     /// The record of this job after admission.
-    pub(crate) fn into_record(self, id: JobId, reservation: Reservation, now: OffsetDateTime) -> JobRecord {
+    pub fn into_record(self, id: JobId, reservation: Reservation, now: OffsetDateTime) -> JobRecord {
         JobRecord {
             id,
             owner: self.owner,

@@ -43,13 +43,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// A failure of the storage: [`Error::StorageFull`] if a source says so, or else [`Error::Unavailable`].
+    pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let source = source.into();
         if is_storage_full(&*source) { Self::StorageFull(source) } else { Self::Unavailable(source) }
     }
 
     /// The record that cannot be read.
-    pub(crate) fn record(&self) -> Option<&str> {
+    pub fn record(&self) -> Option<&str> {
         match self {
             Self::Corrupt { record, .. } | Self::NewerVersion { record, .. } => Some(record),
             _ => None,
@@ -66,10 +67,8 @@ impl Error {
         matches!(self, Self::Unavailable(_) | Self::StorageFull(_) | Self::Contended { .. })
     }
 
-    pub(crate) fn corrupt(
-        record: impl Into<String>,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
+    /// A record that cannot be decoded.
+    pub fn corrupt(record: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Corrupt { record: record.into(), source: source.into() }
     }
 }

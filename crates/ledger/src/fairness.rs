@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 /// The queue of one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OwnerQueue<O> {
+pub struct OwnerQueue<O> {
     /// The owner.
     pub owner: O,
     /// The number of queued jobs.
@@ -18,7 +18,7 @@ pub(crate) struct OwnerQueue<O> {
 
 impl<O: Ord + Clone> OwnerQueue<O> {
     /// The sort key, lowest first: the fewest running jobs, then the oldest turn.
-    pub(crate) fn rank(&self) -> (u32, i64, O) {
+    pub fn rank(&self) -> (u32, i64, O) {
         (self.running, self.turn, self.owner.clone())
     }
 }
@@ -26,7 +26,7 @@ impl<O: Ord + Clone> OwnerQueue<O> {
 /// The number of jobs that are claimed before a job with `earlier` older queued jobs of the same `owner`, if
 /// no job ends and no job is accepted in the meantime. This simulates the claims; the length of the queue
 /// bounds the effort.
-pub(crate) fn jobs_ahead<O: Ord + Clone>(owners: &[OwnerQueue<O>], owner: &O, earlier: u32) -> u64 {
+pub fn jobs_ahead<O: Ord + Clone>(owners: &[OwnerQueue<O>], owner: &O, earlier: u32) -> u64 {
     let mut turn = owners.iter().map(|queue| queue.turn).max().unwrap_or(0);
     let ranked = |(i, queue): (usize, &OwnerQueue<O>)| Reverse((queue.rank(), queue.queued, i));
     let mut heap: BinaryHeap<_> =

@@ -181,7 +181,7 @@ pub struct KeyRecord {
 
 impl KeyRecord {
     /// The record of a key that was just generated.
-    pub(crate) fn new(key: &ApiKey, new: NewKey, now: OffsetDateTime) -> Self {
+    pub fn new(key: &ApiKey, new: NewKey, now: OffsetDateTime) -> Self {
         let hash = key.hash();
         let id = hash.id();
         let owner = new.owner.unwrap_or_else(|| id.as_str().parse().expect("a key id is a valid owner id"));
@@ -190,7 +190,7 @@ impl KeyRecord {
     }
 
     /// Checks a client's key against this record.
-    pub(crate) fn verify(self, key: &ApiKey, now: OffsetDateTime) -> Authentication {
+    pub fn verify(self, key: &ApiKey, now: OffsetDateTime) -> Authentication {
         if self.hash != key.hash() {
             Authentication::Unknown
         } else if self.revoked.is_some() {

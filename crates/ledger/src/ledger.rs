@@ -8,7 +8,7 @@ use crate::account::DayUsage;
 use crate::error::Result;
 use crate::id::{JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run};
-use crate::key::{ApiKey, Authentication, KeyRecord, NewKey};
+use crate::key_store::KeyStore;
 use crate::limits::Quota;
 use crate::money::Spend;
 use crate::policy::Policy;
@@ -74,7 +74,7 @@ pub struct JobPage {
     pub next: Option<JobId>,
 }
 
-/// Stores API keys, jobs, usage and idempotency keys.
+/// Stores jobs, usage and idempotency keys, and is also the store of the API keys.
 ///
 /// **Atomicity.** Every method is atomic, and its changes are durable when it returns. A caller that lost the
 /// answer can safely call the method again with the same arguments.
@@ -90,26 +90,7 @@ pub struct JobPage {
 /// **Errors.** Every method returns [`Error`](crate::Error) if the ledger cannot be reached, read or written.
 /// Exceeded limits, conflicts and missing records are not errors: they are part of the return type.
 #[async_trait]
-pub trait Ledger: Send + Sync {
-    /// Creates an API key. The secret key is only in the return value: the ledger stores its hash.
-    ///
-    /// # Errors
-    /// [`Error`](crate::Error), as for every method.
-    async fn create_key(&self, new: NewKey, now: OffsetDateTime) -> Result<(ApiKey, KeyRecord)>;
-
-    /// Checks an API key that a client sent.
-    async fn authenticate(&self, key: &ApiKey, now: OffsetDateTime) -> Result<Authentication>;
-
-    /// Returns a key's record.
-    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>>;
-
-    /// Lists all keys, sorted by id, including revoked keys.
-    async fn keys(&self) -> Result<Vec<KeyRecord>>;
-
-    /// Revokes a key. Its open jobs continue. Returns `None` if the key does not exist. A second call keeps
-    /// the time of the first.
-    async fn revoke_key(&self, id: &KeyId, now: OffsetDateTime) -> Result<Option<KeyRecord>>;
-
+pub trait Ledger: KeyStore {
     /// Accepts a job, or returns an existing job that answers the request.
     ///
     /// In this order: replays the job of the idempotency key, joins an identical job in flight or returns an

@@ -1,16 +1,15 @@
 //! The ledger: the persistent record of API keys, jobs, usage and idempotency keys.
 //!
-//! [`Ledger`] is the trait that the rest of the program uses. Each of its methods is one atomic change or one
-//! query (accept a job, finish a run, revoke a key). Two types implement it:
+//! [`Ledger`] and [`KeyStore`] are the traits that the rest of the program uses. Each of their methods is one
+//! atomic change or one query (accept a job, finish a run, revoke a key). A store is a crate of its own:
+//! `tintype-ledger-sqlite` runs each method in a transaction of an SQLite database, and
+//! `tintype-ledger-bucket` uses conditional writes of single objects in an S3 bucket. Both pass the contract
+//! suites in `testing`.
 //!
-//! - [`SqliteLedger`] runs each method in a transaction of an SQLite database.
-//! - [`BucketLedger`] uses conditional writes of single objects in an S3 bucket, and needs no database.
-//!
-//! Both pass the contract suites in `testing`.
-//!
-//! The rules are pure functions that both implementations share. [`Account`](account::Account) calculates
-//! limits and budgets, and [`JobRecord`](job::JobRecord) defines the states of a job. Callers pass the
-//! current time: nothing in this crate reads a clock or needs an async runtime.
+//! The rules are pure functions that all stores share. [`Account`](account::Account) calculates limits and
+//! budgets, [`JobRecord`](job::JobRecord) defines the states of a job, [`fairness`] the turns of owners,
+//! [`stored`] the form of a record, and [`quarantine`] what happens to a record that cannot be read. Callers
+//! pass the current time: nothing in this crate reads a clock or needs an async runtime.
 //!
 //! # Guarantees
 //! - **Durability.** A job is accepted only after the ledger has stored it. Every accepted job ends as
@@ -60,25 +59,23 @@
 
 pub mod accept;
 pub mod account;
-mod bucket;
 mod error;
-mod fairness;
+pub mod fairness;
 pub mod id;
 pub mod job;
 pub mod key;
+mod key_store;
 mod ledger;
 pub mod limits;
 pub mod money;
 pub mod policy;
-mod quarantine;
+pub mod quarantine;
 mod serde_as_text;
-mod sqlite;
-mod stored;
+pub mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use bucket::{BucketLedger, Sleeper};
 pub use error::{Error, Result};
+pub use key_store::KeyStore;
 pub use ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};
 pub use quarantine::{RecordFault, RecordName, Repair, UnreadableRecord};
-pub use sqlite::{SqliteLedger, Synchronous, has_project_compile_options};

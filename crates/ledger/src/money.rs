@@ -106,7 +106,7 @@ impl Spend {
     pub const ZERO: Self = Self { engine_ms: 0, amount: None };
 
     /// The cost of `engine_ms` milliseconds at the same price, rounded up, and at most the whole cost.
-    pub(crate) fn prorated(self, engine_ms: u64) -> Self {
+    pub fn prorated(self, engine_ms: u64) -> Self {
         let engine_ms = engine_ms.min(self.engine_ms);
         let amount = self.amount.map(|whole| {
             let micros =
@@ -139,7 +139,8 @@ impl Totals {
         self.engine_ms == 0 && self.money.values().all(|micros| *micros == 0)
     }
 
-    pub(crate) fn add(&mut self, spend: &Spend) {
+    /// Adds a cost. The sums stop at the largest number.
+    pub fn add(&mut self, spend: &Spend) {
         self.engine_ms = self.engine_ms.saturating_add(spend.engine_ms);
         if let Some(amount) = spend.amount.filter(|amount| amount.micros > 0) {
             let micros = self.money.entry(amount.currency).or_default();
@@ -147,7 +148,8 @@ impl Totals {
         }
     }
 
-    pub(crate) fn subtract(&mut self, spend: &Spend) {
+    /// Subtracts a cost. The sums stop at zero.
+    pub fn subtract(&mut self, spend: &Spend) {
         self.engine_ms = self.engine_ms.saturating_sub(spend.engine_ms);
         if let Some(amount) = spend.amount {
             let left = self.micros(amount.currency).saturating_sub(amount.micros);

@@ -69,7 +69,8 @@ pub struct UnreadableRecord {
 }
 
 impl UnreadableRecord {
-    pub(crate) fn new(name: RecordName, error: &Error) -> Self {
+    /// A record with the error of an attempt to decode it.
+    pub fn new(name: RecordName, error: &Error) -> Self {
         let fault = match error {
             Error::NewerVersion { .. } => RecordFault::NewerVersion,
             _ => RecordFault::Damaged,
@@ -78,7 +79,7 @@ impl UnreadableRecord {
     }
 
     /// The owner and the id of a damaged job record, which a repair can end.
-    pub(crate) fn damaged_job(&self) -> Option<(&OwnerId, JobId)> {
+    pub fn damaged_job(&self) -> Option<(&OwnerId, JobId)> {
         match &self.name {
             RecordName::Job { owner, id } if self.fault == RecordFault::Damaged => Some((owner, *id)),
             _ => None,
@@ -100,7 +101,7 @@ pub struct Repair {
 
 /// The unreadable records that this process has found.
 #[derive(Debug, Default)]
-pub(crate) struct Quarantine {
+pub struct Quarantine {
     records: Mutex<BTreeSet<RecordName>>,
     /// The number of records, which is read more often than the set.
     count: AtomicUsize,
@@ -111,12 +112,12 @@ impl Quarantine {
     ///
     /// # Errors
     /// If the ledger itself cannot be read.
-    pub(crate) fn skip_unreadable<T>(
+    pub fn skip_unreadable<T>(
         &self,
         name: impl FnOnce() -> RecordName,
-        read: Result<T>,
+        read: Result<T, impl Into<Error>>,
     ) -> Result<Option<T>> {
-        match read {
+        match read.map_err(Into::into) {
             Ok(record) => {
                 if !self.is_empty() {
                     self.remove(&name());
@@ -132,7 +133,7 @@ impl Quarantine {
     }
 
     /// Remembers an unreadable record, and logs it the first time.
-    pub(crate) fn report(&self, name: RecordName, error: &Error) {
+    pub fn report(&self, name: RecordName, error: &Error) {
         let mut records = self.records();
         if records.len() >= MAX_REMEMBERED || records.contains(&name) {
             return;
@@ -151,22 +152,24 @@ impl Quarantine {
     }
 
     /// Forgets a record that is readable again or does not exist any more.
-    pub(crate) fn remove(&self, name: &RecordName) {
+    pub fn remove(&self, name: &RecordName) {
         let mut records = self.records();
         records.remove(name);
         self.count.store(records.len(), Ordering::Relaxed);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether this process knows no unreadable record.
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// The number of unreadable records that this process knows.
+    pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
     /// The jobs among the records.
-    pub(crate) fn jobs(&self) -> Vec<(OwnerId, JobId)> {
+    pub fn jobs(&self) -> Vec<(OwnerId, JobId)> {
         let records = self.records();
         let job = |name: &RecordName| match name {
             RecordName::Job { owner, id } => Some((owner.clone(), *id)),

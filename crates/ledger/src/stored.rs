@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 /// The member `v` of a stored record has the version; a record without it has version 1. Raise this constant
 /// for a change that makes new records unreadable for earlier programs, or that changes their meaning. An
 /// earlier program skips records of a later version and leaves them as they are.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// Decodes a record. `name` returns its name for error messages.
 ///
 /// # Errors
 /// [`Error::NewerVersion`] if the record has a later version than [`VERSION`], or else [`Error::Corrupt`].
-pub(crate) fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &[u8]) -> Result<T> {
+pub fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &[u8]) -> Result<T> {
     let decoded = serde_json::from_slice(json);
     // Most records have no version. A search for the member is faster than a second parse.
     let may_have_version = decoded.is_err() || json.windows(4).any(|bytes| bytes == b"\"v\":");
@@ -32,10 +32,11 @@ pub(crate) fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &
 
 /// The members of a JSON object that can be read, up to the first syntax error.
 #[derive(Debug, Default)]
-pub(crate) struct Members(Map<String, Value>);
+pub struct Members(Map<String, Value>);
 
 impl Members {
-    pub(crate) fn read(json: &[u8]) -> Self {
+    /// Reads the members of an object that may be damaged.
+    pub fn read(json: &[u8]) -> Self {
         let mut members = Map::new();
         // The error is the one that made the record unreadable.
         let _ = serde_json::Deserializer::from_slice(json).deserialize_map(Collect(&mut members));
@@ -43,18 +44,18 @@ impl Members {
     }
 
     /// The version of the record's form.
-    pub(crate) fn version(&self) -> u32 {
+    pub fn version(&self) -> u32 {
         let version = self.0.get("v").and_then(Value::as_u64).unwrap_or(1);
         u32::try_from(version).unwrap_or(u32::MAX)
     }
 
     /// A member; `None` if it is missing or has another type.
-    pub(crate) fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         T::deserialize(self.0.get(name)?).ok()
     }
 
     /// A member that is a time.
-    pub(crate) fn time(&self, name: &str) -> Option<OffsetDateTime> {
+    pub fn time(&self, name: &str) -> Option<OffsetDateTime> {
         OffsetDateTime::parse(self.0.get(name)?.as_str()?, &Rfc3339).ok()
     }
 }

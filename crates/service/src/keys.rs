@@ -26,7 +26,7 @@ impl Service {
             };
         };
         let Ok(key) = ApiKey::parse(text) else { return invalid(KeyError::Malformed) };
-        match self.inner.ledger.authenticate(&key, OffsetDateTime::now_utc()).await? {
+        match self.inner.keys.authenticate(&key, OffsetDateTime::now_utc()).await? {
             Authentication::Valid(record) => Ok(record.into()),
             Authentication::Unknown => invalid(KeyError::Unknown),
             Authentication::Expired(_) => invalid(KeyError::Expired),
@@ -43,7 +43,7 @@ impl Service {
         if let Some(currency) = pricing::unpriced(&new.policy.budgets, self.inner.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
-        Ok(self.inner.ledger.create_key(new, OffsetDateTime::now_utc()).await?)
+        Ok(self.inner.keys.create_key(new, OffsetDateTime::now_utc()).await?)
     }
 
     /// All keys, ordered by id.
@@ -52,7 +52,7 @@ impl Service {
     /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
     pub async fn keys(&self, by: &Caller) -> Result<Vec<KeyRecord>, ServiceError> {
         require_admin(by)?;
-        Ok(self.inner.ledger.keys().await?)
+        Ok(self.inner.keys.keys().await?)
     }
 
     /// A key's record.
@@ -61,7 +61,7 @@ impl Service {
     /// [`ServiceError::NotAdmin`], [`ServiceError::NotFound`], [`ServiceError::Ledger`].
     pub async fn key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
         require_admin(by)?;
-        self.inner.ledger.key(id).await?.ok_or(ServiceError::NotFound("key"))
+        self.inner.keys.key(id).await?.ok_or(ServiceError::NotFound("key"))
     }
 
     /// Revokes a key.
@@ -70,7 +70,7 @@ impl Service {
     /// Those of [`key`](Self::key).
     pub async fn revoke_key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
         require_admin(by)?;
-        let revoked = self.inner.ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
+        let revoked = self.inner.keys.revoke_key(id, OffsetDateTime::now_utc()).await?;
         revoked.ok_or(ServiceError::NotFound("key"))
     }
 }

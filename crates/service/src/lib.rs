@@ -34,8 +34,6 @@ mod warning;
 mod watchers;
 mod worker;
 
-/// The ledger's types, for the crates that use the service.
-pub use tintype_ledger as ledger;
 /// Decodes an image file into pixels, for clients that request numbers.
 pub use tintype_picture::decode;
 

@@ -8,9 +8,9 @@ use tintype_core::engine::{Engine, ModelCard};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_ledger::Ledger;
 use tintype_ledger::id::WorkerId;
 use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
+use tintype_ledger::{KeyStore, Ledger};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio::time::Instant;
@@ -52,6 +52,7 @@ pub struct Service {
 pub(crate) struct Inner {
     pub(crate) settings: ServiceSettings,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) registry: JobRegistry,
     pub(crate) estimates: Estimates,
@@ -94,6 +95,7 @@ impl Service {
             metrics: Metrics::new(),
             watchers: Watchers::new(settings.watchers_per_job, settings.watchers_per_owner),
             process: process.clone(),
+            keys: ledger.clone(),
             ledger,
             store,
             registry: JobRegistry::new(process, settings.single_process),
@@ -248,7 +250,7 @@ impl Inner {
         // A serverless process is not scraped for metrics.
         if !self.settings.serverless
             && !self.metrics.has_key_name(&job.key)
-            && let Ok(Some(key)) = self.ledger.key(&job.key).await
+            && let Ok(Some(key)) = self.keys.key(&job.key).await
         {
             self.metrics.set_key_name(&key.id, &key.name);
         }

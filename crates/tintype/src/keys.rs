@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tintype_ledger::Ledger;
 use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
 use tintype_ledger::money::Amount;
 use tintype_ledger::policy::{Policy, utc_day};
+use tintype_ledger::{KeyStore, Ledger};
 use tintype_service::unpriced;
 
 use crate::cli::{CreateKey, KeyCommand, KeyOptions};
@@ -46,12 +46,12 @@ impl OutputFormat {
     }
 }
 
-async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -> Result<()> {
+async fn create(keys: &dyn KeyStore, price: Option<Amount>, create: CreateKey) -> Result<()> {
     let CreateKey { name, owner, rate, concurrency, budgets, expires, admin, common } = create;
     let now = OffsetDateTime::now_utc();
     let expires = expires.map(|span| now + span.duration());
     let policy = Policy { rate, concurrency, budgets };
-    let (key, record) = ledger.create_key(NewKey { name, owner, expires, admin, policy }, now).await?;
+    let (key, record) = keys.create_key(NewKey { name, owner, expires, admin, policy }, now).await?;
     if common.json {
         let mut shown = as_json(&record);
         shown["key"] = key.secret().expose().into();
@@ -68,8 +68,8 @@ async fn create(ledger: &dyn Ledger, price: Option<Amount>, create: CreateKey) -
     Ok(())
 }
 
-async fn list(ledger: &dyn Ledger, format: OutputFormat) -> Result<()> {
-    let keys = ledger.keys().await?;
+async fn list(keys: &dyn KeyStore, format: OutputFormat) -> Result<()> {
+    let keys = keys.keys().await?;
     if format == OutputFormat::Json {
         return output::json(&Value::Array(keys.iter().map(as_json).collect()));
     }
@@ -98,8 +98,8 @@ async fn show(ledger: &dyn Ledger, id: &KeyId, format: OutputFormat) -> Result<(
     ))
 }
 
-async fn revoke(ledger: &dyn Ledger, id: &KeyId, format: OutputFormat) -> Result<()> {
-    let revoked = ledger.revoke_key(id, OffsetDateTime::now_utc()).await?;
+async fn revoke(keys: &dyn KeyStore, id: &KeyId, format: OutputFormat) -> Result<()> {
+    let revoked = keys.revoke_key(id, OffsetDateTime::now_utc()).await?;
     let record = revoked.with_context(|| unknown_key(id))?;
     match format {
         OutputFormat::Json => output::json(&as_json(&record)),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tintype_core::store::ObjectStore;
-use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger};
+use tintype_ledger::Ledger;
+use tintype_ledger_bucket::{BucketLedger, Sleeper};
+use tintype_ledger_sqlite::SqliteLedger;
 
 use crate::config::{Config, LedgerChoice};
 use crate::store;
@@ -58,7 +60,7 @@ pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
 /// # Errors
 /// As [`open`].
 pub(crate) async fn sqlite(config: &Config) -> Result<Arc<dyn Ledger>> {
-    if !tintype_ledger::has_project_compile_options() {
+    if !tintype_ledger_sqlite::has_project_compile_options() {
         tracing::warn!(
             fix = "set LIBSQLITE3_FLAGS as in .cargo/config.toml when you build tintype",
             "SQLite lacks the compile options of tintype, writing to the ledger takes longer"

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tintype_core::violation::{Violation, ViolationKind};
+use tintype_ledger::limits::RetryTime;
 use tintype_service::ServiceError;
-use tintype_service::ledger::limits::RetryTime;
 
 use super::Problem;
 use super::status::ProblemKind;

@@ -3,9 +3,9 @@
 //! Each detail is complete without the problem's title, because OpenAI's and SageMaker's clients see only the
 //! detail.
 
-use tintype_service::ledger;
-use tintype_service::ledger::job::{Reason, UpstreamError};
-use tintype_service::ledger::limits::{Limit, LimitExceeded, RetryTime};
+use tintype_ledger as ledger;
+use tintype_ledger::job::{Reason, UpstreamError};
+use tintype_ledger::limits::{Limit, LimitExceeded, RetryTime};
 use tintype_service::{KeyError, ServiceError as E, WatcherScope};
 
 use super::{CredentialsError, Problem, SERVER_RETRY_AFTER_S, whole_seconds};

@@ -20,10 +20,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
 use tintype_core::violation::Violation;
+use tintype_ledger::id::JobId;
+use tintype_ledger::limits::{Limit, LimitExceeded};
 use tintype_sagemaker::wire::InvocationError;
 use tintype_service::ServiceError;
-use tintype_service::ledger::id::JobId;
-use tintype_service::ledger::limits::{Limit, LimitExceeded};
 
 use crate::connection::ConnectionProblem;
 use crate::json::BodyEncodingError;

@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode as S};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tintype_core::violation::ViolationKind;
-use tintype_service::ledger::job::Reason;
-use tintype_service::ledger::limits::Limit;
+use tintype_ledger::job::Reason;
+use tintype_ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
 use super::Problem;

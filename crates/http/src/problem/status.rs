@@ -1,10 +1,10 @@
 //! The status, name and title of each problem.
 
 use axum::http::StatusCode as S;
+use tintype_ledger as ledger;
+use tintype_ledger::job::Reason;
+use tintype_ledger::limits::Limit;
 use tintype_sagemaker::wire::InvocationError;
-use tintype_service::ledger;
-use tintype_service::ledger::job::Reason;
-use tintype_service::ledger::limits::Limit;
 use tintype_service::{KeyError, ServiceError as E};
 
 use super::{CredentialsError, Problem};

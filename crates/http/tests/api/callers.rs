@@ -1,8 +1,8 @@
 //! Authentication and access to jobs.
 
 use time::{Duration, OffsetDateTime};
-use tintype_service::ledger::key::{ApiKey, NewKey};
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::key::{ApiKey, NewKey};
+use tintype_ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 

@@ -1,7 +1,7 @@
 //! Cross-site requests, prefetches and the `Host` header.
 
 use tintype_http::{HostPolicy, RESERVED};
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::policy::Policy;
 
 use crate::{TestServer, settings_for};
 

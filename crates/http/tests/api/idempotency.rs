@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
+use tintype_ledger::policy::Policy;
 use tintype_service::ServiceSettings;
-use tintype_service::ledger::policy::Policy;
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{Instant, sleep, timeout};
 

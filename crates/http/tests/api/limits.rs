@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::policy::Policy;
 
 use crate::{TestResponse, TestServer};
 

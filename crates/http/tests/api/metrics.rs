@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tintype_core::store::{NewObject, ObjectStore};
+use tintype_ledger::policy::Policy;
 use tintype_service::ServiceSettings;
-use tintype_service::ledger::policy::Policy;
 use tintype_testing::NullEngine;
 
 use crate::TestServer;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::NullEngine;
 

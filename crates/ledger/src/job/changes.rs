@@ -20,12 +20,12 @@ impl JobRecord {
     }
 
     /// True if this run is the current one, so that its worker may report on the job.
-    pub(crate) fn is_run_by(&self, run: &Run) -> bool {
+    pub fn is_run_by(&self, run: &Run) -> bool {
         self.status == Status::Running && self.runs == run.number
     }
 
     /// Starts a run of a queued job.
-    pub(crate) fn start(&mut self, lease: Lease, now: OffsetDateTime) {
+    pub fn start(&mut self, lease: Lease, now: OffsetDateTime) {
         self.status = Status::Running;
         if self.receipt.is_none() {
             self.started = Some(now);
@@ -35,7 +35,7 @@ impl JobRecord {
     }
 
     /// Ends the job.
-    pub(crate) fn end(&mut self, outcome: Outcome, cost: Spend, now: OffsetDateTime) {
+    pub fn end(&mut self, outcome: Outcome, cost: Spend, now: OffsetDateTime) {
         self.status = match outcome {
             Outcome::Succeeded { images, warnings } => {
                 (self.images, self.warnings) = (images, warnings);
@@ -67,7 +67,7 @@ impl JobRecord {
 
     /// The time at which the images were sent to a client: when a client first fetched them, or when the job
     /// ended while a client waited. It is unknown whether the client received them.
-    pub(crate) fn delivered_at(&self) -> Option<OffsetDateTime> {
+    pub fn delivered_at(&self) -> Option<OffsetDateTime> {
         let waited = self.waiter.as_ref().and(self.finished);
         self.delivered.or(waited)
     }
@@ -82,12 +82,12 @@ impl JobRecord {
 
     /// True if a request with the same idempotency key is answered with this job. A job that failed as busy
     /// had no effect and no cost, so such a request gets a new job.
-    pub(crate) fn answers_retries(&self) -> bool {
+    pub fn answers_retries(&self) -> bool {
         self.status != Status::Failed(Reason::Busy)
     }
 
     /// True if this run has already reported this outcome and reports it again, because the answer was lost.
-    pub(crate) fn has_reported(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
+    pub fn has_reported(&self, run: &Run, outcome: &Outcome, cost: &Spend) -> bool {
         let same = match outcome {
             Outcome::Succeeded { images, .. } => {
                 self.status == Status::Succeeded && (self.deleted || self.images == *images)
@@ -99,12 +99,12 @@ impl JobRecord {
     }
 
     /// Clears the waiter of an open job. True if the record changed.
-    pub(crate) fn detach(&mut self) -> bool {
+    pub fn detach(&mut self) -> bool {
         !self.status.is_final() && self.waiter.take().is_some()
     }
 
     /// Makes the job a remote job, if this is the current run. True if the record changed.
-    pub(crate) fn save_receipt(&mut self, run: &Run, receipt: &str) -> bool {
+    pub fn save_receipt(&mut self, run: &Run, receipt: &str) -> bool {
         let changed = self.is_run_by(run) && self.receipt.as_deref() != Some(receipt);
         if changed {
             self.receipt = Some(receipt.to_owned());
@@ -114,7 +114,7 @@ impl JobRecord {
 
     /// Returns the job to the queue as if this run had not started, or cancels it if that was requested. True
     /// if this was the current run.
-    pub(crate) fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
+    pub fn release(&mut self, run: &Run, now: OffsetDateTime) -> bool {
         let is_current = self.is_run_by(run);
         if is_current && self.is_cancel_pending() {
             self.end(Outcome::Canceled, self.remote_cost(now), now);
@@ -135,7 +135,7 @@ impl JobRecord {
     }
 
     /// Cancels a queued job, or requests that of a running job's worker. True if the record changed.
-    pub(crate) fn cancel(&mut self, now: OffsetDateTime) -> bool {
+    pub fn cancel(&mut self, now: OffsetDateTime) -> bool {
         match self.status {
             Status::Queued => self.end(Outcome::Canceled, self.remote_cost(now), now),
             Status::Running if !self.cancel_requested => self.cancel_requested = true,
@@ -146,7 +146,7 @@ impl JobRecord {
 
     /// Ends or requeues an open job that no worker will end: a queued job past its deadline, or a running job
     /// that `scope` counts as lost. True if the record changed.
-    pub(crate) fn reconcile(&mut self, now: OffsetDateTime, scope: RecoveryScope) -> bool {
+    pub fn reconcile(&mut self, now: OffsetDateTime, scope: RecoveryScope) -> bool {
         let is_remote = self.receipt.is_some();
         // A remote job is already paid for, so its deadline does not apply.
         let is_late = !is_remote && self.deadline.is_some_and(|deadline| deadline <= now);
@@ -195,7 +195,7 @@ impl JobRecord {
     }
 
     /// Marks the job as deleted and removes everything that the customer wrote. What the account needs stays.
-    pub(crate) fn erase(&mut self) {
+    pub fn erase(&mut self) {
         self.deleted = true;
         self.request = serde_json::Value::Null;
         self.images.clear();

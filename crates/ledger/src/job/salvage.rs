@@ -16,7 +16,7 @@ const UNKNOWN_KEY: &str = "unknown";
 
 impl JobRecord {
     /// A failed job in place of a damaged record, with the members of that record that can be read.
-    pub(crate) fn from_damaged(owner: OwnerId, id: JobId, members: &Members, now: OffsetDateTime) -> Self {
+    pub fn from_damaged(owner: OwnerId, id: JobId, members: &Members, now: OffsetDateTime) -> Self {
         let created = members.time("created").unwrap_or_else(|| id.created());
         let unknown_key = || -> KeyId { UNKNOWN_KEY.parse().expect("a valid name") };
         let no_reservation = || Reservation { id: Uuid::nil(), day: utc_day(created), reserved: Spend::ZERO };

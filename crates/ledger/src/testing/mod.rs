@@ -8,8 +8,7 @@ mod limits;
 mod queue;
 mod races;
 mod remote_jobs;
-#[cfg(test)]
-pub(crate) mod unreadable;
+pub mod unreadable;
 
 use std::sync::Arc;
 
@@ -44,20 +43,22 @@ pub fn race_contract(ledgers: &[Arc<dyn Ledger>]) {
 }
 
 /// A time so many seconds after an arbitrary noon.
-pub(crate) fn at(seconds: i64) -> OffsetDateTime {
+pub fn at(seconds: i64) -> OffsetDateTime {
     datetime!(2026-11-23 12:00 UTC) + Duration::seconds(seconds)
 }
 
-pub(crate) fn owner(name: &str) -> OwnerId {
+/// An owner with this name.
+pub fn owner(name: &str) -> OwnerId {
     name.parse().expect("an owner's name")
 }
 
-pub(crate) fn key_id(name: &str) -> KeyId {
+/// A key with this id.
+pub fn key_id(name: &str) -> KeyId {
     name.parse().expect("a key's name")
 }
 
 /// A job of an owner and a key with the same name, without limits and reuse. It reserves 1 s.
-pub(crate) fn new_job(name: &str, prompt: &str) -> NewJob {
+pub fn new_job(name: &str, prompt: &str) -> NewJob {
     NewJob {
         owner: owner(name),
         key: key_id(name),
@@ -87,22 +88,23 @@ fn new_key(name: &str) -> NewKey {
 }
 
 /// Like [`new_job`], with an idempotency key. The request body is the prompt.
-pub(crate) fn new_job_with_key(name: &str, prompt: &str, key: &str) -> NewJob {
+pub fn new_job_with_key(name: &str, prompt: &str, key: &str) -> NewJob {
     let idempotency = Idempotency { key: key.to_owned(), body: Fingerprint::of(prompt.as_bytes()) };
     NewJob { idempotency: Some(idempotency), ..new_job(name, prompt) }
 }
 
-pub(crate) fn lease(worker: &str, until: i64) -> Lease {
+/// A lease until [`at`] this time.
+pub fn lease(worker: &str, until: i64) -> Lease {
     Lease { worker: worker.parse().expect("a worker's name"), until: at(until) }
 }
 
 /// The cost of 700 ms of engine time.
-pub(crate) fn cost() -> Spend {
+pub fn cost() -> Spend {
     Spend { engine_ms: 700, amount: "0.007usd".parse().ok() }
 }
 
 /// A successful outcome with `count` images of this job.
-pub(crate) fn succeeded(id: JobId, count: u64) -> Outcome {
+pub fn succeeded(id: JobId, count: u64) -> Outcome {
     let image = |seed| StoredImage {
         key: format!("images/{id}-{seed}.jpg"),
         seed,
@@ -113,14 +115,16 @@ pub(crate) fn succeeded(id: JobId, count: u64) -> Outcome {
     Outcome::Succeeded { images: (0..count).map(image).collect(), warnings: vec![json!("cut")] }
 }
 
-pub(crate) async fn accepted(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> JobRecord {
+/// Accepts a job [`at`] this time, and panics if the ledger does not accept it as a new job.
+pub async fn accepted(ledger: &dyn Ledger, new: NewJob, seconds: i64) -> JobRecord {
     match ledger.accept(new, at(seconds)).await.expect("accept") {
         Acceptance::Accepted { job, .. } => job,
         other => panic!("not accepted: {other:?}"),
     }
 }
 
-pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
+/// Claims a queued job [`at`] this time for 60 s.
+pub async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
     let claim = ledger.claim(&job.owner, job.id, lease("w", seconds + 60), at(seconds)).await.expect("claim");
     match claim {
         ClaimReply::Granted(job) => job,
@@ -129,7 +133,7 @@ pub(crate) async fn claimed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) 
 }
 
 /// Runs a queued job, which succeeds with one image.
-pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
+pub async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64) -> JobRecord {
     let running = claimed(ledger, job, seconds).await;
     let end = ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(seconds)).await.expect("finish");
     match end {
@@ -139,7 +143,7 @@ pub(crate) async fn completed(ledger: &dyn Ledger, job: &JobRecord, seconds: i64
 }
 
 /// The usage of a key on the day of `at(0)`.
-pub(crate) async fn usage_today(ledger: &dyn Ledger, name: &str) -> DayUsage {
+pub async fn usage_today(ledger: &dyn Ledger, name: &str) -> DayUsage {
     let day = at(0).date();
     let days = ledger.usage(&key_id(name), day, day).await.expect("usage");
     days.into_iter().next().map(|(_, usage)| usage).unwrap_or_default()

@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use crate::quarantine::{RecordFault, RecordName};
 
 /// Access to the stored text of records, to damage it.
-pub(crate) trait StoredText {
+pub trait StoredText {
     /// Replaces the stored text of a record, and returns the new text.
     fn edit(&self, name: &RecordName, edit: &dyn Fn(&str) -> String) -> String;
 
@@ -37,7 +37,7 @@ fn name(job: &JobRecord) -> RecordName {
 }
 
 /// Tests an empty ledger.
-pub(crate) async fn contract(ledger: &dyn Ledger, stored: &dyn StoredText) {
+pub async fn contract(ledger: &dyn Ledger, stored: &dyn StoredText) {
     for (index, (what, damage)) in DAMAGES.into_iter().enumerate() {
         let start = index as i64 * 1_000;
         let poisoned = accepted(ledger, new_job("poison", "a"), start).await;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_service::ledger::job::{Reason, Status};
-use tintype_service::ledger::key::{KeyRecord, NewKey};
-use tintype_service::ledger::limits::Limit;
-use tintype_service::ledger::policy::{Policy, utc_day};
+use tintype_ledger::job::{Reason, Status};
+use tintype_ledger::key::{KeyRecord, NewKey};
+use tintype_ledger::limits::Limit;
+use tintype_ledger::policy::{Policy, utc_day};
 use tintype_service::{
     AnonymousAccess, Caller, Image, KeyError, ServedFrom, ServiceError, ServiceSettings, Submission,
 };
@@ -70,7 +70,7 @@ async fn only_a_valid_key_authenticates() {
     assert_eq!((caller.key, caller.owner.as_str()), (record.id.clone(), record.id.as_str()));
     let mut typo = text.to_owned();
     typo.replace_range(5..6, if &text[5..6] == "a" { "b" } else { "a" });
-    let other = tintype_service::ledger::key::ApiKey::generate().expect("random numbers");
+    let other = tintype_ledger::key::ApiKey::generate().expect("random numbers");
     for (presented, error) in [
         (None, KeyError::Missing),
         (Some("sk-1234"), KeyError::Malformed),

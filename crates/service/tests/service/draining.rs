@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_service::ledger::job::Reason;
+use tintype_ledger::job::Reason;
 use tintype_service::{Readiness, ServiceError, ServiceSettings};
 use tintype_testing::NullEngine;
 use tokio::time::Instant;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_service::ledger::job::{Reason, UpstreamError};
+use tintype_ledger::job::{Reason, UpstreamError};
 use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_service::ledger::Ledger;
-use tintype_service::ledger::id::JobId;
-use tintype_service::ledger::job::{JobRecord, Reason, Status};
+use tintype_ledger::Ledger;
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::{JobRecord, Reason, Status};
 use tintype_service::{
     Caller, Image, JobEvent, ServedFrom, Service, ServiceError, ServiceSettings, Submission,
 };

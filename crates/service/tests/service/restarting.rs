@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
-use tintype_service::ledger::job::Status;
+use tintype_ledger::job::Status;
 use tintype_service::{Caller, ServedFrom, ServiceError, ServiceSettings, Submission};
 use tintype_testing::NullEngine;
 

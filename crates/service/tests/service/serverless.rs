@@ -10,8 +10,8 @@ use tintype_core::store::{
     Condition, ETag, Key, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions, SignedUrl,
     StoreError,
 };
-use tintype_service::ledger::BucketLedger;
-use tintype_service::ledger::job::{Reason, Status};
+use tintype_ledger::job::{Reason, Status};
+use tintype_ledger_bucket::BucketLedger;
 use tintype_service::{Caller, Service, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::{Duration, Instant, sleep};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tintype_core::store::ObjectStore;
-use tintype_service::ledger::job::Status;
-use tintype_service::ledger::{SqliteLedger, Synchronous};
+use tintype_ledger::job::Status;
+use tintype_ledger_sqlite::{SqliteLedger, Synchronous};
 use tintype_service::{Caller, ServedFrom, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 
@@ -81,7 +81,7 @@ async fn a_worker_that_lost_its_lease_does_not_delete_the_images() {
     let job = ledger.job(&caller.owner, id).await.expect("a ledger").expect("a job");
     // As if its lease had expired: another worker gets the job.
     let far = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
-    ledger.recover(far, tintype_service::ledger::job::RecoveryScope::ExpiredLeases).await.expect("recovered");
+    ledger.recover(far, tintype_ledger::job::RecoveryScope::ExpiredLeases).await.expect("recovered");
     assert_eq!(job.status, Status::Running);
     let quick = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND));
     wait_seconds(10.0).await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tintype_core::store::{Key, NewObject, ObjectStore};
-use tintype_service::ledger::Error;
-use tintype_service::ledger::job::Status;
+use tintype_ledger::Error;
+use tintype_ledger::job::Status;
 use tintype_service::{Caller, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::{Instant, timeout};

@@ -18,8 +18,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tintype_core::secret::Secret;
 use tintype_http::Alias;
-use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
+use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::Targets;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use http::Uri;
 use tintype_http::{Alias, InvalidAlias};
-use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
+use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 

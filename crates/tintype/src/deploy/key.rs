@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use time::OffsetDateTime;
 use tintype_core::secret::Secret;
+use tintype_ledger::KeyStore;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
-use tintype_ledger::{BucketLedger, Ledger, Sleeper};
+use tintype_ledger_bucket::{BucketLedger, Sleeper};
 use tintype_storage::{S3Settings, S3Store};
 
 /// Creates a key without limits in the bucket's ledger; none if the ledger already has keys.

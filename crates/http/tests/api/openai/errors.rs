@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::policy::Policy;
 use tintype_service::{AnonymousAccess, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 
@@ -211,10 +211,8 @@ async fn every_key_is_accepted_if_none_is_required() {
     assert_eq!(server.send_json(PATH, &body, &[foreign]).await.status(), 200);
     assert_eq!(server.send("GET", "/v1/models", &[foreign]).await.status(), 200);
     // A key in tintype's format is checked.
-    let unknown = format!(
-        "Bearer {}",
-        tintype_service::ledger::key::ApiKey::generate().expect("random").secret().expose()
-    );
+    let unknown =
+        format!("Bearer {}", tintype_ledger::key::ApiKey::generate().expect("random").secret().expose());
     let response = server.send_json(PATH, &body, &[("authorization", &unknown)]).await;
     assert_error(&response, api_error(401, "invalid_request_error", Some("invalid_api_key")));
     // A request with another key is subject to the rules for anonymous requests.

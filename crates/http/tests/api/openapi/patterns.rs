@@ -3,7 +3,7 @@
 
 use regex::Regex;
 use serde_json::Value;
-use tintype_service::ledger::policy::{Budget, CoarseDuration, Rate};
+use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
 fn pattern(member: &str) -> Regex {
     let description: Value = serde_json::from_str(tintype_http::openapi()).expect("JSON");

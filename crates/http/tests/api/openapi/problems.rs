@@ -5,7 +5,7 @@ use axum::http::Request;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tintype_http::{HostPolicy, HttpSettings};
-use tintype_service::ledger::policy::Policy;
+use tintype_ledger::policy::Policy;
 use tintype_service::{Caller, ServiceSettings};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::sleep;
@@ -68,7 +68,7 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
             (TestServer::new(), dialect.create(json!({"prompt": "a tiger", "model": "gpt-5"})))
         }
         "unauthenticated" | "invalid_api_key" => {
-            let unknown = tintype_service::ledger::key::ApiKey::generate().expect("random numbers");
+            let unknown = tintype_ledger::key::ApiKey::generate().expect("random numbers");
             (TestServer::keyed(), valid.header("x-api-key", unknown.secret().expose()))
         }
         "not-admin" => {

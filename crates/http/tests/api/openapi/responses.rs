@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tintype_http::{HostPolicy, HttpSettings};
+use tintype_ledger::policy::Policy;
 use tintype_service::ServiceSettings;
-use tintype_service::ledger::policy::Policy;
 use tintype_testing::NullEngine;
 use tokio::time::sleep;
 

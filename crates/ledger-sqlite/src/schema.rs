@@ -1,0 +1,106 @@
+//! The database tables and their migrations.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::Result;
+use tintype_ledger::Error;
+
+/// The migrations, the first of which leads to schema version 1. Never change a released migration: add
+/// another.
+///
+/// The `record` columns hold JSON, to which later versions can add members with defaults. Other columns exist
+/// for queries. Times are nanoseconds since 1970, ids have 16 bytes, days are `YYYY-MM-DD`.
+const MIGRATIONS: &[&str] = &[
+    // 1
+    "CREATE TABLE keys (
+         id TEXT PRIMARY KEY,
+         record TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+
+     CREATE TABLE accounts (
+         key TEXT PRIMARY KEY,
+         arrival INTEGER,
+         in_flight INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+
+     CREATE TABLE days (
+         key TEXT NOT NULL,
+         day TEXT NOT NULL,
+         usage TEXT NOT NULL,
+         PRIMARY KEY (key, day)
+     ) STRICT, WITHOUT ROWID;
+
+     CREATE TABLE jobs (
+         owner TEXT NOT NULL,
+         id BLOB NOT NULL,
+         status TEXT NOT NULL,
+         deleted INTEGER NOT NULL,
+         fingerprint BLOB NOT NULL,
+         deadline INTEGER,
+         lease_until INTEGER,
+         record TEXT NOT NULL,
+         PRIMARY KEY (owner, id)
+     ) STRICT;
+     CREATE INDEX jobs_queued ON jobs (owner, id) WHERE status = 'queued';
+     CREATE INDEX jobs_late ON jobs (deadline) WHERE status = 'queued' AND deadline IS NOT NULL;
+     CREATE INDEX jobs_running ON jobs (owner, lease_until) WHERE status = 'running';
+     CREATE INDEX jobs_old ON jobs (id);
+     CREATE INDEX jobs_same ON jobs (owner, fingerprint, id);
+
+     CREATE TABLE idempotency (
+         owner TEXT NOT NULL,
+         key BLOB NOT NULL,
+         body BLOB NOT NULL,
+         job BLOB NOT NULL,
+         created INTEGER NOT NULL,
+         PRIMARY KEY (owner, key)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX idempotency_old ON idempotency (created);
+     CREATE INDEX idempotency_job ON idempotency (owner, job);
+
+     CREATE TABLE turns (
+         owner TEXT PRIMARY KEY,
+         turn INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX turns_last ON turns (turn);",
+];
+
+/// Migrates the database to this program's schema version, in one transaction.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let supported = MIGRATIONS.len() as u32;
+    let pending = MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion {
+        record: crate::DATABASE.to_owned(),
+        found,
+        supported,
+    })?;
+    for migration in pending {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", supported)?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrating_twice_changes_nothing() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrate(&mut connection).expect("from nothing");
+        migrate(&mut connection).expect("again");
+        let version: u32 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+        assert_eq!(version as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_rejected() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.pragma_update(None, "user_version", 99).expect("a number");
+        let error: Error = migrate(&mut connection).expect_err("a later version").into();
+        assert!(matches!(error, Error::NewerVersion { found: 99, .. }), "{error}");
+    }
+}
