@@ -5,23 +5,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+use crate::model::ModelCard;
 use crate::picture::{Picture, Pixels};
 use crate::request::GenerateRequest;
 
-/// A model's name and its default parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelCard {
-    /// The name in API responses, for example `emoji` or `stabilityai/stable-diffusion-2-1-base`.
-    pub name: String,
-    /// Training width in pixels, the default width of an image.
-    pub width: u32,
-    /// Training height in pixels, the default height of an image.
-    pub height: u32,
-    /// Default number of denoising steps.
-    pub steps: u32,
-    /// Default guidance scale.
-    pub guidance: f64,
+/// What is known of an engine and its model without running it: plain data, from which requests can be validated,
+/// priced and filed in a process that does not run the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// The model.
+    pub model: ModelCard,
+    /// Identifies the model's files: other weights under the same model name have another revision, so that
+    /// results of one revision are not reused for another. Empty if unknown.
+    pub revision: String,
+    /// The precision and the version of the kernels, for example `f32.1`: the same request with other numerics can
+    /// give slightly different pixels. Empty if unknown.
+    pub numerics: String,
+    /// The maximum number of concurrent requests, at least 1.
+    pub slots: usize,
+    /// The maximum duration of a request, if the engine has such a limit (for example a remote service's timeout).
+    pub max_duration: Option<Duration>,
+    /// Whether an interrupted request (process killed, connection lost) may be repeated. True if an attempt costs
+    /// only computing time; false if every attempt is billed, since the interrupted one may have been billed.
+    pub repeatable: bool,
+}
+
+impl EngineInfo {
+    /// A model that one request at a time runs on, without a known revision, and that may repeat requests.
+    pub fn new(model: ModelCard) -> Self {
+        Self {
+            model,
+            revision: String::new(),
+            numerics: String::new(),
+            slots: 1,
+            max_duration: None,
+            repeatable: true,
+        }
+    }
 }
 
 /// An engine's progress on one request.
@@ -180,31 +202,12 @@ pub trait RemoteJobs: Send + Sync {
 /// Generates images. Each slot takes one request at a time; the caller has the queue.
 #[async_trait]
 pub trait Engine: Send + Sync {
+    /// What is known of this engine without running it.
+    fn info(&self) -> &EngineInfo;
+
     /// The model that this engine runs.
-    fn model(&self) -> &ModelCard;
-
-    /// Identifies the model's weights: other weights under the same model name have another revision, so that
-    /// results of one revision are not reused for another. Empty if unknown.
-    fn revision(&self) -> &str {
-        ""
-    }
-
-    /// The maximum duration of a request, if the engine has such a limit (for example a remote service's
-    /// timeout).
-    fn max_duration(&self) -> Option<Duration> {
-        None
-    }
-
-    /// The maximum number of concurrent requests.
-    fn slots(&self) -> usize {
-        1
-    }
-
-    /// Whether an interrupted request (process killed, connection lost) may be repeated. True if an attempt
-    /// costs only computing time; false if every attempt is billed, since the interrupted one may have been
-    /// billed.
-    fn repeatable(&self) -> bool {
-        true
+    fn model(&self) -> &ModelCard {
+        &self.info().model
     }
 
     /// Asynchronous remote jobs, if the engine supports them. A caller that can save receipts prefers these
@@ -212,9 +215,6 @@ pub trait Engine: Send + Sync {
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         None
     }
-
-    /// Estimated memory for this request beyond the model's weights, in bytes; `0` for a remote engine.
-    fn memory_needed(&self, request: &GenerateRequest) -> u64;
 
     /// Generates the images. The future may be dropped: the work then stops at the next step if
     /// [`Observer::is_abandoned`] returns true, and runs to its end otherwise.

@@ -10,6 +10,7 @@
 
 pub mod causes;
 pub mod engine;
+pub mod model;
 pub mod picture;
 pub mod request;
 pub mod secret;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::ModelCard;
+use crate::model::ModelCard;
 use crate::picture::Format;
 use crate::violation::{Violation, ViolationKind};
 
@@ -15,12 +15,6 @@ pub const MAX_PROMPT_CHARS: usize = 2_000;
 pub const MIN_SIDE: u32 = 64;
 /// Maximum width and height in pixels; the operator's limits can only be lower.
 pub const MAX_SIDE: u32 = 16_384;
-/// Width and height are multiples of this: the downsampling factor of Stable Diffusion's autoencoder.
-pub const SIDE_UNIT: u32 = 8;
-/// Maximum number of denoising steps.
-pub const MAX_STEPS: u32 = 150;
-/// Maximum guidance scale.
-pub const MAX_GUIDANCE: f64 = 30.0;
 /// Maximum number of images per request.
 pub const MAX_PICTURES: u32 = 10;
 /// Maximum seed: the largest integer that a double, JavaScript's and JSON's number type, represents exactly.
@@ -89,9 +83,9 @@ pub struct GenerateRequest {
     pub prompt: String,
     /// What the image should not show; may be empty.
     pub negative_prompt: String,
-    /// Width in pixels, a multiple of [`SIDE_UNIT`].
+    /// Width in pixels, a multiple of [`ModelCard::size_multiple`].
     pub width: u32,
-    /// Height in pixels, a multiple of [`SIDE_UNIT`].
+    /// Height in pixels, a multiple of [`ModelCard::size_multiple`].
     pub height: u32,
     /// Denoising steps.
     pub steps: u32,
@@ -144,13 +138,14 @@ impl Draft {
         limits: &RequestLimits,
         random_seed: u32,
     ) -> Result<GenerateRequest, Vec<Violation>> {
-        let mut validator = Validator::default();
+        let mut validator = Validator::new(model);
         let prompt = validator.prompt(self.prompt);
         let negative_prompt = self.negative_prompt.unwrap_or_default();
         validator.length("negative_prompt", &negative_prompt);
         let width = validator.side("width", self.width, model.width);
         let height = validator.side("height", self.height, model.height);
-        let steps = validator.integer("steps", self.steps, model.steps.into(), 1..=MAX_STEPS.into()) as u32;
+        let steps =
+            validator.integer("steps", self.steps, model.steps.into(), 1..=model.max_steps.into()) as u32;
         let guidance = validator.guidance(self.guidance, model.guidance);
         let n = validator.integer("n", self.n, 1, 1..=MAX_PICTURES.into()) as u32;
         let seed = match self.seed {
@@ -201,12 +196,16 @@ impl Draft {
 
 /// Collects violations. An invalid field gets its default value, so that the remaining fields are still
 /// checked.
-#[derive(Default)]
-struct Validator {
+struct Validator<'a> {
+    model: &'a ModelCard,
     violations: Vec<Violation>,
 }
 
-impl Validator {
+impl<'a> Validator<'a> {
+    fn new(model: &'a ModelCard) -> Self {
+        Self { model, violations: Vec::new() }
+    }
+
     fn add(&mut self, parameter: &str, kind: ViolationKind) {
         self.violations.push(Violation::new(parameter, kind));
     }
@@ -251,18 +250,20 @@ impl Validator {
     /// Checks a width or height. `MAX_SIDE` is only a sanity check: the operator's limit is on the area.
     fn side(&mut self, parameter: &str, value: Option<i64>, default: u32) -> u32 {
         let side = self.integer(parameter, value, default.into(), MIN_SIDE.into()..=MAX_SIDE.into()) as u32;
-        if !side.is_multiple_of(SIDE_UNIT) {
-            self.add(parameter, ViolationKind::NotMultipleOf(SIDE_UNIT));
+        let multiple = self.model.size_multiple;
+        if !side.is_multiple_of(multiple) {
+            self.add(parameter, ViolationKind::NotMultipleOf(multiple));
         }
         side
     }
 
     fn guidance(&mut self, value: Option<f64>, default: f64) -> f64 {
+        let max = self.model.max_guidance;
         match value {
             None => default,
-            Some(value) if (0.0..=MAX_GUIDANCE).contains(&value) => value,
+            Some(value) if (0.0..=max).contains(&value) => value,
             Some(_) => {
-                let kind = ViolationKind::OutOfRange { min: "0".into(), max: MAX_GUIDANCE.to_string() };
+                let kind = ViolationKind::OutOfRange { min: "0".into(), max: max.to_string() };
                 self.add("guidance", kind);
                 default
             }
@@ -303,7 +304,14 @@ mod tests {
     use super::*;
 
     fn model() -> ModelCard {
-        ModelCard { name: "test".into(), width: 512, height: 512, steps: 20, guidance: 7.5 }
+        ModelCard {
+            name: "test".into(),
+            width: 512,
+            height: 512,
+            steps: 20,
+            guidance: 7.5,
+            ..ModelCard::default()
+        }
     }
 
     fn check(draft: Draft) -> Result<GenerateRequest, Vec<Violation>> {

@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress};
+use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress};
+use tintype_core::model::{MemoryNeed, ModelCard};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};
 
 use crate::defaults::Defaults;
+use crate::kernels;
 use crate::noise::Noise;
 use crate::pipeline::{Next, Pipeline, StepContext};
 use crate::{ModelError, ModelFiles};
@@ -24,6 +26,9 @@ use crate::{ModelError, ModelFiles};
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per
 /// slot.
 const QUEUE_CAPACITY: usize = 16;
+
+/// Bytes of a finished image per pixel: three colours.
+const BYTES_PER_PIXEL: u64 = 3;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,9 +65,7 @@ pub struct EngineOptions {
 ///
 /// Dropping it ends its thread after the request at hand.
 pub struct DiffusionEngine {
-    model: ModelCard,
-    revision: String,
-    pipeline: Arc<Pipeline>,
+    info: EngineInfo,
     jobs: SyncSender<Job>,
 }
 
@@ -89,7 +92,7 @@ impl DiffusionEngine {
             .thread_name(|index| format!("tintype-kernel-{index}"))
             .build()
             .map_err(|source| ModelError::Threads(source.into()))?;
-        let pipeline = Arc::new(pool.install(|| Pipeline::load(&files, &device, dtype))?);
+        let pipeline = pool.install(|| Pipeline::load(&files, &device, dtype))?;
         let (width, height) = pipeline.native_size();
         let defaults = Defaults::load(&files)?;
         let model = ModelCard {
@@ -98,30 +101,26 @@ impl DiffusionEngine {
             height: height as u32,
             steps: defaults.steps,
             guidance: defaults.guidance,
+            guidance_kind: pipeline.guidance_kind(),
+            token_limit: Some(pipeline.token_limit() as u32),
+            memory: MemoryNeed { per_finished_pixel: BYTES_PER_PIXEL, ..pipeline.memory_need() },
+            ..ModelCard::default()
         };
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
-        let shared = Arc::clone(&pipeline);
         thread::Builder::new()
             .name("tintype-engine".to_owned())
-            .spawn(move || run_jobs(&shared, &pool, &queue))
+            .spawn(move || run_jobs(&pipeline, &pool, &queue))
             .map_err(|source| ModelError::Threads(source.into()))?;
-        Ok(Self { model, revision: files.revision(), pipeline, jobs })
+        let info =
+            EngineInfo { revision: files.revision(), numerics: numerics(dtype), ..EngineInfo::new(model) };
+        Ok(Self { info, jobs })
     }
 }
 
 #[async_trait]
 impl Engine for DiffusionEngine {
-    fn model(&self) -> &ModelCard {
-        &self.model
-    }
-
-    fn revision(&self) -> &str {
-        &self.revision
-    }
-
-    fn memory_needed(&self, request: &GenerateRequest) -> u64 {
-        let pictures = u64::from(request.width) * u64::from(request.height) * 3 * u64::from(request.n);
-        self.pipeline.memory_needed(request.width as usize, request.height as usize) + pictures
+    fn info(&self) -> &EngineInfo {
+        &self.info
     }
 
     async fn generate(
@@ -138,6 +137,11 @@ impl Engine for DiffusionEngine {
         })?;
         result.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
     }
+}
+
+/// The resolved precision and the version of the kernels, for [`EngineInfo::numerics`].
+fn numerics(dtype: DType) -> String {
+    format!("{}.{}", dtype.as_str(), kernels::VERSION)
 }
 
 fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
 use tintype_core::engine::Warning;
+use tintype_core::model::{GuidanceKind, MemoryNeed};
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
@@ -277,17 +278,38 @@ impl Pipeline {
         self.previewer.get_or_init(|| fresh).preview(clean, width, height)
     }
 
-    /// An estimate of the bytes that making a picture of this size takes beyond the weights: the larger of
-    /// the denoiser's and the decoder's needs (see their `memory_needed`), a fifth more for what the
-    /// allocator keeps, and 32 MiB for what does not grow with the picture.
+    /// An estimate of the memory that an image takes beyond the weights: the larger of the denoiser's and the
+    /// decoder's needs per pixel (see their `memory_needed`), a fifth more for what the allocator keeps, and
+    /// 32 MiB for what does not grow with the image.
     ///
     /// Measured with Stable Diffusion 2.1's architecture on two threads: 0.75 GiB at 512×512, estimated 0.78;
     /// 0.24 GiB at 256×256, estimated 0.22.
     #[must_use]
-    pub fn memory_needed(&self, width: usize, height: usize) -> u64 {
-        let SamplingPlan { height, width, .. } = self.sampling_plan(width, height, 1);
-        let grows = self.unet.memory_needed(height, width).max(self.vae.memory_needed(height, width));
-        grows * 6 / 5 + (32 << 20)
+    pub fn memory_need(&self) -> MemoryNeed {
+        let scale = self.vae.scale();
+        let per_latent = self.unet.memory_needed(1, 1).max(self.vae.memory_needed(1, 1));
+        let pixels = (scale * scale) as u64;
+        MemoryNeed {
+            fixed: 32 << 20,
+            per_pixel: (per_latent * 6).div_ceil(pixels * 5),
+            per_finished_pixel: 0,
+            grid: scale as u32,
+        }
+    }
+
+    /// How the denoiser uses the guidance scale.
+    #[must_use]
+    pub fn guidance_kind(&self) -> GuidanceKind {
+        match self.unet.config().time_cond_proj_dim {
+            Some(_) => GuidanceKind::Distilled,
+            None => GuidanceKind::ClassifierFree,
+        }
+    }
+
+    /// How many tokens of a prompt the text encoder reads, its start and end tokens included.
+    #[must_use]
+    pub fn token_limit(&self) -> usize {
+        self.text.length()
     }
 }
 

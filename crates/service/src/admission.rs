@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::poll;
 use time::OffsetDateTime;
-use tintype_core::engine::Engine;
+use tintype_core::engine::EngineInfo;
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use tintype_ledger::id::OwnerId;
@@ -126,7 +126,7 @@ impl Inner {
             && !has_deadline
             && !caller.is_anonymous_public
             && let Some(rejoined) =
-                self.registry.rejoin(&caller.owner, || fingerprint(&*engine, &submission.request))
+                self.registry.rejoin(&caller.owner, || fingerprint(engine.info(), &submission.request))
         {
             return Ok(
                 JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
@@ -158,7 +158,7 @@ impl Inner {
             }
             QueuePlace::Taken(_) => None,
         };
-        let new = self.new_job(&caller, &submission, &*engine).await?;
+        let new = self.new_job(&caller, &submission, engine.info()).await?;
         let worker = Worker::new(self.clone(), engine, 0);
         let mut slot = self.free_slot();
         let mut new = NewJob { reuse, queue, start_with: slot.as_ref().map(|_| worker.lease()), ..new };
@@ -270,16 +270,16 @@ impl Inner {
         &self,
         caller: &Caller,
         submission: &Submission,
-        engine: &dyn Engine,
+        engine: &EngineInfo,
     ) -> Result<NewJob, ServiceError> {
-        let (reserve, cap) = self.reserve(caller, submission).await?;
+        let (reserve, cap) = self.reserve(caller, submission, engine).await?;
         let stored = StoredRequest {
-            model: engine.model().name.clone(),
+            model: engine.model.name.clone(),
             request: submission.request.clone(),
             cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
         };
         let on_worker_loss =
-            if engine.repeatable() { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
+            if engine.repeatable { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
         Ok(NewJob {
             owner: caller.owner.clone(),
             key: caller.key.clone(),
@@ -304,14 +304,17 @@ impl Inner {
         &self,
         caller: &Caller,
         submission: &Submission,
+        engine: &EngineInfo,
     ) -> Result<(Duration, Option<Duration>), ServiceError> {
         let budgets = &caller.policy.budgets;
         if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
             return Err(ServiceError::Unpriced(currency));
         }
         // Estimates from small jobs can exceed the time that the engine would ever use for a large one.
-        let estimated =
-            self.estimates.estimate(&submission.request).map(|estimated| estimated.min(self.max_job_time()));
+        let estimated = self
+            .estimates
+            .estimate(&engine.model, &submission.request)
+            .map(|estimated| estimated.min(self.max_job_time()));
         if budgets.is_empty() {
             return Ok((estimated.unwrap_or(self.max_job_time()), None));
         }

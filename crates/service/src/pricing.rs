@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tintype_core::model::ModelCard;
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Currency, Spend};
@@ -30,7 +31,7 @@ pub(crate) struct Estimates {
 #[derive(Debug, Default)]
 struct Measured {
     per_job: Option<f64>,
-    /// Per unit of [`work`].
+    /// Per unit of [`ModelCard::work`].
     per_work: Option<f64>,
     /// Per shape.
     by_shape: HashMap<Shape, f64>,
@@ -43,22 +44,15 @@ struct Shape {
     height: u32,
     steps: u32,
     n: u32,
-    /// Guidance doubles each step.
-    is_guided: bool,
+    /// Passes of the denoiser per step.
+    passes: u32,
 }
 
 impl Shape {
-    fn of(request: &GenerateRequest) -> Self {
+    fn of(model: &ModelCard, request: &GenerateRequest) -> Self {
         let GenerateRequest { width, height, steps, n, guidance, .. } = *request;
-        Self { width, height, steps, n, is_guided: guidance > 1.0 }
+        Self { width, height, steps, n, passes: model.passes(guidance) }
     }
-}
-
-/// `width × height × steps × n` in pixel steps. Guidance doubles the steps, and decoding counts as one step.
-fn work(request: &GenerateRequest) -> f64 {
-    let pixels = f64::from(request.width) * f64::from(request.height);
-    let passes = if request.guidance > 1.0 { 2 } else { 1 };
-    pixels * f64::from(request.steps * passes + 1) * f64::from(request.n)
 }
 
 /// The first currency among the budgets that has no price, so that usage could never be charged.
@@ -90,13 +84,13 @@ impl Estimates {
     }
 
     /// Records the engine time of a finished job.
-    pub(crate) fn record(&self, request: &GenerateRequest, took: Duration) {
+    pub(crate) fn record(&self, model: &ModelCard, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
         let average = |old: Option<f64>, new| old.map_or(new, |old| old + NEWEST_WEIGHT * (new - old));
         measured.per_job = Some(average(measured.per_job, took));
-        measured.per_work = Some(average(measured.per_work, took / work(request)));
-        let shape = Shape::of(request);
+        measured.per_work = Some(average(measured.per_work, took / model.work(request)));
+        let shape = Shape::of(model, request);
         let average_time = average(measured.by_shape.get(&shape).copied(), took);
         if measured.by_shape.len() >= MAX_SHAPES && !measured.by_shape.contains_key(&shape) {
             measured.by_shape.clear();
@@ -105,22 +99,23 @@ impl Estimates {
     }
 
     /// Records a job that was stopped after `took` and would have taken longer.
-    pub(crate) fn record_at_least(&self, request: &GenerateRequest, took: Duration) {
+    pub(crate) fn record_at_least(&self, model: &ModelCard, request: &GenerateRequest, took: Duration) {
         let took = took.as_secs_f64();
         let mut measured = self.measured();
-        let least = took / work(request);
+        let least = took / model.work(request);
         measured.per_work = Some(measured.per_work.map_or(least, |old| old.max(least)));
-        if let Some(average_time) = measured.by_shape.get_mut(&Shape::of(request)) {
+        if let Some(average_time) = measured.by_shape.get_mut(&Shape::of(model, request)) {
             *average_time = average_time.max(took);
         }
     }
 
     /// The estimated engine time of a job, by the average of its shape or else by its work. `None` until a
     /// job has been measured.
-    pub(crate) fn estimate(&self, request: &GenerateRequest) -> Option<Duration> {
+    pub(crate) fn estimate(&self, model: &ModelCard, request: &GenerateRequest) -> Option<Duration> {
         let measured = self.measured();
-        let average_time = measured.by_shape.get(&Shape::of(request)).copied();
-        let estimated = average_time.or_else(|| measured.per_work.map(|per_work| per_work * work(request)));
+        let average_time = measured.by_shape.get(&Shape::of(model, request)).copied();
+        let estimated =
+            average_time.or_else(|| measured.per_work.map(|per_work| per_work * model.work(request)));
         drop(measured);
         let estimated = Duration::try_from_secs_f64(estimated?).unwrap_or(self.max_job);
         Some(estimated.max(MIN_RESERVATION).min(self.max_job))
@@ -149,13 +144,23 @@ impl Estimates {
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::ModelCard;
     use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
 
+    fn model() -> ModelCard {
+        ModelCard {
+            name: "test".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            ..ModelCard::default()
+        }
+    }
+
     fn request(steps: i64) -> GenerateRequest {
-        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = model();
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
         draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")
     }
@@ -167,24 +172,21 @@ mod tests {
     #[test]
     fn estimates_use_the_shape_or_else_the_work() {
         let estimates = Estimates::new(Duration::from_secs(600), None);
-        assert_eq!(estimates.estimate(&request(9)), None);
-        estimates.record(&request(9), Duration::from_secs(20));
-        assert_eq!(estimates.estimate(&request(9)), seconds(20));
-        assert_eq!(estimates.estimate(&request(19)), seconds(40), "by its work");
-        estimates.record(&request(19), Duration::from_secs(30));
-        assert_eq!(estimates.estimate(&request(19)), seconds(30), "by its shape");
+        assert_eq!(estimates.estimate(&model(), &request(9)), None);
+        estimates.record(&model(), &request(9), Duration::from_secs(20));
+        assert_eq!(estimates.estimate(&model(), &request(9)), seconds(20));
+        assert_eq!(estimates.estimate(&model(), &request(19)), seconds(40), "by its work");
+        estimates.record(&model(), &request(19), Duration::from_secs(30));
+        assert_eq!(estimates.estimate(&model(), &request(19)), seconds(30), "by its shape");
         assert_eq!(estimates.queue_retry_after(2), Duration::from_secs(11));
-        estimates.record_at_least(&request(9), Duration::from_secs(40));
-        assert_eq!(estimates.estimate(&request(9)), seconds(40), "the lower bound of the stopped job");
-        estimates.record_at_least(&request(9), Duration::from_secs(10));
-        assert_eq!(estimates.estimate(&request(9)), seconds(40));
-    }
-
-    #[test]
-    fn guidance_doubles_the_work_of_a_step() {
-        let mut guided = request(10);
-        guided.guidance = 5.0;
-        assert_eq!(work(&guided) / work(&request(10)), 21.0 / 11.0);
+        estimates.record_at_least(&model(), &request(9), Duration::from_secs(40));
+        assert_eq!(
+            estimates.estimate(&model(), &request(9)),
+            seconds(40),
+            "the lower bound of the stopped job"
+        );
+        estimates.record_at_least(&model(), &request(9), Duration::from_secs(10));
+        assert_eq!(estimates.estimate(&model(), &request(9)), seconds(40));
     }
 
     #[test]

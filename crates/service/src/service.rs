@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, ModelCard};
+use tintype_core::engine::{Engine, EngineInfo};
+use tintype_core::model::ModelCard;
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
@@ -121,7 +122,7 @@ impl Service {
         if inner.engine.set(Some(engine.clone())).is_err() {
             return;
         }
-        let slots = engine.slots().max(1);
+        let slots = engine.info().slots.max(1);
         inner.queue_places.add_permits(inner.settings.queue + slots);
         inner.storing.add_permits(slots);
         inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(inner)));
@@ -202,7 +203,7 @@ impl Service {
         let request = draft
             .check(model, &self.inner.settings.limits(model), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.inner.check_memory(&**engine, &request) {
+        match self.inner.check_memory(engine.info(), &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
@@ -237,12 +238,12 @@ impl Inner {
 
     /// The maximum engine time of a job.
     pub(crate) fn max_job_time(&self) -> Duration {
-        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.max_duration());
+        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.info().max_duration);
         engine.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
     }
 
     pub(crate) fn slots(&self) -> usize {
-        self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.slots().max(1))
+        self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.info().slots.max(1))
     }
 
     /// Counts a job that this process has ended in the ledger, and notifies its waiters.
@@ -260,11 +261,11 @@ impl Inner {
 
     /// All slots may run a request of this size at the same time, so each has an equal share of the memory
     /// limit.
-    fn check_memory(&self, engine: &dyn Engine, request: &GenerateRequest) -> Option<Violation> {
-        let limit = self.settings.max_memory? / engine.slots().max(1) as u64;
-        let actual = engine.memory_needed(request);
+    fn check_memory(&self, engine: &EngineInfo, request: &GenerateRequest) -> Option<Violation> {
+        let limit = self.settings.max_memory? / engine.slots.max(1) as u64;
+        let actual = engine.model.memory_needed(request);
         let kind = ViolationKind::TooMuchMemory { limit, actual };
-        (actual > limit).then(|| Violation::new(oversized_parameter(engine.model(), request), kind))
+        (actual > limit).then(|| Violation::new(oversized_parameter(&engine.model, request), kind))
     }
 
     /// Stops the remaining jobs. Jobs with waiters are canceled in the ledger, remote and detached ones stay
@@ -293,7 +294,7 @@ impl Inner {
     /// called and may charge for the run.
     fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
         let engine = self.engine.get().and_then(Option::as_ref);
-        if active.is_running_here() && engine.is_some_and(|engine| !engine.repeatable()) {
+        if active.is_running_here() && engine.is_some_and(|engine| !engine.info().repeatable) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
             ServiceError::Draining

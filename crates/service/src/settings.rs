@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tintype_core::engine::ModelCard;
+use tintype_core::model::ModelCard;
 use tintype_core::request::RequestLimits;
 use tintype_ledger::money::Amount;
 

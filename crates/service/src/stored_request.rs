@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tintype_core::engine::Engine;
+use tintype_core::engine::EngineInfo;
 use tintype_core::request::{GenerateRequest, Seed};
 use tintype_ledger::id::Fingerprint;
 use tintype_ledger::job::JobRecord;
@@ -33,19 +33,21 @@ impl StoredRequest {
 
 /// The fingerprint of identical requests. It covers the model and all parameters except a seed that the
 /// server chose and the validity of the URLs. A retry has the fingerprint of the first attempt.
-pub(crate) fn fingerprint(engine: &dyn Engine, request: &GenerateRequest) -> Fingerprint {
+pub(crate) fn fingerprint(engine: &EngineInfo, request: &GenerateRequest) -> Fingerprint {
     let mut same = request.clone();
     if let Seed::Random(_) = same.seed {
         same.seed = Seed::Random(0);
     }
     same.expires_in = Duration::ZERO;
     Fingerprint::of(
-        &serde_json::to_vec(&(&engine.model().name, engine.revision(), same)).expect("plain data serializes"),
+        &serde_json::to_vec(&(&engine.model.name, &engine.revision, &engine.numerics, same))
+            .expect("plain data serializes"),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use tintype_core::engine::Engine;
     use tintype_core::request::{Draft, RequestLimits};
     use tintype_testing::NullEngine;
 
@@ -62,7 +64,7 @@ mod tests {
     }
 
     fn same_as(draft: Draft, fresh_seed: u32) -> Fingerprint {
-        fingerprint(&engine(), &request(draft, fresh_seed))
+        fingerprint(engine().info(), &request(draft, fresh_seed))
     }
 
     #[test]
@@ -83,7 +85,7 @@ mod tests {
         assert_ne!(first, same_as(Draft { steps: Some(5), ..Draft::default() }, 1));
         assert_ne!(first, same_as(Draft { negative_prompt: Some("y".into()), ..Draft::default() }, 1));
         let other_weights = engine().with_revision("other");
-        assert_ne!(first, fingerprint(&other_weights, &request(Draft::default(), 1)));
+        assert_ne!(first, fingerprint(other_weights.info(), &request(Draft::default(), 1)));
     }
 
     #[test]

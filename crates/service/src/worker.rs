@@ -189,7 +189,7 @@ impl Worker {
         match result {
             RunResult::Generated(generated) => {
                 let took = seconds(generated.engine_seconds);
-                self.inner.estimates.record(&claim.request, took);
+                self.inner.estimates.record(self.engine.model(), &claim.request, took);
                 self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
                 return self.store(claim, generated).await;
             }
@@ -233,7 +233,7 @@ impl Worker {
 
     /// The error of a run that is interrupted because the process stops.
     fn interruption_error(&self) -> EngineError {
-        if self.engine.repeatable() {
+        if self.engine.info().repeatable {
             EngineError::Abandoned
         } else {
             EngineError::OutcomeUnknown("the process was stopped before the engine returned a result".into())
@@ -253,7 +253,7 @@ impl Worker {
                 (Outcome::Failed(Reason::Deadline.into()), spent())
             }
             (EngineError::Abandoned, Some(StopReason::Overrun)) => {
-                self.inner.estimates.record_at_least(&claim.request, took);
+                self.inner.estimates.record_at_least(self.engine.model(), &claim.request, took);
                 (Outcome::Failed(Reason::Overrun.into()), spent())
             }
             (EngineError::Abandoned, _) => (Outcome::Canceled, spent()),

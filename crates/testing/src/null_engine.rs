@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
+    Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress, RemoteModelError,
 };
+use tintype_core::model::{MemoryNeed, ModelCard};
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
 
@@ -38,13 +39,9 @@ pub enum Fault {
 /// near black at first, white at the last step.
 #[derive(Debug)]
 pub struct NullEngine {
-    model: ModelCard,
+    info: EngineInfo,
     /// Nanoseconds per step.
     step: AtomicU64,
-    slots: usize,
-    revision: String,
-    paid: bool,
-    max_duration: Option<Duration>,
     fault: Option<Fault>,
     started: AtomicU64,
     finished: AtomicU64,
@@ -56,15 +53,20 @@ impl NullEngine {
 
     /// An engine whose denoising steps take `step` each.
     pub fn new(step: Duration) -> Self {
-        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let memory = MemoryNeed { per_finished_pixel: 3, ..MemoryNeed::default() };
+        let model = ModelCard {
+            name: "null".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            memory,
+            ..ModelCard::default()
+        };
         let step = AtomicU64::new(nanoseconds(step));
         Self {
-            model,
+            info: EngineInfo::new(model),
             step,
-            slots: 1,
-            revision: String::new(),
-            paid: false,
-            max_duration: None,
             fault: None,
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -73,26 +75,37 @@ impl NullEngine {
 
     /// Sets the number of concurrent requests.
     #[must_use]
-    pub fn with_slots(self, slots: usize) -> Self {
-        Self { slots, ..self }
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        self.info.slots = slots;
+        self
     }
 
     /// Sets the revision of the weights.
     #[must_use]
-    pub fn with_revision(self, revision: &str) -> Self {
-        Self { revision: revision.to_owned(), ..self }
+    pub fn with_revision(mut self, revision: &str) -> Self {
+        self.info.revision = revision.to_owned();
+        self
     }
 
-    /// Makes every attempt billed, so that requests are not [`repeatable`](Engine::repeatable).
+    /// Sets the name of the model.
     #[must_use]
-    pub fn paid(self) -> Self {
-        Self { paid: true, ..self }
+    pub fn with_name(mut self, name: &str) -> Self {
+        self.info.model.name = name.to_owned();
+        self
+    }
+
+    /// Makes every attempt billed, so that requests are not [`repeatable`](EngineInfo::repeatable).
+    #[must_use]
+    pub fn paid(mut self) -> Self {
+        self.info.repeatable = false;
+        self
     }
 
     /// Sets the maximum duration of a request.
     #[must_use]
-    pub fn with_max_duration(self, max: Duration) -> Self {
-        Self { max_duration: Some(max), ..self }
+    pub fn with_max_duration(mut self, max: Duration) -> Self {
+        self.info.max_duration = Some(max);
+        self
     }
 
     /// Makes every request fail.
@@ -123,28 +136,8 @@ impl NullEngine {
 
 #[async_trait]
 impl Engine for NullEngine {
-    fn model(&self) -> &ModelCard {
-        &self.model
-    }
-
-    fn revision(&self) -> &str {
-        &self.revision
-    }
-
-    fn slots(&self) -> usize {
-        self.slots
-    }
-
-    fn repeatable(&self) -> bool {
-        !self.paid
-    }
-
-    fn max_duration(&self) -> Option<Duration> {
-        self.max_duration
-    }
-
-    fn memory_needed(&self, request: &GenerateRequest) -> u64 {
-        u64::from(request.width) * u64::from(request.height) * 3 * u64::from(request.n)
+    fn info(&self) -> &EngineInfo {
+        &self.info
     }
 
     async fn generate(

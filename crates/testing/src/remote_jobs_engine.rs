@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, Progress, RemoteJobStatus, RemoteJobs,
+    Engine, EngineError, EngineInfo, Generated, Observer, Progress, RemoteJobStatus, RemoteJobs,
 };
 use tintype_core::request::GenerateRequest;
 use tokio::time::Instant;
@@ -64,24 +64,12 @@ impl RemoteJobsEngine {
 
 #[async_trait]
 impl Engine for RemoteJobsEngine {
-    fn model(&self) -> &ModelCard {
-        self.results.model()
-    }
-
-    fn slots(&self) -> usize {
-        self.results.slots()
-    }
-
-    fn repeatable(&self) -> bool {
-        false
+    fn info(&self) -> &EngineInfo {
+        self.results.info()
     }
 
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
         Some(self)
-    }
-
-    fn memory_needed(&self, _: &GenerateRequest) -> u64 {
-        0
     }
 
     async fn generate(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tintype_core::engine::Engine;
+use tintype_core::model::ModelCard;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
 use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
@@ -51,13 +52,14 @@ fn endpoint(
     sagemaker: &SageMakerSettings,
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
-    let model = tintype_core::engine::ModelCard {
+    let model = ModelCard {
         name: name.to_owned(),
         width: sagemaker.size,
         height: sagemaker.size,
         steps: sagemaker.steps,
         // The default of both JumpStart and diffusers.
         guidance: 7.5,
+        ..ModelCard::default()
     };
     let mut settings = EndpointSettings::new(name, model);
     settings.endpoint.dialect = sagemaker.dialect;

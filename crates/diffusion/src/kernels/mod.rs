@@ -8,6 +8,9 @@
 //! The CPU code is safe Rust over the `gemm` crate, which chooses AVX-512, AVX2 or NEON when the program runs; loops are compiled once for
 //! each of them by `pulp`. Work is split over the rayon pool that the caller runs in.
 
+/// The version of the CPU kernels' arithmetic. Raise it with every change that can change a pixel.
+pub(crate) const VERSION: u32 = 1;
+
 mod activation;
 mod attention;
 mod conv;

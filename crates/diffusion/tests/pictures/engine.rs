@@ -159,7 +159,7 @@ fn defaults_come_from_the_folder() {
     assert_eq!((model.steps, model.guidance), (4, 3.0));
     let needed = |side| {
         let draft = Draft { width: Some(side), height: Some(side), ..Draft::default() };
-        engine.memory_needed(&request(&engine, draft))
+        engine.model().memory_needed(&request(&engine, draft))
     };
     let fixed = 32 << 20;
     assert!(needed(256) - fixed > 10 * (needed(64) - fixed) && needed(64) - fixed > 64 * 64 * 12 * 4);

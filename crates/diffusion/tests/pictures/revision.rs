@@ -12,7 +12,7 @@ use crate::common::{copy, engine, folder};
 
 fn revision(model: &Path) -> String {
     let files = ModelFiles::folder(model).expect("a model");
-    DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine").revision().to_owned()
+    DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine").info().revision.clone()
 }
 
 /// The paths of a family's files inside its folder.
@@ -34,7 +34,7 @@ fn names(family: &str) -> Vec<String> {
 
 #[test]
 fn every_file_that_is_read_counts() {
-    let first = engine("sd15").revision().to_owned();
+    let first = engine("sd15").info().revision.clone();
     assert_eq!(first, revision(copy("sd15").path()), "the place does not count");
     let mut count = 0;
     for name in names("sd15") {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tintype_core::engine::ModelCard;
+use tintype_core::model::ModelCard;
 use tintype_core::picture::Format;
 use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};

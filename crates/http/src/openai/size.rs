@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use tintype_core::engine::ModelCard;
-use tintype_core::request::{MAX_SIDE, MIN_SIDE, RequestLimits, SIDE_UNIT};
+use tintype_core::model::ModelCard;
+use tintype_core::request::{MAX_SIDE, MIN_SIDE, RequestLimits};
 
 /// The size of an image in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +38,17 @@ pub(super) fn fit(size: Size, model: &ModelCard, limits: &RequestLimits) -> Size
     // The limits may allow more, but the image quality suffers far above the model's default area.
     let max_pixels = limits.max_pixels.min(model_pixels * 9 / 4);
     let scale = if pixels > max_pixels { (model_pixels as f64 / pixels as f64).sqrt() } else { 1.0 };
+    let unit = model.size_multiple;
     // The addend compensates the rounding error of an exact scale.
     let scaled = |side: u32| {
-        let units = (f64::from(side) * scale / f64::from(SIDE_UNIT) + 1e-6).floor();
-        (units as u32 * SIDE_UNIT).max(MIN_SIDE)
+        let units = (f64::from(side) * scale / f64::from(unit) + 1e-6).floor();
+        (units as u32 * unit).max(MIN_SIDE.next_multiple_of(unit))
     };
     let (width, height) = (scaled(size.width), scaled(size.height));
     // If the shorter side was raised to its minimum, the longer side may exceed the area.
     let shorter = u64::from(width.min(height));
-    let max_side = (max_pixels / shorter).min(MAX_SIDE.into()) as u32 / SIDE_UNIT * SIDE_UNIT;
-    let max_side = max_side.max(MIN_SIDE);
+    let max_side = (max_pixels / shorter).min(MAX_SIDE.into()) as u32 / unit * unit;
+    let max_side = max_side.max(MIN_SIDE.next_multiple_of(unit));
     Size { width: width.min(max_side), height: height.min(max_side) }
 }
 
@@ -67,7 +68,14 @@ mod tests {
 
     #[test]
     fn a_size_that_is_too_large_keeps_its_aspect_ratio() {
-        let model = ModelCard { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0 };
+        let model = ModelCard {
+            name: "m".into(),
+            width: 256,
+            height: 256,
+            steps: 20,
+            guidance: 5.0,
+            ..ModelCard::default()
+        };
         let limits = RequestLimits::for_model(&model);
         for (requested, fitted) in [
             ((256, 256), (256, 256)),

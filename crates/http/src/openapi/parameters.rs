@@ -1,9 +1,9 @@
 //! The schemas of the parameters of an image, from the table that parses them.
 
 use serde_json::{Map, Value, json};
+use tintype_core::model::ModelCard;
 use tintype_core::request::{
-    MAX_EXPIRY, MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE,
-    RANDOM_SEED, SIDE_UNIT,
+    MAX_EXPIRY, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MIN_SIDE, RANDOM_SEED,
 };
 
 use crate::openai;
@@ -83,11 +83,13 @@ fn schema(param: &Param) -> Value {
 }
 
 fn schema_of_value(param: &Param) -> Value {
+    // The limits that most models have.
+    let card = ModelCard::default();
     match (param.name, param.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
-            "description": "What the image shall show. A prompt that exceeds the model's token limit (77 \
-                            for Stable Diffusion, 32 for the built-in model) is truncated, with a warning.",
+            "description": "What the image shall show. A prompt that exceeds the model's token \
+                            limit is truncated, with a warning.",
             "examples": ["a cyborg tiger"],
         }),
         ("negative_prompt", _) => json!({
@@ -95,7 +97,7 @@ fn schema_of_value(param: &Param) -> Value {
             "description": "What the image shall not show.", "examples": ["blurry"],
         }),
         (name @ ("width" | "height"), _) => json!({
-            "type": "integer", "minimum": MIN_SIDE, "maximum": MAX_SIDE, "multipleOf": SIDE_UNIT,
+            "type": "integer", "minimum": MIN_SIDE, "maximum": MAX_SIDE, "multipleOf": card.size_multiple,
             "description": format!(
                 "The {name} in pixels. Default: the model's {name}. The operator sets limits for pixels, for \
                  pixels × steps × n and for memory."
@@ -103,11 +105,11 @@ fn schema_of_value(param: &Param) -> Value {
             "examples": [64],
         }),
         ("steps", _) => json!({
-            "type": "integer", "minimum": 1, "maximum": MAX_STEPS,
+            "type": "integer", "minimum": 1, "maximum": card.max_steps,
             "description": "The number of denoising steps. Default: the model's number.", "examples": [4],
         }),
         ("guidance", _) => json!({
-            "type": "number", "minimum": 0, "maximum": MAX_GUIDANCE,
+            "type": "number", "minimum": 0, "maximum": card.max_guidance,
             "description": "The guidance scale: higher values follow the prompt more closely. Values up to \
                             1 disable guidance, which halves the engine time. Default: the model's value.",
             "examples": [5.5],

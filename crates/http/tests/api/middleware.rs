@@ -60,12 +60,8 @@ struct PanickingEngine(NullEngine);
 
 #[async_trait::async_trait]
 impl tintype_core::engine::Engine for PanickingEngine {
-    fn model(&self) -> &tintype_core::engine::ModelCard {
+    fn info(&self) -> &tintype_core::engine::EngineInfo {
         panic!("a secret cause")
-    }
-
-    fn memory_needed(&self, request: &tintype_core::request::GenerateRequest) -> u64 {
-        self.0.memory_needed(request)
     }
 
     async fn generate(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, RemoteJobStatus, RemoteJobs,
+    Engine, EngineError, EngineInfo, Generated, Observer, RemoteJobStatus, RemoteJobs,
 };
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
@@ -95,6 +95,7 @@ impl AsyncReceipt {
 
 /// Makes pictures by `InvokeEndpointAsync`.
 pub struct AsyncEngine {
+    info: EngineInfo,
     settings: EndpointSettings,
     async_settings: AsyncSettings,
     results: Arc<dyn FetchResult>,
@@ -113,7 +114,13 @@ impl AsyncEngine {
     ) -> Result<Self, SettingsError> {
         settings.check()?;
         async_settings.check()?;
-        Ok(Self { settings, async_settings, results, client: LazyClient::default() })
+        Ok(Self {
+            info: settings.engine_info(),
+            settings,
+            async_settings,
+            results,
+            client: LazyClient::default(),
+        })
     }
 
     /// Submits a job, in one attempt. The request travels inline: it never exceeds SageMaker's limit of
@@ -223,20 +230,8 @@ fn model_failure(body: &Bytes) -> InvokeError {
 
 #[async_trait]
 impl Engine for AsyncEngine {
-    fn model(&self) -> &ModelCard {
-        &self.settings.model
-    }
-
-    fn slots(&self) -> usize {
-        self.settings.slots
-    }
-
-    fn repeatable(&self) -> bool {
-        false
-    }
-
-    fn memory_needed(&self, _: &GenerateRequest) -> u64 {
-        0
+    fn info(&self) -> &EngineInfo {
+        &self.info
     }
 
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {

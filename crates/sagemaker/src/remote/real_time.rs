@@ -1,12 +1,11 @@
 //! The engine for a real-time endpoint.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use aws_sdk_sagemakerruntime::primitives::Blob;
-use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer};
+use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
@@ -24,6 +23,7 @@ use crate::wire::{JSON, JSON_JPEG, read_response, write_request};
 /// the second picture of seed 7 need not be the first picture of seed 8.
 #[derive(Debug)]
 pub struct SageMakerEngine {
+    info: EngineInfo,
     settings: EndpointSettings,
     client: LazyClient,
 }
@@ -35,7 +35,8 @@ impl SageMakerEngine {
     /// [`SettingsError`] if the settings are invalid.
     pub fn new(settings: EndpointSettings) -> Result<Self, SettingsError> {
         settings.check()?;
-        Ok(Self { settings, client: LazyClient::default() })
+        let info = EngineInfo { max_duration: Some(settings.call_timeout), ..settings.engine_info() };
+        Ok(Self { info, settings, client: LazyClient::default() })
     }
 
     /// Invokes the endpoint, in one attempt.
@@ -73,24 +74,8 @@ impl SageMakerEngine {
 
 #[async_trait]
 impl Engine for SageMakerEngine {
-    fn model(&self) -> &ModelCard {
-        &self.settings.model
-    }
-
-    fn max_duration(&self) -> Option<Duration> {
-        Some(self.settings.call_timeout)
-    }
-
-    fn slots(&self) -> usize {
-        self.settings.slots
-    }
-
-    fn repeatable(&self) -> bool {
-        false
-    }
-
-    fn memory_needed(&self, _: &GenerateRequest) -> u64 {
-        0
+    fn info(&self) -> &EngineInfo {
+        &self.info
     }
 
     async fn generate(

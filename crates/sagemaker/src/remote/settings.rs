@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::Uri;
-use tintype_core::engine::ModelCard;
+use tintype_core::engine::EngineInfo;
+use tintype_core::model::ModelCard;
 use tintype_core::secret::Secret;
 
 use crate::wire::Dialect;
@@ -107,6 +108,11 @@ impl EndpointSettings {
             max_response_bytes: MAX_RESPONSE_BYTES,
             traceparent: || None,
         }
+    }
+
+    /// What is known of the engine. Every attempt is billed.
+    pub(super) fn engine_info(&self) -> EngineInfo {
+        EngineInfo { slots: self.slots, repeatable: false, ..EngineInfo::new(self.model.clone()) }
     }
 
     /// The custom attributes for a call, with the current `traceparent`.

@@ -97,7 +97,7 @@ async fn a_job_is_submitted_inline_and_polled() {
     let mut settings = settings_for(&fake.url);
     settings.endpoint.custom_attributes = Some("accept_eula=true".into());
     let engine = engine(settings, results);
-    assert!(!engine.repeatable());
+    assert!(!engine.info().repeatable);
     let generated = engine.generate(request(2), Arc::new(TestObserver::default())).await.expect("pictures");
     assert_eq!(generated.pictures, [jpeg(), jpeg()]);
 

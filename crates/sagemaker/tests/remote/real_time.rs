@@ -28,7 +28,7 @@ async fn one_call_makes_all_pictures() {
         ..Endpoint::default()
     };
     let engine = engine(EndpointSettings { endpoint, ..settings_for(&fake.url) });
-    assert!(!engine.repeatable() && engine.memory_needed(&request(1)) == 0 && engine.model() == &model());
+    assert!(!engine.info().repeatable && engine.model() == &model());
     let observer = Arc::new(TestObserver::default());
     let generated = engine.generate(request(2), Arc::clone(&observer) as _).await.expect("pictures");
     assert_eq!(generated.pictures, [jpeg(), jpeg()]);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use futures::executor::block_on;
-use tintype_core::engine::{Engine, ModelCard, Observer, Progress};
+use tintype_core::engine::{Engine, Observer, Progress};
+use tintype_core::model::ModelCard;
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::{Draft, RequestLimits};
 use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use serde::Serialize;
-use tintype_core::request::SIDE_UNIT;
 use tintype_diffusion::ModelFiles;
 use tintype_diffusion::noise::Noise;
 use tintype_diffusion::pipeline::Pipeline;
@@ -65,7 +64,7 @@ fn corners(model: &ModelCard) -> Vec<Sample<'static>> {
         steps: model.steps as usize,
         guidance: model.guidance,
     };
-    let unit = SIDE_UNIT as usize;
+    let unit = tintype_core::model::ModelCard::default().size_multiple as usize;
     let least = |own: usize| (own * 3 / 4).next_multiple_of(unit);
     let most = |own: usize| own * 5 / 4 / unit * unit;
     let sides = |own: usize| (least(own)..=most(own)).step_by(unit);

@@ -44,8 +44,8 @@ struct Row {
 
 impl Report {
     /// An empty one.
-    pub(crate) fn of(model: &tintype_core::engine::ModelCard) -> Self {
-        let tintype_core::engine::ModelCard { width, height, steps, guidance, .. } = *model;
+    pub(crate) fn of(model: &tintype_core::model::ModelCard) -> Self {
+        let tintype_core::model::ModelCard { width, height, steps, guidance, .. } = *model;
         Self {
             model: ModelCard { width, height, steps, guidance },
             rows: Vec::new(),
