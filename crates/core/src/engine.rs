@@ -20,6 +20,9 @@ pub struct EngineInfo {
     /// Identifies the model's files: other weights under the same model name have another revision, so that
     /// results of one revision are not reused for another. Empty if unknown.
     pub revision: String,
+    /// The revision that version 0.1 gave the same files, so that the images that it stored are found; `None` if
+    /// they must not be.
+    pub revision_before_0_2: Option<String>,
     /// The precision and the version of the kernels, for example `f32.1`: the same request with other numerics can
     /// give slightly different pixels. Empty if unknown.
     pub numerics: String,
@@ -38,6 +41,7 @@ impl EngineInfo {
         Self {
             model,
             revision: String::new(),
+            revision_before_0_2: None,
             numerics: String::new(),
             slots: 1,
             max_duration: None,

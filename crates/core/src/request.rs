@@ -3,8 +3,6 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::ModelCard;
 use crate::picture::Format;
 use crate::violation::{Violation, ViolationKind};
@@ -55,13 +53,11 @@ pub struct Draft {
 }
 
 /// The seed of a request's noise, and who chose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seed {
     /// The client's seed: the same request gives the same image.
     Explicit(u64),
     /// A random seed below 2³², because the client gave none.
-    #[serde(rename = "drawn")]
     Random(u64),
 }
 
@@ -74,10 +70,9 @@ impl Seed {
     }
 }
 
-/// A validated request. Only [`Draft::check`] and the deserialization of a stored request create one, so
-/// every instance is valid.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
+/// A validated request. Only [`Draft::check`] and the reader of stored requests create one, so every instance is
+/// valid.
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenerateRequest {
     /// What the image shows; not empty.
     pub prompt: String,
@@ -98,7 +93,6 @@ pub struct GenerateRequest {
     /// File format.
     pub format: Format,
     /// Quality of a lossy format, 0 to 100; the encoder's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<u8>,
     /// Lifetime of the presigned URL.
     pub expires_in: Duration,

@@ -117,6 +117,15 @@ impl DiffusionEngine {
     }
 }
 
+impl DiffusionEngine {
+    /// Sets the revision that version 0.1 gave the same files, so that the images that it stored are found.
+    #[must_use]
+    pub fn with_revision_before_0_2(mut self, revision: &str) -> Self {
+        self.info.revision_before_0_2 = Some(revision.to_owned());
+        self
+    }
+}
+
 #[async_trait]
 impl Engine for DiffusionEngine {
     fn info(&self) -> &EngineInfo {

@@ -1,6 +1,6 @@
 //! Accepts a job in a bucket, where two objects cannot be written together.
 //!
-//! 1. *Pointers.* An idempotency key and a shared fingerprint each have an object that names a job. The first
+//! 1. *Pointers.* An idempotency key and a shared request key each have an object that names a job. The first
 //!    writer of a pointer lets it name the job that it is about to create. Others poll for that job. If it
 //!    does not appear, they create it *under the same id*, so that concurrent and retried requests result in
 //!    one job.
@@ -25,7 +25,7 @@ use crate::{BucketLedger, paths};
 use tintype_ledger::accept::{Acceptance, IDEMPOTENCY_TTL, NewJob, Reuse};
 use tintype_ledger::account::ReuseKind;
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId};
-use tintype_ledger::job::JobRecord;
+use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::{LimitExceeded, Quota};
 use tintype_ledger::{Error, Result};
 
@@ -33,7 +33,7 @@ use tintype_ledger::{Error, Result};
 /// back-off.
 const MAX_POLLS: u32 = 9;
 
-/// The object that names the job of an idempotency key or of a fingerprint.
+/// The object that names the job of an idempotency key or of a request key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pointer {
     /// The job; `None` if it was not admitted.
@@ -52,7 +52,7 @@ struct PointerLookup<'a> {
     path: String,
     /// For an idempotency key: the fingerprint of the request body.
     body: Option<Fingerprint>,
-    /// For a fingerprint: which jobs may answer the request.
+    /// For a request key: which jobs may answer the request.
     reuse: Option<Reuse>,
 }
 
@@ -83,10 +83,16 @@ impl BucketLedger {
         });
         let identical = new.reuse.any().then(|| PointerLookup {
             owner: &new.owner,
-            path: paths::fingerprint_pointer(&new.owner, &new.fingerprint),
+            path: paths::request_pointer(&new.owner, &new.request_key),
             body: None,
             reuse: Some(new.reuse),
         });
+        if let Some(job) = self.stored_before_0_2(&new).await? {
+            return match self.admit_reuse(&new.key, &new.policy, ReuseKind::Stored, now).await? {
+                Ok(quotas) => Ok(reused(job, quotas)),
+                Err(exceeded) => self.limit_exceeded(&new, exceeded, now).await,
+            };
+        }
         // All requests take the locks in this order, which prevents deadlocks.
         let mut locks = Vec::new();
         for lookup in idempotency.iter().chain(&identical) {
@@ -128,6 +134,20 @@ impl BucketLedger {
             }
         }
         Err(Error::Contended { record: "a pointer to a job".to_owned() })
+    }
+
+    /// A succeeded job of a version before 0.2 that answers the request. Such a job is not shared while it is in
+    /// flight, and no idempotency key is stored for it: the job answers the next request too.
+    async fn stored_before_0_2(&self, new: &NewJob) -> Result<Option<JobRecord>> {
+        let Some(key) = new.reuse.stored.and_then(|keys| keys.before_0_2) else { return Ok(None) };
+        if new.idempotency.is_some() {
+            return Ok(None);
+        }
+        let path = paths::request_pointer(&new.owner, &key);
+        let pointer = self.skip_unreadable(self.store.read::<Pointer>(&path).await)?.flatten();
+        let Some(id) = pointer.and_then(|pointer| pointer.record.job) else { return Ok(None) };
+        let job = self.skip_unreadable(self.job_record(&new.owner, id).await)?.flatten();
+        Ok(job.filter(|job| job.status == Status::Succeeded && new.reuse.matches(job)))
     }
 
     /// Follows a pointer. If it does not lead to a job that answers the request, this writes the pointer so
@@ -236,7 +256,7 @@ impl BucketLedger {
         now: OffsetDateTime,
     ) -> Result<Acceptance> {
         if let Some(limit) = new.queue
-            && !self.has_room(&new.owner, limit).await?
+            && !self.has_room(new, limit).await?
         {
             self.redirect(&mut pointers, None, now).await?;
             return Ok(Acceptance::QueueFull);
@@ -259,7 +279,7 @@ impl BucketLedger {
         let job = new.clone().into_record(id, reservation, now);
         let path = paths::job(&new.owner, id);
         let write_job = self.store.write(&path, &job, Condition::Absent);
-        let (written, ()) = join(write_job, self.write_fingerprint_pointer(new, id, now)).await;
+        let (written, ()) = join(write_job, self.write_request_pointer(new, id, now)).await;
         if written?.is_none() {
             let existing = self.job_record(&new.owner, id).await?;
             let existing = existing.ok_or_else(|| Error::Contended { record: path })?;
@@ -278,13 +298,13 @@ impl BucketLedger {
         Ok(Acceptance::Accepted { job, quotas })
     }
 
-    /// Writes the pointer of the job's fingerprint, so that later requests find the job. A request that
+    /// Writes the pointer of the job's request key, so that later requests find the job. A request that
     /// followed this pointer has already written it. A failure is ignored, because the job is accepted
     /// without the pointer.
-    async fn write_fingerprint_pointer(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
+    async fn write_request_pointer(&self, new: &NewJob, id: JobId, now: OffsetDateTime) {
         if !new.reuse.any() {
             let pointer = Pointer { job: Some(id), body: None, at: now };
-            let path = paths::fingerprint_pointer(&new.owner, &new.fingerprint);
+            let path = paths::request_pointer(&new.owner, &new.request_key);
             let _ = self.store.write(&path, &pointer, Condition::Always).await;
         }
     }

@@ -207,7 +207,7 @@ impl CasStore {
         condition: Condition,
     ) -> Result<std::result::Result<ETag, Option<Object>>> {
         let write = Uuid::new_v4();
-        let bytes = serde_json::to_vec(&Envelope { v: VERSION, write, record })
+        let bytes = serde_json::to_vec(&Envelope { v: paths::version(path), write, record })
             .map_err(|error| Error::corrupt(path, error))?;
         let bytes = Bytes::from(bytes);
         let object = NewObject { bytes: bytes.clone(), content_type: JSON.to_owned() };

@@ -12,7 +12,7 @@ use tintype_core::store::Condition;
 use crate::accounts::ACCEPT_GRACE;
 use crate::cas::Change;
 use crate::{BucketLedger, paths};
-use tintype_ledger::accept::QueueLimit;
+use tintype_ledger::accept::{NewJob, QueueLimit};
 use tintype_ledger::fairness::{OwnerQueue, jobs_ahead};
 use tintype_ledger::id::{JobId, OwnerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
@@ -131,6 +131,13 @@ impl BucketLedger {
         Ok(self.store.read_all(records).await?.into_iter().map(|(_, job)| job).collect())
     }
 
+    /// Lists the jobs of a model that may be open, oldest first within an owner.
+    async fn open_jobs_of(&self, model: &str) -> Result<Vec<JobRecord>> {
+        let mut open = self.open_jobs().await?;
+        open.retain(|job| job.model() == model);
+        Ok(open)
+    }
+
     /// Returns the queues of all owners with queued jobs. Only the claims of this process count as turns.
     fn owner_queues(&self, open: &[JobRecord]) -> Vec<OwnerQueue<OwnerId>> {
         let mut owners = BTreeMap::<&OwnerId, (u32, u32)>::new();
@@ -150,10 +157,11 @@ impl BucketLedger {
 
     pub(crate) async fn claim_next_job(
         &self,
+        model: &str,
         lease: &Lease,
         now: OffsetDateTime,
     ) -> Result<Option<JobRecord>> {
-        let mut open = self.open_jobs().await?;
+        let mut open = self.open_jobs_of(model).await?;
         while let Some(next) = self.owner_queues(&open).into_iter().min_by_key(OwnerQueue::rank) {
             let mut queue = open.iter_mut().filter(|job| job.owner == next.owner);
             let Some(first) = queue.find(|job| job.status == Status::Queued) else { break };
@@ -179,19 +187,17 @@ impl BucketLedger {
 
     pub(crate) async fn queue_position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>> {
         let queued = |job: &JobRecord| job.status == Status::Queued && !job.deleted;
-        if !self.job_record(owner, id).await?.as_ref().is_some_and(queued) {
-            return Ok(None);
-        }
-        let open = self.open_jobs().await?;
+        let Some(job) = self.job_record(owner, id).await?.filter(queued) else { return Ok(None) };
+        let open = self.open_jobs_of(job.model()).await?;
         let earlier = open.iter().filter(|job| job.owner == *owner && job.id < id && queued(job)).count();
         Ok(Some(jobs_ahead(&self.owner_queues(&open), owner, earlier as u32)))
     }
 
     /// True if another job may be queued. This is approximate: concurrent requests may exceed the limit.
-    pub(crate) async fn has_room(&self, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
-        let open = self.open_jobs().await?;
+    pub(crate) async fn has_room(&self, new: &NewJob, limit: QueueLimit) -> Result<bool> {
+        let open = self.open_jobs_of(&new.model).await?;
         let queued = || open.iter().filter(|job| job.status == Status::Queued);
-        let own = queued().filter(|job| job.owner == *owner).count();
+        let own = queued().filter(|job| job.owner == new.owner).count();
         Ok(queued().count() < limit.total as usize && own < limit.per_owner as usize)
     }
 

@@ -18,7 +18,7 @@ mod jobs;
 mod paths;
 mod repair;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -125,8 +125,8 @@ impl Ledger for BucketLedger {
         self.claim_job(owner, id, &lease, now).await
     }
 
-    async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        self.claim_next_job(&lease, now).await
+    async fn claim_next(&self, model: &str, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        self.claim_next_job(model, &lease, now).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
@@ -186,10 +186,18 @@ impl Ledger for BucketLedger {
         self.queue_position(owner, id).await
     }
 
-    async fn load(&self) -> Result<Load> {
-        let open = self.open_jobs().await?;
-        let count = |status| open.iter().filter(|job| job.status == status).count() as u64;
-        Ok(Load { queued: count(Status::Queued), running: count(Status::Running) })
+    async fn load(&self) -> Result<BTreeMap<String, Load>> {
+        let mut loads = BTreeMap::<String, Load>::new();
+        for job in self.open_jobs().await? {
+            let load = loads.entry(job.model().to_owned()).or_default();
+            match job.status {
+                Status::Queued => load.queued += 1,
+                Status::Running => load.running += 1,
+                _ => {}
+            }
+        }
+        loads.retain(|_, load| *load != Load::default());
+        Ok(loads)
     }
 
     async fn reconcile(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {

@@ -2,6 +2,7 @@
 
 use tintype_ledger::id::{Fingerprint, JobId, KeyId, OwnerId};
 use tintype_ledger::quarantine::RecordName;
+use tintype_ledger::stored;
 
 pub(crate) const KEYS: &str = "keys/";
 pub(crate) const ACCOUNTS: &str = "usage/";
@@ -37,14 +38,19 @@ pub(crate) fn parse_job(path: &str) -> Option<JobId> {
     Some(JobId::from(uuid::Uuid::from_u128(!complement)))
 }
 
-/// The prefix of the pointers of fingerprints.
-pub(crate) const FINGERPRINTS: &str = "jobs/same/";
+/// The prefix of the pointers of request keys.
+pub(crate) const REQUEST_KEYS: &str = "jobs/same/";
 
 /// The prefix of the pointers of idempotency keys.
 pub(crate) const IDEMPOTENCY_KEYS: &str = "idem/";
 
 /// An object that is written and deleted to check that the bucket can be written.
 pub(crate) const PROBE: &str = "idem/probe";
+
+/// The version of the form in which the record at this path is written (see [`stored::VERSION`]).
+pub(crate) fn version(path: &str) -> u32 {
+    if path.starts_with(JOBS) { stored::VERSION } else { 1 }
+}
 
 /// The name of the record at this path.
 pub(crate) fn name(path: &str) -> RecordName {
@@ -67,9 +73,9 @@ pub(crate) fn parse_open_marker(path: &str) -> Option<(OwnerId, JobId)> {
     Some((owner.parse().ok()?, id.parse().ok()?))
 }
 
-/// The pointer to the newest job of a fingerprint.
-pub(crate) fn fingerprint_pointer(owner: &OwnerId, fingerprint: &Fingerprint) -> String {
-    format!("{FINGERPRINTS}{owner}/{fingerprint}")
+/// The pointer to the newest job of a request key.
+pub(crate) fn request_pointer(owner: &OwnerId, key: &Fingerprint) -> String {
+    format!("{REQUEST_KEYS}{owner}/{key}")
 }
 
 /// The pointer of an idempotency key. The key is any text, so the path contains its hash.

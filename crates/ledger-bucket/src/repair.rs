@@ -20,7 +20,7 @@ impl BucketLedger {
         self.check_records::<JobRecord>(paths::JOBS, &mut found).await?;
         self.check_records::<KeyRecord>(paths::KEYS, &mut found).await?;
         self.check_records::<AccountRecord>(paths::ACCOUNTS, &mut found).await?;
-        self.check_records::<Pointer>(paths::FINGERPRINTS, &mut found).await?;
+        self.check_records::<Pointer>(paths::REQUEST_KEYS, &mut found).await?;
         self.check_records::<Pointer>(paths::IDEMPOTENCY_KEYS, &mut found).await?;
         Ok(found)
     }

@@ -29,7 +29,7 @@ fn main() {
         let budgets = vec!["0.1s/day".parse().expect("a budget")];
         let exhausted = Policy { budgets, ..Policy::default() };
         measure("reject by budget, 32 callers", 32, JOBS, |i| accept(&ledger, i, exhausted.clone()));
-        let queued = block_on(ledger.load()).expect("load").queued;
+        let queued = block_on(ledger.load()).expect("load").values().map(|load| load.queued).sum::<u64>();
         measure(&format!("claim and finish, 2 workers, {queued} queued"), 2, JOBS / 2, |i| run(&ledger, i));
     }
 }
@@ -75,9 +75,10 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         key: name.parse().expect("a name"),
         policy,
         reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+        model: "test".to_owned(),
         request: json!({"prompt": "a cyborg tiger in the rain", "width": 512, "height": 512, "steps": 25}),
-        fingerprint: Fingerprint::of(uuid::Uuid::new_v4().as_bytes()),
-        reuse: Reuse { in_flight: true, stored: true, retry: None },
+        request_key: Fingerprint::of(uuid::Uuid::new_v4().as_bytes()),
+        reuse: Reuse { in_flight: true, ..Reuse::default() },
         idempotency: None,
         on_worker_loss: OnWorkerLoss::Requeue,
         waiter: None,
@@ -93,7 +94,7 @@ fn run(ledger: &SqliteLedger, i: usize) {
     let now = OffsetDateTime::now_utc();
     let worker = format!("w{}", i % 2).parse().expect("a name");
     let lease = Lease { worker, until: now + Duration::from_secs(60) };
-    let job = block_on(ledger.claim_next(lease, now)).expect("claim").expect("a queued job");
-    let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
+    let job = block_on(ledger.claim_next("test", lease, now)).expect("claim").expect("a queued job");
+    let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new(), picture_key: None };
     block_on(ledger.finish(&job.run(), outcome, job.reservation.reserved, now)).expect("finish");
 }

@@ -32,7 +32,7 @@ pub(crate) fn accept(
         return reuse_job(connection, new, job, now);
     }
     if let Some(limit) = new.queue
-        && !jobs::has_room(connection, &new.owner, limit)?
+        && !jobs::has_room(connection, &new, limit)?
     {
         return Ok(Acceptance::QueueFull);
     }
@@ -47,7 +47,7 @@ pub(crate) fn accept(
     let (idempotency, start_with) = (new.idempotency.clone(), new.start_with.clone());
     let mut job = new.into_record(JobId::new(now), reservation, now);
     if let Some(lease) = start_with
-        && !jobs::has_queued_jobs(connection, quarantine)?
+        && !jobs::has_queued_jobs(connection, quarantine, &job.model)?
     {
         job.start(lease, now);
     }
@@ -69,11 +69,12 @@ fn reusable_job(connection: &Connection, quarantine: &Quarantine, new: &NewJob) 
         return Ok(None);
     }
     let sql = "SELECT owner, id, status, record FROM jobs
-               WHERE owner = ?1 AND fingerprint = ?2 AND deleted = 0
+               WHERE owner = ?1 AND fingerprint IN (?2, ?4) AND deleted = 0
                  AND (status IN ('queued', 'running') OR (status = 'succeeded' AND ?3))
                ORDER BY id DESC LIMIT 64";
-    let finished = new.reuse.stored || new.reuse.retry.is_some();
-    let identical = params![new.owner.as_str(), new.fingerprint.as_bytes(), finished];
+    let finished = new.reuse.stored.is_some() || new.reuse.retry.is_some();
+    let before_0_2 = new.reuse.stored.and_then(|keys| keys.before_0_2).unwrap_or(new.request_key);
+    let identical = params![new.owner.as_str(), new.request_key.as_bytes(), finished, before_0_2.as_bytes()];
     let jobs = rows::readable_jobs(connection, quarantine, sql, identical, usize::MAX)?;
     Ok(jobs.into_iter().find(|job| new.reuse.matches(job)))
 }

@@ -1,12 +1,14 @@
 //! Reads and changes accepted jobs, each function in one transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::error::Result;
 use crate::rows;
 use tintype_ledger::Error;
-use tintype_ledger::accept::{IDEMPOTENCY_TTL, QueueLimit};
+use tintype_ledger::accept::{IDEMPOTENCY_TTL, NewJob, QueueLimit};
 use tintype_ledger::account::USAGE_RETENTION_DAYS;
 use tintype_ledger::fairness::{OwnerQueue, jobs_ahead};
 use tintype_ledger::id::{JobId, OwnerId};
@@ -84,18 +86,21 @@ fn try_save(connection: &Connection, quarantine: &Quarantine, job: &JobRecord) -
 pub(crate) fn claim_next(
     connection: &Connection,
     quarantine: &Quarantine,
+    model: &str,
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<Option<JobRecord>> {
-    let mut owners = owner_queues(connection, quarantine)?;
+    let mut owners = owner_queues(connection, quarantine, model)?;
     while let Some(next) = (0..owners.len()).min_by_key(|index| owners[*index].rank()) {
         let owner = owners.swap_remove(next).owner;
         let sql = "SELECT owner, id, status, record FROM jobs
-                   WHERE status = 'queued' AND owner = ?1 ORDER BY id";
+                   WHERE status = 'queued' AND model = ?1 AND owner = ?2 ORDER BY id";
         // The number of jobs that should end and cannot be charged.
         let mut stuck = 0;
         while let Some(mut job) =
-            rows::readable_jobs(connection, quarantine, sql, [&owner], stuck + 1)?.into_iter().nth(stuck)
+            rows::readable_jobs(connection, quarantine, sql, [model, &owner], stuck + 1)?
+                .into_iter()
+                .nth(stuck)
         {
             if job.reconcile(now, RecoveryScope::ExpiredLeases) {
                 stuck += usize::from(!try_save(connection, quarantine, &job)?);
@@ -113,18 +118,25 @@ pub(crate) fn claim_next(
     Ok(None)
 }
 
-/// Returns the queues of all owners with queued jobs. Unreadable jobs do not count.
-fn owner_queues(connection: &Connection, quarantine: &Quarantine) -> Result<Vec<OwnerQueue<String>>> {
+/// Returns the queues of all owners with queued jobs of a model. Unreadable jobs do not count.
+fn owner_queues(
+    connection: &Connection,
+    quarantine: &Quarantine,
+    model: &str,
+) -> Result<Vec<OwnerQueue<String>>> {
     let sql = "SELECT queue.owner, queue.queued, coalesce(turns.turn, 0),
-                      (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = queue.owner)
-               FROM (SELECT owner, count(*) AS queued FROM jobs WHERE status = 'queued' GROUP BY owner) AS queue
+                      (SELECT count(*) FROM jobs
+                       WHERE status = 'running' AND owner = queue.owner AND model = ?1)
+               FROM (SELECT owner, count(*) AS queued FROM jobs
+                     WHERE status = 'queued' AND model = ?1 GROUP BY owner) AS queue
                LEFT JOIN turns ON turns.owner = queue.owner";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map([model], |row| {
         Ok(OwnerQueue { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
     })?;
     let mut queues = rows.collect::<Result<Vec<_>, _>>()?;
-    for unreadable in unreadable_jobs(connection, quarantine)?.iter().filter(|job| job.is_queued) {
+    let unreadable = unreadable_jobs(connection, quarantine)?;
+    for unreadable in unreadable.iter().filter(|job| job.is_queued && job.model == model) {
         for queue in queues.iter_mut().filter(|queue| queue.owner == unreadable.owner.as_str()) {
             queue.queued = queue.queued.saturating_sub(1);
         }
@@ -137,6 +149,8 @@ fn owner_queues(connection: &Connection, quarantine: &Quarantine) -> Result<Vec<
 struct UnreadableJob {
     owner: OwnerId,
     id: JobId,
+    /// By the column of its row.
+    model: String,
     /// By the column of its row: queued, or else running.
     is_queued: bool,
 }
@@ -155,11 +169,12 @@ fn unreadable_jobs(connection: &Connection, quarantine: &Quarantine) -> Result<V
             Some(Some(_)) => {}
             Some(None) => quarantine.remove(&name()),
             None => {
-                let sql = "SELECT status FROM jobs WHERE owner = ?1 AND id = ?2";
+                let sql = "SELECT status, model FROM jobs WHERE owner = ?1 AND id = ?2";
                 let row = params![owner.as_str(), rows::id_bytes(&id)];
-                let status: String = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+                let (status, model): (String, String) =
+                    connection.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
                 if status == "queued" || status == "running" {
-                    open.push(UnreadableJob { is_queued: status == "queued", owner, id });
+                    open.push(UnreadableJob { is_queued: status == "queued", owner, id, model });
                 }
             }
         }
@@ -174,47 +189,56 @@ pub(crate) fn position(
     id: JobId,
 ) -> Result<Option<u64>> {
     let queued = rows::visible_job(connection, owner, id)?.filter(|job| job.status == Status::Queued);
-    if queued.is_none() {
-        return Ok(None);
-    }
-    let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND owner = ?1 AND id < ?2";
+    let Some(job) = queued else { return Ok(None) };
+    let model = job.model();
+    let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND model = ?3 AND owner = ?1 AND id < ?2";
     let earlier: u32 = connection
         .prepare_cached(sql)?
-        .query_row(params![owner.as_str(), rows::id_bytes(&id)], |row| row.get(0))?;
-    let is_earlier = |job: &&UnreadableJob| job.is_queued && job.owner == *owner && job.id < id;
+        .query_row(params![owner.as_str(), rows::id_bytes(&id), model], |row| row.get(0))?;
+    let is_earlier =
+        |job: &&UnreadableJob| job.is_queued && job.model == model && job.owner == *owner && job.id < id;
     let unreadable = unreadable_jobs(connection, quarantine)?.iter().filter(is_earlier).count();
     let earlier = earlier.saturating_sub(unreadable as u32);
-    Ok(Some(jobs_ahead(&owner_queues(connection, quarantine)?, &owner.as_str().to_owned(), earlier)))
+    Ok(Some(jobs_ahead(&owner_queues(connection, quarantine, model)?, &owner.as_str().to_owned(), earlier)))
 }
 
-pub(crate) fn load(connection: &Connection, quarantine: &Quarantine) -> Result<Load> {
-    let sql = "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued'),
-                      (SELECT count(*) FROM jobs WHERE status = 'running')";
-    let (queued, running): (u32, u32) =
-        connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut load = Load { queued: queued.into(), running: running.into() };
+pub(crate) fn load(connection: &Connection, quarantine: &Quarantine) -> Result<BTreeMap<String, Load>> {
+    let sql = "SELECT model, status, count(*) FROM jobs WHERE status IN ('queued', 'running') GROUP BY 1, 2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut loads = BTreeMap::<String, Load>::new();
+    while let Some(row) = rows.next()? {
+        let (model, status, count): (String, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let load = loads.entry(model).or_default();
+        *(if status == "queued" { &mut load.queued } else { &mut load.running }) += u64::from(count);
+    }
     for job in unreadable_jobs(connection, quarantine)? {
-        let count = if job.is_queued { &mut load.queued } else { &mut load.running };
-        *count = count.saturating_sub(1);
+        if let Some(load) = loads.get_mut(&job.model) {
+            let count = if job.is_queued { &mut load.queued } else { &mut load.running };
+            *count = count.saturating_sub(1);
+        }
     }
-    Ok(load)
+    loads.retain(|_, load| *load != Load::default());
+    Ok(loads)
 }
 
-/// True if a job of any owner is queued and readable.
-pub(crate) fn has_queued_jobs(connection: &Connection, quarantine: &Quarantine) -> Result<bool> {
+/// True if a job of this model is queued and readable.
+pub(crate) fn has_queued_jobs(connection: &Connection, quarantine: &Quarantine, model: &str) -> Result<bool> {
     if !quarantine.is_empty() {
-        let sql = "SELECT owner, id, status, record FROM jobs WHERE status = 'queued'";
-        return Ok(!rows::readable_jobs(connection, quarantine, sql, [], 1)?.is_empty());
+        let sql = "SELECT owner, id, status, record FROM jobs WHERE status = 'queued' AND model = ?1";
+        return Ok(!rows::readable_jobs(connection, quarantine, sql, [model], 1)?.is_empty());
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'queued')";
-    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 'queued' AND model = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([model], |row| row.get(0))?)
 }
 
 /// True if another job may be queued.
-pub(crate) fn has_room(connection: &Connection, owner: &OwnerId, limit: QueueLimit) -> Result<bool> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM jobs WHERE status = 'queued'";
-    let (total, own): (u32, u32) =
-        connection.prepare_cached(sql)?.query_row([owner.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+pub(crate) fn has_room(connection: &Connection, new: &NewJob, limit: QueueLimit) -> Result<bool> {
+    let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM jobs
+               WHERE status = 'queued' AND model = ?2";
+    let (total, own): (u32, u32) = connection
+        .prepare_cached(sql)?
+        .query_row([new.owner.as_str(), &new.model], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(total < limit.total && own < limit.per_owner)
 }
 

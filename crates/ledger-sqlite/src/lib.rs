@@ -19,6 +19,7 @@ mod rows;
 mod schema;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
@@ -176,9 +177,11 @@ impl Ledger for SqliteLedger {
         self.writer.run_short(move |connection| jobs::claim(connection, &owner, id, lease, now)).await
     }
 
-    async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
-        let quarantine = self.quarantine.clone();
-        self.writer.run_short(move |connection| jobs::claim_next(connection, &quarantine, lease, now)).await
+    async fn claim_next(&self, model: &str, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>> {
+        let (quarantine, model) = (self.quarantine.clone(), model.to_owned());
+        let claim =
+            move |connection: &Connection| jobs::claim_next(connection, &quarantine, &model, lease, now);
+        self.writer.run_short(claim).await
     }
 
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply> {
@@ -270,7 +273,7 @@ impl Ledger for SqliteLedger {
         self.reader.run(move |connection| jobs::position(connection, &quarantine, &owner, id)).await
     }
 
-    async fn load(&self) -> Result<Load> {
+    async fn load(&self) -> Result<BTreeMap<String, Load>> {
         let quarantine = self.quarantine.clone();
         self.reader.run(move |connection| jobs::load(connection, &quarantine)).await
     }

@@ -107,8 +107,8 @@ pub(crate) fn visible_job(connection: &Connection, owner: &OwnerId, id: JobId) -
 }
 
 pub(crate) fn save_job(connection: &Connection, job: &JobRecord) -> Result<()> {
-    let sql = "INSERT INTO jobs (owner, id, status, deleted, fingerprint, deadline, lease_until, record)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    let sql = "INSERT INTO jobs (owner, id, status, deleted, fingerprint, deadline, lease_until, record, model)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                ON CONFLICT (owner, id) DO UPDATE SET status = excluded.status, deleted = excluded.deleted,
                    deadline = excluded.deadline, lease_until = excluded.lease_until, record = excluded.record";
     connection.prepare_cached(sql)?.execute(params![
@@ -116,10 +116,11 @@ pub(crate) fn save_job(connection: &Connection, job: &JobRecord) -> Result<()> {
         id_bytes(&job.id),
         job.status.name(),
         job.deleted,
-        job.fingerprint.as_bytes(),
+        job.request_key.as_bytes(),
         job.deadline.map(nanos),
         job.lease.as_ref().map(|lease| nanos(lease.until)),
         to_json(job)?,
+        job.model(),
     ])?;
     Ok(())
 }

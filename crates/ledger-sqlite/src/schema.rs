@@ -63,6 +63,14 @@ const MIGRATIONS: &[&str] = &[
          turn INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX turns_last ON turns (turn);",
+    // 2
+    "ALTER TABLE jobs ADD COLUMN model TEXT NOT NULL DEFAULT '';
+     UPDATE jobs SET model = coalesce(
+         CASE WHEN json_valid(record) THEN json_extract(record, '$.request.model') END, '');
+     DROP INDEX jobs_queued;
+     CREATE INDEX jobs_queued ON jobs (model, owner, id) WHERE status = 'queued';
+     DROP INDEX jobs_running;
+     CREATE INDEX jobs_running ON jobs (owner, model, lease_until) WHERE status = 'running';",
 ];
 
 /// Migrates the database to this program's schema version, in one transaction.
@@ -94,6 +102,32 @@ mod tests {
         let version: u32 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
         assert_eq!(version as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn migration_2_takes_the_model_from_the_request() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.execute_batch(MIGRATIONS[0]).expect("version 1");
+        connection.pragma_update(None, "user_version", 1).expect("a number");
+        let records = [
+            (1, r#"'{"request":{"model":"org/model","request":{}}}'"#, "org/model"),
+            (2, r#"'{"request":null}'"#, ""),
+            (3, r#"'{"request":{"model":"cut'"#, ""),
+            (4, "CAST(x'7bff' AS TEXT)", ""),
+        ];
+        for (id, record, _) in records {
+            let sql = format!(
+                "INSERT INTO jobs (owner, id, status, deleted, fingerprint, record)
+                 VALUES ('acme', x'0{id}', 'queued', 0, x'', {record})"
+            );
+            connection.execute(&sql, []).expect("inserted");
+        }
+        migrate(&mut connection).expect("version 2");
+        for (id, _, model) in records {
+            let sql = format!("SELECT model FROM jobs WHERE id = x'0{id}'");
+            let found: String = connection.query_row(&sql, [], |row| row.get(0)).expect("a row");
+            assert_eq!(found, model, "{id}");
+        }
     }
 
     #[test]

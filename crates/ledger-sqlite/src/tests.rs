@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tintype_ledger::testing::{
-    accepted, at, completed, lease, ledger_contract, new_job, new_job_with_key, race_contract, usage_today,
+    MODEL, accepted, at, completed, lease, ledger_contract, new_job, new_job_with_key, race_contract,
+    usage_today,
 };
 
 mod unreadable;
@@ -68,7 +69,8 @@ fn all_records_survive_reopening() {
         let key = queued.key.clone();
         let quotas = ledger.quotas(&key, &record.policy, at(0)).await.expect("quotas");
         assert_eq!(quotas[0].remaining, 59);
-        let next = ledger.claim_next(lease("w", 60), at(6)).await.expect("claim").expect("a queued job");
+        let next =
+            ledger.claim_next(MODEL, lease("w", 60), at(6)).await.expect("claim").expect("a queued job");
         assert_eq!(next.id, queued.id);
     });
 }

@@ -48,8 +48,9 @@ fn new_job(name: &str, key: String) -> NewJob {
         key: name.parse().expect("a name"),
         policy: Policy::default(),
         reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+        model: "test".to_owned(),
         request: json!({"prompt": key}),
-        fingerprint: Fingerprint::of(key.as_bytes()),
+        request_key: Fingerprint::of(key.as_bytes()),
         reuse: Reuse::default(),
         idempotency: Some(Idempotency { body: Fingerprint::of(key.as_bytes()), key }),
         on_worker_loss: OnWorkerLoss::Requeue,
@@ -77,13 +78,15 @@ fn child(path: &Path) {
         let ledger = ledger.clone();
         std::thread::spawn(move || {
             loop {
-                let Some(job) = block_on(ledger.claim_next(lease(&format!("w{i}")), now())).expect("claim")
+                let Some(job) =
+                    block_on(ledger.claim_next("test", lease(&format!("w{i}")), now())).expect("claim")
                 else {
                     std::thread::yield_now();
                     continue;
                 };
                 let cost = Spend { engine_ms: 100 + i, amount: None };
-                let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
+                let outcome =
+                    Outcome::Succeeded { images: Vec::new(), warnings: Vec::new(), picture_key: None };
                 block_on(ledger.finish(&job.run(), outcome, cost, now())).expect("finish");
                 report(&format!("ended {} {} {}", job.owner, job.id, cost.engine_ms));
             }
@@ -168,8 +171,8 @@ async fn check(ledger: &SqliteLedger, reports: &Reports, round: u32) {
     ledger.recover(now(), RecoveryScope::All).await.expect("recover");
     // In every other round, the next child finds the queued jobs of the killed one.
     if round % 2 == 1 || round + 1 == ROUNDS {
-        while let Some(job) = ledger.claim_next(lease("parent"), now()).await.expect("claim") {
-            let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new() };
+        while let Some(job) = ledger.claim_next("test", lease("parent"), now()).await.expect("claim") {
+            let outcome = Outcome::Succeeded { images: Vec::new(), warnings: Vec::new(), picture_key: None };
             let cost = Spend { engine_ms: 7, amount: None };
             ledger.finish(&job.run(), outcome, cost, now()).await.expect("finish");
         }

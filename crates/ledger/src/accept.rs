@@ -22,17 +22,38 @@ pub struct Idempotency {
     pub body: Fingerprint,
 }
 
-/// Which earlier jobs of the same owner and fingerprint may answer a request instead of a new job.
+/// Which earlier jobs of the same owner and request key may answer a request instead of a new job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reuse {
     /// A queued or running job, so that identical concurrent requests share one job. A job with a deadline is
     /// not shared, because its deadline would then apply to the new request.
     pub in_flight: bool,
-    /// A succeeded job. A request with an explicit seed would generate the same image again.
-    pub stored: bool,
+    /// A succeeded job with one of these picture keys. A request with an explicit seed would generate the same
+    /// images again.
+    pub stored: Option<PictureKeys>,
     /// The job of this client's earlier attempt, if the request is a retry: a job in flight, or a succeeded
     /// job whose images were not delivered.
     pub retry: Option<RetryReuse>,
+}
+
+/// Identifies the images that a request would get now. They depend on more than the request: on the revision of
+/// the model, on its numerics, and on the settings with which images are finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureKeys {
+    /// The picture key.
+    pub current: Fingerprint,
+    /// The key of the same request and images in records of versions before 0.2, which have one key for both; `None`
+    /// if such records do not count.
+    pub before_0_2: Option<Fingerprint>,
+}
+
+impl PictureKeys {
+    fn matches(&self, job: &JobRecord) -> bool {
+        match job.picture_key {
+            Some(key) => key == self.current,
+            None => self.before_0_2 == Some(job.request_key),
+        }
+    }
 }
 
 /// Which jobs count as the earlier attempt of a retry.
@@ -55,21 +76,21 @@ impl RetryReuse {
 impl Reuse {
     /// True if any kind of earlier job may answer the request.
     pub fn any(&self) -> bool {
-        self.in_flight || self.stored || self.retry.is_some()
+        self.in_flight || self.stored.is_some() || self.retry.is_some()
     }
 
-    /// True if this job may answer the request. The caller has compared the owner and the fingerprint.
+    /// True if this job may answer the request. The caller has compared the owner and the request key.
     pub fn matches(&self, job: &JobRecord) -> bool {
         let in_flight = !job.status.is_final() && !job.cancel_requested;
         let stored = job.status == Status::Succeeded;
         let retried = self.retry.is_some_and(|retry| retry.matches(job));
         !job.deleted
             && ((in_flight && ((self.in_flight && job.deadline.is_none()) || retried))
-                || (stored && (self.stored || retried)))
+                || (stored && (self.stored.is_some_and(|keys| keys.matches(job)) || retried)))
     }
 }
 
-/// The maximum number of queued jobs.
+/// The maximum number of queued jobs of one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimit {
     /// Queued jobs of one owner.
@@ -89,10 +110,12 @@ pub struct NewJob {
     pub policy: Policy,
     /// The cost to reserve: a likely upper bound of the actual cost.
     pub reserve: Spend,
+    /// The name of the model. Only a worker of this model claims the job.
+    pub model: String,
     /// The request, in a form that the worker reads. The ledger does not interpret it.
     pub request: Value,
-    /// Equal for requests that may share an image.
-    pub fingerprint: Fingerprint,
+    /// Equal for requests that may share a job in flight.
+    pub request_key: Fingerprint,
     /// Which earlier jobs may answer the request.
     pub reuse: Reuse,
     /// The client's idempotency key.
@@ -106,7 +129,7 @@ pub struct NewJob {
     /// The maximum number of queued jobs; `None` for no maximum.
     pub queue: Option<QueueLimit>,
     /// The lease of a worker that is ready to run the job. The ledger starts the job with this lease if no
-    /// other job is queued. A ledger that cannot check that cheaply may queue the job instead.
+    /// other job of the model is queued. A ledger that cannot check that cheaply may queue the job instead.
     pub start_with: Option<Lease>,
 }
 
@@ -174,8 +197,10 @@ impl NewJob {
             id,
             owner: self.owner,
             key: self.key,
+            model: self.model,
             request: self.request,
-            fingerprint: self.fingerprint,
+            request_key: self.request_key,
+            picture_key: None,
             on_worker_loss: self.on_worker_loss,
             status: Status::Queued,
             created: now,

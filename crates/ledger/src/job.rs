@@ -181,10 +181,18 @@ pub struct JobRecord {
     pub owner: OwnerId,
     /// The API key of the request, whose account is charged.
     pub key: KeyId,
-    /// The request, in a form that the worker reads. The ledger does not interpret it.
+    /// The name of the model; empty in records of versions before 0.2. See [`model`](Self::model).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// The request, in a form that the worker reads. The ledger does not interpret it, except for the model of
+    /// records of versions before 0.2.
     pub request: Value,
-    /// Equal for requests that may share an image.
-    pub fingerprint: Fingerprint,
+    /// Equal for requests that may share a job in flight.
+    #[serde(rename = "fingerprint")]
+    pub request_key: Fingerprint,
+    /// Equal for jobs with the same images, once the job has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_key: Option<Fingerprint>,
     /// What happens to the job if its worker dies.
     #[serde(rename = "interrupted")]
     pub on_worker_loss: OnWorkerLoss,
@@ -272,6 +280,8 @@ pub enum Outcome {
         images: Vec<StoredImage>,
         /// Warnings for the client.
         warnings: Vec<Value>,
+        /// Equal for jobs with the same images; `None` if the job's images must not answer other requests.
+        picture_key: Option<Fingerprint>,
     },
     /// The run ended without images.
     Failed(Failure),

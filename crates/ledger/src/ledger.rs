@@ -1,5 +1,7 @@
 //! The [`Ledger`] trait and the types that its methods return.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use time::{Date, OffsetDateTime};
 
@@ -56,7 +58,7 @@ pub struct Recovered {
     pub ended: Vec<JobRecord>,
 }
 
-/// The number of open jobs of all owners.
+/// The number of open jobs of a model, of all owners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Jobs that wait for a worker.
@@ -107,12 +109,12 @@ pub trait Ledger: KeyStore {
         now: OffsetDateTime,
     ) -> Result<ClaimReply>;
 
-    /// Claims the next queued job; `None` if no job is queued.
+    /// Claims the next queued job of a model; `None` if no such job is queued.
     ///
-    /// The owner with the fewest running jobs comes first; among equals, the owner whose last claim is the
+    /// Jobs of other models do not count. The owner with the fewest running jobs comes first; among equals, the owner whose last claim is the
     /// oldest. Within an owner, the oldest job comes first. Queued jobs past their deadline fail instead of
     /// being claimed.
-    async fn claim_next(&self, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>>;
+    async fn claim_next(&self, model: &str, lease: Lease, now: OffsetDateTime) -> Result<Option<JobRecord>>;
 
     /// Extends the lease of a running job until `until`.
     async fn heartbeat(&self, run: &Run, until: OffsetDateTime) -> Result<HeartbeatReply>;
@@ -169,12 +171,12 @@ pub trait Ledger: KeyStore {
     /// `accepted_before`, oldest first within an owner. The janitor deletes them after the retention period.
     async fn finished_jobs(&self, accepted_before: OffsetDateTime, limit: usize) -> Result<Vec<JobRecord>>;
 
-    /// Returns the number of queued jobs that will be claimed before this one if no further jobs are
-    /// accepted; `None` if the job is not queued.
+    /// Returns the number of queued jobs of the same model that will be claimed before this one if no further
+    /// jobs are accepted; `None` if the job is not queued.
     async fn position(&self, owner: &OwnerId, id: JobId) -> Result<Option<u64>>;
 
-    /// Counts the open jobs.
-    async fn load(&self) -> Result<Load>;
+    /// Counts the open jobs, by the name of the model. Models without open jobs are left out.
+    async fn load(&self) -> Result<BTreeMap<String, Load>>;
 
     /// Recovers a single job (see [`Ledger::recover`]) and returns it as it is afterwards; `None` if it does
     /// not exist. Call this before reading a job where no process calls `recover` periodically, as on Lambda.

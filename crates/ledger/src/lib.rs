@@ -44,9 +44,9 @@
 //!
 //! // A worker runs the next job:
 //! let lease = Lease { worker, until: now + Duration::MINUTE };
-//! if let Some(job) = ledger.claim_next(lease, now).await? {
+//! if let Some(job) = ledger.claim_next("emoji", lease, now).await? {
 //!     // While it runs, extend the lease: ledger.heartbeat(&job.run(), now + Duration::MINUTE)
-//!     let outcome = Outcome::Succeeded { images: images.clone(), warnings: Vec::new() };
+//!     let outcome = Outcome::Succeeded { images: images.clone(), warnings: Vec::new(), picture_key: None };
 //!     let cost = Spend { engine_ms: 3_120, amount: "0.0031usd".parse().ok() };
 //!     match ledger.finish(&job.run(), outcome, cost, now).await? {
 //!         FinishReply::Recorded(job) => { /* notify the waiting clients */ }

@@ -8,12 +8,13 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::error::{Error, Result};
 
-/// The latest version of the form of records that this program reads, and the version that it writes.
+/// The latest version of the form of records that this program reads. Version 2 is that of jobs since version 0.2:
+/// they have a model, and a picture key besides the request key. Other records are written as version 1.
 ///
 /// The member `v` of a stored record has the version; a record without it has version 1. Raise this constant
 /// for a change that makes new records unreadable for earlier programs, or that changes their meaning. An
 /// earlier program skips records of a later version and leaves them as they are.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Decodes a record. `name` returns its name for error messages.
 ///
@@ -23,7 +24,7 @@ pub fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &[u8]) -
     let decoded = serde_json::from_slice(json);
     // Most records have no version. A search for the member is faster than a second parse.
     let may_have_version = decoded.is_err() || json.windows(4).any(|bytes| bytes == b"\"v\":");
-    let version = if may_have_version { Members::read(json).version() } else { VERSION };
+    let version = if may_have_version { Members::read(json).version() } else { 1 };
     if version > VERSION {
         return Err(Error::NewerVersion { record: name(), found: version, supported: VERSION });
     }
@@ -90,11 +91,11 @@ mod tests {
     #[test]
     fn a_record_of_a_later_version_is_not_damaged() {
         assert!(decoded(r#"{"a":1}"#).is_ok());
-        assert!(decoded(r#"{"v":1,"a":1}"#).is_ok());
-        for newer in [r#"{"v":2}"#, r#"{"v": 3, "a"#, r#"{"a":{"v":1},"v":99999999999}"#] {
-            assert!(matches!(decoded(newer), Err(Error::NewerVersion { supported: 1, .. })), "{newer}");
+        assert!(decoded(r#"{"v":2,"a":1}"#).is_ok());
+        for newer in [r#"{"v":3}"#, r#"{"v": 3, "a"#, r#"{"a":{"v":1},"v":99999999999}"#] {
+            assert!(matches!(decoded(newer), Err(Error::NewerVersion { supported: 2, .. })), "{newer}");
         }
-        for damaged in ["", "no json", "[]", r#"{"a":{"v":2}"#, r#"{"a":1"#, r#"{"v":1,"a"#, "{\"a\":\"\u{1}"]
+        for damaged in ["", "no json", "[]", r#"{"a":{"v":3}"#, r#"{"a":1"#, r#"{"v":1,"a"#, "{\"a\":\"\u{1}"]
         {
             assert!(matches!(decoded(damaged), Err(Error::Corrupt { .. })), "{damaged}");
         }

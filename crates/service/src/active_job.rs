@@ -55,7 +55,7 @@ pub(crate) enum StopReason {
 pub(crate) struct ActiveJob {
     pub(crate) id: JobId,
     pub(crate) owner: OwnerId,
-    pub(crate) fingerprint: Fingerprint,
+    pub(crate) request_key: Fingerprint,
     pub(crate) deadline: Option<Instant>,
     /// No other process can have a waiter.
     single_process: bool,
@@ -111,7 +111,7 @@ impl ActiveJob {
         Arc::new(Self {
             id: job.id,
             owner: job.owner.clone(),
-            fingerprint: job.fingerprint,
+            request_key: job.request_key,
             deadline: job.deadline.map(to_instant),
             single_process,
             span: tracing::Span::current(),

@@ -26,7 +26,7 @@ use crate::keys::require_identity;
 use crate::pricing;
 use crate::registry::LedgerRead;
 use crate::service::{Inner, Service};
-use crate::stored_request::{StoredRequest, fingerprint};
+use crate::stored_request::{StoredRequest, picture_keys, request_key};
 use crate::submission::Submission;
 use crate::worker::Worker;
 
@@ -126,7 +126,7 @@ impl Inner {
             && !has_deadline
             && !caller.is_anonymous_public
             && let Some(rejoined) =
-                self.registry.rejoin(&caller.owner, || fingerprint(engine.info(), &submission.request))
+                self.registry.rejoin(&caller.owner, || request_key(&engine.model().name, &submission.request))
         {
             return Ok(
                 JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
@@ -139,7 +139,7 @@ impl Inner {
             in_flight: (has_explicit_seed || submission.coalesce)
                 && !has_deadline
                 && !caller.is_anonymous_public,
-            stored: has_explicit_seed,
+            stored: has_explicit_seed.then(|| picture_keys(engine.info(), &submission.request)),
             retry: (submission.retry && !caller.is_anonymous_public)
                 .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
@@ -273,11 +273,7 @@ impl Inner {
         engine: &EngineInfo,
     ) -> Result<NewJob, ServiceError> {
         let (reserve, cap) = self.reserve(caller, submission, engine).await?;
-        let stored = StoredRequest {
-            model: engine.model.name.clone(),
-            request: submission.request.clone(),
-            cap_ms: cap.map(|cap| u64::try_from(cap.as_millis()).unwrap_or(u64::MAX)),
-        };
+        let stored = StoredRequest::new(&engine.model.name, &submission.request, cap);
         let on_worker_loss =
             if engine.repeatable { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
         Ok(NewJob {
@@ -285,8 +281,9 @@ impl Inner {
             key: caller.key.clone(),
             policy: caller.policy.clone(),
             reserve: self.estimates.spend(reserve),
+            request_key: request_key(&stored.model, &submission.request),
             request: stored.to_value(),
-            fingerprint: fingerprint(engine, &submission.request),
+            model: stored.model,
             reuse: Reuse::default(),
             idempotency: submission.idempotency.clone(),
             on_worker_loss,

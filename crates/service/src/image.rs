@@ -122,7 +122,7 @@ impl Inner {
             id: job.id,
             status: if job.is_remote() { Status::Running } else { job.status },
             model: stored.as_ref().map(|stored| stored.model.clone()),
-            request: stored.map(|stored| stored.request),
+            request: stored.map(|stored| stored.request()),
             created: job.created,
             started: job.started,
             finished: job.finished,

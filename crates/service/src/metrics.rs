@@ -1,6 +1,6 @@
 //! The service's metrics in OpenMetrics format. Labels contain neither prompts nor secrets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +53,11 @@ struct LimitLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabel {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
     name: String,
@@ -71,8 +76,8 @@ pub(crate) struct Metrics {
     engine_seconds: Family<KeyLabels, Seconds>,
     wait_seconds: Histogram,
     step_seconds: Histogram,
-    queued: Gauge,
-    running: Gauge,
+    queued: Family<ModelLabel, Gauge>,
+    running: Family<ModelLabel, Gauge>,
     unreadable: Gauge,
     /// Display names of the API keys, for labels.
     names: Mutex<HashMap<KeyId, String>>,
@@ -102,8 +107,8 @@ impl Metrics {
             engine_seconds: Family::default(),
             wait_seconds: seconds(),
             step_seconds: seconds(),
-            queued: Gauge::default(),
-            running: Gauge::default(),
+            queued: Family::default(),
+            running: Family::default(),
             unreadable: Gauge::default(),
             names: Mutex::default(),
         };
@@ -142,8 +147,8 @@ impl Metrics {
             Unit::Seconds,
             self.step_seconds.clone(),
         );
-        r.register("jobs_queued", "Jobs waiting for a worker", self.queued.clone());
-        r.register("jobs_running", "Jobs held by a worker", self.running.clone());
+        r.register("jobs_queued", "Jobs waiting for a worker, by model", self.queued.clone());
+        r.register("jobs_running", "Jobs held by a worker, by model", self.running.clone());
         r.register(
             "unreadable_records",
             "Ledger records that this process found unreadable and skips",
@@ -212,10 +217,15 @@ impl Metrics {
     }
 
     /// The metrics as OpenMetrics 1.0 text.
-    fn text(&self, load: Load, unreadable_records: usize) -> String {
+    fn text(&self, loads: &BTreeMap<String, Load>, unreadable_records: usize) -> String {
         self.unreadable.set(i64::try_from(unreadable_records).unwrap_or(i64::MAX));
-        self.queued.set(i64::try_from(load.queued).unwrap_or(i64::MAX));
-        self.running.set(i64::try_from(load.running).unwrap_or(i64::MAX));
+        self.queued.clear();
+        self.running.clear();
+        for (model, load) in loads {
+            let label = ModelLabel { model: model.clone() };
+            self.queued.get_or_create(&label).set(i64::try_from(load.queued).unwrap_or(i64::MAX));
+            self.running.get_or_create(&label).set(i64::try_from(load.running).unwrap_or(i64::MAX));
+        }
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
         out
@@ -247,7 +257,11 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Ledger`].
     pub async fn metrics_text(&self) -> Result<String, ServiceError> {
-        let load = self.inner.ledger.load().await?;
-        Ok(self.inner.metrics.text(load, self.inner.ledger.unreadable_records()))
+        let mut loads = self.inner.ledger.load().await?;
+        // A model without open jobs has a load of zero.
+        if let Some(engine) = self.inner.loaded_engine() {
+            loads.entry(engine.model().name.clone()).or_default();
+        }
+        Ok(self.inner.metrics.text(&loads, self.inner.ledger.unreadable_records()))
     }
 }

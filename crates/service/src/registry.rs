@@ -107,17 +107,17 @@ impl JobRegistry {
     pub(crate) fn rejoin(
         &self,
         owner: &OwnerId,
-        fingerprint: impl FnOnce() -> Fingerprint,
+        request_key: impl FnOnce() -> Fingerprint,
     ) -> Option<Arc<ActiveJob>> {
         let now = Instant::now();
         let mut entries = self.entries();
         if entries.disconnected.is_empty() {
             return None;
         }
-        let fingerprint = fingerprint();
+        let request_key = request_key();
         let index = entries.disconnected.iter().position(|active| {
             let is_identical =
-                active.owner == *owner && active.fingerprint == fingerprint && active.deadline.is_none();
+                active.owner == *owner && active.request_key == request_key && active.deadline.is_none();
             is_identical && active.is_reusable() && active.join(now)
         })?;
         Some(entries.disconnected.swap_remove(index))

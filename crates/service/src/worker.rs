@@ -21,7 +21,7 @@ use tracing::Instrument;
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 use crate::service::Inner;
-use crate::stored_request::StoredRequest;
+use crate::stored_request::{StoredRequest, picture_key};
 use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
 
@@ -128,7 +128,12 @@ impl Worker {
     pub(crate) async fn run_next(&self) -> Option<JobId> {
         let _guard = self.inner.tasks.start();
         let read = self.inner.registry.begin_read();
-        match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
+        match self
+            .inner
+            .ledger
+            .claim_next(&self.engine.model().name, self.lease(), OffsetDateTime::now_utc())
+            .await
+        {
             Ok(Some(job)) => {
                 let active = self.inner.registry.enter(&job, &read);
                 drop(read);
@@ -152,7 +157,7 @@ impl Worker {
 
     async fn run_claimed(&self, job: JobRecord, active: Arc<ActiveJob>) {
         let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.engine.model().name);
-        let Some(StoredRequest { request, cap_ms, .. }) = stored else {
+        let Some(stored) = stored else {
             tracing::error!(job = %job.id, "failed to run job: unknown record format or other model");
             return self.end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::ZERO).await;
         };
@@ -170,10 +175,10 @@ impl Worker {
             self.inner.metrics.queue_wait(OffsetDateTime::now_utc() - job.created);
         }
         let max_job = self.inner.settings.max_job;
-        let limit = cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
+        let limit = stored.cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
         let span = active.span.clone();
         let run = job.run();
-        let claim = Claim { active, run, request: Arc::new(request), limit, receipt: job.receipt };
+        let claim = Claim { active, run, request: Arc::new(stored.request()), limit, receipt: job.receipt };
         self.run_claim(claim).instrument(span).await;
     }
 
@@ -314,7 +319,8 @@ impl Worker {
             let (outcome, took) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
                     claim.active.set_files(files);
-                    (Outcome::Succeeded { images, warnings }, took)
+                    let picture_key = Some(picture_key(this.engine.info(), &claim.request));
+                    (Outcome::Succeeded { images, warnings, picture_key }, took)
                 }
                 Ok(Err(error)) => (failed(&error), Duration::ZERO),
                 Err(elapsed) => (failed(&elapsed), Duration::ZERO),

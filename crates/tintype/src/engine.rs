@@ -27,7 +27,7 @@ pub(crate) fn load(
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
     match &settings.choice {
-        ModelChoice::Builtin => local(settings, "emoji", builtin()?),
+        ModelChoice::Builtin => builtin(settings),
         ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
         ModelChoice::Hub(name) => {
             let Some(cache) = &settings.hub_cache else {
@@ -40,10 +40,12 @@ pub(crate) fn load(
 }
 
 fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(diffusion(settings, name, files)?))
+}
+
+fn diffusion(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<DiffusionEngine> {
     let options = EngineOptions { device: device(settings.device), threads: settings.threads };
-    let engine = DiffusionEngine::load(name, files, options)
-        .with_context(|| format!("failed to load the model `{name}`"))?;
-    Ok(Arc::new(engine))
+    DiffusionEngine::load(name, files, options).with_context(|| format!("failed to load the model `{name}`"))
 }
 
 /// An engine that calls this endpoint. It makes no call and looks up no credentials before the first image.
@@ -75,12 +77,13 @@ fn endpoint(
 }
 
 #[cfg(feature = "builtin")]
-fn builtin() -> Result<ModelFiles> {
-    Ok(ModelFiles::embedded(tintype_emoji::FILES)?)
+fn builtin(settings: &ModelSettings) -> Result<Arc<dyn Engine>> {
+    let engine = diffusion(settings, "emoji", ModelFiles::embedded(tintype_emoji::FILES)?)?;
+    Ok(Arc::new(engine.with_revision_before_0_2(tintype_emoji::REVISION_BEFORE_0_2)))
 }
 
 #[cfg(not(feature = "builtin"))]
-fn builtin() -> Result<ModelFiles> {
+fn builtin(_: &ModelSettings) -> Result<Arc<dyn Engine>> {
     bail!("this binary was built without the built-in model; use `--model FOLDER` or `--model ORG/NAME`")
 }
 

@@ -9,6 +9,10 @@ macro_rules! embedded {
     };
 }
 
+/// The revision that version 0.1 of tintype gave these files. It is part of the keys of the images that version 0.1
+/// stored. Remove it with the first change of a file.
+pub const REVISION_BEFORE_0_2: &str = "eff1ce1af3dedc8e";
+
 /// Every file of the model: its path inside the model folder, with `/`, and its content.
 pub static FILES: &[(&str, &[u8])] = embedded![
     "model_index.json",

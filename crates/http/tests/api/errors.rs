@@ -292,8 +292,9 @@ async fn jobs_of_a_crashed_process() {
             key: caller.key,
             policy: caller.policy,
             reserve: Spend::ZERO,
+            model: "null".to_owned(),
             request: Value::Null,
-            fingerprint: body,
+            request_key: body,
             reuse: Reuse::default(),
             idempotency: Some(Idempotency { key: "once".into(), body }),
             on_worker_loss,
@@ -305,7 +306,7 @@ async fn jobs_of_a_crashed_process() {
         server.ledger.accept(new, now).await.expect("accepted");
         for _ in 0..runs {
             let lease = Lease { worker: "dead".parse().expect("a name"), until: now };
-            server.ledger.claim_next(lease, now).await.expect("claimed").expect("a job");
+            server.ledger.claim_next("null", lease, now).await.expect("claimed").expect("a job");
             server.ledger.recover(now, RecoveryScope::All).await.expect("recovered");
         }
         server.service.engine_ready(server.engine.clone());

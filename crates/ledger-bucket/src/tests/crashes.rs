@@ -6,10 +6,12 @@ use std::num::NonZeroU32;
 
 use super::faults::{CrashPoint, CrashingStore};
 use super::*;
-use tintype_ledger::accept::Reuse;
+
 use tintype_ledger::job::OnWorkerLoss;
 use tintype_ledger::policy::utc_day;
-use tintype_ledger::testing::{at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded};
+use tintype_ledger::testing::{
+    MODEL, any_reuse, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded,
+};
 
 /// The answers that a client received before the crash.
 #[derive(Debug, Default)]
@@ -21,7 +23,7 @@ struct Answers {
 
 fn limited(new: NewJob) -> NewJob {
     let budgets = vec!["100s/day".parse().expect("a budget")];
-    let reuse = Reuse { in_flight: true, stored: true, retry: None };
+    let reuse = any_reuse();
     NewJob { policy: Policy { concurrency: NonZeroU32::new(4), budgets, rate: None }, reuse, ..new }
 }
 
@@ -39,7 +41,7 @@ async fn workload(ledger: &BucketLedger, answers: &mut Answers) -> Result<()> {
     let first = accept(ledger, new_job_with_key("acme", "a", "k1"), answers).await?;
     let second = accept(ledger, new_job("acme", "b"), answers).await?;
     accept(ledger, new_job_with_key("acme", "a", "k2"), answers).await?;
-    let running = ledger.claim_next(lease("w", 60), at(1)).await?.expect("a queued job");
+    let running = ledger.claim_next(MODEL, lease("w", 60), at(1)).await?.expect("a queued job");
     assert_eq!(running.id, first.id);
     let paid = NewJob { on_worker_loss: OnWorkerLoss::OutcomeUnknown, ..new_job_with_key("acme", "c", "k3") };
     let paid = accept(ledger, paid, answers).await?;
@@ -63,7 +65,7 @@ async fn recover_and_check(store: Arc<MemoryStore>, answers: &Answers, what: &st
     let ledger = BucketLedger::new(store.clone(), fast_sleep());
     let later = at(3_600);
     ledger.recover(later, RecoveryScope::All).await.expect("recover");
-    while let Some(job) = ledger.claim_next(lease("next", 9_000), later).await.expect("claim") {
+    while let Some(job) = ledger.claim_next(MODEL, lease("next", 9_000), later).await.expect("claim") {
         ledger.finish(&job.run(), succeeded(job.id, 1), cost(), later).await.expect("finish");
     }
     for id in &answers.accepted {
@@ -165,7 +167,7 @@ fn unreadable_and_newer_records_are_errors() {
         Err(Error::Corrupt { .. })
     ));
     assert!(matches!(
-        put(r#"{"v":2,"write":"00000000-0000-0000-0000-000000000000","then":1}"#),
-        Err(Error::NewerVersion { found: 2, .. })
+        put(r#"{"v":3,"write":"00000000-0000-0000-0000-000000000000","then":1}"#),
+        Err(Error::NewerVersion { found: 3, .. })
     ));
 }

@@ -3,7 +3,7 @@
 use super::faults::{CrashPoint, CrashingStore, HookedStore};
 use super::*;
 use tintype_ledger::accept::Reuse;
-use tintype_ledger::testing::{at, lease, new_job, new_job_with_key, usage_today};
+use tintype_ledger::testing::{MODEL, at, lease, new_job, new_job_with_key, usage_today};
 
 /// Accepts a job in another process.
 fn accept_elsewhere(store: &Arc<MemoryStore>, new: NewJob) -> Box<dyn FnOnce() + Send> {
@@ -76,7 +76,7 @@ fn a_recovery_keeps_the_marker_of_a_job_that_is_being_created() {
     );
     let Ok(Acceptance::Accepted { job, .. }) = accepted else { panic!("{accepted:?}") };
     assert!(job.id.created() < at(1), "the id in the pointer");
-    let next = block_on(BucketLedger::new(memory, fast_sleep()).claim_next(lease("w", 999), at(901)))
+    let next = block_on(BucketLedger::new(memory, fast_sleep()).claim_next(MODEL, lease("w", 999), at(901)))
         .expect("claim");
     assert_eq!(next.map(|next| next.id), Some(job.id));
 }

@@ -2,10 +2,13 @@ use futures::FutureExt;
 use tintype_core::store::{Key, NewObject, ObjectStore};
 
 use super::*;
-use tintype_ledger::accept::Reuse;
+
 use tintype_ledger::quarantine::RecordName;
+use tintype_ledger::testing::before_0_2;
 use tintype_ledger::testing::unreadable::{StoredText, contract};
-use tintype_ledger::testing::{accepted, at, completed, key_id, lease, new_job, new_job_with_key};
+use tintype_ledger::testing::{
+    MODEL, accepted, any_reuse, at, completed, key_id, lease, new_job, new_job_with_key,
+};
 
 /// The records of a ledger in a store.
 struct Records<'a>(&'a MemoryStore);
@@ -28,7 +31,8 @@ impl StoredText for Records<'_> {
     }
 
     fn with_version(&self, text: &str, version: u32) -> String {
-        text.replace("{\"v\":1,", "{\"v\":2,").replace("{\"v\":2,", &format!("{{\"v\":{version},"))
+        let (_, rest) = text.split_once(',').expect("a version and other members");
+        format!("{{\"v\":{version},{rest}")
     }
 }
 
@@ -44,6 +48,12 @@ fn unreadable_records_affect_no_other_record() {
 }
 
 #[test]
+fn records_of_versions_before_0_2_are_used() {
+    let (store, ledger) = ledger();
+    block_on(before_0_2::contract(&ledger, &Records(&store)));
+}
+
+#[test]
 fn an_unreadable_account_affects_no_other_account() {
     let (store, ledger) = ledger();
     block_on(async {
@@ -54,7 +64,8 @@ fn an_unreadable_account_affects_no_other_account() {
             .edit(&RecordName::Other(paths::account(&key_id("broken"))), &|text| text[..60].to_owned());
         let ledger = BucketLedger::new(store.clone(), fast_sleep());
         ledger.recover(at(10), RecoveryScope::ExpiredLeases).await.expect("recover");
-        let next = ledger.claim_next(lease("w", 60), at(10)).await.expect("claim").expect("a queued job");
+        let next =
+            ledger.claim_next(MODEL, lease("w", 60), at(10)).await.expect("claim").expect("a queued job");
         assert_eq!(next.id, other.id);
         let found = ledger.check().await.expect("check");
         assert_eq!(found[0].name, RecordName::Other("usage/broken".to_owned()));
@@ -65,10 +76,10 @@ fn an_unreadable_account_affects_no_other_account() {
 fn an_unreadable_pointer_of_a_fingerprint_is_ignored() {
     let (store, ledger) = ledger();
     block_on(async {
-        let reuse = Reuse { in_flight: true, stored: true, retry: None };
+        let reuse = any_reuse();
         let request = || NewJob { reuse, ..new_job("acme", "a") };
         let job = accepted(&ledger, request(), 0).await;
-        let pointer = RecordName::Other(paths::fingerprint_pointer(&job.owner, &job.fingerprint));
+        let pointer = RecordName::Other(paths::request_pointer(&job.owner, &job.request_key));
         Records(&store).edit(&pointer, &|_| "{".to_owned());
         let second = accepted(&ledger, request(), 1).await;
         assert_ne!(second.id, job.id);

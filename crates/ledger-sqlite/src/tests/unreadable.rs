@@ -1,7 +1,9 @@
 use rusqlite::params;
+use tintype_ledger::testing::MODEL;
 
 use super::*;
 use tintype_ledger::quarantine::RecordName;
+use tintype_ledger::testing::before_0_2;
 use tintype_ledger::testing::unreadable::{StoredText, contract};
 
 impl StoredText for SqliteLedger {
@@ -25,8 +27,11 @@ impl StoredText for SqliteLedger {
     }
 
     fn with_version(&self, text: &str, version: u32) -> String {
-        let record = text.trim_start_matches("{\"v\":2,").trim_start_matches('{');
-        if version == 1 { format!("{{{record}") } else { format!("{{\"v\":{version},{record}") }
+        let record = match text.strip_prefix("{\"v\":") {
+            Some(versioned) => versioned.split_once(',').expect("other members").1,
+            None => text.trim_start_matches('{'),
+        };
+        format!("{{\"v\":{version},{record}")
     }
 }
 
@@ -35,6 +40,13 @@ fn unreadable_records_affect_no_other_record() {
     let (_folder, path) = folder();
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
     block_on(contract(&ledger, &ledger));
+}
+
+#[test]
+fn records_of_versions_before_0_2_are_used() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    block_on(before_0_2::contract(&ledger, &ledger));
 }
 
 #[test]
@@ -54,7 +66,8 @@ fn a_record_of_another_row_and_text_that_is_not_utf_8_are_unreadable() {
                 connection.execute(damage, [rows::id_bytes(&second.id)])
             })
             .expect("written");
-        let next = ledger.claim_next(lease("w", 60), at(3)).await.expect("claim").expect("a queued job");
+        let next =
+            ledger.claim_next(MODEL, lease("w", 60), at(3)).await.expect("claim").expect("a queued job");
         assert_eq!(next.id, third.id);
         assert_eq!(ledger.check().await.expect("check").len(), 2);
         assert_eq!(ledger.repair(at(4)).await.expect("repair").ended.len(), 2);
@@ -79,9 +92,10 @@ fn unreadable_usage_does_not_block_the_queue() {
             })
             .expect("written");
         ledger.recover(at(10), RecoveryScope::ExpiredLeases).await.expect("recover");
-        let next = ledger.claim_next(lease("w", 60), at(10)).await.expect("claim").expect("a queued job");
+        let next =
+            ledger.claim_next(MODEL, lease("w", 60), at(10)).await.expect("claim").expect("a queued job");
         assert_eq!(next.id, other.id);
-        assert_eq!(ledger.claim_next(lease("w", 60), at(10)).await.expect("claim"), None);
+        assert_eq!(ledger.claim_next(MODEL, lease("w", 60), at(10)).await.expect("claim"), None);
         let found = ledger.check().await.expect("check");
         assert_eq!(found[0].name, RecordName::Other(format!("usage/acme/{}", at(0).date())));
         let late = ledger.job(&late.owner, late.id).await.expect("get").expect("a job");

@@ -9,6 +9,15 @@ use super::{
 use crate::money::Spend;
 
 impl JobRecord {
+    /// The name of the model. Records of versions before 0.2 have it in the request; it is empty if their request
+    /// was erased.
+    pub fn model(&self) -> &str {
+        match self.model.as_str() {
+            "" => self.request.get("model").and_then(serde_json::Value::as_str).unwrap_or_default(),
+            name => name,
+        }
+    }
+
     /// The current run.
     pub fn run(&self) -> Run {
         Run { owner: self.owner.clone(), job: self.id, number: self.runs }
@@ -37,7 +46,8 @@ impl JobRecord {
     /// Ends the job.
     pub fn end(&mut self, outcome: Outcome, cost: Spend, now: OffsetDateTime) {
         self.status = match outcome {
-            Outcome::Succeeded { images, warnings } => {
+            Outcome::Succeeded { images, warnings, picture_key } => {
+                self.picture_key = picture_key;
                 (self.images, self.warnings) = (images, warnings);
                 Status::Succeeded
             }

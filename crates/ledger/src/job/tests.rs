@@ -20,7 +20,7 @@ fn the_stored_form_of_a_record_does_not_change() {
     let text = serde_json::to_value(&job).expect("plain data");
     let nil = "00000000-0000-0000-0000-000000000000";
     let expected = json!({
-        "id": nil, "owner": "acme", "key": "acme", "request": {"prompt": "tiger"},
+        "id": nil, "owner": "acme", "key": "acme", "model": "test", "request": {"prompt": "tiger"},
         "fingerprint": Fingerprint::of(b"tiger").to_string(), "interrupted": "requeue",
         "status": {"is": "failed", "reason": "outcome_unknown"},
         "created": "2026-11-23T12:00:00Z", "started": "2026-11-23T12:00:00Z", "finished": "2026-11-23T12:00:00Z",

@@ -1,7 +1,10 @@
 //! Accepting jobs: idempotency keys, reuse of jobs in flight and of stored images, isolation of owners.
 
-use super::{accepted, at, claimed, completed, new_job, new_job_with_key, owner, usage_today};
-use crate::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
+use super::{
+    accepted, any_reuse, at, claimed, completed, new_job, new_job_with_key, owner, picture_keys, usage_today,
+};
+use crate::accept::{Acceptance, NewJob, PictureKeys, QueueLimit, RetryReuse, Reuse};
+use crate::id::Fingerprint;
 use crate::job::{Failure, Outcome, Reason, UpstreamError};
 use crate::ledger::{FinishReply, Ledger};
 use crate::money::Spend;
@@ -10,12 +13,11 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     an_accepted_job_can_be_read(ledger).await;
     an_idempotency_key_identifies_one_request(ledger).await;
     identical_requests_share_a_job(ledger).await;
+    stored_images_have_the_picture_key(ledger).await;
     a_retry_finds_an_undelivered_job(ledger).await;
     the_end_of_a_job_with_a_waiter_counts_as_delivery(ledger).await;
     the_queue_is_limited(ledger).await;
 }
-
-const ANY: Reuse = Reuse { in_flight: true, stored: true, retry: None };
 
 fn sharing(name: &str, prompt: &str, reuse: Reuse) -> NewJob {
     NewJob { reuse, ..new_job(name, prompt) }
@@ -83,19 +85,20 @@ async fn an_idempotency_key_identifies_one_request(ledger: &dyn Ledger) {
 }
 
 async fn identical_requests_share_a_job(ledger: &dyn Ledger) {
-    let first = accepted(ledger, sharing("same", "tiger", ANY), 0).await;
-    let Acceptance::Joined { job, .. } = accept(ledger, sharing("same", "tiger", ANY), 1).await else {
+    let first = accepted(ledger, sharing("same", "tiger", any_reuse()), 0).await;
+    let Acceptance::Joined { job, .. } = accept(ledger, sharing("same", "tiger", any_reuse()), 1).await
+    else {
         panic!("an identical request in flight is joined");
     };
     assert_eq!(job.id, first.id);
     let alone = accepted(ledger, new_job("same", "tiger"), 1).await;
     assert_ne!(alone.id, first.id, "the request does not allow reuse");
-    let other = accepted(ledger, sharing("same", "lion", ANY), 1).await;
-    let other_owner = accepted(ledger, sharing("same-b", "tiger", ANY), 1).await;
+    let other = accepted(ledger, sharing("same", "lion", any_reuse()), 1).await;
+    let other_owner = accepted(ledger, sharing("same-b", "tiger", any_reuse()), 1).await;
     assert_ne!(other_owner.id, first.id, "never across owners");
     ledger.cancel(&owner("same"), alone.id, at(2)).await.expect("cancel").expect("a job");
 
-    let wolf = sharing("same", "wolf", ANY);
+    let wolf = sharing("same", "wolf", any_reuse());
     let running = accepted(ledger, wolf.clone(), 1).await;
     let running = claimed(ledger, &running, 1).await;
     let joined = accept(ledger, once_sharing("same", "wolf", "k"), 2).await;
@@ -109,7 +112,7 @@ async fn identical_requests_share_a_job(ledger: &dyn Ledger) {
     assert!(matches!(canceled, Ok(crate::ledger::FinishReply::Recorded(_))), "{canceled:?}");
 
     let ended = completed(ledger, &other, 2).await;
-    let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", ANY), 9).await else {
+    let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", any_reuse()), 9).await else {
         panic!("a stored image is found");
     };
     assert_eq!(job, ended);
@@ -123,15 +126,31 @@ async fn identical_requests_share_a_job(ledger: &dyn Ledger) {
         completed(ledger, job, 10).await;
     }
     ledger.delete(&owner("same"), new_lion.id, at(11)).await.expect("delete").expect("a job");
-    let gone = accepted(ledger, sharing("same-c", "lion", ANY), 12).await;
+    let gone = accepted(ledger, sharing("same-c", "lion", any_reuse()), 12).await;
     ledger.delete(&owner("same-c"), gone.id, at(12)).await.expect("delete").expect("a job");
-    let after = accepted(ledger, sharing("same-c", "lion", ANY), 13).await;
+    let after = accepted(ledger, sharing("same-c", "lion", any_reuse()), 13).await;
     assert_ne!(after.id, gone.id, "a deleted job is not shared");
     completed(ledger, &after, 14).await;
 }
 
 fn once_sharing(name: &str, prompt: &str, key: &str) -> NewJob {
-    NewJob { reuse: ANY, ..new_job_with_key(name, prompt, key) }
+    NewJob { reuse: any_reuse(), ..new_job_with_key(name, prompt, key) }
+}
+
+/// The model's weights or the settings of finishing images may have changed since.
+async fn stored_images_have_the_picture_key(ledger: &dyn Ledger) {
+    let current = Fingerprint::of(b"other weights");
+    let with_keys = |keys| Reuse { stored: Some(keys), ..any_reuse() };
+    let other = with_keys(PictureKeys { current, ..picture_keys() });
+    let first = accepted(ledger, sharing("picture", "tiger", any_reuse()), 0).await;
+    let Acceptance::Joined { job, .. } = accept(ledger, sharing("picture", "tiger", other), 1).await else {
+        panic!("a job in flight will be finished as the settings are then");
+    };
+    assert_eq!(job.id, first.id);
+    completed(ledger, &first, 2).await;
+    let second = accepted(ledger, sharing("picture", "tiger", other), 3).await;
+    assert_ne!(second.id, first.id, "the stored image is of other weights");
+    completed(ledger, &second, 4).await;
 }
 
 async fn a_retry_finds_an_undelivered_job(ledger: &dyn Ledger) {

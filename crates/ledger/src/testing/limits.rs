@@ -4,7 +4,10 @@ use std::num::NonZeroU32;
 
 use time::Duration;
 
-use super::{accepted, at, claimed, completed, cost, key_id, new_job, new_job_with_key, owner, usage_today};
+use super::{
+    accepted, any_reuse, at, claimed, completed, cost, key_id, new_job, new_job_with_key, owner,
+    picture_keys, usage_today,
+};
 use crate::accept::{Acceptance, NewJob, Reuse};
 use crate::job::{Outcome, Reason};
 use crate::ledger::Ledger;
@@ -38,7 +41,7 @@ fn policy(rate: Option<&str>, concurrency: u32, budgets: &[&str]) -> Policy {
 async fn rate(ledger: &dyn Ledger) {
     let policy = policy(Some("2/min"), 0, &[]);
     let limited = |prompt: &str| NewJob { policy: policy.clone(), ..new_job("rate", prompt) };
-    let stored = NewJob { reuse: Reuse { stored: true, ..Reuse::default() }, ..limited("a") };
+    let stored = NewJob { reuse: Reuse { stored: Some(picture_keys()), ..Reuse::default() }, ..limited("a") };
     let first = accepted(ledger, limited("a"), 0).await;
     completed(ledger, &first, 0).await;
     let Acceptance::Stored { quotas, .. } = ledger.accept(stored.clone(), at(0)).await.expect("accept")
@@ -129,7 +132,7 @@ async fn budgets(ledger: &dyn Ledger) {
 }
 
 async fn a_rejected_request_changes_nothing(ledger: &dyn Ledger) {
-    let reuse = Reuse { in_flight: true, stored: true, retry: None };
+    let reuse = any_reuse();
     let new = |prompt: &str, key: &str| NewJob {
         policy: policy(None, 1, &[]),
         reuse,

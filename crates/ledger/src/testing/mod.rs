@@ -2,6 +2,7 @@
 //! assertion.
 
 mod accepting;
+pub mod before_0_2;
 mod keys;
 mod lifecycle;
 mod limits;
@@ -17,7 +18,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use tintype_core::picture::Format;
 
-use crate::accept::{Acceptance, Idempotency, NewJob, Reuse};
+use crate::accept::{Acceptance, Idempotency, NewJob, PictureKeys, Reuse};
 use crate::account::DayUsage;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, Lease, OnWorkerLoss, Outcome, StoredImage};
@@ -42,6 +43,19 @@ pub fn race_contract(ledgers: &[Arc<dyn Ledger>]) {
     races::contract(ledgers);
 }
 
+/// The model of [`new_job`].
+pub const MODEL: &str = "test";
+
+/// The picture key of jobs that ended with [`succeeded`].
+pub fn picture_keys() -> PictureKeys {
+    PictureKeys { current: Fingerprint::of(b"picture"), before_0_2: None }
+}
+
+/// Every kind of reuse except that of retries.
+pub fn any_reuse() -> Reuse {
+    Reuse { in_flight: true, stored: Some(picture_keys()), retry: None }
+}
+
 /// A time so many seconds after an arbitrary noon.
 pub fn at(seconds: i64) -> OffsetDateTime {
     datetime!(2026-11-23 12:00 UTC) + Duration::seconds(seconds)
@@ -64,8 +78,9 @@ pub fn new_job(name: &str, prompt: &str) -> NewJob {
         key: key_id(name),
         policy: Policy::default(),
         reserve: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
+        model: MODEL.to_owned(),
         request: json!({"prompt": prompt}),
-        fingerprint: Fingerprint::of(prompt.as_bytes()),
+        request_key: Fingerprint::of(prompt.as_bytes()),
         reuse: Reuse::default(),
         idempotency: None,
         on_worker_loss: OnWorkerLoss::Requeue,
@@ -112,7 +127,11 @@ pub fn succeeded(id: JobId, count: u64) -> Outcome {
         height: 64,
         format: Format::Jpeg,
     };
-    Outcome::Succeeded { images: (0..count).map(image).collect(), warnings: vec![json!("cut")] }
+    Outcome::Succeeded {
+        images: (0..count).map(image).collect(),
+        warnings: vec![json!("cut")],
+        picture_key: Some(picture_keys().current),
+    }
 }
 
 /// Accepts a job [`at`] this time, and panics if the ledger does not accept it as a new job.

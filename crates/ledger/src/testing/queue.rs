@@ -1,7 +1,9 @@
 //! The queue: order within an owner, turns of owners, positions.
 
-use super::{accepted, at, completed, cost, lease, new_job, owner, succeeded};
-use crate::accept::NewJob;
+use std::collections::BTreeMap;
+
+use super::{MODEL, accepted, at, completed, cost, lease, new_job, owner, succeeded};
+use crate::accept::{Acceptance, NewJob, QueueLimit};
 use crate::job::{JobRecord, Reason, Status};
 use crate::ledger::{Ledger, Load};
 
@@ -12,12 +14,17 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     the_owner_with_fewer_running_jobs_comes_first(ledger).await;
     jobs_past_their_deadline_are_skipped(ledger).await;
     a_job_starts_with_the_lease_of_a_ready_worker(ledger).await;
+    each_model_has_a_queue_of_its_own(ledger).await;
     assert_eq!(next(ledger, 0).await, None, "the queue is empty at the end");
-    assert_eq!(ledger.load().await.expect("load"), Load::default());
+    assert_eq!(ledger.load().await.expect("load"), BTreeMap::new());
 }
 
 async fn next(ledger: &dyn Ledger, seconds: i64) -> Option<JobRecord> {
-    ledger.claim_next(lease("w", seconds + 60), at(seconds)).await.expect("claim")
+    ledger.claim_next(MODEL, lease("w", seconds + 60), at(seconds)).await.expect("claim")
+}
+
+async fn load(ledger: &dyn Ledger, model: &str) -> Load {
+    ledger.load().await.expect("load").get(model).copied().unwrap_or_default()
 }
 
 async fn end(ledger: &dyn Ledger, running: &JobRecord, seconds: i64) {
@@ -81,7 +88,7 @@ async fn the_owner_with_fewer_running_jobs_comes_first(ledger: &dyn Ledger) {
     }
     let first = next(ledger, 55).await.expect("a queued job");
     let second = next(ledger, 55).await.expect("a queued job");
-    assert_eq!(ledger.load().await.expect("load"), Load { queued: 1, running: 2 });
+    assert_eq!(load(ledger, MODEL).await, Load { queued: 1, running: 2 });
     let idle = accepted(ledger, new_job("idle", "a"), 56).await;
     let idle_too = accepted(ledger, new_job("idle", "b"), 57).await;
     let mut taken = Vec::new();
@@ -118,7 +125,7 @@ async fn a_job_starts_with_the_lease_of_a_ready_worker(ledger: &dyn Ledger) {
     };
     assert_eq!((running.status, running.runs, running.started), (Status::Running, 1, Some(at(80))));
     assert_eq!(ledger.job(&running.owner, running.id).await.expect("get"), Some(running.clone()));
-    assert_eq!(ledger.load().await.expect("load"), Load { queued: 0, running: 1 });
+    assert_eq!(load(ledger, MODEL).await, Load { queued: 0, running: 1 });
     let waiting = accepted(ledger, new_job("patient", "a"), 81).await;
     let behind = accepted(ledger, ready("b"), 82).await;
     assert_eq!(behind.status, Status::Queued, "another job is queued");
@@ -128,4 +135,30 @@ async fn a_job_starts_with_the_lease_of_a_ready_worker(ledger: &dyn Ledger) {
         end(ledger, &running, 84).await;
     }
     end(ledger, &running, 85).await;
+}
+
+async fn each_model_has_a_queue_of_its_own(ledger: &dyn Ledger) {
+    let of = |model: &str, prompt| NewJob { model: model.to_owned(), ..new_job("two", prompt) };
+    let limit = Some(QueueLimit { per_owner: 1, total: 1 });
+    let slow = accepted(ledger, of("slow", "a"), 90).await;
+    let full = ledger.accept(NewJob { queue: limit, ..of("slow", "b") }, at(91)).await.expect("accept");
+    assert_eq!(full, Acceptance::QueueFull);
+    let fast = accepted(ledger, NewJob { queue: limit, ..of("org/fast", "b") }, 91).await;
+    assert_eq!(fast.model(), "org/fast");
+    let ready = NewJob { start_with: Some(lease("ready", 200)), ..of("third", "c") };
+    let started = accepted(ledger, ready, 92).await;
+    for (job, position) in [(&slow, 0), (&fast, 0)] {
+        assert_eq!(ledger.position(&job.owner, job.id).await.expect("position"), Some(position));
+    }
+    let queued = Load { queued: 1, running: 0 };
+    assert_eq!((load(ledger, "slow").await, load(ledger, "org/fast").await), (queued, queued));
+    assert_eq!(next(ledger, 93).await, None, "no job of this model is queued");
+    for (model, job) in [("org/fast", &fast), ("slow", &slow), ("third", &started)] {
+        let claimed = match ledger.claim_next(model, lease("w", 160), at(94)).await.expect("claim") {
+            Some(claimed) => claimed,
+            None => started.clone(),
+        };
+        assert_eq!(claimed.id, job.id);
+        end(ledger, &claimed, 95).await;
+    }
 }

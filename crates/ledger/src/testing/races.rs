@@ -6,8 +6,11 @@ use std::sync::{Arc, Barrier};
 
 use futures::executor::block_on;
 
-use super::{accepted, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded, usage_today};
-use crate::accept::{Acceptance, NewJob, Reuse};
+use super::{
+    MODEL, accepted, any_reuse, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded,
+    usage_today,
+};
+use crate::accept::{Acceptance, NewJob};
 use crate::id::JobId;
 use crate::job::JobRecord;
 use crate::ledger::{ClaimReply, FinishReply, Ledger};
@@ -57,7 +60,7 @@ fn count_accepted(answers: &[Acceptance]) -> usize {
 
 fn end_all(ledger: &dyn Ledger) -> u64 {
     let mut ended = 0;
-    while let Some(job) = block_on(ledger.claim_next(lease("end", 99), at(1))).expect("claim") {
+    while let Some(job) = block_on(ledger.claim_next(MODEL, lease("end", 99), at(1))).expect("claim") {
         block_on(ledger.finish(&job.run(), succeeded(job.id, 1), cost(), at(2))).expect("finish");
         ended += 1;
     }
@@ -78,7 +81,7 @@ fn an_idempotency_key_makes_one_job(ledgers: &[Arc<dyn Ledger>]) {
 }
 
 fn identical_requests_make_one_job(ledgers: &[Arc<dyn Ledger>]) {
-    let reuse = Reuse { in_flight: true, stored: true, retry: None };
+    let reuse = any_reuse();
     // Half of the requests have an idempotency key of their own.
     let new = |i: usize| {
         let idempotency =
@@ -162,7 +165,7 @@ fn every_job_is_claimed_once(ledgers: &[Arc<dyn Ledger>]) {
         .map(|i| block_on(accepted(&*ledgers[0], new_job(&format!("race-{}", i % 3), "a"), i)).id)
         .collect();
     let taken: Vec<JobRecord> = race(ledgers, |i, ledger| {
-        block_on(ledger.claim_next(lease(&format!("w{i}"), 99), at(50))).expect("claim")
+        block_on(ledger.claim_next(MODEL, lease(&format!("w{i}"), 99), at(50))).expect("claim")
     })
     .into_iter()
     .flatten()

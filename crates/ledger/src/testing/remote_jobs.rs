@@ -1,6 +1,6 @@
 //! Remote jobs: a remote service works on them, even if the worker that submitted them dies.
 
-use super::{accepted, at, claimed, cost, lease, new_job, succeeded, usage_today};
+use super::{MODEL, accepted, at, claimed, cost, lease, new_job, succeeded, usage_today};
 use crate::accept::NewJob;
 use crate::job::{JobRecord, MAX_REMOTE_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
 use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
@@ -70,7 +70,8 @@ async fn workers_may_take_turns_with_a_remote_job(ledger: &dyn Ledger) {
         assert_eq!((running.runs, running.receipt.as_deref()), (1, Some(RECEIPT)));
         assert!(ledger.release(&running.run(), at(second)).await.expect("release"));
     }
-    let claim = ledger.claim_next(lease("w", 200), at(100)).await.expect("claim").expect("a queued job");
+    let claim =
+        ledger.claim_next(MODEL, lease("w", 200), at(100)).await.expect("claim").expect("a queued job");
     assert_eq!(claim.id, job.id);
     ledger.finish(&claim.run(), succeeded(job.id, 1), cost(), at(101)).await.expect("finish");
     assert_eq!(usage_today(ledger, "turns").await.spent.engine_ms, 700);
@@ -128,7 +129,7 @@ async fn a_canceled_remote_job_is_not_queued_again(ledger: &dyn Ledger) {
     ledger.cancel(&job.owner, job.id, at(1)).await.expect("cancel");
     let found = ledger.recover(at(2), RecoveryScope::All).await.expect("recover");
     assert_eq!(found.ended.iter().map(|job| job.status).collect::<Vec<_>>(), [Status::Canceled]);
-    assert_eq!(ledger.claim_next(lease("w", 99), at(3)).await.expect("claim"), None);
+    assert_eq!(ledger.claim_next(MODEL, lease("w", 99), at(3)).await.expect("claim"), None);
     let used = usage_today(ledger, name).await;
     assert_eq!((used.spent.engine_ms, used.reserved.is_zero()), (3_000, true));
 

@@ -1,13 +1,19 @@
 //! Unreadable records affect no other record, are not rewritten, and can be repaired.
 
-use super::{accepted, at, completed, cost, key_id, lease, new_job, new_key, owner, succeeded, usage_today};
-use crate::accept::{NewJob, Reuse};
+use std::collections::BTreeMap;
+
+use super::{
+    MODEL, accepted, any_reuse, at, completed, cost, key_id, lease, new_job, new_key, owner, succeeded,
+    usage_today,
+};
+use crate::accept::NewJob;
 use crate::account::DayUsage;
 use crate::error::Error;
 use crate::job::{JobRecord, Reason, RecoveryScope, Status};
-use crate::ledger::{Ledger, Load};
+use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::quarantine::{RecordFault, RecordName};
+use crate::stored::VERSION;
 
 /// Access to the stored text of records, to damage it.
 pub trait StoredText {
@@ -64,15 +70,15 @@ async fn others_are_not_delayed(ledger: &dyn Ledger, poisoned: &JobRecord, start
     ledger.recover(at(now), RecoveryScope::ExpiredLeases).await.expect("recover");
     let mut ran = Vec::new();
     for _ in 0..50 {
-        let job = ledger.claim_next(lease("w", now + 60), at(now)).await.expect("claim");
+        let job = ledger.claim_next(MODEL, lease("w", now + 60), at(now)).await.expect("claim");
         let job = job.unwrap_or_else(|| panic!("{what}: after {} jobs no job is queued", ran.len()));
         ledger.finish(&job.run(), succeeded(job.id, 1), cost(), at(now)).await.expect("finish");
         ran.push(job.id);
     }
     ran.sort_unstable();
     assert_eq!(ran, waiting, "{what}");
-    assert_eq!(ledger.claim_next(lease("w", now + 60), at(now)).await.expect("claim"), None, "{what}");
-    assert_eq!(ledger.load().await.expect("load"), Load::default(), "{what}");
+    assert_eq!(ledger.claim_next(MODEL, lease("w", now + 60), at(now)).await.expect("claim"), None, "{what}");
+    assert_eq!(ledger.load().await.expect("load"), BTreeMap::new(), "{what}");
     assert_eq!(ledger.unreadable_records(), 1, "{what}");
     let next = accepted(ledger, new_job("poison", "c"), now).await;
     assert_eq!(ledger.position(&next.owner, next.id).await.expect("position"), Some(0), "{what}");
@@ -112,22 +118,22 @@ fn one_job() -> Policy {
 
 async fn a_newer_version_is_left_alone(ledger: &dyn Ledger, stored: &dyn StoredText) {
     let newer = accepted(ledger, new_job("newer", "a"), 10_000).await;
-    let text = stored.edit(&name(&newer), &|text| stored.with_version(text, 2));
+    let text = stored.edit(&name(&newer), &|text| stored.with_version(text, VERSION + 1));
     let other = accepted(ledger, new_job("newer", "b"), 10_001).await;
-    let next = ledger.claim_next(lease("w", 10_060), at(10_002)).await.expect("claim").expect("a job");
+    let next = ledger.claim_next(MODEL, lease("w", 10_060), at(10_002)).await.expect("claim").expect("a job");
     assert_eq!(next.id, other.id);
     ledger.finish(&next.run(), succeeded(next.id, 1), cost(), at(10_003)).await.expect("finish");
-    assert_eq!(ledger.claim_next(lease("w", 10_060), at(10_004)).await.expect("claim"), None);
+    assert_eq!(ledger.claim_next(MODEL, lease("w", 10_060), at(10_004)).await.expect("claim"), None);
     let repair = ledger.repair(at(10_005)).await.expect("repair");
     assert_eq!((repair.ended.len(), repair.left.len()), (0, 1));
     assert_eq!(repair.left[0].fault, RecordFault::NewerVersion);
     assert_eq!(stored.edit(&name(&newer), &str::to_owned), text, "not rewritten");
     assert_eq!(usage_today(ledger, "newer").await.reserved.engine_ms, 1_000, "still reserved");
     let direct = ledger.job(&newer.owner, newer.id).await;
-    assert!(matches!(direct, Err(Error::NewerVersion { found: 2, .. })), "{direct:?}");
-    // A process that reads version 2 runs the job.
-    stored.edit(&name(&newer), &|text| stored.with_version(text, 1));
-    let run = ledger.claim_next(lease("w", 10_060), at(10_006)).await.expect("claim").expect("a job");
+    assert!(matches!(direct, Err(Error::NewerVersion { found, .. }) if found == VERSION + 1), "{direct:?}");
+    // A process that reads the version runs the job.
+    stored.edit(&name(&newer), &|text| stored.with_version(text, VERSION));
+    let run = ledger.claim_next(MODEL, lease("w", 10_060), at(10_006)).await.expect("claim").expect("a job");
     assert_eq!(run.id, newer.id);
     ledger.finish(&run.run(), succeeded(run.id, 1), cost(), at(10_007)).await.expect("finish");
 }
@@ -161,7 +167,7 @@ async fn an_unreadable_finished_job_is_left_out_of_lists(ledger: &dyn Ledger, st
 }
 
 async fn an_identical_request_gets_a_new_job(ledger: &dyn Ledger, stored: &dyn StoredText) {
-    let reuse = Reuse { in_flight: true, stored: true, retry: None };
+    let reuse = any_reuse();
     let request = || NewJob { reuse, ..new_job("same", "a") };
     let job = accepted(ledger, request(), 30_000).await;
     stored.edit(&name(&job), &|text| text[..80].to_owned());

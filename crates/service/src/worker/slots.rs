@@ -42,7 +42,12 @@ impl Worker {
                 return;
             }
             let read = self.inner.registry.begin_read();
-            match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
+            match self
+                .inner
+                .ledger
+                .claim_next(&self.engine.model().name, self.lease(), OffsetDateTime::now_utc())
+                .await
+            {
                 Ok(Some(job)) => {
                     // There may be another job for the next worker.
                     self.inner.arrivals.notify_one();
