@@ -11,6 +11,7 @@
 pub mod causes;
 pub mod engine;
 pub mod picture;
+pub mod redact;
 pub mod request;
 pub mod secret;
 pub mod store;
