@@ -12,6 +12,7 @@ pub mod causes;
 pub mod engine;
 pub mod model;
 pub mod picture;
+pub mod redact;
 pub mod request;
 pub mod secret;
 pub mod store;

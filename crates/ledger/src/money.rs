@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::serde_as_text::serde_as_text;
 
+/// The end of the text of a price per image.
+const PER_IMAGE: &str = "/image";
+
 /// A currency: its ISO 4217 code in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
@@ -66,7 +69,55 @@ impl fmt::Display for Amount {
     }
 }
 
-serde_as_text!(Currency, Amount);
+/// The price of generated images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Price {
+    /// Of one second of engine time: `0.0005usd`.
+    PerSecond(Amount),
+    /// Of one image: `0.02usd/image`.
+    PerImage(Amount),
+}
+
+/// The text is not a price.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid price `{0}`: write an amount for one second of engine time, for example `0.0005usd`, or for one image, \
+     for example `0.02usd/image`"
+)]
+pub struct InvalidPrice(String);
+
+impl Price {
+    /// The amount for one second or one image.
+    pub fn amount(self) -> Amount {
+        match self {
+            Self::PerSecond(amount) | Self::PerImage(amount) => amount,
+        }
+    }
+}
+
+impl FromStr for Price {
+    type Err = InvalidPrice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPrice> {
+        let price = match text.strip_suffix(PER_IMAGE) {
+            Some(amount) => amount.parse().map(Self::PerImage),
+            None => text.parse().map(Self::PerSecond),
+        };
+        price.map_err(|InvalidAmount(_)| InvalidPrice(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.amount().fmt(f)?;
+        match self {
+            Self::PerSecond(_) => Ok(()),
+            Self::PerImage(_) => f.write_str(PER_IMAGE),
+        }
+    }
+}
+
+serde_as_text!(Currency, Amount, Price);
 
 /// Parses a decimal number with at most `places` decimals and scales it to an integer: `1.5` with 3 places is
 /// 1500.
@@ -189,6 +240,22 @@ mod tests {
             "99999999999999usd",
         ] {
             assert!(bad.parse::<Amount>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prices_are_read_and_written() {
+        let price = |text: &str| text.parse::<Price>();
+        let amount = |text: &str| text.parse::<Amount>().expect("an amount");
+        assert_eq!(price("0.0005usd"), Ok(Price::PerSecond(amount("0.0005usd"))));
+        assert_eq!(price("0.02USD/image"), Ok(Price::PerImage(amount("0.02usd"))));
+        for text in ["0.0005usd", "0.02usd/image", "0usd/image"] {
+            assert_eq!(price(text).expect(text).to_string(), text);
+        }
+        for text in
+            ["", "/image", "0.02/image", "0.02usd/", "0.02usd/day", "0.02usd/images", "0.02usd/image/image"]
+        {
+            assert_eq!(price(text), Err(InvalidPrice(text.to_owned())), "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! for every OpenTelemetry program, so tintype has no settings for them. `telemetry::metrics` validates their
 //! values.
 
-use tintype_core::secret::Secret;
+use tintype_core::secret::{Secret, SecretUrl};
 
 /// The default endpoint of the OTLP/HTTP specification.
 const LOCAL: &str = "http://localhost:4318";
@@ -11,7 +11,7 @@ const LOCAL: &str = "http://localhost:4318";
 #[derive(Clone, Debug)]
 pub(crate) struct Collector {
     /// The URL to which metrics are posted.
-    pub(crate) url: String,
+    pub(crate) url: SecretUrl,
     /// Request headers as `name=value,…`, percent-encoded; often with an API key.
     pub(crate) headers: Option<Secret>,
     /// The transport protocol, for example `http/protobuf`.
@@ -43,7 +43,7 @@ impl Collector {
         let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| exporters.map(|_| LOCAL.to_owned()));
         let with_path = base.map(|base| format!("{}/v1/metrics", base.trim_end_matches('/')));
         Some(Self {
-            url: variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(with_path)?,
+            url: SecretUrl::new(variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").or(with_path)?),
             headers: either("HEADERS").map(Secret::new),
             protocol: either("PROTOCOL"),
             timeout: either("TIMEOUT"),
@@ -59,7 +59,7 @@ mod tests {
     fn url(variables: &[(&str, &str)]) -> Option<String> {
         let variable =
             |name: &str| variables.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
-        Collector::from_variables(variable).map(|collector| collector.url)
+        Collector::from_variables(variable).map(|collector| collector.url.expose().to_owned())
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl Metrics {
         let exporter = Arc::new(Exporter {
             service,
             sender: Sender::new(Handle::current())?,
-            url: collector.url.parse().with_context(|| {
+            // The collector may need the password in its URL.
+            url: collector.url.expose().parse().with_context(|| {
                 format!("OTEL_EXPORTER_OTLP_ENDPOINT is `{}`; it must be a URL", collector.url)
             })?,
             headers: headers(collector.headers.as_ref().map_or("", |headers| headers.expose()))?,

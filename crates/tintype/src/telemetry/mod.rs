@@ -9,9 +9,10 @@ mod metrics;
 mod openmetrics;
 mod sender;
 
+use std::error::Error;
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
@@ -22,6 +23,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tintype_core::causes::causes;
+use tintype_core::redact::without_passwords;
 use tintype_sagemaker::wire::header::CUSTOM_ATTRIBUTES;
 use tokio::runtime::Handle;
 use tracing::{Level, Span, Subscriber};
@@ -49,7 +51,7 @@ impl Traces {
     /// If one of OpenTelemetry's variables is invalid, or this machine has no root certificates.
     pub(crate) fn start(runtime: Handle) -> Result<Self> {
         let exporter = SpanExporter::builder().with_http().with_http_client(Sender::new(runtime)?);
-        let exporter = exporter.build().context("invalid OpenTelemetry variable (OTEL_EXPORTER_OTLP_…)")?;
+        let exporter = exporter.build().map_err(|error| invalid_variable(&error))?;
         let provider =
             SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
         let _ = ENABLED.set(());
@@ -81,6 +83,12 @@ impl Traces {
             tracing::warn!(error = %causes(&error), "failed to export the last traces");
         }
     }
+}
+
+/// The error of an exporter without the password of the collector's URL, which it quotes.
+fn invalid_variable(error: &dyn Error) -> anyhow::Error {
+    let cause = without_passwords(&causes(error).to_string());
+    anyhow!("invalid OpenTelemetry variable (OTEL_EXPORTER_OTLP_…): {cause}")
 }
 
 /// The attributes of this service from the environment, with a default for the service's name.
@@ -126,6 +134,13 @@ pub(crate) fn traceparent() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_variable_is_reported_without_its_password() {
+        let quoted = std::io::Error::other("invalid endpoint 'https://u:hunter2@c:port': invalid port");
+        let error = invalid_variable(&quoted).to_string();
+        assert!(error.contains("https://u:***@c:port': invalid port"), "{error}");
+    }
 
     #[test]
     fn custom_attributes_carry_a_trace() {
