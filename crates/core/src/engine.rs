@@ -26,6 +26,8 @@ pub struct EngineInfo {
     /// The precision and the version of the kernels, for example `f32.1`: the same request with other numerics can
     /// give slightly different pixels. Empty if unknown.
     pub numerics: String,
+    /// Memory of the loaded weights in bytes; 0 for a remote engine.
+    pub weights_bytes: u64,
     /// The maximum number of concurrent requests, at least 1.
     pub slots: usize,
     /// The maximum duration of a request, if the engine has such a limit (for example a remote service's timeout).
@@ -43,6 +45,7 @@ impl EngineInfo {
             revision: String::new(),
             revision_before_0_2: None,
             numerics: String::new(),
+            weights_bytes: 0,
             slots: 1,
             max_duration: None,
             repeatable: true,

@@ -49,7 +49,6 @@ use tintype_service::Service;
 pub use connection::{ConnectionProblem, refuse};
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
-pub use openai::{Alias, InvalidAlias};
 pub use openapi::document as openapi;
 pub use reserved::RESERVED;
 pub use sagemaker::{Buckets, RuntimeApi, container};
@@ -71,8 +70,6 @@ pub struct HttpSettings {
     /// The prefix of absolute links to this API, without a trailing slash: `https://host`, or
     /// `https://host/stage` behind a proxy that strips a part of the path.
     pub origin: String,
-    /// Model names besides the model's own that OpenAI clients may use.
-    pub aliases: Vec<Alias>,
 }
 
 /// The state shared by all handlers.
@@ -85,7 +82,6 @@ pub(crate) struct App {
     is_loopback: bool,
     /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
-    aliases: Arc<[Alias]>,
     started_at: OffsetDateTime,
 }
 
@@ -100,7 +96,7 @@ pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtim
 }
 
 fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
-    let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
+    let HttpSettings { get_enabled, hosts, time_budget, origin } = settings;
     // With a public URL, a proxy is expected, and the operator decides whether requests need a key.
     let is_loopback = match &hosts {
         HostPolicy::Loopback { public: Some(public), .. } => link_warning::is_loopback(public.host()),
@@ -113,7 +109,6 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         time_budget,
         is_loopback,
         origin: Arc::from(origin),
-        aliases: Arc::from(aliases),
         started_at: OffsetDateTime::now_utc(),
     };
     let routes = Router::new()

@@ -68,7 +68,7 @@ const fn param(name: &'static str, kind: ValueKind) -> Param {
 }
 
 /// All parameters, in the order of messages and documentation.
-const PARAMS: [Param; 13] = [
+const PARAMS: [Param; 14] = [
     param("prompt", ValueKind::Text),
     param("negative_prompt", ValueKind::Text),
     param("width", ValueKind::Integer),
@@ -87,6 +87,7 @@ const PARAMS: [Param; 13] = [
     Param { synonyms: &["output_format"], ..param("format", ValueKind::Format) },
     param("expires_in", ValueKind::Integer),
     param("coalesce", ValueKind::Boolean),
+    param("model", ValueKind::Text),
     Param { first_source: ParamSource::Body, ..param("deadline", ValueKind::Integer) },
     Param { first_source: ParamSource::OpenAi, ..param("output_compression", ValueKind::Integer) },
 ];
@@ -188,8 +189,8 @@ impl Params {
             return Violation::malformed(name, expected);
         }
         let openai_names = if self.source == ParamSource::OpenAi { &openai::PARAMETERS[..] } else { &[] };
-        let known: Vec<_> =
-            self.source.params().map(|param| param.name).chain(openai_names.iter().copied()).collect();
+        let native = self.source.params().map(|param| param.name).filter(|name| !openai_names.contains(name));
+        let known: Vec<_> = native.chain(openai_names.iter().copied()).collect();
         unknown_parameter(name, &known)
     }
 
@@ -202,7 +203,16 @@ impl Params {
         if deadline.is_some_and(|deadline| !(1..=MAX_DEADLINE).contains(&deadline)) {
             self.violations.push(out_of_range("deadline", 1, MAX_DEADLINE));
         }
-        let request = match service.check(self.draft()) {
+        let model = self.text("model");
+        let request = match service.check(model.as_deref(), self.draft()) {
+            Err(ServiceError::UnknownModel(_)) => {
+                let known: Vec<_> = service.models().iter().map(|model| model.card().name.clone()).collect();
+                let expected =
+                    format!("one of {}, or an alias that `GET /v1/models` lists", known.join(", "));
+                return Err(ServiceError::Invalid(
+                    self.with_violations(vec![Violation::malformed("model", expected)]),
+                ));
+            }
             Err(ServiceError::Invalid(found)) => {
                 return Err(ServiceError::Invalid(self.with_violations(found)));
             }
@@ -211,7 +221,7 @@ impl Params {
         };
         let deadline = deadline.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let coalesce = matches!(self.value("coalesce"), Some(Value::Boolean(true)));
-        Ok(Submission { coalesce, deadline, ..Submission::new(request) })
+        Ok(Submission { model, coalesce, deadline, ..Submission::new(request) })
     }
 
     /// A canonical form of the request: the same for every order and notation of its parameters.

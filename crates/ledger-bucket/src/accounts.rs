@@ -15,7 +15,7 @@ use crate::cas::Change;
 use crate::{BucketLedger, paths};
 use tintype_ledger::Result;
 use tintype_ledger::accept::NewJob;
-use tintype_ledger::account::{Account, Reservation, ReuseKind, USAGE_RETENTION_DAYS};
+use tintype_ledger::account::{Account, Charge, Reservation, ReuseKind, USAGE_RETENTION_DAYS};
 use tintype_ledger::id::{JobId, KeyId, OwnerId};
 use tintype_ledger::job::{JobRecord, RecoveryScope};
 use tintype_ledger::limits::{LimitExceeded, Quota};
@@ -150,7 +150,9 @@ impl BucketLedger {
                 changed = true;
                 match resolution {
                     Resolution::Settle(job) => {
-                        record.account.settle(&reservation, &job.cost.unwrap_or_default(), job.images.len());
+                        let cost = job.cost.unwrap_or_default();
+                        let charge = Charge { cost: &cost, images: job.images.len(), model: job.model() };
+                        record.account.settle(&reservation, charge);
                     }
                     Resolution::Release => record.account.release(&reservation),
                 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::rows;
 use tintype_ledger::Error;
 use tintype_ledger::accept::{IDEMPOTENCY_TTL, NewJob, QueueLimit};
-use tintype_ledger::account::USAGE_RETENTION_DAYS;
+use tintype_ledger::account::{Charge, USAGE_RETENTION_DAYS};
 use tintype_ledger::fairness::{OwnerQueue, jobs_ahead};
 use tintype_ledger::id::{JobId, OwnerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, RecoveryScope, Run, Status};
@@ -25,7 +25,8 @@ fn save(connection: &Connection, job: &JobRecord) -> Result<()> {
         let day = job.reservation.day;
         let cost = job.cost.unwrap_or_default();
         let settled = rows::change_account(connection, &job.key, day..=day, |account| {
-            account.settle(&job.reservation, &cost, job.images.len());
+            let charge = Charge { cost: &cost, images: job.images.len(), model: job.model() };
+            account.settle(&job.reservation, charge);
             Ok::<_, std::convert::Infallible>(())
         })?;
         let Ok(()) = settled;

@@ -36,6 +36,32 @@ pub struct DayUsage {
     /// The reserved cost of jobs in flight.
     #[serde(skip_serializing_if = "Totals::is_zero")]
     pub reserved: Totals,
+    /// The ended jobs, by the name of the model.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelUsage>,
+}
+
+/// The usage of a model on a day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelUsage {
+    /// Ended jobs.
+    pub jobs: u64,
+    /// Generated images.
+    pub pictures: u64,
+    /// The cost of ended jobs.
+    pub spent: Totals,
+}
+
+/// What is charged for a job that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge<'a> {
+    /// The cost.
+    pub cost: &'a Spend,
+    /// The number of images.
+    pub images: usize,
+    /// The name of the model; empty if the record does not have it.
+    pub model: &'a str,
 }
 
 /// The amount that admission reserved for one job. Exactly one [`Account::settle`] or [`Account::release`]
@@ -122,10 +148,17 @@ impl Account {
     }
 
     /// Replaces a reservation with the job's actual cost.
-    pub fn settle(&mut self, reservation: &Reservation, cost: &Spend, images: usize) {
+    pub fn settle(&mut self, reservation: &Reservation, charge: Charge<'_>) {
+        let Charge { cost, images, model } = charge;
         let day = self.remove_reservation(reservation);
         day.spent.add(cost);
         day.pictures += images as u64;
+        if !model.is_empty() {
+            let usage = day.models.entry(model.to_owned()).or_default();
+            usage.jobs += 1;
+            usage.pictures += images as u64;
+            usage.spent.add(cost);
+        }
     }
 
     /// Removes a reservation as if its job had never been admitted. The request still counts towards the rate

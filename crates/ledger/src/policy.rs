@@ -22,9 +22,17 @@ pub struct Policy {
     /// Engine time and money per day or month. A request must be within all budgets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+    /// The names of the models that the key can use; all if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
 }
 
 impl Policy {
+    /// Whether the key can use the model with this name.
+    pub fn allows_model(&self, name: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|allowed| allowed == name)
+    }
+
     /// The first day whose usage counts towards one of the budgets.
     pub fn first_day(&self, now: OffsetDateTime) -> Date {
         let first = self.budgets.iter().map(|budget| budget.period.first_day(now)).min();
@@ -37,7 +45,8 @@ impl fmt::Display for Policy {
         let rate = self.rate.iter().map(ToString::to_string);
         let concurrency = self.concurrency.iter().map(|limit| format!("{limit} at once"));
         let budgets = self.budgets.iter().map(ToString::to_string);
-        let parts: Vec<_> = rate.chain(concurrency).chain(budgets).collect();
+        let models = (!self.models.is_empty()).then(|| format!("only {}", self.models.join(" and ")));
+        let parts: Vec<_> = rate.chain(concurrency).chain(budgets).chain(models).collect();
         if parts.is_empty() { f.write_str("no limits") } else { f.write_str(&parts.join(", ")) }
     }
 }
@@ -321,10 +330,14 @@ mod tests {
             rate: "60/min".parse().ok(),
             concurrency: NonZeroU32::new(4),
             budgets: vec!["3600s/day".parse().expect("time"), "5usd/day".parse().expect("money")],
+            models: vec!["org/fast".into()],
         };
-        assert_eq!(policy.to_string(), "60/min, 4 at once, 3600s/day, 5usd/day");
+        assert_eq!(policy.to_string(), "60/min, 4 at once, 3600s/day, 5usd/day, only org/fast");
         let json = serde_json::to_string(&policy).expect("plain data");
-        assert_eq!(json, r#"{"rate":"60/min","concurrency":4,"budgets":["3600s/day","5usd/day"]}"#);
+        assert_eq!(
+            json,
+            r#"{"rate":"60/min","concurrency":4,"budgets":["3600s/day","5usd/day"],"models":["org/fast"]}"#
+        );
         assert_eq!(serde_json::from_str::<Policy>(&json).expect("its own text"), policy);
         assert_eq!(serde_json::from_str::<Policy>("{}").expect("none"), Policy::default());
         assert_eq!(Policy::default().to_string(), "no limits");

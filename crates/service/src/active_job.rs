@@ -55,6 +55,8 @@ pub(crate) enum StopReason {
 pub(crate) struct ActiveJob {
     pub(crate) id: JobId,
     pub(crate) owner: OwnerId,
+    /// The name of the model.
+    pub(crate) model: String,
     pub(crate) request_key: Fingerprint,
     pub(crate) deadline: Option<Instant>,
     /// No other process can have a waiter.
@@ -111,6 +113,7 @@ impl ActiveJob {
         Arc::new(Self {
             id: job.id,
             owner: job.owner.clone(),
+            model: job.model().to_owned(),
             request_key: job.request_key,
             deadline: job.deadline.map(to_instant),
             single_process,

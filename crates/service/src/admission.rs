@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::poll;
 use time::OffsetDateTime;
-use tintype_core::engine::EngineInfo;
+use tintype_core::engine::{Engine, EngineInfo};
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use tintype_ledger::id::OwnerId;
@@ -23,6 +23,7 @@ use crate::error::{LimitRejection, ServiceError};
 use crate::image::{Image, ServedFrom};
 use crate::job_handle::JobHandle;
 use crate::keys::require_identity;
+use crate::models::Model;
 use crate::pricing;
 use crate::registry::LedgerRead;
 use crate::service::{Inner, Service};
@@ -113,7 +114,11 @@ impl Inner {
         caller: Caller,
         submission: Submission,
     ) -> Result<JobHandle, ServiceError> {
-        let engine = self.engine()?.clone();
+        let (model, info) = self.model(submission.model.as_deref())?;
+        let model = model.clone();
+        if !caller.may_use(model.name()) {
+            return Err(ServiceError::ModelNotAllowed(model.name().to_owned()));
+        }
         if submission.idempotency.is_some() {
             // Unauthenticated users share one owner, so an idempotency key would give one user's images to
             // another.
@@ -126,7 +131,7 @@ impl Inner {
             && !has_deadline
             && !caller.is_anonymous_public
             && let Some(rejoined) =
-                self.registry.rejoin(&caller.owner, || request_key(&engine.model().name, &submission.request))
+                self.registry.rejoin(&caller.owner, || request_key(model.name(), &submission.request))
         {
             return Ok(
                 JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
@@ -139,17 +144,20 @@ impl Inner {
             in_flight: (has_explicit_seed || submission.coalesce)
                 && !has_deadline
                 && !caller.is_anonymous_public,
-            stored: has_explicit_seed.then(|| picture_keys(engine.info(), &submission.request)),
+            stored: has_explicit_seed.then(|| picture_keys(info, &submission.request)),
             retry: (submission.retry && !caller.is_anonymous_public)
                 .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
         // Counts the owner's submission until the job is in the registry.
         let admission = self.admissions.enter(&caller.owner);
-        let mut place =
-            if submission.detached { QueuePlace::NotNeeded } else { self.take_queue_place(&admission) };
+        let mut place = if submission.detached {
+            QueuePlace::NotNeeded
+        } else {
+            self.take_queue_place(&model, &admission)
+        };
         let queue = match place {
             QueuePlace::Full if !reuse.any() && submission.idempotency.is_none() => {
-                return Err(self.queue_full());
+                return Err(self.queue_full(&model));
             }
             QueuePlace::Full => Some(QueueLimit { per_owner: 0, total: 0 }),
             QueuePlace::NotNeeded => {
@@ -158,14 +166,17 @@ impl Inner {
             }
             QueuePlace::Taken(_) => None,
         };
-        let new = self.new_job(&caller, &submission, engine.info()).await?;
-        let worker = Worker::new(self.clone(), engine, 0);
-        let mut slot = self.free_slot();
-        let mut new = NewJob { reuse, queue, start_with: slot.as_ref().map(|_| worker.lease()), ..new };
+        let new = self.new_job(&caller, &submission, (&model, info)).await?;
+        let mut free = self.free_slot(&model).map(|(engine, slot)| FreeSlot {
+            worker: Worker::new(self.clone(), model.clone(), engine, 0),
+            slot,
+        });
+        let start_with = free.as_ref().map(|free| free.worker.lease());
+        let mut new = NewJob { reuse, queue, start_with, ..new };
         loop {
             let read = self.registry.begin_read();
             let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
-            let (mut job, source, quotas) = self.resolve_acceptance(accepted)?;
+            let (mut job, source, quotas) = self.resolve_acceptance(accepted, &model)?;
             if source == ServedFrom::Stored && self.has_missing_images(&job).await? {
                 self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
                 continue;
@@ -200,9 +211,9 @@ impl Inner {
                     {
                         active.hold_place(permit.take());
                     }
-                    match slot.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
+                    match free.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
                     {
-                        Some(slot) => start_in_slot(worker, job, active.clone(), slot),
+                        Some(free) => start_in_slot(free, job, active.clone()),
                         None if source == ServedFrom::Made || job.is_remote() => self.start_worker(&job),
                         None => {}
                     }
@@ -223,9 +234,8 @@ impl Inner {
 
     /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
     /// process may be queued first.
-    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
-        let slots = self.settings.single_process.then(|| self.slots.clone())?;
-        slots.try_acquire_owned().ok()
+    fn free_slot(&self, model: &Model) -> Option<(Arc<dyn Engine>, OwnedSemaphorePermit)> {
+        self.settings.single_process.then(|| model.free_slot())?
     }
 
     /// The jobs of earlier attempts that a retry can reuse.
@@ -235,9 +245,9 @@ impl Inner {
 
     /// An owner without jobs in this process is accepted even if the queue is full, so that one customer
     /// cannot lock others out. This holds for one submission at a time.
-    fn take_queue_place(&self, admission: &AdmissionGuard<'_>) -> QueuePlace {
+    fn take_queue_place(&self, model: &Model, admission: &AdmissionGuard<'_>) -> QueuePlace {
         let is_first = || admission.is_only && !self.registry.has_job_of(&admission.owner);
-        match self.queue_places.clone().try_acquire_owned() {
+        match model.queue_places.clone().try_acquire_owned() {
             Ok(permit) => QueuePlace::Taken(Some(permit)),
             Err(_) if self.settings.queue > 0 && is_first() => QueuePlace::Taken(None),
             Err(_) => QueuePlace::Full,
@@ -248,6 +258,7 @@ impl Inner {
     fn resolve_acceptance(
         &self,
         accepted: Acceptance,
+        model: &Model,
     ) -> Result<(JobRecord, ServedFrom, Vec<Quota>), ServiceError> {
         Ok(match accepted {
             Acceptance::Accepted { job, quotas } => (job, ServedFrom::Made, quotas),
@@ -262,7 +273,7 @@ impl Inner {
                     quotas,
                 })));
             }
-            Acceptance::QueueFull => return Err(self.queue_full()),
+            Acceptance::QueueFull => return Err(self.queue_full(model)),
         })
     }
 
@@ -270,17 +281,17 @@ impl Inner {
         &self,
         caller: &Caller,
         submission: &Submission,
-        engine: &EngineInfo,
+        (model, info): (&Model, &EngineInfo),
     ) -> Result<NewJob, ServiceError> {
-        let (reserve, cap) = self.reserve(caller, submission, engine).await?;
-        let stored = StoredRequest::new(&engine.model.name, &submission.request, cap);
+        let (reserve, cap) = self.reserve(caller, submission, model, info).await?;
+        let stored = StoredRequest::new(model.name(), &submission.request, cap);
         let on_worker_loss =
-            if engine.repeatable { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
+            if info.repeatable { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
         Ok(NewJob {
             owner: caller.owner.clone(),
             key: caller.key.clone(),
             policy: caller.policy.clone(),
-            reserve: self.estimates.spend(reserve),
+            reserve: model.estimates.spend(reserve, submission.request.n),
             request_key: request_key(&stored.model, &submission.request),
             request: stored.to_value(),
             model: stored.model,
@@ -301,26 +312,26 @@ impl Inner {
         &self,
         caller: &Caller,
         submission: &Submission,
-        engine: &EngineInfo,
+        model: &Model,
+        info: &EngineInfo,
     ) -> Result<(Duration, Option<Duration>), ServiceError> {
-        let budgets = &caller.policy.budgets;
-        if let Some(currency) = pricing::unpriced(budgets, self.settings.price) {
+        let (budgets, price) = (&caller.policy.budgets, model.settings.price);
+        if let Some(currency) = pricing::unpriced(budgets, price.as_slice()) {
             return Err(ServiceError::Unpriced(currency));
         }
+        let longest = self.max_job_time(info);
         // Estimates from small jobs can exceed the time that the engine would ever use for a large one.
-        let estimated = self
-            .estimates
-            .estimate(&engine.model, &submission.request)
-            .map(|estimated| estimated.min(self.max_job_time()));
+        let estimated = model.estimates.estimate(&info.model, &submission.request);
+        let estimated = estimated.map(|estimated| estimated.min(longest));
         if budgets.is_empty() {
-            return Ok((estimated.unwrap_or(self.max_job_time()), None));
+            return Ok((estimated.unwrap_or(longest), None));
         }
         if let Some(estimated) = estimated {
             return Ok((estimated, Some(estimated * 2)));
         }
         let quotas = self.ledger.quotas(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
-        let left = pricing::remaining_time(&quotas, self.settings.price).unwrap_or(Duration::MAX);
-        let reserve = self.max_job_time().min(left).max(pricing::MIN_RESERVATION);
+        let left = pricing::remaining_time(&quotas, price).unwrap_or(Duration::MAX);
+        let reserve = longest.min(left).max(pricing::MIN_RESERVATION);
         Ok((reserve, Some(reserve)))
     }
 
@@ -344,15 +355,21 @@ impl Inner {
         Ok(active)
     }
 
-    fn queue_full(&self) -> ServiceError {
+    fn queue_full(&self, model: &Model) -> ServiceError {
         self.metrics.queue_full();
-        ServiceError::QueueFull { retry_after: self.estimates.queue_retry_after(self.slots()) }
+        ServiceError::QueueFull { retry_after: model.estimates.queue_retry_after(model.slot_count()) }
     }
 }
 
-/// Runs a job that this worker claimed at acceptance, in a free slot.
-fn start_in_slot(worker: Worker, job: JobRecord, active: Arc<ActiveJob>, slot: OwnedSemaphorePermit) {
+/// A free slot, and the worker that can run a job in it.
+struct FreeSlot {
+    worker: Worker,
+    slot: OwnedSemaphorePermit,
+}
+
+/// Runs a job that the worker claimed at acceptance, in its slot.
+fn start_in_slot(free: FreeSlot, job: JobRecord, active: Arc<ActiveJob>) {
     // Traces the time in the queue, which is zero here.
     drop(tracing::trace_span!("wait"));
-    tokio::spawn(worker.run_in_slot(job, active, slot).in_current_span());
+    tokio::spawn(free.worker.run_in_slot(job, active, free.slot).in_current_span());
 }

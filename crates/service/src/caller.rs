@@ -38,6 +38,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller can use the model with this name.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.policy.allows_model(model)
+    }
+
     /// A caller without a key on a public service.
     pub(crate) fn anonymous_public() -> Self {
         Self { is_anonymous_public: true, ..Self::anonymous() }

@@ -21,6 +21,12 @@ pub enum ServiceError {
     /// The engine could not be started and will not start later; the cause is in the log.
     #[error("the model failed to load")]
     NoEngine,
+    /// The service has no model with this name or alias.
+    #[error("unknown model `{0}`")]
+    UnknownModel(String),
+    /// The API key is not allowed to use this model.
+    #[error("the API key is not allowed to use the model `{0}`")]
+    ModelNotAllowed(String),
     /// The service is shutting down: it accepts no new jobs, and does not finish the jobs that are left.
     #[error("the service is shutting down")]
     Draining,

@@ -10,7 +10,7 @@ use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, PresignOptions, StoreError};
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status, StoredImage, UpstreamError};
-use tintype_ledger::money::Spend;
+use tintype_ledger::money::{Amount, Spend};
 
 use crate::active_job::JobState;
 use crate::error::ServiceError;
@@ -83,6 +83,11 @@ pub struct Image {
     pub warnings: Vec<WarningMessage>,
 }
 
+/// No engine time and no amount, in the currency of a cost.
+fn free(cost: &Spend) -> Spend {
+    Spend { engine_ms: 0, amount: cost.amount.map(|amount| Amount { micros: 0, ..amount }) }
+}
+
 /// An image with a presigned URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedPicture {
@@ -116,7 +121,7 @@ impl Inner {
         let Links { pictures, expires_at } = links;
         let cost = match source {
             ServedFrom::Made | ServedFrom::Replayed => job.cost,
-            ServedFrom::Joined | ServedFrom::Stored => job.cost.map(|_| self.estimates.spend(Duration::ZERO)),
+            ServedFrom::Joined | ServedFrom::Stored => job.cost.map(|cost| free(&cost)),
         };
         Image {
             id: job.id,

@@ -105,7 +105,7 @@ impl Inner {
         if self.ledger.unreadable_records() > 0 {
             self.close_unreadable().await;
         }
-        self.arrivals.notify_one();
+        self.announce_arrivals();
     }
 
     /// Answers the clients that wait for a job whose record is unreadable, because no worker will claim it.

@@ -40,7 +40,8 @@ impl Service {
     /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
         require_admin(by)?;
-        if let Some(currency) = pricing::unpriced(&new.policy.budgets, self.inner.settings.price) {
+        let prices: Vec<_> = self.inner.models.iter().filter_map(|model| model.settings.price).collect();
+        if let Some(currency) = pricing::unpriced(&new.policy.budgets, &prices) {
             return Err(ServiceError::Unpriced(currency));
         }
         Ok(self.inner.keys.create_key(new, OffsetDateTime::now_utc()).await?)

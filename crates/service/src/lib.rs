@@ -19,6 +19,7 @@ mod job_events;
 mod job_handle;
 mod keys;
 mod metrics;
+mod models;
 mod pricing;
 mod records;
 mod registry;
@@ -44,9 +45,13 @@ pub use image::{Image, LinkedPicture, ServedFrom};
 pub use job_events::{JobEvent, JobEvents};
 pub use job_handle::JobHandle;
 pub use metrics::HttpExchange;
+pub use models::{
+    Alias, EngineLoader, InvalidAlias, LoadError, LoadTime, ModelDefaults, ModelLimits, ModelSettings,
+    ModelSpec, ModelState,
+};
 pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};
-pub use service::{Readiness, Service};
+pub use service::{ModelView, Readiness, Service};
 pub use settings::{AnonymousAccess, ServiceSettings};
 pub use submission::Submission;
 pub use warning::WarningMessage;

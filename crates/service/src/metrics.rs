@@ -259,8 +259,8 @@ impl Service {
     pub async fn metrics_text(&self) -> Result<String, ServiceError> {
         let mut loads = self.inner.ledger.load().await?;
         // A model without open jobs has a load of zero.
-        if let Some(engine) = self.inner.loaded_engine() {
-            loads.entry(engine.model().name.clone()).or_default();
+        for model in self.inner.models.iter().filter(|model| !model.name().is_empty()) {
+            loads.entry(model.name().to_owned()).or_default();
         }
         Ok(self.inner.metrics.text(&loads, self.inner.ledger.unreadable_records()))
     }

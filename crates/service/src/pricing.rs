@@ -7,7 +7,7 @@ use std::time::Duration;
 use tintype_core::model::ModelCard;
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::limits::{Limit, Quota};
-use tintype_ledger::money::{Amount, Currency, Spend};
+use tintype_ledger::money::{Amount, Currency, Price, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
 
 /// Assumed engine time of a job until one has been measured, for `Retry-After`.
@@ -23,7 +23,7 @@ pub(crate) const MIN_RESERVATION: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Estimates {
     max_job: Duration,
-    price: Option<Amount>,
+    price: Option<Price>,
     measured: Mutex<Measured>,
 }
 
@@ -55,21 +55,28 @@ impl Shape {
     }
 }
 
-/// The first currency among the budgets that has no price, so that usage could never be charged.
-pub fn unpriced(budgets: &[Budget], price: Option<Amount>) -> Option<Currency> {
+/// The first currency among the budgets in which none of these prices is, so that usage could never be charged.
+pub fn unpriced(budgets: &[Budget], prices: &[Price]) -> Option<Currency> {
     let mut currencies = budgets.iter().filter_map(|budget| match budget.allowance {
         Allowance::Money(amount) => Some(amount.currency),
         Allowance::EngineMs(_) => None,
     });
-    currencies.find(|currency| price.is_none_or(|price| price.currency != *currency || price.micros == 0))
+    let is_priced = |currency: &Currency| {
+        prices.iter().any(|price| price.amount().currency == *currency && price.amount().micros > 0)
+    };
+    currencies.find(|currency| !is_priced(currency))
 }
 
-/// The engine time that the smallest remaining budget pays for; `None` without budgets.
-pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<Duration> {
+/// The engine time that the smallest remaining budget pays for; `None` without budgets that limit the time.
+pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Price>) -> Option<Duration> {
+    let per_second = match price {
+        Some(Price::PerSecond(amount)) => Some(amount.micros),
+        Some(Price::PerImage(_)) | None => None,
+    };
     let left = quotas.iter().filter_map(|quota| match quota.limit {
         Limit::Budget(Budget { allowance: Allowance::EngineMs(_), .. }) => Some(quota.remaining),
         Limit::Budget(Budget { allowance: Allowance::Money(_), .. }) => {
-            let micros = price.map(|price| price.micros).filter(|micros| *micros > 0)?;
+            let micros = per_second.filter(|micros| *micros > 0)?;
             let millis = u128::from(quota.remaining) * 1_000 / u128::from(micros);
             Some(u64::try_from(millis).unwrap_or(u64::MAX))
         }
@@ -79,7 +86,7 @@ pub(crate) fn remaining_time(quotas: &[Quota], price: Option<Amount>) -> Option<
 }
 
 impl Estimates {
-    pub(crate) fn new(max_job: Duration, price: Option<Amount>) -> Self {
+    pub(crate) fn new(max_job: Duration, price: Option<Price>) -> Self {
         Self { max_job, price, measured: Mutex::default() }
     }
 
@@ -127,12 +134,18 @@ impl Estimates {
         Duration::from_secs_f64((per_job / slots.max(1) as f64).ceil().clamp(1.0, 3600.0))
     }
 
-    /// The engine time and its cost, both rounded up.
-    pub(crate) fn spend(&self, took: Duration) -> Spend {
+    /// The cost of a run that took this engine time and made this number of images. Engine time and amount are
+    /// rounded up.
+    pub(crate) fn spend(&self, took: Duration, images: u32) -> Spend {
         let engine_ms = u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
         let amount = self.price.map(|price| {
-            let micros = u128::from(price.micros) * u128::from(engine_ms);
-            Amount { micros: u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX), ..price }
+            let micros = match price {
+                Price::PerSecond(amount) => {
+                    (u128::from(amount.micros) * u128::from(engine_ms)).div_ceil(1_000)
+                }
+                Price::PerImage(amount) => u128::from(amount.micros) * u128::from(images),
+            };
+            Amount { micros: u64::try_from(micros).unwrap_or(u64::MAX), ..price.amount() }
         });
         Spend { engine_ms, amount }
     }
@@ -192,11 +205,11 @@ mod tests {
     #[test]
     fn a_budget_needs_a_price_in_its_currency() {
         let budgets = |text: &str| vec![text.parse::<Budget>().expect("a budget")];
-        let price = |text: &str| text.parse::<Amount>().ok();
-        assert_eq!(unpriced(&budgets("5s/day"), None), None);
-        assert_eq!(unpriced(&budgets("5usd/day"), price("0.1usd")), None);
-        for other in [None, price("0.1eur"), price("0usd")] {
-            assert_eq!(unpriced(&budgets("5usd/day"), other), "usd".parse().ok());
+        let price = |text: &str| text.parse::<Price>().expect("a price");
+        assert_eq!(unpriced(&budgets("5s/day"), &[]), None);
+        assert_eq!(unpriced(&budgets("5usd/day"), &[price("0.1eur"), price("0.1usd/image")]), None);
+        for others in [&[][..], &[price("0.1eur")], &[price("0usd")]] {
+            assert_eq!(unpriced(&budgets("5usd/day"), others), "usd".parse().ok());
         }
     }
 
@@ -209,6 +222,7 @@ mod tests {
         };
         let both = [quotas("100s/day", 50_000), quotas("5usd/day", 2_000_000)];
         assert_eq!(remaining_time(&both, "0.1usd".parse().ok()), seconds(20));
+        assert_eq!(remaining_time(&both, "0.1usd/image".parse().ok()), seconds(50), "it pays for images");
         assert_eq!(remaining_time(&both[..1], None), seconds(50));
         assert_eq!(remaining_time(&[], None), None);
     }
@@ -216,9 +230,17 @@ mod tests {
     #[test]
     fn money_is_rounded_up_and_never_wraps() {
         let estimates = Estimates::new(Duration::MAX, "0.000001usd".parse().ok());
-        assert_eq!(estimates.spend(Duration::from_micros(1)).amount, "0.000001usd".parse().ok());
-        let most = estimates.spend(Duration::MAX);
+        assert_eq!(estimates.spend(Duration::from_micros(1), 9).amount, "0.000001usd".parse().ok());
+        let most = estimates.spend(Duration::MAX, 1);
         assert_eq!(most.engine_ms, u64::MAX);
-        assert_eq!(Estimates::new(Duration::MAX, None).spend(Duration::from_secs(1)).amount, None);
+        assert_eq!(Estimates::new(Duration::MAX, None).spend(Duration::from_secs(1), 1).amount, None);
+    }
+
+    #[test]
+    fn a_price_per_image_does_not_depend_on_the_time() {
+        let estimates = Estimates::new(Duration::MAX, "0.02usd/image".parse().ok());
+        let spent = estimates.spend(Duration::from_secs(7), 3);
+        assert_eq!((spent.engine_ms, spent.amount), (7_000, "0.06usd".parse().ok()));
+        assert_eq!(estimates.spend(Duration::from_secs(7), 0).amount, "0usd".parse().ok());
     }
 }

@@ -23,9 +23,9 @@ const CHECKS_PER_RECOVERY: u32 = 20;
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Service {
-    /// Waits until the engine is loaded or has failed to load.
+    /// Waits until no model is being loaded.
     pub async fn wait_loaded(&self) {
-        self.inner.wait_for_engine().await;
+        self.inner.wait_loaded().await;
     }
 
     /// Waits until this process runs no job and all its ledger writes are complete.
@@ -48,29 +48,30 @@ impl Service {
         if !inner.is_pending_check_due() {
             return;
         }
-        let Some(worker) = inner.worker() else { return };
         if fastrand::u32(..CHECKS_PER_RECOVERY) == 0 {
             inner.recover(RecoveryScope::ExpiredLeases).await;
         }
         // An unfinished remote job returns to the queue, so an id that comes twice means that all jobs were
         // checked.
-        let mut seen = HashSet::new();
-        while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
+        for worker in inner.models.iter().filter_map(|model| inner.worker(model.name())) {
+            let mut seen = HashSet::new();
+            while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
+        }
     }
 }
 
 impl Inner {
-    /// A worker for one job.
-    pub(crate) fn worker(self: &Arc<Self>) -> Option<Worker> {
-        let engine = self.loaded_engine()?;
-        Some(Worker::new(self.clone(), engine.clone(), 0))
+    /// A worker for one job of a model, if its engine is loaded.
+    pub(crate) fn worker(self: &Arc<Self>, model: &str) -> Option<Worker> {
+        let model = self.models.by_name(model)?;
+        Some(Worker::new(self.clone(), model.clone(), model.engine()?, 0))
     }
 
     /// Polls the remote engine of a job that no process follows, since in serverless mode only requests do
     /// this. False if the job is not remote.
     pub(crate) async fn poll_remote(self: &Arc<Self>, job: &JobRecord) -> bool {
         let wanted = self.settings.serverless && job.is_remote();
-        let Some(worker) = self.worker().filter(|_| wanted) else { return false };
+        let Some(worker) = self.worker(job.model()).filter(|_| wanted) else { return false };
         // In its own task, so that a client that disconnects does not interrupt the worker.
         let task = self.runtime.spawn(worker.claim_and_run(job.owner.clone(), job.id).in_current_span());
         let poll = async {
@@ -86,12 +87,12 @@ impl Inner {
     /// Starts a worker for a job that this process has accepted, or for a remote job that one of its clients
     /// waits for.
     pub(crate) fn start_worker(self: &Arc<Self>, job: &JobRecord) {
-        match self.worker().filter(|_| self.settings.serverless) {
+        match self.worker(job.model()).filter(|_| self.settings.serverless) {
             Some(worker) => {
                 let task = worker.claim_and_run(job.owner.clone(), job.id);
                 drop(self.runtime.spawn(task.in_current_span()));
             }
-            None => self.arrivals.notify_one(),
+            None => self.announce_arrival(job.model()),
         }
     }
 

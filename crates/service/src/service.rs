@@ -11,9 +11,10 @@ use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::id::WorkerId;
 use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
+use tintype_ledger::money::Price;
 use tintype_ledger::{KeyStore, Ledger};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, SetOnce, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,12 +23,12 @@ use crate::admission::AdmissionCounter;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
-use crate::pricing::Estimates;
+use crate::models::{Alias, LoadTime, Model, ModelSpec, ModelState, Models, manage_loading};
 use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
-use crate::worker::Worker;
+use crate::worker::claim_and_run_jobs;
 
 /// Whether the service accepts jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +57,17 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) registry: JobRegistry,
-    pub(crate) estimates: Estimates,
+    pub(crate) models: Models,
+    /// Wakes the task that loads models.
+    pub(crate) load_requests: Arc<Notify>,
     pub(crate) metrics: Metrics,
     pub(crate) watchers: Arc<Watchers>,
     /// The unique name of this process in the ledger.
     pub(crate) process: WorkerId,
-    /// One permit per place in the queue of requests whose client waits; none until the engine is ready.
-    pub(crate) queue_places: Arc<Semaphore>,
-    /// One permit per slot of the engine; none until the engine is ready.
-    pub(crate) slots: Arc<Semaphore>,
     /// Submissions that are being admitted.
     pub(crate) admissions: AdmissionCounter,
-    /// One permit per job whose images are being stored while the engine continues, so that a slow store
-    /// slows the engine instead of filling the memory; none until the engine is ready.
-    pub(crate) storing: Arc<Semaphore>,
-    /// Notified when a job may be ready to be claimed.
-    pub(crate) arrivals: Notify,
-    /// Set once: the engine, or `None` if the model could not be loaded.
-    engine: SetOnce<Option<Arc<dyn Engine>>>,
+    /// Done once the jobs of an earlier process are recovered.
+    recovery: OnceCell<()>,
     /// The tasks that must end before the process may be frozen.
     pub(crate) tasks: TaskTracker,
     /// Whether workers must release their jobs at once.
@@ -84,15 +78,33 @@ pub(crate) struct Inner {
 }
 
 impl Service {
-    /// Creates a service whose engine is still loading.
+    /// Creates a service with one model, whose engine is set by [`engine_ready`](Self::engine_ready).
     ///
     /// # Panics
     /// Panics outside of a tokio runtime, on which the service spawns its tasks.
     pub fn new(settings: ServiceSettings, store: Arc<dyn ObjectStore>, ledger: Arc<dyn Ledger>) -> Arc<Self> {
+        let only = ModelSpec { settings: settings.only_model(), loader: None, load: LoadTime::AtStart };
+        Self::with_models(settings, vec![only], store, ledger)
+    }
+
+    /// Creates a service with these models, the first of which is the default. [`start_loading`](Self::start_loading)
+    /// loads those that have a loader.
+    ///
+    /// # Panics
+    /// Panics without a model, and outside of a tokio runtime, on which the service spawns its tasks.
+    pub fn with_models(
+        settings: ServiceSettings,
+        models: Vec<ModelSpec>,
+        store: Arc<dyn ObjectStore>,
+        ledger: Arc<dyn Ledger>,
+    ) -> Arc<Self> {
+        assert!(!models.is_empty(), "a service needs a model");
         let process = Uuid::now_v7().simple().to_string();
         let process: WorkerId = process.parse().expect("hexadecimal digits are a valid worker id");
+        let model = |spec| Arc::new(Model::new(spec, settings.queue, settings.max_job));
         let inner = Inner {
-            estimates: Estimates::new(settings.max_job, settings.price),
+            models: Models::new(models.into_iter().map(model).collect()),
+            load_requests: Arc::default(),
             metrics: Metrics::new(),
             watchers: Watchers::new(settings.watchers_per_job, settings.watchers_per_owner),
             process: process.clone(),
@@ -101,59 +113,55 @@ impl Service {
             store,
             registry: JobRegistry::new(process, settings.single_process),
             settings,
-            queue_places: Arc::new(Semaphore::new(0)),
-            slots: Arc::new(Semaphore::new(0)),
             admissions: AdmissionCounter::default(),
-            storing: Arc::new(Semaphore::new(0)),
-            arrivals: Notify::new(),
-            engine: SetOnce::new(),
+            recovery: OnceCell::new(),
             tasks: TaskTracker::new(),
             releasing: watch::Sender::new(false),
             next_pending_check: Mutex::default(),
             runtime: Handle::current(),
         };
-        Arc::new(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(&inner)));
+        Arc::new(Self { inner })
     }
 
-    /// Sets the loaded engine and starts the workers. It can be called from any thread; a second engine is
-    /// ignored.
+    /// Plans all models that have a loader, loads those of [`LoadTime::AtStart`], and loads the others on demand.
+    pub fn start_loading(&self) {
+        self.inner.runtime.spawn(manage_loading(Arc::downgrade(&self.inner)));
+    }
+
+    /// Sets the loaded engine of the default model and starts its workers. It can be called from any thread; a
+    /// second engine is ignored.
     pub fn engine_ready(&self, engine: Arc<dyn Engine>) {
-        let inner = &self.inner;
-        if inner.engine.set(Some(engine.clone())).is_err() {
+        let inner = self.inner.clone();
+        let model = inner.models.default_model().clone();
+        if !model.set_loaded(engine) {
             return;
         }
-        let slots = engine.info().slots.max(1);
-        inner.queue_places.add_permits(inner.settings.queue + slots);
-        inner.storing.add_permits(slots);
-        inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(inner)));
-        if inner.settings.serverless {
-            return;
-        }
-        let workers: Vec<_> =
-            (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
-        let inner = inner.clone();
         let runtime = inner.runtime.clone();
-        runtime.spawn(async move {
-            // Before the workers start: jobs that are running in the ledger belong to other processes.
-            inner
-                .recover(if inner.settings.single_process {
-                    RecoveryScope::All
-                } else {
-                    RecoveryScope::ExpiredLeases
-                })
-                .await;
-            inner.slots.add_permits(slots);
-            for worker in workers {
-                inner.runtime.spawn(worker.run_loop());
-            }
-            inner.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(&inner)));
-        });
+        runtime.spawn(async move { inner.start_workers(&model).await });
     }
 
-    /// Records that the model could not be loaded; the error is logged.
+    /// Records that the default model could not be loaded; the error is logged.
     pub fn engine_failed(&self, error: String) {
         tracing::error!(%error, "failed to load model");
-        let _ = self.inner.engine.set(None);
+        self.inner.models.default_model().set_failed();
+    }
+
+    /// The data and the state of each model, the default one first. Models of which nothing is known yet are left
+    /// out.
+    pub fn models(&self) -> Vec<ModelView<'_>> {
+        self.inner.models.iter().filter_map(|model| ModelView::new(model)).collect()
+    }
+
+    /// The model that a request selects by its name or an alias; the default model without a name.
+    ///
+    /// # Errors
+    /// [`ServiceError::UnknownModel`], [`ServiceError::NotReady`], [`ServiceError::NoEngine`],
+    /// [`ServiceError::Draining`].
+    pub fn model(&self, requested: Option<&str>) -> Result<ModelView<'_>, ServiceError> {
+        let (model, info) = self.inner.model(requested)?;
+        Ok(ModelView { model, info })
     }
 
     /// Whether the service accepts jobs. Checks the ledger if its last write failed.
@@ -167,43 +175,33 @@ impl Service {
         }
     }
 
-    /// Whether the service accepts jobs, apart from the state of the ledger.
+    /// Whether the service accepts jobs, apart from the state of the ledger: all models of the start are loaded, or
+    /// have failed to load, and at least one model works.
     pub fn readiness(&self) -> Readiness {
-        match self.inner.engine.get() {
+        let states: Vec<_> = self.inner.models.iter().map(|model| model.state()).collect();
+        let starting = self
+            .inner
+            .models
+            .iter()
+            .any(|model| model.load == LoadTime::AtStart && model.state() == ModelState::Loading);
+        match states {
             _ if self.inner.registry.is_draining() => Readiness::Draining,
-            None => Readiness::Loading,
-            Some(Some(_)) => Readiness::Ready,
-            Some(None) => Readiness::Failed,
+            _ if starting => Readiness::Loading,
+            states if states.iter().all(|state| *state == ModelState::Failed) => Readiness::Failed,
+            _ => Readiness::Ready,
         }
     }
 
-    /// The model, once it is loaded.
-    ///
-    /// # Errors
-    /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`], [`ServiceError::Draining`].
-    pub fn model(&self) -> Result<&ModelCard, ServiceError> {
-        Ok(self.inner.engine()?.model())
-    }
-
-    /// The request limits of the model and the operator.
-    ///
-    /// # Errors
-    /// Those of [`model`](Self::model).
-    pub fn limits(&self) -> Result<RequestLimits, ServiceError> {
-        Ok(self.inner.settings.limits(self.model()?))
-    }
-
-    /// Checks a draft against the limits of the model and the operator, and fills in defaults.
+    /// Checks a draft against the limits of a model and the operator, and fills in defaults.
     ///
     /// # Errors
     /// [`ServiceError::Invalid`] with all violations, and those of [`model`](Self::model).
-    pub fn check(&self, draft: Draft) -> Result<GenerateRequest, ServiceError> {
-        let engine = self.inner.engine()?;
-        let model = engine.model();
+    pub fn check(&self, model: Option<&str>, draft: Draft) -> Result<GenerateRequest, ServiceError> {
+        let (model, info) = self.inner.model(model)?;
         let request = draft
-            .check(model, &self.inner.settings.limits(model), fastrand::u32(..))
+            .check(&info.model, &model.limits(info), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.inner.check_memory(engine.info(), &request) {
+        match self.inner.check_memory(info, &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
@@ -220,30 +218,75 @@ impl Service {
 }
 
 impl Inner {
-    pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, ServiceError> {
+    /// The model that a request selects, and what is known of its engine.
+    pub(crate) fn model(&self, requested: Option<&str>) -> Result<(&Arc<Model>, &EngineInfo), ServiceError> {
         if self.registry.is_draining() {
             return Err(ServiceError::Draining);
         }
-        self.engine.get().ok_or(ServiceError::NotReady)?.as_ref().ok_or(ServiceError::NoEngine)
+        let model = self.models.resolve(requested)?;
+        Ok((model, model.info()?))
     }
 
-    /// The engine, if it is loaded.
-    pub(crate) fn loaded_engine(&self) -> Option<&Arc<dyn Engine>> {
-        self.engine.get()?.as_ref()
-    }
-
-    pub(crate) async fn wait_for_engine(&self) {
-        self.engine.wait().await;
+    /// Waits until no model is being loaded.
+    pub(crate) async fn wait_loaded(&self) {
+        for model in self.models.iter() {
+            model.settled().await;
+        }
     }
 
     /// The maximum engine time of a job.
-    pub(crate) fn max_job_time(&self) -> Duration {
-        let engine = self.engine.get().and_then(Option::as_ref).and_then(|engine| engine.info().max_duration);
-        engine.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
+    pub(crate) fn max_job_time(&self, info: &EngineInfo) -> Duration {
+        info.max_duration.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        self.engine.get().and_then(Option::as_ref).map_or(1, |engine| engine.info().slots.max(1))
+    /// Sets a model's loaded engine and starts its workers.
+    pub(crate) async fn start_engine(self: &Arc<Self>, model: &Arc<Model>, engine: Arc<dyn Engine>) {
+        if model.set_loaded(engine) {
+            self.start_workers(model).await;
+        }
+    }
+
+    /// Starts the workers of a model. In a serverless process, each job starts a worker of its own.
+    async fn start_workers(self: &Arc<Self>, model: &Arc<Model>) {
+        if self.settings.serverless {
+            return model.open_slots();
+        }
+        self.recovery.get_or_init(|| self.recover_at_start()).await;
+        model.open_slots();
+        for slot in 0..model.slot_count() {
+            self.runtime.spawn(claim_and_run_jobs(self.clone(), model.clone(), slot));
+        }
+    }
+
+    /// Recovers the jobs of an earlier process, once, before the first worker starts: jobs that are running in the
+    /// ledger belong to other processes.
+    async fn recover_at_start(self: &Arc<Self>) {
+        let scope = match self.settings.single_process {
+            true => RecoveryScope::All,
+            false => RecoveryScope::ExpiredLeases,
+        };
+        self.recover(scope).await;
+        self.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(self)));
+    }
+
+    /// Wakes the workers of a model, or the task that loads it.
+    pub(crate) fn announce_arrival(&self, model: &str) {
+        match self.models.by_name(model) {
+            Some(model) if model.state() == ModelState::Unloaded => self.load_requests.notify_one(),
+            Some(model) => model.arrivals.notify_one(),
+            None => tracing::warn!(model, "a job waits for a model that this server does not have"),
+        }
+    }
+
+    /// Wakes all workers.
+    pub(crate) fn announce_arrivals(&self) {
+        self.models.iter().for_each(|model| model.arrivals.notify_one());
+        self.load_requests.notify_one();
+    }
+
+    /// Lets all workers check whether they must stop.
+    fn wake_workers(&self) {
+        self.models.iter().for_each(|model| model.arrivals.notify_waiters());
     }
 
     /// Counts a job that this process has ended in the ledger, and notifies its waiters.
@@ -287,14 +330,14 @@ impl Inner {
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             }
         }
-        self.arrivals.notify_waiters();
+        self.wake_workers();
     }
 
     /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was
     /// called and may charge for the run.
     fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
-        let engine = self.engine.get().and_then(Option::as_ref);
-        if active.is_running_here() && engine.is_some_and(|engine| !engine.info().repeatable) {
+        let info = self.models.by_name(&active.model).and_then(|model| model.known_info());
+        if active.is_running_here() && info.is_some_and(|info| !info.repeatable) {
             ServiceError::Failed(Reason::OutcomeUnknown.into())
         } else {
             ServiceError::Draining
@@ -310,7 +353,45 @@ impl Drop for Service {
             active.stop(StopReason::Shutdown);
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
         }
-        self.inner.arrivals.notify_waiters();
+        self.inner.wake_workers();
+    }
+}
+
+/// A model of the service.
+#[derive(Clone, Copy)]
+pub struct ModelView<'a> {
+    model: &'a Model,
+    info: &'a EngineInfo,
+}
+
+impl<'a> ModelView<'a> {
+    fn new(model: &'a Model) -> Option<Self> {
+        Some(Self { model, info: model.known_info()? })
+    }
+
+    /// The model's name, defaults and limits.
+    pub fn card(&self) -> &'a ModelCard {
+        &self.info.model
+    }
+
+    /// The request limits of the model and the operator.
+    pub fn limits(&self) -> RequestLimits {
+        self.model.limits(self.info)
+    }
+
+    /// Other names by which requests can select the model.
+    pub fn aliases(&self) -> &'a [Alias] {
+        &self.model.settings.aliases
+    }
+
+    /// The price.
+    pub fn price(&self) -> Option<Price> {
+        self.model.settings.price
+    }
+
+    /// Whether the model can run jobs.
+    pub fn state(&self) -> ModelState {
+        self.model.state()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tintype_core::model::ModelCard;
-use tintype_core::request::RequestLimits;
-use tintype_ledger::money::Amount;
+use tintype_ledger::money::Price;
+
+use crate::models::{ModelLimits, ModelSettings};
 
 /// Whether requests without an API key are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,10 @@ pub struct ServiceSettings {
     pub watchers_per_owner: usize,
     /// How long a job without clients continues, so that a retry can rejoin it.
     pub abandon_after: Duration,
-    /// Maximum pixels per image; the model's own limit if `None`.
+    /// Maximum pixels per image of the model of [`Service::new`](crate::Service::new); the model's own limit if
+    /// `None`.
     pub max_pixels: Option<u64>,
-    /// Maximum `width × height × steps × n`; the model's own limit if `None`.
+    /// Maximum `width × height × steps × n` of that model; the model's own limit if `None`.
     pub max_work: Option<u64>,
     /// Maximum bytes of memory that all running requests together use beyond the model's weights; unlimited
     /// if `None`.
@@ -41,8 +42,10 @@ pub struct ServiceSettings {
     /// Maximum engine time of a job. It is also the reservation for a job as long as no job has been
     /// measured.
     pub max_job: Duration,
-    /// Price of one second of engine time.
-    pub price: Option<Amount>,
+    /// The price of that model.
+    pub price: Option<Price>,
+    /// Maximum bytes of the weights of all loaded models; unlimited if `None`.
+    pub models_memory: Option<u64>,
     /// How long records of finished jobs are kept; forever if `None`.
     pub keep_jobs: Option<Duration>,
     /// Whether the prompts of accepted jobs are logged.
@@ -70,6 +73,7 @@ impl Default for ServiceSettings {
             max_memory: None,
             max_job: Duration::from_secs(600),
             price: None,
+            models_memory: None,
             keep_jobs: None,
             log_prompts: false,
             anonymous: AnonymousAccess::Trusted,
@@ -80,12 +84,10 @@ impl Default for ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// The request limits for this model.
-    pub(crate) fn limits(&self, model: &ModelCard) -> RequestLimits {
-        let own = RequestLimits::for_model(model);
-        RequestLimits {
-            max_pixels: self.max_pixels.unwrap_or(own.max_pixels),
-            max_work: self.max_work.unwrap_or(own.max_work),
-        }
+    /// The settings of the only model of a service.
+    pub fn only_model(&self) -> ModelSettings {
+        let limits =
+            ModelLimits { max_pixels: self.max_pixels, max_work: self.max_work, ..ModelLimits::default() };
+        ModelSettings { price: self.price, limits, ..ModelSettings::default() }
     }
 }

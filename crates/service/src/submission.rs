@@ -9,6 +9,8 @@ use tintype_ledger::id::Fingerprint;
 /// A checked request and how to run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
+    /// The name or an alias of the model for which the request was checked; `None` for the default model.
+    pub model: Option<String>,
     /// The images to generate.
     pub request: GenerateRequest,
     /// The idempotency key: requests with the same key are one job.
@@ -27,7 +29,15 @@ pub struct Submission {
 impl Submission {
     /// A submission whose client waits, with no reuse and no deadline.
     pub fn new(request: GenerateRequest) -> Self {
-        Self { request, idempotency: None, coalesce: false, retry: false, detached: false, deadline: None }
+        Self {
+            model: None,
+            request,
+            idempotency: None,
+            coalesce: false,
+            retry: false,
+            detached: false,
+            deadline: None,
+        }
     }
 
     /// Adds an idempotency key. `body` is the request as the client sent it, in a canonical form, so that a

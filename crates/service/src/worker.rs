@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, EngineError, Generated};
+use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated};
 use tintype_core::request::GenerateRequest;
 use tintype_ledger::id::{JobId, OwnerId, WorkerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
@@ -20,12 +20,15 @@ use tracing::Instrument;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
+use crate::models::Model;
 use crate::service::Inner;
 use crate::stored_request::{StoredRequest, picture_key};
 use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
 
 use failure::failure;
+
+pub(crate) use slots::claim_and_run_jobs;
 
 /// Duration of a lease that is not renewed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -43,6 +46,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub(crate) struct Worker {
     inner: Arc<Inner>,
+    model: Arc<Model>,
     engine: Arc<dyn Engine>,
     name: WorkerId,
 }
@@ -76,12 +80,12 @@ enum EngineReply {
 }
 
 impl Worker {
-    /// The worker of a slot of the engine.
-    pub(crate) fn new(inner: Arc<Inner>, engine: Arc<dyn Engine>, slot: usize) -> Self {
+    /// The worker of a slot of a model's engine.
+    pub(crate) fn new(inner: Arc<Inner>, model: Arc<Model>, engine: Arc<dyn Engine>, slot: usize) -> Self {
         let name = format!("{}-{slot}", inner.process)
             .parse()
             .expect("a process name with a number is a valid worker id");
-        Self { inner, engine, name }
+        Self { inner, model, engine, name }
     }
 
     /// Claims and runs a job that this process has accepted or was asked for. Returns its entry, or `None`
@@ -128,12 +132,7 @@ impl Worker {
     pub(crate) async fn run_next(&self) -> Option<JobId> {
         let _guard = self.inner.tasks.start();
         let read = self.inner.registry.begin_read();
-        match self
-            .inner
-            .ledger
-            .claim_next(&self.engine.model().name, self.lease(), OffsetDateTime::now_utc())
-            .await
-        {
+        match self.inner.ledger.claim_next(self.model.name(), self.lease(), OffsetDateTime::now_utc()).await {
             Ok(Some(job)) => {
                 let active = self.inner.registry.enter(&job, &read);
                 drop(read);
@@ -149,6 +148,11 @@ impl Worker {
         }
     }
 
+    /// The data of the engine with the operator's settings.
+    fn info(&self) -> &EngineInfo {
+        self.model.known_info().unwrap_or(self.engine.info())
+    }
+
     /// A new lease of this worker.
     pub(crate) fn lease(&self) -> Lease {
         let duration = lease_duration(self.inner.settings.single_process);
@@ -156,7 +160,7 @@ impl Worker {
     }
 
     async fn run_claimed(&self, job: JobRecord, active: Arc<ActiveJob>) {
-        let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.engine.model().name);
+        let stored = StoredRequest::read(&job).filter(|stored| stored.model == self.model.name());
         let Some(stored) = stored else {
             tracing::error!(job = %job.id, "failed to run job: unknown record format or other model");
             return self.end(&active, &job.run(), Outcome::Failed(Reason::Engine.into()), Spend::ZERO).await;
@@ -194,7 +198,7 @@ impl Worker {
         match result {
             RunResult::Generated(generated) => {
                 let took = seconds(generated.engine_seconds);
-                self.inner.estimates.record(self.engine.model(), &claim.request, took);
+                self.model.estimates.record(&self.info().model, &claim.request, took);
                 self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
                 return self.store(claim, generated).await;
             }
@@ -246,7 +250,7 @@ impl Worker {
     }
 
     async fn end_without_images(&self, claim: &Claim, error: &EngineError, took: Duration) {
-        let spent = || self.inner.estimates.spend(took);
+        let spent = || self.model.estimates.spend(took, 0);
         let (outcome, cost) = match (error, claim.active.stop_reason()) {
             (EngineError::Abandoned, Some(StopReason::LeaseLost)) => return self.lose_lease(&claim.active),
             (EngineError::Abandoned, Some(StopReason::Shutdown)) if !claim.active.depends_on_waiters() => {
@@ -258,7 +262,7 @@ impl Worker {
                 (Outcome::Failed(Reason::Deadline.into()), spent())
             }
             (EngineError::Abandoned, Some(StopReason::Overrun)) => {
-                self.inner.estimates.record_at_least(self.engine.model(), &claim.request, took);
+                self.model.estimates.record_at_least(&self.info().model, &claim.request, took);
                 (Outcome::Failed(Reason::Overrun.into()), spent())
             }
             (EngineError::Abandoned, _) => (Outcome::Canceled, spent()),
@@ -266,8 +270,8 @@ impl Worker {
             (
                 EngineError::OutcomeUnknown(_) | EngineError::Withheld(_) | EngineError::UnusableResult(_),
                 _,
-            ) => (Outcome::Failed(failure(error)), spent()),
-            _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
+            ) => (Outcome::Failed(failure(error)), self.model.estimates.spend(took, claim.request.n)),
+            _ => (Outcome::Failed(failure(error)), self.model.estimates.spend(Duration::ZERO, 0)),
         };
         if !matches!(error, EngineError::Abandoned) {
             tracing::error!(job = %claim.active.id, error = %causes(error), "failed to generate images");
@@ -297,14 +301,14 @@ impl Worker {
     /// Stores the images while the engine runs its next job.
     async fn store(&self, claim: Claim, generated: Generated) {
         claim.active.advance(JobState::Storing);
-        let permit = self.inner.storing.clone().acquire_owned().await;
+        let permit = self.model.storing.clone().acquire_owned().await;
         let guard = self.inner.tasks.start();
         let this = self.clone();
         let task = async move {
             let took = seconds(generated.engine_seconds);
             let warnings =
                 generated.warnings.iter().map(|warning| WarningMessage::from(warning).to_value()).collect();
-            let (store, model) = (this.inner.store.clone(), this.engine.model().name.clone());
+            let (store, model) = (this.inner.store.clone(), this.model.name().to_owned());
             // The first image of the first run has the job's id. A later run uses new ids, so that an
             // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
             // by two processes.
@@ -316,16 +320,17 @@ impl Worker {
                 tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
                 Outcome::Failed(Reason::Store.into())
             };
-            let (outcome, took) = match timeout(STORE_TIMEOUT, upload).await {
+            let (outcome, cost) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
                     claim.active.set_files(files);
-                    let picture_key = Some(picture_key(this.engine.info(), &claim.request));
-                    (Outcome::Succeeded { images, warnings, picture_key }, took)
+                    let picture_key = Some(picture_key(this.info(), &claim.request));
+                    let cost = this.model.estimates.spend(took, claim.request.n);
+                    (Outcome::Succeeded { images, warnings, picture_key }, cost)
                 }
-                Ok(Err(error)) => (failed(&error), Duration::ZERO),
-                Err(elapsed) => (failed(&elapsed), Duration::ZERO),
+                Ok(Err(error)) => (failed(&error), this.model.estimates.spend(Duration::ZERO, 0)),
+                Err(elapsed) => (failed(&elapsed), this.model.estimates.spend(Duration::ZERO, 0)),
             };
-            this.end(&claim.active, &claim.run, outcome, this.inner.estimates.spend(took)).await;
+            this.end(&claim.active, &claim.run, outcome, cost).await;
             claim.active.end_run(&claim.run);
             drop((permit, guard));
         };

@@ -94,6 +94,13 @@ impl NullEngine {
         self
     }
 
+    /// Sets the memory of the weights in bytes.
+    #[must_use]
+    pub fn with_weights(mut self, bytes: u64) -> Self {
+        self.info.weights_bytes = bytes;
+        self
+    }
+
     /// Makes every attempt billed, so that requests are not [`repeatable`](EngineInfo::repeatable).
     #[must_use]
     pub fn paid(mut self) -> Self {

@@ -3,7 +3,6 @@
 //! OpenAI's clients do not support the statuses 202 and 402, so they get 503 and 429. The automatic retries
 //! of an SDK, which sends their count, get the images of the first attempt.
 
-mod aliases;
 mod caller;
 mod generations;
 mod link;
@@ -20,7 +19,6 @@ use axum::routing::{get, post};
 
 use crate::{App, only_methods, read_only};
 
-pub use aliases::{Alias, InvalidAlias};
 pub(crate) use models::ModelList;
 pub(crate) use request::PARAMETERS;
 pub(crate) use response::ResponseMetadata;

@@ -10,7 +10,6 @@ use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_service::{ServiceError, Submission, WarningMessage};
 
-use super::models::{self, ModelMatch};
 use super::size::{self, Size};
 use crate::App;
 use crate::json::{self, Members};
@@ -179,18 +178,20 @@ impl OpenAiRequest {
     /// The submission, if the request is valid.
     ///
     /// # Errors
-    /// [`Problem::UnknownModel`], and the errors of [`Params::into_submission`].
+    /// The errors of [`Service::model`](tintype_service::Service::model), and those of [`Params::into_submission`].
     pub(super) fn check(mut self, app: &App) -> Result<CheckedRequest, Problem> {
-        let model_match = self.model.as_deref().map(|name| models::match_model(app, name)).transpose()?;
-        if model_match == Some(ModelMatch::Unknown) {
-            return Err(Problem::UnknownModel(self.model.unwrap_or_default()));
-        }
+        let model = app.service.model(self.model.as_deref())?;
+        let name = model.card().name.clone();
         let delivery = self.delivery();
         self.reject_second_size();
         let mut warnings = std::mem::take(&mut self.params.warnings);
         // A client that names the model itself can know its sizes.
-        if model_match != Some(ModelMatch::Exact) {
-            warnings.extend(self.fit_size(app.service.model()?, &app.service.limits()?));
+        if self.model.as_ref() != Some(&name) {
+            warnings.extend(self.fit_size(model.card(), &model.limits()));
+        }
+        // The default model has no name here, so that retries of requests to earlier versions are recognized.
+        if app.service.model(None).is_ok_and(|default| default.card().name != name) {
+            self.params.insert("model", |_| Ok(Some(Value::Text(name))));
         }
         if let Some(Size { width, height }) = self.size {
             self.params.insert("width", |_| Ok(Some(Value::Integer(width.into()))));

@@ -17,6 +17,7 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
+use tintype_core::model::ModelCard;
 
 use crate::{App, read_only};
 use examples::Examples;
@@ -32,6 +33,11 @@ pub fn document() -> &'static str {
 }
 
 /// `/openapi.json` and `/docs`.
+/// A JSON Schema of the parameters that `POST /v1/images` accepts for this model.
+pub(crate) fn model_parameters(card: &ModelCard) -> Value {
+    parameters::of_model(card)
+}
+
 pub(crate) fn routes() -> Router<App> {
     let json = async || ([(CONTENT_TYPE, "application/json")], document());
     // The page has no scripts and an inline style sheet.

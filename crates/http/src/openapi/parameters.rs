@@ -72,9 +72,31 @@ fn allow_null(schema: &mut Value) {
     }
 }
 
-/// The schema of a parameter, with the synonyms of its name.
+/// The body of `POST /v1/images` for one model, with its defaults and limits.
+pub(super) fn of_model(card: &ModelCard) -> Value {
+    let properties = ParamSource::Body.params().map(|param| {
+        let mut schema = schema_of(param, card);
+        match param.name {
+            "width" => schema["default"] = card.width.into(),
+            "height" => schema["default"] = card.height.into(),
+            "steps" => schema["default"] = card.steps.into(),
+            "guidance" => schema["default"] = card.guidance.into(),
+            "model" => schema["const"] = card.name.as_str().into(),
+            _ => {}
+        }
+        (param.name.to_owned(), schema)
+    });
+    object(properties.collect())
+}
+
+/// The schema of a parameter with the limits that most models have.
 fn schema(param: &Param) -> Value {
-    let mut schema = schema_of_value(param);
+    schema_of(param, &ModelCard::default())
+}
+
+/// The schema of a parameter for a model, with the synonyms of its name.
+fn schema_of(param: &Param, card: &ModelCard) -> Value {
+    let mut schema = schema_of_value(param, card);
     if let (false, Some(text)) = (param.synonyms.is_empty(), schema["description"].as_str()) {
         let synonyms = param.synonyms.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         schema["description"] = format!("{text} Other accepted names: {synonyms}.").into();
@@ -82,9 +104,7 @@ fn schema(param: &Param) -> Value {
     schema
 }
 
-fn schema_of_value(param: &Param) -> Value {
-    // The limits that most models have.
-    let card = ModelCard::default();
+fn schema_of_value(param: &Param, card: &ModelCard) -> Value {
     match (param.name, param.kind) {
         ("prompt", _) => json!({
             "type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S",
@@ -113,6 +133,12 @@ fn schema_of_value(param: &Param) -> Value {
             "description": "The guidance scale: higher values follow the prompt more closely. Values up to \
                             1 disable guidance, which halves the engine time. Default: the model's value.",
             "examples": [5.5],
+        }),
+        ("model", _) => json!({
+            "type": "string",
+            "description": "The name or an alias of the model; `GET /v1/models` lists them, with their limits. \
+                            Default: the server's default model.",
+            "examples": ["emoji"],
         }),
         ("seed", _) => json!({
             "type": "integer", "minimum": RANDOM_SEED, "maximum": MAX_SEED,

@@ -86,14 +86,16 @@ impl Problem {
                  read `GET /v1/images/{id}`. A repeated request returns the images of this job only if it \
                  has the same `seed` or `Idempotency-Key`, or is an automatic retry of an SDK."
             ),
-            Self::UnknownModel(name) => {
-                let name = shortened(name);
-                format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
-            }
+            Self::UnknownModel(name) => unknown_model(name),
             Self::Connection(problem) => connection_detail(*problem),
             Self::Internal => INTERNAL.into(),
         }
     }
+}
+
+fn unknown_model(name: &str) -> String {
+    let name = shortened(name);
+    format!("The model `{name}` does not exist; `GET /v1/models` lists the available models.")
 }
 
 /// The beginning of a client's text.
@@ -221,6 +223,10 @@ fn service_detail(error: &E) -> String {
         E::NotFound(kind) => format!("The {kind} does not exist or belongs to another owner."),
         E::NoPictures => "The job ended without images.".into(),
         E::Canceled => "The job was canceled before its images were complete.".into(),
+        E::UnknownModel(name) => unknown_model(name),
+        E::ModelNotAllowed(name) => format!(
+            "The API key is not allowed to use the model `{name}`; `GET /v1/models` lists the models that it can use."
+        ),
         E::NotReady => format!("The model is still loading; retry in {SERVER_RETRY_AFTER_S} s."),
         E::NoEngine => "The model could not be loaded. The cause is in the server log.".into(),
         E::Draining => format!(

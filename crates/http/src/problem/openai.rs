@@ -83,7 +83,9 @@ impl Problem {
             _ => self.detail(),
         };
         let param = match self {
-            Self::UnknownModel(_) => Some("model".to_owned()),
+            Self::UnknownModel(_) | Self::Service(E::UnknownModel(_) | E::ModelNotAllowed(_)) => {
+                Some("model".to_owned())
+            }
             _ => violations.first().map(|violation| violation.parameter.clone()),
         };
         OpenAiError { error: ErrorBody { message, r#type, param, code } }
@@ -121,6 +123,7 @@ impl Problem {
             Self::UnknownModel(_) => (r#type, "model_not_found"),
             Self::Credentials(_) => (r#type, "invalid_api_key"),
             Self::Service(error) | Self::Job(_, error) => match error {
+                E::UnknownModel(_) => (r#type, "model_not_found"),
                 E::Unauthenticated(KeyError::Missing) => (r#type, ""),
                 E::Unauthenticated(_) => (r#type, "invalid_api_key"),
                 E::LimitExceeded(refusal) => match refusal.exceeded.limit {

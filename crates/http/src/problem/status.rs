@@ -25,6 +25,7 @@ const fn kind(status: S, name: &'static str, title: &'static str) -> ProblemKind
 
 const INTERNAL: ProblemKind = kind(S::INTERNAL_SERVER_ERROR, "internal", "Internal error");
 const NOT_FOUND: ProblemKind = kind(S::NOT_FOUND, "not-found", "Not found");
+const UNKNOWN_MODEL: ProblemKind = kind(S::NOT_FOUND, "unknown-model", "Unknown model");
 const NO_PICTURES: ProblemKind = kind(S::CONFLICT, "no-pictures", "No image available");
 const UNAUTHENTICATED: &str = "unauthenticated";
 const NO_KEY: ProblemKind = kind(S::UNAUTHORIZED, UNAUTHENTICATED, "Authentication required");
@@ -67,7 +68,7 @@ impl Problem {
             }
             Self::ImagesPending(_) => NO_PICTURES,
             Self::StillGenerating(_) => kind(S::SERVICE_UNAVAILABLE, "on-its-way", "Generation in progress"),
-            Self::UnknownModel(_) => kind(S::NOT_FOUND, "unknown-model", "Unknown model"),
+            Self::UnknownModel(_) => UNKNOWN_MODEL,
             Self::Connection(problem) => connection_kind(*problem),
             Self::Internal => INTERNAL,
         }
@@ -119,6 +120,8 @@ fn service_kind(error: &E) -> ProblemKind {
         E::NoPictures => NO_PICTURES,
         E::Canceled => kind(S::CONFLICT, "canceled", "Job canceled"),
         E::NotReady => kind(S::SERVICE_UNAVAILABLE, "loading", "Model loading"),
+        E::UnknownModel(_) => UNKNOWN_MODEL,
+        E::ModelNotAllowed(_) => kind(S::FORBIDDEN, "model-not-allowed", "Model not allowed"),
         E::NoEngine => kind(S::SERVICE_UNAVAILABLE, "no-model", "Model unavailable"),
         E::Draining => kind(S::SERVICE_UNAVAILABLE, "shutting-down", "Server shutting down"),
         E::Abandoned => kind(S::SERVICE_UNAVAILABLE, "abandoned", "Job abandoned"),

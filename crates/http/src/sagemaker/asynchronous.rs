@@ -48,7 +48,7 @@ pub(super) async fn accept(
     body: Bytes,
 ) -> Result<Response, RuntimeApiError> {
     // After the acceptance the client would not see this error.
-    service.model().map_err(|error| Problem::from(error).failure())?;
+    service.model(None).map_err(|error| Problem::from(error).failure())?;
     let ttl = seconds(headers, &REQUEST_TTL)?;
     let timeout = seconds(headers, &INVOCATION_TIMEOUT)?;
     let id = Uuid::now_v7();

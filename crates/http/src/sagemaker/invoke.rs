@@ -77,7 +77,7 @@ async fn create_images(
     let mut submissions = Vec::new();
     // All prompts are checked before the first job is submitted.
     for (index, draft) in invocation.drafts().iter().enumerate() {
-        let request = service.check(draft.clone()).map_err(|error| match error {
+        let request = service.check(None, draft.clone()).map_err(|error| match error {
             ServiceError::Invalid(violations) => ServiceError::Invalid(
                 violations.into_iter().map(|violation| invocation.rename_violation(violation)).collect(),
             ),

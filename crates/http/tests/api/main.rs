@@ -38,7 +38,7 @@ use tintype_ledger::Ledger;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
 use tintype_ledger_bucket::BucketLedger;
-use tintype_service::{AnonymousAccess, Service, ServiceSettings};
+use tintype_service::{Alias, AnonymousAccess, LoadTime, ModelSettings, ModelSpec, Service, ServiceSettings};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -78,13 +78,26 @@ impl TestServer {
         server
     }
 
+    /// A ready server whose model has these aliases.
+    fn with_aliases(names: &[&str]) -> Self {
+        let server = Self::loading_with(ServiceSettings::default(), NullEngine::new(Duration::ZERO), names);
+        server.service.engine_ready(server.engine.clone());
+        server
+    }
+
     /// A server whose model is loading.
     fn loading(settings: ServiceSettings, engine: NullEngine) -> Self {
+        Self::loading_with(settings, engine, &["gpt-image-*", "dall-e-*"])
+    }
+
+    fn loading_with(settings: ServiceSettings, engine: NullEngine, names: &[&str]) -> Self {
         let (engine, store) = (Arc::new(engine), Arc::new(MemoryStore::default()));
         let ledger_store = Arc::new(MemoryStore::default());
         let sleeper = Arc::new(|time: Duration| -> BoxFuture<'static, ()> { Box::pin(sleep(time)) });
         let ledger: Arc<dyn Ledger> = Arc::new(BucketLedger::new(ledger_store.clone(), sleeper));
-        let service = Service::new(settings, store.clone(), ledger.clone());
+        let model = ModelSettings { aliases: aliases(names), ..settings.only_model() };
+        let model = ModelSpec { settings: model, loader: None, load: LoadTime::AtStart };
+        let service = Service::with_models(settings, vec![model], store.clone(), ledger.clone());
         let router = router(service.clone(), settings_for(HostPolicy::Any));
         Self { service, engine, store, ledger, ledger_store, router }
     }
@@ -179,6 +192,9 @@ impl TestResponse {
 }
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
-    let aliases = ["gpt-image-*", "dall-e-*"].map(|alias| alias.parse().expect("an alias")).to_vec();
-    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned(), aliases }
+    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned() }
+}
+
+fn aliases(names: &[&str]) -> Vec<Alias> {
+    names.iter().map(|name| name.parse().expect("an alias")).collect()
 }

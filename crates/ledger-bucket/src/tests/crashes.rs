@@ -24,7 +24,7 @@ struct Answers {
 fn limited(new: NewJob) -> NewJob {
     let budgets = vec!["100s/day".parse().expect("a budget")];
     let reuse = any_reuse();
-    NewJob { policy: Policy { concurrency: NonZeroU32::new(4), budgets, rate: None }, reuse, ..new }
+    NewJob { policy: Policy { concurrency: NonZeroU32::new(4), budgets, ..Policy::default() }, reuse, ..new }
 }
 
 async fn accept(ledger: &BucketLedger, new: NewJob, answers: &mut Answers) -> Result<JobRecord> {

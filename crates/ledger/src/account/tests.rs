@@ -58,6 +58,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 money.map(|(micros, period)| Budget { allowance: Allowance::Money(dollars(micros)), period }),
             )
             .collect(),
+        ..Policy::default()
     })
 }
 
@@ -97,10 +98,14 @@ impl Model {
     }
 }
 
+fn charge(cost: &Spend, images: usize) -> Charge<'_> {
+    Charge { cost, images, model: "test" }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    #[test]
+#[test]
     fn limits_hold_after_any_sequence_of_actions(policy in policies(), actions in actions()) {
         let (mut account, mut model, mut now) = (Account::default(), Model::default(), NOON);
         for action in actions {
@@ -134,7 +139,7 @@ proptest! {
                     let of = |whole: u64| whole * percent / 100;
                     let amount = reservation.reserved.amount.map(|amount| dollars(of(amount.micros)));
                     let cost = Spend { engine_ms: of(reservation.reserved.engine_ms), amount };
-                    account.settle(&reservation, &cost, 1);
+                    account.settle(&reservation, charge(&cost, 1));
                     model.jobs[job].1 = cost;
                 }
                 Action::Release { which } if !model.open.is_empty() => {
@@ -156,7 +161,7 @@ proptest! {
             prop_assert!(model.rate_holds(rate));
         }
         for (_, reservation) in std::mem::take(&mut model.open) {
-            account.settle(&reservation, &Spend::ZERO, 0);
+            account.settle(&reservation, charge(&Spend::ZERO, 0));
         }
         prop_assert_eq!(account.in_flight, 0);
         prop_assert!(account.days.values().all(|day| day.reserved.is_zero()));
@@ -264,7 +269,7 @@ fn a_clock_that_is_set_back_is_harmless() {
     let exceeded = account.admit(&policy, earlier, Spend::ZERO).expect_err("too soon");
     assert_eq!(exceeded.retry, RetryTime::At(earlier + Duration::SECOND));
     account.release(&second);
-    account.settle(&reservation, &reserve, 1);
+    account.settle(&reservation, charge(&reserve, 1));
     assert_eq!(account.in_flight, 0);
 }
 
@@ -276,10 +281,10 @@ fn old_days_are_removed_unless_they_have_reservations() {
     let next_day = NOON + Duration::DAY;
     let ended =
         account.admit(&Policy::default(), next_day, Spend { engine_ms: 5, amount: None }).expect("no limits");
-    account.settle(&ended, &ended.reserved, 1);
+    account.settle(&ended, charge(&ended.reserved, 1));
     account.forget_days_before(utc_day(NOON + Duration::days(9)));
     assert_eq!(account.days.keys().copied().collect::<Vec<_>>(), [utc_day(NOON)]);
-    account.settle(&open, &open.reserved, 1);
+    account.settle(&open, charge(&open.reserved, 1));
     account.forget_days_before(utc_day(NOON + Duration::days(9)));
     assert!(account.days.is_empty());
 }
@@ -315,7 +320,7 @@ fn the_stored_form_of_an_account_does_not_change() {
     let spend = |engine_ms| Spend { engine_ms, amount: "0.01usd".parse().ok() };
     let first = account.admit(&policy, NOON, spend(1_000)).expect("admitted");
     account.admit(&policy, NOON, spend(500)).expect("admitted");
-    account.settle(&first, &spend(700), 2);
+    account.settle(&first, charge(&spend(700), 2));
     account.admit_reuse(&policy, NOON, ReuseKind::Joined).expect("admitted");
     let text = serde_json::to_value(&account).expect("plain data");
     let expected = serde_json::json!({

@@ -35,6 +35,7 @@ fn policy(rate: Option<&str>, concurrency: u32, budgets: &[&str]) -> Policy {
         rate: rate.map(|rate| rate.parse().expect("a rate")),
         concurrency: NonZeroU32::new(concurrency),
         budgets: budgets.iter().map(|budget| budget.parse().expect("a budget")).collect(),
+        ..Policy::default()
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
+use crate::models::Model;
+use crate::service::Inner;
 
 /// Interval between claims of jobs that other processes accepted.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,43 +33,39 @@ impl Worker {
             drop((slot, guard));
         }
     }
+}
 
-    /// Claims and runs queued jobs until the service drains and no client waits for a queued job.
-    pub(crate) async fn run_loop(self) {
-        loop {
-            // Registered before the ledger is read, so that no arrival is missed.
-            let arrival = self.inner.arrivals.notified();
-            let Ok(slot) = self.inner.slots.clone().acquire_owned().await else { return };
-            if self.inner.registry.workers_can_stop() {
-                return;
+/// Claims and runs queued jobs of a model until its engine is unloaded, or the service drains and no client waits for a
+/// queued job. The engine is held only together with a slot, so that a model without running jobs can be unloaded.
+pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, number: usize) {
+    loop {
+        // Registered before the ledger is read, so that no arrival is missed.
+        let arrival = model.arrivals.notified();
+        let Ok(slot) = model.slots.clone().acquire_owned().await else { return };
+        let engine = model.engine().filter(|_| !inner.registry.workers_can_stop());
+        let Some(engine) = engine else { return };
+        let worker = Worker::new(inner.clone(), model.clone(), engine, number);
+        let read = inner.registry.begin_read();
+        match inner.ledger.claim_next(model.name(), worker.lease(), OffsetDateTime::now_utc()).await {
+            Ok(Some(job)) => {
+                // There may be another job for the next worker.
+                model.arrivals.notify_one();
+                let active = inner.registry.enter(&job, &read);
+                drop(read);
+                tokio::spawn(worker.run_in_slot(job, active, slot));
             }
-            let read = self.inner.registry.begin_read();
-            match self
-                .inner
-                .ledger
-                .claim_next(&self.engine.model().name, self.lease(), OffsetDateTime::now_utc())
-                .await
-            {
-                Ok(Some(job)) => {
-                    // There may be another job for the next worker.
-                    self.inner.arrivals.notify_one();
-                    let active = self.inner.registry.enter(&job, &read);
-                    drop(read);
-                    tokio::spawn(self.clone().run_in_slot(job, active, slot));
+            Ok(None) => {
+                drop((read, worker, slot));
+                if inner.settings.single_process {
+                    arrival.await;
+                } else {
+                    drop(timeout(CLAIM_INTERVAL, arrival).await);
                 }
-                Ok(None) => {
-                    drop((read, slot));
-                    if self.inner.settings.single_process {
-                        arrival.await;
-                    } else {
-                        drop(timeout(CLAIM_INTERVAL, arrival).await);
-                    }
-                }
-                Err(error) => {
-                    drop((read, slot));
-                    tracing::error!(error = %causes(&error), "failed to claim next job");
-                    sleep(MIN_RETRY_DELAY).await;
-                }
+            }
+            Err(error) => {
+                drop((read, worker, slot));
+                tracing::error!(error = %causes(&error), "failed to claim next job");
+                sleep(MIN_RETRY_DELAY).await;
             }
         }
     }

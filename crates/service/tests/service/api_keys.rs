@@ -42,7 +42,7 @@ fn budget(text: &str) -> Policy {
 /// A request for one image with this number of steps and an explicit seed.
 fn seeded(harness: &Harness, prompt: &str, steps: i64) -> Submission {
     let draft = Draft { seed: Some(7), ..draft(prompt, steps) };
-    Submission::new(harness.service.check(draft).expect("valid"))
+    Submission::new(harness.service.check(None, draft).expect("valid"))
 }
 
 fn milliseconds(image: &Image) -> Option<u64> {
@@ -299,7 +299,7 @@ async fn a_reservation_does_not_exceed_the_longest_job() {
     harness.service.generate(&acme, seeded(&harness, "small", 1)).await.expect("a picture");
     // Its estimate by work is a thousand times as large, but the engine takes at most 60 s.
     let draft = Draft { width: Some(512), height: Some(512), ..draft("large", 30) };
-    let large = harness.service.check(draft).expect("valid");
+    let large = harness.service.check(None, draft).expect("valid");
     harness.service.generate(&acme, Submission::new(large)).await.expect("a picture");
 }
 
@@ -311,7 +311,7 @@ async fn a_job_is_stopped_at_twice_its_reservation() {
     // The only measured job, so that estimates follow from it: 4 s for 4 steps.
     harness.service.generate(&other, seeded(&harness, "measured", 4)).await.expect("a picture");
     let draft = Draft { seed: Some(7), ..draft("x", 9) };
-    let slow = harness.service.check(draft).expect("valid");
+    let slow = harness.service.check(None, draft).expect("valid");
     let reserved = 4.0 / 5.0 * 10.0;
     harness.engine.set_step_duration(SECOND * 10);
     let end = harness.service.generate(&acme, Submission::new(slow)).await;

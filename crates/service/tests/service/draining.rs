@@ -24,7 +24,7 @@ async fn accepted_jobs_finish_and_new_requests_are_rejected() {
     });
     wait_seconds(0.1).await;
     assert_eq!(harness.service.readiness(), Readiness::Draining);
-    assert!(matches!(harness.service.check(draft("z", 1)), Err(ServiceError::Draining)));
+    assert!(matches!(harness.service.check(None, draft("z", 1)), Err(ServiceError::Draining)));
     running.await.expect("no panic").expect("a picture");
     waiting.await.expect("no panic").expect("a picture");
     draining.await.expect("no panic");

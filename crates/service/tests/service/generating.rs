@@ -27,7 +27,7 @@ async fn an_image_is_stored_and_its_link_signed() {
     ] {
         let draft =
             Draft { format: Some(format), seed: Some(7), expires_in: Some(60), ..draft("a tiger", 4) };
-        let request = harness.service.check(draft).expect("valid");
+        let request = harness.service.check(None, draft).expect("valid");
         let finished = harness.generate(request).await.expect("a picture");
 
         let [image] = finished.pictures.as_slice() else { panic!("one picture") };
@@ -52,7 +52,7 @@ async fn an_image_is_stored_and_its_link_signed() {
 async fn several_images_have_consecutive_seeds_and_their_own_keys() {
     let harness = Harness::new();
     let draft = Draft { n: Some(3), seed: Some(10), ..draft("tigers", 2) };
-    let request = harness.service.check(draft).expect("valid");
+    let request = harness.service.check(None, draft).expect("valid");
     let finished = harness.generate(request).await.expect("pictures");
     let seeds: Vec<_> = finished.pictures.iter().map(|image| image.seed).collect();
     assert_eq!(seeds, [10, 11, 12]);

@@ -5,6 +5,7 @@ mod draining;
 mod generating;
 mod killable_store;
 mod load;
+mod models;
 mod rejecting;
 mod remote_jobs;
 mod restarting;
@@ -70,7 +71,7 @@ impl Harness {
 
     /// A checked request for one image with this number of steps.
     fn request(&self, prompt: &str, steps: i64) -> GenerateRequest {
-        self.service.check(draft(prompt, steps)).expect("a valid request")
+        self.service.check(None, draft(prompt, steps)).expect("a valid request")
     }
 
     /// Submits a request of a caller without a key.

@@ -21,12 +21,12 @@ async fn without_an_engine_requests_are_rejected() {
     let request = Harness::new().request("x", 1);
     let service = without_engine();
     assert_eq!(service.readiness(), Readiness::Loading);
-    assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NotReady)));
+    assert!(matches!(service.check(None, draft("x", 1)), Err(ServiceError::NotReady)));
     assert!(matches!(generate(&service, request.clone()).await, Err(ServiceError::NotReady)));
 
     service.engine_failed("no such folder".into());
     assert_eq!(service.readiness(), Readiness::Failed);
-    assert!(matches!(service.check(draft("x", 1)), Err(ServiceError::NoEngine)));
+    assert!(matches!(service.check(None, draft("x", 1)), Err(ServiceError::NoEngine)));
     assert!(matches!(generate(&service, request).await, Err(ServiceError::NoEngine)));
 }
 
@@ -37,7 +37,7 @@ async fn an_engine_can_be_set_from_another_thread() {
     std::thread::spawn(move || loading.engine_ready(Arc::new(NullEngine::new(SECOND))))
         .join()
         .expect("no panic");
-    let request = service.check(draft("x", 1)).expect("ready");
+    let request = service.check(None, draft("x", 1)).expect("ready");
     generate(&service, request).await.expect("a picture");
 }
 
@@ -50,8 +50,8 @@ async fn the_operators_limits_hold() {
         ..ServiceSettings::default()
     };
     let harness = Harness::with(settings, NullEngine::new(SECOND).with_slots(2));
-    let with = |draft: Draft| harness.service.check(draft);
-    let violations = |draft: Draft| match harness.service.check(draft) {
+    let with = |draft: Draft| harness.service.check(None, draft);
+    let violations = |draft: Draft| match harness.service.check(None, draft) {
         Err(ServiceError::Invalid(violations)) => {
             violations.into_iter().map(|violation| (violation.parameter, violation.kind)).collect::<Vec<_>>()
         }

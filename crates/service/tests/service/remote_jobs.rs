@@ -73,7 +73,7 @@ impl Cluster {
 
 /// Submits a request.
 async fn submit(service: &Arc<Service>, detached: bool) -> tintype_service::JobHandle {
-    let request = service.check(draft("x", 1)).expect("a valid request");
+    let request = service.check(None, draft("x", 1)).expect("a valid request");
     let submission = Submission { detached, ..Submission::new(request) };
     service.submit(&Caller::anonymous(), submission).await.expect("accepted")
 }
@@ -224,7 +224,7 @@ async fn a_frozen_process_that_is_killed_loses_nothing() {
 async fn a_client_that_joins_lets_its_process_poll() {
     let cluster = Cluster::serverless();
     let (first, second) = (cluster.process(), cluster.process());
-    let request = first.check(Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
+    let request = first.check(None, Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
     let submission = Submission { detached: true, ..Submission::new(request) };
     let id = first.submit(&Caller::anonymous(), submission.clone()).await.expect("accepted").id();
     first.wait_idle().await;
@@ -258,7 +258,7 @@ async fn a_watcher_gets_the_final_state() {
 async fn a_waiting_client_takes_over_a_released_job() {
     let cluster = Cluster::serverless();
     let (first, second) = (cluster.process(), cluster.process());
-    let request = first.check(Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
+    let request = first.check(None, Draft { seed: Some(7), ..draft("x", 1) }).expect("valid");
     let submission = Submission::new(request);
     let handle = first.submit(&Caller::anonymous(), submission.clone()).await.expect("accepted");
     handle.detach().await.expect("kept");

@@ -43,7 +43,7 @@ async fn a_detached_request_keeps_the_job_it_joined_after_a_restart() {
     let caller = Caller::anonymous();
     let first = Harness::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
     let seeded = |prompt: &str| {
-        first.service.check(Draft { seed: Some(7), ..draft(prompt, 5) }).expect("a valid request")
+        first.service.check(None, Draft { seed: Some(7), ..draft(prompt, 5) }).expect("a valid request")
     };
     let (alone, shared) = (Submission::new(seeded("alone")), Submission::new(seeded("shared")));
     let mut clients = Vec::new();
@@ -72,7 +72,8 @@ async fn a_new_client_can_join_a_job_whose_client_died() {
     let busy = Submission { detached: true, ..Submission::new(first.request("busy", 5)) };
     first.service.submit(&caller, busy).await.expect("accepted");
     wait_seconds(0.5).await;
-    let seeded = first.service.check(Draft { seed: Some(7), ..draft("x", 5) }).expect("a valid request");
+    let seeded =
+        first.service.check(None, Draft { seed: Some(7), ..draft("x", 5) }).expect("a valid request");
     let left = first.service.submit(&caller, Submission::new(seeded.clone())).await.expect("accepted");
     let id = left.id();
     drop((first.service, first.engine));

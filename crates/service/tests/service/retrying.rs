@@ -80,7 +80,7 @@ async fn a_retry_does_not_share_between_public_callers() {
 async fn a_handle_returns_the_files() {
     let harness = Harness::new();
     let two = Draft { n: Some(2), seed: Some(7), format: Some(Format::Png), ..draft("x", 1) };
-    let request = harness.service.check(two).expect("valid");
+    let request = harness.service.check(None, two).expect("valid");
     let handle = harness.submit(request.clone()).await.expect("accepted");
     let joining = harness.submit(request.clone()).await.expect("accepted");
     let (image, made) = handle.finished_with_files().await.expect("pictures");

@@ -92,7 +92,7 @@ async fn an_own_job_takes_nine_calls_to_the_bucket_and_no_list() {
         10, // From now on the account is cached.
         9, 9,
     ] {
-        let request = service.check(draft("x", 1)).expect("valid");
+        let request = service.check(None, draft("x", 1)).expect("valid");
         let image =
             service.generate(&Caller::anonymous(), Submission::new(request)).await.expect("a picture");
         service.wait_idle().await;

@@ -41,7 +41,7 @@ async fn a_joined_job_survives_the_first_client_of_another_process() {
     let one = Harness::on(ledger.clone(), shared(), NullEngine::new(SECOND));
     let seeded = |harness: &Harness| {
         let draft = tintype_core::request::Draft { seed: Some(7), ..draft("x", 40) };
-        Submission::new(harness.service.check(draft).expect("valid"))
+        Submission::new(harness.service.check(None, draft).expect("valid"))
     };
     let first = one.service.submit(&caller, seeded(&one)).await.expect("accepted");
     wait_seconds(1.0).await;
@@ -108,7 +108,7 @@ async fn a_client_that_joins_an_ending_job_does_not_wait_for_ever() {
             .map(|at| {
                 let service = service.clone();
                 let draft = tintype_core::request::Draft { seed: Some(round / 2), ..draft("x", 1) };
-                let submission = Submission::new(service.check(draft).expect("valid"));
+                let submission = Submission::new(service.check(None, draft).expect("valid"));
                 let submission = if at % 4 == 0 {
                     submission.with_idempotency_key(format!("{round}"), b"x")
                 } else {

@@ -88,7 +88,8 @@ async fn a_retry_gets_an_orphan_that_finished_meanwhile() {
     wait_seconds(9.0).await;
     assert_eq!(harness.engine.finished(), 1);
     let again = Draft { expires_in: Some(60), ..draft("x", 4) };
-    let finished = harness.generate(harness.service.check(again).expect("valid")).await.expect("a picture");
+    let finished =
+        harness.generate(harness.service.check(None, again).expect("valid")).await.expect("a picture");
     assert_eq!(harness.engine.started(), 1, "one job only");
     assert!(finished.pictures[0].url.ends_with("expires_in=60"), "{}", finished.pictures[0].url);
 
@@ -110,7 +111,7 @@ async fn only_an_equal_request_joins_and_only_in_time() {
     let first = handle.id();
     drop(handle);
     for other in others {
-        let request = harness.service.check(other).expect("valid");
+        let request = harness.service.check(None, other).expect("valid");
         assert_ne!(harness.submit(request).await.expect("accepted").id(), first);
     }
     wait_seconds(10.1).await;

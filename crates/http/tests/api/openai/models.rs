@@ -1,10 +1,9 @@
 //! `/v1/models`.
 
 use serde_json::json;
-use tintype_http::HttpSettings;
 
 use super::{api_error, assert_error};
-use crate::{HostPolicy, TestServer, settings_for};
+use crate::TestServer;
 
 #[tokio::test]
 async fn the_model_and_its_aliases_are_found() {
@@ -40,8 +39,7 @@ async fn the_model_and_its_aliases_are_found() {
 
 #[tokio::test]
 async fn names_can_have_slashes() {
-    let aliases = ["org/model", "open-*"].map(|alias| alias.parse().expect("an alias")).to_vec();
-    let server = TestServer::new().settings(HttpSettings { aliases, ..settings_for(HostPolicy::Any) });
+    let server = TestServer::with_aliases(&["org/model", "open-*"]);
     let list = server.get("/v1/models").await.json();
     let names: Vec<_> = list["data"].as_array().expect("a list").iter().map(|model| &model["id"]).collect();
     assert_eq!(names, ["null", "org/model", "open-*"]);

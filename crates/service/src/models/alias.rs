@@ -1,4 +1,4 @@
-//! Alternative names of the model, for OpenAI's clients.
+//! Alternative names of a model.
 
 use std::fmt;
 use std::str::FromStr;
