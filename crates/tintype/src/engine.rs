@@ -1,41 +1,75 @@
-//! Creates the engine that the setting `model` selects.
+//! Creates the engine of a model.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tintype_core::engine::Engine;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
+use tintype_ledger::money::Price;
 use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
 };
 
-use crate::config::{Device, ModelChoice, ModelSettings, SageMakerSettings};
+use crate::config::{
+    Device, LoadTime, ModelChoice, ModelDefaults, ModelEntry, ModelLimits, ModelSettings, Models,
+    SageMakerSettings,
+};
+use crate::output::UsageError;
 use crate::telemetry;
+
+/// The model of a server, which serves one.
+///
+/// # Errors
+/// [`UsageError`] if the settings have several models, or settings of one that the server cannot apply.
+pub(crate) fn served_model(models: &Models) -> Result<&ModelEntry> {
+    let entry = models.default_entry();
+    let names: Vec<_> = models.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let path = |key: &str| format!("this version does not support `{key}` of the model `{}`", entry.name);
+    let problem = if names.len() > 1 {
+        format!("this version serves one model, but the settings have several: {}", names.join(", "))
+    } else if entry.defaults != ModelDefaults::default() {
+        path("width`, `height`, `steps` and `guidance")
+    } else if let ModelLimits { max_steps: Some(_), .. } = entry.limits {
+        path("max_steps")
+    } else if entry.load == LoadTime::OnDemand {
+        path("load = \"on_demand\"")
+    } else if let Some(Price::PerImage(_)) = entry.price {
+        "this version does not support a `price` per image".to_owned()
+    } else {
+        tracing::debug!(memory = models.memory, model = entry.name, "serving one model");
+        return Ok(entry);
+    };
+    Err(UsageError(problem).into())
+}
 
 /// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker
 /// endpoint.
 ///
-/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint only.
+/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint
+/// only.
 ///
 /// # Errors
 /// If the model does not exist, one of its files is missing or malformed, the device is unavailable, or the
 /// endpoint's settings are invalid.
 pub(crate) fn load(
+    model: &ModelEntry,
     settings: &ModelSettings,
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
-    match &settings.choice {
-        ModelChoice::Builtin => local(settings, "emoji", builtin()?),
-        ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
+    let files = match &model.engine {
+        ModelChoice::Builtin => builtin()?,
+        ModelChoice::Folder(folder) => ModelFiles::folder(folder)?,
         ModelChoice::Hub(name) => {
             let Some(cache) = &settings.hub_cache else {
                 bail!("the Hugging Face cache is unknown because there is no home folder; set `hub_cache`");
             };
-            local(settings, name, ModelFiles::folder(hub::find(cache, name)?)?)
+            ModelFiles::folder(hub::find(cache, name)?)?
         }
-        ModelChoice::Endpoint(name) => endpoint(name, &settings.endpoint, results),
-    }
+        ModelChoice::Endpoint(endpoint) => {
+            return remote(&model.name, endpoint, &model.endpoint, results);
+        }
+    };
+    local(settings, &model.name, files)
 }
 
 fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
@@ -46,8 +80,9 @@ fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<
 }
 
 /// An engine that calls this endpoint. It makes no call and looks up no credentials before the first image.
-fn endpoint(
+fn remote(
     name: &str,
+    endpoint: &str,
     sagemaker: &SageMakerSettings,
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
@@ -59,7 +94,7 @@ fn endpoint(
         // The default of both JumpStart and diffusers.
         guidance: 7.5,
     };
-    let mut settings = EndpointSettings::new(name, model);
+    let mut settings = EndpointSettings::new(endpoint, model);
     settings.endpoint.dialect = sagemaker.dialect;
     settings.endpoint.custom_attributes = sagemaker.attributes.clone();
     settings.endpoint.inference_component = sagemaker.component.clone();
@@ -82,12 +117,6 @@ fn builtin() -> Result<ModelFiles> {
     bail!("this binary was built without the built-in model; use `--model FOLDER` or `--model ORG/NAME`")
 }
 
-/// The folder's last component, which is the model's name.
-fn folder_name(folder: &Path) -> String {
-    let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
-}
-
 fn device(device: Device) -> DeviceChoice {
     match device {
         Device::Auto if cfg!(feature = "cuda") => DeviceChoice::Cuda(0),
@@ -95,5 +124,36 @@ fn device(device: Device) -> DeviceChoice {
         Device::Auto | Device::Cpu => DeviceChoice::Cpu,
         Device::Cuda(number) => DeviceChoice::Cuda(number),
         Device::Metal(number) => DeviceChoice::Metal(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment, Flags};
+
+    fn served(file: &str) -> Result<String> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("tintype.toml"), file)?;
+        let environment = Environment { working_folder: folder.path().to_owned(), ..Environment::default() };
+        let models = Config::load(&environment, &Flags::default())?.models;
+        served_model(&models).map(|entry| entry.name.clone())
+    }
+
+    #[test]
+    fn a_server_has_one_model() {
+        assert_eq!(served("").expect("the default"), "emoji");
+        let one = "price = '1usd'\n[models.a]\nengine = 'builtin'\nmax_pixels = 4096\n";
+        assert_eq!(served(one).expect("one"), "a");
+        for (more, problem) in [
+            ("[models.b]\nengine = 'o/b'", "serves one model, but the settings have several: a, b"),
+            ("steps = 4", "`width`, `height`, `steps` and `guidance` of the model `a`"),
+            ("max_steps = 4", "`max_steps` of the model `a`"),
+            ("load = 'on_demand'", "`load = \"on_demand\"` of the model `a`"),
+            ("price = '1usd/image'", "a `price` per image"),
+        ] {
+            let error = served(&format!("{one}{more}")).expect_err(more);
+            assert!(error.is::<UsageError>() && error.to_string().contains(problem), "{error}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
-use tintype_ledger::money::Amount;
+use tintype_ledger::money::{Amount, Price};
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_service::unpriced;
@@ -25,7 +25,10 @@ pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     runtime.block_on(async {
         let ledger = ledger::open_for_command(config, "call its /v1/keys instead").await?;
         match command {
-            KeyCommand::Create(create) => self::create(&*ledger, config.ledger.price, create).await,
+            KeyCommand::Create(create) => {
+                let price = config.models.default_entry().price.map(Price::amount);
+                self::create(&*ledger, price, create).await
+            }
             KeyCommand::List(options) => list(&*ledger, OutputFormat::of(&options)).await,
             KeyCommand::Show(one) => show(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
             KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, OutputFormat::of(&one.common)).await,

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use http_body_util::Full;
 use lambda_http::{Request, RequestExt};
-use tintype_http::{HostPolicy, HttpSettings};
+use tintype_http::{Alias, HostPolicy, HttpSettings};
 use tintype_service::Service;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -40,8 +40,8 @@ pub(crate) struct LambdaHandler {
 }
 
 impl LambdaHandler {
-    /// A handler for these settings.
-    pub(crate) fn new(service: Arc<Service>, serving: &ServingSettings) -> Self {
+    /// A handler for these settings; `aliases` are those of the model.
+    pub(crate) fn new(service: Arc<Service>, serving: &ServingSettings, aliases: &[Alias]) -> Self {
         let default_budget = match serving.lambda_response {
             config::LambdaResponse::Buffered => BUFFERED_TIME_BUDGET,
             config::LambdaResponse::Stream => STREAMED_TIME_BUDGET,
@@ -51,7 +51,7 @@ impl LambdaHandler {
             hosts: HostPolicy::Any,
             time_budget: None,
             origin: String::new(),
-            aliases: serving.aliases.clone(),
+            aliases: aliases.to_vec(),
         };
         Self {
             service,

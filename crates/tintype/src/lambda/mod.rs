@@ -1,9 +1,9 @@
 //! `tintype lambda`: the API as an AWS Lambda function.
 //!
 //! Lambda sends the function's response to the client immediately, and freezes the process when the process
-//! requests the next event. So the function responds `202` if the images are not ready in time, and continues
-//! the job in the same environment. It requests the next event after the job has finished or the function's
-//! time is over. No second invocation is needed.
+//! requests the next event. So the function responds `202` if the images are not ready in time, and
+//! continues the job in the same environment. It requests the next event after the job has finished or the
+//! function's time is over. No second invocation is needed.
 //!
 //! AWS's own runtimes support this: `lambda_runtime::Runtime::layer` is for logic "after the response has
 //! been sent back to the Lambda Runtime API", and the runtime for Swift (its pull request 334) keeps the
@@ -57,7 +57,8 @@ async fn handle_events(config: &Config) -> Result<()> {
     let settings = service_settings(config)?;
     let service = Service::new(settings, store.clone(), ledger::bucket(store.clone()));
     load_model(config.clone(), store, service.clone())?;
-    let handler = Arc::new(LambdaHandler::new(service, &config.serving));
+    let aliases = &engine::served_model(&config.models)?.aliases;
+    let handler = Arc::new(LambdaHandler::new(service, &config.serving, aliases));
     let post_response = PostResponseLayer::new(handler.clone());
     let ended = match config.serving.lambda_response {
         LambdaResponse::Buffered => {
@@ -102,13 +103,14 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
         anonymous,
         single_process: false,
         serverless: true,
-        ..serve::service_settings(config)
+        ..serve::service_settings(config, engine::served_model(&config.models)?)
     })
 }
 
 /// Loads the model in a thread. The first event waits for it.
 fn load_model(config: Config, store: Arc<dyn ObjectStore>, service: Arc<Service>) -> Result<()> {
-    let load = move || match engine::load(&config.model, || store::results(&config, store)) {
+    let model = engine::served_model(&config.models)?.clone();
+    let load = move || match engine::load(&model, &config.model, || store::results(&config, store)) {
         Ok(engine) => service.engine_ready(engine),
         Err(error) => service.engine_failed(format!("{error:#}")),
     };

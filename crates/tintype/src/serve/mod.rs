@@ -20,6 +20,7 @@ use tintype_core::store::ObjectStore;
 use tintype_http::{HostPolicy, HttpSettings, RuntimeApi};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
+use tintype_ledger::money::Price;
 use tintype_sagemaker::sigv4::AccessKeys;
 use tintype_service::{AnonymousAccess, Service, ServiceSettings, unpriced};
 use tokio::net::TcpListener;
@@ -27,7 +28,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, LedgerChoice, LimitSettings, ServingSettings};
+use crate::config::{Config, LedgerChoice, LimitSettings, ModelEntry, ServingSettings};
 use crate::output::UsageError;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Traces};
@@ -57,11 +58,12 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let traces = config.log.traces.then(|| Traces::start(runtime.handle().clone())).transpose()?;
     logging::start(&config.log, traces.as_ref());
     raise_file_descriptor_limit();
+    let model = engine::served_model(&config.models)?.clone();
     let model_config = config.clone();
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let (server, loaded) = start(&config, move |objects| {
-            engine::load(&model_config.model, || store::results(&model_config, objects))
+            engine::load(&model, &model_config.model, || store::results(&model_config, objects))
         })
         .await?;
         let metrics = config.log.metrics.as_ref();
@@ -129,6 +131,7 @@ pub(crate) async fn start(
     config: &Config,
     load: impl FnOnce(Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Result<(Server, oneshot::Receiver<Result<()>>)> {
+    let model = engine::served_model(&config.models)?;
     let listen = config.serving.listen;
     // A ledger in a bucket may be shared with other processes, and so are its jobs.
     let single_process = config.ledger.choice == LedgerChoice::Sqlite;
@@ -139,12 +142,12 @@ pub(crate) async fn start(
     let store = store::open(config, &url).await?;
     let ledger = ledger::open(config, store.objects()).await?;
     let anonymous = anonymous_access(&config.serving);
-    check_keys(&*ledger, config, anonymous).await?;
+    check_keys(&*ledger, config, model.price, anonymous).await?;
     ready::warn_about_link_origin(config, address, &url);
-    let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
+    let settings = ServiceSettings { anonymous, single_process, ..service_settings(config, model) };
     let service = Service::new(settings, store.objects(), ledger);
     let runtime_api = runtime_api(config, &store);
-    let http_settings = http_settings(&config.serving, address, &url);
+    let http_settings = http_settings(&config.serving, model, address, &url);
     let api = match &runtime_api {
         _ if config.serving.sagemaker => tintype_http::container(service.clone()),
         Some(runtime_api) => {
@@ -221,7 +224,12 @@ fn anonymous_access(serving: &ServingSettings) -> AnonymousAccess {
 
 /// Checks that a server that needs keys has one. Warns about keys whose requests will be refused, because a
 /// budget of theirs has a currency without a price.
-async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAccess) -> Result<()> {
+async fn check_keys(
+    ledger: &dyn Ledger,
+    config: &Config,
+    price: Option<Price>,
+    anonymous: AnonymousAccess,
+) -> Result<()> {
     let now = OffsetDateTime::now_utc();
     let is_valid = |key: &KeyRecord| key.revoked.is_none() && key.expires.is_none_or(|at| at > now);
     let keys: Vec<_> = ledger.keys().await?.into_iter().filter(is_valid).collect();
@@ -237,7 +245,7 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
         );
         return Err(UsageError(message).into());
     }
-    let price = config.ledger.price;
+    let price = price.map(Price::amount);
     for KeyRecord { id, name, policy, .. } in keys {
         if let Some(currency) = unpriced(&policy.budgets, price) {
             tracing::warn!(
@@ -253,35 +261,32 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
 }
 
 /// The service's settings that the server and the Lambda function share.
-pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
-    let LimitSettings {
-        queue,
-        backlog,
-        watchers_per_job,
-        watchers_per_owner,
-        max_job,
-        max_pixels,
-        max_work,
-        max_memory,
-    } = config.limits;
+pub(crate) fn service_settings(config: &Config, model: &ModelEntry) -> ServiceSettings {
+    let LimitSettings { queue, backlog, watchers_per_job, watchers_per_owner, max_job, max_memory, .. } =
+        config.limits;
     ServiceSettings {
         queue,
         backlog,
         watchers_per_job,
         watchers_per_owner,
         abandon_after: config.serving.abandon_after,
-        max_pixels,
-        max_work,
+        max_pixels: model.limits.max_pixels,
+        max_work: model.limits.max_work,
         max_memory: max_memory.or_else(memory::half_of_available),
         max_job,
-        price: config.ledger.price,
+        price: model.price.map(Price::amount),
         keep_jobs: config.ledger.keep,
         log_prompts: config.log.prompts,
         ..ServiceSettings::default()
     }
 }
 
-fn http_settings(serving: &ServingSettings, address: SocketAddr, origin: &str) -> HttpSettings {
+fn http_settings(
+    serving: &ServingSettings,
+    model: &ModelEntry,
+    address: SocketAddr,
+    origin: &str,
+) -> HttpSettings {
     let hosts = if address.ip().is_loopback() {
         HostPolicy::Loopback {
             port: address.port(),
@@ -295,7 +300,7 @@ fn http_settings(serving: &ServingSettings, address: SocketAddr, origin: &str) -
         hosts,
         time_budget: serving.respond_within,
         origin: origin.to_owned(),
-        aliases: serving.aliases.clone(),
+        aliases: model.aliases.clone(),
     }
 }
 
