@@ -27,7 +27,7 @@ const PATH: &str = "/generate";
 /// The response to `GET /` without parameters.
 const ROOT_TEXT: &str = "tintype generates images from text.\n\n  GET /generate?prompt=cyborg_tiger\n\n\
     The response is JSON; its `url` links to the image. Parameters: prompt, negative_prompt, width, height, \
-    steps, guidance, seed, format, expires_in, coalesce. API reference: GET /docs\n";
+    steps, guidance, seed, format, expires_in, coalesce, model. API reference: GET /docs\n";
 
 /// The generated image.
 // The fields are in the order of the JSON members.

@@ -28,8 +28,8 @@ use crate::params::{MAX_REPORTED_ERRORS, ValueKind, out_of_range, unknown_parame
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
-const MEMBERS: [&str; 8] =
-    ["name", "owner", "rate", "concurrency", "budgets", "expires_in", "expires_at", "admin"];
+const MEMBERS: [&str; 9] =
+    ["name", "owner", "rate", "concurrency", "budgets", "models", "expires_in", "expires_at", "admin"];
 /// The maximum length of a name, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
@@ -226,6 +226,15 @@ fn set(new: &mut NewKey, name: &'static str, value: &Value, now: OffsetDateTime)
             let list = value.as_array().ok_or_else(|| Violation::malformed(name, expected))?;
             let budgets = list.iter().map(|budget| parse_text(name, budget, expected));
             new.policy.budgets = budgets.collect::<Result<_, _>>()?;
+        }
+        "models" => {
+            let expected = "a list of names of models";
+            let list = value.as_array().ok_or_else(|| Violation::malformed(name, expected))?;
+            let models = list.iter().map(|model| match model.as_str().map(str::trim) {
+                None | Some("") => Err(Violation::malformed(name, expected)),
+                Some(model) => Ok(model.to_owned()),
+            });
+            new.policy.models = models.collect::<Result<_, _>>()?;
         }
         "expires_in" => {
             let span: CoarseDuration =

@@ -11,7 +11,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 use tintype_core::violation::Violation;
-use tintype_ledger::account::{DayUsage, USAGE_RETENTION_DAYS};
+use tintype_ledger::account::{DayUsage, ModelUsage, USAGE_RETENTION_DAYS};
 use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Totals};
 use tintype_ledger::policy::{Allowance, utc_day};
@@ -56,6 +56,25 @@ struct DailyUsage {
     engine_seconds: f64,
     /// The engine time in seconds that is reserved for jobs that have not ended.
     reserved_engine_seconds: f64,
+    /// The charged money by currency.
+    amounts: Vec<Money>,
+    /// The jobs that ended on this day, by model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<DailyModelUsage>,
+}
+
+/// The usage of a model on a day.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DayOfModel")]
+struct DailyModelUsage {
+    /// The name of the model.
+    model: String,
+    /// The number of jobs that ended.
+    jobs: u64,
+    /// The number of generated images.
+    pictures: u64,
+    /// The charged engine time in seconds.
+    engine_seconds: f64,
     /// The charged money by currency.
     amounts: Vec<Money>,
 }
@@ -125,6 +144,19 @@ impl DailyUsage {
             engine_seconds: seconds(day.spent.engine_ms),
             reserved_engine_seconds: seconds(day.reserved.engine_ms),
             amounts: amounts(&day.spent),
+            models: day.models.iter().map(DailyModelUsage::from).collect(),
+        }
+    }
+}
+
+impl From<(&String, &ModelUsage)> for DailyModelUsage {
+    fn from((model, usage): (&String, &ModelUsage)) -> Self {
+        Self {
+            model: model.clone(),
+            jobs: usage.jobs,
+            pictures: usage.pictures,
+            engine_seconds: seconds(usage.spent.engine_ms),
+            amounts: amounts(&usage.spent),
         }
     }
 }

@@ -46,8 +46,8 @@ pub use job_events::{JobEvent, JobEvents};
 pub use job_handle::JobHandle;
 pub use metrics::HttpExchange;
 pub use models::{
-    Alias, EngineLoader, InvalidAlias, LoadError, LoadTime, ModelDefaults, ModelLimits, ModelSettings,
-    ModelSpec, ModelState,
+    Alias, EngineLoader, InvalidAlias, LoadError, LoadFailure, LoadTime, ModelDefaults, ModelLimits,
+    ModelSettings, ModelSpec, ModelState,
 };
 pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};

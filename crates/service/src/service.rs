@@ -14,7 +14,7 @@ use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
 use tintype_ledger::money::Price;
 use tintype_ledger::{KeyStore, Ledger};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::admission::AdmissionCounter;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
-use crate::models::{Alias, LoadTime, Model, ModelSpec, ModelState, Models, manage_loading};
+use crate::models::{Alias, LoadFailure, LoadTime, Model, ModelSpec, ModelState, Models, manage_loading};
 use crate::registry::JobRegistry;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
@@ -126,8 +126,11 @@ impl Service {
     }
 
     /// Plans all models that have a loader, loads those of [`LoadTime::AtStart`], and loads the others on demand.
-    pub fn start_loading(&self) {
-        self.inner.runtime.spawn(manage_loading(Arc::downgrade(&self.inner)));
+    /// The receiver gets the failures when all models of the start are loaded or have failed.
+    pub fn start_loading(&self) -> oneshot::Receiver<Vec<LoadFailure>> {
+        let (started, failures) = oneshot::channel();
+        self.inner.runtime.spawn(manage_loading(Arc::downgrade(&self.inner), started));
+        failures
     }
 
     /// Sets the loaded engine of the default model and starts its workers. It can be called from any thread; a

@@ -20,6 +20,7 @@ pub struct MemoryStore {
     objects: Mutex<BTreeMap<Key, Object>>,
     writes: Mutex<u64>,
     full: AtomicBool,
+    panics: AtomicBool,
     max_url_lifetime: Mutex<Option<Duration>>,
 }
 
@@ -32,6 +33,11 @@ impl MemoryStore {
     /// Makes later writes succeed again.
     pub fn make_room(&self) {
         self.full.store(false, Ordering::SeqCst);
+    }
+
+    /// Makes every later call that presigns a URL panic.
+    pub fn panic_at_links(&self) {
+        self.panics.store(true, Ordering::SeqCst);
     }
 
     /// Limits the lifetime of every later presigned URL, as credentials that expire do.
@@ -107,6 +113,7 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn presign(&self, key: &Key, options: &PresignOptions) -> Result<SignedUrl, StoreError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "a secret cause");
         let max = *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner);
         let lifetime = max.map_or(options.expires_in, |max| options.expires_in.min(max));
         let url = format!("memory:{key}?expires_in={}", lifetime.as_secs());

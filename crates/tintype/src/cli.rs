@@ -146,6 +146,9 @@ pub(crate) struct CreateKey {
     /// [default: unlimited]
     #[arg(long = "budget", value_name = "BUDGET")]
     pub(crate) budgets: Vec<Budget>,
+    /// Name of a model that the key can use; repeatable [default: all models]
+    #[arg(long = "model", value_name = "NAME")]
+    pub(crate) models: Vec<String>,
     /// Lifetime of the key, for example 90d [default: unlimited]
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<CoarseDuration>,

@@ -1,61 +1,123 @@
-//! Creates the engine that the setting `model` selects.
+//! Creates the engines of the models.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use tintype_core::engine::Engine;
+use tintype_core::engine::{Engine, EngineInfo};
 use tintype_core::model::ModelCard;
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
 use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
 };
+use tintype_service::{EngineLoader, LoadError, ModelSpec};
 
-use crate::config::{Device, ModelChoice, ModelSettings, SageMakerSettings};
+use crate::config::{Config, Device, ModelChoice, ModelEntry, ModelSettings, SageMakerSettings};
 use crate::telemetry;
+
+/// Opens the bucket of an asynchronous endpoint's results.
+pub(crate) type OpenResults = dyn Fn() -> Result<BucketResults> + Send + Sync;
+
+/// The models of the settings, the default one first.
+pub(crate) fn specs(config: &Config, results: Arc<OpenResults>) -> Vec<ModelSpec> {
+    let entries = &config.models.entries;
+    let is_default = |entry: &&ModelEntry| entry.name == config.models.default;
+    let ordered = entries.iter().filter(is_default).chain(entries.iter().filter(|entry| !is_default(entry)));
+    let spec = |entry: &ModelEntry| ModelSpec {
+        settings: service_settings(entry),
+        loader: Some(Arc::new(Loader {
+            entry: entry.clone(),
+            settings: config.model.clone(),
+            results: results.clone(),
+        })),
+        load: entry.load,
+    };
+    ordered.map(spec).collect()
+}
+
+/// The settings of a model for the service.
+fn service_settings(entry: &ModelEntry) -> tintype_service::ModelSettings {
+    tintype_service::ModelSettings {
+        name: entry.name.clone(),
+        aliases: entry.aliases.clone(),
+        price: entry.price,
+        defaults: entry.defaults,
+        limits: entry.limits,
+    }
+}
+
+/// Loads the model of an entry.
+struct Loader {
+    entry: ModelEntry,
+    settings: ModelSettings,
+    results: Arc<OpenResults>,
+}
+
+impl EngineLoader for Loader {
+    fn plan(&self) -> Result<Option<EngineInfo>, LoadError> {
+        Ok(plan(&self.entry, &self.settings)?)
+    }
+
+    fn load(&self) -> Result<Arc<dyn Engine>, LoadError> {
+        Ok(load(&self.entry, &self.settings, || (self.results)())?)
+    }
+}
+
+/// What is known of a local model before it is loaded. An endpoint is known once its engine exists, which takes no
+/// time.
+fn plan(model: &ModelEntry, settings: &ModelSettings) -> Result<Option<EngineInfo>> {
+    let Some(files) = files(&model.engine, settings)? else { return Ok(None) };
+    let info =
+        DiffusionEngine::plan(&model.name, &files, &options(settings)).with_context(|| failure(model))?;
+    Ok(Some(info))
+}
 
 /// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker
 /// endpoint.
 ///
-/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint only.
+/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint
+/// only.
 ///
 /// # Errors
 /// If the model does not exist, one of its files is missing or malformed, the device is unavailable, or the
 /// endpoint's settings are invalid.
 pub(crate) fn load(
+    model: &ModelEntry,
     settings: &ModelSettings,
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
-    match &settings.choice {
-        ModelChoice::Builtin => builtin(settings),
-        ModelChoice::Folder(folder) => local(settings, &folder_name(folder), ModelFiles::folder(folder)?),
+    let Some(files) = files(&model.engine, settings)? else {
+        return remote(model, results);
+    };
+    let engine =
+        DiffusionEngine::load(&model.name, files, options(settings)).with_context(|| failure(model))?;
+    Ok(Arc::new(engine))
+}
+
+fn failure(model: &ModelEntry) -> String {
+    format!("failed to load the model `{}`", model.name)
+}
+
+/// The files of a local model; `None` for an endpoint.
+fn files(engine: &ModelChoice, settings: &ModelSettings) -> Result<Option<ModelFiles>> {
+    Ok(Some(match engine {
+        ModelChoice::Builtin => builtin()?,
+        ModelChoice::Folder(folder) => ModelFiles::folder(folder)?,
         ModelChoice::Hub(name) => {
             let Some(cache) = &settings.hub_cache else {
                 bail!("the Hugging Face cache is unknown because there is no home folder; set `hub_cache`");
             };
-            local(settings, name, ModelFiles::folder(hub::find(cache, name)?)?)
+            ModelFiles::folder(hub::find(cache, name)?)?
         }
-        ModelChoice::Endpoint(name) => endpoint(name, &settings.endpoint, results),
-    }
+        ModelChoice::Endpoint(_) => return Ok(None),
+    }))
 }
 
-fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
-    Ok(Arc::new(diffusion(settings, name, files)?))
-}
-
-fn diffusion(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<DiffusionEngine> {
-    let options = EngineOptions { device: device(settings.device), threads: settings.threads };
-    DiffusionEngine::load(name, files, options).with_context(|| format!("failed to load the model `{name}`"))
-}
-
-/// An engine that calls this endpoint. It makes no call and looks up no credentials before the first image.
-fn endpoint(
-    name: &str,
-    sagemaker: &SageMakerSettings,
-    results: impl FnOnce() -> Result<BucketResults>,
-) -> Result<Arc<dyn Engine>> {
-    let model = ModelCard {
-        name: name.to_owned(),
+/// An engine that calls an endpoint. It makes no call and looks up no credentials before the first image.
+fn remote(model: &ModelEntry, results: impl FnOnce() -> Result<BucketResults>) -> Result<Arc<dyn Engine>> {
+    let ModelChoice::Endpoint(endpoint) = &model.engine else { bail!("the model is not an endpoint") };
+    let sagemaker: &SageMakerSettings = &model.endpoint;
+    let card = ModelCard {
+        name: model.name.clone(),
         width: sagemaker.size,
         height: sagemaker.size,
         steps: sagemaker.steps,
@@ -63,7 +125,7 @@ fn endpoint(
         guidance: 7.5,
         ..ModelCard::default()
     };
-    let mut settings = EndpointSettings::new(name, model);
+    let mut settings = EndpointSettings::new(endpoint, card);
     settings.endpoint.dialect = sagemaker.dialect;
     settings.endpoint.custom_attributes = sagemaker.attributes.clone();
     settings.endpoint.inference_component = sagemaker.component.clone();
@@ -77,20 +139,18 @@ fn endpoint(
 }
 
 #[cfg(feature = "builtin")]
-fn builtin(settings: &ModelSettings) -> Result<Arc<dyn Engine>> {
-    let engine = diffusion(settings, "emoji", ModelFiles::embedded(tintype_emoji::FILES)?)?;
-    Ok(Arc::new(engine.with_revision_before_0_2(tintype_emoji::REVISION_BEFORE_0_2)))
+fn builtin() -> Result<ModelFiles> {
+    let files = ModelFiles::embedded(tintype_emoji::FILES)?;
+    Ok(files.with_revision_before_0_2(tintype_emoji::REVISION_BEFORE_0_2))
 }
 
 #[cfg(not(feature = "builtin"))]
-fn builtin(_: &ModelSettings) -> Result<Arc<dyn Engine>> {
+fn builtin() -> Result<ModelFiles> {
     bail!("this binary was built without the built-in model; use `--model FOLDER` or `--model ORG/NAME`")
 }
 
-/// The folder's last component, which is the model's name.
-fn folder_name(folder: &Path) -> String {
-    let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+fn options(settings: &ModelSettings) -> EngineOptions {
+    EngineOptions { device: device(settings.device), threads: settings.threads }
 }
 
 fn device(device: Device) -> DeviceChoice {

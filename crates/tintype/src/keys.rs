@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
-use tintype_ledger::money::Amount;
+use tintype_ledger::money::Price;
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_service::unpriced;
@@ -25,7 +25,10 @@ pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     runtime.block_on(async {
         let ledger = ledger::open_for_command(config, "call its /v1/keys instead").await?;
         match command {
-            KeyCommand::Create(create) => self::create(&*ledger, config.ledger.price, create).await,
+            KeyCommand::Create(create) => {
+                let prices = config.models.prices();
+                self::create(&*ledger, &prices, create).await
+            }
             KeyCommand::List(options) => list(&*ledger, OutputFormat::of(&options)).await,
             KeyCommand::Show(one) => show(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
             KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
@@ -46,11 +49,11 @@ impl OutputFormat {
     }
 }
 
-async fn create(keys: &dyn KeyStore, price: Option<Amount>, create: CreateKey) -> Result<()> {
-    let CreateKey { name, owner, rate, concurrency, budgets, expires, admin, common } = create;
+async fn create(keys: &dyn KeyStore, prices: &[Price], create: CreateKey) -> Result<()> {
+    let CreateKey { name, owner, rate, concurrency, budgets, models, expires, admin, common } = create;
     let now = OffsetDateTime::now_utc();
     let expires = expires.map(|span| now + span.duration());
-    let policy = Policy { rate, concurrency, budgets };
+    let policy = Policy { rate, concurrency, budgets, models };
     let (key, record) = keys.create_key(NewKey { name, owner, expires, admin, policy }, now).await?;
     if common.json {
         let mut shown = as_json(&record);
@@ -58,7 +61,7 @@ async fn create(keys: &dyn KeyStore, price: Option<Amount>, create: CreateKey) -
         return output::json(&shown);
     }
     output::line(key.secret().expose())?;
-    if let Some(currency) = unpriced(&record.policy.budgets, price) {
+    if let Some(currency) = unpriced(&record.policy.budgets, prices) {
         output::message(&format!(
             "warning: the budget is in {currency}; a server refuses the requests of this key with status 402 \
              unless its setting `price` is in {currency}, for example 0.0005{currency}"
@@ -149,6 +152,7 @@ fn as_json(record: &KeyRecord) -> Value {
         "rate": record.policy.rate,
         "concurrency": record.policy.concurrency,
         "budgets": record.policy.budgets,
+        "models": record.policy.models,
         "created_at": time(record.created),
         "expires_at": record.expires.map(time),
         "revoked_at": record.revoked.map(time),

@@ -33,8 +33,8 @@ impl Store {
     }
 }
 
-/// The store for the results of an asynchronous endpoint, which are in its bucket or in another bucket of the
-/// same S3 service.
+/// The store for the results of an asynchronous endpoint, which are in its bucket or in another bucket of
+/// the same S3 service.
 ///
 /// # Errors
 /// If the store is embedded: an endpoint cannot write to the data folder.
@@ -100,7 +100,7 @@ pub(crate) fn s3(connection: &config::S3Connection, bucket: &str, prefix: &str) 
         endpoint: connection.endpoint.clone(),
         public_endpoint: connection.public_endpoint.clone(),
         region: connection.region.clone(),
-        credentials: connection.credentials.clone(),
+        credentials: connection.credentials()?,
         max_link_lifetime: Some(connection.link_cap),
     };
     Ok(S3Store::new(settings)?)

@@ -211,6 +211,11 @@ fn new_key() -> Value {
                                 price in that currency.",
                 "examples": [["3600s/day"]],
             },
+            "models": {
+                "type": ["array", "null"], "items": {"type": "string", "pattern": "\\S"},
+                "description": "The names of the models that the key can use. Default: all models.",
+                "examples": [["emoji"]],
+            },
             "expires_in": {
                 "type": ["string", "null"], "pattern": format!("^\\+?[0-9]+({UNITS})$"),
                 "description": "The lifetime of the key, at most 3650d. Default: unlimited.",

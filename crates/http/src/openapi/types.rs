@@ -74,6 +74,10 @@ pub(crate) struct KeyLimits {
     #[schemars(extend("examples" = [["3600s/day", "5usd/day"]]))]
     #[schemars(skip_serializing_if = "Option::is_none")]
     budgets: Option<Vec<String>>,
+    /// The names of the models that the key can use; all if absent.
+    #[schemars(extend("examples" = [["emoji"]]))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<String>>,
 }
 
 /// The response of `POST /v1/images/generations`.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{TestResponse, TestServer};
 
-const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, n, format, expires_in, coalesce, deadline";
+const KNOWN: &str = "prompt, negative_prompt, width, height, steps, guidance, seed, n, format, expires_in, coalesce, model, deadline";
 
 async fn send(server: &TestServer, content_type: Option<&str>, body: impl Into<Body>) -> TestResponse {
     let mut request = Request::post("/v1/images");

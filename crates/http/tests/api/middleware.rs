@@ -48,27 +48,9 @@ async fn no_response_is_cached_sniffed_or_shared() {
 
 #[tokio::test]
 async fn a_panicking_handler_gets_a_response() {
-    let server = TestServer::loading(ServiceSettings::default(), NullEngine::new(Duration::ZERO));
-    server.service.engine_ready(std::sync::Arc::new(PanickingEngine(NullEngine::new(Duration::ZERO))));
+    let server = TestServer::new();
+    server.store.panic_at_links();
     let response = server.get("/generate?prompt=x").await;
     response.assert_problem(500, "internal");
     assert!(!response.text.contains("secret"), "{}", response.text);
-}
-
-/// An engine whose model card panics: in the handler, not in the worker.
-struct PanickingEngine(NullEngine);
-
-#[async_trait::async_trait]
-impl tintype_core::engine::Engine for PanickingEngine {
-    fn info(&self) -> &tintype_core::engine::EngineInfo {
-        panic!("a secret cause")
-    }
-
-    async fn generate(
-        &self,
-        request: std::sync::Arc<tintype_core::request::GenerateRequest>,
-        observer: std::sync::Arc<dyn tintype_core::engine::Observer>,
-    ) -> Result<tintype_core::engine::Generated, tintype_core::engine::EngineError> {
-        self.0.generate(request, observer).await
-    }
 }

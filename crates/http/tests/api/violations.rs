@@ -9,7 +9,7 @@ use tintype_testing::NullEngine;
 use crate::TestServer;
 
 const KNOWN: &str =
-    "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce";
+    "prompt, negative_prompt, width, height, steps, guidance, seed, format, expires_in, coalesce, model";
 
 /// A server with the limits of a 64 × 64 model.
 fn small() -> TestServer {

@@ -9,9 +9,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tintype_core::engine::EngineInfo;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::{EngineLoader, LoadTime, Model, ModelState};
+use super::{EngineLoader, LoadFailure, LoadTime, Model, ModelState};
 use crate::active_job::JobState;
 use crate::error::ServiceError;
 use crate::service::Inner;
@@ -34,18 +35,18 @@ struct Schedule {
     failed_at: HashMap<usize, Instant>,
 }
 
-/// Plans all models, loads those of [`LoadTime::AtStart`], and then loads and unloads the others until the service is
-/// dropped.
-pub(crate) async fn manage_loading(inner: Weak<Inner>) {
+/// Plans all models and loads those of [`LoadTime::AtStart`], reports their failures, and then loads and unloads the
+/// others until the service is dropped.
+pub(crate) async fn manage_loading(inner: Weak<Inner>, started: oneshot::Sender<Vec<LoadFailure>>) {
     let mut schedule = Schedule::default();
-    let mut is_first = true;
+    let Some(strong) = inner.upgrade() else { return };
+    let mut failures = strong.plan_models().await;
+    failures.extend(strong.load_at_start().await);
+    drop(strong);
+    // The caller may not be interested in the failures, which are also states of the models.
+    let _ = started.send(failures);
     loop {
         let Some(strong) = inner.upgrade() else { return };
-        if is_first {
-            strong.plan_models().await;
-            strong.load_at_start().await;
-            is_first = false;
-        }
         let is_waiting = strong.load_wanted(&mut schedule).await;
         let wakeup = strong.load_requests.clone();
         drop(strong);
@@ -57,30 +58,40 @@ pub(crate) async fn manage_loading(inner: Weak<Inner>) {
 
 impl Inner {
     /// Learns what is known of each model without its weights.
-    async fn plan_models(&self) {
+    async fn plan_models(&self) -> Vec<LoadFailure> {
+        let mut failures = Vec::new();
         for model in self.models.iter() {
             let Some(loader) = model.loader.clone() else { continue };
             match plan(loader).await {
-                Ok(info) => model.set_info(info),
+                Ok(Some(info)) => model.set_info(info),
+                Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(model = model.name(), error, "failed to read the model's configuration");
                     model.set_failed();
+                    failures.push(LoadFailure { model: model.name().to_owned(), error });
                 }
             }
         }
+        failures
     }
 
-    async fn load_at_start(self: &Arc<Self>) {
+    async fn load_at_start(self: &Arc<Self>) -> Vec<LoadFailure> {
+        let mut failures = Vec::new();
         for model in self.models.iter() {
             let is_wanted = model.load == LoadTime::AtStart && model.state() == ModelState::Loading;
-            if let Some(loader) = model.loader.clone().filter(|_| is_wanted) {
-                // A failure is logged, and leaves the other models as they are.
-                let _ = self.load(model, loader).await;
+            if let Some(loader) = model.loader.clone().filter(|_| is_wanted)
+                && let Err(error) = self.load(model, loader).await
+            {
+                failures.push(LoadFailure { model: model.name().to_owned(), error });
             }
         }
+        failures
     }
 
-    async fn load(self: &Arc<Self>, model: &Arc<Model>, loader: Arc<dyn EngineLoader>) -> Result<(), ()> {
+    /// Loads a model and starts its workers.
+    ///
+    /// # Errors
+    /// The loader's error with its causes.
+    async fn load(self: &Arc<Self>, model: &Arc<Model>, loader: Arc<dyn EngineLoader>) -> Result<(), String> {
         model.set_loading();
         let began = Instant::now();
         let loaded = tokio::task::spawn_blocking(move || loader.load().map_err(|error| chain(&*error))).await;
@@ -91,9 +102,8 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(model = model.name(), error, "failed to load model");
                 model.set_failed();
-                Err(())
+                Err(error)
             }
         }
     }
@@ -146,7 +156,8 @@ impl Inner {
         let Some(loader) = model.loader.clone() else { return false };
         match self.load(model, loader).await {
             Ok(()) => drop(schedule.turn_began.insert(index, Instant::now())),
-            Err(()) => {
+            Err(error) => {
+                tracing::error!(model = model.name(), error, "failed to load model");
                 schedule.failed_at.insert(index, Instant::now());
                 self.close_waiting(model).await;
             }
@@ -205,7 +216,7 @@ impl Inner {
     }
 }
 
-async fn plan(loader: Arc<dyn EngineLoader>) -> Result<EngineInfo, String> {
+async fn plan(loader: Arc<dyn EngineLoader>) -> Result<Option<EngineInfo>, String> {
     let planned = tokio::task::spawn_blocking(move || loader.plan().map_err(|error| chain(&*error))).await;
     planned.unwrap_or_else(|panic| Err(panic.to_string()))
 }

@@ -74,17 +74,27 @@ pub type LoadError = Box<dyn StdError + Send + Sync>;
 
 /// Loads a model. The methods block; the service calls them on a thread of their own.
 pub trait EngineLoader: Send + Sync {
-    /// What is known of the engine before it is loaded. Reads configurations, but no weights.
+    /// What is known of the engine before it is loaded; `None` if nothing is, so that requests for the model are
+    /// refused until it is loaded. Reads configurations, and loads no weights.
     ///
     /// # Errors
     /// Why the model cannot be used.
-    fn plan(&self) -> Result<EngineInfo, LoadError>;
+    fn plan(&self) -> Result<Option<EngineInfo>, LoadError>;
 
     /// Loads the engine. It may have been loaded and dropped before.
     ///
     /// # Errors
     /// Why the model cannot be loaded.
     fn load(&self) -> Result<Arc<dyn Engine>, LoadError>;
+}
+
+/// A model that could not be planned or loaded at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// The name of the model.
+    pub model: String,
+    /// The error with its causes.
+    pub error: String,
 }
 
 /// A model for the service.

@@ -64,8 +64,8 @@ impl Loader {
 }
 
 impl EngineLoader for Loader {
-    fn plan(&self) -> Result<EngineInfo, LoadError> {
-        Ok(self.engine().info().clone())
+    fn plan(&self) -> Result<Option<EngineInfo>, LoadError> {
+        Ok(Some(self.engine().info().clone()))
     }
 
     fn load(&self) -> Result<Arc<dyn Engine>, LoadError> {
@@ -127,7 +127,7 @@ impl Models {
         let ledger = ledger();
         let specs = models.into_iter().map(spec).collect();
         let service = Service::with_models(settings, specs, Arc::new(MemoryStore::default()), ledger.clone());
-        service.start_loading();
+        drop(service.start_loading());
         Self { service, ledger, loads, loaded }
     }
 

@@ -179,13 +179,7 @@ async fn serve(options: ServerOptions) -> Result<()> {
         ..ServiceSettings::default()
     };
     let service = Service::new(settings, store, ledger);
-    let http = HttpSettings {
-        get_enabled: true,
-        hosts: HostPolicy::Any,
-        time_budget: None,
-        origin,
-        aliases: Vec::new(),
-    };
+    let http = HttpSettings { get_enabled: true, hosts: HostPolicy::Any, time_budget: None, origin };
     let rejections: Arc<RejectionLatencies> = Arc::default();
     let reported = rejections.clone();
     let api = router(service.clone(), http)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
@@ -10,7 +11,7 @@ use anyhow::{Result, anyhow};
 use super::collector::Collector;
 
 /// What the process was started with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Environment {
     /// Every variable whose name begins with `TINTYPE_`.
     pub(crate) variables: BTreeMap<String, String>,
@@ -28,6 +29,14 @@ pub(crate) struct Environment {
     pub(crate) sagemaker_port: Option<String>,
     /// The base of relative paths.
     pub(crate) working_folder: PathBuf,
+}
+
+/// Without the values of variables, which may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.keys().collect();
+        f.debug_struct("Environment").field("variables", &names).finish_non_exhaustive()
+    }
 }
 
 impl Environment {

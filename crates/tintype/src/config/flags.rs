@@ -40,7 +40,7 @@ fn arguments(includes: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
 }
 
 fn argument(setting: &'static Setting) -> Arg {
-    let default = match setting.default.as_str() {
+    let default = match setting.default_text().as_str() {
         "" | "false" => String::new(),
         default => format!(" [default: {default}]"),
     };
@@ -50,7 +50,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .overrides_with(setting.key)
         .help(format!("{}{default}", setting.help))
         .help_heading(setting.section.heading());
-    if setting.is_boolean {
+    if setting.is_boolean() {
         let values = PossibleValuesParser::new(["true", "false"]);
         let argument = argument.num_args(0..=1).require_equals(true).default_missing_value("true");
         argument.value_parser(values).hide_possible_values(true).value_name("BOOL")

@@ -1,52 +1,25 @@
 //! Merges the layers of settings. Each one overrides the previous: defaults, file, environment, flags.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
-use toml::{Table, Value};
+use anyhow::{Result, anyhow};
+use serde::de::DeserializeOwned;
 
-use super::container;
 use super::environment::Environment;
+use super::reader::TableReader;
 use super::schema::{Setting, settings};
+use super::sections::shape;
+use super::tree::{Leaf, Node, SettingSource, Table};
+use super::{container, file, known, models, variables};
 
-/// The settings file, if neither the flag nor the variable names another one. It may be absent.
-const DEFAULT_FILE: &str = "tintype.toml";
 /// The variable that names the settings file. It is not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
-/// Maximum size of the settings file, in bytes. Pipes are read too, as in `--config <(…)`, but not without end.
-const MAX_FILE: u64 = 1 << 20;
 /// Defaults that differ on AWS Lambda, which has no persistent disk and parses JSON logs.
 const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json")];
 
-/// The origin of a setting's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SettingSource {
-    /// No layer sets it.
-    Default,
-    /// A settings file.
-    File(PathBuf),
-    /// A variable in the environment.
-    Variable(String),
-    /// A flag on the command line.
-    Flag(String),
-}
-
-impl fmt::Display for SettingSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(name) => write!(f, "--{name}"),
-        }
-    }
-}
-
 /// The settings on the command line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Flags {
     /// The settings file given by `--config`.
     pub(crate) file: Option<PathBuf>,
@@ -54,165 +27,109 @@ pub(crate) struct Flags {
     pub(crate) values: Vec<(&'static str, String)>,
 }
 
-/// A setting's value after all layers.
-#[derive(Clone, Debug)]
-pub(crate) struct Effective {
-    /// The setting.
-    pub(crate) setting: &'static Setting,
-    /// Its value, as text.
-    pub(crate) text: String,
-    /// The layer that it came from.
-    pub(crate) source: SettingSource,
+/// Without the values, which may be secrets.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.values.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Flags").field("file", &self.file).field("keys", &keys).finish_non_exhaustive()
+    }
 }
 
 /// All values after all layers, not yet parsed.
 #[derive(Clone, Debug)]
-pub(crate) struct Layers(Vec<Effective>);
+pub(crate) struct Layers(Table);
 
 impl Layers {
     /// Merges the layers: defaults, file, environment, flags.
     ///
-    /// # Errors
-    /// If the file cannot be read or is not valid TOML, or if the file or the environment contains an unknown
-    /// setting.
+    /// # Errors If the file cannot be read or is not valid TOML, or if the file or the environment contains
+    /// an unknown setting.
     pub(crate) fn gather(environment: &Environment, flags: &Flags) -> Result<Self> {
-        let effective = |setting: &'static Setting| Effective {
-            setting,
-            text: setting.default.clone(),
-            source: SettingSource::Default,
-        };
-        let mut layers = Self(settings().iter().map(effective).collect());
+        let mut tree = Table::new(SettingSource::Default);
+        for setting in settings() {
+            let leaf = Leaf { value: setting.default.clone(), source: SettingSource::Default };
+            tree.set(setting.key, Node::Leaf(leaf));
+        }
         if environment.on_lambda {
             for (key, text) in ON_LAMBDA {
-                layers.set(key, text.to_owned(), |_| SettingSource::Default)?;
+                tree.set(key, Node::Leaf(Leaf::text(text, SettingSource::Default)));
             }
         }
-        let file = flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
-        layers.apply_file(&environment.working_folder, file.as_deref())?;
-        layers.apply_environment(environment)?;
-        for (key, text) in &flags.values {
-            layers.set(key, text.clone(), |setting| SettingSource::Flag(setting.flag()))?;
+        let named =
+            flags.file.clone().or_else(|| environment.variables.get(FILE_VARIABLE).map(PathBuf::from));
+        if let Some(file) = file::read(&environment.working_folder, named.as_deref())? {
+            known::check(&file, shape(), "")?;
+            models::check_file(&file)?;
+            tree.extend(file);
         }
-        if layers.get("sagemaker").text == "true" {
+        for (name, text) in environment.variables.iter().filter(|(name, _)| *name != FILE_VARIABLE) {
+            let path = variables::path(name, shape(), &tree)?;
+            tree.set_at(&path, Leaf::text(text, SettingSource::Variable(name.clone())));
+        }
+        for (key, text) in &flags.values {
+            let known = settings().iter().find(|setting| setting.key == *key);
+            let setting = known.ok_or_else(|| anyhow!("unknown setting `{key}`"))?;
+            tree.set(key, Node::Leaf(Leaf::text(text, SettingSource::Flag(setting.flag()))));
+        }
+        let mut layers = Self(tree);
+        if layers.sagemaker() {
             for (key, text) in container::defaults(environment) {
                 if !layers.is_set(key) {
-                    layers.set(key, text, |_| SettingSource::Default)?;
+                    layers.0.set(key, Node::Leaf(Leaf::text(text, SettingSource::Default)));
                 }
             }
         }
+        models::select(&mut layers.0)?;
         Ok(layers)
     }
 
-    /// Applies the settings file. `explicit` is the path that the user gave; that file must exist.
-    fn apply_file(&mut self, folder: &Path, explicit: Option<&Path>) -> Result<()> {
-        let path = explicit.unwrap_or(Path::new(DEFAULT_FILE));
-        let content = match read_settings(&folder.join(path)) {
-            Err(error) if explicit.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            read => read.with_context(|| format!("cannot read the settings file {}", path.display()))?,
-        };
-        let table: Table =
-            content.parse().map_err(|error: toml::de::Error| malformed(path, &content, &error))?;
-        for (key, value) in &table {
-            let text = as_text(value).with_context(|| {
-                format!("`{key}` in {} must be a string, a number, true or false", path.display())
-            })?;
-            self.set(key, text, |_| SettingSource::File(path.to_owned()))
-                .with_context(|| format!("in {}", path.display()))?;
-        }
-        Ok(())
+    /// Whether the setting `sagemaker` is true; an invalid value is reported later.
+    fn sagemaker(&self) -> bool {
+        self.section::<super::sections::ContainerSetting>().is_ok_and(|section| section.sagemaker)
     }
 
-    fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
-        for (name, text) in environment.variables.iter().filter(|(name, _)| *name != FILE_VARIABLE) {
-            let known = settings().iter().find(|setting| setting.variable() == *name);
-            let Some(setting) = known else {
-                bail!("unknown setting in environment variable {name}; `tintype config` lists all settings");
-            };
-            self.set(setting.key, text.clone(), |_| SettingSource::Variable(name.clone()))?;
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, key: &str, text: String, source: impl Fn(&Setting) -> SettingSource) -> Result<()> {
-        let effective = self
-            .0
-            .iter_mut()
-            .find(|effective| effective.setting.key == key)
-            .ok_or_else(|| anyhow!("unknown setting `{key}`; `tintype config` lists all settings"))?;
-        effective.source = source(effective.setting);
-        effective.text = text;
-        Ok(())
-    }
-
-    /// Parses one setting. The error of `parse` describes the values that are allowed.
+    /// Reads a struct of settings.
     ///
     /// # Errors
-    /// If the value is invalid. The message has the setting, its value, the value's source and the allowed
+    /// If a value is invalid. The message has the setting, its value, the value's source and the allowed
     /// values.
-    pub(crate) fn read<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T> {
-        let effective = self.get(key);
-        parse(&effective.text).map_err(|expected| {
-            let shown = if effective.setting.is_secret() { "[redacted]" } else { &effective.text };
-            anyhow!("`{key}` is `{shown}` ({}); it must be {expected}", effective.source)
-        })
-    }
-
-    /// Parses a setting for which an empty string means "not set".
-    ///
-    /// # Errors
-    /// As [`Layers::read`].
-    pub(crate) fn read_optional<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>> {
-        self.read(key, |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) })
+    pub(crate) fn section<T: DeserializeOwned>(&self) -> Result<T> {
+        let reader = TableReader { table: &self.0, shape: shape(), path: String::new() };
+        T::deserialize(reader).map_err(Into::into)
     }
 
     /// Whether a file, a variable or a flag sets it.
     pub(crate) fn is_set(&self, key: &str) -> bool {
-        self.get(key).source != SettingSource::Default
+        self.0.leaf(key).is_some_and(|leaf| leaf.source != SettingSource::Default)
     }
 
-    /// The value of an existing setting.
-    fn get(&self, key: &str) -> &Effective {
-        self.0
-            .iter()
-            .find(|effective| effective.setting.key == key)
-            .expect("the defaults file has the setting")
+    /// The settings that have one value, in the order of the defaults file. With tables of models, `model`
+    /// is not among them, because its value has become a table.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static Setting, &Leaf)> {
+        let has_models = models::has_tables(&self.0);
+        let settings =
+            settings().iter().filter(move |setting| !has_models || setting.key != models::SHORT_FORM);
+        settings.filter_map(|setting| Some((setting, self.0.leaf(setting.key)?)))
     }
 
-    /// All values, in the order of the defaults file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Effective> {
-        self.0.iter()
+    /// The tables.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, &Table)> {
+        self.0.iter().filter_map(|(key, node)| match node {
+            Node::Table(table) => Some((key, table)),
+            Node::Leaf(_) => None,
+        })
     }
-}
 
-/// A TOML scalar as text; none for the other types, which no setting has.
-pub(crate) fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Boolean(boolean) => Some(boolean.to_string()),
-        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    /// The source of a value, for error messages.
+    pub(super) fn source(&self, path: &[&str]) -> String {
+        let mut table = &self.0;
+        for key in path {
+            match table.get(key) {
+                Some(Node::Table(inner)) => table = inner,
+                Some(Node::Leaf(leaf)) => return leaf.source.with_line(),
+                None => break,
+            }
+        }
+        table.source.with_line()
     }
-}
-
-/// The TOML parser's error on one line, with the line number.
-fn malformed(path: &Path, content: &str, error: &toml::de::Error) -> anyhow::Error {
-    let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    anyhow!("{}, line {line}: {}", path.display(), error.message().replace('\n', ", "))
-}
-
-/// The content of the settings file.
-fn read_settings(path: &Path) -> io::Result<String> {
-    let mut content = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut content)?;
-    if content.len() as u64 > MAX_FILE {
-        let message = format!("it has more than {MAX_FILE} bytes, the maximum of a settings file");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(content)
 }

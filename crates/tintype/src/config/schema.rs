@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use toml::Table;
+use toml::{Table, Value};
 
-use super::layers::as_text;
+use super::tree::as_text;
 
 /// The file of defaults, part of the binary.
 const DEFAULTS: &str = include_str!("../../../../tintype.default.toml");
@@ -33,11 +33,13 @@ pub(crate) enum Section {
     Client,
     /// The log.
     Log,
+    /// Several models in one server.
+    Models,
 }
 
 impl Section {
     /// Every section, in the order of the file.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Serving,
         Self::Connections,
         Self::Lambda,
@@ -48,6 +50,7 @@ impl Section {
         Self::Limits,
         Self::Client,
         Self::Log,
+        Self::Models,
     ];
 
     /// The heading in the defaults file, in `--help` and in the output of `tintype config`.
@@ -63,6 +66,7 @@ impl Section {
             Self::Limits => "Limits",
             Self::Client => "Client",
             Self::Log => "Log",
+            Self::Models => "Several models",
         }
     }
 
@@ -80,26 +84,27 @@ pub(crate) struct Setting {
     pub(crate) help: String,
     /// The section of the file that contains it.
     pub(crate) section: Section,
-    /// Its default, as text.
-    pub(crate) default: String,
-    /// The value is `true` or `false`, so the flag needs no value.
-    pub(crate) is_boolean: bool,
+    /// Its default.
+    pub(crate) default: Value,
 }
 
 impl Setting {
-    /// Its environment variable: `TINTYPE_DATA_DIR`.
-    pub(crate) fn variable(&self) -> String {
-        format!("TINTYPE_{}", self.key.to_ascii_uppercase())
-    }
-
     /// Its command-line flag, without the dashes in front: `data-dir`.
     pub(crate) fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
 
-    /// Whether its value must not be shown.
-    pub(crate) fn is_secret(&self) -> bool {
-        self.key.contains("secret") || self.key == "api_key"
+    /// Its default as the flag accepts it: the elements of a list have commas between them.
+    pub(crate) fn default_text(&self) -> String {
+        match &self.default {
+            Value::Array(elements) => elements.iter().filter_map(as_text).collect::<Vec<_>>().join(", "),
+            scalar => as_text(scalar).unwrap_or_default(),
+        }
+    }
+
+    /// The value is `true` or `false`, so the flag needs no value.
+    pub(crate) fn is_boolean(&self) -> bool {
+        self.default.is_bool()
     }
 }
 
@@ -121,15 +126,7 @@ fn read_defaults() -> Vec<Setting> {
         } else if let Some(text) = line.strip_prefix("# ") {
             help.push(text);
         } else if let Some((key, _)) = line.split_once(" = ") {
-            let value = &values[key];
-            let default = as_text(value).expect("every default is a scalar");
-            settings.push(Setting {
-                key,
-                help: help.join(" "),
-                section,
-                default,
-                is_boolean: value.is_bool(),
-            });
+            settings.push(Setting { key, help: help.join(" "), section, default: values[key].clone() });
             help.clear();
         }
     }
@@ -138,7 +135,18 @@ fn read_defaults() -> Vec<Setting> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::known::keys;
+    use super::super::sections::shape;
     use super::*;
+
+    #[test]
+    fn the_structs_read_exactly_the_settings_of_the_file() {
+        let mut read: Vec<_> = keys(shape()).into_iter().filter(|key| *key != "models").collect();
+        let mut in_file: Vec<_> = settings().iter().map(|setting| setting.key).collect();
+        read.sort_unstable();
+        in_file.sort_unstable();
+        assert_eq!(read, in_file);
+    }
 
     #[test]
     fn every_setting_of_the_file_is_found_with_its_help() {

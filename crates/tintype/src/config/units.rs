@@ -51,11 +51,6 @@ pub(crate) fn positive_count(text: &str) -> Result<u64, String> {
     count(text).ok().filter(|&count| count > 0).ok_or_else(|| "a whole number of at least 1".to_owned())
 }
 
-/// `true` or `false`.
-pub(crate) fn boolean(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "true or false".to_owned())
-}
-
 /// A value that `parse` accepts, or `keyword` for none.
 pub(crate) fn or_keyword<T>(
     keyword: &'static str,

@@ -2,27 +2,15 @@
 //! must be …".
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use http::Uri;
-use tintype_http::{Alias, InvalidAlias};
-use tintype_ledger::money::Amount;
+use tintype_core::request::MAX_GUIDANCE;
+use tintype_ledger::money::Price;
 use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
+use tintype_service::Alias;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-
-/// The source of the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ModelChoice {
-    /// The model inside the binary.
-    Builtin,
-    /// A folder in the diffusers layout.
-    Folder(PathBuf),
-    /// `ORG/NAME` of a model in the Hugging Face cache.
-    Hub(String),
-    /// The name of a SageMaker endpoint that runs the model.
-    Endpoint(String),
-}
 
 /// The store for images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,23 +66,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// `builtin`, a folder (an existing path, or any text that starts with `/` or `.`), `ORG/NAME`, or
-/// `sagemaker:ENDPOINT`. A path to a file is passed on, because the engine says what the file is.
-pub(crate) fn model(text: &str) -> Result<ModelChoice, String> {
-    let path = Path::new(text);
-    if text == "builtin" {
-        Ok(ModelChoice::Builtin)
-    } else if let Some(endpoint) = text.strip_prefix("sagemaker:") {
-        Ok(ModelChoice::Endpoint(endpoint.to_owned()))
-    } else if path.exists() || path.is_absolute() || text.starts_with('.') {
-        Ok(ModelChoice::Folder(path.to_owned()))
-    } else if tintype_diffusion::hub::is_name(text) {
-        Ok(ModelChoice::Hub(text.to_owned()))
-    } else {
-        Err("`builtin`, an existing folder, ORG/NAME, or sagemaker:ENDPOINT".to_owned())
-    }
-}
-
 /// `jumpstart` or `sdxl`.
 pub(crate) fn dialect(text: &str) -> Result<Dialect, String> {
     match text {
@@ -113,6 +84,12 @@ pub(crate) fn side(text: &str) -> Result<u32, String> {
 /// A number of denoising steps, within the limits of requests.
 pub(crate) fn steps(text: &str) -> Result<u32, String> {
     in_range(text, 1, 150)
+}
+
+/// A guidance scale, within the limits of requests.
+pub(crate) fn guidance(text: &str) -> Result<f64, String> {
+    let scale = text.parse().ok().filter(|scale| (0.0..=MAX_GUIDANCE).contains(scale));
+    scale.ok_or_else(|| format!("a number between 0 and {MAX_GUIDANCE}"))
 }
 
 /// The maximum number of concurrent calls to an endpoint.
@@ -138,12 +115,9 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
     Ok(StoreChoice::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
 }
 
-/// Model names, or prefixes of names followed by `*`, separated by commas.
-pub(crate) fn aliases(text: &str) -> Result<Vec<Alias>, String> {
-    let names = text.split(',').map(|name| name.trim().parse());
-    names
-        .collect::<Result<_, InvalidAlias>>()
-        .map_err(|_| "model names such as dall-e-3 or dall-e-*, separated by commas".to_owned())
+/// A model name, or a prefix of names followed by `*`; an element of a list.
+pub(crate) fn alias(text: &str) -> Result<Alias, String> {
+    text.parse().map_err(|_| "model names such as dall-e-3 or dall-e-*, separated by commas".to_owned())
 }
 
 /// `sqlite` or `bucket`.
@@ -173,9 +147,13 @@ pub(crate) fn synchronous(text: &str) -> Result<Synchronous, String> {
     }
 }
 
-/// An amount of money: `0.0005usd`.
-pub(crate) fn price(text: &str) -> Result<Amount, String> {
-    text.parse().map_err(|_| "an amount of money such as 0.0005usd, with at most six decimals".to_owned())
+/// A price of one second of engine time, `0.0005usd`, or of one image, `0.02usd/image`.
+pub(crate) fn price(text: &str) -> Result<Price, String> {
+    text.parse().map_err(|_| {
+        "an amount of money such as 0.0005usd per second of engine time, or 0.02usd/image, with at most six \
+         decimals"
+            .to_owned()
+    })
 }
 
 /// `auto`, `cpu`, `cuda` or `metal`; the last two also with a number, as in `cuda:1`.
@@ -200,8 +178,8 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request with
-/// a forged one.
+/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request
+/// with a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
     // `Targets` would read an unknown level as the name of a module, and disable all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -251,29 +229,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().to_str().expect("UTF-8");
-        assert_eq!(model("builtin"), Ok(ModelChoice::Builtin));
-        assert_eq!(model(path), Ok(ModelChoice::Folder(path.into())));
-        assert_eq!(model("./absent"), Ok(ModelChoice::Folder("./absent".into())));
-        assert_eq!(model("sagemaker:sd-21"), Ok(ModelChoice::Endpoint("sd-21".into())));
-        assert_eq!(model("stabilityai/sd-turbo"), Ok(ModelChoice::Hub("stabilityai/sd-turbo".into())));
-        let file = folder.path().join("model.safetensors");
-        std::fs::write(&file, "").expect("a file");
-        let text = file.to_str().expect("UTF-8");
-        assert_eq!(model(text), Ok(ModelChoice::Folder(text.into())), "the engine says what the file is");
-        for text in ["", "sd-turbo", "a/b/c", "absent/model.safetensors", "absent/model.gguf"] {
-            assert!(model(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn aliases_are_a_list() {
-        let read = |text| aliases(text).map(|all| all.iter().map(Alias::to_string).collect::<Vec<_>>());
-        assert_eq!(read("gpt-image-*, dall-e-3"), Ok(vec!["gpt-image-*".into(), "dall-e-3".into()]));
-        for text in [",", "a,,b", "a b", "a*b"] {
-            assert!(read(text).is_err(), "{text}");
+    fn guidance_scales() {
+        assert_eq!(guidance("7.5"), Ok(7.5));
+        for text in ["", "-1", "30.1", "NaN", "inf", "x"] {
+            assert!(guidance(text).is_err(), "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use tintype_picture::Parameters;
 use super::GeneratedImage;
 use super::progress::TerminalProgress;
 use crate::cli::GenerateOptions;
-use crate::config::ModelSettings;
+use crate::config::{Config, ModelDefaults};
 use crate::engine;
 use crate::output::UsageError;
 
@@ -20,9 +20,10 @@ use crate::output::UsageError;
 ///
 /// # Errors
 /// If the request is invalid, or the model cannot be loaded or fails.
-pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+pub(super) fn generate(config: &Config, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
+    let entry = config.models.default_entry();
     let bar = Arc::new(TerminalProgress::new(options.progress_display(), "loading the model"));
-    let engine = engine::load(settings, || {
+    let engine = engine::load(entry, &config.model, || {
         bail!(
             "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
              `sagemaker_async`"
@@ -31,7 +32,9 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
     let model = engine.model().clone();
     // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
     let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
-    let request = check(options.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = check(with_defaults(options.draft(), &entry.defaults), |draft| {
+        draft.check(&model, &limits, fastrand::u32(..))
+    })?;
     let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
@@ -56,6 +59,17 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
             Ok(GeneratedImage { facts, file: Some(file), url: None })
         })
         .collect()
+}
+
+/// The request with the model's default parameters of the settings.
+fn with_defaults(draft: Draft, defaults: &ModelDefaults) -> Draft {
+    Draft {
+        width: draft.width.or(defaults.width.map(i64::from)),
+        height: draft.height.or(defaults.height.map(i64::from)),
+        steps: draft.steps.or(defaults.steps.map(i64::from)),
+        guidance: draft.guidance.or(defaults.guidance),
+        ..draft
+    }
 }
 
 /// Validates the request. Error messages name the flags instead of the API's parameters.

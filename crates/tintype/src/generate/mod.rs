@@ -39,7 +39,7 @@ pub(crate) fn run(config: &Config, options: &GenerateOptions) -> Result<()> {
     options.check_output()?;
     let images = match &options.server {
         Some(server) => remote::generate(server, config.api_key.as_ref(), options)?,
-        None => local::generate(&config.model, options)?,
+        None => local::generate(config, options)?,
     };
     let several = images.len() > 1;
     for (index, image) in images.into_iter().enumerate() {

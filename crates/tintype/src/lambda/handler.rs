@@ -51,7 +51,6 @@ impl LambdaHandler {
             hosts: HostPolicy::Any,
             time_budget: None,
             origin: String::new(),
-            aliases: serving.aliases.clone(),
         };
         Self {
             service,

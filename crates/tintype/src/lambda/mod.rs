@@ -1,9 +1,9 @@
 //! `tintype lambda`: the API as an AWS Lambda function.
 //!
 //! Lambda sends the function's response to the client immediately, and freezes the process when the process
-//! requests the next event. So the function responds `202` if the images are not ready in time, and continues
-//! the job in the same environment. It requests the next event after the job has finished or the function's
-//! time is over. No second invocation is needed.
+//! requests the next event. So the function responds `202` if the images are not ready in time, and
+//! continues the job in the same environment. It requests the next event after the job has finished or the
+//! function's time is over. No second invocation is needed.
 //!
 //! AWS's own runtimes support this: `lambda_runtime::Runtime::layer` is for logic "after the response has
 //! been sent back to the Lambda Runtime API", and the runtime for Swift (its pull request 334) keeps the
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use lambda_http::{Request, lambda_runtime, service_fn};
 use tintype_core::store::ObjectStore;
-use tintype_service::{AnonymousAccess, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, LoadFailure, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LambdaResponse, LedgerChoice, StoreChoice};
@@ -55,8 +55,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
 async fn handle_events(config: &Config) -> Result<()> {
     let store = store(config)?;
     let settings = service_settings(config)?;
-    let service = Service::new(settings, store.clone(), ledger::bucket(store.clone()));
-    load_model(config.clone(), store, service.clone())?;
+    let service = start_service(config, settings, store);
     let handler = Arc::new(LambdaHandler::new(service, &config.serving));
     let post_response = PostResponseLayer::new(handler.clone());
     let ended = match config.serving.lambda_response {
@@ -106,12 +105,17 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
     })
 }
 
-/// Loads the model in a thread. The first event waits for it.
-fn load_model(config: Config, store: Arc<dyn ObjectStore>, service: Arc<Service>) -> Result<()> {
-    let load = move || match engine::load(&config.model, || store::results(&config, store)) {
-        Ok(engine) => service.engine_ready(engine),
-        Err(error) => service.engine_failed(format!("{error:#}")),
-    };
-    std::thread::Builder::new().name("load-model".to_owned()).spawn(load)?;
-    Ok(())
+/// Starts to load the models. The first event waits for them.
+fn start_service(config: &Config, settings: ServiceSettings, store: Arc<dyn ObjectStore>) -> Arc<Service> {
+    let (results_config, results_store) = (config.clone(), store.clone());
+    let results = move || store::results(&results_config, results_store.clone());
+    let models = engine::specs(config, Arc::new(results));
+    let service = Service::with_models(settings, models, store.clone(), ledger::bucket(store));
+    let failures = service.start_loading();
+    tokio::spawn(async move {
+        for LoadFailure { model, error } in failures.await.unwrap_or_default() {
+            tracing::error!(model, error, "failed to load model");
+        }
+    });
+    service
 }

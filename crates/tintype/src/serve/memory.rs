@@ -5,12 +5,22 @@ use std::fs;
 /// Half of the memory that is available now, in bytes; the other half is for the model's weights and
 /// everything else. `None` on systems other than Linux.
 pub(crate) fn half_of_available() -> Option<u64> {
+    Some(available_bytes()? / 2)
+}
+
+/// Three quarters of the memory that is available now, in bytes; the rest is for the requests. `None` on systems other
+/// than Linux.
+pub(crate) fn three_quarters_of_available() -> Option<u64> {
+    Some(available_bytes()? / 4 * 3)
+}
+
+fn available_bytes() -> Option<u64> {
     let machine = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let container = remaining(
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().as_deref(),
         fs::read_to_string("/sys/fs/cgroup/memory.current").ok().as_deref(),
     );
-    Some(container.map_or(machine, |container| container.min(machine)) / 2)
+    Some(container.map_or(machine, |container| container.min(machine)))
 }
 
 /// `MemAvailable` of `/proc/meminfo`.

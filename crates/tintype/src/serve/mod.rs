@@ -15,15 +15,15 @@ use anyhow::{Context, Result};
 
 use axum::http::uri::Authority;
 use time::OffsetDateTime;
-use tintype_core::engine::Engine;
 use tintype_core::store::ObjectStore;
 use tintype_http::{HostPolicy, HttpSettings, RuntimeApi};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
 use tintype_sagemaker::sigv4::AccessKeys;
-use tintype_service::{AnonymousAccess, Service, ServiceSettings, unpriced};
+use tintype_service::{
+    AnonymousAccess, LoadFailure, ModelSpec, Readiness, Service, ServiceSettings, unpriced,
+};
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -57,18 +57,20 @@ pub(crate) fn run(config: Config) -> Result<()> {
     let traces = config.log.traces.then(|| Traces::start(runtime.handle().clone())).transpose()?;
     logging::start(&config.log, traces.as_ref());
     raise_file_descriptor_limit();
-    let model_config = config.clone();
+    let model_config = Arc::new(config.clone());
     let outcome = runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let (server, loaded) = start(&config, move |objects| {
-            engine::load(&model_config.model, || store::results(&model_config, objects))
+            let results_config = model_config.clone();
+            let results = move || store::results(&results_config, objects.clone());
+            engine::specs(&model_config, Arc::new(results))
         })
         .await?;
         let metrics = config.log.metrics.as_ref();
         let metrics =
             metrics.map(|collector| Metrics::start(server.service.clone(), collector)).transpose()?;
         let ready = async {
-            loaded.await.context("the thread that loads the model panicked")??;
+            loaded.await.context("the task that loads the models panicked")??;
             output::line(&server.ready_line)
         };
         tokio::select! {
@@ -127,7 +129,7 @@ impl Server {
 /// If the address cannot be bound, or the store or the ledger cannot be opened.
 pub(crate) async fn start(
     config: &Config,
-    load: impl FnOnce(Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> + Send + 'static,
+    models: impl FnOnce(Arc<dyn ObjectStore>) -> Vec<ModelSpec>,
 ) -> Result<(Server, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
     // A ledger in a bucket may be shared with other processes, and so are its jobs.
@@ -142,7 +144,8 @@ pub(crate) async fn start(
     check_keys(&*ledger, config, anonymous).await?;
     ready::warn_about_link_origin(config, address, &url);
     let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
-    let service = Service::new(settings, store.objects(), ledger);
+    let models = models(store.objects());
+    let service = Service::with_models(settings, models, store.objects(), ledger);
     let runtime_api = runtime_api(config, &store);
     let http_settings = http_settings(&config.serving, address, &url);
     let api = match &runtime_api {
@@ -155,16 +158,15 @@ pub(crate) async fn start(
     sweep::start(&store, config.store.keep, config.store.keep_bytes);
 
     let (done, loaded) = oneshot::channel();
-    let (loading, objects, runtime) = (service.clone(), store.objects(), Handle::current());
-    std::thread::Builder::new().name("load-model".to_owned()).spawn(move || {
+    let (loading, failures) = (service.clone(), service.start_loading());
+    tokio::spawn(async move {
+        let outcome = report_failures(&loading, failures.await.unwrap_or_default());
+        if let (Ok(()), Some(api)) = (&outcome, runtime_api) {
+            api.resume(&loading).await;
+        }
         // Sending fails only if the server is stopping.
-        let _ = done.send(load(objects).map(|engine| {
-            loading.engine_ready(engine);
-            if let Some(api) = runtime_api {
-                runtime.block_on(api.resume(&loading));
-            }
-        }));
-    })?;
+        let _ = done.send(outcome);
+    });
 
     let ready_line = ready::line(&url, config);
     let embedded = match store {
@@ -175,6 +177,20 @@ pub(crate) async fn start(
     let connections = Connections::accept(listener, Dispatch::new(api, embedded), config.connections.clone());
     let grace = config.serving.grace;
     Ok((Server { ready_line, service, connections, grace, _lock: lock }, loaded))
+}
+
+/// Logs the models that could not be loaded.
+///
+/// # Errors
+/// The first failure, if no model is left.
+fn report_failures(service: &Service, failures: Vec<LoadFailure>) -> Result<()> {
+    if let (Readiness::Failed, [failure, ..]) = (service.readiness(), failures.as_slice()) {
+        anyhow::bail!("{}", failure.error);
+    }
+    for LoadFailure { model, error } in failures {
+        tracing::error!(model, error, "failed to load model");
+    }
+    Ok(())
 }
 
 /// SageMaker's Runtime API; none without the embedded store, whose access keys sign its requests.
@@ -237,9 +253,9 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
         );
         return Err(UsageError(message).into());
     }
-    let price = config.ledger.price;
+    let prices = config.models.prices();
     for KeyRecord { id, name, policy, .. } in keys {
-        if let Some(currency) = unpriced(&policy.budgets, price) {
+        if let Some(currency) = unpriced(&policy.budgets, &prices) {
             tracing::warn!(
                 key = %id,
                 name,
@@ -254,27 +270,17 @@ async fn check_keys(ledger: &dyn Ledger, config: &Config, anonymous: AnonymousAc
 
 /// The service's settings that the server and the Lambda function share.
 pub(crate) fn service_settings(config: &Config) -> ServiceSettings {
-    let LimitSettings {
-        queue,
-        backlog,
-        watchers_per_job,
-        watchers_per_owner,
-        max_job,
-        max_pixels,
-        max_work,
-        max_memory,
-    } = config.limits;
+    let LimitSettings { queue, backlog, watchers_per_job, watchers_per_owner, max_job, max_memory, .. } =
+        config.limits;
     ServiceSettings {
         queue,
         backlog,
         watchers_per_job,
         watchers_per_owner,
         abandon_after: config.serving.abandon_after,
-        max_pixels,
-        max_work,
         max_memory: max_memory.or_else(memory::half_of_available),
         max_job,
-        price: config.ledger.price,
+        models_memory: config.models.memory.or_else(memory::three_quarters_of_available),
         keep_jobs: config.ledger.keep,
         log_prompts: config.log.prompts,
         ..ServiceSettings::default()
@@ -295,7 +301,6 @@ fn http_settings(serving: &ServingSettings, address: SocketAddr, origin: &str) -
         hosts,
         time_budget: serving.respond_within,
         origin: origin.to_owned(),
-        aliases: serving.aliases.clone(),
     }
 }
 

@@ -4,15 +4,16 @@ mod connections;
 mod routing;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
+use tintype_core::engine::{Engine, EngineInfo};
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
+use tintype_service::{EngineLoader, LoadError, LoadTime, ModelSettings};
 use tintype_testing::NullEngine;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,12 +40,33 @@ fn config(folder: &TempDir, more: &[(&str, &str)]) -> Config {
     Config::load(&environment, &Flags::default()).expect("valid settings")
 }
 
+/// Loads an engine once.
+struct Loader(Mutex<Option<Box<dyn FnOnce() -> Result<Arc<dyn Engine>> + Send>>>);
+
+impl EngineLoader for Loader {
+    fn plan(&self) -> Result<Option<EngineInfo>, LoadError> {
+        Ok(None)
+    }
+
+    fn load(&self) -> Result<Arc<dyn Engine>, LoadError> {
+        let load = self.0.lock().expect("not poisoned").take().expect("the first load");
+        Ok(load()?)
+    }
+}
+
+/// One model, which is loaded at the start.
+fn models(load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static) -> Vec<ModelSpec> {
+    let loader = Loader(Mutex::new(Some(Box::new(load))));
+    let settings = ModelSettings::default();
+    vec![ModelSpec { settings, loader: Some(Arc::new(loader)), load: LoadTime::AtStart }]
+}
+
 async fn start_with(
     more: &[(&str, &str)],
     load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static,
 ) -> Fixture {
     let folder = tempfile::tempdir().expect("a folder");
-    let (server, loaded) = start(&config(&folder, more), |_| load()).await.expect("it starts");
+    let (server, loaded) = start(&config(&folder, more), |_| models(load)).await.expect("it starts");
     let url =
         server.ready_line.split(['/', ' ']).find(|part| part.contains("127.0.0.1:")).expect("an address");
     let url = format!("http://{url}");
@@ -163,21 +185,22 @@ async fn get_can_be_turned_off() {
     assert!(!server.running.ready_line.contains("prompt="), "{}", server.running.ready_line);
 }
 
-fn never(_: Arc<dyn ObjectStore>) -> Result<Arc<dyn Engine>> {
+fn never() -> Result<Arc<dyn Engine>> {
     anyhow::bail!("this test needs no engine")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_cannot_share_a_folder_or_a_port() {
     let folder = tempfile::tempdir().expect("a folder");
-    let _first = start(&config(&folder, &[]), never).await.expect("it starts");
-    let error = start(&config(&folder, &[]), never).await.map(|_| ()).expect_err("the folder is taken");
+    let _first = start(&config(&folder, &[]), |_| models(never)).await.expect("it starts");
+    let error =
+        start(&config(&folder, &[]), |_| models(never)).await.map(|_| ()).expect_err("the folder is taken");
     assert!(format!("{error:#}").contains("in use"), "{error:#}");
 
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let other = tempfile::tempdir().expect("a folder");
-    let error = start(&config(&other, &[("TINTYPE_LISTEN", &address)]), never).await.map(|_| ());
+    let error = start(&config(&other, &[("TINTYPE_LISTEN", &address)]), |_| models(never)).await.map(|_| ());
     let error = format!("{:#}", error.expect_err("the port is taken"));
     assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
 }
@@ -195,7 +218,7 @@ async fn other_machines_need_a_key() {
         assert_eq!(anonymous_access(&config(&folder, settings).serving), anonymous, "{settings:?}");
     }
     let config = config(&folder, &[("TINTYPE_LISTEN", "0.0.0.0:0")]);
-    let error = start(&config, never).await.map(|_| ()).expect_err("there is no key");
+    let error = start(&config, |_| models(never)).await.map(|_| ()).expect_err("there is no key");
     assert!(error.is::<UsageError>() && error.to_string().contains("tintype keys create"), "{error}");
 
     let new =
@@ -203,8 +226,8 @@ async fn other_machines_need_a_key() {
     let created =
         ledger::sqlite(&config).await.expect("a ledger").create_key(new, OffsetDateTime::now_utc()).await;
     let (key, _) = created.expect("a key");
-    let load = |_| -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
-    let (server, loaded) = start(&config, load).await.expect("it starts");
+    let load = || -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
+    let (server, loaded) = start(&config, |_| models(load)).await.expect("it starts");
     loaded.await.expect("an outcome").expect("it loads");
     let port = server.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
     let url = format!("http://127.0.0.1:{}/generate?prompt=x", port.expect("a port"));
@@ -235,8 +258,8 @@ async fn start_with_key(policy: Policy, edit: &str) -> (Fixture, tintype_ledger:
     let (key, _) = created.expect("a key");
     let database = rusqlite::Connection::open(config.store.data_dir.join("ledger.db")).expect("the ledger");
     database.execute_batch(edit).expect("edited");
-    let load = |_| -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
-    let (running, mut loaded) = start(&config, load).await.expect("it starts");
+    let load = || -> Result<Arc<dyn Engine>> { Ok(Arc::new(NullEngine::new(Duration::ZERO))) };
+    let (running, mut loaded) = start(&config, |_| models(load)).await.expect("it starts");
     (&mut loaded).await.expect("an outcome").expect("it loads");
     let port = running.ready_line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next());
     let url = format!("http://127.0.0.1:{}", port.expect("a port"));
