@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use tintype_sagemaker::wire::{JSON, MAX_BODY};
 use tintype_service::{Readiness, Service};
 
-use super::invoke::{self, Execution, MediaTypes};
+use super::invoke::{self, Execution, InvocationBody};
 use crate::middleware;
 use crate::problem::Problem;
 
@@ -45,6 +45,6 @@ async fn invoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
-    let response = invoke::respond(&service, MediaTypes::of(&headers), &body, Execution::Attended).await?;
+    let response = invoke::respond(&service, InvocationBody::new(&headers, &body)?, Execution::Attended).await?;
     Ok(([(CONTENT_TYPE, JSON)], response).into_response())
 }
