@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use tintype_core::engine::Warning;
+use tintype_core::engine::{Generated, ModelCard, Warning};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
 
-use super::GeneratedImage;
 use super::progress::TerminalProgress;
+use super::{GeneratedImage, Interrupted};
 use crate::cli::GenerateOptions;
 use crate::config::ModelSettings;
 use crate::engine;
@@ -22,20 +22,18 @@ use crate::output::UsageError;
 /// If the request is invalid, or the model cannot be loaded or fails.
 pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
     let bar = Arc::new(TerminalProgress::new(options.progress_display(), "loading the model"));
-    let engine = engine::load(settings, || {
-        bail!(
-            "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
-             `sagemaker_async`"
-        )
-    })?;
-    let model = engine.model().clone();
-    // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
-    let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
-    let request = check(options.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
-    let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            generated = load_and_generate(settings, options, bar.clone()) => generated,
+            _ = tokio::signal::ctrl_c() => Err(Interrupted("interrupted".to_owned()).into()),
+        }
+    });
+    // Also after an interruption: the bar must not stay on the terminal.
     bar.finish();
+    // Do not wait for a model that is still being loaded.
+    runtime.shutdown_background();
+    let (model, request, generated) = outcome?;
     let warnings: Vec<Value> = generated.warnings.iter().map(warning).collect();
     let seconds = generated.engine_seconds;
     (0..)
@@ -56,6 +54,30 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
             Ok(GeneratedImage { facts, file: Some(file), url: None })
         })
         .collect()
+}
+
+async fn load_and_generate(
+    settings: &ModelSettings,
+    options: &GenerateOptions,
+    bar: Arc<TerminalProgress>,
+) -> Result<(ModelCard, Arc<GenerateRequest>, Generated)> {
+    let settings = settings.clone();
+    let load = move || {
+        engine::load(&settings, || {
+            bail!(
+                "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
+                 `sagemaker_async`"
+            )
+        })
+    };
+    let engine = tokio::task::spawn_blocking(load).await??;
+    let model = engine.model().clone();
+    // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
+    let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
+    let request = check(options.draft(), |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = Arc::new(request);
+    let generated = engine.generate(request.clone(), bar).await?;
+    Ok((model, request, generated))
 }
 
 /// Validates the request. Error messages name the flags instead of the API's parameters.
