@@ -106,6 +106,14 @@ pub enum EngineError {
     /// The engine or the model failed.
     #[error("image generation failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// A remote engine cannot be called with this server's settings. It did no work, and nothing is billed.
+    #[error("the remote engine cannot be called: {obstacle}")]
+    Unavailable {
+        /// The obstacle.
+        obstacle: CallObstacle,
+        /// The cause, for the log.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A remote engine is unreachable or at capacity. It did no work, and the attempt costs nothing.
     #[error("engine busy or unreachable")]
     Busy {
@@ -128,6 +136,49 @@ pub enum EngineError {
     /// the request must not be repeated.
     #[error("outcome of the remote request unknown")]
     OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Why a remote engine cannot be called. An operator must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallObstacle {
+    /// This server has no credentials for the remote service.
+    #[error("no credentials")]
+    NoCredentials,
+    /// The remote service does not accept this server's credentials.
+    #[error("invalid credentials")]
+    InvalidCredentials,
+    /// The endpoint does not exist.
+    #[error("no such endpoint")]
+    NoEndpoint,
+    /// The endpoint exists and does not work: it is being created or deleted, or has failed.
+    #[error("endpoint not in service")]
+    NotInService,
+    /// The remote service rejects the call, for example because a permission is missing.
+    #[error("call rejected")]
+    Rejected,
+}
+
+impl CallObstacle {
+    /// The name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::NoEndpoint => "no_endpoint",
+            Self::NotInService => "not_in_service",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A check whether a remote engine can be called, which is quick and not billed.
+#[async_trait]
+pub trait AvailabilityCheck: Send + Sync {
+    /// Checks the credentials and the endpoint. An answer that does not show an obstacle is a success.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn check(&self) -> Result<(), EngineError>;
 }
 
 /// The error response of a remote model.
@@ -210,6 +261,11 @@ pub trait Engine: Send + Sync {
     /// Asynchronous remote jobs, if the engine supports them. A caller that can save receipts prefers these
     /// to [`generate`](Self::generate), which submits the request and waits for the result.
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {
+        None
+    }
+
+    /// The check whether the engine can be called, if it is a remote engine.
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
         None
     }
 

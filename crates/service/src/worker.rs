@@ -112,7 +112,10 @@ impl Worker {
                 }
                 Ok(ClaimReply::Unavailable(_) | ClaimReply::NotFound) => return None,
                 Err(error) => {
-                    tracing::error!(job = %id, error = %causes(&error), "failed to claim accepted job");
+                    if let Some(failures) = self.inner.claim_failures.record() {
+                        let error = causes(&error);
+                        tracing::error!(job = %id, failures, %error, "failed to claim accepted job");
+                    }
                     if error.is_unreadable() {
                         self.inner.registry.close(id, JobState::DetachedFromProcess(error.into()));
                         return None;
@@ -138,7 +141,7 @@ impl Worker {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::error!(error = %causes(&error), "failed to claim next job");
+                self.inner.log_failed_claim(&error);
                 None
             }
         }
@@ -264,6 +267,9 @@ impl Worker {
             ) => (Outcome::Failed(failure(error)), spent()),
             _ => (Outcome::Failed(failure(error)), self.inner.estimates.spend(Duration::ZERO)),
         };
+        if matches!(error, EngineError::Unavailable { .. }) {
+            self.inner.availability.check_now();
+        }
         if !matches!(error, EngineError::Abandoned) {
             tracing::error!(job = %claim.active.id, error = %causes(error), "failed to generate images");
         }
@@ -307,17 +313,17 @@ impl Worker {
             let first_id = is_first_run.then(|| claim.run.job.uuid());
             let upload = Upload { model, first_id, request: claim.request.clone(), generated };
             let upload = upload::upload(store, upload);
-            let failed = |error: &(dyn std::error::Error + 'static)| {
+            let failed = |error: &(dyn std::error::Error + 'static), reason: Reason| {
                 tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
-                Outcome::Failed(Reason::Store.into())
+                Outcome::Failed(reason.into())
             };
             let (outcome, took) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
                     claim.active.set_files(files);
                     (Outcome::Succeeded { images, warnings }, took)
                 }
-                Ok(Err(error)) => (failed(&error), Duration::ZERO),
-                Err(elapsed) => (failed(&elapsed), Duration::ZERO),
+                Ok(Err(error)) => (failed(&error, error.reason()), Duration::ZERO),
+                Err(elapsed) => (failed(&elapsed, Reason::Store), Duration::ZERO),
             };
             this.end(&claim.active, &claim.run, outcome, this.inner.estimates.spend(took)).await;
             claim.active.end_run(&claim.run);

@@ -202,7 +202,11 @@ fn no_response(error: &(dyn std::error::Error + 'static)) -> String {
     format!("no response from the S3 service: {cause}")
 }
 
-/// Maps an SDK error to a store error by the response's status.
+/// The error codes of S3 services without room: MinIO, Ceph, and services with quotas. AWS has none.
+const FULL_CODES: &[&str] =
+    &["InsufficientCapacity", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"];
+
+/// Maps an SDK error to a store error by the response's status, or by its code if the store is full.
 fn to_store_error<E>(error: SdkError<E>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -213,7 +217,11 @@ where
         // The service did not respond.
         (None, None) => no_response(&error),
     };
+    let is_full = error.code().is_some_and(|code| FULL_CODES.contains(&code));
     match status(&error) {
+        Some(StatusCode::INSUFFICIENT_STORAGE) => StoreError::Full(message().into()),
+        // Some of these services answer 403.
+        _ if is_full => StoreError::Full(message().into()),
         Some(StatusCode::NOT_FOUND) => StoreError::NotFound,
         Some(StatusCode::PRECONDITION_FAILED) => StoreError::ConditionFailed,
         Some(StatusCode::RANGE_NOT_SATISFIABLE) => StoreError::RangeNotSatisfiable,

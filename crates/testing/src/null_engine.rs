@@ -1,13 +1,14 @@
 //! An engine without a model, for tests and benchmarks of the code around an engine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
+    AvailabilityCheck, CallObstacle, Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress,
+    RemoteModelError,
 };
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
@@ -46,6 +47,8 @@ pub struct NullEngine {
     paid: bool,
     max_duration: Option<Duration>,
     fault: Option<Fault>,
+    /// Why a remote engine cannot be called.
+    obstacle: Mutex<Option<CallObstacle>>,
     started: AtomicU64,
     finished: AtomicU64,
 }
@@ -66,6 +69,7 @@ impl NullEngine {
             paid: false,
             max_duration: None,
             fault: None,
+            obstacle: Mutex::default(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -101,6 +105,19 @@ impl NullEngine {
         Self { fault: Some(fault), ..self }
     }
 
+    /// Makes every request and every availability check fail with this obstacle from the next one on, or
+    /// succeed again.
+    pub fn set_obstacle(&self, obstacle: Option<CallObstacle>) {
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) = obstacle;
+    }
+
+    fn check_obstacle(&self) -> Result<(), EngineError> {
+        match *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(obstacle) => Err(EngineError::Unavailable { obstacle, source: "a secret cause".into() }),
+            None => Ok(()),
+        }
+    }
+
     /// Sets the duration of the steps from the next one on.
     pub fn set_step_duration(&self, step: Duration) {
         self.step.store(nanoseconds(step), Ordering::SeqCst);
@@ -118,6 +135,13 @@ impl NullEngine {
     /// Number of requests finished without a fault so far.
     pub fn finished(&self) -> u64 {
         self.finished.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl AvailabilityCheck for NullEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        self.check_obstacle()
     }
 }
 
@@ -143,6 +167,10 @@ impl Engine for NullEngine {
         self.max_duration
     }
 
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
+    }
+
     fn memory_needed(&self, request: &GenerateRequest) -> u64 {
         u64::from(request.width) * u64::from(request.height) * 3 * u64::from(request.n)
     }
@@ -152,6 +180,7 @@ impl Engine for NullEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
+        self.check_obstacle()?;
         self.started.fetch_add(1, Ordering::SeqCst);
         observer.progress(Progress::Started);
         for done in 1..=request.steps {

@@ -71,6 +71,8 @@ fn openai() -> Vec<Operation> {
                 "shutting_down",
                 "unavailable",
                 "engine_busy",
+                "engine_unavailable",
+                "store_full",
                 "deadline",
                 "overrun",
                 "invalid_idempotency_key",

@@ -202,5 +202,8 @@ fn header_name(header: &'static str) -> axum::http::HeaderName {
 
 fn store_failure(error: &StoreError) -> RuntimeApiError {
     tracing::error!(error = %causes(error), "failed to access object store");
-    RuntimeApiError::Internal
+    match error {
+        StoreError::Full(_) => RuntimeApiError::Unavailable,
+        _ => RuntimeApiError::Internal,
+    }
 }

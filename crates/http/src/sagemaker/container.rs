@@ -33,9 +33,11 @@ pub fn container(service: Arc<Service>) -> Router {
 async fn ping(State(service): State<Arc<Service>>) -> StatusCode {
     match service.check_readiness().await {
         Readiness::Ready => StatusCode::OK,
-        Readiness::Loading | Readiness::Failed | Readiness::Draining | Readiness::LedgerUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Readiness::Loading
+        | Readiness::Failed
+        | Readiness::Draining
+        | Readiness::LedgerUnavailable
+        | Readiness::EngineUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -45,6 +47,7 @@ async fn invoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
-    let response = invoke::respond(&service, InvocationBody::new(&headers, &body)?, Execution::Attended).await?;
+    let response =
+        invoke::respond(&service, InvocationBody::new(&headers, &body)?, Execution::Attended).await?;
     Ok(([(CONTENT_TYPE, JSON)], response).into_response())
 }

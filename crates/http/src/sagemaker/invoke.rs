@@ -7,7 +7,9 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::future::try_join_all;
 use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
-use tintype_sagemaker::wire::{GeneratedPicture, Invocation, InvocationError, MAX_BODY, PictureEncoding, TEXT};
+use tintype_sagemaker::wire::{
+    GeneratedPicture, Invocation, InvocationError, MAX_BODY, PictureEncoding, TEXT,
+};
 use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
 use crate::json::{BodyEncoding, BodyEncodingError, replace_lone_surrogates};

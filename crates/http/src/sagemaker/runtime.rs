@@ -85,9 +85,7 @@ async fn invoke(
     let response = async {
         let (headers, body) = authenticated_body(api, request, &app).await?;
         let body = InvocationBody::new(&headers, &body).map_err(|problem| problem.failure())?;
-        invoke::respond(&app.service, body, Execution::Attended)
-            .await
-            .map_err(|problem| problem.failure())
+        invoke::respond(&app.service, body, Execution::Attended).await.map_err(|problem| problem.failure())
     };
     match response.await {
         Ok(body) => {

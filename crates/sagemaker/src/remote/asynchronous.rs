@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, RemoteJobStatus, RemoteJobs,
+    AvailabilityCheck, Engine, EngineError, Generated, ModelCard, Observer, RemoteJobStatus, RemoteJobs,
 };
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use uuid::Uuid;
 
+use super::availability;
 use super::client::LazyClient;
 use super::error::InvokeError;
 use super::error_mapping::{map_sdk_error, truncate_message};
@@ -222,6 +223,14 @@ fn model_failure(body: &Bytes) -> InvokeError {
 }
 
 #[async_trait]
+impl AvailabilityCheck for AsyncEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        let checked = availability::check(&self.client, &self.settings).await;
+        checked.map_err(|(obstacle, source)| EngineError::Unavailable { obstacle, source })
+    }
+}
+
+#[async_trait]
 impl Engine for AsyncEngine {
     fn model(&self) -> &ModelCard {
         &self.settings.model
@@ -233,6 +242,10 @@ impl Engine for AsyncEngine {
 
     fn repeatable(&self) -> bool {
         false
+    }
+
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
     }
 
     fn memory_needed(&self, _: &GenerateRequest) -> u64 {

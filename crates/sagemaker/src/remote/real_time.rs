@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use aws_sdk_sagemakerruntime::primitives::Blob;
-use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer};
+use tintype_core::engine::{AvailabilityCheck, Engine, EngineError, Generated, ModelCard, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
+use super::availability;
 use super::client::LazyClient;
 use super::error::InvokeError;
 use super::error_mapping::map_sdk_error;
@@ -72,6 +73,14 @@ impl SageMakerEngine {
 }
 
 #[async_trait]
+impl AvailabilityCheck for SageMakerEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        let checked = availability::check(&self.client, &self.settings).await;
+        checked.map_err(|(obstacle, source)| EngineError::Unavailable { obstacle, source })
+    }
+}
+
+#[async_trait]
 impl Engine for SageMakerEngine {
     fn model(&self) -> &ModelCard {
         &self.settings.model
@@ -87,6 +96,10 @@ impl Engine for SageMakerEngine {
 
     fn repeatable(&self) -> bool {
         false
+    }
+
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
     }
 
     fn memory_needed(&self, _: &GenerateRequest) -> u64 {

@@ -29,6 +29,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
                 upstream_error: Some(UpstreamError { message, ..UpstreamError::default() }),
             }
         }
+        EngineError::Unavailable { .. } => Reason::EngineUnavailable.into(),
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
         EngineError::Failed(_) | EngineError::UnusableResult(_) | EngineError::Abandoned => {
             Reason::Engine.into()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tintype_core::causes::causes;
 use tintype_ledger::job::JobRecord;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -44,6 +43,7 @@ impl Worker {
             let read = self.inner.registry.begin_read();
             match self.inner.ledger.claim_next(self.lease(), OffsetDateTime::now_utc()).await {
                 Ok(Some(job)) => {
+                    self.inner.claim_failures.reset();
                     // There may be another job for the next worker.
                     self.inner.arrivals.notify_one();
                     let active = self.inner.registry.enter(&job, &read);
@@ -51,6 +51,7 @@ impl Worker {
                     tokio::spawn(self.clone().run_in_slot(job, active, slot));
                 }
                 Ok(None) => {
+                    self.inner.claim_failures.reset();
                     drop((read, slot));
                     if self.inner.settings.single_process {
                         arrival.await;
@@ -60,7 +61,7 @@ impl Worker {
                 }
                 Err(error) => {
                     drop((read, slot));
-                    tracing::error!(error = %causes(&error), "failed to claim next job");
+                    self.inner.log_failed_claim(&error);
                     sleep(MIN_RETRY_DELAY).await;
                 }
             }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tintype_core::engine::CallObstacle;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
 use tintype_service::ledger::job::{Reason, UpstreamError};
 use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
+use tokio::time::{sleep, timeout};
 
 use crate::{Harness, SECOND, draft, wait_seconds, without_engine};
 
@@ -145,11 +147,45 @@ async fn a_full_store_fails_the_job() {
     for _ in 0..3 {
         let end = harness.generate(harness.request("x", 1)).await;
         assert!(
-            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Store),
+            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::StoreFull),
             "{end:?}"
         );
     }
+    let jobs = harness.service.images(&Caller::anonymous(), None, 10).await.expect("a page").images;
+    assert!(jobs.len() == 3 && jobs.iter().all(|job| job.cost.is_some_and(|cost| cost.engine_ms == 0)));
     assert_eq!(harness.store.list("", None, 10).await.expect("list").objects, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_readiness_follows_the_availability_of_a_remote_engine() {
+    let engine = NullEngine::new(SECOND).paid();
+    engine.set_obstacle(Some(CallObstacle::NoCredentials));
+    let harness = Harness::with(ServiceSettings::default(), engine);
+    let wait_for = async |expected: Readiness, within: u32| {
+        let waited = async {
+            while harness.service.check_readiness().await != expected {
+                sleep(SECOND).await;
+            }
+        };
+        timeout(SECOND * within, waited).await.expect("the readiness");
+    };
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NoCredentials), 1).await;
+    let end = harness.generate(harness.request("x", 1)).await;
+    let Err(ServiceError::Failed(failure)) = &end else { panic!("{end:?}") };
+    assert_eq!(failure.reason, Reason::EngineUnavailable);
+    harness.engine.set_obstacle(None);
+    wait_for(Readiness::Ready, 16).await;
+    assert!(harness.generate(harness.request("x", 1)).await.is_ok());
+    // A failed call is noticed at once, other changes at the next periodic check.
+    harness.engine.set_obstacle(Some(CallObstacle::NoEndpoint));
+    assert_eq!(harness.service.check_readiness().await, Readiness::Ready);
+    assert!(harness.generate(harness.request("y", 1)).await.is_err());
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NoEndpoint), 1).await;
+    harness.engine.set_obstacle(None);
+    wait_for(Readiness::Ready, 16).await;
+    harness.engine.set_obstacle(Some(CallObstacle::NotInService));
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NotInService), 301).await;
+    assert_eq!(harness.engine.started(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tintype_core::engine::CallObstacle;
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_service::ledger::policy::Policy;
 use tintype_service::{Caller, ServiceSettings};
@@ -152,6 +153,16 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         "internal" => (faulty(Fault::Error), valid),
         "outcome-unknown" | "outcome_unknown" => (faulty(Fault::OutcomeUnknown), valid),
         "model-error" | "model_error" => (faulty(Fault::Model(422, "height is too large")), valid),
+        "engine-unavailable" | "engine_unavailable" => {
+            let server = TestServer::new();
+            server.engine.set_obstacle(Some(CallObstacle::NoCredentials));
+            (server, valid)
+        }
+        "store-full" | "store_full" => {
+            let server = TestServer::new();
+            server.store.fill_up();
+            (server, valid)
+        }
         "engine-busy" | "engine_busy" => (faulty(Fault::Busy), valid),
         "deadline" => (slow(), dialect.create(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
         "overrun" => {
