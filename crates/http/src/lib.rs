@@ -5,6 +5,7 @@
 
 mod caller;
 mod connection;
+mod cors;
 mod csrf;
 mod events;
 mod generate;
@@ -47,6 +48,7 @@ use tintype_service::Service;
 use tintype_service::ledger::id::JobId;
 
 pub use connection::{ConnectionProblem, refuse};
+pub use cors::{CorsPolicy, InvalidOrigins};
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
 pub use openai::{Alias, InvalidAlias};
@@ -73,6 +75,8 @@ pub struct HttpSettings {
     pub origin: String,
     /// Model names besides the model's own that OpenAI clients may use.
     pub aliases: Vec<Alias>,
+    /// The web pages of other origins that may use the API.
+    pub cors: CorsPolicy,
 }
 
 /// The state shared by all handlers.
@@ -86,6 +90,7 @@ pub(crate) struct App {
     /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
     aliases: Arc<[Alias]>,
+    cors: CorsPolicy,
     started_at: OffsetDateTime,
 }
 
@@ -100,7 +105,7 @@ pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtim
 }
 
 fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
-    let HttpSettings { get_enabled, hosts, time_budget, origin, aliases } = settings;
+    let HttpSettings { get_enabled, hosts, time_budget, origin, aliases, cors } = settings;
     // With a public URL, a proxy is expected, and the operator decides whether requests need a key.
     let is_loopback = match &hosts {
         HostPolicy::Loopback { public: Some(public), .. } => link_warning::is_loopback(public.host()),
@@ -114,6 +119,7 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         is_loopback,
         origin: Arc::from(origin),
         aliases: Arc::from(aliases),
+        cors: cors.clone(),
         started_at: OffsetDateTime::now_utc(),
     };
     let routes = Router::new()
@@ -136,8 +142,10 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         .fallback(unknown_path::fallback)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
+        .layer(from_fn_with_state(cors.clone(), cors::answer_preflight))
         .layer(from_fn_with_state(Arc::new(hosts), host::check_host))
-        .layer(from_fn_with_state(service, middleware::wrap_exchange));
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
+        .layer(from_fn_with_state(cors, cors::allow_reading));
     // A router selects the route before its layers run, so the outer router normalizes the path.
     Router::new().fallback_service(routes).layer(map_request(path::normalize))
 }

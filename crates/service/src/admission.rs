@@ -11,7 +11,7 @@ use tintype_core::engine::Engine;
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use tintype_ledger::id::OwnerId;
-use tintype_ledger::job::{JobRecord, OnWorkerLoss, Status};
+use tintype_ledger::job::{EventsKey, JobRecord, OnWorkerLoss, Status};
 use tintype_ledger::limits::Quota;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -293,6 +293,7 @@ impl Inner {
             waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
             start_with: None,
             deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
+            events_key: Some(EventsKey::random()),
             queue: None,
         })
     }

@@ -53,6 +53,11 @@ struct LimitLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
     name: String,
@@ -63,6 +68,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     exchanges: LabeledCounter<HttpExchange>,
     exchange_seconds: Family<HttpExchange, Histogram>,
+    connections_refused: LabeledCounter<ReasonLabel>,
     accepted: LabeledCounter<SourceLabel>,
     rejected: LabeledCounter<LimitLabel>,
     generations: Counter,
@@ -94,6 +100,7 @@ impl Metrics {
             registry: Registry::with_prefix("tintype"),
             exchanges: Family::default(),
             exchange_seconds: Family::new_with_constructor(seconds),
+            connections_refused: Family::default(),
             accepted: Family::default(),
             rejected: Family::default(),
             generations: Counter::default(),
@@ -118,6 +125,11 @@ impl Metrics {
             "Time until the response headers were sent",
             Unit::Seconds,
             self.exchange_seconds.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Connections and requests refused before any handler received them, by reason",
+            self.connections_refused.clone(),
         );
         r.register("orders", "Requests accepted, by source of the images", self.accepted.clone());
         r.register("refused", "Requests rejected, by limit", self.rejected.clone());
@@ -227,6 +239,11 @@ impl Service {
     pub fn count(&self, exchange: &HttpExchange, took: Duration) {
         self.inner.metrics.exchanges.get_or_create(exchange).inc();
         self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection, or a request that is not HTTP, that was refused for this reason.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.inner.metrics.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// The metrics as OpenMetrics text, which contains names of API keys. For callers with admin rights, and

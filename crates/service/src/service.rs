@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, ModelCard};
+use tintype_core::engine::{CallObstacle, Engine, ModelCard};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
@@ -18,11 +18,13 @@ use uuid::Uuid;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::admission::AdmissionCounter;
+use crate::availability::{self, Availability};
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
 use crate::pricing::Estimates;
 use crate::registry::JobRegistry;
+use crate::repeated_failure::RepeatedFailure;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
@@ -41,6 +43,8 @@ pub enum Readiness {
     Draining,
     /// The ledger cannot be written, for example because its disk is full.
     LedgerUnavailable,
+    /// The remote engine cannot be called.
+    EngineUnavailable(CallObstacle),
 }
 
 /// The application service. Dropping it stops all its jobs.
@@ -68,6 +72,10 @@ pub(crate) struct Inner {
     /// One permit per job whose images are being stored while the engine continues, so that a slow store
     /// slows the engine instead of filling the memory; none until the engine is ready.
     pub(crate) storing: Arc<Semaphore>,
+    /// Whether the remote engine can be called.
+    pub(crate) availability: Arc<Availability>,
+    /// Failures of workers to claim jobs.
+    pub(crate) claim_failures: RepeatedFailure,
     /// Notified when a job may be ready to be claimed.
     pub(crate) arrivals: Notify,
     /// Set once: the engine, or `None` if the model could not be loaded.
@@ -102,6 +110,8 @@ impl Service {
             slots: Arc::new(Semaphore::new(0)),
             admissions: AdmissionCounter::default(),
             storing: Arc::new(Semaphore::new(0)),
+            availability: Arc::new(Availability::new()),
+            claim_failures: RepeatedFailure::default(),
             arrivals: Notify::new(),
             engine: SetOnce::new(),
             tasks: TaskTracker::new(),
@@ -126,6 +136,7 @@ impl Service {
         if inner.settings.serverless {
             return;
         }
+        inner.runtime.spawn(availability::watch_engine(Arc::downgrade(inner), inner.availability.clone()));
         let workers: Vec<_> =
             (0..slots).map(|slot| Worker::new(inner.clone(), engine.clone(), slot)).collect();
         let inner = inner.clone();
@@ -157,7 +168,10 @@ impl Service {
     pub async fn check_readiness(&self) -> Readiness {
         match self.readiness() {
             Readiness::Ready => match self.inner.ledger.probe().await {
-                Ok(()) => Readiness::Ready,
+                Ok(()) => match self.inner.availability.obstacle() {
+                    Some(obstacle) => Readiness::EngineUnavailable(obstacle),
+                    None => Readiness::Ready,
+                },
                 Err(_) => Readiness::LedgerUnavailable,
             },
             other => other,
@@ -206,6 +220,22 @@ impl Service {
         }
     }
 
+    /// Accepts no new jobs from now on. Returns the number of jobs that [`drain`](Self::drain) waits for.
+    pub fn begin_drain(&self) -> usize {
+        self.inner.registry.drain();
+        self.inner.registry.shutdown_blockers()
+    }
+
+    /// Ends the jobs of this process at once: jobs that a client waits for are canceled, the others return to
+    /// the queue. The caller limits the time, because the ledger may not answer; the next start recovers the
+    /// rest.
+    pub async fn stop_now(&self) {
+        self.inner.registry.drain();
+        self.inner.releasing.send_replace(true);
+        self.inner.stop().await;
+        self.wait_idle().await;
+    }
+
     /// Accepts no new jobs, and lets running jobs and jobs with waiters finish within `grace`. Detached jobs
     /// continue at the next start. Waiters of jobs that have not finished receive [`ServiceError::Draining`].
     pub async fn drain(&self, grace: Duration) {
@@ -217,6 +247,13 @@ impl Service {
 }
 
 impl Inner {
+    /// Logs that a worker could not claim the next job, unless that was logged a moment ago.
+    pub(crate) fn log_failed_claim(&self, error: &tintype_ledger::Error) {
+        if let Some(failures) = self.claim_failures.record() {
+            tracing::error!(failures, error = %causes(error), "failed to claim next job");
+        }
+    }
+
     pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, ServiceError> {
         if self.registry.is_draining() {
             return Err(ServiceError::Draining);

@@ -96,6 +96,9 @@ fn service_kind(error: &E) -> ProblemKind {
     match error {
         E::Invalid(_) => kind(S::BAD_REQUEST, "invalid-request", "Invalid request"),
         E::Unauthenticated(KeyError::Missing) => NO_KEY,
+        E::Unauthenticated(KeyError::InvalidToken | KeyError::ExpiredToken) => {
+            kind(S::UNAUTHORIZED, UNAUTHENTICATED, "Invalid event token")
+        }
         E::Unauthenticated(_) => INVALID_KEY,
         E::NotAdmin => kind(S::FORBIDDEN, "not-admin", "Admin key required"),
         E::LimitExceeded(refusal) => match refusal.exceeded.limit {
@@ -136,6 +139,8 @@ fn service_kind(error: &E) -> ProblemKind {
 fn failure_kind(reason: Reason) -> ProblemKind {
     match reason {
         Reason::Engine | Reason::Store | Reason::Crashed | Reason::UnreadableRecord => INTERNAL,
+        Reason::StoreFull => kind(S::SERVICE_UNAVAILABLE, "store-full", "Image store full"),
+        Reason::EngineUnavailable => kind(S::SERVICE_UNAVAILABLE, "engine-unavailable", "Engine unavailable"),
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "Deadline exceeded"),
         // Not 402: the key may have no budget, or one that is not exhausted. The server set the time limit
         // and estimated the reservation.

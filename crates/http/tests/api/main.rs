@@ -2,10 +2,12 @@
 
 mod bodies;
 mod callers;
+mod cors;
 mod csrf;
 mod disconnects;
 mod errors;
 mod events;
+mod events_token;
 mod idempotency;
 mod images;
 mod keys;
@@ -33,7 +35,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tintype_http::{HostPolicy, HttpSettings, router};
+use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, router};
 use tintype_service::ledger::key::NewKey;
 use tintype_service::ledger::policy::Policy;
 use tintype_service::ledger::{BucketLedger, Ledger};
@@ -179,5 +181,12 @@ impl TestResponse {
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
     let aliases = ["gpt-image-*", "dall-e-*"].map(|alias| alias.parse().expect("an alias")).to_vec();
-    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned(), aliases }
+    HttpSettings {
+        get_enabled: true,
+        hosts,
+        time_budget: None,
+        origin: ORIGIN.to_owned(),
+        aliases,
+        cors: CorsPolicy::default(),
+    }
 }

@@ -6,8 +6,8 @@
 //! A crash of the process loses nothing that was answered. A power failure can lose the commits since the
 //! last checkpoint with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits
 //! for the disk at every commit; the file stays consistent with both. Deleted data is overwritten in the
-//! database at once, and is gone from its log after about [`ERASE_DELAY`]. Several processes of one machine can
-//! share the file. Network file systems are not supported.
+//! database at once, and is gone from its log after about [`ERASE_DELAY`]. Several processes of one machine
+//! can share the file. Network file systems are not supported.
 
 mod accept;
 mod checkpoint;
@@ -96,8 +96,7 @@ impl SqliteLedger {
         let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
         let reader = ConnectionQueue::open("ledger-reader", reader, Access::Read, ShortTasks::OnCaller)?;
-        let checkpointer =
-            Checkpointer::start(path, connect(path, sync)?, signals, Arc::downgrade(&writer))?;
+        let checkpointer = Checkpointer::start(path, connect(path, sync)?, signals, Arc::downgrade(&writer))?;
         // The process that used the database last may have died after a deletion.
         checkpointer.erase_log();
         Ok(Self { writer, reader, quarantine: Arc::default(), checkpointer })

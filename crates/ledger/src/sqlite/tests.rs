@@ -123,7 +123,9 @@ fn deleted_data_leaves_the_files_of_an_open_ledger() {
         let (_folder, path) = folder();
         let ledger = SqliteLedger::open_with_delay(&path, sync, Duration::ZERO).expect("open");
         // Rows of one page and of several.
-        for (index, prompt) in ["short-secret".to_owned(), "long-secret".repeat(2_000)].into_iter().enumerate() {
+        for (index, prompt) in
+            ["short-secret".to_owned(), "long-secret".repeat(2_000)].into_iter().enumerate()
+        {
             let second = index as i64 * 10;
             let [queued, ended, running] = ["a", "b", "c"].map(|owner| {
                 block_on(accepted(&ledger, new_job(owner, &format!("{owner}-{prompt}")), second))
@@ -135,7 +137,8 @@ fn deleted_data_leaves_the_files_of_an_open_ledger() {
                 for job in [&queued, &ended, &running] {
                     ledger.delete(&job.owner, job.id, at(second + 2)).await.expect("delete").expect("a job");
                 }
-                let end = ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(second + 3)).await;
+                let end =
+                    ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(second + 3)).await;
                 assert!(matches!(end, Ok(FinishReply::Deleted(_))), "{end:?}");
             });
             wait_until_erased(&path, &prompt[..10]);

@@ -92,7 +92,9 @@ pub(crate) fn preflight() -> Response<Body> {
     let headers = response.headers_mut();
     allow_any_origin(headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    let allowed = "If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range";
+    // A page that fetches an image by the API's redirect sends its API key here too; a link needs and uses none.
+    let allowed = "Authorization, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, \
+                   X-Api-Key";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
     response
 }

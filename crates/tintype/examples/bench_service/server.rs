@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tintype_core::secret::Secret;
 use tintype_core::store::ObjectStore;
-use tintype_http::{HostPolicy, HttpSettings, router};
+use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, router};
 use tintype_ledger::{BucketLedger, Ledger, Sleeper, SqliteLedger, Synchronous};
 use tintype_service::{AnonymousAccess, Service, ServiceSettings};
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
@@ -183,6 +183,7 @@ async fn serve(options: ServerOptions) -> Result<()> {
         time_budget: None,
         origin,
         aliases: Vec::new(),
+        cors: CorsPolicy::default(),
     };
     let rejections: Arc<RejectionLatencies> = Arc::default();
     let reported = rejections.clone();

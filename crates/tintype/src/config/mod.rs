@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tintype_core::secret::Secret;
-use tintype_http::Alias;
+use tintype_http::{Alias, CorsPolicy};
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
@@ -75,6 +75,8 @@ pub(crate) struct ServingSettings {
     pub(crate) respond_within: Option<Duration>,
     /// Model names that OpenAI-compatible requests may use.
     pub(crate) aliases: Vec<Alias>,
+    /// The web pages of other origins that may use the server.
+    pub(crate) cors: CorsPolicy,
     /// How the Lambda function returns responses.
     pub(crate) lambda_response: LambdaResponse,
 }
@@ -240,6 +242,7 @@ impl Config {
             grace: layers.read("grace", units::duration)?,
             respond_within: layers.read_optional("respond_within", units::duration)?,
             aliases: layers.read_optional("aliases", values::aliases)?.unwrap_or_default(),
+            cors: layers.read_optional("cors_origins", values::cors_origins)?.unwrap_or_default(),
             lambda_response: layers.read("lambda_response", values::response)?,
         };
         let connections = ConnectionSettings {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
-use tintype_http::{Alias, InvalidAlias};
+use tintype_http::{Alias, CorsPolicy, InvalidAlias, InvalidOrigins};
 use tintype_ledger::Synchronous;
 use tintype_ledger::money::Amount;
 use tintype_sagemaker::wire::Dialect;
@@ -146,6 +146,16 @@ pub(crate) fn aliases(text: &str) -> Result<Vec<Alias>, String> {
         .map_err(|_| "model names such as dall-e-3 or dall-e-*, separated by commas".to_owned())
 }
 
+/// Origins of web pages, separated by commas, or `*`.
+pub(crate) fn cors_origins(text: &str) -> Result<CorsPolicy, String> {
+    text.parse().map_err(|error: InvalidOrigins| {
+        format!(
+            "origins such as https://app.example.com or http://localhost:3000, separated by commas, each with a \
+             scheme, a host and an optional port but no path, or * for all; {error}"
+        )
+    })
+}
+
 /// `sqlite` or `bucket`.
 pub(crate) fn ledger(text: &str) -> Result<LedgerChoice, String> {
     match text {
@@ -200,8 +210,8 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request with
-/// a forged one.
+/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request
+/// with a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
     // `Targets` would read an unknown level as the name of a module, and disable all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -274,6 +284,21 @@ mod tests {
         assert_eq!(read("gpt-image-*, dall-e-3"), Ok(vec!["gpt-image-*".into(), "dall-e-3".into()]));
         for text in [",", "a,,b", "a b", "a*b"] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_of_pages_are_a_list() {
+        assert_eq!(cors_origins("*"), Ok(CorsPolicy::Any));
+        assert!(matches!(
+            cors_origins("https://a.example, http://localhost:3000"),
+            Ok(CorsPolicy::Origins(_))
+        ));
+        for (text, named) in
+            [("https://a.example/x", "`https://a.example/x`"), ("null", "`null`"), ("*,x", "`*`")]
+        {
+            let error = cors_origins(text).expect_err(text);
+            assert!(error.contains(named), "{error}");
         }
     }
 

@@ -52,6 +52,7 @@ impl LambdaHandler {
             time_budget: None,
             origin: String::new(),
             aliases: serving.aliases.clone(),
+            cors: serving.cors.clone(),
         };
         Self {
             service,
