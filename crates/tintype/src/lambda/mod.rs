@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use lambda_http::lambda_runtime::{Diagnostic, LambdaEvent};
+use lambda_http::lambda_runtime::LambdaEvent;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Request, StreamAdapter, lambda_runtime, service_fn};
 use serde_json::Value;
@@ -35,6 +35,7 @@ use crate::output::UsageError;
 use crate::{engine, ledger, logging, serve, store};
 
 use handler::LambdaHandler;
+use payload::EventError;
 use post_response::PostResponseLayer;
 
 /// Handles Lambda events until Lambda ends the process.
@@ -91,7 +92,7 @@ async fn handle_events(config: &Config) -> Result<()> {
 /// function.
 fn checked_events<F, T, R>(
     mut respond: F,
-) -> impl TowerService<LambdaEvent<Value>, Response = R, Error = Diagnostic, Future: Send> + Send
+) -> impl TowerService<LambdaEvent<Value>, Response = R, Error = EventError, Future: Send> + Send
 where
     F: FnMut(LambdaEvent<LambdaRequest>) -> T + Send,
     T: Future<Output = Result<R, Infallible>> + Send,
@@ -101,13 +102,8 @@ where
         let LambdaEvent { payload, context } = event;
         let response = payload::read(payload).map(|request| respond(LambdaEvent::new(request, context)));
         async move {
-            match response {
-                Ok(response) => Ok(response.await.unwrap_or_else(|never| match never {})),
-                Err(error) => {
-                    tracing::error!(%error, "failed to handle event");
-                    Err(error.into())
-                }
-            }
+            // The runtime logs the error.
+            Ok(response?.await.unwrap_or_else(|never| match never {}))
         }
     })
 }

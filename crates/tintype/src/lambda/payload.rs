@@ -3,6 +3,8 @@
 //! `lambda_http` panics at events that its URL and base64 parsers reject, and its own error names gateways
 //! that tintype does not support. So the event is checked before that crate converts it.
 
+use std::fmt;
+
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, HeaderName, HeaderValue};
 use lambda_http::lambda_runtime::Diagnostic;
@@ -34,7 +36,7 @@ const NOT_IN_QUERY: &AsciiSet = &CONTROLS
 const NOT_IN_PATH: &AsciiSet = &NOT_IN_QUERY.add(b'?');
 
 /// Why an event is not answered with an HTTP response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EventError {
     /// The event is not a request from a supported gateway.
     #[error(
@@ -54,6 +56,13 @@ impl EventError {
             Self::NotHttp(_) => "UnsupportedEvent",
             Self::InvalidBase64 => "InvalidEvent",
         }
+    }
+}
+
+/// The Lambda runtime logs errors in this form.
+impl fmt::Debug for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
