@@ -149,13 +149,13 @@ impl Estimates {
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::ModelCard;
+    use tintype_core::engine::{Evaluations, ModelCard};
     use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
 
     fn request(steps: i64) -> GenerateRequest {
-        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0, evaluations: Evaluations::default() };
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
         draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")
     }

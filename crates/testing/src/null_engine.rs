@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
+    Engine, EngineError, Evaluations, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
+    Warning,
 };
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
@@ -46,6 +47,7 @@ pub struct NullEngine {
     paid: bool,
     max_duration: Option<Duration>,
     fault: Option<Fault>,
+    warnings: Vec<Warning>,
     started: AtomicU64,
     finished: AtomicU64,
 }
@@ -56,7 +58,7 @@ impl NullEngine {
 
     /// An engine whose denoising steps take `step` each.
     pub fn new(step: Duration) -> Self {
-        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0, evaluations: Evaluations::default() };
         let step = AtomicU64::new(nanoseconds(step));
         Self {
             model,
@@ -66,6 +68,7 @@ impl NullEngine {
             paid: false,
             max_duration: None,
             fault: None,
+            warnings: Vec::new(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -99,6 +102,13 @@ impl NullEngine {
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
         Self { fault: Some(fault), ..self }
+    }
+
+    /// Adds a warning to every result.
+    #[must_use]
+    pub fn with_warning(mut self, warning: Warning) -> Self {
+        self.warnings.push(warning);
+        self
     }
 
     /// Sets the duration of the steps from the next one on.
@@ -197,7 +207,7 @@ impl Engine for NullEngine {
             .collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
         let engine_seconds = self.step().as_secs_f64() * f64::from(request.steps);
-        Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
+        Ok(Generated { pictures, engine_seconds, warnings: self.warnings.clone() })
     }
 }
 

@@ -132,6 +132,7 @@ fn prompts_that_were_cut_are_warned_about() {
                 assert!(*limit == 16 && omitted.ends_with("tiger"), "{omitted}");
                 *parameter
             }
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(parameters, ["negative_prompt", "prompt"]);

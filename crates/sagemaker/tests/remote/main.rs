@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tintype_core::engine::{ModelCard, Observer, Progress};
+use tintype_core::engine::{Evaluations, ModelCard, Observer, Progress};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
@@ -21,7 +21,7 @@ use tintype_sagemaker::sigv4::AccessKeys;
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
 fn model() -> ModelCard {
-    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5, evaluations: Evaluations::default() }
 }
 
 fn keys() -> AccessKeys {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use tintype_core::engine::Warning;
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
+use tintype_service::WarningMessage;
 
 use super::GeneratedImage;
 use super::progress::TerminalProgress;
@@ -36,7 +36,7 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
     bar.finish();
-    let warnings: Vec<Value> = generated.warnings.iter().map(warning).collect();
+    let warnings: Vec<WarningMessage> = generated.warnings.iter().map(WarningMessage::from).collect();
     let seconds = generated.engine_seconds;
     (0..)
         .zip(&generated.pictures)
@@ -73,16 +73,4 @@ fn check(
         });
         UsageError(messages.collect::<Vec<_>>().join("; ")).into()
     })
-}
-
-/// A warning in the JSON form of the API.
-fn warning(warning: &Warning) -> Value {
-    match warning {
-        Warning::PromptTruncated { parameter, limit, omitted } => json!({
-            "code": "prompt_cut",
-            "message": format!(
-                "`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"
-            ),
-        }),
-    }
 }
