@@ -308,7 +308,14 @@ mod tests {
     use crate::engine::Evaluations;
 
     fn model() -> ModelCard {
-        ModelCard { name: "test".into(), width: 512, height: 512, steps: 20, guidance: 7.5, evaluations: Evaluations::default() }
+        ModelCard {
+            name: "test".into(),
+            width: 512,
+            height: 512,
+            steps: 20,
+            guidance: 7.5,
+            evaluations: Evaluations::default(),
+        }
     }
 
     fn check(draft: Draft) -> Result<GenerateRequest, Vec<Violation>> {

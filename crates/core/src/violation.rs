@@ -121,12 +121,15 @@ impl fmt::Display for ViolationKind {
                     Evaluations::OncePerStep => "steps",
                     Evaluations::TwicePerStep => "(2 × steps − 1)",
                 };
-                write!(f, "must be smaller: width × height × {factor} × n is {actual}; the maximum is {limit}")?;
+                write!(
+                    f,
+                    "must be smaller: width × height × {factor} × n is {actual}; the maximum is {limit}"
+                )?;
                 match evaluations {
                     Evaluations::OncePerStep => Ok(()),
-                    Evaluations::TwicePerStep => {
-                        f.write_str(". The model's scheduler evaluates it twice per step, but once in the last")
-                    }
+                    Evaluations::TwicePerStep => f.write_str(
+                        ". The model's scheduler evaluates it twice per step, but once in the last",
+                    ),
                 }
             }
             Self::TooMuchMemory { limit, actual } => write!(

@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{
-    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, Warning,
-};
+use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, Warning};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};

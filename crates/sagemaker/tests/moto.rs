@@ -140,7 +140,14 @@ fn async_settings() -> AsyncSettings {
 }
 
 fn model() -> ModelCard {
-    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5, evaluations: Evaluations::default() }
+    ModelCard {
+        name: "jumpstart".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        evaluations: Evaluations::default(),
+    }
 }
 
 fn request() -> GenerateRequest {

@@ -155,7 +155,14 @@ mod tests {
     use super::*;
 
     fn request(steps: i64) -> GenerateRequest {
-        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0, evaluations: Evaluations::default() };
+        let model = ModelCard {
+            name: "test".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            evaluations: Evaluations::default(),
+        };
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
         draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")
     }

@@ -58,7 +58,14 @@ impl NullEngine {
 
     /// An engine whose denoising steps take `step` each.
     pub fn new(step: Duration) -> Self {
-        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0, evaluations: Evaluations::default() };
+        let model = ModelCard {
+            name: "null".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            evaluations: Evaluations::default(),
+        };
         let step = AtomicU64::new(nanoseconds(step));
         Self {
             model,

@@ -44,8 +44,7 @@ impl NoiseLevels {
             timesteps(config, steps).into_iter().map(|t| f64::from(t as f32)).collect();
         let mut sigmas: Vec<f64> = timesteps.iter().map(|timestep| sigma_at(&trained, *timestep)).collect();
         let (lowest, highest) = config.sigma_range;
-        let (highest, lowest) =
-            (highest.unwrap_or(sigmas[0]), lowest.unwrap_or(sigmas[sigmas.len() - 1]));
+        let (highest, lowest) = (highest.unwrap_or(sigmas[0]), lowest.unwrap_or(sigmas[sigmas.len() - 1]));
         let respaced = match config.sigma_spacing {
             SigmaSpacing::Trained => None,
             SigmaSpacing::Karras => Some(karras(highest, lowest, steps)),

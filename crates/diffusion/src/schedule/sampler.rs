@@ -205,7 +205,10 @@ impl Sampler {
         });
         let numbers = self.numbers(evaluation)?;
         if numbers.reach() > self.history.len() {
-            candle_core::bail!("evaluation {evaluation} came before evaluation {}", evaluation.saturating_sub(1));
+            candle_core::bail!(
+                "evaluation {evaluation} came before evaluation {}",
+                evaluation.saturating_sub(1)
+            );
         }
         let corrected = match numbers.correction.as_slice() {
             [] => None,
@@ -252,7 +255,10 @@ impl Sampler {
         match self.evaluations.get(evaluation) {
             Some(numbers) => Ok(numbers),
             None => {
-                candle_core::bail!("there is no evaluation {evaluation}; the plan has {}", self.evaluations.len())
+                candle_core::bail!(
+                    "there is no evaluation {evaluation}; the plan has {}",
+                    self.evaluations.len()
+                )
             }
         }
     }

@@ -59,11 +59,10 @@ impl Solver<'_> {
         let (start, end) = (Level::of_ratio(from), Level::of_ratio(to));
         let h = (from / to).ln();
         let distances: Vec<f64> = (1..order).map(|age| (from / ratio(step - age)).ln() / h).collect();
-        // The steps of the first order are written without e^h, which is infinite at the end.
+        // The steps of the first order are written without e^h, which is infinite at the end and makes the reference's
+        // noise prediction and `bh1` NaN there.
         let (corrected, first, unit, hh) = match self.config.unipc.variable {
-            SolverVariable::Clean => {
-                (end.sigma / start.sigma, end.alpha * (1.0 - to / from), -end.alpha, -h)
-            }
+            SolverVariable::Clean => (end.sigma / start.sigma, end.alpha * (1.0 - to / from), -end.alpha, -h),
             SolverVariable::Noise => (end.alpha / start.alpha, -end.alpha * (from - to), -end.sigma, h),
         };
         let shares = self.shares(&distances, hh, stage);

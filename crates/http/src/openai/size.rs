@@ -69,7 +69,14 @@ mod tests {
 
     #[test]
     fn a_size_that_is_too_large_keeps_its_aspect_ratio() {
-        let model = ModelCard { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0, evaluations: Evaluations::default() };
+        let model = ModelCard {
+            name: "m".into(),
+            width: 256,
+            height: 256,
+            steps: 20,
+            guidance: 5.0,
+            evaluations: Evaluations::default(),
+        };
         let limits = RequestLimits::for_model(&model);
         for (requested, fitted) in [
             ((256, 256), (256, 256)),

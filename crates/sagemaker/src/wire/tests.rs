@@ -38,7 +38,14 @@ fn respond(invocation: &Invocation, pictures: &[GeneratedPicture]) -> Value {
 }
 
 fn checked(draft: Draft) -> GenerateRequest {
-    let model = ModelCard { name: "m".into(), width: 512, height: 512, steps: 50, guidance: 7.5, evaluations: Evaluations::default() };
+    let model = ModelCard {
+        name: "m".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        evaluations: Evaluations::default(),
+    };
     let limits = RequestLimits { max_pixels: 1 << 24, max_work: u64::MAX };
     draft.check(&model, &limits, 7).expect("a valid request")
 }

@@ -21,7 +21,14 @@ use tintype_sagemaker::sigv4::AccessKeys;
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
 fn model() -> ModelCard {
-    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5, evaluations: Evaluations::default() }
+    ModelCard {
+        name: "jumpstart".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        evaluations: Evaluations::default(),
+    }
 }
 
 fn keys() -> AccessKeys {
