@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::picture::{Picture, Pixels};
-use crate::request::GenerateRequest;
+use crate::request::{GenerateRequest, MAX_STEPS};
 
 /// A model's name and its default parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +22,23 @@ pub struct ModelCard {
     pub steps: u32,
     /// Default guidance scale.
     pub guidance: f64,
+    /// What the model's sampler determines about steps.
+    pub sampling: Sampling,
+}
+
+/// The properties of a model's sampler that requests are checked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Maximum number of denoising steps, at most [`MAX_STEPS`].
+    pub max_steps: u32,
     /// How often the model is evaluated per denoising step, by which work is counted.
     pub evaluations: Evaluations,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { max_steps: MAX_STEPS, evaluations: Evaluations::default() }
+    }
 }
 
 /// How often a sampler evaluates the model. Almost all time goes into these evaluations.

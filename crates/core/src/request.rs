@@ -151,7 +151,9 @@ impl Draft {
         validator.length("negative_prompt", &negative_prompt);
         let width = validator.side("width", self.width, model.width);
         let height = validator.side("height", self.height, model.height);
-        let steps = validator.integer("steps", self.steps, model.steps.into(), 1..=MAX_STEPS.into()) as u32;
+        let steps =
+            validator.integer("steps", self.steps, model.steps.into(), 1..=model.sampling.max_steps.into())
+                as u32;
         let guidance = validator.guidance(self.guidance, model.guidance);
         let n = validator.integer("n", self.n, 1, 1..=MAX_PICTURES.into()) as u32;
         let seed = match self.seed {
@@ -175,11 +177,11 @@ impl Draft {
             let side = if self.width.is_some() { "width" } else { "height" };
             validator.add(side, ViolationKind::TooManyPixels { limit: limits.max_pixels, actual: pixels });
         }
-        let evaluations = model.evaluations.in_steps(steps);
+        let evaluations = model.sampling.evaluations.in_steps(steps);
         let work = pixels * u64::from(evaluations) * u64::from(n);
         if work > limits.max_work {
             let parameter = if n > 1 { "n" } else { "steps" };
-            let evaluations = model.evaluations;
+            let evaluations = model.sampling.evaluations;
             let kind = ViolationKind::TooMuchWork { limit: limits.max_work, actual: work, evaluations };
             validator.add(parameter, kind);
         }
@@ -305,7 +307,7 @@ fn is_invisible(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Evaluations;
+    use crate::engine::{Evaluations, Sampling};
 
     fn model() -> ModelCard {
         ModelCard {
@@ -314,7 +316,7 @@ mod tests {
             height: 512,
             steps: 20,
             guidance: 7.5,
-            evaluations: Evaluations::default(),
+            sampling: Sampling::default(),
         }
     }
 
@@ -398,8 +400,19 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_bounded_by_the_models_sampler() {
+        let lcm = ModelCard { sampling: Sampling { max_steps: 50, ..Sampling::default() }, ..model() };
+        let limits = RequestLimits::for_model(&lcm);
+        let check = |steps| Draft { steps: Some(steps), ..draft_of("x") }.check(&lcm, &limits, 1);
+        assert!(check(50).is_ok());
+        let message = check(51).expect_err("more steps than the sampler has")[0].to_string();
+        assert_eq!(message, "`steps` must be between 1 and 50");
+    }
+
+    #[test]
     fn work_is_counted_in_evaluations_of_the_model() {
-        let heun = ModelCard { evaluations: Evaluations::TwicePerStep, ..model() };
+        let sampling = Sampling { evaluations: Evaluations::TwicePerStep, ..Sampling::default() };
+        let heun = ModelCard { sampling, ..model() };
         let limits = RequestLimits::for_model(&heun);
         let check = |steps| Draft { steps: Some(steps), ..draft_of("x") }.check(&heun, &limits, 1);
         assert!(check(100).is_ok(), "199 evaluations");

@@ -93,13 +93,14 @@ impl DiffusionEngine {
         let pipeline = Arc::new(pool.install(|| Pipeline::load(&files, &device, dtype))?);
         let (width, height) = pipeline.native_size();
         let defaults = Defaults::load(&files)?;
+        let sampling = pipeline.sampling();
         let model = ModelCard {
             name: name.to_owned(),
             width: width as u32,
             height: height as u32,
-            steps: defaults.steps,
+            steps: defaults.steps.min(sampling.max_steps),
             guidance: defaults.guidance,
-            evaluations: pipeline.evaluations(),
+            sampling,
         };
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
         let shared = Arc::clone(&pipeline);

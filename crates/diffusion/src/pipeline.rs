@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use tintype_core::engine::{Evaluations, Warning};
+use tintype_core::engine::{Sampling, Warning};
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
@@ -146,10 +146,10 @@ impl Pipeline {
         self.schedule.substitution()
     }
 
-    /// How often a step evaluates the denoiser.
+    /// The steps that requests may have, and how often a step evaluates the denoiser.
     #[must_use]
-    pub fn evaluations(&self) -> Evaluations {
-        self.schedule.evaluations()
+    pub fn sampling(&self) -> Sampling {
+        Sampling { max_steps: self.schedule.max_steps(), evaluations: self.schedule.evaluations() }
     }
 
     /// Width and height of the pictures that the model was trained on, in pixels.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tintype_core::engine::{Engine, EngineError, Evaluations, ModelCard, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, ModelCard, Observer, Progress, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
@@ -146,7 +146,7 @@ fn model() -> ModelCard {
         height: 512,
         steps: 50,
         guidance: 7.5,
-        evaluations: Evaluations::default(),
+        sampling: Sampling::default(),
     }
 }
 

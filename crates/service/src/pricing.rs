@@ -149,7 +149,7 @@ impl Estimates {
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::{Evaluations, ModelCard};
+    use tintype_core::engine::{ModelCard, Sampling};
     use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
@@ -161,7 +161,7 @@ mod tests {
             height: 64,
             steps: 4,
             guidance: 1.0,
-            evaluations: Evaluations::default(),
+            sampling: Sampling::default(),
         };
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
         draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")

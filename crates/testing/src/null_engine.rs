@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, Evaluations, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError,
+    Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, RemoteModelError, Sampling,
     Warning,
 };
 use tintype_core::picture::{Picture, Pixels};
@@ -64,7 +64,7 @@ impl NullEngine {
             height: 64,
             steps: 4,
             guidance: 1.0,
-            evaluations: Evaluations::default(),
+            sampling: Sampling::default(),
         };
         let step = AtomicU64::new(nanoseconds(step));
         Self {

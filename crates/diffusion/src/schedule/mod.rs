@@ -50,6 +50,7 @@ mod tests;
 pub use sampler::Sampler;
 
 use tintype_core::engine::Evaluations;
+use tintype_core::request::MAX_STEPS;
 
 use crate::{ModelError, ModelFiles};
 use class::{SchedulerClass, Support};
@@ -146,6 +147,12 @@ impl Schedule {
             Method::Heun => Evaluations::TwicePerStep,
             _ => Evaluations::OncePerStep,
         }
+    }
+
+    /// The most steps that there is a plan for, at most [`MAX_STEPS`].
+    #[must_use]
+    pub fn max_steps(&self) -> u32 {
+        (1..=MAX_STEPS).rev().find(|steps| self.plan(*steps as usize).is_ok()).unwrap_or(1)
     }
 
     /// The way through `steps` steps.

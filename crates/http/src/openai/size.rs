@@ -53,7 +53,7 @@ pub(super) fn fit(size: Size, model: &ModelCard, limits: &RequestLimits) -> Size
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::Evaluations;
+    use tintype_core::engine::Sampling;
 
     use super::*;
 
@@ -75,7 +75,7 @@ mod tests {
             height: 256,
             steps: 20,
             guidance: 5.0,
-            evaluations: Evaluations::default(),
+            sampling: Sampling::default(),
         };
         let limits = RequestLimits::for_model(&model);
         for (requested, fitted) in [

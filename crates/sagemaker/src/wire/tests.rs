@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tintype_core::engine::{Evaluations, ModelCard};
+use tintype_core::engine::{ModelCard, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture, Pixels};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
@@ -44,7 +44,7 @@ fn checked(draft: Draft) -> GenerateRequest {
         height: 512,
         steps: 50,
         guidance: 7.5,
-        evaluations: Evaluations::default(),
+        sampling: Sampling::default(),
     };
     let limits = RequestLimits { max_pixels: 1 << 24, max_work: u64::MAX };
     draft.check(&model, &limits, 7).expect("a valid request")

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tintype_core::engine::{Evaluations, ModelCard, Observer, Progress};
+use tintype_core::engine::{ModelCard, Observer, Progress, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
@@ -27,7 +27,7 @@ fn model() -> ModelCard {
         height: 512,
         steps: 50,
         guidance: 7.5,
-        evaluations: Evaluations::default(),
+        sampling: Sampling::default(),
     }
 }
 

@@ -154,8 +154,23 @@ fn lcm_has_the_steps_of_its_distillation() {
     let schedule = schedule(&with("LCMScheduler", json!({}))).expect("a schedule");
     assert_eq!(schedule.plan(4).expect("a plan").timesteps(), [999.0, 759.0, 499.0, 259.0]);
     assert_eq!(schedule.plan(50).expect("a plan").timesteps().len(), 50);
+    assert_eq!(schedule.max_steps(), 50);
     let error = schedule.plan(51).expect_err("more than 50").to_string();
     assert!(error.contains("supports 1 to 50 steps, not 51"), "{error}");
+}
+
+#[test]
+fn schedules_have_room_for_a_number_of_steps() {
+    let short = json!({"num_train_timesteps": 20, "steps_offset": 1});
+    for (class, options, steps) in [
+        ("DDIMScheduler", json!({}), 150),
+        ("HeunDiscreteScheduler", json!({}), 150),
+        ("TCDScheduler", json!({"original_inference_steps": 8}), 8),
+        ("UniPCMultistepScheduler", short.clone(), 19),
+        ("DDPMScheduler", short, 19),
+    ] {
+        assert_eq!(schedule(&with(class, options)).expect(class).max_steps(), steps, "{class}");
+    }
 }
 
 /// The way of UniPC's noise prediction and of `bh1` to no noise, where diffusers gives NaN.
