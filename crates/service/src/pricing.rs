@@ -55,6 +55,8 @@ impl Shape {
 }
 
 /// `width × height × steps × n` in pixel steps. Guidance doubles the steps, and decoding counts as one step.
+/// Whether a step evaluates the model once or twice is the same for all requests of a model, so the measured average
+/// contains it.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
     let passes = if request.guidance > 1.0 { 2 } else { 1 };

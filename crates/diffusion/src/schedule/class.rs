@@ -1,4 +1,4 @@
-//! The scheduler classes of diffusers: which run, and what stands in for those that do not.
+//! The scheduler classes of diffusers, and the methods that run for them.
 
 use super::config::Method;
 use crate::ModelError;
