@@ -134,12 +134,11 @@ fn solve(mut rows: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
             .unwrap_or(column);
         rows.swap(column, pivot);
         right.swap(column, pivot);
+        let (known, known_right) = (rows[column].clone(), right[column]);
         for row in column + 1..count {
-            let factor = rows[row][column] / rows[column][column];
-            for k in column..count {
-                rows[row][k] -= factor * rows[column][k];
-            }
-            right[row] -= factor * right[column];
+            let factor = rows[row][column] / known[column];
+            rows[row].iter_mut().zip(&known).for_each(|(number, known)| *number -= factor * known);
+            right[row] -= factor * known_right;
         }
     }
     for row in (0..count).rev() {

@@ -161,7 +161,7 @@ fn every_image_of_a_substituted_scheduler_has_a_warning() {
     };
     for seed in 0..2 {
         let draft = Draft { seed: Some(seed), steps: Some(2), ..Draft::default() };
-        assert_eq!(generate(&engine, draft).warnings, [expected.clone()]);
+        assert_eq!(generate(&engine, draft).warnings, std::slice::from_ref(&expected));
     }
     let full = engine_with(&json!({"_class_name": "HeunDiscreteScheduler"}));
     assert_eq!(generate(&full, Draft { steps: Some(2), ..Draft::default() }).warnings, []);
