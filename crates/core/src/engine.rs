@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::picture::{Picture, Pixels};
-use crate::request::GenerateRequest;
+use crate::request::{GenerateRequest, MAX_STEPS};
 
 /// A model's name and its default parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,43 @@ pub struct ModelCard {
     pub steps: u32,
     /// Default guidance scale.
     pub guidance: f64,
+    /// What the model's sampler determines about steps.
+    pub sampling: Sampling,
+}
+
+/// The properties of a model's sampler that requests are checked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Maximum number of denoising steps, at most [`MAX_STEPS`].
+    pub max_steps: u32,
+    /// How often the model is evaluated per denoising step, by which work is counted.
+    pub evaluations: Evaluations,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { max_steps: MAX_STEPS, evaluations: Evaluations::default() }
+    }
+}
+
+/// How often a sampler evaluates the model. Almost all time goes into these evaluations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Evaluations {
+    /// Once per step.
+    #[default]
+    OncePerStep,
+    /// Twice per step, but once in the last step (Heun's method).
+    TwicePerStep,
+}
+
+impl Evaluations {
+    /// The number of evaluations in this many steps.
+    pub fn in_steps(self, steps: u32) -> u32 {
+        match self {
+            Self::OncePerStep => steps,
+            Self::TwicePerStep => steps.saturating_mul(2).saturating_sub(1),
+        }
+    }
 }
 
 /// An engine's progress on one request.
@@ -29,7 +66,8 @@ pub struct ModelCard {
 pub enum Progress {
     /// The engine started to work on the request.
     Started,
-    /// A denoising step is done. Steps are counted over all images of the request.
+    /// A denoising step is done. Steps are counted over all images of the request; a step of two evaluations of
+    /// the model ([`Evaluations`]) counts once.
     Step {
         /// Steps done, from 1.
         done: u32,
@@ -83,6 +121,13 @@ pub enum Warning {
         limit: usize,
         /// The ignored end of the prompt.
         omitted: String,
+    },
+    /// The model's scheduler is not implemented, and another one generated the images.
+    SchedulerSubstituted {
+        /// The scheduler class that the model names.
+        class: String,
+        /// The scheduler class that ran.
+        substitute: String,
     },
 }
 
@@ -288,6 +333,13 @@ pub trait Engine: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evaluations_are_counted_in_steps() {
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::OncePerStep.in_steps(steps)), [1, 2, 20]);
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::TwicePerStep.in_steps(steps)), [1, 3, 39]);
+        assert_eq!(Evaluations::TwicePerStep.in_steps(0), 0);
+    }
 
     #[test]
     fn display_does_not_repeat_the_source() {

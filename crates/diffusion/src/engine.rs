@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress};
+use tintype_core::engine::{Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress, Warning};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};
@@ -19,6 +19,7 @@ use tracing::{Span, trace_span};
 use crate::defaults::Defaults;
 use crate::noise::Noise;
 use crate::pipeline::{Next, Pipeline, StepContext};
+use crate::schedule::Substitution;
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per
@@ -92,12 +93,14 @@ impl DiffusionEngine {
         let pipeline = Arc::new(pool.install(|| Pipeline::load(&files, &device, dtype))?);
         let (width, height) = pipeline.native_size();
         let defaults = Defaults::load(&files)?;
+        let sampling = pipeline.sampling();
         let model = ModelCard {
             name: name.to_owned(),
             width: width as u32,
             height: height as u32,
-            steps: defaults.steps,
+            steps: defaults.steps.min(sampling.max_steps),
             guidance: defaults.guidance,
+            sampling,
         };
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
         let shared = Arc::clone(&pipeline);
@@ -187,14 +190,14 @@ fn generate(
         let mut noise = Noise::new(request.seed.value() + u64::from(picture));
         let noise = |shape: &candle_core::Shape| noise.normal(shape.clone(), &Device::Cpu);
         let between = |context: StepContext| {
-            if context.done > 0 {
+            if context.ends_step() {
                 let done = picture * request.steps + context.done as u32;
                 observer.progress(Progress::Step { done, of: request.steps * request.n });
             }
             if observer.is_abandoned() {
                 return Ok(Next::Stop);
             }
-            if context.done > 0
+            if context.ends_step()
                 && observer.wants_preview()
                 && let Some(sample) = context.clean_sample()?
             {
@@ -217,6 +220,9 @@ fn generate(
         let pixels = trace_span!("decode").in_scope(|| pipeline.decode(&latents, width, height));
         pictures.push(Picture::Pixels(pixels.map_err(error)?));
     }
-    let warnings = conditioning.warnings;
+    let mut warnings = conditioning.warnings;
+    warnings.extend(pipeline.substitution().map(|Substitution { class, substitute }| {
+        Warning::SchedulerSubstituted { class: class.to_owned(), substitute: substitute.to_owned() }
+    }));
     Ok(Generated { pictures, engine_seconds: start.elapsed().as_secs_f64(), warnings })
 }

@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use tintype_core::engine::Warning;
+use tintype_core::engine::{Sampling, Warning};
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
 use crate::index::ModelIndex;
 use crate::preview::Previewer;
-use crate::schedule::{Sampler, Schedule};
+use crate::schedule::{Sampler, Schedule, Substitution};
 use crate::text::TextEncoder;
 use crate::vae::Vae;
 use crate::{ModelError, ModelFiles};
@@ -51,34 +51,40 @@ pub struct SamplingPlan {
     pub steps: usize,
 }
 
-/// Where a denoising loop stands between two steps.
+/// Where a denoising loop stands between two evaluations of the denoiser.
 pub struct StepContext<'a> {
     /// How many steps are done.
     pub done: usize,
-    /// The last of them; none yet before the first.
+    /// The last of them, if it has just ended.
     last_step: Option<CompletedStep<'a>>,
 }
 
 /// A step as it was taken.
 struct CompletedStep<'a> {
     sampler: &'a Sampler,
-    /// Its number, from 0.
-    step: usize,
-    /// The latents at the start of the step.
+    /// The number of its last evaluation, from 0.
+    evaluation: usize,
+    /// The latents at that evaluation.
     sample: &'a Tensor,
     /// The denoiser's output for `sample`.
     output: &'a Tensor,
 }
 
 impl StepContext<'_> {
+    /// Whether a step has just ended. If not, no step has begun, or the step has a second evaluation.
+    #[must_use]
+    pub fn ends_step(&self) -> bool {
+        self.last_step.is_some()
+    }
+
     /// The latents without any noise, `[1, channels, height, width]`, as the last step saw them; `None`
-    /// before the first.
+    /// unless a step has just ended.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn clean_sample(&self) -> Result<Option<Tensor>, ModelError> {
         let clean = |last_step: &CompletedStep| {
-            last_step.sampler.clean_sample(last_step.step, last_step.sample, last_step.output)
+            last_step.sampler.clean_sample(last_step.evaluation, last_step.sample, last_step.output)
         };
         Ok(self.last_step.as_ref().map(clean).transpose()?)
     }
@@ -134,6 +140,18 @@ impl Pipeline {
         }
     }
 
+    /// The scheduler class of the model, if another one runs in its place.
+    #[must_use]
+    pub fn substitution(&self) -> Option<Substitution> {
+        self.schedule.substitution()
+    }
+
+    /// The steps that requests may have, and how often a step evaluates the denoiser.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        Sampling { max_steps: self.schedule.max_steps(), evaluations: self.schedule.evaluations() }
+    }
+
     /// Width and height of the pictures that the model was trained on, in pixels.
     #[must_use]
     pub fn native_size(&self) -> (usize, usize) {
@@ -178,8 +196,8 @@ impl Pipeline {
     /// stops the loop.
     ///
     /// `noise` makes standard normal numbers of a shape: first those that the picture is made from, then, for
-    /// some schedulers, those that each step adds. `between` is asked before the first step and after each
-    /// whether to go on.
+    /// some schedulers, those that each step adds, in the order of the steps. `between` is asked before the first step
+    /// and after each evaluation of the denoiser whether to go on.
     ///
     /// # Errors
     /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails, or what
@@ -198,17 +216,20 @@ impl Pipeline {
         if between(StepContext { done: 0, last_step: None })? == Next::Stop {
             return Ok(None);
         }
-        for (step, timestep) in timesteps.into_iter().enumerate() {
-            let _traced = tracing::trace_span!("step", number = (step + 1) as i64).entered();
-            let input = sampler.scale_model_input(&latents, step)?;
+        let mut done = 0;
+        for (evaluation, timestep) in timesteps.into_iter().enumerate() {
+            let _traced = tracing::trace_span!("step", number = (done + 1) as i64).entered();
+            let input = sampler.scale_model_input(&latents, evaluation)?;
             let output = self.predict(&input, timestep, conditioning)?;
-            let fresh = match sampler.needs_noise(step) {
+            let fresh = match sampler.needs_noise(evaluation) {
                 true => Some(noise(&shape)?.to_device(&self.device)?),
                 false => None,
             };
-            let next = sampler.step(step, &latents, &output, fresh.as_ref())?;
-            let last_step = CompletedStep { sampler: &sampler, step, sample: &latents, output: &output };
-            if between(StepContext { done: step + 1, last_step: Some(last_step) })? == Next::Stop {
+            let next = sampler.step(evaluation, &latents, &output, fresh.as_ref())?;
+            let ended = CompletedStep { sampler: &sampler, evaluation, sample: &latents, output: &output };
+            let last_step = sampler.ends_step(evaluation).then_some(ended);
+            done += usize::from(last_step.is_some());
+            if between(StepContext { done, last_step })? == Next::Stop {
                 return Ok(None);
             }
             latents = next;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tintype_core::engine::{Engine, EngineError, ModelCard, Observer, Progress};
+use tintype_core::engine::{Engine, EngineError, ModelCard, Observer, Progress, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
@@ -140,7 +140,14 @@ fn async_settings() -> AsyncSettings {
 }
 
 fn model() -> ModelCard {
-    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+    ModelCard {
+        name: "jumpstart".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        sampling: Sampling::default(),
+    }
 }
 
 fn request() -> GenerateRequest {

@@ -55,6 +55,8 @@ impl Shape {
 }
 
 /// `width × height × steps × n` in pixel steps. Guidance doubles the steps, and decoding counts as one step.
+/// Whether a step evaluates the model once or twice is the same for all requests of a model, so the measured average
+/// contains it.
 fn work(request: &GenerateRequest) -> f64 {
     let pixels = f64::from(request.width) * f64::from(request.height);
     let passes = if request.guidance > 1.0 { 2 } else { 1 };
@@ -149,13 +151,20 @@ impl Estimates {
 
 #[cfg(test)]
 mod tests {
-    use tintype_core::engine::ModelCard;
+    use tintype_core::engine::{ModelCard, Sampling};
     use tintype_core::request::{Draft, RequestLimits};
 
     use super::*;
 
     fn request(steps: i64) -> GenerateRequest {
-        let model = ModelCard { name: "test".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard {
+            name: "test".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            sampling: Sampling::default(),
+        };
         let draft = Draft { prompt: Some("x".into()), steps: Some(steps), ..Draft::default() };
         draft.check(&model, &RequestLimits::for_model(&model), 0).expect("valid")
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use tintype_core::engine::{
     AvailabilityCheck, CallObstacle, Engine, EngineError, Generated, ModelCard, Observer, Preview, Progress,
-    RemoteModelError,
+    RemoteModelError, Sampling, Warning,
 };
 use tintype_core::picture::{Picture, Pixels};
 use tintype_core::request::GenerateRequest;
@@ -49,6 +49,7 @@ pub struct NullEngine {
     fault: Option<Fault>,
     /// Why a remote engine cannot be called.
     obstacle: Mutex<Option<CallObstacle>>,
+    warnings: Vec<Warning>,
     started: AtomicU64,
     finished: AtomicU64,
 }
@@ -59,7 +60,14 @@ impl NullEngine {
 
     /// An engine whose denoising steps take `step` each.
     pub fn new(step: Duration) -> Self {
-        let model = ModelCard { name: "null".into(), width: 64, height: 64, steps: 4, guidance: 1.0 };
+        let model = ModelCard {
+            name: "null".into(),
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance: 1.0,
+            sampling: Sampling::default(),
+        };
         let step = AtomicU64::new(nanoseconds(step));
         Self {
             model,
@@ -70,6 +78,7 @@ impl NullEngine {
             max_duration: None,
             fault: None,
             obstacle: Mutex::default(),
+            warnings: Vec::new(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -116,6 +125,13 @@ impl NullEngine {
             Some(obstacle) => Err(EngineError::Unavailable { obstacle, source: "a secret cause".into() }),
             None => Ok(()),
         }
+    }
+
+    /// Adds a warning to every result.
+    #[must_use]
+    pub fn with_warning(mut self, warning: Warning) -> Self {
+        self.warnings.push(warning);
+        self
     }
 
     /// Sets the duration of the steps from the next one on.
@@ -226,7 +242,7 @@ impl Engine for NullEngine {
             .collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
         let engine_seconds = self.step().as_secs_f64() * f64::from(request.steps);
-        Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
+        Ok(Generated { pictures, engine_seconds, warnings: self.warnings.clone() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use tintype_core::engine::Engine;
+use tintype_core::engine::{Engine, Sampling};
 use tintype_diffusion::{DeviceChoice, DiffusionEngine, EngineOptions, ModelFiles, hub};
 use tintype_sagemaker::remote::{
     AsyncEngine, AsyncSettings, BucketResults, EndpointSettings, SageMakerEngine,
@@ -58,6 +58,8 @@ fn endpoint(
         steps: sagemaker.steps,
         // The default of both JumpStart and diffusers.
         guidance: 7.5,
+        // The endpoint does not tell its scheduler.
+        sampling: Sampling::default(),
     };
     let mut settings = EndpointSettings::new(name, model);
     settings.endpoint.dialect = sagemaker.dialect;

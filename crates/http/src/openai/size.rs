@@ -53,6 +53,8 @@ pub(super) fn fit(size: Size, model: &ModelCard, limits: &RequestLimits) -> Size
 
 #[cfg(test)]
 mod tests {
+    use tintype_core::engine::Sampling;
+
     use super::*;
 
     #[test]
@@ -67,7 +69,14 @@ mod tests {
 
     #[test]
     fn a_size_that_is_too_large_keeps_its_aspect_ratio() {
-        let model = ModelCard { name: "m".into(), width: 256, height: 256, steps: 20, guidance: 5.0 };
+        let model = ModelCard {
+            name: "m".into(),
+            width: 256,
+            height: 256,
+            steps: 20,
+            guidance: 5.0,
+            sampling: Sampling::default(),
+        };
         let limits = RequestLimits::for_model(&model);
         for (requested, fitted) in [
             ((256, 256), (256, 256)),

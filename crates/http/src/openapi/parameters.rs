@@ -104,7 +104,9 @@ fn schema_of_value(param: &Param) -> Value {
         }),
         ("steps", _) => json!({
             "type": "integer", "minimum": 1, "maximum": MAX_STEPS,
-            "description": "The number of denoising steps. Default: the model's number.", "examples": [4],
+            "description": "The number of denoising steps. Default: the model's number. The model's scheduler can have a \
+                            lower maximum.",
+            "examples": [4],
         }),
         ("guidance", _) => json!({
             "type": "number", "minimum": 0, "maximum": MAX_GUIDANCE,

@@ -24,6 +24,7 @@ mod sockets;
 mod usage;
 mod violations;
 mod waiting;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tintype_core::engine::ModelCard;
+use tintype_core::engine::{ModelCard, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture, Pixels};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
@@ -38,7 +38,14 @@ fn respond(invocation: &Invocation, pictures: &[GeneratedPicture]) -> Value {
 }
 
 fn checked(draft: Draft) -> GenerateRequest {
-    let model = ModelCard { name: "m".into(), width: 512, height: 512, steps: 50, guidance: 7.5 };
+    let model = ModelCard {
+        name: "m".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        sampling: Sampling::default(),
+    };
     let limits = RequestLimits { max_pixels: 1 << 24, max_work: u64::MAX };
     draft.check(&model, &limits, 7).expect("a valid request")
 }

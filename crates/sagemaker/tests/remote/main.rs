@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tintype_core::engine::{ModelCard, Observer, Progress};
+use tintype_core::engine::{ModelCard, Observer, Progress, Sampling};
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::secret::Secret;
@@ -22,7 +22,14 @@ use tintype_sagemaker::sigv4::AccessKeys;
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0 the shortest picture";
 
 fn model() -> ModelCard {
-    ModelCard { name: "jumpstart".into(), width: 512, height: 512, steps: 50, guidance: 7.5 }
+    ModelCard {
+        name: "jumpstart".into(),
+        width: 512,
+        height: 512,
+        steps: 50,
+        guidance: 7.5,
+        sampling: Sampling::default(),
+    }
 }
 
 fn keys() -> AccessKeys {

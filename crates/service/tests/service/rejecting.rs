@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_core::engine::CallObstacle;
+use tintype_core::engine::Evaluations;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
@@ -64,7 +65,11 @@ async fn the_operators_limits_hold() {
     assert!(with(sized(64, 96)).is_ok());
     let pixels = ViolationKind::TooManyPixels { limit: 64 * 128, actual: 72 * 128 };
     assert_eq!(violations(sized(72, 128)), [("width".into(), pixels)]);
-    let work = ViolationKind::TooMuchWork { limit: 64 * 64 * 10, actual: 64 * 64 * 11 };
+    let work = ViolationKind::TooMuchWork {
+        limit: 64 * 64 * 10,
+        actual: 64 * 64 * 11,
+        evaluations: Evaluations::OncePerStep,
+    };
     assert_eq!(violations(draft("x", 11)), [("steps".into(), work)]);
     // Two slots share the memory.
     let memory = |actual| ViolationKind::TooMuchMemory { limit: 64 * 96 * 3, actual };

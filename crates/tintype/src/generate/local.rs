@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use tintype_core::engine::{Generated, ModelCard, Warning};
+use tintype_core::engine::{Generated, ModelCard};
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
+use tintype_service::WarningMessage;
 
 use super::progress::TerminalProgress;
 use super::{GeneratedImage, Interrupted};
@@ -34,7 +35,7 @@ pub(super) fn generate(settings: &ModelSettings, options: &GenerateOptions) -> R
     // Do not wait for a model that is still being loaded.
     runtime.shutdown_background();
     let (model, request, generated) = outcome?;
-    let warnings: Vec<Value> = generated.warnings.iter().map(warning).collect();
+    let warnings: Vec<WarningMessage> = generated.warnings.iter().map(WarningMessage::from).collect();
     let seconds = generated.engine_seconds;
     (0..)
         .zip(&generated.pictures)
@@ -95,16 +96,4 @@ fn check(
         });
         UsageError(messages.collect::<Vec<_>>().join("; ")).into()
     })
-}
-
-/// A warning in the JSON form of the API.
-fn warning(warning: &Warning) -> Value {
-    match warning {
-        Warning::PromptTruncated { parameter, limit, omitted } => json!({
-            "code": "prompt_cut",
-            "message": format!(
-                "`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"
-            ),
-        }),
-    }
 }
