@@ -16,6 +16,7 @@ mod destroy;
 mod doctor;
 mod endpoint;
 mod error;
+mod error_response;
 mod package;
 mod permissions;
 mod plan;

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
+use tintype_core::causes;
+
 /// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods
 /// return them as values.
 #[derive(Debug, thiserror::Error)]
@@ -76,15 +78,8 @@ impl Error {
 
 /// True if the error or one of its sources reports that a disk or a quota is full.
 fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let mut kinds = causes::chain(error).filter_map(|error| Some(error.downcast_ref::<io::Error>()?.kind()));
+    kinds.any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// The result of a ledger operation.
