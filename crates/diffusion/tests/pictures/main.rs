@@ -6,4 +6,5 @@ mod networks;
 mod options;
 mod pipelines;
 mod previews;
+mod published;
 mod revision;
