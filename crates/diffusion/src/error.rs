@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::finite::Component;
 use crate::foreign::FileKind;
 
 /// Why a model cannot be loaded or run. Every message about a file names it and says what was expected of it.
@@ -153,6 +154,12 @@ pub enum ModelError {
     /// The system refused to start a thread.
     #[error("cannot start the engine's threads")]
     Threads(#[source] Box<dyn Error + Send + Sync>),
+    /// A component computed numbers that are not finite. Its weights are damaged, or they overflow for this request.
+    #[error("the {component} computed NaN or infinity")]
+    NotFinite {
+        /// The first component that did.
+        component: Component,
+    },
     /// The tensor library refused an operation.
     #[error("a tensor operation failed")]
     Tensor(#[from] candle_core::Error),

@@ -74,6 +74,12 @@ impl Weights {
         Self { prefix: self.full_name(&name.to_string()), ..self.clone() }
     }
 
+    /// The same weights, converted to another type.
+    #[must_use]
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
+    }
+
     /// The tensor of this name below the current level, which must have this shape.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 
 mod changes;
 mod salvage;
+mod stored_status;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +23,7 @@ use tintype_core::picture::Format;
 use crate::account::Reservation;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
 use crate::money::Spend;
+use stored_status::StoredStatus;
 
 /// The maximum number of runs of a local job. A job that crashes its process fails after this number of runs.
 pub const MAX_RUNS: u32 = 3;
@@ -53,6 +55,8 @@ pub enum Reason {
     Model,
     /// The stored record of the job was damaged, and a repair of the ledger ended the job.
     UnreadableRecord,
+    /// The model computed NaN or infinity instead of an image.
+    NotFinite,
 }
 
 impl Reason {
@@ -68,6 +72,7 @@ impl Reason {
             Self::Busy => "busy",
             Self::Model => "model",
             Self::UnreadableRecord => "unreadable_record",
+            Self::NotFinite => "not_finite",
         }
     }
 }
@@ -103,7 +108,7 @@ pub struct UpstreamError {
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "is", content = "reason", rename_all = "snake_case")]
+#[serde(into = "StoredStatus", try_from = "StoredStatus")]
 pub enum Status {
     /// The job is accepted and waits for a worker.
     Queued,

@@ -3,6 +3,7 @@
 mod common;
 mod engine;
 mod networks;
+mod not_finite;
 mod options;
 mod pipelines;
 mod previews;

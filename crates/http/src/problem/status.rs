@@ -136,6 +136,7 @@ fn service_kind(error: &E) -> ProblemKind {
 fn failure_kind(reason: Reason) -> ProblemKind {
     match reason {
         Reason::Engine | Reason::Store | Reason::Crashed | Reason::UnreadableRecord => INTERNAL,
+        Reason::NotFinite => kind(S::INTERNAL_SERVER_ERROR, "not-finite", "Image not finite"),
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "Deadline exceeded"),
         // Not 402: the key may have no budget, or one that is not exhausted. The server set the time limit
         // and estimated the reservation.

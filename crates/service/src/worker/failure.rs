@@ -30,6 +30,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
             }
         }
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
+        EngineError::NotFinite(_) => Reason::NotFinite.into(),
         EngineError::Failed(_) | EngineError::UnusableResult(_) | EngineError::Abandoned => {
             Reason::Engine.into()
         }
