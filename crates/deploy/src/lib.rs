@@ -30,7 +30,7 @@ pub use destroy::DeployedResources;
 pub use doctor::{Finding, Subject, Verdict};
 pub use endpoint::{Endpoint, OutputPaths};
 pub use error::AwsError;
-pub use package::{MAX_UNZIPPED_BYTES, Package, PackageError};
+pub use package::{MAX_UNZIPPED_BYTES, Package, PackageError, model_size};
 pub use plan::{ModelLocation, Plan, Response, StackName};
 pub use price::Estimate;
 pub use stack::{Deployed, Event};

@@ -106,6 +106,14 @@ impl Package {
     }
 }
 
+/// The total size of the files of a model that a package contains, in bytes.
+///
+/// # Errors
+/// [`PackageError::NoModel`], or [`PackageError::Unreadable`] also for a file that is not regular.
+pub fn model_size(folder: &Path) -> Result<u64, PackageError> {
+    model_files(folder)?.iter().try_fold(0, |total, (path, _)| Ok(total + size(path)?))
+}
+
 fn size(path: &Path) -> Result<u64, PackageError> {
     let unreadable = |source| PackageError::Unreadable { path: path.to_owned(), source };
     let metadata = fs::metadata(path).map_err(unreadable)?;

@@ -13,6 +13,7 @@ mod ledger_check;
 mod logging;
 mod manual;
 mod output;
+mod regular_file;
 mod serve;
 mod store;
 mod telemetry;
