@@ -159,6 +159,10 @@ pub enum EngineError {
         /// The cause, for the log.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The model computed NaN or infinity, so there is no image. The source names the component. The same
+    /// request with the same seed fails again.
+    #[error("the model computed numbers that are not finite")]
+    NotFinite(#[source] Box<dyn Error + Send + Sync>),
     /// A remote engine is unreachable or at capacity. It did no work, and the attempt costs nothing.
     #[error("engine busy or unreachable")]
     Busy {
@@ -321,8 +325,9 @@ pub trait Engine: Send + Sync {
     /// [`Observer::is_abandoned`] returns true, and runs to its end otherwise.
     ///
     /// # Errors
-    /// A local engine returns [`EngineError::Abandoned`] if the observer abandoned the request, and
-    /// [`EngineError::Failed`] for every failure; a remote engine also returns the other variants.
+    /// A local engine returns [`EngineError::Abandoned`] if the observer abandoned the request,
+    /// [`EngineError::NotFinite`] if the model computed no image, and [`EngineError::Failed`] for every other
+    /// failure; a remote engine also returns the other variants.
     async fn generate(
         &self,
         request: Arc<GenerateRequest>,

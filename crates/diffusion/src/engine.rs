@@ -179,7 +179,10 @@ fn generate(
         return Err(EngineError::Abandoned);
     }
     observer.progress(Progress::Started);
-    let error = |error: ModelError| EngineError::Failed(Box::new(error));
+    let error = |error: ModelError| match error {
+        ModelError::NotFinite { .. } => EngineError::NotFinite(Box::new(error)),
+        other => EngineError::Failed(Box::new(other)),
+    };
     let conditioning = trace_span!("encode_text")
         .in_scope(|| pipeline.encode_prompts(&request.prompt, &request.negative_prompt, request.guidance))
         .map_err(error)?;

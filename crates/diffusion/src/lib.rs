@@ -10,6 +10,7 @@ pub mod denoiser;
 mod engine;
 mod error;
 mod files;
+mod finite;
 mod foreign;
 #[cfg(test)]
 mod golden;
@@ -30,5 +31,6 @@ mod weights;
 pub use engine::{DeviceChoice, DiffusionEngine, EngineOptions};
 pub use error::ModelError;
 pub use files::{EmbeddedFiles, ModelFiles};
+pub use finite::Component;
 pub use foreign::FileKind;
 pub use weights::Weights;

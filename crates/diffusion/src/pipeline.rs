@@ -7,6 +7,7 @@ use tintype_core::engine::{Sampling, Warning};
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
+use crate::finite::{self, Component};
 use crate::index::ModelIndex;
 use crate::preview::Previewer;
 use crate::schedule::{Sampler, Schedule, Substitution};
@@ -170,7 +171,7 @@ impl Pipeline {
     /// Encodes the prompts. The negative prompt has an effect only if the guidance scale is above 1.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`].
+    /// [`ModelError::NotFinite`] or [`ModelError::Tensor`].
     pub fn encode_prompts(
         &self,
         prompt: &str,
@@ -189,7 +190,8 @@ impl Pipeline {
             warnings.extend(encoded.truncation.take().map(|truncation| truncation.into_warning(parameter)));
             tokens.push(encoded);
         }
-        Ok(Conditioning { context: self.text.encode(&tokens)?, guidance, embedding, warnings })
+        let context = finite::check(self.text.encode(&tokens)?, Component::TextEncoder)?;
+        Ok(Conditioning { context, guidance, embedding, warnings })
     }
 
     /// Denoises step by step. Returns the latents, `[1, channels, height, width]`, or `None` if `between`
@@ -200,8 +202,8 @@ impl Pipeline {
     /// and after each evaluation of the denoiser whether to go on.
     ///
     /// # Errors
-    /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails, or what
-    /// `between` returns.
+    /// [`ModelError`] if the schedule has no room for so many steps, the denoiser's output is not finite, or a tensor
+    /// operation fails, or what `between` returns.
     pub fn denoise(
         &self,
         conditioning: &Conditioning,
@@ -220,7 +222,8 @@ impl Pipeline {
         for (evaluation, timestep) in timesteps.into_iter().enumerate() {
             let _traced = tracing::trace_span!("step", number = (done + 1) as i64).entered();
             let input = sampler.scale_model_input(&latents, evaluation)?;
-            let output = self.predict(&input, timestep, conditioning)?;
+            let component = Component::Denoiser { step: done + 1, of: plan.steps };
+            let output = finite::check(self.predict(&input, timestep, conditioning)?, component)?;
             let fresh = match sampler.needs_noise(evaluation) {
                 true => Some(noise(&shape)?.to_device(&self.device)?),
                 false => None,
@@ -234,7 +237,9 @@ impl Pipeline {
             }
             latents = next;
         }
-        Ok(Some(latents))
+        // Finite outputs can still overflow in the scheduler's formula.
+        let component = Component::Denoiser { step: plan.steps, of: plan.steps };
+        finite::check(latents, component).map(Some)
     }
 
     /// The denoiser's output with classifier-free guidance: `negative + scale × (positive − negative)`.
@@ -260,7 +265,8 @@ impl Pipeline {
     /// Turns latents into a picture of this size in pixels, the middle of what they show.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`] if the latents are of another shape or show less than that.
+    /// [`ModelError::NotFinite`] if a colour is not finite. [`ModelError::Tensor`] if the latents are of another shape or
+    /// show less than that.
     pub fn decode(&self, latents: &Tensor, width: usize, height: usize) -> Result<Pixels, ModelError> {
         let colours = self.vae.decode(latents)?;
         if let Some(previewer) = self.previewer.get() {
@@ -275,6 +281,9 @@ impl Pipeline {
         let colours = colours.narrow(2, top / 2, height)?.narrow(3, left / 2, width)?.squeeze(0)?;
         let samples: Vec<f32> =
             colours.permute((1, 2, 0))?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        if !finite::all_finite(&samples) {
+            return Err(ModelError::NotFinite { component: Component::Autoencoder });
+        }
         let rgb = samples.into_iter().map(sample_of).collect();
         Pixels::new(width as u32, height as u32, rgb).ok_or_else(|| {
             candle_core::Error::Msg("the decoder's output must have three channels".into()).into()

@@ -41,7 +41,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`]
-    /// if it cannot be opened.
+    /// if it cannot be opened; [`ModelError::Adapter`] if it holds more than the network.
     pub fn load(
         files: &ModelFiles,
         component: &str,
@@ -52,6 +52,7 @@ impl Weights {
             .iter()
             .map(|name| WeightsFile::open(files, name))
             .collect::<Result<Vec<_>, _>>()?;
+        opened.iter().try_for_each(WeightsFile::check_adapters)?;
         Ok(Self::new(opened, device, dtype))
     }
 
@@ -71,6 +72,12 @@ impl Weights {
     #[must_use]
     pub fn pp(&self, name: impl Display) -> Self {
         Self { prefix: self.full_name(&name.to_string()), ..self.clone() }
+    }
+
+    /// The same weights, converted to another type.
+    #[must_use]
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
     }
 
     /// The tensor of this name below the current level, which must have this shape.
@@ -257,6 +264,18 @@ impl WeightsFile {
                 source: Some(Box::new(source)),
             }),
         }
+    }
+
+    /// Refuses tensors that a training program has put beside the network's, and that would change the images:
+    /// low-rank updates, by any library, and attention processors with weights.
+    fn check_adapters(&self) -> Result<(), ModelError> {
+        let is_adapter = |name: &str| {
+            name.split('.').any(|part| part == "processor" || part.to_ascii_lowercase().contains("lora"))
+        };
+        let mut names = self.metadata.offset_keys();
+        names.retain(|name| is_adapter(name));
+        names.sort_unstable();
+        if names.is_empty() { Ok(()) } else { Err(ModelError::Adapter { file: self.path.clone(), names }) }
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {

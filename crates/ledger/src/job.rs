@@ -14,6 +14,7 @@
 mod changes;
 mod events_key;
 mod salvage;
+mod stored_status;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use tintype_core::picture::Format;
 use crate::account::Reservation;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
 use crate::money::Spend;
+use stored_status::StoredStatus;
 
 pub use events_key::EventsKey;
 
@@ -61,6 +63,8 @@ pub enum Reason {
     Model,
     /// The stored record of the job was damaged, and a repair of the ledger ended the job.
     UnreadableRecord,
+    /// The model computed NaN or infinity instead of an image.
+    NotFinite,
 }
 
 impl Reason {
@@ -78,6 +82,7 @@ impl Reason {
             Self::Busy => "busy",
             Self::Model => "model",
             Self::UnreadableRecord => "unreadable_record",
+            Self::NotFinite => "not_finite",
         }
     }
 }
@@ -113,7 +118,7 @@ pub struct UpstreamError {
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "is", content = "reason", rename_all = "snake_case")]
+#[serde(into = "StoredStatus", try_from = "StoredStatus")]
 pub enum Status {
     /// The job is accepted and waits for a worker.
     Queued,

@@ -12,6 +12,7 @@ use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use http::{StatusCode, Uri};
 use time::OffsetDateTime;
+use tintype_core::causes;
 use tintype_core::secret::Secret;
 use tintype_core::store::{
     Condition, ETag, Key, ListedObject, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions,
@@ -192,14 +193,12 @@ fn status<E>(error: &SdkError<E>) -> Option<StatusCode> {
 
 /// Why no request was sent, or no response received: the last cause, and for missing credentials the fix.
 fn no_response(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = || std::iter::successors(Some(error), |error| error.source());
-    if chain().any(|error| error.is::<CredentialsError>()) {
+    if causes::find::<CredentialsError>(error).is_some() {
         return "no valid AWS credentials: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_PROFILE`, or \
                 give this machine a role"
             .to_owned();
     }
-    let cause = chain().last().map(ToString::to_string).unwrap_or_default();
-    format!("no response from the S3 service: {cause}")
+    format!("no response from the S3 service: {}", causes::root(error))
 }
 
 /// The error codes of S3 services without room: MinIO, Ceph, and services with quotas. AWS has none.

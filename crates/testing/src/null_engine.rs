@@ -18,6 +18,8 @@ use tintype_core::request::GenerateRequest;
 pub enum Fault {
     /// [`EngineError::Failed`].
     Error,
+    /// [`EngineError::NotFinite`].
+    NotFinite,
     /// A panic.
     Panic,
     /// A result without images.
@@ -220,6 +222,7 @@ impl Engine for NullEngine {
         let n = match self.fault {
             None => request.n,
             Some(Fault::Error) => return Err(EngineError::Failed("a secret cause".into())),
+            Some(Fault::NotFinite) => return Err(EngineError::NotFinite("a secret cause".into())),
             Some(Fault::Panic) => panic!("a secret cause"),
             Some(Fault::NoPicture) => 0,
             Some(Fault::Busy) => {

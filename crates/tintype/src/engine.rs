@@ -38,10 +38,24 @@ pub(crate) fn load(
     }
 }
 
+/// Checks that this path is a model that [`load`] loads, by loading it on the CPU.
+///
+/// # Errors
+/// Those of [`load`] for a folder.
+pub(crate) fn check_folder(folder: &Path) -> Result<()> {
+    let name = folder_name(folder);
+    DiffusionEngine::load(&name, ModelFiles::folder(folder)?, EngineOptions::default())
+        .with_context(|| load_failure(&name))?;
+    Ok(())
+}
+
+fn load_failure(name: &str) -> String {
+    format!("failed to load the model `{name}`")
+}
+
 fn local(settings: &ModelSettings, name: &str, files: ModelFiles) -> Result<Arc<dyn Engine>> {
     let options = EngineOptions { device: device(settings.device), threads: settings.threads };
-    let engine = DiffusionEngine::load(name, files, options)
-        .with_context(|| format!("failed to load the model `{name}`"))?;
+    let engine = DiffusionEngine::load(name, files, options).with_context(|| load_failure(name))?;
     Ok(Arc::new(engine))
 }
 

@@ -14,6 +14,7 @@ mod ledger_check;
 mod logging;
 mod manual;
 mod output;
+mod regular_file;
 mod serve;
 mod store;
 mod telemetry;

@@ -1,5 +1,6 @@
 //! Text to conditioning: CLIP's tokenizer and its text encoder.
 
+mod added_tokens;
 mod config;
 mod network;
 mod ops;

@@ -64,6 +64,7 @@ fn openai() -> Vec<Operation> {
                 "insufficient_quota",
                 "queue_full",
                 "internal",
+                "not_finite",
                 "outcome_unknown",
                 "on_its_way",
                 "loading",

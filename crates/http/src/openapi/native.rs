@@ -7,7 +7,7 @@ use super::operation::{Operation, schema};
 use super::parameters;
 
 /// The problems of every operation that generates images.
-const GENERATION_PROBLEMS: [&str; 24] = [
+const GENERATION_PROBLEMS: [&str; 25] = [
     "invalid-request",
     "unauthenticated",
     "budget-spent",
@@ -20,6 +20,7 @@ const GENERATION_PROBLEMS: [&str; 24] = [
     "too-many-jobs",
     "queue-full",
     "internal",
+    "not-finite",
     "outcome-unknown",
     "loading",
     "no-model",

@@ -285,6 +285,10 @@ pub(crate) fn failure_detail(reason: Reason, upstream_error: Option<&UpstreamErr
 fn reason_detail(reason: Reason) -> &'static str {
     match reason {
         Reason::Engine => "The engine failed. The cause is in the server log.",
+        Reason::NotFinite => {
+            "The model computed NaN or infinity instead of an image. Nothing was charged. The same request with \
+             the same seed fails again; change `seed`, `prompt` or `guidance`. The server log names the component."
+        }
         Reason::Store => "The images could not be stored. The cause is in the server log.",
         Reason::StoreFull => {
             "The image store is full, so the images could not be stored. Nothing was charged. The operator must \

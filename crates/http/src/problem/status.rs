@@ -141,6 +141,7 @@ fn failure_kind(reason: Reason) -> ProblemKind {
         Reason::Engine | Reason::Store | Reason::Crashed | Reason::UnreadableRecord => INTERNAL,
         Reason::StoreFull => kind(S::SERVICE_UNAVAILABLE, "store-full", "Image store full"),
         Reason::EngineUnavailable => kind(S::SERVICE_UNAVAILABLE, "engine-unavailable", "Engine unavailable"),
+        Reason::NotFinite => kind(S::INTERNAL_SERVER_ERROR, "not-finite", "Image not finite"),
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "Deadline exceeded"),
         // Not 402: the key may have no budget, or one that is not exhausted. The server set the time limit
         // and estimated the reservation.

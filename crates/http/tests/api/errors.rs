@@ -308,6 +308,26 @@ async fn errors_of_a_remote_engine() {
     }
 }
 
+/// The model of a local engine computes no image.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite() {
+    let server =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::NotFinite));
+    let response = server.get("/generate?prompt=x&seed=7").await;
+    let problem = response.assert_problem(500, "not-finite");
+    assert_eq!(problem["title"], "Image not finite");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("NaN or infinity") && detail.contains("`seed`"), "{detail}");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+    assert_eq!(response.header("retry-after"), None);
+    let job = server.get(problem["instance"].as_str().expect("the job's path")).await.json();
+    assert_eq!(
+        (&job["status"], &job["error"]["reason"], &job["error"]["detail"], &job["cost"]["engine_seconds"]),
+        (&json!("failed"), &json!("not_finite"), &problem["detail"], &json!(0.0)),
+        "{job}"
+    );
+}
+
 /// Jobs of a crashed process: a remote engine's call without a known outcome, and a job that crashed the
 /// process too often.
 #[tokio::test(start_paused = true)]

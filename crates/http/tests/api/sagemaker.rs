@@ -197,6 +197,16 @@ async fn an_engine_failure_is_an_internal_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite_has_its_own_problem() {
+    let engine = || NullEngine::new(SECOND).with_fault(Fault::NotFinite);
+    let container = TestServer::with(ServiceSettings::default(), engine()).into_container();
+    let response = container.invoke_json(&json!({"prompt": "x"})).await;
+    let problem = response.assert_problem(500, "not-finite");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`seed`")), "{problem}");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_runtime_api_requires_a_signature() {
     let server = TestServer::new().with_runtime();
     for path in ["/endpoints/any/invocations", "/endpoints/any/async-invocations"] {

@@ -44,6 +44,7 @@ fn reasons_have_the_same_names_in_records_and_in_the_api() {
         Reason::Busy,
         Reason::Model,
         Reason::UnreadableRecord,
+        Reason::NotFinite,
     ] {
         assert_eq!(serde_json::to_value(reason).expect("plain data"), reason.name());
     }

@@ -105,6 +105,10 @@ impl SqliteLedger {
 
 /// Creates the file if it does not exist. SQLite gives its log the same permissions.
 fn create_private(path: &Path) -> std::io::Result<()> {
+    // To open a FIFO waits for a reader.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]

@@ -40,6 +40,23 @@ fn several_processes_share_a_file() {
 }
 
 #[test]
+fn a_fifo_or_a_device_is_not_a_database() {
+    for device in [None, Some("/dev/zero"), Some("/dev/null")] {
+        let (_folder, path) = folder();
+        match device {
+            Some(device) => std::os::unix::fs::symlink(device, &path).expect("a link"),
+            None => {
+                let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+                assert!(made.success());
+            }
+        }
+        let error = SqliteLedger::open(&path, Synchronous::Normal).expect_err("refused");
+        let text = tintype_core::causes::causes(&error).to_string();
+        assert_eq!(text, "ledger unavailable: not a regular file", "{device:?}");
+    }
+}
+
+#[test]
 fn all_records_survive_reopening() {
     let (_folder, path) = folder();
     let new_key = NewKey {

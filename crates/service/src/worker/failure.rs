@@ -31,6 +31,7 @@ pub(super) fn failure(error: &EngineError) -> Failure {
         }
         EngineError::Unavailable { .. } => Reason::EngineUnavailable.into(),
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
+        EngineError::NotFinite(_) => Reason::NotFinite.into(),
         EngineError::Failed(_) | EngineError::UnusableResult(_) | EngineError::Abandoned => {
             Reason::Engine.into()
         }

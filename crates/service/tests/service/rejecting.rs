@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_core::engine::CallObstacle;
-use tintype_core::engine::Evaluations;
+use time::OffsetDateTime;
+use tintype_core::engine::{CallObstacle, Evaluations};
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_service::ledger::job::{Reason, UpstreamError};
+use tintype_service::ledger::job::{Reason, Status, UpstreamError};
+use tintype_service::ledger::key::NewKey;
+use tintype_service::ledger::policy::Policy;
 use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
@@ -226,4 +228,32 @@ async fn work_that_was_or_may_have_been_paid_is_charged() {
         let page = harness.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
         assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite_fails_the_job_and_is_not_charged() {
+    let engine = NullEngine::new(SECOND).with_fault(Fault::NotFinite);
+    let harness = Harness::with(ServiceSettings::default(), engine);
+    let budgets = vec!["20s/day".parse().expect("a budget")];
+    let policy = Policy { budgets, ..Policy::default() };
+    let (owner, name) = ("acme".parse().ok(), "acme".to_owned());
+    let new = NewKey { name, owner, expires: None, admin: false, policy };
+    let (_, record) = harness.ledger.create_key(new, OffsetDateTime::now_utc()).await.expect("a key");
+    let acme = Caller::from(record);
+    let draft = Draft { n: Some(3), seed: Some(7), ..draft("x", 2) };
+    for run in 1..=2 {
+        let request = harness.service.check(draft.clone()).expect("a valid request");
+        let end = harness.service.generate(&acme, Submission::new(request)).await;
+        assert!(
+            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::NotFinite),
+            "{end:?}"
+        );
+        let page = harness.service.images(&acme, None, 1).await.expect("a page");
+        assert_eq!(page.images[0].status, Status::Failed(Reason::NotFinite));
+        assert_eq!(page.images[0].cost.expect("known").engine_ms, 0);
+        let left = harness.service.quotas(&acme).await.expect("quotas");
+        assert_eq!(left[0].remaining, 20_000, "the reservation is released");
+        assert_eq!(harness.engine.started(), run, "no earlier result is reused");
+    }
+    assert_eq!(harness.store.list("", None, 10).await.expect("list").objects, []);
 }

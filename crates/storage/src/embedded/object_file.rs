@@ -170,13 +170,8 @@ impl ObjectWriter {
 /// `InvalidData` if the file is damaged.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     let damaged = |message| io::Error::new(io::ErrorKind::InvalidData, message);
-    // Opening a named pipe would block.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(damaged("it is not a regular file"));
-    }
-    let mut file = File::open(path)?;
-    let length = metadata.len();
+    let mut file = open_regular(path)?;
+    let length = file.metadata()?.len();
     let trailer_at =
         length.checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("the file is shorter than its trailer"))?;
     file.seek(SeekFrom::Start(trailer_at))?;
@@ -200,6 +195,15 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     }
     file.rewind()?;
     Ok((file, record))
+}
+
+/// Opens a regular file for reading. A FIFO, a socket or a device is damaged and is not opened, because to open
+/// or to read it may wait forever.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    File::open(path)
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use toml::{Table, Value};
 use super::container;
 use super::environment::Environment;
 use super::schema::{Setting, settings};
+use crate::regular_file;
 
 /// The settings file, if neither the flag nor the variable names another one. It may be absent.
 const DEFAULT_FILE: &str = "tintype.toml";
 /// The variable that names the settings file. It is not a setting.
 const FILE_VARIABLE: &str = "TINTYPE_CONFIG";
-/// Maximum size of the settings file, in bytes. Pipes are read too, as in `--config <(…)`, but not without end.
+/// Maximum size of the settings file, in bytes. What the shell opens is read too, but not without end.
 const MAX_FILE: u64 = 1 << 20;
 /// Defaults that differ on AWS Lambda, which has no persistent disk and parses JSON logs.
 const ON_LAMBDA: [(&str, &str); 2] = [("ledger", "bucket"), ("log_format", "json")];
@@ -208,8 +209,12 @@ fn malformed(path: &Path, content: &str, error: &toml::de::Error) -> anyhow::Err
 
 /// The content of the settings file.
 fn read_settings(path: &Path) -> io::Result<String> {
+    // `--config <(…)` is a pipe that the shell has opened, so it does not wait for a writer.
+    let is_open =
+        ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/dev/null"].iter().any(|open| path.starts_with(open));
+    let file = if is_open { File::open(path)? } else { regular_file::open(path)? };
     let mut content = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut content)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut content)?;
     if content.len() as u64 > MAX_FILE {
         let message = format!("it has more than {MAX_FILE} bytes, the maximum of a settings file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));

@@ -28,6 +28,7 @@ pub(crate) use environment::Environment;
 pub(crate) use flags::{AllFlags, GenerateFlags, LedgerFlags};
 pub(crate) use layers::{Flags, Layers};
 pub(crate) use show::{as_json, as_toml};
+pub(crate) use values::model as parse_model;
 pub(crate) use values::{Device, LambdaResponse, LedgerChoice, LogFormat, ModelChoice, StoreChoice};
 
 /// The value of the setting `model` for the built-in model, which is also an alias of it.

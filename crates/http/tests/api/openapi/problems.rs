@@ -151,6 +151,7 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         "budget-spent" | "insufficient_quota" => return refused(json!({"budgets": ["1s/day"]}), valid).await,
         "budget-unpriced" => return refused(json!({"budgets": ["5eur/day"]}), valid).await,
         "internal" => (faulty(Fault::Error), valid),
+        "not-finite" | "not_finite" => (faulty(Fault::NotFinite), valid),
         "outcome-unknown" | "outcome_unknown" => (faulty(Fault::OutcomeUnknown), valid),
         "model-error" | "model_error" => (faulty(Fault::Model(422, "height is too large")), valid),
         "engine-unavailable" | "engine_unavailable" => {

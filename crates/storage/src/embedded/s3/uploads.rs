@@ -1,7 +1,7 @@
 //! Multipart uploads: the parts are files in the upload's folder, and completion concatenates them.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub(super) struct Manifest {
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest, DiskError> {
-    match fs::read(folder.join(MANIFEST)) {
-        Ok(text) => Ok(serde_json::from_slice(&text).map_err(io::Error::from)?),
+    match object_file::open_regular(&folder.join(MANIFEST)) {
+        Ok(file) => Ok(serde_json::from_reader(BufReader::new(file)).map_err(io::Error::from)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchUpload),
         Err(error) => Err(error.into()),
     }
