@@ -15,6 +15,7 @@ mod ranges;
 mod reads;
 mod support;
 mod transfer;
+mod upload_checksum;
 mod upload_listing;
 pub(super) mod uploads;
 mod versions;

@@ -85,7 +85,7 @@ pub(super) fn content_encoding(value: Option<String>) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(", "))
 }
 
-/// Copies an object's checksums into the five fields of an output.
+/// Copies checksums into the five fields of an output.
 macro_rules! set_checksums {
     ($output:expr, $checksums:expr) => {{
         let (output, checksums) = (&mut $output, $checksums);
@@ -97,6 +97,15 @@ macro_rules! set_checksums {
     }};
 }
 pub(super) use set_checksums;
+
+/// Copies an object's checksums and their type into an output.
+macro_rules! set_object_checksums {
+    ($output:expr, $checksums:expr) => {{
+        crate::embedded::s3::outputs::set_checksums!($output, $checksums);
+        $output.checksum_type = crate::embedded::s3::upload_checksum::kind_of($checksums);
+    }};
+}
+pub(super) use set_object_checksums;
 
 /// Takes the five checksums from an operation's input.
 macro_rules! take_checksums {
