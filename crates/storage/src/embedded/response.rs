@@ -37,6 +37,9 @@ pub(crate) fn finish(
     if is_read && succeeded && headers.contains_key(ETAG) {
         force_download(headers);
     }
+    if signed == Some(Authentication::Form) {
+        allow_any_origin(headers);
+    }
     if let Some(Authentication::Link { expires_at }) = signed
         && is_read
     {
@@ -78,10 +81,12 @@ fn force_download(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, value.unwrap_or(HeaderValue::from_static("attachment")));
 }
 
-/// Allows pages of any origin to follow a link with `fetch`, because the link itself is the permission.
+/// Allows pages of any origin to follow a link or to send a form with `fetch`, because the link or the form
+/// itself is the permission.
 fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, x-amz-request-id";
+    let exposed =
+        "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Location, x-amz-request-id";
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
@@ -91,7 +96,7 @@ pub(crate) fn preflight() -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     allow_any_origin(headers);
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST"));
     let allowed = "If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
     response

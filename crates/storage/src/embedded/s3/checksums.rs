@@ -23,8 +23,7 @@ pub(super) enum Algorithm {
 
 impl Algorithm {
     /// All algorithms, in the order of [`values`].
-    pub(super) const ALL: [Self; 5] =
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub(super) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
     /// The algorithm with this name, in upper or lower case.
     pub(super) fn parse(name: &str) -> Option<Self> {
@@ -135,7 +134,12 @@ impl ChecksumVerifier {
             hasher.sha1.is_some(),
             hasher.sha256.is_some(),
         ];
-        Algorithm::ALL.into_iter().zip(is_computed).filter(|(_, is)| *is).map(|(algorithm, _)| algorithm).collect()
+        Algorithm::ALL
+            .into_iter()
+            .zip(is_computed)
+            .filter(|(_, is)| *is)
+            .map(|(algorithm, _)| algorithm)
+            .collect()
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {

@@ -50,7 +50,8 @@ fn check_parts(folder: &Path, mut requested: Vec<CompletedPart>) -> S3Result<Vec
             ));
         }
         let sent = checksums::by_header(take_checksums!(part));
-        if let Some((name, _)) = sent.iter().find(|(name, value)| record.checksums.get(*name) != Some(value)) {
+        if let Some((name, _)) = sent.iter().find(|(name, value)| record.checksums.get(*name) != Some(value))
+        {
             return Err(s3_error!(
                 InvalidPart,
                 "The checksum {name} of part {number} differs from that of the uploaded part."

@@ -90,7 +90,8 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     let requested = input.checksum_algorithm.as_ref().and_then(|name| Algorithm::parse(name.as_str()));
     // The copy is not in parts. It has its own checksum, of the source's algorithm.
     let of_source = Algorithm::ALL.into_iter().filter(|known| source.checksums.contains_key(known.header()));
-    requested.map_or_else(|| of_source.collect(), |algorithm| vec![algorithm])
+    requested
+        .map_or_else(|| of_source.collect(), |algorithm| vec![algorithm])
         .into_iter()
         .for_each(|algorithm| verifier.compute(algorithm));
     transfer::append(&mut writer, file, 0..source.size, &mut verifier).await?;

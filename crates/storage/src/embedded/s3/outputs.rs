@@ -49,7 +49,7 @@ pub(super) fn encoding<'a>(
 }
 
 /// A text in a response without an encoding. Characters that XML cannot contain are replaced.
-pub(super) fn xml_text(text: &str) -> String {
+pub(in crate::embedded) fn xml_text(text: &str) -> String {
     text.replace(is_changed_by_xml, "\u{fffd}")
 }
 

@@ -23,7 +23,11 @@ pub(super) async fn open(api: &Api, bucket: &str, key: String) -> S3Result<(File
 
 /// The checksums of the response: those of the object or of a part that was uploaded. Other parts of an object
 /// have none.
-fn checksums(mode: Option<&ChecksumMode>, part_number: Option<i32>, read: (&Record, &Selection)) -> Checksums {
+fn checksums(
+    mode: Option<&ChecksumMode>,
+    part_number: Option<i32>,
+    read: (&Record, &Selection),
+) -> Checksums {
     let (record, selection) = read;
     if mode.is_none_or(|mode| mode.as_str() != ChecksumMode::ENABLED) {
         return Checksums::new();
@@ -59,8 +63,7 @@ macro_rules! describe {
         let input = $request.input;
         let selection = select($request.extensions.remove(), input.part_number, $record)?;
         let mut output = <$output>::default();
-        let checksums =
-            checksums(input.checksum_mode.as_ref(), input.part_number, ($record, &selection));
+        let checksums = checksums(input.checksum_mode.as_ref(), input.part_number, ($record, &selection));
         set_checksums!(output, &checksums);
         output.checksum_type = kind_of(&$record.checksums).filter(|_| !checksums.is_empty());
         set_object_headers!(output, $record);
