@@ -79,6 +79,7 @@ impl FormUpload<'_> {
             let value = reader.text().await?;
             fields.insert(&part.name, value)?;
         };
+        fields.required("key")?;
         let now = OffsetDateTime::now_utc();
         let policy = signature::verify(&fields, self.keys, now)?;
         fields.expand(&file_name);
