@@ -169,6 +169,7 @@ def chunked(document: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("megabytes", [1, 6])
 @pytest.mark.parametrize(("method", "path"), [("POST", "?delete"), ("POST", "/k?uploadId=0"), ("PUT", "")])
+@pytest.mark.usefixtures("s3")
 def test_xml_without_a_length_is_refused(server: Server, method: str, path: str, megabytes: int) -> None:
     document = b"<Delete>" + b" " * (megabytes << 20) + b"</Delete>"
     answer = requests.request(method, f"{server.url}/{BUCKET}{path}", data=chunked(document), timeout=60)
