@@ -105,7 +105,8 @@ mod tests {
             ("x-amz-date", DATE),
             ("x-amz-signature", SIGNATURE),
         ];
-        let changed = |name: &str| changes.iter().find(|(changed, _)| *changed == name).map(|(_, value)| *value);
+        let changed =
+            |name: &str| changes.iter().find(|(changed, _)| *changed == name).map(|(_, value)| *value);
         let others = changes.iter().filter(|(name, _)| example.iter().all(|(known, _)| known != name));
         for (name, value) in
             example.iter().map(|(name, value)| (*name, changed(name).unwrap_or(value))).chain(others.copied())
