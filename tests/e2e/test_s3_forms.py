@@ -120,7 +120,7 @@ def test_conditions(s3: BaseClient) -> None:
 def test_wrong_bucket(s3: BaseClient, server: Server) -> None:
     post = form(s3, "k")
     assert code(send(post, url=f"{server.url}/{server.bucket}")) == (403, "AccessDenied")
-    assert code(send(post, bucket=server.bucket)) == (400, "InvalidArgument")
+    assert code(send(post, bucket=server.bucket)) == (403, "AccessDenied")
 
 
 def test_length_of_the_file(s3: BaseClient) -> None:

@@ -119,7 +119,8 @@ def test_checksums_of_uploads(s3: BaseClient, algorithm: str, kind: str) -> None
             assert (answer[name], answer["ChecksumType"]) == (value, kind)
     answer = s3.get_object(**target, Range="bytes=0-3", ChecksumMode="ENABLED")
     assert name not in answer and "ChecksumType" not in answer
-    attributes = s3.get_object_attributes(**target, ObjectAttributes=["Checksum", "ObjectParts"])
+    attributes = s3.get_object_attributes(**target, ObjectAttributes=["ETag", "Checksum", "ObjectParts"])
+    assert attributes["ETag"] == answer["ETag"].strip('"')
     assert (attributes["Checksum"][name], attributes["Checksum"]["ChecksumType"]) == (of_object, kind)
     assert [part[name] for part in attributes["ObjectParts"]["Parts"]] == sums
 

@@ -90,6 +90,18 @@ fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
+/// Removes the quotation marks of the ETag in the attributes of an object. S3 sends all other ETags in quotes, and
+/// `s3s` has one type for both.
+pub(crate) fn unquote_etag(response: &mut Response<Body>) {
+    let Some(xml) = response.body().bytes().filter(|_| response.status().is_success()) else { return };
+    let Ok(xml) = std::str::from_utf8(&xml) else { return };
+    let unquoted = xml.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    if response.headers().contains_key(CONTENT_LENGTH) {
+        response.headers_mut().insert(CONTENT_LENGTH, unquoted.len().into());
+    }
+    *response.body_mut() = Body::from(unquoted);
+}
+
 /// The response to a CORS preflight request.
 pub(crate) fn preflight() -> Response<Body> {
     let mut response = Response::new(Body::empty());

@@ -74,10 +74,16 @@ impl S3Http {
             let form = FormUpload { hosts, keys, service, endpoint };
             return form.respond(&parts, body).await.unwrap_or_else(to_response);
         }
-        service.call(Request::from_parts(parts, body)).await.unwrap_or_else(|error| {
+        let is_attributes = parts.method == Method::GET && QueryString::of(&parts.uri).has("attributes");
+        let response = service.call(Request::from_parts(parts, body)).await;
+        let mut response = response.unwrap_or_else(|error| {
             tracing::error!(?error, "failed to write S3 response");
             internal_error()
-        })
+        });
+        if is_attributes {
+            response::unquote_etag(&mut response);
+        }
+        response
     }
 }
 

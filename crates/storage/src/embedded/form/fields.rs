@@ -47,12 +47,19 @@ impl Fields {
     /// Adds a field.
     ///
     /// # Errors
-    /// `InvalidArgument` if the form already has this field with another value.
+    /// `InvalidArgument` if the form already has this field with another value, `AccessDenied` if it names another
+    /// bucket than the URL.
     pub(super) fn insert(&mut self, name: &str, value: String) -> S3Result<()> {
         let name = name.to_ascii_lowercase();
         match self.get(&name) {
             None => self.0.push((name, value)),
             Some(first) if first == value => {}
+            Some(bucket) if name == "bucket" => {
+                return Err(s3_error!(
+                    AccessDenied,
+                    "The form is for the bucket {value:?}, and the URL is that of the bucket {bucket:?}."
+                ));
+            }
             Some(first) => {
                 return Err(s3_error!(
                     InvalidArgument,

@@ -51,7 +51,10 @@ impl Policy {
         let document: Value = serde_json::from_slice(&json).map_err(|_| invalid("it is not valid JSON"))?;
         let expiration = document.get("expiration").and_then(Value::as_str);
         let expiration = expiration.ok_or_else(|| invalid("it has no expiration"))?;
-        let expires_at = OffsetDateTime::parse(expiration, &Rfc3339).map_err(|_| {
+        let parsed = OffsetDateTime::parse(expiration, &Rfc3339).ok();
+        // RFC 3339 allows other separators and time zones, and S3 does not.
+        let is_utc = expiration.contains('T') && expiration.ends_with('Z');
+        let expires_at = parsed.filter(|_| is_utc).ok_or_else(|| {
             invalid(format!("the expiration is {expiration:?}; it must have the form 2026-01-01T00:00:00Z"))
         })?;
         let conditions = document.get("conditions").and_then(Value::as_array);
@@ -275,6 +278,8 @@ mod tests {
             r#"{"expiration": "2026-01-01T00:00:00Z", "CONDITIONS": []}"#,
             r#"{"EXPIRATION": "2026-01-01T00:00:00Z", "conditions": []}"#,
             r#"{"expiration": "tomorrow", "conditions": []}"#,
+            r#"{"expiration": "2026-01-01 00:00:00Z", "conditions": []}"#,
+            r#"{"expiration": "2026-01-01T00:00:00+00:00", "conditions": []}"#,
         ] {
             let encoded = base64_simd::STANDARD.encode_to_string(text);
             assert!(Policy::decode(&encoded).is_err(), "{text}");

@@ -12,7 +12,7 @@ use super::conditions::{ReadConditions, condition_header, precondition};
 use super::outputs::{self, set_object_checksums, take_checksums, take_object_headers};
 use super::reads::open;
 use super::{Api, blocking, transfer, versions};
-use crate::embedded::bucket::{Bucket, Precondition};
+use crate::embedded::bucket::{Bucket, DiskError, Precondition};
 use crate::embedded::object_file::{ObjectAttributes, ObjectWriter, Record};
 
 /// Maximum number of keys in a request to delete.
@@ -27,7 +27,7 @@ pub(super) async fn commit(
     condition: Precondition,
 ) -> S3Result<Record> {
     let bucket = api.disk.bucket(bucket)?;
-    let staged = writer.finish(attributes).await.map_err(crate::embedded::bucket::DiskError::Io)?;
+    let staged = writer.finish(attributes).await.map_err(DiskError::Io)?;
     blocking(move || bucket.commit(staged, &condition)).await
 }
 
@@ -108,12 +108,20 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
 }
 
+/// Deletes an object if the condition holds. As in S3, it holds for a missing object.
+fn delete_if(bucket: &Bucket, key: &str, condition: &Precondition) -> Result<(), DiskError> {
+    match bucket.delete(key, condition) {
+        Err(DiskError::NoSuchKey) => Ok(()),
+        other => other,
+    }
+}
+
 pub(super) async fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> S3Result<DeleteObjectOutput> {
     let input = request.input;
     let bucket = api.disk.bucket(&input.bucket)?;
     versions::check(input.version_id.as_deref())?;
     let condition = precondition(input.if_match, None)?;
-    blocking(move || bucket.delete(&input.key, &condition)).await?;
+    blocking(move || delete_if(&bucket, &input.key, &condition)).await?;
     Ok(DeleteObjectOutput::default())
 }
 
@@ -130,7 +138,7 @@ async fn delete_listed(bucket: &Arc<Bucket>, object: ObjectIdentifier) -> S3Resu
     let condition =
         object.e_tag.map_or(Precondition::Always, |etag| Precondition::Matches(etag.into_value()));
     let bucket = Arc::clone(bucket);
-    blocking(move || bucket.delete(&object.key, &condition)).await
+    blocking(move || delete_if(&bucket, &object.key, &condition)).await
 }
 
 pub(super) async fn delete_many(
