@@ -56,6 +56,9 @@ impl S3Http {
 
     /// Prepares a request for the operations.
     fn check(&self, parts: &mut Parts, body: &Body) -> S3Result<Authentication> {
+        if parts.method == Method::OPTIONS {
+            return Err(s3_error!(InvalidRequest, "A CORS preflight request must have the header Origin."));
+        }
         let signed = request_check::check(parts, &self.hosts, self.signed_host)?;
         request_check::check_length_of_xml(parts, &self.hosts, body.is_end_stream())?;
         if let Authentication::Link { expires_at } = signed

@@ -1,7 +1,7 @@
 //! Conversions between an object's record and S3's inputs and outputs.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use s3s::dto::{ETag, EncodingType, Owner, Timestamp};
+use s3s::dto::{ETag, EncodingType, Initiator, Owner, Timestamp};
 use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
 
@@ -14,6 +14,11 @@ const UNENCODED: &AsciiSet =
 /// The account that owns every bucket and object.
 pub(super) fn owner() -> Owner {
     Owner { id: Some(OWNER.to_owned()), display_name: Some(OWNER.to_owned()) }
+}
+
+/// The account that starts every upload.
+pub(super) fn initiator() -> Initiator {
+    Initiator { id: Some(OWNER.to_owned()), display_name: Some(OWNER.to_owned()) }
 }
 
 pub(super) fn etag(value: &str) -> ETag {

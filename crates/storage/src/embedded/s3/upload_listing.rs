@@ -67,6 +67,7 @@ pub(super) async fn list_parts(api: &Api, request: S3Request<ListPartsInput>) ->
         parts: Some(parts.into_iter().map(part).collect()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         owner: Some(outputs::owner()),
+        initiator: Some(outputs::initiator()),
         checksum_algorithm: upload.checksum.map(UploadChecksum::algorithm_name),
         checksum_type: upload.checksum.map(UploadChecksum::kind_name),
         ..Default::default()
@@ -178,6 +179,7 @@ pub(super) async fn list(
         upload_id: Some(upload.id.clone()),
         initiated: Some(outputs::timestamp(upload.started_at)),
         owner: Some(outputs::owner()),
+        initiator: Some(outputs::initiator()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         checksum_algorithm: upload.checksum.map(UploadChecksum::algorithm_name),
         checksum_type: upload.checksum.map(UploadChecksum::kind_name),
