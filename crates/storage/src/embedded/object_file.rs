@@ -57,6 +57,15 @@ pub(crate) struct Record {
     pub(crate) multipart: Option<Multipart>,
 }
 
+impl Record {
+    /// The checksums of a part. Parts are counted from zero.
+    pub(crate) fn part_checksums(&self, index: usize) -> Checksums {
+        let value = self.multipart.as_ref().and_then(|multipart| multipart.part_checksums.get(index));
+        let name = self.checksums.keys().next();
+        name.zip(value).map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()
+    }
+}
+
 /// The multipart upload that created an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Multipart {
@@ -64,6 +73,9 @@ pub(crate) struct Multipart {
     pub(crate) upload: String,
     /// The lengths of the parts in bytes.
     pub(crate) part_sizes: Vec<u64>,
+    /// The checksums of the parts in base64, if all have one. Their algorithm is that of the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) part_checksums: Vec<String>,
 }
 
 /// A temporary file. It is deleted on drop, unless it was renamed.

@@ -210,17 +210,22 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request
-/// with a forged one.
+/// Logging of the crate `s3s` is always off, also for a level of one of its modules: it logs presigned URLs, and
+/// the valid signature of a request with a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
     // `Targets` would read an unknown level as the name of a module, and disable all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let is_valid = |part: &str| part.contains('=') || is_level(part);
-    let targets = text.parse::<Targets>().ok().filter(|_| text.split(',').all(is_valid));
-    targets.map(|targets| targets.with_target("s3s", LevelFilter::OFF)).ok_or_else(|| {
-        "error, warn, info, debug, trace or off, or levels per module such as info,tintype_http=debug"
-            .to_owned()
-    })
+    if text.parse::<Targets>().is_err() || !text.split(',').all(is_valid) {
+        return Err(
+            "error, warn, info, debug, trace or off, or levels per module such as info,tintype_http=debug"
+                .to_owned(),
+        );
+    }
+    // The longest name that is the beginning of a module's name decides.
+    let allowed: Vec<_> = text.split(',').filter(|part| !part.trim_start().starts_with("s3s")).collect();
+    let targets = allowed.join(",").parse::<Targets>().unwrap_or_default();
+    Ok(targets.with_target("s3s", LevelFilter::OFF))
 }
 
 /// `text` or `json`.
@@ -320,6 +325,30 @@ mod tests {
         for text in ["", "loud", "info,loud", "tintype_http=loud"] {
             assert!(log_filter(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_level_shows_valid_signatures() {
+        for text in [
+            "trace",
+            "s3s=trace",
+            "trace,s3s::ops=trace",
+            "s3s::ops::signature=debug",
+            "off, s3s::ops::signature=debug",
+            "s3=trace",
+            "s3s::=trace",
+            "s3s[{signature}]=trace",
+            "info,s3s::ops::signature[{expected}]=trace",
+            "[{signature}]=trace",
+        ] {
+            let filter = log_filter(text).expect(text);
+            for target in ["s3s", "s3s::ops", "s3s::ops::signature", "s3s::service"] {
+                assert!(!filter.would_enable(target, &tracing::Level::ERROR), "{text}: {target}");
+            }
+        }
+        let filter = log_filter("warn,s3s::ops=trace,tintype_http=debug").expect("a filter");
+        assert!(filter.would_enable("tintype_http::lib", &tracing::Level::DEBUG));
+        assert!(filter.would_enable("hyper", &tracing::Level::WARN));
     }
 
     #[test]
