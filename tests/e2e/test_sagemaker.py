@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import signal
@@ -115,6 +116,22 @@ def test_invocations_in_all_request_formats(runtime: BaseClient) -> None:
     (artifact,) = invoke(runtime, sdxl)["artifacts"]
     assert (artifact["seed"], artifact["finishReason"]) == (3, "SUCCESS")
     assert picture(artifact["base64"]).size == (64, 64)
+
+
+def test_bodies_are_decoded_as_in_the_native_api(server: Server) -> None:
+    body = b'{"prompt": "half of a pair \\ud83d", "width": 64, "height": 64, "num_inference_steps": 2}'
+    for data, headers in [
+        (body, {}),
+        (b"\xef\xbb\xbf" + body, {}),
+        (gzip.compress(body), {"Content-Encoding": "gzip"}),
+    ]:
+        url = f"{server.url}/endpoints/any-name/invocations"
+        headers = {"Content-Type": "application/json", "Accept": "application/json;jpeg"} | headers
+        request = AWSRequest("POST", url, data=data, headers=headers)
+        SigV4Auth(Credentials(server.access_key, server.secret_key), "sagemaker", "us-east-1").add_auth(request)
+        answer = requests.post(url, data=data, headers=dict(request.headers.items()))
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["prompt"] == "half of a pair \ufffd"
 
 
 def test_errors_have_sagemakers_format(server: Server, runtime: BaseClient) -> None:
@@ -269,6 +286,21 @@ def test_an_endpoint_generates_the_images(
     converted = requests.post(f"{front.url}/v1/images", json={"prompt": "a tiger", "format": "png"}, timeout=60)
     png = requests.get(converted.json()["images"][0]["url"], timeout=10)
     assert Image.open(io.BytesIO(png.content)).format == "PNG"
+
+
+def test_an_endpoint_that_cannot_be_called_is_reported_at_the_start(start_server: Callable[..., Server]) -> None:
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+    front = start_server("--model", "sagemaker:tiger", env=nowhere | {"AWS_REGION": "eu-west-1"})
+    end = time.monotonic() + 30
+    while (answer := requests.get(f"{front.url}/readyz")).status_code == 200:
+        assert time.monotonic() < end, "the missing credentials were not noticed"
+        time.sleep(0.1)
+    assert (answer.status_code, answer.json()) == (503, {"state": "engine_unavailable", "reason": "no_credentials"})
+    problem = requests.get(f"{front.url}/generate", params={"prompt": "x"})
+    assert (problem.status_code, problem.json()["type"]) == (503, "urn:tintype:problem:engine-unavailable")
+    log = front.log.read_text()
+    assert "remote engine cannot be called" in log and "AWS_ACCESS_KEY_ID" in log
+    assert all(line[:4].isdigit() for line in log.splitlines()), "a log line has a line break"
 
 
 def test_errors_of_an_endpoint_reach_the_client(start_server: Callable[..., Server]) -> None:

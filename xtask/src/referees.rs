@@ -5,6 +5,10 @@ use anyhow::Result;
 use crate::python::Venv;
 use crate::shell::{cargo, program, run};
 use crate::stages::binary;
+use crate::tools::{S3S_E2E, installed};
+
+/// The variable that names a folder with ceph's s3-tests.
+const S3_TESTS: &str = "TINTYPE_S3_TESTS";
 
 /// Installs the third-party tools, builds the binary, and runs the tests against them. pytest receives
 /// `arguments`.
@@ -29,6 +33,11 @@ pub(crate) fn referees(arguments: &[&str]) -> Result<()> {
         .env("TINTYPE_CHECKOV", checkov.program("checkov"))
         .env("TINTYPE_OPENAPI", openapi.program("python"))
         .env("TINTYPE_RELEASE", release.program("python"))
+        .env("TINTYPE_S3S_E2E", installed(&S3S_E2E)?)
         .env("PYTHONDONTWRITEBYTECODE", "1");
+    if std::env::var_os(S3_TESTS).is_some() {
+        let ceph = Venv::ensure("s3-tests-venv", "tests/referees/s3/requirements.txt")?;
+        pytest.env("TINTYPE_S3_TESTS_PYTHON", ceph.program("python"));
+    }
     run(&mut pytest)
 }

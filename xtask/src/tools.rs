@@ -1,4 +1,4 @@
-//! Programs from crates.io that benchmarks and packages need: built once into the user's cache folder.
+//! Programs from crates.io that benchmarks, tests and packages need: built once into the user's cache folder.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,9 @@ pub(crate) const OHA: Tool = Tool { name: "oha", version: "1.16.0" };
 
 /// The program that makes Debian packages.
 pub(crate) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
+
+/// The tests of an S3 server that the authors of the crate `s3s` publish. The version is that of `s3s`.
+pub(crate) const S3S_E2E: Tool = Tool { name: "s3s-e2e", version: "0.14.1" };
 
 /// A program on crates.io.
 pub(crate) struct Tool {

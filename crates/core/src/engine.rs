@@ -58,7 +58,8 @@ impl EngineInfo {
 pub enum Progress {
     /// The engine started to work on the request.
     Started,
-    /// A denoising step is done. Steps are counted over all images of the request.
+    /// A denoising step is done. Steps are counted over all images of the request; a step of two evaluations of
+    /// the model ([`Evaluations`]) counts once.
     Step {
         /// Steps done, from 1.
         done: u32,
@@ -113,6 +114,13 @@ pub enum Warning {
         /// The ignored end of the prompt.
         omitted: String,
     },
+    /// The model's scheduler is not implemented, and another one generated the images.
+    SchedulerSubstituted {
+        /// The scheduler class that the model names.
+        class: String,
+        /// The scheduler class that ran.
+        substitute: String,
+    },
 }
 
 /// The result of a request.
@@ -135,6 +143,18 @@ pub enum EngineError {
     /// The engine or the model failed.
     #[error("image generation failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// A remote engine cannot be called with this server's settings. It did no work, and nothing is billed.
+    #[error("the remote engine cannot be called: {obstacle}")]
+    Unavailable {
+        /// The obstacle.
+        obstacle: CallObstacle,
+        /// The cause, for the log.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The model computed NaN or infinity, so there is no image. The source names the component. The same
+    /// request with the same seed fails again.
+    #[error("the model computed numbers that are not finite")]
+    NotFinite(#[source] Box<dyn Error + Send + Sync>),
     /// A remote engine is unreachable or at capacity. It did no work, and the attempt costs nothing.
     #[error("engine busy or unreachable")]
     Busy {
@@ -157,6 +177,49 @@ pub enum EngineError {
     /// the request must not be repeated.
     #[error("outcome of the remote request unknown")]
     OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Why a remote engine cannot be called. An operator must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallObstacle {
+    /// This server has no credentials for the remote service.
+    #[error("no credentials")]
+    NoCredentials,
+    /// The remote service does not accept this server's credentials.
+    #[error("invalid credentials")]
+    InvalidCredentials,
+    /// The endpoint does not exist.
+    #[error("no such endpoint")]
+    NoEndpoint,
+    /// The endpoint exists and does not work: it is being created or deleted, or has failed.
+    #[error("endpoint not in service")]
+    NotInService,
+    /// The remote service rejects the call, for example because a permission is missing.
+    #[error("call rejected")]
+    Rejected,
+}
+
+impl CallObstacle {
+    /// The name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::NoEndpoint => "no_endpoint",
+            Self::NotInService => "not_in_service",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A check whether a remote engine can be called, which is quick and not billed.
+#[async_trait]
+pub trait AvailabilityCheck: Send + Sync {
+    /// Checks the credentials and the endpoint. An answer that does not show an obstacle is a success.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn check(&self) -> Result<(), EngineError>;
 }
 
 /// The error response of a remote model.
@@ -223,12 +286,18 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The check whether the engine can be called, if it is a remote engine.
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        None
+    }
+
     /// Generates the images. The future may be dropped: the work then stops at the next step if
     /// [`Observer::is_abandoned`] returns true, and runs to its end otherwise.
     ///
     /// # Errors
-    /// A local engine returns [`EngineError::Abandoned`] if the observer abandoned the request, and
-    /// [`EngineError::Failed`] for every failure; a remote engine also returns the other variants.
+    /// A local engine returns [`EngineError::Abandoned`] if the observer abandoned the request,
+    /// [`EngineError::NotFinite`] if the model computed no image, and [`EngineError::Failed`] for every other
+    /// failure; a remote engine also returns the other variants.
     async fn generate(
         &self,
         request: Arc<GenerateRequest>,
@@ -239,6 +308,13 @@ pub trait Engine: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evaluations_are_counted_in_steps() {
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::OncePerStep.in_steps(steps)), [1, 2, 20]);
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::TwicePerStep.in_steps(steps)), [1, 3, 39]);
+        assert_eq!(Evaluations::TwicePerStep.in_steps(0), 0);
+    }
 
     #[test]
     fn display_does_not_repeat_the_source() {

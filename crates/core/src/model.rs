@@ -18,8 +18,8 @@ pub struct ModelCard {
     pub size_multiple: u32,
     /// Default number of denoising steps.
     pub steps: u32,
-    /// Maximum number of denoising steps.
-    pub max_steps: u32,
+    /// What the model's sampler determines about steps.
+    pub sampling: Sampling,
     /// Default guidance scale.
     pub guidance: f64,
     /// Maximum guidance scale.
@@ -30,6 +30,42 @@ pub struct ModelCard {
     pub token_limit: Option<u32>,
     /// Memory that a request needs beyond the model's weights.
     pub memory: MemoryNeed,
+}
+
+/// The properties of a model's sampler that requests are checked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// Maximum number of denoising steps.
+    pub max_steps: u32,
+    /// How often the model is evaluated per denoising step, by which work is counted.
+    pub evaluations: Evaluations,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { max_steps: 150, evaluations: Evaluations::default() }
+    }
+}
+
+/// How often a sampler evaluates the model. Almost all time goes into these evaluations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evaluations {
+    /// Once per step.
+    #[default]
+    OncePerStep,
+    /// Twice per step, but once in the last step (Heun's method).
+    TwicePerStep,
+}
+
+impl Evaluations {
+    /// The number of evaluations in this many steps.
+    pub fn in_steps(self, steps: u32) -> u32 {
+        match self {
+            Self::OncePerStep => steps,
+            Self::TwicePerStep => steps.saturating_mul(2).saturating_sub(1),
+        }
+    }
 }
 
 /// How a model uses the guidance scale.
@@ -68,7 +104,7 @@ impl Default for ModelCard {
             // The downsampling factor of Stable Diffusion's autoencoder.
             size_multiple: 8,
             steps: 50,
-            max_steps: 150,
+            sampling: Sampling::default(),
             guidance: 7.5,
             max_guidance: 30.0,
             guidance_kind: GuidanceKind::ClassifierFree,
@@ -91,7 +127,8 @@ impl ModelCard {
     /// pass.
     pub fn work(&self, request: &GenerateRequest) -> f64 {
         let pixels = f64::from(request.width) * f64::from(request.height);
-        pixels * f64::from(request.steps * self.passes(request.guidance) + 1) * f64::from(request.n)
+        let evaluations = self.sampling.evaluations.in_steps(request.steps);
+        pixels * f64::from(evaluations * self.passes(request.guidance) + 1) * f64::from(request.n)
     }
 
     /// An estimate of the memory that a request needs beyond the model's weights, in bytes.

@@ -103,7 +103,8 @@ pub struct GenerateRequest {
 pub struct RequestLimits {
     /// Maximum of `width × height`, in pixels.
     pub max_pixels: u64,
-    /// Maximum of `width × height × steps × n`, in pixel-steps.
+    /// Maximum of `width × height × steps × n`, in pixel-steps. If the model is evaluated twice per step, the
+    /// evaluations count instead of the steps ([`Evaluations`](crate::model::Evaluations)).
     pub max_work: u64,
 }
 
@@ -139,7 +140,8 @@ impl Draft {
         let width = validator.side("width", self.width, model.width);
         let height = validator.side("height", self.height, model.height);
         let steps =
-            validator.integer("steps", self.steps, model.steps.into(), 1..=model.max_steps.into()) as u32;
+            validator.integer("steps", self.steps, model.steps.into(), 1..=model.sampling.max_steps.into())
+                as u32;
         let guidance = validator.guidance(self.guidance, model.guidance);
         let n = validator.integer("n", self.n, 1, 1..=MAX_PICTURES.into()) as u32;
         let seed = match self.seed {
@@ -163,10 +165,13 @@ impl Draft {
             let side = if self.width.is_some() { "width" } else { "height" };
             validator.add(side, ViolationKind::TooManyPixels { limit: limits.max_pixels, actual: pixels });
         }
-        let work = pixels * u64::from(steps) * u64::from(n);
+        let evaluations = model.sampling.evaluations.in_steps(steps);
+        let work = pixels * u64::from(evaluations) * u64::from(n);
         if work > limits.max_work {
             let parameter = if n > 1 { "n" } else { "steps" };
-            validator.add(parameter, ViolationKind::TooMuchWork { limit: limits.max_work, actual: work });
+            let evaluations = model.sampling.evaluations;
+            let kind = ViolationKind::TooMuchWork { limit: limits.max_work, actual: work, evaluations };
+            validator.add(parameter, kind);
         }
         if !validator.violations.is_empty() {
             return Err(validator.violations);
@@ -296,6 +301,7 @@ fn is_invisible(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Evaluations, Sampling};
 
     fn model() -> ModelCard {
         ModelCard {
@@ -378,8 +384,37 @@ mod tests {
         let too_large = ViolationKind::TooManyPixels { limit: 589_824, actual: 776 * 768 };
         assert_eq!(kinds(draft), [("width".into(), too_large)]);
         let draft = Draft { n: Some(10), steps: Some(21), ..draft_of("x") };
-        let too_much = ViolationKind::TooMuchWork { limit: 52_428_800, actual: 512 * 512 * 210 };
+        let too_much = ViolationKind::TooMuchWork {
+            limit: 52_428_800,
+            actual: 512 * 512 * 210,
+            evaluations: Evaluations::OncePerStep,
+        };
         assert_eq!(kinds(draft), [("n".into(), too_much)]);
         assert!(check(Draft { width: Some(768), height: Some(768), ..draft_of("x") }).is_ok());
+    }
+
+    #[test]
+    fn steps_are_bounded_by_the_models_sampler() {
+        let lcm = ModelCard { sampling: Sampling { max_steps: 50, ..Sampling::default() }, ..model() };
+        let limits = RequestLimits::for_model(&lcm);
+        let check = |steps| Draft { steps: Some(steps), ..draft_of("x") }.check(&lcm, &limits, 1);
+        assert!(check(50).is_ok());
+        let message = check(51).expect_err("more steps than the sampler has")[0].to_string();
+        assert_eq!(message, "`steps` must be between 1 and 50");
+    }
+
+    #[test]
+    fn work_is_counted_in_evaluations_of_the_model() {
+        let sampling = Sampling { evaluations: Evaluations::TwicePerStep, ..Sampling::default() };
+        let heun = ModelCard { sampling, ..model() };
+        let limits = RequestLimits::for_model(&heun);
+        let check = |steps| Draft { steps: Some(steps), ..draft_of("x") }.check(&heun, &limits, 1);
+        assert!(check(100).is_ok(), "199 evaluations");
+        let message = check(101).expect_err("201 evaluations")[0].to_string();
+        assert_eq!(
+            message,
+            "`steps` must be smaller: width × height × (2 × steps − 1) × n is 52690944; the maximum is \
+             52428800. The model's scheduler evaluates it twice per step, but once in the last"
+        );
     }
 }

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use crate::causes::is_storage_full;
+
 /// An object's key: 1 to 1,024 bytes of UTF-8. As in S3, every such text is valid, and it is not a path:
 /// `a//b` and `../a` are ordinary keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,9 +146,21 @@ pub enum StoreError {
     /// The credentials are invalid, or do not permit the operation.
     #[error("access denied by the object store: {0}")]
     Denied(String),
-    /// The store is unreachable, overloaded, full or failing; a later attempt may succeed.
+    /// The store has no room for the object. Reads and deletions still work.
+    #[error("object store full")]
+    Full(#[source] Box<dyn Error + Send + Sync>),
+    /// The store is unreachable, overloaded or failing; a later attempt may succeed.
     #[error("object store unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// The error of an operation on a disk: [`Full`](Self::Full) if the disk or a quota is full, otherwise
+    /// [`Unavailable`](Self::Unavailable).
+    pub fn of_disk(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        if is_storage_full(&*source) { Self::Full(source) } else { Self::Unavailable(source) }
+    }
 }
 
 /// Stores objects by key in one bucket, below one prefix. Every implementation passes the test suite
@@ -169,7 +183,8 @@ pub trait ObjectStore: Send + Sync {
     /// and, once this returns, durable.
     ///
     /// # Errors
-    /// [`StoreError::ConditionFailed`] if the condition does not hold, and then nothing was written. For
+    /// [`StoreError::Full`], and
+    /// [`StoreError::ConditionFailed`] if the condition does not hold; then nothing was written. For
     /// [`Condition::Unchanged`] and an absent object a store may return [`StoreError::NotFound`] instead.
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError>;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::Evaluations;
+
 /// One problem with one parameter. The parameter has the native API's name; a dialect with another name for
 /// it sets that name with [`Violation::renamed`].
 #[derive(Clone, Debug, PartialEq)]
@@ -48,12 +50,14 @@ pub enum ViolationKind {
         /// The request's `width × height`, in pixels.
         actual: u64,
     },
-    /// `width × height × steps × n` is above the limit.
+    /// `width × height × steps × n` is above the limit, where the model's evaluations count as steps.
     TooMuchWork {
         /// The limit, in pixel-steps.
         limit: u64,
         /// The request's work, in pixel-steps.
         actual: u64,
+        /// How often the model is evaluated per step.
+        evaluations: Evaluations,
     },
     /// The engine would need more memory than the limit.
     TooMuchMemory {
@@ -112,8 +116,21 @@ impl fmt::Display for ViolationKind {
             Self::TooManyPixels { limit, actual } => {
                 write!(f, "must be smaller: width × height is {actual} pixels; the maximum is {limit}")
             }
-            Self::TooMuchWork { limit, actual } => {
-                write!(f, "must be smaller: width × height × steps × n is {actual}; the maximum is {limit}")
+            Self::TooMuchWork { limit, actual, evaluations } => {
+                let factor = match evaluations {
+                    Evaluations::OncePerStep => "steps",
+                    Evaluations::TwicePerStep => "(2 × steps − 1)",
+                };
+                write!(
+                    f,
+                    "must be smaller: width × height × {factor} × n is {actual}; the maximum is {limit}"
+                )?;
+                match evaluations {
+                    Evaluations::OncePerStep => Ok(()),
+                    Evaluations::TwicePerStep => f.write_str(
+                        ". The model's scheduler evaluates it twice per step, but once in the last",
+                    ),
+                }
             }
             Self::TooMuchMemory { limit, actual } => write!(
                 f,

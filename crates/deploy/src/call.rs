@@ -93,10 +93,9 @@ pub(crate) struct ServiceResponse {
 impl ServiceResponse {
     /// Whether AWS rejected the request because of its rate, without executing it.
     fn is_throttled(&self) -> bool {
-        let codes = [&b"Throttling"[..], b"TooManyRequestsException", b"RequestLimitExceeded"];
+        // Services of the Query protocol answer 400, and some 503.
         self.status == StatusCode::TOO_MANY_REQUESTS
-            || (self.status.is_client_error()
-                && codes.iter().any(|code| self.body.windows(code.len()).any(|window| window == *code)))
+            || (!self.status.is_success() && self.error_detail().is_throttling())
     }
 }
 

@@ -57,9 +57,9 @@ impl Aws {
     pub async fn endpoint(&self, name: &str) -> Result<Option<Endpoint>, AwsError> {
         let request = ServiceRequest::json("SageMaker.DescribeEndpoint", &json!({ "EndpointName": name }));
         let reply = self.call(SAGEMAKER, request, WHAT).await?;
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let text = |field: &str| answer[field].as_str().map(str::to_owned);
         if reply.status.is_success() {
+            let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            let text = |field: &str| answer[field].as_str().map(str::to_owned);
             return Ok(Some(Endpoint {
                 name: text("EndpointName").unwrap_or_else(|| name.to_owned()),
                 status: text("EndpointStatus").unwrap_or_default(),
@@ -67,13 +67,11 @@ impl Aws {
                 outputs: OutputPaths::read(&answer["AsyncInferenceConfig"]),
             }));
         }
-        let message = text("message").or_else(|| text("Message"));
         // SageMaker has no error code for a missing endpoint.
-        if message.as_deref().is_some_and(|message| message.starts_with("Could not find endpoint")) {
+        let message = reply.error_detail().message;
+        if message.is_some_and(|message| message.starts_with("Could not find endpoint")) {
             return Ok(None);
         }
-        let code = text("__type").map(|code| code.rsplit('#').next().unwrap_or_default().to_owned());
-        let message = message.unwrap_or_else(|| format!("status {}", reply.status));
-        Err(AwsError::from_code(WHAT, code.as_deref(), message))
+        Err(reply.error(WHAT))
     }
 }

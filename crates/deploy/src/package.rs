@@ -67,7 +67,7 @@ impl Package {
     /// program looks for them.
     ///
     /// # Errors
-    /// [`PackageError`]. Sizes are checked before files are read.
+    /// [`PackageError`]. Sizes and kinds are checked before files are read.
     pub fn build(
         program: &Path,
         model: Option<&Path>,
@@ -106,9 +106,21 @@ impl Package {
     }
 }
 
+/// The total size of the files of a model that a package contains, in bytes.
+///
+/// # Errors
+/// [`PackageError::NoModel`], or [`PackageError::Unreadable`] also for a file that is not regular.
+pub fn model_size(folder: &Path) -> Result<u64, PackageError> {
+    model_files(folder)?.iter().try_fold(0, |total, (path, _)| Ok(total + size(path)?))
+}
+
 fn size(path: &Path) -> Result<u64, PackageError> {
-    let meta = fs::metadata(path);
-    meta.map(|meta| meta.len()).map_err(|source| PackageError::Unreadable { path: path.to_owned(), source })
+    let unreadable = |source| PackageError::Unreadable { path: path.to_owned(), source };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    Ok(metadata.len())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PackageError> {
@@ -228,6 +240,20 @@ mod tests {
         let refused = Package::build(&own(), Some(folder.path()), None).expect_err("too large");
         assert!(matches!(refused, PackageError::TooLarge(bytes) if bytes > MAX_UNZIPPED_BYTES));
         assert!(refused.to_string().contains("--image"), "{refused}");
+    }
+
+    #[test]
+    fn a_fifo_among_the_files_is_refused() {
+        let folder = model(1_000);
+        let fifo = folder.path().join("unet/fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
+        assert!(made.success());
+        let model = Package::build(&own(), Some(folder.path()), None);
+        let settings = Package::build(&own(), None, Some(&fifo));
+        for refused in [model, settings, Package::build(&fifo, None, None)] {
+            let Err(PackageError::Unreadable { path, source }) = refused else { panic!("{refused:?}") };
+            assert_eq!((path, source.to_string().as_str()), (fifo.clone(), "not a regular file"));
+        }
     }
 
     #[test]

@@ -54,25 +54,7 @@ pub(crate) fn check(reply: &ServiceResponse, what: &'static str) -> Result<(), A
     if reply.status.is_success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&reply.body);
-    match quick_xml::de::from_str::<ErrorResponse>(&text) {
-        Ok(ErrorResponse { error }) => Err(AwsError::from_code(what, Some(&error.code), error.message)),
-        Err(_) => Err(AwsError::from_code(what, None, format!("status {}", reply.status))),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ErrorResponse {
-    error: ErrorDetail,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ErrorDetail {
-    code: String,
-    #[serde(default)]
-    message: String,
+    Err(reply.error(what))
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DPMSolverMultistepScheduler
-from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
-from diffusers import UNet2DConditionModel
-from diffusers.schedulers import scheduling_euler_ancestral_discrete
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler
+from diffusers import LMSDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers.schedulers import scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete
+from diffusers.schedulers import scheduling_lcm
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -29,11 +30,22 @@ SCHEDULERS = {
 }
 # Beside the schedulers that every family runs.
 EXTRA = {
+    "sd15": {
+        "ddpm": (DDPMScheduler, {}),
+        "heun": (HeunDiscreteScheduler, {}),
+        "lcm": (LCMScheduler, {}),
+        "lms": (LMSDiscreteScheduler, {}),
+        "sde": (DPMSolverMultistepScheduler, dict(algorithm_type="sde-dpmsolver++")),
+        "unipc": (UniPCMultistepScheduler, {}),
+    },
     "sd21-v": {
         "ddim-zero-snr": (DDIMScheduler, dict(clip_sample=False, timestep_spacing="trailing", rescale_betas_zero_snr=True)),
         "euler-zero-snr": (EulerDiscreteScheduler, dict(timestep_spacing="trailing", rescale_betas_zero_snr=True)),
+        "heun": (HeunDiscreteScheduler, {}),
+        "unipc": (UniPCMultistepScheduler, {}),
     },
 }
+NOISY = (scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete, scheduling_lcm)
 GUIDANCE = {"sd15": 7.5, "sd21-v": 5.0, "turbo": 0.0, "builtin": 3.0}
 
 
@@ -76,7 +88,8 @@ def main() -> None:
             pipeline.set_progress_bar_config(disable=True)
             # The schedulers that draw noise while they step get ours.
             later = iter(noise[1:])
-            scheduling_euler_ancestral_discrete.randn_tensor = lambda *_, **__: next(later)
+            for module in NOISY:
+                module.randn_tensor = lambda *_, **__: next(later)
             call = dict(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, output_type="latent")
             call |= dict(guidance_scale=GUIDANCE[family], height=height * scale, width=width * scale)
             latents = pipeline(**call, latents=noise[0].clone()).images

@@ -14,7 +14,8 @@ use crate::{ModelError, ModelFiles};
 ///
 /// - `EulerDiscreteScheduler` with `timestep_spacing` `trailing`, noise prediction and no rescaled betas is how models distilled to a
 ///   few steps come (SD-Turbo): 2 steps, no guidance;
-/// - `DDIMScheduler`: 50 steps, guidance 7.5;
+/// - `LCMScheduler` and `TCDScheduler`: 4 steps, and no guidance or, if the denoiser takes the guidance scale as an input, 8.5;
+/// - `DDIMScheduler` and `DDPMScheduler`: 50 steps, guidance 7.5;
 /// - all others: 20 steps, guidance 7.5.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Defaults {
@@ -45,7 +46,10 @@ impl Defaults {
         let overrides = overrides.unwrap_or_default();
         let options = Options::load(files, "scheduler/scheduler_config.json")?;
         let class = ModelIndex::class_of(files, "scheduler", &options)?;
-        let scheduler_defaults = Self::for_scheduler(class.name(), options)?;
+        let scheduler_defaults = match class.name() {
+            Some("LCMScheduler" | "TCDScheduler") => Self::for_consistency_model(files)?,
+            name => Self::for_scheduler(name, options)?,
+        };
         let defaults = Self {
             steps: overrides.steps.unwrap_or(scheduler_defaults.steps),
             guidance: overrides.guidance.unwrap_or(scheduler_defaults.guidance),
@@ -54,6 +58,13 @@ impl Defaults {
             return Err(malformed(None));
         }
         Ok(defaults)
+    }
+
+    /// Those of diffusers' `LatentConsistencyModelPipeline` and of LCM-LoRA.
+    fn for_consistency_model(files: &ModelFiles) -> Result<Self, ModelError> {
+        let denoiser: Value = files.read_json("unet/config.json")?;
+        let takes_guidance = denoiser.get("time_cond_proj_dim").is_some_and(|size| !size.is_null());
+        Ok(Self { steps: 4, guidance: if takes_guidance { 8.5 } else { 1.0 } })
     }
 
     fn for_scheduler(class: Option<&str>, mut options: Options) -> Result<Self, ModelError> {
@@ -65,7 +76,7 @@ impl Defaults {
             && !options.flag("rescale_betas_zero_snr")?;
         Ok(match class {
             _ if distilled => Self { steps: 2, guidance: 0.0 },
-            Some("DDIMScheduler") => Self { steps: 50, guidance: 7.5 },
+            Some("DDIMScheduler" | "DDPMScheduler") => Self { steps: 50, guidance: 7.5 },
             _ => Self { steps: 20, guidance: 7.5 },
         })
     }
@@ -79,9 +90,15 @@ mod tests {
 
     /// The defaults of a model folder with these two files.
     fn load(index: &[u8], scheduler: &[u8]) -> Result<Defaults, ModelError> {
+        load_with_denoiser(index, scheduler, b"{}")
+    }
+
+    fn load_with_denoiser(index: &[u8], scheduler: &[u8], denoiser: &[u8]) -> Result<Defaults, ModelError> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("scheduler")).expect("a folder");
         std::fs::write(folder.path().join("scheduler/scheduler_config.json"), scheduler).expect("a file");
+        std::fs::create_dir(folder.path().join("unet")).expect("a folder");
+        std::fs::write(folder.path().join("unet/config.json"), denoiser).expect("a file");
         std::fs::write(folder.path().join("model_index.json"), index).expect("a file");
         Defaults::load(&ModelFiles::folder(folder.path()).expect("a model"))
     }
@@ -103,6 +120,19 @@ mod tests {
         let listed = br#"{"scheduler":["diffusers","DDIMScheduler"],"_tintype":null}"#;
         let found = load(listed, br#"{"_class_name":"PNDMScheduler"}"#).expect("defaults");
         assert_eq!(found, Defaults { steps: 50, guidance: 7.5 });
+    }
+
+    #[test]
+    fn consistency_models_need_few_steps() {
+        let defaults = |class: &str, denoiser: &[u8]| {
+            let scheduler = json!({"_class_name": class}).to_string();
+            let defaults = load_with_denoiser(b"{}", scheduler.as_bytes(), denoiser).expect("defaults");
+            (defaults.steps, defaults.guidance)
+        };
+        assert_eq!(defaults("LCMScheduler", br#"{"time_cond_proj_dim":256}"#), (4, 8.5));
+        assert_eq!(defaults("LCMScheduler", br#"{"time_cond_proj_dim":null}"#), (4, 1.0));
+        assert_eq!(defaults("TCDScheduler", b"{}"), (4, 1.0));
+        assert_eq!(defaults("DDPMScheduler", b"{}"), (50, 7.5));
     }
 
     #[test]

@@ -11,24 +11,22 @@ use async_trait::async_trait;
 use candle_core::{DType, Device};
 use futures::channel::oneshot;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress};
-use tintype_core::model::{MemoryNeed, ModelCard};
+use tintype_core::engine::{
+    Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress, Warning,
+};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};
 
-use crate::defaults::Defaults;
-use crate::kernels;
 use crate::noise::Noise;
 use crate::pipeline::{Next, Pipeline, StepContext};
+use crate::plan::ModelPlan;
+use crate::schedule::Substitution;
 use crate::{ModelError, ModelFiles};
 
 /// Requests that may wait for the thread. The queue proper is the caller's, who hands in one request per
 /// slot.
 const QUEUE_CAPACITY: usize = 16;
-
-/// Bytes of a finished image per pixel: three colours.
-const BYTES_PER_PIXEL: u64 = 3;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +76,16 @@ struct Job {
 }
 
 impl DiffusionEngine {
+    /// What is known of a model before it is loaded: reads its configurations, and its weights only for their
+    /// checksums.
+    ///
+    /// # Errors
+    /// [`ModelError`] for files that are missing, malformed or not supported, and a device that is not there.
+    pub fn plan(name: &str, files: &ModelFiles, options: &EngineOptions) -> Result<EngineInfo, ModelError> {
+        let (device, dtype) = options.device.open()?;
+        Ok(ModelPlan::read(files, &device, dtype)?.engine_info(name, files))
+    }
+
     /// Loads a model and starts its thread. Takes as long as reading the weights does.
     ///
     /// `name` is what the API calls the model.
@@ -92,37 +100,17 @@ impl DiffusionEngine {
             .thread_name(|index| format!("tintype-kernel-{index}"))
             .build()
             .map_err(|source| ModelError::Threads(source.into()))?;
-        let pipeline = pool.install(|| Pipeline::load(&files, &device, dtype))?;
-        let (width, height) = pipeline.native_size();
-        let defaults = Defaults::load(&files)?;
-        let model = ModelCard {
-            name: name.to_owned(),
-            width: width as u32,
-            height: height as u32,
-            steps: defaults.steps,
-            guidance: defaults.guidance,
-            guidance_kind: pipeline.guidance_kind(),
-            token_limit: Some(pipeline.token_limit() as u32),
-            memory: MemoryNeed { per_finished_pixel: BYTES_PER_PIXEL, ..pipeline.memory_need() },
-            ..ModelCard::default()
-        };
+        let (info, pipeline) = pool.install(|| {
+            let plan = ModelPlan::read(&files, &device, dtype)?;
+            let info = plan.engine_info(name, &files);
+            Ok::<_, ModelError>((info, Pipeline::from_plan(plan, &device)?))
+        })?;
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
         thread::Builder::new()
             .name("tintype-engine".to_owned())
             .spawn(move || run_jobs(&pipeline, &pool, &queue))
             .map_err(|source| ModelError::Threads(source.into()))?;
-        let info =
-            EngineInfo { revision: files.revision(), numerics: numerics(dtype), ..EngineInfo::new(model) };
         Ok(Self { info, jobs })
-    }
-}
-
-impl DiffusionEngine {
-    /// Sets the revision that version 0.1 gave the same files, so that the images that it stored are found.
-    #[must_use]
-    pub fn with_revision_before_0_2(mut self, revision: &str) -> Self {
-        self.info.revision_before_0_2 = Some(revision.to_owned());
-        self
     }
 }
 
@@ -146,11 +134,6 @@ impl Engine for DiffusionEngine {
         })?;
         result.await.unwrap_or_else(|_| Err(failed("the engine's thread has ended")))
     }
-}
-
-/// The resolved precision and the version of the kernels, for [`EngineInfo::numerics`].
-fn numerics(dtype: DType) -> String {
-    format!("{}.{}", dtype.as_str(), kernels::VERSION)
 }
 
 fn failed(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
@@ -189,7 +172,10 @@ fn generate(
         return Err(EngineError::Abandoned);
     }
     observer.progress(Progress::Started);
-    let error = |error: ModelError| EngineError::Failed(Box::new(error));
+    let error = |error: ModelError| match error {
+        ModelError::NotFinite { .. } => EngineError::NotFinite(Box::new(error)),
+        other => EngineError::Failed(Box::new(other)),
+    };
     let conditioning = trace_span!("encode_text")
         .in_scope(|| pipeline.encode_prompts(&request.prompt, &request.negative_prompt, request.guidance))
         .map_err(error)?;
@@ -200,14 +186,14 @@ fn generate(
         let mut noise = Noise::new(request.seed.value() + u64::from(picture));
         let noise = |shape: &candle_core::Shape| noise.normal(shape.clone(), &Device::Cpu);
         let between = |context: StepContext| {
-            if context.done > 0 {
+            if context.ends_step() {
                 let done = picture * request.steps + context.done as u32;
                 observer.progress(Progress::Step { done, of: request.steps * request.n });
             }
             if observer.is_abandoned() {
                 return Ok(Next::Stop);
             }
-            if context.done > 0
+            if context.ends_step()
                 && observer.wants_preview()
                 && let Some(sample) = context.clean_sample()?
             {
@@ -230,6 +216,9 @@ fn generate(
         let pixels = trace_span!("decode").in_scope(|| pipeline.decode(&latents, width, height));
         pictures.push(Picture::Pixels(pixels.map_err(error)?));
     }
-    let warnings = conditioning.warnings;
+    let mut warnings = conditioning.warnings;
+    warnings.extend(pipeline.substitution().map(|Substitution { class, substitute }| {
+        Warning::SchedulerSubstituted { class: class.to_owned(), substitute: substitute.to_owned() }
+    }));
     Ok(Generated { pictures, engine_seconds: start.elapsed().as_secs_f64(), warnings })
 }

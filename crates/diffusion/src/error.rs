@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::finite::Component;
 use crate::foreign::FileKind;
 
 /// Why a model cannot be loaded or run. Every message about a file names it and says what was expected of it.
@@ -100,6 +101,18 @@ pub enum ModelError {
         /// Its type in the file.
         found: String,
     },
+    /// A component's weights have tensors of an adapter beside those of the network.
+    #[error(
+        "{} has tensors of an adapter (LoRA or another attention processor), which are not applied: {}; fuse them \
+         into the weights with diffusers: `load_lora_weights`, `fuse_lora`, `unload_lora_weights`, `save_pretrained`",
+        file.display(), list(names)
+    )]
+    Adapter {
+        /// The weights file.
+        file: PathBuf,
+        /// The names of the tensors, in alphabetical order.
+        names: Vec<String>,
+    },
     /// A configuration asks for something that this engine does not do.
     #[error("{}: `{option}` is {value}; supported: {supported}", file.display())]
     Unsupported {
@@ -141,9 +154,24 @@ pub enum ModelError {
     /// The system refused to start a thread.
     #[error("cannot start the engine's threads")]
     Threads(#[source] Box<dyn Error + Send + Sync>),
+    /// A component computed numbers that are not finite. Its weights are damaged, or they overflow for this request.
+    #[error("the {component} computed NaN or infinity")]
+    NotFinite {
+        /// The first component that did.
+        component: Component,
+    },
     /// The tensor library refused an operation.
     #[error("a tensor operation failed")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// The first names in backticks, and how many more there are.
+fn list(names: &[String]) -> String {
+    let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0..=3 => shown,
+        count => format!("{shown} and {} more", count - 3),
+    }
 }
 
 impl ModelError {

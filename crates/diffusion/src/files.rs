@@ -26,6 +26,8 @@ pub struct ModelFiles {
     source: FileSource,
     /// What was read, by this value and its clones.
     fingerprint: Arc<Fingerprint>,
+    /// The revision that version 0.1 gave these files.
+    revision_before_0_2: Option<String>,
 }
 
 #[derive(Clone)]
@@ -44,6 +46,22 @@ impl std::fmt::Debug for FileSource {
 }
 
 impl ModelFiles {
+    fn new(source: FileSource) -> Self {
+        Self { source, fingerprint: Arc::default(), revision_before_0_2: None }
+    }
+
+    /// Sets the revision that version 0.1 gave these files, so that the images that it stored are found.
+    #[must_use]
+    pub fn with_revision_before_0_2(mut self, revision: &str) -> Self {
+        self.revision_before_0_2 = Some(revision.to_owned());
+        self
+    }
+
+    /// The revision that version 0.1 gave these files, if it was set.
+    pub(crate) fn revision_before_0_2(&self) -> Option<String> {
+        self.revision_before_0_2.clone()
+    }
+
     /// The model in this folder.
     ///
     /// # Errors
@@ -53,7 +71,7 @@ impl ModelFiles {
         if path.exists() && !path.is_dir() {
             return Err(foreign::not_a_folder(&path));
         }
-        let files = Self { source: FileSource::Folder(path.clone()), fingerprint: Arc::default() };
+        let files = Self::new(FileSource::Folder(path.clone()));
         if !files.exists("model_index.json") {
             let checkpoints = foreign::folder_of_checkpoints(&path);
             return Err(checkpoints.unwrap_or_else(|| files.missing("model_index.json")));
@@ -66,7 +84,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::MissingFile`] if there is no `model_index.json` among the files.
     pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
-        let files = Self { source: FileSource::Embedded(files), fingerprint: Arc::default() };
+        let files = Self::new(FileSource::Embedded(files));
         if !files.exists("model_index.json") {
             return Err(files.missing("model_index.json"));
         }

@@ -1,10 +1,14 @@
 //! Models that were downloaded with the Hugging Face hub's own tools, found in their cache.
 
-use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::files::open_regular;
 use crate::index::ModelIndex;
 use crate::{ModelError, weights};
+
+/// Bytes of a file with a revision that are read. A revision is a SHA-1 in hexadecimal.
+const MAX_REVISION: u64 = 256;
 
 /// The arguments of `hf download` after the name: patterns of all files that the loader may read, each in quotation
 /// marks for the shell. They are no options, because those differ between the tool's versions, and not the whole
@@ -39,7 +43,10 @@ pub fn find(cache: &Path, name: &str) -> Result<PathBuf, ModelError> {
         return Err(ModelError::InvalidModelName { name: name.to_owned() });
     };
     let repository = cache.join(format!("models--{organisation}--{model}"));
-    let revision = fs::read_to_string(repository.join("refs/main")).unwrap_or_default();
+    let mut revision = String::new();
+    if let Ok(file) = open_regular(&repository.join("refs/main")) {
+        let _ = file.take(MAX_REVISION).read_to_string(&mut revision);
+    }
     let revision = revision.trim();
     let snapshot = repository.join("snapshots").join(revision);
     if is_plain(revision) && snapshot.join("model_index.json").is_file() {
@@ -71,6 +78,8 @@ fn is_plain(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use candle_core::{DType, Device};
 
     use super::*;

@@ -4,19 +4,16 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Shape, Tensor};
 use tintype_core::engine::Warning;
-use tintype_core::model::{GuidanceKind, MemoryNeed};
 use tintype_core::picture::Pixels;
 
 use crate::denoiser::{UNet, guidance_embedding};
-use crate::index::ModelIndex;
+use crate::finite::{self, Component};
+use crate::plan::ModelPlan;
 use crate::preview::Previewer;
-use crate::schedule::{Sampler, Schedule};
+use crate::schedule::{Sampler, Schedule, Substitution};
 use crate::text::TextEncoder;
 use crate::vae::Vae;
 use crate::{ModelError, ModelFiles};
-
-/// Side of the latents when the denoiser's configuration does not say: Stable Diffusion's.
-const DEFAULT_LATENT_SIDE: usize = 64;
 
 /// A Stable Diffusion model, loaded.
 pub struct Pipeline {
@@ -24,6 +21,8 @@ pub struct Pipeline {
     unet: UNet,
     vae: Vae,
     schedule: Schedule,
+    /// Width and height in pixels.
+    native_size: (usize, usize),
     device: Device,
     /// From the first preview on.
     previewer: OnceLock<Previewer>,
@@ -52,34 +51,40 @@ pub struct SamplingPlan {
     pub steps: usize,
 }
 
-/// Where a denoising loop stands between two steps.
+/// Where a denoising loop stands between two evaluations of the denoiser.
 pub struct StepContext<'a> {
     /// How many steps are done.
     pub done: usize,
-    /// The last of them; none yet before the first.
+    /// The last of them, if it has just ended.
     last_step: Option<CompletedStep<'a>>,
 }
 
 /// A step as it was taken.
 struct CompletedStep<'a> {
     sampler: &'a Sampler,
-    /// Its number, from 0.
-    step: usize,
-    /// The latents at the start of the step.
+    /// The number of its last evaluation, from 0.
+    evaluation: usize,
+    /// The latents at that evaluation.
     sample: &'a Tensor,
     /// The denoiser's output for `sample`.
     output: &'a Tensor,
 }
 
 impl StepContext<'_> {
+    /// Whether a step has just ended. If not, no step has begun, or the step has a second evaluation.
+    #[must_use]
+    pub fn ends_step(&self) -> bool {
+        self.last_step.is_some()
+    }
+
     /// The latents without any noise, `[1, channels, height, width]`, as the last step saw them; `None`
-    /// before the first.
+    /// unless a step has just ended.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn clean_sample(&self) -> Result<Option<Tensor>, ModelError> {
         let clean = |last_step: &CompletedStep| {
-            last_step.sampler.clean_sample(last_step.step, last_step.sample, last_step.output)
+            last_step.sampler.clean_sample(last_step.evaluation, last_step.sample, last_step.output)
         };
         Ok(self.last_step.as_ref().map(clean).transpose()?)
     }
@@ -101,45 +106,36 @@ impl Pipeline {
     /// [`ModelError`] for a file that is missing or malformed, an option that is not supported, or parts that
     /// do not fit together.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        ModelIndex::load(files)?.check_pipeline()?;
-        // The largest part first: memory for its file and for its copy is needed at once.
-        let pipeline = Self {
-            unet: UNet::load(files, device, dtype)?,
-            text: TextEncoder::load(files, device, dtype)?,
-            vae: Vae::load(files, device, dtype)?,
-            schedule: Schedule::load(files)?.for_stable_diffusion(),
-            device: device.clone(),
-            previewer: OnceLock::new(),
-        };
-        pipeline.check_fit(files)?;
-        Ok(pipeline)
+        Self::from_plan(ModelPlan::read(files, device, dtype)?, device)
     }
 
-    fn check_fit(&self, files: &ModelFiles) -> Result<(), ModelError> {
-        let config = self.unet.config();
-        let refused = |option: &str, value: usize, supported: String| {
-            Err(ModelError::unsupported(files.path("unet/config.json"), option, value, supported))
-        };
-        let (channels, width) = (self.vae.latent_channels(), self.text.width());
-        for (option, value) in [("in_channels", config.in_channels), ("out_channels", config.out_channels)] {
-            if value != channels {
-                return refused(option, value, format!("{channels}, the autoencoder's `latent_channels`"));
-            }
-        }
-        match config.attending().find(|level| level.context != width) {
-            Some(level) => {
-                let supported = format!("{width}, the text encoder's `hidden_size`");
-                refused("cross_attention_dim", level.context, supported)
-            }
-            None => Ok(()),
-        }
+    /// Loads the weights of a model onto the device of its plan.
+    ///
+    /// # Errors
+    /// [`ModelError`] for tensors that are missing or malformed.
+    pub(crate) fn from_plan(plan: ModelPlan, device: &Device) -> Result<Self, ModelError> {
+        Ok(Self {
+            native_size: plan.native_size(),
+            // The largest part first: memory for its file and for its copy is needed at once.
+            unet: UNet::with_weights(plan.unet, &plan.unet_weights)?,
+            text: TextEncoder::with_weights(&plan.text, plan.tokenizer, plan.text_weights)?,
+            vae: Vae::with_weights(plan.vae, &plan.vae_weights)?,
+            schedule: plan.schedule,
+            device: device.clone(),
+            previewer: OnceLock::new(),
+        })
+    }
+
+    /// The scheduler class of the model, if another one runs in its place.
+    #[must_use]
+    pub fn substitution(&self) -> Option<Substitution> {
+        self.schedule.substitution()
     }
 
     /// Width and height of the pictures that the model was trained on, in pixels.
     #[must_use]
     pub fn native_size(&self) -> (usize, usize) {
-        let sides = self.unet.config().sample_size.unwrap_or([DEFAULT_LATENT_SIDE; 2]);
-        (sides[1] * self.vae.scale(), sides[0] * self.vae.scale())
+        self.native_size
     }
 
     /// The course to a picture of at least this size in pixels. Where the autoencoder's grid is coarser, the
@@ -153,7 +149,7 @@ impl Pipeline {
     /// Encodes the prompts. The negative prompt has an effect only if the guidance scale is above 1.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`].
+    /// [`ModelError::NotFinite`] or [`ModelError::Tensor`].
     pub fn encode_prompts(
         &self,
         prompt: &str,
@@ -172,19 +168,20 @@ impl Pipeline {
             warnings.extend(encoded.truncation.take().map(|truncation| truncation.into_warning(parameter)));
             tokens.push(encoded);
         }
-        Ok(Conditioning { context: self.text.encode(&tokens)?, guidance, embedding, warnings })
+        let context = finite::check(self.text.encode(&tokens)?, Component::TextEncoder)?;
+        Ok(Conditioning { context, guidance, embedding, warnings })
     }
 
     /// Denoises step by step. Returns the latents, `[1, channels, height, width]`, or `None` if `between`
     /// stops the loop.
     ///
     /// `noise` makes standard normal numbers of a shape: first those that the picture is made from, then, for
-    /// some schedulers, those that each step adds. `between` is asked before the first step and after each
-    /// whether to go on.
+    /// some schedulers, those that each step adds, in the order of the steps. `between` is asked before the first step
+    /// and after each evaluation of the denoiser whether to go on.
     ///
     /// # Errors
-    /// [`ModelError`] if the schedule has no room for so many steps, or a tensor operation fails, or what
-    /// `between` returns.
+    /// [`ModelError`] if the schedule has no room for so many steps, the denoiser's output is not finite, or a tensor
+    /// operation fails, or what `between` returns.
     pub fn denoise(
         &self,
         conditioning: &Conditioning,
@@ -199,22 +196,28 @@ impl Pipeline {
         if between(StepContext { done: 0, last_step: None })? == Next::Stop {
             return Ok(None);
         }
-        for (step, timestep) in timesteps.into_iter().enumerate() {
-            let _traced = tracing::trace_span!("step", number = (step + 1) as i64).entered();
-            let input = sampler.scale_model_input(&latents, step)?;
-            let output = self.predict(&input, timestep, conditioning)?;
-            let fresh = match sampler.needs_noise(step) {
+        let mut done = 0;
+        for (evaluation, timestep) in timesteps.into_iter().enumerate() {
+            let _traced = tracing::trace_span!("step", number = (done + 1) as i64).entered();
+            let input = sampler.scale_model_input(&latents, evaluation)?;
+            let component = Component::Denoiser { step: done + 1, of: plan.steps };
+            let output = finite::check(self.predict(&input, timestep, conditioning)?, component)?;
+            let fresh = match sampler.needs_noise(evaluation) {
                 true => Some(noise(&shape)?.to_device(&self.device)?),
                 false => None,
             };
-            let next = sampler.step(step, &latents, &output, fresh.as_ref())?;
-            let last_step = CompletedStep { sampler: &sampler, step, sample: &latents, output: &output };
-            if between(StepContext { done: step + 1, last_step: Some(last_step) })? == Next::Stop {
+            let next = sampler.step(evaluation, &latents, &output, fresh.as_ref())?;
+            let ended = CompletedStep { sampler: &sampler, evaluation, sample: &latents, output: &output };
+            let last_step = sampler.ends_step(evaluation).then_some(ended);
+            done += usize::from(last_step.is_some());
+            if between(StepContext { done, last_step })? == Next::Stop {
                 return Ok(None);
             }
             latents = next;
         }
-        Ok(Some(latents))
+        // Finite outputs can still overflow in the scheduler's formula.
+        let component = Component::Denoiser { step: plan.steps, of: plan.steps };
+        finite::check(latents, component).map(Some)
     }
 
     /// The denoiser's output with classifier-free guidance: `negative + scale × (positive − negative)`.
@@ -240,7 +243,8 @@ impl Pipeline {
     /// Turns latents into a picture of this size in pixels, the middle of what they show.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`] if the latents are of another shape or show less than that.
+    /// [`ModelError::NotFinite`] if a colour is not finite. [`ModelError::Tensor`] if the latents are of another shape or
+    /// show less than that.
     pub fn decode(&self, latents: &Tensor, width: usize, height: usize) -> Result<Pixels, ModelError> {
         let colours = self.vae.decode(latents)?;
         if let Some(previewer) = self.previewer.get() {
@@ -255,6 +259,9 @@ impl Pipeline {
         let colours = colours.narrow(2, top / 2, height)?.narrow(3, left / 2, width)?.squeeze(0)?;
         let samples: Vec<f32> =
             colours.permute((1, 2, 0))?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        if !finite::all_finite(&samples) {
+            return Err(ModelError::NotFinite { component: Component::Autoencoder });
+        }
         let rgb = samples.into_iter().map(sample_of).collect();
         Pixels::new(width as u32, height as u32, rgb).ok_or_else(|| {
             candle_core::Error::Msg("the decoder's output must have three channels".into()).into()
@@ -276,40 +283,6 @@ impl Pipeline {
         }
         let fresh = Previewer::new(&self.vae, &self.device)?;
         self.previewer.get_or_init(|| fresh).preview(clean, width, height)
-    }
-
-    /// An estimate of the memory that an image takes beyond the weights: the larger of the denoiser's and the
-    /// decoder's needs per pixel (see their `memory_needed`), a fifth more for what the allocator keeps, and
-    /// 32 MiB for what does not grow with the image.
-    ///
-    /// Measured with Stable Diffusion 2.1's architecture on two threads: 0.75 GiB at 512×512, estimated 0.78;
-    /// 0.24 GiB at 256×256, estimated 0.22.
-    #[must_use]
-    pub fn memory_need(&self) -> MemoryNeed {
-        let scale = self.vae.scale();
-        let per_latent = self.unet.memory_needed(1, 1).max(self.vae.memory_needed(1, 1));
-        let pixels = (scale * scale) as u64;
-        MemoryNeed {
-            fixed: 32 << 20,
-            per_pixel: (per_latent * 6).div_ceil(pixels * 5),
-            per_finished_pixel: 0,
-            grid: scale as u32,
-        }
-    }
-
-    /// How the denoiser uses the guidance scale.
-    #[must_use]
-    pub fn guidance_kind(&self) -> GuidanceKind {
-        match self.unet.config().time_cond_proj_dim {
-            Some(_) => GuidanceKind::Distilled,
-            None => GuidanceKind::ClassifierFree,
-        }
-    }
-
-    /// How many tokens of a prompt the text encoder reads, its start and end tokens included.
-    #[must_use]
-    pub fn token_limit(&self) -> usize {
-        self.text.length()
     }
 }
 

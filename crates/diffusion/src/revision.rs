@@ -1,26 +1,62 @@
 //! A short text that differs for every difference in what was loaded of a model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
 /// Digits of the text.
 const DIGITS: usize = 16;
 
-/// Checksums of everything that a loader reads, by name. [`ModelFiles`](crate::ModelFiles) and
-/// [`Weights`](crate::Weights) enter each file and each tensor as they hand it out, so that nothing can decide an
-/// image and be missing here.
+/// Size of the chunks in which a large file is read.
+const CHUNK: usize = 64 << 20;
+
+/// Checksums of everything that a loader opens, by name. [`ModelFiles`](crate::ModelFiles) and
+/// [`Weights`](crate::Weights) enter each file when they open it, so that nothing can decide an image and be missing
+/// here. A plan of a model and the loaded model open the same files, so they have the same revision.
 #[derive(Debug, Default)]
 pub(crate) struct Fingerprint {
     entries: Mutex<BTreeMap<String, [u64; LANES]>>,
 }
 
 impl Fingerprint {
-    /// Enters a file or a tensor.
+    /// Enters a file.
     pub(crate) fn add(&self, name: String, bytes: &[u8]) {
-        let checksum = checksum(bytes);
+        self.insert(name, checksum(bytes));
+    }
+
+    /// Enters a large file. Its checksum is computed once per process unless the file changes. `release` is called for
+    /// each part, with its offset and its length, when it has been read.
+    pub(crate) fn add_file(
+        &self,
+        name: &str,
+        identity: Option<FileIdentity>,
+        bytes: &[u8],
+        release: impl Fn(usize, usize),
+    ) {
+        static KNOWN: LazyLock<Mutex<HashMap<FileIdentity, [u64; LANES]>>> = LazyLock::new(Mutex::default);
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = identity.as_ref().and_then(|identity| known().get(identity).copied());
+        let whole = cached.unwrap_or_else(|| {
+            let mut whole = Vec::new();
+            for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
+                whole.extend(checksum(chunk).into_iter().flat_map(u64::to_le_bytes));
+                release(index * CHUNK, chunk.len());
+            }
+            let whole = checksum(&whole);
+            if let Some(identity) = identity {
+                known().insert(identity, whole);
+            }
+            whole
+        });
+        self.insert(name.to_owned(), whole);
+    }
+
+    fn insert(&self, name: String, checksum: [u64; LANES]) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(name, checksum);
     }
 
@@ -46,6 +82,56 @@ impl Fingerprint {
             let _ = write!(text, "{byte:02x}");
         }
         text
+    }
+}
+
+/// Identifies the content of a file that may not be read again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FileIdentity {
+    /// A file, with its size and the times of its last changes.
+    File { path: PathBuf, size: u64, modified: Option<SystemTime>, change: Option<Change> },
+    /// A part of the program, by its address and its length.
+    Embedded(usize, usize),
+}
+
+/// The number of a file and the time of the last change of its content or its attributes, which no program can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Change {
+    device: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl FileIdentity {
+    /// The identity of a file; `None` if it cannot be determined.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self::File {
+            path: path.to_owned(),
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+            change: Change::of(&metadata),
+        })
+    }
+
+    pub(crate) fn of_embedded(bytes: &'static [u8]) -> Self {
+        Self::Embedded(bytes.as_ptr().addr(), bytes.len())
+    }
+}
+
+impl Change {
+    #[cfg(unix)]
+    #[expect(clippy::unnecessary_wraps, reason = "other systems do not tell")]
+    fn of(metadata: &fs::Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        Some(Self { device, inode, seconds: metadata.ctime(), nanoseconds: metadata.ctime_nsec() })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &fs::Metadata) -> Option<Self> {
+        None
     }
 }
 

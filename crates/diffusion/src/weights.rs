@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::files::open_regular;
-use crate::revision::Fingerprint;
+use crate::revision::{FileIdentity, Fingerprint};
 use crate::{ModelError, ModelFiles, foreign};
 
 /// The names that weights go by in the layout, without `.safetensors` or `.fp16.safetensors`: diffusers',
@@ -41,7 +41,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ModelError::MissingFile`] if there is none; [`ModelError::Unreadable`] or [`ModelError::Malformed`]
-    /// if it cannot be opened.
+    /// if it cannot be opened; [`ModelError::Adapter`] if it holds more than the network.
     pub fn load(
         files: &ModelFiles,
         component: &str,
@@ -52,6 +52,7 @@ impl Weights {
             .iter()
             .map(|name| WeightsFile::open(files, name))
             .collect::<Result<Vec<_>, _>>()?;
+        opened.iter().try_for_each(WeightsFile::check_adapters)?;
         Ok(Self::new(opened, device, dtype))
     }
 
@@ -60,7 +61,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load`].
     pub fn open(path: &Path, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        Ok(Self::new(vec![WeightsFile::map(path.to_owned(), Origin::default())?], device, dtype))
+        Ok(Self::new(vec![WeightsFile::map(path.to_owned())?], device, dtype))
     }
 
     fn new(files: Vec<WeightsFile>, device: &Device, dtype: DType) -> Self {
@@ -71,6 +72,12 @@ impl Weights {
     #[must_use]
     pub fn pp(&self, name: impl Display) -> Self {
         Self { prefix: self.full_name(&name.to_string()), ..self.clone() }
+    }
+
+    /// The same weights, converted to another type.
+    #[must_use]
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
     }
 
     /// The tensor of this name below the current level, which must have this shape.
@@ -109,6 +116,17 @@ impl Weights {
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         let full = self.full_name(name);
         self.file_with(&full)?.shape(&full)
+    }
+
+    /// The memory of all tensors in the type that they are converted to, in bytes.
+    #[must_use]
+    pub(crate) fn memory(&self) -> u64 {
+        let size = self.dtype.size_in_bytes() as u64;
+        let elements = |file: &WeightsFile| -> u64 {
+            let infos = file.metadata.tensors().into_values();
+            infos.map(|info| info.shape.iter().map(|side| *side as u64).product::<u64>()).sum()
+        };
+        self.files.iter().map(|file| elements(file) * size).sum()
     }
 
     /// The file that the weights came from, or the first of them.
@@ -181,18 +199,10 @@ struct ShardIndex {
 /// One `.safetensors` file, opened: its table of contents and its bytes.
 struct WeightsFile {
     path: PathBuf,
-    origin: Origin,
     metadata: Metadata,
     /// Where the tensors' bytes begin.
     start: usize,
     bytes: Bytes,
-}
-
-/// Which file of a model it is, and where the tensors that are read count.
-#[derive(Default)]
-struct Origin {
-    name: String,
-    fingerprint: Arc<Fingerprint>,
 }
 
 enum Bytes {
@@ -213,19 +223,20 @@ impl Deref for Bytes {
 
 impl WeightsFile {
     fn open(files: &ModelFiles, name: &str) -> Result<Self, ModelError> {
-        let origin = Origin { name: name.to_owned(), fingerprint: files.fingerprint() };
-        match files.embedded_bytes(name) {
-            Some(bytes) => Self::parse(files.path(name), origin, Bytes::Embedded(bytes)),
-            None if files.exists(name) => Self::map(files.path(name), origin),
+        let opened = match files.embedded_bytes(name) {
+            Some(bytes) => Self::parse(files.path(name), Bytes::Embedded(bytes)),
+            None if files.exists(name) => Self::map(files.path(name)),
             None => Err(files.missing(name)),
-        }
+        }?;
+        opened.enter(name, &files.fingerprint());
+        Ok(opened)
     }
 
     #[expect(
         unsafe_code,
         reason = "a memory map: weights are gigabytes, and most of a file may never be asked for"
     )]
-    fn map(path: PathBuf, origin: Origin) -> Result<Self, ModelError> {
+    fn map(path: PathBuf) -> Result<Self, ModelError> {
         let opened = open_regular(&path).and_then(|file| {
             // SAFETY: the map is read-only, and private to this value. Its bytes are undefined only if
             // another process changes or truncates the file while it is loaded, which the documentation
@@ -234,7 +245,7 @@ impl WeightsFile {
             unsafe { Mmap::map(&file) }
         });
         match opened {
-            Ok(map) => Self::parse(path, origin, Bytes::Mapped(map)),
+            Ok(map) => Self::parse(path, Bytes::Mapped(map)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ModelError::MissingFile {
                 path,
                 expected: "the component's weights as safetensors".to_owned(),
@@ -243,20 +254,40 @@ impl WeightsFile {
         }
     }
 
-    fn parse(path: PathBuf, origin: Origin, bytes: Bytes) -> Result<Self, ModelError> {
+    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, ModelError> {
         if foreign::is_lfs_pointer(&bytes) {
             return Err(ModelError::LfsPointer { path });
         }
         match SafeTensors::read_metadata(&bytes) {
-            Ok((header, metadata)) => {
-                Ok(Self { path, origin, metadata, start: size_of::<u64>() + header, bytes })
-            }
+            Ok((header, metadata)) => Ok(Self { path, metadata, start: size_of::<u64>() + header, bytes }),
             Err(source) => Err(ModelError::Malformed {
                 path,
                 expected: "weights as safetensors, whole".to_owned(),
                 source: Some(Box::new(source)),
             }),
         }
+    }
+
+    /// Enters the whole file into the model's fingerprint, in chunks, so that little of it is in memory at a time.
+    fn enter(&self, name: &str, fingerprint: &Fingerprint) {
+        let identity = match &self.bytes {
+            Bytes::Mapped(_) => FileIdentity::of(&self.path),
+            Bytes::Embedded(bytes) => Some(FileIdentity::of_embedded(bytes)),
+        };
+        fingerprint
+            .add_file(name, identity, &self.bytes, |offset, length| self.release_pages(offset, length));
+    }
+
+    /// Refuses tensors that a training program has put beside the network's, and that would change the images:
+    /// low-rank updates, by any library, and attention processors with weights.
+    fn check_adapters(&self) -> Result<(), ModelError> {
+        let is_adapter = |name: &str| {
+            name.split('.').any(|part| part == "processor" || part.to_ascii_lowercase().contains("lora"))
+        };
+        let mut names = self.metadata.offset_keys();
+        names.retain(|name| is_adapter(name));
+        names.sort_unstable();
+        if names.is_empty() { Ok(()) } else { Err(ModelError::Adapter { file: self.path.clone(), names }) }
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
@@ -290,8 +321,6 @@ impl WeightsFile {
         let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
             .map_err(|e| malformed(Some(Box::new(e))))?;
         let tensor = view.load(device)?;
-        let entry = format!("{}: {name} {:?} {:?}", self.origin.name, info.dtype, info.shape);
-        self.origin.fingerprint.add(entry, bytes);
         self.release_pages(range.start, range.len());
         Ok(tensor)
     }

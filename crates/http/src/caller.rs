@@ -6,11 +6,18 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tintype_service::Caller;
 
+use crate::cors::CorsPolicy;
+use crate::images::parse_job_id;
+use crate::path_param::PathParam;
 use crate::problem::{CredentialsError, Problem};
+use crate::query;
 use crate::{App, csrf};
 
 /// The alternative to the `Authorization` header.
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The query parameter with the token of an event URL.
+pub(crate) const EVENTS_TOKEN: &str = "token";
 
 /// The authenticated caller of a request; anonymous if the server allows requests without a key.
 pub(crate) struct Authenticated(pub(crate) Caller);
@@ -19,14 +26,34 @@ impl FromRequestParts<App> for Authenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if !parts.method.is_safe() {
-            csrf::reject_cross_site(&parts.headers)?;
+        // If every page may read responses, reading is as sensitive as writing: pages of other origins must
+        // not use the rights of clients without a key.
+        if !parts.method.is_safe() || app.cors == CorsPolicy::Any {
+            csrf::reject_cross_site(&parts.headers, &app.cors)?;
         }
         let key = presented_key(&parts.headers)?;
         if key.is_none() && app.is_loopback && is_forwarded(&parts.headers) {
             return Err(Problem::Credentials(CredentialsError::Forwarded));
         }
         Ok(Self(app.service.authenticate(key).await?))
+    }
+}
+
+/// The caller of a job's event stream: by its API key, or else by the token of the event URL.
+pub(crate) struct EventsCaller(pub(crate) Caller);
+
+impl FromRequestParts<App> for EventsCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token = parts.uri.query().and_then(|query| query::value(query, EVENTS_TOKEN));
+        let Some(token) = token.filter(|_| !has_key(&parts.headers)) else {
+            return Authenticated::from_request_parts(parts, app)
+                .await
+                .map(|Authenticated(caller)| Self(caller));
+        };
+        let PathParam(id) = PathParam::from_request_parts(parts, app).await?;
+        Ok(Self(app.service.authenticate_events_token(parse_job_id(&id)?, &token).await?))
     }
 }
 

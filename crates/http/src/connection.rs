@@ -26,6 +26,20 @@ pub enum ConnectionProblem {
     TooManyConnections,
 }
 
+impl ConnectionProblem {
+    /// The reason in the metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::InvalidUrlByte(_) => "invalid_url",
+            Self::MalformedRequest => "malformed_request",
+            Self::UrlTooLong => "url_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::HeaderTimeout(_) => "header_timeout",
+            Self::TooManyConnections => "too_many_connections",
+        }
+    }
+}
+
 /// The response to a refused request in the format of the path's dialect, with a request id. Path and headers
 /// are empty if they could not be read. One line in the log has the same id.
 pub fn refuse(problem: ConnectionProblem, path: &str, headers: &HeaderMap) -> Response {

@@ -4,6 +4,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::caller;
+use crate::cors::CorsPolicy;
 use crate::problem::Problem;
 
 /// Headers that mark a request as a prefetch.
@@ -13,22 +14,24 @@ const PREFETCH_HEADERS: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-m
 ///
 /// # Errors
 /// [`Problem::Prefetch`] and [`Problem::CrossSite`].
-pub(crate) fn reject_unintended_get(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn reject_unintended_get(headers: &HeaderMap, cors: &CorsPolicy) -> Result<(), Problem> {
     if PREFETCH_HEADERS
         .iter()
         .any(|name| headers.get_all(*name).iter().any(|value| is_prefetch(value.as_bytes())))
     {
         return Err(Problem::Prefetch);
     }
-    reject_cross_site(headers)
+    reject_cross_site(headers, cors)
 }
 
-/// Rejects a request that a page of another origin made a browser send, unless it carries an API key. Another
-/// port of this machine is another origin too.
+/// Rejects a request that a page of another origin made a browser send, unless it carries an API key or the
+/// operator has listed the origin. Another port of this machine is another origin too.
 ///
-/// # Errors
-/// [`Problem::CrossSite`].
-pub(crate) fn reject_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
+/// # Errors [`Problem::CrossSite`].
+pub(crate) fn reject_cross_site(headers: &HeaderMap, cors: &CorsPolicy) -> Result<(), Problem> {
+    if cors.trusts(headers) {
+        return Ok(());
+    }
     let is_other_site = |site: &HeaderValue| {
         [&b"cross-site"[..], b"same-site"].iter().any(|value| site.as_bytes().eq_ignore_ascii_case(value))
     };

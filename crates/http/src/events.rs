@@ -19,7 +19,7 @@ use tintype_service::{Caller, Image, JobEvent, JobEvents, JobState};
 use tokio::time::timeout;
 
 use crate::App;
-use crate::caller::Authenticated;
+use crate::caller::EventsCaller;
 use crate::image_resource::{ImageResource, Steps};
 use crate::images::parse_job_id;
 use crate::link_warning;
@@ -62,7 +62,7 @@ pub(crate) struct StepEvent {
 /// `GET /v1/images/{id}/events`
 pub(crate) async fn events(
     State(app): State<App>,
-    Authenticated(caller): Authenticated,
+    EventsCaller(caller): EventsCaller,
     PathParam(id): PathParam,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -208,8 +208,9 @@ impl JobEventStream {
             self.update_progress(Progress::Decoding);
         }
         let event = Event::default().event(image.status.name()).id(END_EVENT_ID);
-        let resource =
-            link_warning::with_host_sync(self.host.clone(), || ImageResource::new(image, &self.app.origin));
+        let resource = link_warning::with_host_sync(self.host.clone(), || {
+            ImageResource::new(&self.app, &self.caller, image)
+        });
         self.pending.push_back(event.data(json(&resource)));
         self.ended = true;
     }

@@ -78,7 +78,7 @@ async fn respond(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     if !app.get_enabled {
         return Err(Problem::GetDisabled);
     }
-    csrf::reject_unintended_get(&parts.headers)?;
+    csrf::reject_unintended_get(&parts.headers, &app.cors)?;
     let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, app).await?;
     let params = query::parse(parts.uri.query().unwrap_or_default());
     let request = GenerationRequest { path: PATH, params, headers: &parts.headers, max_wait: None };
@@ -86,7 +86,7 @@ async fn respond(app: &App, mut parts: Parts) -> Result<Response, Problem> {
     let mut response = match result {
         Ok(image) => match response_body(app, image) {
             Ok(body) => Json(body).into_response(),
-            Err(pending) => images::accepted(app, *pending),
+            Err(pending) => images::accepted(app, &caller, *pending),
         },
         Err(problem) => problem.into_response(),
     };

@@ -23,8 +23,12 @@ pub(crate) struct Health {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Readiness")]
 pub(crate) struct ReadinessState {
-    /// `loading`, `ready`, `failed`, `draining` or `ledger_unavailable`.
+    /// `loading`, `ready`, `failed`, `draining`, `ledger_unavailable` or `engine_unavailable`.
     state: &'static str,
+    /// Why the remote engine cannot be called: `no_credentials`, `invalid_credentials`, `no_endpoint`,
+    /// `not_in_service` or `rejected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 /// `GET /healthz`: 200 while the process serves requests.
@@ -41,12 +45,20 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         Readiness::Failed => "failed",
         Readiness::Draining => "draining",
         Readiness::LedgerUnavailable => "ledger_unavailable",
+        Readiness::EngineUnavailable(_) => "engine_unavailable",
     };
-    let body = Json(ReadinessState { state });
+    let reason = match readiness {
+        Readiness::EngineUnavailable(obstacle) => Some(obstacle.name()),
+        _ => None,
+    };
+    let body = Json(ReadinessState { state, reason });
     match readiness {
         Readiness::Ready => body.into_response(),
         Readiness::Failed => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
-        Readiness::Loading | Readiness::Draining | Readiness::LedgerUnavailable => {
+        Readiness::Loading
+        | Readiness::Draining
+        | Readiness::LedgerUnavailable
+        | Readiness::EngineUnavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, SERVER_RETRY_AFTER_S.to_string())], body)
                 .into_response()
         }

@@ -8,9 +8,11 @@ use tintype_core::picture::Format;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::Status;
 use tintype_ledger::money::{Amount, Spend};
-use tintype_service::{Image, LinkedPicture, ServedFrom, WarningMessage};
+use tintype_service::{Caller, Image, LinkedPicture, ServedFrom, WarningMessage};
 use uuid::Uuid;
 
+use crate::App;
+use crate::caller::EVENTS_TOKEN;
 use crate::link_warning::check_link;
 use crate::openapi::types::{FileFormat, Timestamp, Warning};
 use crate::problem;
@@ -57,6 +59,10 @@ pub(crate) struct ImageResource {
     /// While the job runs: its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Steps>,
+    /// While the job has not ended: the URL of its events, for a browser's `EventSource`. It needs no API key
+    /// and can be opened for an hour; each response has a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_url: Option<String>,
     /// The images in the order of their seeds, each with a new presigned URL; empty until the job has
     /// succeeded.
     images: Vec<ImageLink>,
@@ -189,8 +195,10 @@ pub(crate) fn to_millisecond(at: OffsetDateTime) -> OffsetDateTime {
 }
 
 impl ImageResource {
-    /// `origin` is the prefix of absolute links to this API.
-    pub(crate) fn new(image: Image, origin: &str) -> Self {
+    /// The representation for this caller.
+    pub(crate) fn new(app: &App, caller: &Caller, image: Image) -> Self {
+        let origin = &app.origin;
+        let events_url = (!image.status.is_final()).then(|| events_url(app, caller, &image));
         let total = image.request.as_ref().map_or(0, |request| request.steps * request.n);
         let request = image.request.map(|request| RequestParameters {
             prompt: request.prompt,
@@ -233,6 +241,7 @@ impl ImageResource {
             deadline: image.deadline.map(to_millisecond),
             position: image.position,
             progress: image.progress.map(|progress| Steps::of(progress, total)),
+            events_url,
             images,
             expires_at: image.expires_at.map(to_second),
             cost: image.cost.map(Cost::from),
@@ -240,6 +249,15 @@ impl ImageResource {
             warnings: image.warnings.into_iter().chain(link_warning).collect(),
             error,
         }
+    }
+}
+
+/// The URL of a job's events, with a token if the caller has an API key.
+fn events_url(app: &App, caller: &Caller, image: &Image) -> String {
+    let url = format!("{}{}/events", app.origin, job_path(image.id));
+    match app.service.events_token(caller, image) {
+        Some(token) => format!("{url}?{EVENTS_TOKEN}={token}"),
+        None => url,
     }
 }
 

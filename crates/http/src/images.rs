@@ -13,7 +13,7 @@ use tintype_core::request::{DEFAULT_EXPIRY, MAX_EXPIRY};
 use tintype_core::violation::Violation;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::Status;
-use tintype_service::{Image, MAX_PAGE, ServiceError};
+use tintype_service::{Caller, Image, MAX_PAGE, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
@@ -52,8 +52,8 @@ pub(crate) async fn create(
     let request = GenerationRequest { path: PATH, params: body.into_params(), headers: &headers, max_wait };
     let JobOutcome { result, headers } = submit_and_wait(&app, &caller, request).await?;
     let (mut response, is_pending) = match result {
-        Ok(image) if image.status == Status::Succeeded => (created(&app, image), false),
-        Ok(image) => (accepted(&app, image), true),
+        Ok(image) if image.status == Status::Succeeded => (created(&app, &caller, image), false),
+        Ok(image) => (accepted(&app, &caller, image), true),
         Err(problem) => (problem.into_response(), false),
     };
     response.headers_mut().extend(headers);
@@ -65,15 +65,15 @@ pub(crate) async fn create(
 }
 
 /// The response `201 Created` with a job that has its images.
-fn created(app: &App, image: Image) -> Response {
+fn created(app: &App, caller: &Caller, image: Image) -> Response {
     let location = [(LOCATION, job_path(image.id))];
-    (StatusCode::CREATED, location, Json(ImageResource::new(image, &app.origin))).into_response()
+    (StatusCode::CREATED, location, Json(ImageResource::new(app, caller, image))).into_response()
 }
 
 /// The response `202 Accepted` with a job that has not ended.
-pub(crate) fn accepted(app: &App, image: Image) -> Response {
+pub(crate) fn accepted(app: &App, caller: &Caller, image: Image) -> Response {
     let headers = [(LOCATION, job_path(image.id)), (RETRY_AFTER, JOB_POLL_AFTER_S.to_string())];
-    (StatusCode::ACCEPTED, headers, Json(ImageResource::new(image, &app.origin))).into_response()
+    (StatusCode::ACCEPTED, headers, Json(ImageResource::new(app, caller, image))).into_response()
 }
 
 /// `GET /v1/images/{id}`
@@ -90,7 +90,7 @@ pub(crate) async fn read(
     };
     let image = app.service.image(&caller, parse_job_id(&id)?, expires_in).await?;
     let retry_after = (!image.status.is_final()).then(|| [(RETRY_AFTER, JOB_POLL_AFTER_S.to_string())]);
-    Ok((retry_after.map(AppendHeaders), Json(ImageResource::new(image, &app.origin))).into_response())
+    Ok((retry_after.map(AppendHeaders), Json(ImageResource::new(&app, &caller, image))).into_response())
 }
 
 /// `GET /v1/images`
@@ -121,7 +121,7 @@ pub(crate) async fn list(
     }
     let limit = limit.map_or(DEFAULT_PAGE_SIZE, |limit| limit as usize);
     let page = app.service.images(&caller, cursor, limit).await?;
-    let data = page.images.into_iter().map(|image| ImageResource::new(image, &app.origin)).collect();
+    let data = page.images.into_iter().map(|image| ImageResource::new(&app, &caller, image)).collect();
     Ok(Json(ImagePage { data, next_cursor: page.next.map(|id| id.to_string()) }).into_response())
 }
 
@@ -160,7 +160,7 @@ pub(crate) async fn cancel(
     PathParam(id): PathParam,
 ) -> Result<Response, Problem> {
     let image = app.service.cancel(&caller, parse_job_id(&id)?).await?;
-    Ok(Json(ImageResource::new(image, &app.origin)).into_response())
+    Ok(Json(ImageResource::new(&app, &caller, image)).into_response())
 }
 
 /// `DELETE /v1/images/{id}`

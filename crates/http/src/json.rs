@@ -21,8 +21,8 @@ use crate::params::{NAME_CHARS, Param, ParamSource, Params, Value, ValueKind};
 use crate::problem::Problem;
 use crate::query;
 
-use encoding::BodyEncoding;
-pub(crate) use encoding::{BYTE_ORDER_MARK, BodyEncodingError};
+pub(crate) use encoding::{BodyEncoding, BodyEncodingError};
+pub(crate) use surrogates::replace_lone_surrogates;
 
 /// The maximum size of a request body, in bytes: several times that of two prompts of maximum length, fully
 /// escaped.
@@ -105,7 +105,7 @@ impl FromRequest<App> for Members {
             .map_err(|_| Problem::BodyTimeout)?
             .map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
         let mut text = encoding.decode(&body, MAX_BODY)?;
-        let repaired = surrogates::replace_lone_surrogates(&mut text);
+        let repaired = replace_lone_surrogates(&mut text);
         let members: Self =
             serde_json::from_slice(&text).map_err(|error| Problem::MalformedJson(error.to_string()))?;
         Ok(Self { repaired, ..members })

@@ -5,6 +5,7 @@
 
 mod caller;
 mod connection;
+mod cors;
 mod csrf;
 mod events;
 mod generate;
@@ -47,6 +48,7 @@ use tintype_ledger::id::JobId;
 use tintype_service::Service;
 
 pub use connection::{ConnectionProblem, refuse};
+pub use cors::{CorsPolicy, InvalidOrigins};
 pub use host::HostPolicy;
 pub use middleware::response_too_large;
 pub use openapi::document as openapi;
@@ -70,6 +72,8 @@ pub struct HttpSettings {
     /// The prefix of absolute links to this API, without a trailing slash: `https://host`, or
     /// `https://host/stage` behind a proxy that strips a part of the path.
     pub origin: String,
+    /// The web pages of other origins that may use the API.
+    pub cors: CorsPolicy,
 }
 
 /// The state shared by all handlers.
@@ -82,6 +86,7 @@ pub(crate) struct App {
     is_loopback: bool,
     /// The prefix of absolute links, see [`HttpSettings::origin`].
     origin: Arc<str>,
+    cors: CorsPolicy,
     started_at: OffsetDateTime,
 }
 
@@ -96,7 +101,7 @@ pub fn router_with_runtime(service: Arc<Service>, settings: HttpSettings, runtim
 }
 
 fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>) -> Router {
-    let HttpSettings { get_enabled, hosts, time_budget, origin } = settings;
+    let HttpSettings { get_enabled, hosts, time_budget, origin, cors } = settings;
     // With a public URL, a proxy is expected, and the operator decides whether requests need a key.
     let is_loopback = match &hosts {
         HostPolicy::Loopback { public: Some(public), .. } => link_warning::is_loopback(public.host()),
@@ -109,6 +114,7 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         time_budget,
         is_loopback,
         origin: Arc::from(origin),
+        cors: cors.clone(),
         started_at: OffsetDateTime::now_utc(),
     };
     let routes = Router::new()
@@ -131,8 +137,10 @@ fn with_routes(service: Arc<Service>, settings: HttpSettings, extra: Router<App>
         .fallback(unknown_path::fallback)
         .with_state(app)
         .layer(DefaultBodyLimit::max(json::MAX_BODY))
+        .layer(from_fn_with_state(cors.clone(), cors::answer_preflight))
         .layer(from_fn_with_state(Arc::new(hosts), host::check_host))
-        .layer(from_fn_with_state(service, middleware::wrap_exchange));
+        .layer(from_fn_with_state(service, middleware::wrap_exchange))
+        .layer(from_fn_with_state(cors, cors::allow_reading));
     // A router selects the route before its layers run, so the outer router normalizes the path.
     Router::new().fallback_service(routes).layer(map_request(path::normalize))
 }

@@ -52,6 +52,12 @@ pub(crate) fn parse_known<'a>(
     if violations.is_empty() { Ok(values) } else { Err(violations) }
 }
 
+/// The first value of a parameter, if it is UTF-8.
+pub(crate) fn value(query: &str, name: &str) -> Option<String> {
+    let (_, value) = pairs(query).find(|(found, _)| *decode(found) == *name.as_bytes())?;
+    text(name, value).ok()
+}
+
 /// Parses an integer in `range`.
 ///
 /// # Errors

@@ -185,3 +185,48 @@ impl BucketLedger {
         Ok(resolutions.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::money::Spend;
+    use crate::stored;
+
+    #[test]
+    fn the_stored_form_of_an_account_with_reservations_does_not_change() {
+        let now = datetime!(2026-11-23 12:00 UTC);
+        let mut record = AccountRecord::default();
+        let reserve = Spend { engine_ms: 500, amount: "0.01usd".parse().ok() };
+        let admitted = record.account.admit(&Policy::default(), now, reserve).expect("admitted");
+        let open = ReservationRecord {
+            owner: "acme".parse().expect("a name"),
+            job: JobId::from(Uuid::nil()),
+            since: now,
+            reservation: Reservation { id: Uuid::nil(), ..admitted },
+        };
+        record.reservations.insert(Uuid::nil(), open);
+        let nil = "00000000-0000-0000-0000-000000000000";
+        let expected = json!({
+            "account": {"in_flight": 1, "days": {"2026-11-23": {
+                "jobs": 1, "pictures": 0, "stored": 0, "joined": 0,
+                "spent": {"engine_ms": 0},
+                "reserved": {"engine_ms": 500, "money": {"usd": 10_000}},
+            }}},
+            "holds": {nil: {
+                "owner": "acme", "job": nil, "since": "2026-11-23T12:00:00Z",
+                "hold": {"id": nil, "day": "2026-11-23", "reserved": {"engine_ms": 500, "amount": "0.01usd"}},
+            }},
+        });
+        assert_eq!(serde_json::to_value(&record).expect("plain data"), expected);
+        let read: AccountRecord =
+            stored::decode(|| "account".to_owned(), expected.to_string().as_bytes()).expect("its own text");
+        assert_eq!(serde_json::to_value(&read).expect("plain data"), expected);
+        // Records of the first versions have no reservations.
+        let first = br#"{"account": {"in_flight": 0, "days": {}}}"#;
+        let read: AccountRecord = stored::decode(|| "account".to_owned(), first).expect("an old record");
+        assert!(read.reservations.is_empty());
+    }
+}

@@ -105,7 +105,7 @@ impl CasStore {
         let object = match self.objects.get(&key(path)?, None).await {
             Ok(object) => object,
             Err(StoreError::NotFound) => return Ok(None),
-            Err(error) => return Err(Error::unavailable(error)),
+            Err(error) => return Err(Error::of_store(error)),
         };
         let header = serde_json::from_slice::<EnvelopeHeader>(&object.bytes);
         let version = match &header {
@@ -123,7 +123,7 @@ impl CasStore {
         let object = match self.objects.get(&key(path)?, None).await {
             Ok(object) => object,
             Err(StoreError::NotFound) => return Ok(None),
-            Err(error) => return Err(Error::unavailable(error)),
+            Err(error) => return Err(Error::of_store(error)),
         };
         // The record is the last member of the envelope, and its end may be missing.
         let name = b"\"record\":";
@@ -178,12 +178,9 @@ impl CasStore {
             return Ok(());
         }
         let object = NewObject { bytes: Bytes::from_static(b"{}"), content_type: JSON.to_owned() };
-        self.objects
-            .put_if(&key(paths::PROBE)?, object, Condition::Always)
-            .await
-            .map_err(Error::unavailable)?;
+        self.objects.put_if(&key(paths::PROBE)?, object, Condition::Always).await.map_err(Error::of_store)?;
         self.write_failed.store(false, Ordering::Relaxed);
-        self.objects.delete(&key(paths::PROBE)?).await.map_err(Error::unavailable)
+        self.objects.delete(&key(paths::PROBE)?).await.map_err(Error::of_store)
     }
 
     /// Writes a record if the condition holds; returns `None` if it does not.
@@ -219,7 +216,7 @@ impl CasStore {
             },
             Err(error) => {
                 self.write_failed.store(true, Ordering::Relaxed);
-                return Err(Error::unavailable(error));
+                return Err(Error::of_store(error));
             }
         };
         self.insert_cached(path, bytes, etag.clone());
@@ -288,7 +285,7 @@ impl CasStore {
 
     pub(crate) async fn remove(&self, path: &str) -> Result<()> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
-        self.objects.delete(&key(path)?).await.map_err(Error::unavailable)
+        self.objects.delete(&key(path)?).await.map_err(Error::of_store)
     }
 
     /// Lists at most `limit` paths that begin with `prefix` and sort after `after`, in order.
@@ -297,8 +294,7 @@ impl CasStore {
         let mut after = after.map(key).transpose()?;
         while found.len() < limit {
             let page = (limit - found.len()).min(1_000);
-            let listing =
-                self.objects.list(prefix, after.as_ref(), page).await.map_err(Error::unavailable)?;
+            let listing = self.objects.list(prefix, after.as_ref(), page).await.map_err(Error::of_store)?;
             found.extend(listing.objects.iter().map(|listed| listed.key.as_str().to_owned()));
             after = listing.objects.into_iter().next_back().map(|listed| listed.key);
             if !listing.has_more || after.is_none() {

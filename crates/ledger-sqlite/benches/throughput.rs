@@ -83,6 +83,7 @@ fn accept(ledger: &SqliteLedger, i: usize, policy: Policy) {
         on_worker_loss: OnWorkerLoss::Requeue,
         waiter: None,
         deadline: None,
+        events_key: None,
         queue: None,
         start_with: None,
     };

@@ -5,8 +5,9 @@
 //!
 //! A crash of the process loses nothing that was answered. A power failure can lose the commits since the
 //! last checkpoint with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits
-//! for the disk at every commit; the file stays consistent with both. Several processes of one machine can
-//! share the file. Network file systems are not supported.
+//! for the disk at every commit; the file stays consistent with both. Deleted data is overwritten in the
+//! database at once, and is gone from its log after about [`ERASE_DELAY`]. Several processes of one machine
+//! can share the file. Network file systems are not supported.
 
 mod accept;
 mod checkpoint;
@@ -43,7 +44,7 @@ use tintype_ledger::{Error, Result};
 
 pub use compile_options::has_project_compile_options;
 
-use checkpoint::Checkpointer;
+use checkpoint::{Checkpointer, ERASE_DELAY};
 use connection::{Access, ConnectionQueue, ShortTasks};
 
 /// How long a statement waits for another process that writes.
@@ -68,7 +69,7 @@ pub struct SqliteLedger {
     reader: ConnectionQueue,
     quarantine: Arc<Quarantine>,
     // Must be dropped after the writer, because its thread ends when the writer's connection is closed.
-    _checkpointer: Checkpointer,
+    checkpointer: Checkpointer,
 }
 
 impl SqliteLedger {
@@ -79,10 +80,15 @@ impl SqliteLedger {
     /// [`Error::NewerVersion`] if a later version of the program wrote the file, [`Error::Corrupt`] if it is
     /// not an SQLite database, [`Error::Unavailable`] if it cannot be opened.
     pub fn open(path: &Path, sync: Synchronous) -> Result<Self> {
+        Self::open_with_delay(path, sync, ERASE_DELAY)
+    }
+
+    /// Opens the database. Deleted data is gone from its files `erase_delay` after the deletion.
+    fn open_with_delay(path: &Path, sync: Synchronous, erase_delay: Duration) -> Result<Self> {
         create_private(path).map_err(Error::unavailable)?;
         let mut writer = connect(path, sync)?;
         schema::migrate(&mut writer)?;
-        let log_lengths = checkpoint::log_lengths(&mut writer)?;
+        let signals = checkpoint::signals(&mut writer, erase_delay)?;
         let short_writes = match sync {
             Synchronous::Normal => ShortTasks::OnCaller,
             Synchronous::Full => ShortTasks::OnThread,
@@ -91,14 +97,19 @@ impl SqliteLedger {
         let writer = Arc::new(writer);
         let reader = connect(path, sync)?;
         let reader = ConnectionQueue::open("ledger-reader", reader, Access::Read, ShortTasks::OnCaller)?;
-        let checkpointer =
-            Checkpointer::start(path, connect(path, sync)?, log_lengths, Arc::downgrade(&writer))?;
-        Ok(Self { writer, reader, quarantine: Arc::default(), _checkpointer: checkpointer })
+        let checkpointer = Checkpointer::start(path, connect(path, sync)?, signals, Arc::downgrade(&writer))?;
+        // The process that used the database last may have died after a deletion.
+        checkpointer.erase_log();
+        Ok(Self { writer, reader, quarantine: Arc::default(), checkpointer })
     }
 }
 
 /// Creates the file if it does not exist. SQLite gives its log the same permissions.
 fn create_private(path: &Path) -> std::io::Result<()> {
+    // To open a FIFO waits for a reader.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
@@ -197,7 +208,12 @@ impl Ledger for SqliteLedger {
         now: OffsetDateTime,
     ) -> Result<FinishReply> {
         let run = run.clone();
-        self.writer.run_short(move |connection| jobs::finish(connection, &run, outcome, cost, now)).await
+        let finish = move |connection: &Connection| jobs::finish(connection, &run, outcome, cost, now);
+        let finished = self.writer.run_short(finish).await;
+        if let Ok(FinishReply::Deleted(_)) = finished {
+            self.checkpointer.erase_log();
+        }
+        finished
     }
 
     async fn detach(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
@@ -247,7 +263,11 @@ impl Ledger for SqliteLedger {
 
     async fn delete(&self, owner: &OwnerId, id: JobId, now: OffsetDateTime) -> Result<Option<JobRecord>> {
         let owner = owner.clone();
-        self.writer.run(move |connection| jobs::delete(connection, &owner, id, now)).await
+        let deleted = self.writer.run(move |connection| jobs::delete(connection, &owner, id, now)).await;
+        if let Ok(Some(_)) = deleted {
+            self.checkpointer.erase_log();
+        }
+        deleted
     }
 
     async fn job(&self, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {

@@ -2,10 +2,11 @@ use super::*;
 use futures::executor::block_on;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 use tintype_ledger::testing::{
-    MODEL, accepted, at, completed, lease, ledger_contract, new_job, new_job_with_key, race_contract,
-    usage_today,
+    MODEL, accepted, at, claimed, completed, cost, lease, ledger_contract, new_job, new_job_with_key,
+    race_contract, succeeded, usage_today,
 };
 
 mod unreadable;
@@ -36,6 +37,23 @@ fn several_processes_share_a_file() {
     let open =
         |_| -> Arc<dyn Ledger> { Arc::new(SqliteLedger::open(&path, Synchronous::Normal).expect("open")) };
     race_contract(&(0..3).map(open).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_fifo_or_a_device_is_not_a_database() {
+    for device in [None, Some("/dev/zero"), Some("/dev/null")] {
+        let (_folder, path) = folder();
+        match device {
+            Some(device) => std::os::unix::fs::symlink(device, &path).expect("a link"),
+            None => {
+                let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+                assert!(made.success());
+            }
+        }
+        let error = SqliteLedger::open(&path, Synchronous::Normal).expect_err("refused");
+        let text = tintype_core::causes::causes(&error).to_string();
+        assert_eq!(text, "ledger unavailable: not a regular file", "{device:?}");
+    }
 }
 
 #[test]
@@ -98,6 +116,86 @@ fn the_file_does_not_contain_deleted_data() {
     }
     let bytes = std::fs::read(&path).expect("the file");
     assert!(!bytes.windows(8).any(|part| part == b"elephant"));
+}
+
+/// Whether the database or its log contains a text.
+fn files_contain(path: &Path, text: &str) -> bool {
+    ["", "-wal"].iter().any(|suffix| {
+        let bytes = std::fs::read(format!("{}{suffix}", path.display())).unwrap_or_default();
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    })
+}
+
+/// Waits until neither the database nor its log contains a text.
+fn wait_until_erased(path: &Path, text: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while files_contain(path, text) {
+        assert!(Instant::now() < end, "{text} is still in the files");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn deleted_data_leaves_the_files_of_an_open_ledger() {
+    for sync in [Synchronous::Normal, Synchronous::Full] {
+        let (_folder, path) = folder();
+        let ledger = SqliteLedger::open_with_delay(&path, sync, Duration::ZERO).expect("open");
+        // Rows of one page and of several.
+        for (index, prompt) in
+            ["short-secret".to_owned(), "long-secret".repeat(2_000)].into_iter().enumerate()
+        {
+            let second = index as i64 * 10;
+            let [queued, ended, running] = ["a", "b", "c"].map(|owner| {
+                block_on(accepted(&ledger, new_job(owner, &format!("{owner}-{prompt}")), second))
+            });
+            block_on(async {
+                assert!(files_contain(&path, &prompt[..10]), "the test would prove nothing");
+                let ended = completed(&ledger, &ended, second + 1).await;
+                let running = claimed(&ledger, &running, second + 1).await;
+                for job in [&queued, &ended, &running] {
+                    ledger.delete(&job.owner, job.id, at(second + 2)).await.expect("delete").expect("a job");
+                }
+                let end =
+                    ledger.finish(&running.run(), succeeded(running.id, 1), cost(), at(second + 3)).await;
+                assert!(matches!(end, Ok(FinishReply::Deleted(_))), "{end:?}");
+            });
+            wait_until_erased(&path, &prompt[..10]);
+        }
+        // The ledger works as before.
+        let kept = block_on(accepted(&ledger, new_job("d", "kept"), 50));
+        assert_eq!(block_on(ledger.job(&kept.owner, kept.id)).expect("read"), Some(kept));
+    }
+}
+
+#[test]
+fn data_that_was_deleted_before_a_crash_is_erased_at_the_next_start() {
+    let (folder, path) = folder();
+    let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
+    let job = block_on(accepted(&ledger, new_job("acme", "purple elephant"), 0));
+    block_on(ledger.delete(&job.owner, job.id, at(1))).expect("delete").expect("a job");
+    // The files as a crash would leave them.
+    let copy = folder.path().join("copy.db");
+    for suffix in ["", "-wal"] {
+        let file = |path: &Path| format!("{}{suffix}", path.display());
+        std::fs::copy(file(&path), file(&copy)).expect("copied");
+    }
+    assert!(files_contain(&copy, "elephant"), "the test would prove nothing");
+    let _copy = SqliteLedger::open_with_delay(&copy, Synchronous::Normal, Duration::ZERO).expect("open");
+    wait_until_erased(&copy, "elephant");
+}
+
+#[test]
+fn the_log_is_emptied_after_another_process_has_read() {
+    let (_folder, path) = folder();
+    let ledger = SqliteLedger::open_with_delay(&path, Synchronous::Normal, Duration::ZERO).expect("open");
+    let job = block_on(accepted(&ledger, new_job("acme", "purple elephant"), 0));
+    let reader = connect(&path, Synchronous::Normal).expect("a connection");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM jobs").expect("a snapshot");
+    block_on(ledger.delete(&job.owner, job.id, at(1))).expect("delete").expect("a job");
+    // The writer is not blocked meanwhile.
+    block_on(accepted(&ledger, new_job("acme", "x"), 2));
+    reader.execute_batch("COMMIT").expect("the end of the snapshot");
+    wait_until_erased(&path, "elephant");
 }
 
 #[test]

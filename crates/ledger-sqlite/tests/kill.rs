@@ -56,6 +56,7 @@ fn new_job(name: &str, key: String) -> NewJob {
         on_worker_loss: OnWorkerLoss::Requeue,
         waiter: None,
         deadline: None,
+        events_key: None,
         queue: None,
         start_with: None,
     }

@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::account::Reservation;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
-use crate::job::{JobRecord, Lease, OnWorkerLoss, Status};
+use crate::job::{EventsKey, JobRecord, Lease, OnWorkerLoss, Status};
 use crate::limits::{LimitExceeded, Quota};
 use crate::money::Spend;
 use crate::policy::Policy;
@@ -126,6 +126,8 @@ pub struct NewJob {
     pub waiter: Option<WorkerId>,
     /// The time at which the job fails if it has not ended.
     pub deadline: Option<OffsetDateTime>,
+    /// The secret of the job's event URL, if it has one.
+    pub events_key: Option<EventsKey>,
     /// The maximum number of queued jobs; `None` for no maximum.
     pub queue: Option<QueueLimit>,
     /// The lease of a worker that is ready to run the job. The ledger starts the job with this lease if no
@@ -219,6 +221,7 @@ impl NewJob {
             lease: None,
             cancel_requested: false,
             delivered: None,
+            events_key: self.events_key,
             deleted: false,
         }
     }

@@ -1,7 +1,9 @@
 //! The errors of the ledger.
 
 use std::error::Error as StdError;
-use std::io;
+
+use tintype_core::causes::is_storage_full;
+use tintype_core::store::StoreError;
 
 /// A failure of the ledger itself. Exceeded limits, conflicts and missing records are not errors: the methods
 /// return them as values.
@@ -49,6 +51,14 @@ impl Error {
         if is_storage_full(&*source) { Self::StorageFull(source) } else { Self::Unavailable(source) }
     }
 
+    /// The error of an object store.
+    pub fn of_store(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(source) => Self::StorageFull(source),
+            other => Self::unavailable(other),
+        }
+    }
+
     /// The record that cannot be read.
     pub fn record(&self) -> Option<&str> {
         match self {
@@ -71,19 +81,6 @@ impl Error {
     pub fn corrupt(record: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Corrupt { record: record.into(), source: source.into() }
     }
-}
-
-/// True if the error or one of its sources reports that a disk or a quota is full.
-fn is_storage_full(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// The result of a ledger operation.

@@ -12,7 +12,9 @@
 //! step.
 
 mod changes;
+mod events_key;
 mod salvage;
+mod stored_status;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +24,9 @@ use tintype_core::picture::Format;
 use crate::account::Reservation;
 use crate::id::{Fingerprint, JobId, KeyId, OwnerId, WorkerId};
 use crate::money::Spend;
+use stored_status::StoredStatus;
+
+pub use events_key::EventsKey;
 
 /// The maximum number of runs of a local job. A job that crashes its process fails after this number of runs.
 pub const MAX_RUNS: u32 = 3;
@@ -37,6 +42,8 @@ pub enum Reason {
     Engine,
     /// The images could not be encoded or stored.
     Store,
+    /// The image store was full. Nothing was charged.
+    StoreFull,
     /// The job did not end before its deadline.
     Deadline,
     /// The worker stopped the job because it used more than twice its reservation.
@@ -46,6 +53,9 @@ pub enum Reason {
     OutcomeUnknown,
     /// The process died during each of [`MAX_RUNS`] runs.
     Crashed,
+    /// The remote engine cannot be called, for example because this server has no credentials for it. Nothing
+    /// was generated or charged.
+    EngineUnavailable,
     /// A remote engine had no capacity. No image was generated, so the client can send the request again,
     /// also with the same idempotency key.
     Busy,
@@ -53,6 +63,8 @@ pub enum Reason {
     Model,
     /// The stored record of the job was damaged, and a repair of the ledger ended the job.
     UnreadableRecord,
+    /// The model computed NaN or infinity instead of an image.
+    NotFinite,
 }
 
 impl Reason {
@@ -61,13 +73,16 @@ impl Reason {
         match self {
             Self::Engine => "engine",
             Self::Store => "store",
+            Self::StoreFull => "store_full",
             Self::Deadline => "deadline",
             Self::Overrun => "overrun",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Crashed => "crashed",
+            Self::EngineUnavailable => "engine_unavailable",
             Self::Busy => "busy",
             Self::Model => "model",
             Self::UnreadableRecord => "unreadable_record",
+            Self::NotFinite => "not_finite",
         }
     }
 }
@@ -103,7 +118,7 @@ pub struct UpstreamError {
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "is", content = "reason", rename_all = "snake_case")]
+#[serde(into = "StoredStatus", try_from = "StoredStatus")]
 pub enum Status {
     /// The job is accepted and waits for a worker.
     Queued,
@@ -255,6 +270,9 @@ pub struct JobRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub delivered: Option<OffsetDateTime>,
+    /// The secret of the job's event URL; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_key: Option<EventsKey>,
     /// Whether the owner deleted the job. A deleted job is invisible to its owner.
     #[serde(default)]
     pub deleted: bool,

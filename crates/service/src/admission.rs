@@ -11,7 +11,7 @@ use tintype_core::engine::{Engine, EngineInfo};
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
 use tintype_ledger::id::OwnerId;
-use tintype_ledger::job::{JobRecord, OnWorkerLoss, Status};
+use tintype_ledger::job::{EventsKey, JobRecord, OnWorkerLoss, Status};
 use tintype_ledger::limits::Quota;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -116,8 +116,8 @@ impl Inner {
     ) -> Result<JobHandle, ServiceError> {
         let (model, info) = self.model(submission.model.as_deref())?;
         let model = model.clone();
-        if !caller.may_use(model.name()) {
-            return Err(ServiceError::ModelNotAllowed(model.name().to_owned()));
+        if !caller.may_use(&model.name()) {
+            return Err(ServiceError::ModelNotAllowed(model.name()));
         }
         if submission.idempotency.is_some() {
             // Unauthenticated users share one owner, so an idempotency key would give one user's images to
@@ -131,7 +131,7 @@ impl Inner {
             && !has_deadline
             && !caller.is_anonymous_public
             && let Some(rejoined) =
-                self.registry.rejoin(&caller.owner, || request_key(model.name(), &submission.request))
+                self.registry.rejoin(&caller.owner, || request_key(&model.name(), &submission.request))
         {
             return Ok(
                 JobHandle::waiting(self, rejoined, ServedFrom::Made, Vec::new()).with_link_expiry(expires_in)
@@ -144,7 +144,7 @@ impl Inner {
             in_flight: (has_explicit_seed || submission.coalesce)
                 && !has_deadline
                 && !caller.is_anonymous_public,
-            stored: has_explicit_seed.then(|| picture_keys(info, &submission.request)),
+            stored: has_explicit_seed.then(|| picture_keys(&info, &submission.request)),
             retry: (submission.retry && !caller.is_anonymous_public)
                 .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
         };
@@ -166,7 +166,7 @@ impl Inner {
             }
             QueuePlace::Taken(_) => None,
         };
-        let new = self.new_job(&caller, &submission, (&model, info)).await?;
+        let new = self.new_job(&caller, &submission, (&model, &info)).await?;
         let mut free = self.free_slot(&model).map(|(engine, slot)| FreeSlot {
             worker: Worker::new(self.clone(), model.clone(), engine, 0),
             slot,
@@ -284,7 +284,7 @@ impl Inner {
         (model, info): (&Model, &EngineInfo),
     ) -> Result<NewJob, ServiceError> {
         let (reserve, cap) = self.reserve(caller, submission, model, info).await?;
-        let stored = StoredRequest::new(model.name(), &submission.request, cap);
+        let stored = StoredRequest::new(&model.name(), &submission.request, cap);
         let on_worker_loss =
             if info.repeatable { OnWorkerLoss::Requeue } else { OnWorkerLoss::OutcomeUnknown };
         Ok(NewJob {
@@ -301,6 +301,7 @@ impl Inner {
             waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
             start_with: None,
             deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
+            events_key: Some(EventsKey::random()),
             queue: None,
         })
     }

@@ -43,6 +43,11 @@ impl Caller {
         self.policy.allows_model(model)
     }
 
+    /// Whether the caller has no API key.
+    pub fn is_anonymous(&self) -> bool {
+        self.key.as_str() == ANONYMOUS
+    }
+
     /// A caller without a key on a public service.
     pub(crate) fn anonymous_public() -> Self {
         Self { is_anonymous_public: true, ..Self::anonymous() }

@@ -106,6 +106,12 @@ pub enum KeyError {
     /// The key was revoked.
     #[error("revoked")]
     Revoked,
+    /// The token of an event URL is not valid for the job, or its key or the job no longer exists.
+    #[error("invalid event token")]
+    InvalidToken,
+    /// The token of an event URL has expired.
+    #[error("expired event token")]
+    ExpiredToken,
 }
 
 /// The quota that a request exceeds, and the state of all quotas of the key.

@@ -9,7 +9,7 @@ use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, PresignOptions, StoreError};
 use tintype_ledger::id::JobId;
-use tintype_ledger::job::{JobRecord, Status, StoredImage, UpstreamError};
+use tintype_ledger::job::{EventsKey, JobRecord, Status, StoredImage, UpstreamError};
 use tintype_ledger::money::{Amount, Spend};
 
 use crate::active_job::JobState;
@@ -79,6 +79,8 @@ pub struct Image {
     pub cost: Option<Spend>,
     /// How the request was answered.
     pub source: ServedFrom,
+    /// The secret of the job's event URL; `None` for jobs of earlier versions.
+    pub events_key: Option<EventsKey>,
     /// Warnings for the client.
     pub warnings: Vec<WarningMessage>,
 }
@@ -139,6 +141,7 @@ impl Inner {
             upstream_error: job.upstream_error.clone(),
             cost,
             source,
+            events_key: job.events_key,
             warnings: job.warnings.iter().filter_map(WarningMessage::read).collect(),
         }
     }

@@ -11,8 +11,10 @@
 
 mod active_job;
 mod admission;
+mod availability;
 mod caller;
 mod error;
+mod events_token;
 mod image;
 mod janitor;
 mod job_events;
@@ -23,6 +25,7 @@ mod models;
 mod pricing;
 mod records;
 mod registry;
+mod repeated_failure;
 mod serverless;
 mod service;
 mod settings;
@@ -41,6 +44,7 @@ pub use tintype_picture::decode;
 pub use active_job::JobState;
 pub use caller::Caller;
 pub use error::{KeyError, LimitRejection, ServiceError};
+pub use events_token::EVENTS_TOKEN_LIFETIME;
 pub use image::{Image, LinkedPicture, ServedFrom};
 pub use job_events::{JobEvent, JobEvents};
 pub use job_handle::JobHandle;

@@ -58,6 +58,11 @@ struct ModelLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
     name: String,
@@ -68,6 +73,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     exchanges: LabeledCounter<HttpExchange>,
     exchange_seconds: Family<HttpExchange, Histogram>,
+    connections_refused: LabeledCounter<ReasonLabel>,
     accepted: LabeledCounter<SourceLabel>,
     rejected: LabeledCounter<LimitLabel>,
     generations: Counter,
@@ -99,6 +105,7 @@ impl Metrics {
             registry: Registry::with_prefix("tintype"),
             exchanges: Family::default(),
             exchange_seconds: Family::new_with_constructor(seconds),
+            connections_refused: Family::default(),
             accepted: Family::default(),
             rejected: Family::default(),
             generations: Counter::default(),
@@ -123,6 +130,11 @@ impl Metrics {
             "Time until the response headers were sent",
             Unit::Seconds,
             self.exchange_seconds.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Connections and requests refused before any handler received them, by reason",
+            self.connections_refused.clone(),
         );
         r.register("orders", "Requests accepted, by source of the images", self.accepted.clone());
         r.register("refused", "Requests rejected, by limit", self.rejected.clone());
@@ -239,6 +251,11 @@ impl Service {
         self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
     }
 
+    /// Counts a connection, or a request that is not HTTP, that was refused for this reason.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.inner.metrics.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
     /// The metrics as OpenMetrics text, which contains names of API keys. For callers with admin rights, and
     /// for callers without a key on a trusted machine.
     ///
@@ -260,7 +277,7 @@ impl Service {
         let mut loads = self.inner.ledger.load().await?;
         // A model without open jobs has a load of zero.
         for model in self.inner.models.iter().filter(|model| !model.name().is_empty()) {
-            loads.entry(model.name().to_owned()).or_default();
+            loads.entry(model.name()).or_default();
         }
         Ok(self.inner.metrics.text(&loads, self.inner.ledger.unreadable_records()))
     }

@@ -205,6 +205,11 @@ impl JobRegistry {
         let _ = self.shutdown_blockers.subscribe().wait_for(|&count| count == 0).await;
     }
 
+    /// The number of jobs that block the shutdown.
+    pub(crate) fn shutdown_blockers(&self) -> usize {
+        *self.shutdown_blockers.borrow()
+    }
+
     /// Entries created from now on are final, because no worker will run them.
     pub(crate) fn mark_stopped(&self) {
         self.entries().stopped = true;

@@ -53,7 +53,7 @@ impl Service {
         }
         // An unfinished remote job returns to the queue, so an id that comes twice means that all jobs were
         // checked.
-        for worker in inner.models.iter().filter_map(|model| inner.worker(model.name())) {
+        for worker in inner.models.iter().filter_map(|model| inner.worker(&model.name())) {
             let mut seen = HashSet::new();
             while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, EngineInfo};
+use tintype_core::engine::{CallObstacle, Engine, EngineInfo};
 use tintype_core::model::ModelCard;
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::store::ObjectStore;
@@ -20,11 +20,13 @@ use uuid::Uuid;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::admission::AdmissionCounter;
+use crate::availability;
 use crate::error::ServiceError;
 use crate::janitor;
 use crate::metrics::Metrics;
 use crate::models::{Alias, LoadFailure, LoadTime, Model, ModelSpec, ModelState, Models, manage_loading};
 use crate::registry::JobRegistry;
+use crate::repeated_failure::RepeatedFailure;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
@@ -43,6 +45,8 @@ pub enum Readiness {
     Draining,
     /// The ledger cannot be written, for example because its disk is full.
     LedgerUnavailable,
+    /// The remote engine cannot be called.
+    EngineUnavailable(CallObstacle),
 }
 
 /// The application service. Dropping it stops all its jobs.
@@ -68,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) admissions: AdmissionCounter,
     /// Done once the jobs of an earlier process are recovered.
     recovery: OnceCell<()>,
+    /// Failures of workers to claim jobs.
+    pub(crate) claim_failures: RepeatedFailure,
     /// The tasks that must end before the process may be frozen.
     pub(crate) tasks: TaskTracker,
     /// Whether workers must release their jobs at once.
@@ -115,6 +121,7 @@ impl Service {
             settings,
             admissions: AdmissionCounter::default(),
             recovery: OnceCell::new(),
+            claim_failures: RepeatedFailure::default(),
             tasks: TaskTracker::new(),
             releasing: watch::Sender::new(false),
             next_pending_check: Mutex::default(),
@@ -171,11 +178,21 @@ impl Service {
     pub async fn check_readiness(&self) -> Readiness {
         match self.readiness() {
             Readiness::Ready => match self.inner.ledger.probe().await {
-                Ok(()) => Readiness::Ready,
+                Ok(()) => match self.obstacle() {
+                    Some(obstacle) => Readiness::EngineUnavailable(obstacle),
+                    None => Readiness::Ready,
+                },
                 Err(_) => Readiness::LedgerUnavailable,
             },
             other => other,
         }
+    }
+
+    /// Why no model can be called; `None` if at least one can.
+    fn obstacle(&self) -> Option<CallObstacle> {
+        let usable = self.inner.models.iter().filter(|model| model.state() != ModelState::Failed);
+        let obstacles: Option<Vec<_>> = usable.map(|model| model.availability.obstacle()).collect();
+        obstacles?.first().copied()
     }
 
     /// Whether the service accepts jobs, apart from the state of the ledger: all models of the start are loaded, or
@@ -202,12 +219,28 @@ impl Service {
     pub fn check(&self, model: Option<&str>, draft: Draft) -> Result<GenerateRequest, ServiceError> {
         let (model, info) = self.inner.model(model)?;
         let request = draft
-            .check(&info.model, &model.limits(info), fastrand::u32(..))
+            .check(&info.model, &model.limits(&info), fastrand::u32(..))
             .map_err(ServiceError::Invalid)?;
-        match self.inner.check_memory(info, &request) {
+        match self.inner.check_memory(&info, &request) {
             Some(violation) => Err(ServiceError::Invalid(vec![violation])),
             None => Ok(request),
         }
+    }
+
+    /// Accepts no new jobs from now on. Returns the number of jobs that [`drain`](Self::drain) waits for.
+    pub fn begin_drain(&self) -> usize {
+        self.inner.registry.drain();
+        self.inner.registry.shutdown_blockers()
+    }
+
+    /// Ends the jobs of this process at once: jobs that a client waits for are canceled, the others return to
+    /// the queue. The caller limits the time, because the ledger may not answer; the next start recovers the
+    /// rest.
+    pub async fn stop_now(&self) {
+        self.inner.registry.drain();
+        self.inner.releasing.send_replace(true);
+        self.inner.stop().await;
+        self.wait_idle().await;
     }
 
     /// Accepts no new jobs, and lets running jobs and jobs with waiters finish within `grace`. Detached jobs
@@ -221,8 +254,18 @@ impl Service {
 }
 
 impl Inner {
+    /// Logs that a worker could not claim the next job, unless that was logged a moment ago.
+    pub(crate) fn log_failed_claim(&self, error: &tintype_ledger::Error) {
+        if let Some(failures) = self.claim_failures.record() {
+            tracing::error!(failures, error = %causes(error), "failed to claim next job");
+        }
+    }
+
     /// The model that a request selects, and what is known of its engine.
-    pub(crate) fn model(&self, requested: Option<&str>) -> Result<(&Arc<Model>, &EngineInfo), ServiceError> {
+    pub(crate) fn model(
+        &self,
+        requested: Option<&str>,
+    ) -> Result<(&Arc<Model>, Arc<EngineInfo>), ServiceError> {
         if self.registry.is_draining() {
             return Err(ServiceError::Draining);
         }
@@ -254,6 +297,7 @@ impl Inner {
         if self.settings.serverless {
             return model.open_slots();
         }
+        self.runtime.spawn(availability::watch_engine(Arc::downgrade(model)));
         self.recovery.get_or_init(|| self.recover_at_start()).await;
         model.open_slots();
         for slot in 0..model.slot_count() {
@@ -361,10 +405,10 @@ impl Drop for Service {
 }
 
 /// A model of the service.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ModelView<'a> {
     model: &'a Model,
-    info: &'a EngineInfo,
+    info: Arc<EngineInfo>,
 }
 
 impl<'a> ModelView<'a> {
@@ -373,13 +417,13 @@ impl<'a> ModelView<'a> {
     }
 
     /// The model's name, defaults and limits.
-    pub fn card(&self) -> &'a ModelCard {
+    pub fn card(&self) -> &ModelCard {
         &self.info.model
     }
 
     /// The request limits of the model and the operator.
     pub fn limits(&self) -> RequestLimits {
-        self.model.limits(self.info)
+        self.model.limits(&self.info)
     }
 
     /// Other names by which requests can select the model.

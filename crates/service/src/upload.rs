@@ -7,7 +7,7 @@ use tintype_core::engine::Generated;
 use tintype_core::picture::{Encoded, Format, Picture};
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::{Key, NewObject, ObjectStore, StoreError};
-use tintype_ledger::job::StoredImage;
+use tintype_ledger::job::{Reason, StoredImage};
 use tintype_picture::{Parameters, PictureError};
 use tokio::task::JoinError;
 use tracing::{Instrument, trace_span};
@@ -25,6 +25,16 @@ pub(crate) enum UploadError {
     Store(#[from] StoreError),
     #[error("the image encoder panicked")]
     Panicked(#[from] JoinError),
+}
+
+impl UploadError {
+    /// The reason for which the job failed.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Store(StoreError::Full(_)) => Reason::StoreFull,
+            Self::Store(_) | Self::Encode(_) | Self::Panicked(_) => Reason::Store,
+        }
+    }
 }
 
 /// The generated images of a job.

@@ -39,6 +39,13 @@ impl From<&Warning> for WarningMessage {
                 );
                 Self { code: "prompt_cut".to_owned(), message }
             }
+            Warning::SchedulerSubstituted { class, substitute } => Self {
+                code: "scheduler_substituted".to_owned(),
+                message: format!(
+                    "the model's scheduler `{class}` is not implemented; `{substitute}` generated the images, \
+                     which differ from those of `{class}`"
+                ),
+            },
         }
     }
 }
@@ -61,5 +68,17 @@ mod tests {
         );
         assert!(cut(&"虎".repeat(100)).message.ends_with(&format!(": {}…", "虎".repeat(60))));
         assert_eq!(WarningMessage::read(&warning.to_value()), Some(warning));
+    }
+
+    #[test]
+    fn a_substituted_scheduler_is_named_with_its_substitute() {
+        let (class, substitute) = ("TCDScheduler".to_owned(), "LCMScheduler".to_owned());
+        let warning = WarningMessage::from(&Warning::SchedulerSubstituted { class, substitute });
+        assert_eq!(warning.code, "scheduler_substituted");
+        assert_eq!(
+            warning.message,
+            "the model's scheduler `TCDScheduler` is not implemented; `LCMScheduler` generated the images, which \
+             differ from those of `TCDScheduler`"
+        );
     }
 }

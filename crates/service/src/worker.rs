@@ -116,7 +116,10 @@ impl Worker {
                 }
                 Ok(ClaimReply::Unavailable(_) | ClaimReply::NotFound) => return None,
                 Err(error) => {
-                    tracing::error!(job = %id, error = %causes(&error), "failed to claim accepted job");
+                    if let Some(failures) = self.inner.claim_failures.record() {
+                        let error = causes(&error);
+                        tracing::error!(job = %id, failures, %error, "failed to claim accepted job");
+                    }
                     if error.is_unreadable() {
                         self.inner.registry.close(id, JobState::DetachedFromProcess(error.into()));
                         return None;
@@ -132,7 +135,8 @@ impl Worker {
     pub(crate) async fn run_next(&self) -> Option<JobId> {
         let _guard = self.inner.tasks.start();
         let read = self.inner.registry.begin_read();
-        match self.inner.ledger.claim_next(self.model.name(), self.lease(), OffsetDateTime::now_utc()).await {
+        match self.inner.ledger.claim_next(&self.model.name(), self.lease(), OffsetDateTime::now_utc()).await
+        {
             Ok(Some(job)) => {
                 let active = self.inner.registry.enter(&job, &read);
                 drop(read);
@@ -142,15 +146,15 @@ impl Worker {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::error!(error = %causes(&error), "failed to claim next job");
+                self.inner.log_failed_claim(&error);
                 None
             }
         }
     }
 
-    /// The data of the engine with the operator's settings.
-    fn info(&self) -> &EngineInfo {
-        self.model.known_info().unwrap_or(self.engine.info())
+    /// The data of this engine with the operator's settings.
+    fn info(&self) -> EngineInfo {
+        self.model.settings.apply(self.engine.info().clone())
     }
 
     /// A new lease of this worker.
@@ -273,6 +277,9 @@ impl Worker {
             ) => (Outcome::Failed(failure(error)), self.model.estimates.spend(took, claim.request.n)),
             _ => (Outcome::Failed(failure(error)), self.model.estimates.spend(Duration::ZERO, 0)),
         };
+        if matches!(error, EngineError::Unavailable { .. }) {
+            self.model.availability.check_now();
+        }
         if !matches!(error, EngineError::Abandoned) {
             tracing::error!(job = %claim.active.id, error = %causes(error), "failed to generate images");
         }
@@ -308,7 +315,7 @@ impl Worker {
             let took = seconds(generated.engine_seconds);
             let warnings =
                 generated.warnings.iter().map(|warning| WarningMessage::from(warning).to_value()).collect();
-            let (store, model) = (this.inner.store.clone(), this.model.name().to_owned());
+            let (store, model) = (this.inner.store.clone(), this.model.name());
             // The first image of the first run has the job's id. A later run uses new ids, so that an
             // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
             // by two processes.
@@ -316,19 +323,23 @@ impl Worker {
             let first_id = is_first_run.then(|| claim.run.job.uuid());
             let upload = Upload { model, first_id, request: claim.request.clone(), generated };
             let upload = upload::upload(store, upload);
-            let failed = |error: &(dyn std::error::Error + 'static)| {
+            let failed = |error: &(dyn std::error::Error + 'static), reason: Reason| {
                 tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
-                Outcome::Failed(Reason::Store.into())
+                Outcome::Failed(reason.into())
             };
             let (outcome, cost) = match timeout(STORE_TIMEOUT, upload).await {
                 Ok(Ok((images, files))) => {
                     claim.active.set_files(files);
-                    let picture_key = Some(picture_key(this.info(), &claim.request));
+                    let picture_key = Some(picture_key(&this.info(), &claim.request));
                     let cost = this.model.estimates.spend(took, claim.request.n);
                     (Outcome::Succeeded { images, warnings, picture_key }, cost)
                 }
-                Ok(Err(error)) => (failed(&error), this.model.estimates.spend(Duration::ZERO, 0)),
-                Err(elapsed) => (failed(&elapsed), this.model.estimates.spend(Duration::ZERO, 0)),
+                Ok(Err(error)) => {
+                    (failed(&error, error.reason()), this.model.estimates.spend(Duration::ZERO, 0))
+                }
+                Err(elapsed) => {
+                    (failed(&elapsed, Reason::Store), this.model.estimates.spend(Duration::ZERO, 0))
+                }
             };
             this.end(&claim.active, &claim.run, outcome, cost).await;
             claim.active.end_run(&claim.run);

@@ -12,6 +12,7 @@ use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use http::{StatusCode, Uri};
 use time::OffsetDateTime;
+use tintype_core::causes;
 use tintype_core::secret::Secret;
 use tintype_core::store::{
     Condition, ETag, Key, ListedObject, Listing, NewObject, Object, ObjectMeta, ObjectStore, PresignOptions,
@@ -192,17 +193,19 @@ fn status<E>(error: &SdkError<E>) -> Option<StatusCode> {
 
 /// Why no request was sent, or no response received: the last cause, and for missing credentials the fix.
 fn no_response(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = || std::iter::successors(Some(error), |error| error.source());
-    if chain().any(|error| error.is::<CredentialsError>()) {
+    if causes::find::<CredentialsError>(error).is_some() {
         return "no valid AWS credentials: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_PROFILE`, or \
                 give this machine a role"
             .to_owned();
     }
-    let cause = chain().last().map(ToString::to_string).unwrap_or_default();
-    format!("no response from the S3 service: {cause}")
+    format!("no response from the S3 service: {}", causes::root(error))
 }
 
-/// Maps an SDK error to a store error by the response's status.
+/// The error codes of S3 services without room: MinIO, Ceph, and services with quotas. AWS has none.
+const FULL_CODES: &[&str] =
+    &["InsufficientCapacity", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"];
+
+/// Maps an SDK error to a store error by the response's status, or by its code if the store is full.
 fn to_store_error<E>(error: SdkError<E>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -213,7 +216,11 @@ where
         // The service did not respond.
         (None, None) => no_response(&error),
     };
+    let is_full = error.code().is_some_and(|code| FULL_CODES.contains(&code));
     match status(&error) {
+        Some(StatusCode::INSUFFICIENT_STORAGE) => StoreError::Full(message().into()),
+        // Some of these services answer 403.
+        _ if is_full => StoreError::Full(message().into()),
         Some(StatusCode::NOT_FOUND) => StoreError::NotFound,
         Some(StatusCode::PRECONDITION_FAILED) => StoreError::ConditionFailed,
         Some(StatusCode::RANGE_NOT_SATISFIABLE) => StoreError::RangeNotSatisfiable,

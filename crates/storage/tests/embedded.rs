@@ -136,7 +136,7 @@ async fn links_work_in_a_browser() {
     let preflight = send(Method::OPTIONS, &url, &[("origin", "https://app.example.com")]).await;
     assert_eq!(
         (preflight.status, preflight.header("access-control-allow-methods")),
-        (StatusCode::NO_CONTENT, "GET, HEAD")
+        (StatusCode::NO_CONTENT, "GET, HEAD, POST")
     );
 }
 

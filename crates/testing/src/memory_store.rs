@@ -75,7 +75,7 @@ impl ObjectStore for MemoryStore {
 
     async fn put_if(&self, key: &Key, object: NewObject, condition: Condition) -> Result<ETag, StoreError> {
         if self.full.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("a secret cause".into()));
+            return Err(StoreError::Full("a secret cause".into()));
         }
         let etag = self.next_etag();
         let mut objects = self.objects();

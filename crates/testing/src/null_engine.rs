@@ -1,13 +1,14 @@
 //! An engine without a model, for tests and benchmarks of the code around an engine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use tintype_core::engine::{
-    Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress, RemoteModelError,
+    AvailabilityCheck, CallObstacle, Engine, EngineError, EngineInfo, Generated, Observer, Preview, Progress,
+    RemoteModelError, Warning,
 };
 use tintype_core::model::{MemoryNeed, ModelCard};
 use tintype_core::picture::{Picture, Pixels};
@@ -18,6 +19,8 @@ use tintype_core::request::GenerateRequest;
 pub enum Fault {
     /// [`EngineError::Failed`].
     Error,
+    /// [`EngineError::NotFinite`].
+    NotFinite,
     /// A panic.
     Panic,
     /// A result without images.
@@ -43,6 +46,9 @@ pub struct NullEngine {
     /// Nanoseconds per step.
     step: AtomicU64,
     fault: Option<Fault>,
+    /// Why a remote engine cannot be called.
+    obstacle: Mutex<Option<CallObstacle>>,
+    warnings: Vec<Warning>,
     started: AtomicU64,
     finished: AtomicU64,
 }
@@ -68,6 +74,8 @@ impl NullEngine {
             info: EngineInfo::new(model),
             step,
             fault: None,
+            obstacle: Mutex::default(),
+            warnings: Vec::new(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -121,6 +129,26 @@ impl NullEngine {
         Self { fault: Some(fault), ..self }
     }
 
+    /// Makes every request and every availability check fail with this obstacle from the next one on, or
+    /// succeed again.
+    pub fn set_obstacle(&self, obstacle: Option<CallObstacle>) {
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) = obstacle;
+    }
+
+    fn check_obstacle(&self) -> Result<(), EngineError> {
+        match *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(obstacle) => Err(EngineError::Unavailable { obstacle, source: "a secret cause".into() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a warning to every result.
+    #[must_use]
+    pub fn with_warning(mut self, warning: Warning) -> Self {
+        self.warnings.push(warning);
+        self
+    }
+
     /// Sets the duration of the steps from the next one on.
     pub fn set_step_duration(&self, step: Duration) {
         self.step.store(nanoseconds(step), Ordering::SeqCst);
@@ -142,9 +170,20 @@ impl NullEngine {
 }
 
 #[async_trait]
+impl AvailabilityCheck for NullEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        self.check_obstacle()
+    }
+}
+
+#[async_trait]
 impl Engine for NullEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
+    }
+
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
     }
 
     async fn generate(
@@ -152,6 +191,7 @@ impl Engine for NullEngine {
         request: Arc<GenerateRequest>,
         observer: Arc<dyn Observer>,
     ) -> Result<Generated, EngineError> {
+        self.check_obstacle()?;
         self.started.fetch_add(1, Ordering::SeqCst);
         observer.progress(Progress::Started);
         for done in 1..=request.steps {
@@ -175,6 +215,7 @@ impl Engine for NullEngine {
         let n = match self.fault {
             None => request.n,
             Some(Fault::Error) => return Err(EngineError::Failed("a secret cause".into())),
+            Some(Fault::NotFinite) => return Err(EngineError::NotFinite("a secret cause".into())),
             Some(Fault::Panic) => panic!("a secret cause"),
             Some(Fault::NoPicture) => 0,
             Some(Fault::Busy) => {
@@ -197,7 +238,7 @@ impl Engine for NullEngine {
             .collect();
         self.finished.fetch_add(1, Ordering::SeqCst);
         let engine_seconds = self.step().as_secs_f64() * f64::from(request.steps);
-        Ok(Generated { pictures, engine_seconds, warnings: Vec::new() })
+        Ok(Generated { pictures, engine_seconds, warnings: self.warnings.clone() })
     }
 }
 

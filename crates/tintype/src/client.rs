@@ -1,7 +1,5 @@
 //! A minimal HTTP client, built from crates that the server needs anyway.
 
-use std::error::Error;
-
 use anyhow::{Context, Result, anyhow};
 use axum::body::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header, request};
@@ -10,6 +8,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tintype_core::causes;
 use tintype_core::secret::Secret;
 
 /// Maximum size of a response body, in bytes.
@@ -84,7 +83,8 @@ impl Client {
         let request = request.body(Full::new(body))?;
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let response = self.0.request(request).await;
-        let response = response.map_err(|error| anyhow!("cannot reach {host}: {}", root_cause(&error)))?;
+        // hyper's own message is only "client error (Connect)".
+        let response = response.map_err(|error| anyhow!("cannot reach {host}: {}", causes::root(&error)))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
         let body =
@@ -109,12 +109,4 @@ fn checked(url: &str) -> Result<Uri> {
 
 fn has_host(uri: &Uri) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-}
-
-/// The last error of the chain. hyper's own message is only "client error (Connect)".
-fn root_cause(mut error: &dyn Error) -> String {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

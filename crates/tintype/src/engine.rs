@@ -1,5 +1,6 @@
 //! Creates the engines of the models.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -66,8 +67,8 @@ impl EngineLoader for Loader {
 /// time.
 fn plan(model: &ModelEntry, settings: &ModelSettings) -> Result<Option<EngineInfo>> {
     let Some(files) = files(&model.engine, settings)? else { return Ok(None) };
-    let info =
-        DiffusionEngine::plan(&model.name, &files, &options(settings)).with_context(|| failure(model))?;
+    let info = DiffusionEngine::plan(&model.name, &files, &options(settings))
+        .with_context(|| failure(&model.name))?;
     Ok(Some(info))
 }
 
@@ -89,12 +90,12 @@ pub(crate) fn load(
         return remote(model, results);
     };
     let engine =
-        DiffusionEngine::load(&model.name, files, options(settings)).with_context(|| failure(model))?;
+        DiffusionEngine::load(&model.name, files, options(settings)).with_context(|| failure(&model.name))?;
     Ok(Arc::new(engine))
 }
 
-fn failure(model: &ModelEntry) -> String {
-    format!("failed to load the model `{}`", model.name)
+fn failure(name: &str) -> String {
+    format!("failed to load the model `{name}`")
 }
 
 /// The files of a local model; `None` for an endpoint.
@@ -110,6 +111,17 @@ fn files(engine: &ModelChoice, settings: &ModelSettings) -> Result<Option<ModelF
         }
         ModelChoice::Endpoint(_) => return Ok(None),
     }))
+}
+
+/// Checks that this path is a model that [`load`] loads, by loading it on the CPU.
+///
+/// # Errors
+/// Those of [`load`] for a folder.
+pub(crate) fn check_folder(folder: &Path) -> Result<()> {
+    let name = ModelChoice::Folder(folder.to_owned()).default_name();
+    DiffusionEngine::load(&name, ModelFiles::folder(folder)?, EngineOptions::default())
+        .with_context(|| failure(&name))?;
+    Ok(())
 }
 
 /// An engine that calls an endpoint. It makes no call and looks up no credentials before the first image.

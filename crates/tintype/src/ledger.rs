@@ -12,7 +12,7 @@ use tintype_ledger_bucket::{BucketLedger, Sleeper};
 use tintype_ledger_sqlite::SqliteLedger;
 
 use crate::config::{Config, LedgerChoice};
-use crate::store;
+use crate::{regular_file, store};
 
 /// The database's file name in the data folder.
 const DATABASE: &str = "ledger.db";
@@ -83,7 +83,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(LOCK);
     let context = || format!("cannot open {}", path.display());
-    let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
+    let file = regular_file::open_lock(&path).with_context(context)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

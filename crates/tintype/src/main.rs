@@ -2,6 +2,7 @@
 
 mod cli;
 mod client;
+mod clock;
 mod config;
 mod deploy;
 mod engine;
@@ -13,17 +14,20 @@ mod ledger_check;
 mod logging;
 mod manual;
 mod output;
+mod regular_file;
 mod serve;
 mod store;
 mod telemetry;
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use clap::Parser;
 
 use cli::{Cli, Command};
 use config::{AllFlags, Config, Environment, Flags, Layers};
+use generate::Interrupted;
 use output::{UsageError, usage_error};
 
 /// Keeps freed pages instead of returning them to the system and faulting them in again: a denoising step
@@ -36,7 +40,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<UsageError>() {
+                ExitCode::from(2)
+            } else if error.is::<Interrupted>() {
+                ExitCode::from(Interrupted::EXIT_STATUS)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -50,6 +60,7 @@ fn command(environment: &Environment) -> Command {
 }
 
 fn run() -> Result<()> {
+    clock::check(SystemTime::now())?;
     let environment = Environment::read().map_err(usage_error)?;
     match command(&environment) {
         Command::Serve(flags) => serve::run(Config::load(&environment, &flags.0).map_err(usage_error)?),

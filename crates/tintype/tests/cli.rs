@@ -51,6 +51,49 @@ fn unknown_flags_and_commands_are_status_2() {
     }
 }
 
+/// Files that are no model folder. `deploy` must reject them before it calls AWS: no credentials are set.
+#[test]
+fn deploy_rejects_a_model_with_the_error_of_serve() {
+    let folder = folder();
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, content).expect("a file");
+    };
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    write("x.safetensors", b"\x10\0\0\0\0\0\0\0{\"a\":1}");
+    write("x.ckpt", b"PK\x03\x04\0\0");
+    write("x.gguf", b"GGUF\x03\0\0\0");
+    write("pointer.safetensors", pointer);
+    write("checkpoints/x.ckpt", b"PK\x03\x04\0\0");
+    write("pointers/model_index.json", b"{\"_class_name\":\"StableDiffusionPipeline\"}");
+    write("pointers/unet/config.json", pointer);
+    write("empty/model_index.json", b"{\"_class_name\":\"StableDiffusionPipeline\"}");
+    let made = Command::new("mkfifo").arg(folder.path().join("fifo")).status().expect("mkfifo");
+    assert!(made.success());
+    for (model, expected) in [
+        ("x.safetensors", "a safetensors file"),
+        ("x.ckpt", "a PyTorch file"),
+        ("x.gguf", "a GGUF file"),
+        ("pointer.safetensors", "a Git LFS pointer"),
+        ("checkpoints", "a PyTorch file"),
+        ("pointers", "unet/config.json is a Git LFS pointer"),
+        ("empty", "unet/config.json is missing"),
+        ("./absent", "model_index.json is missing"),
+        ("fifo", "not a regular file"),
+    ] {
+        let last_line = |arguments: &[&str]| {
+            let output = tintype(folder.path(), arguments, &[]);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            let error = String::from_utf8(output.stderr).expect("UTF-8");
+            error.lines().last().expect("an error").to_owned()
+        };
+        let found = last_line(&["deploy", "--model", model, "--yes"]);
+        assert!(found.starts_with("error: ") && found.contains(expected), "{model}: {found}");
+        assert_eq!(found, last_line(&["generate", "x", "--model", model]), "{model}");
+    }
+}
+
 #[test]
 fn config_shows_the_settings_with_their_sources() {
     let output = tintype(folder().path(), &["config", "--queue", "7"], &[("TINTYPE_GRACE", "1m")]);
@@ -108,5 +151,8 @@ fn the_ledger_is_checked_and_repaired() {
     database.execute("DELETE FROM jobs WHERE record LIKE '%\"v\":9%'", []).expect("deleted");
     assert_eq!(check(&["--repair"]), (Some(0), String::new()));
     let record: String = database.query_row("SELECT record FROM jobs", [], |row| row.get(0)).expect("a job");
-    assert!(record.contains(r#""status":{"is":"failed","reason":"unreadable_record"}"#), "{record}");
+    assert!(
+        record.contains(r#""status":{"is":"failed","reason":"engine","detail":"unreadable_record"}"#),
+        "{record}"
+    );
 }

@@ -161,6 +161,17 @@ impl UNetConfig {
         Ok(config)
     }
 
+    /// An estimate of the bytes per latent that one guided pass takes beyond the weights.
+    ///
+    /// The finest level decides: for each latent of the batch of 2 it keeps a map per layer for the way up. While a
+    /// feed-forward layer runs, fourteen times the level's channels are in use beside them: its input twice, its gates
+    /// and values (8), their product (4). Coarser levels hold a quarter of the pixels each and no more than four times
+    /// the channels.
+    pub(crate) fn memory_per_latent(&self) -> u64 {
+        let Some(level) = self.levels.first() else { return 0 };
+        (2 * level.channels * (14 + 2 * (level.layers + 2)) * size_of::<f32>()) as u64
+    }
+
     /// The levels with attention; the heads and the text features of the others have no effect.
     pub(crate) fn attending(&self) -> impl Iterator<Item = &Level> {
         let middle = (self.mid_block == MidBlock::CrossAttention).then(|| self.levels.last()).flatten();

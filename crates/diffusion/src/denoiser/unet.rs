@@ -107,16 +107,4 @@ impl UNet {
         let x = self.norm_out.forward(&x, Some(self.config.activation))?;
         Ok(self.conv_out.forward(&x)?.to_nchw()?)
     }
-
-    /// An estimate of the bytes that one guided pass over latents of this size takes beyond the weights.
-    ///
-    /// The finest level decides: for each latent of the batch of 2 it keeps a map per layer for the way up, and while a
-    /// feed-forward layer runs, fourteen times the level's channels are in use beside them: its input twice, its gates and values (8), their
-    /// product (4). Coarser levels hold a quarter of the pixels each and no more than four times the channels.
-    #[must_use]
-    pub fn memory_needed(&self, height: usize, width: usize) -> u64 {
-        let Some(level) = self.config.levels.first() else { return 0 };
-        let per_latent = level.channels * (14 + 2 * (level.layers + 2));
-        (2 * height * width * per_latent * size_of::<f32>()) as u64
-    }
 }

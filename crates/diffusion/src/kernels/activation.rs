@@ -61,7 +61,8 @@ impl Activation {
             ),
             Self::Relu => vectorized(
                 #[inline(always)]
-                || x.iter_mut().for_each(|x| *x = x.max(0.0)),
+                // Not `f32::max`, which turns NaN into 0 and hides it.
+                || x.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
             ),
         }
     }
@@ -153,6 +154,19 @@ mod tests {
             &small.gelu_erf().expect("candle's"),
             1e-6,
         );
+    }
+
+    #[test]
+    fn nan_and_infinity_stay_so() {
+        let x = Tensor::new(&[1f32, f32::NAN, f32::INFINITY, -1.0], &Device::Cpu).expect("numbers");
+        for activation in [Activation::Silu, Activation::Gelu, Activation::Relu] {
+            let y: Vec<f32> = activation.apply(&x).and_then(|y| y.to_vec1()).expect("numbers");
+            assert_eq!(
+                [0, 1, 2, 3].map(|i| y[i].is_finite()),
+                [true, false, false, true],
+                "{activation:?}: {y:?}"
+            );
+        }
     }
 
     #[test]

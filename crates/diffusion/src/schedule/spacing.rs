@@ -70,3 +70,8 @@ pub(super) fn karras(highest: f64, lowest: f64, count: usize) -> Vec<f64> {
     let (from, to) = (highest.powf(1.0 / RHO), lowest.powf(1.0 / RHO));
     linspace(0.0, 1.0, count).into_iter().map(|share| (from + share * (to - from)).powf(RHO)).collect()
 }
+
+/// Levels of noise at equal distances of their logarithm, from the highest to the lowest.
+pub(super) fn exponential(highest: f64, lowest: f64, count: usize) -> Vec<f64> {
+    linspace(highest.ln(), lowest.ln(), count).into_iter().map(f64::exp).collect()
+}

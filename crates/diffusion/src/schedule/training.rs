@@ -50,6 +50,11 @@ impl Training {
         Ok(Self { alphas })
     }
 
+    /// `ᾱ` at a whole timestep; `None` beyond the last.
+    pub(super) fn alpha_bar(&self, timestep: f64) -> Option<f64> {
+        self.alphas.get(timestep as usize).map(|alpha| f64::from(*alpha))
+    }
+
     /// The ratio of noise to sample at each timestep, `√((1 − ᾱ) / ᾱ)`. A model that was trained down to no sample at all is taken to see
     /// the least bit of it, or the ratio would be infinite.
     pub(super) fn sigmas(&self) -> Vec<f32> {

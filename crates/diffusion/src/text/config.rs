@@ -16,19 +16,19 @@ const WIDTHS: RangeInclusive<usize> = 1..=65_536;
 /// The options of a `CLIPTextModel` that change what it computes, checked. Defaults are transformers'.
 ///
 /// The file also has dozens of options of training, of generating text and of the library, which are not read.
-pub(super) struct TextConfig {
-    pub(super) vocab_size: usize,
-    pub(super) hidden_size: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) num_hidden_layers: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) max_position_embeddings: usize,
+pub(crate) struct TextConfig {
+    pub(crate) vocab_size: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) intermediate_size: usize,
+    pub(crate) num_hidden_layers: usize,
+    pub(crate) num_attention_heads: usize,
+    pub(crate) max_position_embeddings: usize,
     pub(super) activation: Activation,
-    pub(super) layer_norm_eps: f64,
+    pub(crate) layer_norm_eps: f64,
 }
 
 impl TextConfig {
-    pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+    pub(crate) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
         let architectures: Vec<String> = options.take("architectures", Vec::new())?;
         let known = ["CLIPTextModel", "CLIPTextModelWithProjection"];

@@ -1,5 +1,6 @@
 //! Text to conditioning: CLIP's tokenizer and its text encoder.
 
+mod added_tokens;
 mod config;
 mod network;
 mod ops;
@@ -14,10 +15,10 @@ mod tests;
 use candle_core::{DType, Device, Tensor};
 use tintype_core::engine::Warning;
 
+pub(crate) use config::TextConfig;
 pub use tokenizer::Tokenizer;
 
 use crate::{ModelError, ModelFiles, Weights};
-use config::TextConfig;
 use network::Network;
 
 /// A prompt as the encoder reads it.
@@ -62,11 +63,22 @@ impl TextEncoder {
         let config = TextConfig::load(files)?;
         let tokenizer = Tokenizer::load(files, config.max_position_embeddings)?;
         tokenizer.check_fits(files, config.vocab_size)?;
-        let weights = Weights::load(files, "text_encoder", device, dtype)?;
+        Self::with_weights(&config, tokenizer, Weights::load(files, "text_encoder", device, dtype)?)
+    }
+
+    /// The encoder that the configuration describes, with these weights.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] or [`ModelError::WrongShape`] if they do not fit.
+    pub(crate) fn with_weights(
+        config: &TextConfig,
+        tokenizer: Tokenizer,
+        weights: Weights,
+    ) -> Result<Self, ModelError> {
         // transformers writes the prefix up to version 5.5, and for the variant with a projection.
         let plain = weights.contains("embeddings.token_embedding.weight");
         let root = if plain { weights } else { weights.pp("text_model") };
-        let network = Network::load(&config, &root)?;
+        let network = Network::load(config, &root)?;
         Ok(Self { tokenizer, network, width: config.hidden_size })
     }
 

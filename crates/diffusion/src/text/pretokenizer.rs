@@ -22,12 +22,19 @@ pub(super) struct NormalizedText {
 }
 
 impl NormalizedText {
-    /// `text`, which begins at byte `start` of the prompt, composed and in lower case.
+    /// `text`, which begins at byte `start` of the prompt, composed and in lower case, with one space for all that
+    /// stand together.
     pub(super) fn new(text: &str, start: usize) -> Self {
         let characters: Vec<_> = text.char_indices().map(|(i, c)| (c, start + i)).collect();
         let mut normalized = Self::default();
+        let mut after_space = false;
         for (c, from) in compose(&characters) {
-            normalized.text.extend(c.to_lowercase());
+            match c.is_whitespace() {
+                true if after_space => continue,
+                true => normalized.text.push(' '),
+                false => normalized.text.extend(c.to_lowercase()),
+            }
+            after_space = c.is_whitespace();
             normalized.offsets.resize(normalized.text.len(), from);
         }
         normalized

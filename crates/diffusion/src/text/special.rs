@@ -1,6 +1,6 @@
 //! The tokenizer's special tokens, from the four files that may speak of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,12 +24,45 @@ pub(super) struct SpecialTokens {
     pub(super) length: Option<usize>,
 }
 
-/// A token that is found in a prompt as it stands.
+/// A token that is found in a prompt before the prompt is taken apart.
 pub(super) struct AddedToken {
     pub(super) content: String,
     pub(super) id: Option<u32>,
-    /// Whether it is looked for in the cleaned text: in lower case, then.
-    pub(super) normalized: bool,
+    pub(super) search: Search,
+    pub(super) extent: Extent,
+}
+
+/// Where a token is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    /// In the prompt as it is written.
+    Verbatim,
+    /// In the cleaned prompt, so that the case does not matter.
+    Normalized,
+}
+
+impl Search {
+    fn of(normalized: bool) -> Self {
+        if normalized { Self::Normalized } else { Self::Verbatim }
+    }
+}
+
+impl AddedToken {
+    fn new(content: String, id: Option<u32>, search: Search) -> Self {
+        Self { content, id, search, extent: Extent::default() }
+    }
+}
+
+/// What around a token belongs to it. Where the files do not say, everything is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Extent {
+    /// Whether the spaces before it do.
+    pub(super) lstrip: bool,
+    /// Whether the spaces after it do.
+    pub(super) rstrip: bool,
+    /// Whether letters, digits and underscores on either side prevent it.
+    pub(super) single_word: bool,
 }
 
 /// A token in one of the files: its text, or an object around it.
@@ -39,14 +72,11 @@ pub(super) enum Token {
     Text(String),
     Object {
         content: String,
-        #[serde(default)]
         normalized: Option<bool>,
         #[serde(default)]
-        lstrip: Option<bool>,
-        #[serde(default)]
-        rstrip: Option<bool>,
-        #[serde(default)]
-        single_word: Option<bool>,
+        special: bool,
+        #[serde(flatten)]
+        extent: Extent,
     },
 }
 
@@ -57,21 +87,25 @@ impl Token {
         }
     }
 
-    /// This token, with `normalized` for where its file does not say.
-    fn or_normalized(self, normalized: bool) -> (String, bool) {
+    /// The token with its number. Where its file does not say, a special token is found as it stands.
+    fn numbered(self, id: u32) -> AddedToken {
         match self {
-            Token::Text(content) => (content, normalized),
-            Token::Object { content, normalized, .. } => (content, normalized.unwrap_or_default()),
+            Token::Text(content) => AddedToken::new(content, Some(id), Search::Normalized),
+            Token::Object { content, normalized, special, extent } => {
+                let normalized = normalized.unwrap_or(!special);
+                AddedToken { extent, ..AddedToken::new(content, Some(id), Search::of(normalized)) }
+            }
         }
     }
 
-    /// The first option of this token that would change how a prompt is taken apart, if one is on.
-    fn unsupported_option(&self) -> Option<&'static str> {
+    /// The token as one of the special ones. `plain` says how it is found if the file has only its text.
+    fn special(self, plain: Search) -> AddedToken {
         match self {
-            Token::Object { lstrip: Some(true), .. } => Some("lstrip"),
-            Token::Object { rstrip: Some(true), .. } => Some("rstrip"),
-            Token::Object { single_word: Some(true), .. } => Some("single_word"),
-            _ => None,
+            Token::Text(content) => AddedToken::new(content, None, plain),
+            Token::Object { content, normalized, extent, .. } => {
+                let normalized = normalized.unwrap_or(false);
+                AddedToken { extent, ..AddedToken::new(content, None, Search::of(normalized)) }
+            }
         }
     }
 }
@@ -122,16 +156,19 @@ impl SpecialTokens {
     pub(super) fn load(files: &ModelFiles, serialized: Vec<(Token, u32)>) -> Result<Self, ModelError> {
         let config: Config = read(files, CONFIG)?;
         let mut named = config.named;
-        let mut numbered: Vec<(Token, Option<u32>)> = Vec::new();
+        let mut added: Vec<AddedToken> = Vec::new();
         if let Some(decoder) = config.added_tokens_decoder {
             // Written by a newer version: this file alone counts.
-            numbered.extend(decoder.into_iter().map(|(id, token)| (token, Some(id))));
+            added.extend(decoder.into_iter().map(|(id, token)| token.numbered(id)));
         } else {
             named = read::<NamedTokens>(files, MAP)?.or(named);
-            let added: HashMap<String, u32> = read(files, ADDED)?;
-            numbered.extend(added.into_iter().map(|(content, id)| (Token::Text(content), Some(id))));
+            let texts: BTreeMap<String, u32> = read(files, ADDED)?;
+            added.extend(texts.into_iter().map(|(content, id)| {
+                let search = Search::of(!named.contain(&content));
+                AddedToken::new(content, Some(id), search)
+            }));
         }
-        numbered.extend(serialized.into_iter().map(|(token, id)| (token, Some(id))));
+        added.extend(serialized.into_iter().map(|(token, id)| token.numbered(id)));
         let default =
             |token: &Option<Token>, default: &str| token.as_ref().map_or(default, Token::content).to_owned();
         let mut special = Self {
@@ -152,7 +189,8 @@ impl SpecialTokens {
             (named.eos_token, &special.end),
             (named.unk_token, &special.unknown),
         ]
-        .map(|(token, content)| (token.unwrap_or_else(|| Token::Text(content.clone())), None, true));
+        .map(|(token, content)| token.unwrap_or_else(|| Token::Text(content.clone())))
+        .map(|token| token.special(Search::Normalized));
         let pad = Token::Text(special.pad.clone());
         let others = [named.sep_token, named.pad_token, named.cls_token, named.mask_token]
             .into_iter()
@@ -160,16 +198,11 @@ impl SpecialTokens {
             .chain(named.additional_special_tokens.into_iter().flatten())
             .chain(named.extra_special_tokens.into_iter().flat_map(ExtraTokens::into_list))
             .chain([pad])
-            .map(|token| (token, None, false));
-        let numbered = numbered.into_iter().map(|(token, id)| (token, id, false));
-        for (token, id, normalized) in numbered.chain(own).chain(others) {
-            if let Some(option) = token.unsupported_option() {
-                let option = format!("{option} of the token {:?}", token.content());
-                return Err(ModelError::unsupported(files.path(CONFIG), &option, true, "false"));
-            }
-            let (content, normalized) = token.or_normalized(normalized);
-            if !content.is_empty() && special.added.iter().all(|known| known.content != content) {
-                special.added.push(AddedToken { content, id, normalized });
+            .map(|token| token.special(Search::Verbatim));
+        for token in added.into_iter().chain(own).chain(others) {
+            let is_new = special.added.iter().all(|known| known.content != token.content);
+            if is_new && !token.content.is_empty() {
+                special.added.push(token);
             }
         }
         Ok(special)
@@ -177,6 +210,21 @@ impl SpecialTokens {
 }
 
 impl NamedTokens {
+    /// Whether one of the tokens has this text.
+    fn contain(&self, content: &str) -> bool {
+        let single = [
+            &self.bos_token,
+            &self.eos_token,
+            &self.unk_token,
+            &self.sep_token,
+            &self.pad_token,
+            &self.cls_token,
+            &self.mask_token,
+        ];
+        let additional = self.additional_special_tokens.iter().flatten();
+        single.into_iter().flatten().chain(additional).any(|token| token.content() == content)
+    }
+
     /// These tokens, and the others' where there is none.
     fn or(self, others: Self) -> Self {
         Self {

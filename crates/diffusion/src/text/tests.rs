@@ -1,5 +1,6 @@
 //! Tokenizer and text encoder beside transformers'.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use candle_core::{DType, Device};
@@ -217,6 +218,62 @@ fn special_tokens_are_found_as_the_reference_finds_them() {
     }
 }
 
+/// What transformers makes of prompts with added tokens, by the files that name them.
+#[derive(Deserialize)]
+struct AddedTokenGolden {
+    prompts: Vec<String>,
+    cases: Vec<AddedTokenCase>,
+}
+
+#[derive(Deserialize)]
+struct AddedTokenCase {
+    name: String,
+    files: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    ids: Vec<Vec<u32>>,
+}
+
+#[test]
+fn added_tokens_are_found_as_the_reference_finds_them() {
+    let text = fs::read_to_string(fixture("added-tokens.json")).expect("a fixture");
+    let AddedTokenGolden { prompts, cases } = serde_json::from_str(&text).expect("a golden");
+    assert!(cases.len() > 20 && prompts.len() > 20);
+    for case in cases {
+        let (folder, files) = changed("model_index.json", "{}");
+        let mut serialized = Vec::new();
+        for (name, members) in &case.files {
+            let path = folder.path().join("tokenizer").join(name);
+            let old = fs::read_to_string(&path).unwrap_or_else(|_| "{}".to_owned());
+            let mut file: serde_json::Map<_, _> = serde_json::from_str(&old).expect("JSON");
+            file.extend(members.clone());
+            fs::write(path, serde_json::to_string(&file).expect("JSON")).expect("a file");
+            let decoder = members.get("added_tokens_decoder").and_then(|decoder| decoder.as_object());
+            serialized.extend(decoder.into_iter().flatten().map(|(id, token)| {
+                let mut token = token.clone();
+                token["id"] = id.parse::<u32>().expect("a number").into();
+                token
+            }));
+        }
+        let check = |files: &ModelFiles, place: &str| {
+            let tokenizer = Tokenizer::load(files, 77).expect("a tokenizer");
+            for (prompt, expected) in prompts.iter().zip(&case.ids) {
+                let ids = tokenizer.tokenize(prompt).ids;
+                assert_eq!(ids[..expected.len()], *expected, "{}, {place}: {prompt:?}", case.name);
+                assert!(ids[expected.len()..].iter().all(|id| *id == ids[76]), "{prompt:?}");
+            }
+        };
+        check(&files, "several files");
+        if !serialized.is_empty() {
+            let (folder, files) = saved_today("clip-large", "<|endoftext|>");
+            let path = folder.path().join("tokenizer/tokenizer.json");
+            let text = fs::read_to_string(&path).expect("a file");
+            let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            file["added_tokens"] = serialized.into();
+            fs::write(path, file.to_string()).expect("a file");
+            check(&files, "tokenizer.json");
+        }
+    }
+}
+
 /// The fixture with one file written anew.
 fn changed(name: &str, content: &str) -> (tempfile::TempDir, ModelFiles) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -247,11 +304,6 @@ fn what_is_wrong_with_a_file_is_said() {
             "merges of tokens that the vocabulary has",
         ),
         ("tokenizer/tokenizer_config.json", r#"{"model_max_length": 2}"#.to_owned(), "model_max_length"),
-        (
-            "tokenizer/special_tokens_map.json",
-            r#"{"pad_token": {"content": "x", "lstrip": true}}"#.to_owned(),
-            "lstrip",
-        ),
         ("text_encoder/config.json", config(r#""hidden_act": "gelu_new""#), "hidden_act"),
         ("text_encoder/config.json", config(r#""num_attention_heads": 7"#), "num_attention_heads"),
         ("text_encoder/config.json", config(r#""architectures": ["T5EncoderModel"]"#), "architectures"),

@@ -1,14 +1,14 @@
 //! CLIP's tokenizer: byte pairs over words.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, Token};
 
+use super::added_tokens::AddedTokens;
 use super::pretokenizer::{NormalizedText, Word};
 use super::serialized::SerializedTokenizer;
-use super::special::SpecialTokens;
+use super::special::{Search, SpecialTokens};
 use super::{Tokens, Truncation};
 use crate::index::ModelIndex;
 use crate::{ModelError, ModelFiles};
@@ -54,10 +54,12 @@ impl Tokenizer {
                 .or_else(|| numbers.get(&token.content).copied())
                 .map_or_else(|| u32::try_from(numbers.len()), Ok)
                 .map_err(|_| ModelError::malformed(files.path(VOCABULARY), "numbers that fit 32 bits"))?;
-            if token.normalized {
-                added_normalized.push(NormalizedText::new(&token.content, 0).text().to_owned(), id);
-            } else {
-                added.push(token.content.clone(), id);
+            match token.search {
+                Search::Normalized => {
+                    let content = NormalizedText::new(&token.content, 0).text().to_owned();
+                    added_normalized.push(content, id, token.extent);
+                }
+                Search::Verbatim => added.push(token.content.clone(), id, token.extent),
             }
             numbers.insert(token.content, id);
         }
@@ -92,8 +94,8 @@ impl Tokenizer {
     }
 
     /// Checks that every number is one of the encoder's `embeddings`.
-    pub(super) fn check_fits(&self, files: &ModelFiles, embeddings: usize) -> Result<(), ModelError> {
-        let added = self.added.0.iter().chain(&self.added_normalized.0).map(|(_, id)| *id);
+    pub(crate) fn check_fits(&self, files: &ModelFiles, embeddings: usize) -> Result<(), ModelError> {
+        let added = self.added.iter().chain(self.added_normalized.iter()).map(|token| token.id);
         let max = self.bpe.get_vocab().into_values().chain(added).max().unwrap_or(0);
         if max as usize >= embeddings {
             let expected = format!("numbers below the encoder's `vocab_size` of {embeddings}, got {max}");
@@ -152,39 +154,6 @@ impl Tokenizer {
             let byte = encoded[..offsets.0].chars().count();
             tokens.push((id, word.offsets[byte]));
         }
-    }
-}
-
-/// Tokens that are found in a text before it is taken apart, with their numbers.
-#[derive(Default)]
-struct AddedTokens(Vec<(String, u32)>);
-
-impl AddedTokens {
-    /// Takes a token in, unless there is nothing to find; the longest is looked for first.
-    fn push(&mut self, content: String, id: u32) {
-        if !content.is_empty() {
-            let place = self.0.partition_point(|(other, _)| other.len() >= content.len());
-            self.0.insert(place, (content, id));
-        }
-    }
-
-    /// The text in order, as ranges of its bytes: these tokens, and what lies between them.
-    fn split(&self, text: &str) -> Vec<(Range<usize>, Option<u32>)> {
-        let mut parts = Vec::new();
-        let mut plain = 0;
-        let mut at = 0;
-        while let Some(c) = text[at..].chars().next() {
-            match self.0.iter().find(|(content, _)| text[at..].starts_with(content.as_str())) {
-                None => at += c.len_utf8(),
-                Some((content, id)) => {
-                    parts.extend([(plain..at, None), (at..at + content.len(), Some(*id))]);
-                    at += content.len();
-                    plain = at;
-                }
-            }
-        }
-        parts.push((plain..at, None));
-        parts
     }
 }
 

@@ -17,32 +17,32 @@ const MAX_LEVELS: usize = 8;
 const CLASSES: &str = "AutoencoderKL, AutoencoderTiny";
 
 /// The configuration of either autoencoder, checked.
-pub(super) enum Config {
+pub(crate) enum Config {
     Kl(KlConfig),
     Tiny(TinyConfig),
 }
 
 /// The options of `AutoencoderKL` that shape its decoder.
-pub(super) struct KlConfig {
-    pub(super) block_out_channels: Vec<usize>,
-    pub(super) layers_per_block: usize,
-    pub(super) activation: Activation,
-    pub(super) latent_channels: usize,
-    pub(super) norm_num_groups: usize,
-    pub(super) use_post_quant_conv: bool,
-    pub(super) mid_block_add_attention: bool,
+pub(crate) struct KlConfig {
+    pub(crate) block_out_channels: Vec<usize>,
+    pub(crate) layers_per_block: usize,
+    pub(crate) activation: Activation,
+    pub(crate) latent_channels: usize,
+    pub(crate) norm_num_groups: usize,
+    pub(crate) use_post_quant_conv: bool,
+    pub(crate) mid_block_add_attention: bool,
     scaling_factor: f64,
     shift_factor: f64,
     force_upcast: bool,
 }
 
 /// The options of `AutoencoderTiny` that shape its decoder.
-pub(super) struct TinyConfig {
-    pub(super) block_out_channels: Vec<usize>,
-    pub(super) num_blocks: Vec<usize>,
-    pub(super) activation: Activation,
-    pub(super) latent_channels: usize,
-    pub(super) upsampling: usize,
+pub(crate) struct TinyConfig {
+    pub(crate) block_out_channels: Vec<usize>,
+    pub(crate) num_blocks: Vec<usize>,
+    pub(crate) activation: Activation,
+    pub(crate) latent_channels: usize,
+    pub(crate) upsampling: usize,
     scaling_factor: f64,
     shift_factor: f64,
     force_upcast: bool,
@@ -50,7 +50,7 @@ pub(super) struct TinyConfig {
 
 impl Config {
     /// Reads the file. Defaults are those of diffusers 0.35.
-    pub(super) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+    pub(crate) fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut options = Options::load(files, FILE)?;
         let listed = ModelIndex::class_of(files, "vae", &options)?;
         // The class that it was saved from first: a tiny decoder may have been put into another model's folder.
@@ -67,7 +67,7 @@ impl Config {
         Ok(config)
     }
 
-    pub(super) fn force_upcast(&self) -> bool {
+    pub(crate) fn force_upcast(&self) -> bool {
         match self {
             Self::Kl(config) => config.force_upcast,
             Self::Tiny(config) => config.force_upcast,
@@ -75,14 +75,14 @@ impl Config {
     }
 
     /// What latents are divided by, and what is added to them then.
-    pub(super) fn factors(&self) -> (f64, f64) {
+    pub(crate) fn factors(&self) -> (f64, f64) {
         match self {
             Self::Kl(config) => (config.scaling_factor, config.shift_factor),
             Self::Tiny(config) => (config.scaling_factor, config.shift_factor),
         }
     }
 
-    pub(super) fn latent_channels(&self) -> usize {
+    pub(crate) fn latent_channels(&self) -> usize {
         match self {
             Self::Kl(config) => config.latent_channels,
             Self::Tiny(config) => config.latent_channels,
@@ -90,7 +90,7 @@ impl Config {
     }
 
     /// Floats per pixel in use at once at the finest level.
-    pub(super) fn channels_per_pixel(&self) -> usize {
+    pub(crate) fn channels_per_pixel(&self) -> usize {
         match self {
             Self::Kl(config) => {
                 let finest = config.block_out_channels[0];
@@ -101,8 +101,13 @@ impl Config {
         }
     }
 
+    /// An estimate of the bytes per latent that decoding takes beyond the weights.
+    pub(crate) fn memory_per_latent(&self) -> u64 {
+        (self.scale() * self.scale() * self.channels_per_pixel() * size_of::<f32>()) as u64
+    }
+
     /// Pixels per latent, along each side.
-    pub(super) fn scale(&self) -> usize {
+    pub(crate) fn scale(&self) -> usize {
         match self {
             Self::Kl(config) => 1 << (config.block_out_channels.len() - 1),
             Self::Tiny(config) => config.upsampling.pow(config.block_out_channels.len() as u32 - 1),

@@ -115,3 +115,49 @@ fn errors_name_the_file_and_the_tensor() {
     let error = Weights::open(Path::new("/nowhere/x.safetensors"), &Device::Cpu, DType::F32).err();
     assert!(matches!(error, Some(ModelError::MissingFile { .. })));
 }
+
+#[test]
+fn adapters_beside_the_network_are_refused() {
+    let tensor = Tensor::ones((2, 3), DType::F32, &Device::Cpu).expect("a tensor");
+    let attention = "down_blocks.0.attentions.0.transformer_blocks.0.attn1";
+    for adapter in [
+        // diffusers before 0.17 and after, PEFT, other trainers, custom diffusion, IP adapters.
+        "processor.to_q_lora.down.weight",
+        "to_q.lora_layer.up.weight",
+        "to_q.lora_A.default.weight",
+        "to_k.lora_magnitude_vector.weight",
+        "to_v.lora.down.weight",
+        "LoRA_up.alpha",
+        "processor.to_k_custom_diffusion.weight",
+        "processor.to_v_ip.weight",
+    ] {
+        let names = [adapter, "to_q.weight"].map(|name| format!("{attention}.{name}"));
+        let content =
+            safetensors::serialize(names.iter().map(|name| (name, &tensor)), None).expect("weights");
+        for (file, other) in [
+            ("diffusion_pytorch_model.safetensors", None),
+            ("diffusion_pytorch_model-2.safetensors", Some("diffusion_pytorch_model-1.safetensors")),
+        ] {
+            let index = serde_json::json!({"weight_map": {"a": file, "b": other.unwrap_or(file)}});
+            let mut all = vec![(file, content.clone())];
+            if let Some(other) = other {
+                all.push((other, self::file("conv", 1.0, DType::F32)));
+                all.push(("diffusion_pytorch_model.safetensors.index.json", index.to_string().into_bytes()));
+            }
+            let (_folder, files) = model(&all);
+            let error = load(&files, DType::F32).err().expect("an adapter").to_string();
+            assert!(
+                error.contains(file) && error.contains(&names[0]) && error.contains("fuse_lora"),
+                "{error}"
+            );
+            assert!(!error.contains(&names[1]), "{error}");
+        }
+    }
+    let many = (0..9).map(|i| (format!("x.{i}.lora_A.weight"), &tensor));
+    let (_folder, files) =
+        model(&[("model.safetensors", safetensors::serialize(many, None).expect("weights"))]);
+    let error = load(&files, DType::F32).err().expect("adapters").to_string();
+    assert!(error.contains("`x.2.lora_A.weight` and 6 more"), "{error}");
+    let (_folder, files) = model(&[("model.safetensors", file("explorer.processors", 1.0, DType::F32))]);
+    assert!(load(&files, DType::F32).is_ok());
+}

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::executor::block_on;
+use serde_json::json;
 use tintype_core::engine::{Engine, EngineError, Generated, Observer, Progress, Warning};
+use tintype_core::model::{Evaluations, Sampling};
 use tintype_core::request::Draft;
 use tintype_diffusion::{DiffusionEngine, EngineOptions, ModelFiles};
 
@@ -132,11 +134,58 @@ fn prompts_that_were_cut_are_warned_about() {
                 assert!(*limit == 16 && omitted.ends_with("tiger"), "{omitted}");
                 *parameter
             }
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(parameters, ["negative_prompt", "prompt"]);
     let unguided = generate(&engine, Draft { guidance: Some(1.0), ..draft });
     assert_eq!(unguided.warnings.len(), 1, "without guidance the negative prompt has no effect");
+}
+
+/// The engine with a model of another scheduler.
+fn engine_with(scheduler: &serde_json::Value) -> DiffusionEngine {
+    let model = copy("sd15");
+    std::fs::write(model.path().join("scheduler/scheduler_config.json"), scheduler.to_string())
+        .expect("a file");
+    let files = ModelFiles::folder(model.path()).expect("a model folder");
+    DiffusionEngine::load("x", files, EngineOptions::default()).expect("an engine")
+}
+
+#[test]
+fn every_image_of_a_substituted_scheduler_has_a_warning() {
+    let engine = engine_with(&json!({"_class_name": "KDPM2DiscreteScheduler"}));
+    let expected = Warning::SchedulerSubstituted {
+        class: "KDPM2DiscreteScheduler".to_owned(),
+        substitute: "HeunDiscreteScheduler".to_owned(),
+    };
+    for seed in 0..2 {
+        let draft = Draft { seed: Some(seed), steps: Some(2), ..Draft::default() };
+        assert_eq!(generate(&engine, draft).warnings, std::slice::from_ref(&expected));
+    }
+    let full = engine_with(&json!({"_class_name": "HeunDiscreteScheduler"}));
+    assert_eq!(generate(&full, Draft { steps: Some(2), ..Draft::default() }).warnings, []);
+}
+
+#[test]
+fn a_step_of_two_evaluations_counts_once() {
+    let engine = engine_with(&json!({"_class_name": "HeunDiscreteScheduler"}));
+    assert_eq!(engine.model().sampling.evaluations, Evaluations::TwicePerStep);
+    let follower = Arc::new(Follower::default());
+    let draft = Draft { n: Some(2), steps: Some(2), ..Draft::default() };
+    block_on(engine.generate(request(&engine, draft), Arc::clone(&follower) as _)).expect("pictures");
+    let step = |done| Progress::Step { done, of: 4 };
+    let told = follower.told.lock().expect("no panic while locked");
+    assert_eq!(*told, [Progress::Started, step(1), step(2), step(3), step(4), Progress::Decoding]);
+}
+
+#[test]
+fn steps_are_limited_by_the_scheduler() {
+    let lcm = json!({"_class_name": "LCMScheduler", "original_inference_steps": 3});
+    let engine = engine_with(&lcm);
+    assert_eq!(engine.model().sampling, Sampling { max_steps: 3, evaluations: Evaluations::OncePerStep });
+    // The folder's own default is 4.
+    assert_eq!(engine.model().steps, 3);
+    assert_eq!(generate(&engine, Draft::default()).pictures.len(), 1);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 mod common;
 mod engine;
 mod networks;
+mod not_finite;
 mod options;
 mod pipelines;
 mod previews;
+mod published;
 mod revision;

@@ -10,7 +10,7 @@ use crate::params::NAME_CHARS;
 use crate::problem::Problem;
 
 /// The byte order mark of UTF-8, with which some editors and libraries begin a text.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Why a body has no text in UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +37,19 @@ enum ContentEncoding {
 
 /// The encodings of a body, as the headers of its request name them.
 #[derive(Debug)]
-pub(super) struct BodyEncoding {
+pub(crate) struct BodyEncoding {
     content: ContentEncoding,
     /// The character encoding, if it is not UTF-8.
     charset: Option<String>,
 }
 
 impl BodyEncoding {
+    /// The encoding of text that has no headers: UTF-8, not compressed.
+    pub(crate) const PLAIN: Self = Self { content: ContentEncoding::Identity, charset: None };
+
     /// # Errors
     /// [`Problem::UnsupportedContentEncoding`].
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self { content: content_encoding(headers)?, charset: charset(headers) })
     }
 
@@ -55,7 +58,7 @@ impl BodyEncoding {
     /// # Errors
     /// [`Problem::BodyEncoding`], and [`Problem::BodyTooLarge`] for a compressed body with more than `limit`
     /// bytes.
-    pub(super) fn decode(self, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn decode(self, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
         let mut text = match self.content {
             ContentEncoding::Identity => body.to_vec(),
             ContentEncoding::Gzip => decompress(body, limit)?,

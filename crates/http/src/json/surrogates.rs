@@ -8,7 +8,7 @@ const REPLACEMENT: &[u8] = b"fffd";
 
 /// Replaces each lone surrogate by U+FFFD, and returns the names of the top-level members that had one. A
 /// body that is not JSON may be changed in any place.
-pub(super) fn replace_lone_surrogates(body: &mut [u8]) -> BTreeSet<String> {
+pub(crate) fn replace_lone_surrogates(body: &mut [u8]) -> BTreeSet<String> {
     let mut replaced = BTreeSet::new();
     if !has_surrogate(body) {
         return replaced;

@@ -120,7 +120,7 @@ impl Details {
                 min_side: MIN_SIDE,
                 max_pixels: limits.max_pixels,
                 max_work: limits.max_work,
-                max_steps: card.max_steps,
+                max_steps: card.sampling.max_steps,
                 max_guidance: card.max_guidance,
                 max_n: MAX_PICTURES,
                 max_prompt_chars: MAX_PROMPT_CHARS,

@@ -54,6 +54,7 @@ pub(super) fn fit(size: Size, model: &ModelCard, limits: &RequestLimits) -> Size
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

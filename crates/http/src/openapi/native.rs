@@ -7,7 +7,7 @@ use super::operation::{Operation, schema};
 use super::parameters;
 
 /// The problems of every operation that generates images.
-const GENERATION_PROBLEMS: [&str; 22] = [
+const GENERATION_PROBLEMS: [&str; 25] = [
     "invalid-request",
     "unauthenticated",
     "budget-spent",
@@ -20,12 +20,15 @@ const GENERATION_PROBLEMS: [&str; 22] = [
     "too-many-jobs",
     "queue-full",
     "internal",
+    "not-finite",
     "outcome-unknown",
     "loading",
     "no-model",
     "shutting-down",
     "unavailable",
     "engine-busy",
+    "engine-unavailable",
+    "store-full",
     "deadline",
     "overrun",
     "invalid-idempotency-key",
@@ -181,10 +184,18 @@ fn events() -> Operation {
         .description(
             "Server-sent events: `queued` with the queue position, `started`, `progress` with the steps or \
              a small preview as a `data:` URL, and finally `succeeded`, `failed` or `canceled` with the \
-             job. The stream begins with the current state. Reading this stream does not keep the job running.",
+             job. The stream begins with the current state. Reading this stream does not keep the job running. A \
+             browser's `EventSource` sends no API key; give it the `events_url` of the job.",
         )
         .parameters(vec![
             id(),
+            json!({
+                "name": "token", "in": "query",
+                "description": "The token of the job's `events_url`, which replaces the API key for this job for an hour.",
+                "schema": {"type": "string", "examples": [
+                    "1795438800.3f9c1a5b7d2e4f603f9c1a5b7d2e4f603f9c1a5b7d2e4f603f9c1a5b7d2e4f60.3f9c1a5b7d2e4f60",
+                ]},
+            }),
             json!({
                 "name": "Last-Event-ID", "in": "header",
                 "description": "Sent by browsers that reconnect: the id of the last event that the client received. \

@@ -125,8 +125,10 @@ fn schema_of_value(param: &Param, card: &ModelCard) -> Value {
             "examples": [64],
         }),
         ("steps", _) => json!({
-            "type": "integer", "minimum": 1, "maximum": card.max_steps,
-            "description": "The number of denoising steps. Default: the model's number.", "examples": [4],
+            "type": "integer", "minimum": 1, "maximum": card.sampling.max_steps,
+            "description": "The number of denoising steps. Default: the model's number. The model's scheduler can have a \
+                            lower maximum.",
+            "examples": [4],
         }),
         ("guidance", _) => json!({
             "type": "number", "minimum": 0, "maximum": card.max_guidance,

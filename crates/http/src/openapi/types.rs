@@ -37,7 +37,7 @@ pub(crate) enum FileFormat {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Warning {
-    /// The kind of warning, for programs: `prompt_cut`, `size_fitted`, `unreachable_link`.
+    /// The kind of warning, for programs: `prompt_cut`, `scheduler_substituted`, `size_fitted`, `unreachable_link`.
     code: String,
     /// The warning, for people.
     message: String,

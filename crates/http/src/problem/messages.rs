@@ -194,6 +194,13 @@ fn service_detail(error: &E) -> String {
             KeyError::Unknown => "The API key is unknown.",
             KeyError::Expired => "The API key has expired.",
             KeyError::Revoked => "The API key was revoked.",
+            KeyError::InvalidToken => {
+                "The `token` of the event URL is not valid for this job, or its API key was revoked, or the job was \
+                 deleted. Use the `events_url` of the job as it is."
+            }
+            KeyError::ExpiredToken => {
+                "The `token` of the event URL has expired; `GET /v1/images/{id}` returns a new `events_url`."
+            }
         }
         .into(),
         E::NotAdmin => "This call requires an API key with admin rights.".into(),
@@ -284,7 +291,20 @@ pub(crate) fn failure_detail(reason: Reason, upstream_error: Option<&UpstreamErr
 fn reason_detail(reason: Reason) -> &'static str {
     match reason {
         Reason::Engine => "The engine failed. The cause is in the server log.",
+        Reason::NotFinite => {
+            "The model computed NaN or infinity instead of an image. Nothing was charged. The same request with \
+             the same seed fails again; change `seed`, `prompt` or `guidance`. The server log names the component."
+        }
         Reason::Store => "The images could not be stored. The cause is in the server log.",
+        Reason::StoreFull => {
+            "The image store is full, so the images could not be stored. Nothing was charged. The operator must \
+             make room in the store; send the request again later."
+        }
+        Reason::EngineUnavailable => {
+            "The server cannot call the remote engine, so no image was generated and nothing was charged. The \
+             cause is in the server log; the operator must correct the credentials, the region or the endpoint \
+             of the model."
+        }
         Reason::UnreadableRecord => {
             "The stored record of the job was damaged, so an operator ended the job. Nothing was charged; send \
              the request again."

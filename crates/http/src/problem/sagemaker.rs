@@ -32,3 +32,18 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tintype_ledger::job::Reason;
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_not_finite_is_an_error_of_the_model() {
+        let problem = Problem::from(E::Failed(Reason::NotFinite.into()));
+        let RuntimeApiError::Model { status, message } = problem.failure() else { panic!("{problem:?}") };
+        assert_eq!(status, 500);
+        assert!(message.contains("NaN or infinity") && message.contains("`seed`"), "{message}");
+    }
+}

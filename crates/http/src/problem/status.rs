@@ -97,6 +97,9 @@ fn service_kind(error: &E) -> ProblemKind {
     match error {
         E::Invalid(_) => kind(S::BAD_REQUEST, "invalid-request", "Invalid request"),
         E::Unauthenticated(KeyError::Missing) => NO_KEY,
+        E::Unauthenticated(KeyError::InvalidToken | KeyError::ExpiredToken) => {
+            kind(S::UNAUTHORIZED, UNAUTHENTICATED, "Invalid event token")
+        }
         E::Unauthenticated(_) => INVALID_KEY,
         E::NotAdmin => kind(S::FORBIDDEN, "not-admin", "Admin key required"),
         E::LimitExceeded(refusal) => match refusal.exceeded.limit {
@@ -139,6 +142,9 @@ fn service_kind(error: &E) -> ProblemKind {
 fn failure_kind(reason: Reason) -> ProblemKind {
     match reason {
         Reason::Engine | Reason::Store | Reason::Crashed | Reason::UnreadableRecord => INTERNAL,
+        Reason::StoreFull => kind(S::SERVICE_UNAVAILABLE, "store-full", "Image store full"),
+        Reason::EngineUnavailable => kind(S::SERVICE_UNAVAILABLE, "engine-unavailable", "Engine unavailable"),
+        Reason::NotFinite => kind(S::INTERNAL_SERVER_ERROR, "not-finite", "Image not finite"),
         Reason::Deadline => kind(S::GATEWAY_TIMEOUT, "deadline", "Deadline exceeded"),
         // Not 402: the key may have no budget, or one that is not exhausted. The server set the time limit
         // and estimated the reservation.

@@ -14,9 +14,10 @@ use tintype_sagemaker::wire::{AsyncAccepted, JSON, MAX_BODY, RuntimeApiError, he
 use tintype_service::{Service, ServiceError};
 use uuid::Uuid;
 
-use super::invoke::{self, Execution, MediaTypes, header_text};
+use super::invoke::{self, Execution, InvocationBody, MediaTypes, header_text};
 use super::pending::PendingInvocation;
 use super::runtime::RuntimeApi;
+use crate::json::BodyEncoding;
 use crate::problem::Problem;
 
 /// The maximum size of a request in the body, in bytes.
@@ -66,8 +67,7 @@ pub(super) async fn accept(
         id,
         content_type: header_text(headers, header_name(header::ASYNC_CONTENT_TYPE)).map(str::to_owned),
         accept: header_text(headers, header_name(header::ASYNC_ACCEPT)).map(str::to_owned),
-        body: String::from_utf8(body.into())
-            .map_err(|_| RuntimeApiError::Validation("The body is not valid UTF-8.".into()))?,
+        body,
         max_seconds: ttl + timeout,
     };
     pending.save(&*api.store).await.map_err(|error| store_failure(&error))?;
@@ -112,7 +112,8 @@ async fn run(store: &dyn ObjectStore, service: &Service, pending: &PendingInvoca
     };
     let types =
         MediaTypes { content_type: pending.content_type.as_deref(), accept: pending.accept.as_deref() };
-    let response = invoke::respond(service, types, pending.body.as_bytes(), execution).await;
+    let body = InvocationBody { types, encoding: BodyEncoding::PLAIN, bytes: pending.body.as_bytes() };
+    let response = invoke::respond(service, body, execution).await;
     let (key, bytes) = match response {
         Ok(response) => (pending.output(), response),
         // The next process continues the invocation.
@@ -144,12 +145,15 @@ fn is_shutdown(problem: &Problem) -> bool {
     matches!(error, ServiceError::NotReady | ServiceError::Draining | ServiceError::Abandoned)
 }
 
-/// The request: either the body, or the object at `InputLocation`.
-async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Bytes, RuntimeApiError> {
+/// The text of the request: either the body, or the object at `InputLocation`.
+async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<String, RuntimeApiError> {
     let Some(location) = header_text(headers, header_name(header::INPUT_LOCATION)) else {
         return match body.len() {
             0 => Err(RuntimeApiError::Validation("Either Body or InputLocation is required.".into())),
-            1..=MAX_INLINE_BYTES => Ok(body),
+            1..=MAX_INLINE_BYTES => {
+                let encoding = BodyEncoding::of(headers).map_err(|problem| problem.failure())?;
+                decode(encoding, &body)
+            }
             _ => Err(RuntimeApiError::Validation(format!(
                 "Body exceeds {MAX_INLINE_BYTES} bytes; upload it to S3 and set InputLocation."
             ))),
@@ -170,11 +174,17 @@ async fn input(api: &RuntimeApi, headers: &HeaderMap, body: Bytes) -> Result<Byt
             Err(RuntimeApiError::Validation(format!("The object at InputLocation exceeds {MAX_BODY} bytes.")))
         }
         Ok(_) => {
-            store.get(&key, None).await.map(|object| object.bytes).map_err(|error| store_failure(&error))
+            let object = store.get(&key, None).await.map_err(|error| store_failure(&error))?;
+            decode(BodyEncoding::PLAIN, &object.bytes)
         }
         Err(StoreError::NotFound) => Err(missing()),
         Err(error) => Err(store_failure(&error)),
     }
+}
+
+fn decode(encoding: BodyEncoding, bytes: &[u8]) -> Result<String, RuntimeApiError> {
+    let text = encoding.decode(bytes, MAX_BODY).map_err(|problem| problem.failure())?;
+    String::from_utf8(text).map_err(|_| RuntimeApiError::Validation("The body is not valid UTF-8.".into()))
 }
 
 fn seconds(headers: &HeaderMap, header: &SecondsHeader) -> Result<u64, RuntimeApiError> {
@@ -192,5 +202,8 @@ fn header_name(header: &'static str) -> axum::http::HeaderName {
 
 fn store_failure(error: &StoreError) -> RuntimeApiError {
     tracing::error!(error = %causes(error), "failed to access object store");
-    RuntimeApiError::Internal
+    match error {
+        StoreError::Full(_) => RuntimeApiError::Unavailable,
+        _ => RuntimeApiError::Internal,
+    }
 }

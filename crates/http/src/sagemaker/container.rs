@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use tintype_sagemaker::wire::{JSON, MAX_BODY};
 use tintype_service::{Readiness, Service};
 
-use super::invoke::{self, Execution, MediaTypes};
+use super::invoke::{self, Execution, InvocationBody};
 use crate::middleware;
 use crate::problem::Problem;
 
@@ -33,9 +33,11 @@ pub fn container(service: Arc<Service>) -> Router {
 async fn ping(State(service): State<Arc<Service>>) -> StatusCode {
     match service.check_readiness().await {
         Readiness::Ready => StatusCode::OK,
-        Readiness::Loading | Readiness::Failed | Readiness::Draining | Readiness::LedgerUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Readiness::Loading
+        | Readiness::Failed
+        | Readiness::Draining
+        | Readiness::LedgerUnavailable
+        | Readiness::EngineUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -45,6 +47,7 @@ async fn invoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|error| Problem::from_body_rejection(&error, MAX_BODY))?;
-    let response = invoke::respond(&service, MediaTypes::of(&headers), &body, Execution::Attended).await?;
+    let response =
+        invoke::respond(&service, InvocationBody::new(&headers, &body)?, Execution::Attended).await?;
     Ok(([(CONTENT_TYPE, JSON)], response).into_response())
 }

@@ -7,10 +7,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::future::try_join_all;
 use tintype_core::causes::causes;
 use tintype_core::picture::{Encoded, Picture};
-use tintype_sagemaker::wire::{GeneratedPicture, Invocation, PictureEncoding};
+use tintype_sagemaker::wire::{
+    GeneratedPicture, Invocation, InvocationError, MAX_BODY, PictureEncoding, TEXT,
+};
 use tintype_service::{Caller, Service, ServiceError, Submission, decode};
 
-use crate::json;
+use crate::json::{BodyEncoding, BodyEncodingError, replace_lone_surrogates};
 use crate::problem::Problem;
 
 /// How the jobs of an invocation run.
@@ -35,6 +37,45 @@ impl<'a> MediaTypes<'a> {
     pub(super) fn of(headers: &'a HeaderMap) -> Self {
         Self { content_type: header_text(headers, CONTENT_TYPE), accept: header_text(headers, ACCEPT) }
     }
+
+    /// Whether the whole body is the prompt, not JSON.
+    fn is_text(&self) -> bool {
+        let essence = self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        [TEXT, "text/plain"].iter().any(|text| essence.eq_ignore_ascii_case(text))
+    }
+}
+
+/// The body of an invocation.
+#[derive(Debug)]
+pub(super) struct InvocationBody<'a> {
+    pub(super) types: MediaTypes<'a>,
+    pub(super) encoding: BodyEncoding,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> InvocationBody<'a> {
+    /// The body of a real-time invocation with these headers.
+    ///
+    /// # Errors
+    /// [`Problem::UnsupportedContentEncoding`].
+    pub(super) fn new(headers: &'a HeaderMap, bytes: &'a [u8]) -> Result<Self, Problem> {
+        Ok(Self { types: MediaTypes::of(headers), encoding: BodyEncoding::of(headers)?, bytes })
+    }
+
+    fn read(self) -> Result<Invocation, Problem> {
+        let is_text = self.types.is_text();
+        let mut text = self.encoding.decode(self.bytes, MAX_BODY).map_err(|problem| match problem {
+            Problem::BodyEncoding(BodyEncodingError::NotUtf8 { .. }) if is_text => {
+                InvocationError::NotUtf8.into()
+            }
+            other => other,
+        })?;
+        if !is_text {
+            // The responses of SageMaker's models have no place for a warning about it.
+            replace_lone_surrogates(&mut text);
+        }
+        Ok(Invocation::read(self.types.content_type, self.types.accept, &text)?)
+    }
 }
 
 /// The value of a header, if it is present and visible ASCII.
@@ -48,12 +89,10 @@ pub(super) fn header_text(headers: &HeaderMap, name: impl Into<HeaderName>) -> O
 /// An invalid invocation, or the failure of one of its jobs.
 pub(super) async fn respond(
     service: &Service,
-    types: MediaTypes<'_>,
-    body: &[u8],
+    body: InvocationBody<'_>,
     execution: Execution,
 ) -> Result<Vec<u8>, Problem> {
-    let body = body.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(body);
-    let invocation = Invocation::read(types.content_type, types.accept, body)?;
+    let invocation = body.read()?;
     let images = create_images(service, &invocation, execution).await?;
     // The nested arrays of a large image are megabytes of digits.
     let response = tokio::task::spawn_blocking(move || {

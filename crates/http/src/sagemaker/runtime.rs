@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::asynchronous;
-use super::invoke::{self, Execution, MediaTypes};
+use super::invoke::{self, Execution, InvocationBody};
 use crate::App;
 use crate::json::BODY_TIMEOUT;
 use crate::problem::Problem;
@@ -84,9 +84,8 @@ async fn invoke(
 ) -> Response {
     let response = async {
         let (headers, body) = authenticated_body(api, request, &app).await?;
-        invoke::respond(&app.service, MediaTypes::of(&headers), &body, Execution::Attended)
-            .await
-            .map_err(|problem| problem.failure())
+        let body = InvocationBody::new(&headers, &body).map_err(|problem| problem.failure())?;
+        invoke::respond(&app.service, body, Execution::Attended).await.map_err(|problem| problem.failure())
     };
     match response.await {
         Ok(body) => {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tintype_core::engine::CallObstacle;
 use tintype_core::store::{NewObject, ObjectStore};
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_ledger::accept::{Idempotency, NewJob, Reuse};
@@ -141,21 +142,52 @@ async fn while_the_server_shuts_down() {
 
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_server_error_is_not_disclosed() {
-    let faults = [Fault::Error, Fault::Panic, Fault::NoPicture].map(Some);
-    for fault in faults.into_iter().chain([None]) {
-        let engine = NullEngine::new(SECOND);
-        let engine = match fault {
-            Some(fault) => engine.with_fault(fault),
-            None => engine,
-        };
+    for fault in [Fault::Error, Fault::Panic, Fault::NoPicture] {
+        let engine = NullEngine::new(SECOND).with_fault(fault);
         let server = TestServer::with(ServiceSettings::default(), engine);
-        if fault.is_none() {
-            server.store.fill_up();
-        }
         let response = server.get("/generate?prompt=x").await;
         response.assert_problem(500, "internal");
         assert!(!response.text.contains("secret"), "{}", response.text);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_image_store_is_named_and_not_charged() {
+    let server = TestServer::new();
+    server.store.fill_up();
+    let response = server.get("/generate?prompt=x").await;
+    let problem = response.assert_problem(503, "store-full");
+    assert_eq!(problem["title"], "Image store full");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+    let body = serde_json::json!({"prompt": "x"});
+    let openai = server.send_json("/v1/images/generations", &body, &[]).await;
+    assert_eq!((openai.status().as_u16(), openai.header("x-should-retry")), (503, Some("false")));
+    assert_eq!(openai.json()["error"]["code"], "store_full");
+    let job = &server.get("/v1/images").await.json()["data"][0];
+    assert_eq!(
+        (&job["error"]["reason"], &job["cost"]["engine_seconds"]),
+        (&"store_full".into(), &0.0.into())
+    );
+    server.store.make_room();
+    assert_eq!(server.get("/generate?prompt=x").await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remote_engine_that_cannot_be_called_is_named() {
+    let server = TestServer::new();
+    server.engine.set_obstacle(Some(CallObstacle::NoCredentials));
+    let response = server.get("/generate?prompt=x").await;
+    let problem = response.assert_problem(503, "engine-unavailable");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("credentials")), "{problem}");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+    sleep(SECOND).await;
+    let readiness = server.get("/readyz").await;
+    assert_eq!((readiness.status().as_u16(), readiness.header("retry-after")), (503, Some("5")));
+    let expected = serde_json::json!({"state": "engine_unavailable", "reason": "no_credentials"});
+    assert_eq!(readiness.json(), expected);
+    server.engine.set_obstacle(None);
+    sleep(SECOND * 16).await;
+    assert_eq!(server.get("/readyz").await.json(), serde_json::json!({"state": "ready"}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,6 +308,26 @@ async fn errors_of_a_remote_engine() {
     }
 }
 
+/// The model of a local engine computes no image.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite() {
+    let server =
+        TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND).with_fault(Fault::NotFinite));
+    let response = server.get("/generate?prompt=x&seed=7").await;
+    let problem = response.assert_problem(500, "not-finite");
+    assert_eq!(problem["title"], "Image not finite");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("NaN or infinity") && detail.contains("`seed`"), "{detail}");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+    assert_eq!(response.header("retry-after"), None);
+    let job = server.get(problem["instance"].as_str().expect("the job's path")).await.json();
+    assert_eq!(
+        (&job["status"], &job["error"]["reason"], &job["error"]["detail"], &job["cost"]["engine_seconds"]),
+        (&json!("failed"), &json!("not_finite"), &problem["detail"], &json!(0.0)),
+        "{job}"
+    );
+}
+
 /// Jobs of a crashed process: a remote engine's call without a known outcome, and a job that crashed the
 /// process too often.
 #[tokio::test(start_paused = true)]
@@ -300,6 +352,7 @@ async fn jobs_of_a_crashed_process() {
             on_worker_loss,
             waiter: None,
             deadline: None,
+            events_key: None,
             queue: None,
             start_with: None,
         };

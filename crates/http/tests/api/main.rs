@@ -2,10 +2,12 @@
 
 mod bodies;
 mod callers;
+mod cors;
 mod csrf;
 mod disconnects;
 mod errors;
 mod events;
+mod events_token;
 mod idempotency;
 mod images;
 mod keys;
@@ -22,6 +24,7 @@ mod sockets;
 mod usage;
 mod violations;
 mod waiting;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +36,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tintype_http::{HostPolicy, HttpSettings, router};
+use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, router};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
@@ -192,7 +195,13 @@ impl TestResponse {
 }
 
 fn settings_for(hosts: HostPolicy) -> HttpSettings {
-    HttpSettings { get_enabled: true, hosts, time_budget: None, origin: ORIGIN.to_owned() }
+    HttpSettings {
+        get_enabled: true,
+        hosts,
+        time_budget: None,
+        origin: ORIGIN.to_owned(),
+        cors: CorsPolicy::default(),
+    }
 }
 
 fn aliases(names: &[&str]) -> Vec<Alias> {

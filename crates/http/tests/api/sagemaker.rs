@@ -118,6 +118,49 @@ async fn every_format_gets_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bodies_are_decoded_as_in_the_native_api() {
+    let server = TestServer::new().into_container();
+    let send = async |encoding: &str, content_type: &str, body: Vec<u8>| {
+        let request = Request::post("/invocations")
+            .header("content-type", content_type)
+            .header("content-encoding", encoding)
+            .header("accept", JPEG);
+        server.request(request.body(Body::from(body)).expect("a request")).await
+    };
+    let json = "application/json";
+    for (body, prompt) in [
+        (r#"{"prompt": "a cat \ud83d"}"#, "a cat \u{fffd}"),
+        (r#"{"prompt": "\uDE00 a"}"#, "\u{fffd} a"),
+        (r#"{"prompt": "a \ud83d\ude00"}"#, "a 😀"),
+        ("\u{feff}{\"prompt\": \"x\"}", "x"),
+    ] {
+        for (encoding, bytes) in [("identity", body.as_bytes().to_vec()), ("gzip", gzip(body.as_bytes()))] {
+            let response = send(encoding, json, bytes).await;
+            assert_eq!(response.status(), 200, "{body}: {}", response.text);
+            assert_eq!(response.json()["prompt"], prompt, "{body}");
+        }
+    }
+    // A backslash is nothing special in plain text.
+    let text = r#"say "\ud83d""#;
+    let response = send("gzip", "application/x-text", gzip(format!("\u{feff}{text}").as_bytes())).await;
+    assert_eq!(response.json()["prompt"], text);
+
+    send("gzip", json, b"{}".to_vec()).await.assert_problem(400, "malformed-json");
+    send("identity", json, vec![0xff, 0xfe, b'{', 0]).await.assert_problem(400, "malformed-json");
+    send("identity", json, b"{\"prompt\": \"caf\xe9\"}".to_vec()).await.assert_problem(400, "malformed-json");
+    send("gzip", json, gzip(&vec![b' '; (6 << 20) + 1])).await.assert_problem(413, "too-large");
+    let refused = send("br", json, b"x".to_vec()).await;
+    refused.assert_problem(415, "unsupported-content-encoding");
+    assert_eq!(refused.header("accept-encoding"), Some("gzip"));
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, plain).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[tokio::test(start_paused = true)]
 async fn violations_have_the_names_of_the_dialect() {
     let server = TestServer::new().into_container();
     for (body, parameter) in [
@@ -150,6 +193,16 @@ async fn an_engine_failure_is_an_internal_error() {
             .into_container();
     let response = server.invoke_json(&json!({"prompt": "x"})).await;
     response.assert_problem(500, "internal");
+    assert!(!response.text.contains("secret"), "{}", response.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite_has_its_own_problem() {
+    let engine = || NullEngine::new(SECOND).with_fault(Fault::NotFinite);
+    let container = TestServer::with(ServiceSettings::default(), engine()).into_container();
+    let response = container.invoke_json(&json!({"prompt": "x"})).await;
+    let problem = response.assert_problem(500, "not-finite");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`seed`")), "{problem}");
     assert!(!response.text.contains("secret"), "{}", response.text);
 }
 

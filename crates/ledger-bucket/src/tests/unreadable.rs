@@ -108,6 +108,6 @@ fn a_full_bucket_is_reported() {
         ledger.probe().await.expect("nothing has failed");
         store.fill_up();
         assert!(ledger.accept(new_job("acme", "a"), at(0)).await.is_err());
-        assert!(matches!(ledger.probe().await, Err(Error::Unavailable(_))));
+        assert!(matches!(ledger.probe().await, Err(Error::StorageFull(_))));
     });
 }

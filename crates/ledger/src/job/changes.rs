@@ -212,5 +212,6 @@ impl JobRecord {
         self.warnings.clear();
         self.upstream_error = None;
         self.idempotency_key = None;
+        self.events_key = None;
     }
 }

@@ -47,6 +47,7 @@ impl JobRecord {
             lease: None,
             cancel_requested: members.get("cancel_requested").unwrap_or(false),
             delivered: members.time("collected"),
+            events_key: members.get("events_key"),
             deleted: members.get("deleted").unwrap_or(false),
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::accept::NewJob;
 use serde_json::json;
 use time::macros::datetime;
 
@@ -10,11 +11,9 @@ fn the_stored_form_of_a_record_does_not_change() {
         day: now.date(),
         reserved: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
     };
-    let mut job = crate::testing::new_job("acme", "tiger").into_record(
-        JobId::from(uuid::Uuid::nil()),
-        reservation,
-        now,
-    );
+    let events_key = serde_json::from_value(json!("00000000-0000-0000-0000-000000000000")).expect("a key");
+    let new = NewJob { events_key: Some(events_key), ..crate::testing::new_job("acme", "tiger") };
+    let mut job = new.into_record(JobId::from(uuid::Uuid::nil()), reservation, now);
     job.start(crate::testing::lease("w", 60), now);
     job.end(Outcome::Failed(Reason::OutcomeUnknown.into()), Spend { engine_ms: 1, amount: None }, now);
     let text = serde_json::to_value(&job).expect("plain data");
@@ -25,7 +24,7 @@ fn the_stored_form_of_a_record_does_not_change() {
         "status": {"is": "failed", "reason": "outcome_unknown"},
         "created": "2026-11-23T12:00:00Z", "started": "2026-11-23T12:00:00Z", "finished": "2026-11-23T12:00:00Z",
         "hold": {"id": nil, "day": "2026-11-23", "reserved": {"engine_ms": 1000, "amount": "0.01usd"}},
-        "cost": {"engine_ms": 1}, "runs": 1, "cancel_requested": false, "deleted": false,
+        "cost": {"engine_ms": 1}, "runs": 1, "cancel_requested": false, "events_key": nil, "deleted": false,
     });
     assert_eq!(text, expected);
     assert_eq!(serde_json::from_value::<JobRecord>(text).expect("its own text"), job);
@@ -36,6 +35,8 @@ fn reasons_have_the_same_names_in_records_and_in_the_api() {
     for reason in [
         Reason::Engine,
         Reason::Store,
+        Reason::StoreFull,
+        Reason::EngineUnavailable,
         Reason::Deadline,
         Reason::Overrun,
         Reason::OutcomeUnknown,
@@ -43,6 +44,7 @@ fn reasons_have_the_same_names_in_records_and_in_the_api() {
         Reason::Busy,
         Reason::Model,
         Reason::UnreadableRecord,
+        Reason::NotFinite,
     ] {
         assert_eq!(serde_json::to_value(reason).expect("plain data"), reason.name());
     }

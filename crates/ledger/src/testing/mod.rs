@@ -86,6 +86,7 @@ pub fn new_job(name: &str, prompt: &str) -> NewJob {
         on_worker_loss: OnWorkerLoss::Requeue,
         waiter: None,
         deadline: None,
+        events_key: None,
         queue: None,
         start_with: None,
     }

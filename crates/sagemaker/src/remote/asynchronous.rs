@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_core::engine::{
-    Engine, EngineError, EngineInfo, Generated, Observer, RemoteJobStatus, RemoteJobs,
+    AvailabilityCheck, Engine, EngineError, EngineInfo, Generated, Observer, RemoteJobStatus, RemoteJobs,
 };
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use uuid::Uuid;
 
+use super::availability;
 use super::client::LazyClient;
 use super::error::InvokeError;
 use super::error_mapping::{map_sdk_error, truncate_message};
@@ -229,9 +230,21 @@ fn model_failure(body: &Bytes) -> InvokeError {
 }
 
 #[async_trait]
+impl AvailabilityCheck for AsyncEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        let checked = availability::check(&self.client, &self.settings).await;
+        checked.map_err(|(obstacle, source)| EngineError::Unavailable { obstacle, source })
+    }
+}
+
+#[async_trait]
 impl Engine for AsyncEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
+    }
+
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
     }
 
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {

@@ -1,5 +1,6 @@
 //! The SDK's client, created by the first call, because it must not delay the start of a Lambda function.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -13,24 +14,39 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder as HttpBuilder, ConnectorBuilder};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::settings::{EndpointSettings, Service};
 
+/// The region if AWS's configuration has none.
+const DEFAULT_REGION: &str = "us-east-1";
 /// Maximum time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client that the first call creates.
 #[derive(Debug, Default)]
-pub(super) struct LazyClient(OnceCell<Client>);
+pub(super) struct LazyClient {
+    client: Mutex<Option<Client>>,
+    /// Logs once that no region is configured.
+    region_warning: OnceLock<()>,
+}
 
 impl LazyClient {
-    pub(super) async fn get(&self, settings: &EndpointSettings) -> &Client {
-        self.0.get_or_init(|| create(settings)).await
+    pub(super) async fn get(&self, settings: &EndpointSettings) -> Client {
+        let mut client = self.client.lock().await;
+        match &*client {
+            Some(client) => client.clone(),
+            None => client.insert(create(settings, &self.region_warning).await).clone(),
+        }
+    }
+
+    /// Makes the next call read AWS's configuration again. The SDK reads its files only once.
+    pub(super) async fn reset(&self) {
+        *self.client.lock().await = None;
     }
 }
 
-async fn create(settings: &EndpointSettings) -> Client {
+async fn create(settings: &EndpointSettings, region_warning: &OnceLock<()>) -> Client {
     let service = &settings.service;
     let mut base = match &service.credentials {
         Some((id, secret)) => {
@@ -38,7 +54,7 @@ async fn create(settings: &EndpointSettings) -> Client {
             let credentials = Credentials::new(id, secret.expose(), None, None, "tintype");
             Builder::new()
                 .behavior_version(BehaviorVersion::latest())
-                .region(region(service, None))
+                .region(region(service, None, region_warning))
                 .credentials_provider(SharedCredentialsProvider::new(credentials))
         }
         None => {
@@ -47,7 +63,7 @@ async fn create(settings: &EndpointSettings) -> Client {
                 loader = loader.region(Region::new(region.clone()));
             }
             let chain = loader.load().await;
-            Builder::from(&chain).region(region(service, Some(&chain)))
+            Builder::from(&chain).region(region(service, Some(&chain), region_warning))
         }
     };
     let timeouts =
@@ -81,7 +97,16 @@ fn unpooled_http_client() -> SharedHttpClient {
     })
 }
 
-fn region(service: &Service, chain: Option<&SdkConfig>) -> Region {
+fn region(service: &Service, chain: Option<&SdkConfig>, warning: &OnceLock<()>) -> Region {
     let configured = service.region.clone().map(Region::new);
-    configured.or_else(|| chain?.region().cloned()).unwrap_or(Region::from_static("us-east-1"))
+    configured.or_else(|| chain?.region().cloned()).unwrap_or_else(|| {
+        warning.get_or_init(|| {
+            tracing::warn!(
+                region = DEFAULT_REGION,
+                fix = "set AWS_REGION",
+                "no AWS region is configured, using the default"
+            );
+        });
+        Region::from_static(DEFAULT_REGION)
+    })
 }

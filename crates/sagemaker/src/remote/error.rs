@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tintype_core::engine::{EngineError, RemoteModelError};
+use tintype_core::engine::{CallObstacle, EngineError, RemoteModelError};
 
+use super::availability::{cause, obstacle};
 use super::location::FetchError;
 use crate::wire::ResponseError;
 
@@ -88,6 +89,7 @@ pub enum InvokeError {
 
 impl From<InvokeError> for EngineError {
     fn from(error: InvokeError) -> Self {
+        let obstacle = obstacle(&error);
         match error {
             InvokeError::Unreachable(_) => {
                 Self::Busy { retry_after: UNREACHABLE_RETRY, source: Box::new(error) }
@@ -104,7 +106,14 @@ impl From<InvokeError> for EngineError {
             | InvokeError::Response(_)
             | InvokeError::AsyncFailed(_)
             | InvokeError::Fetch(_) => Self::UnusableResult(Box::new(error)),
-            InvokeError::NotPrepared(_) | InvokeError::Denied { .. } => Self::Failed(Box::new(error)),
+            InvokeError::Denied { .. } => Self::Unavailable {
+                obstacle: obstacle.unwrap_or(CallObstacle::Rejected),
+                source: Box::new(error),
+            },
+            InvokeError::NotPrepared(_) => match obstacle {
+                Some(obstacle) => Self::Unavailable { obstacle, source: cause(obstacle, error) },
+                None => Self::Failed(Box::new(error)),
+            },
         }
     }
 }

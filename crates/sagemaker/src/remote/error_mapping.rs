@@ -7,6 +7,7 @@ use aws_sdk_sagemakerruntime::config::http::HttpResponse;
 use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sagemakerruntime::types::error::ModelError;
 use http_body_util::LengthLimitError;
+use tintype_core::causes;
 
 use super::error::InvokeError;
 use super::interceptor::CallMonitor;
@@ -36,7 +37,7 @@ where
         }
         return map_service_error(service.err(), service.raw());
     }
-    if find_cause::<LengthLimitError>(&error).is_some() {
+    if causes::find::<LengthLimitError>(&error).is_some() {
         return InvokeError::ResponseTooLong(monitor.limit());
     }
     if !monitor.transmission_started() {
@@ -48,7 +49,7 @@ where
     }
     match error {
         SdkError::TimeoutError(_) => InvokeError::TimedOut(call_timeout),
-        _ if find_cause::<hyper_util::client::legacy::Error>(&error)
+        _ if causes::find::<hyper_util::client::legacy::Error>(&error)
             .is_some_and(|inner| inner.is_connect()) =>
         {
             InvokeError::Unreachable(Box::new(error))
@@ -109,16 +110,4 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
 /// Shortens a remote message to its maximum length.
 pub(super) fn truncate_message(text: &str) -> String {
     text.chars().take(MAX_MESSAGE_CHARS).collect()
-}
-
-/// The first error of this type in a chain of causes.
-fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }

@@ -5,6 +5,7 @@
 //! may have charged for is never repeated.
 
 mod asynchronous;
+mod availability;
 mod client;
 mod error;
 mod error_mapping;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use aws_sdk_sagemakerruntime::primitives::Blob;
-use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated, Observer};
+use tintype_core::engine::{AvailabilityCheck, Engine, EngineError, EngineInfo, Generated, Observer};
 use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 
+use super::availability;
 use super::client::LazyClient;
 use super::error::InvokeError;
 use super::error_mapping::map_sdk_error;
@@ -73,9 +74,21 @@ impl SageMakerEngine {
 }
 
 #[async_trait]
+impl AvailabilityCheck for SageMakerEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        let checked = availability::check(&self.client, &self.settings).await;
+        checked.map_err(|(obstacle, source)| EngineError::Unavailable { obstacle, source })
+    }
+}
+
+#[async_trait]
 impl Engine for SageMakerEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
+    }
+
+    fn availability_check(&self) -> Option<&dyn AvailabilityCheck> {
+        Some(self)
     }
 
     async fn generate(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tintype_core::engine::{Engine, EngineError};
+use tintype_core::engine::{CallObstacle, Engine, EngineError};
 use tintype_sagemaker::remote::{EndpointSettings, InvokeError, SageMakerEngine};
 use tintype_sagemaker::wire::RuntimeApiError;
 
@@ -107,7 +107,9 @@ async fn errors_of_the_service() {
             (*actual, code.as_str(), message.as_str()),
             (status, name, "Endpoint tiger of account 1 not found.")
         );
-        assert!(matches!(EngineError::from(error), EngineError::Failed(_)));
+        let expected = if status == 400 { CallObstacle::NoEndpoint } else { CallObstacle::Rejected };
+        let EngineError::Unavailable { obstacle, .. } = EngineError::from(error) else { panic!("{name}") };
+        assert_eq!(obstacle, expected, "{name}");
     }
     for (status, name) in [(500, "InternalFailure"), (530, "InternalDependencyException")] {
         let error = service_error(status, name, json!({"Message": "broken"})).await;

@@ -1,6 +1,7 @@
 //! The engines against a fake of SageMaker's Runtime API.
 
 mod asynchronous;
+mod availability;
 mod errors;
 mod fake;
 mod real_time;

@@ -67,7 +67,7 @@ impl Inner {
                 Ok(None) => {}
                 Err(error) => {
                     model.set_failed();
-                    failures.push(LoadFailure { model: model.name().to_owned(), error });
+                    failures.push(LoadFailure { model: model.name(), error });
                 }
             }
         }
@@ -81,7 +81,7 @@ impl Inner {
             if let Some(loader) = model.loader.clone().filter(|_| is_wanted)
                 && let Err(error) = self.load(model, loader).await
             {
-                failures.push(LoadFailure { model: model.name().to_owned(), error });
+                failures.push(LoadFailure { model: model.name(), error });
             }
         }
         failures
@@ -131,7 +131,7 @@ impl Inner {
                 return true;
             }
         };
-        let is_queued = |model: &Model| queued.get(model.name()).is_some_and(|load| load.queued > 0);
+        let is_queued = |model: &Model| queued.get(&model.name()).is_some_and(|load| load.queued > 0);
         let mut wanted: Vec<_> = models
             .iter()
             .enumerate()

@@ -120,8 +120,9 @@ impl ModelSettings {
         card.width = self.defaults.width.unwrap_or(card.width);
         card.height = self.defaults.height.unwrap_or(card.height);
         card.guidance = self.defaults.guidance.unwrap_or(card.guidance);
-        card.max_steps = self.limits.max_steps.map_or(card.max_steps, |max| max.min(card.max_steps));
-        card.steps = self.defaults.steps.unwrap_or(card.steps).min(card.max_steps);
+        let max_steps = &mut card.sampling.max_steps;
+        *max_steps = self.limits.max_steps.map_or(*max_steps, |max| max.min(*max_steps));
+        card.steps = self.defaults.steps.unwrap_or(card.steps).min(card.sampling.max_steps);
         info.slots = info.slots.max(1);
         info
     }
@@ -191,7 +192,7 @@ mod tests {
     fn names_and_exact_aliases_come_before_patterns() {
         let models =
             Models::new(vec![model("a", &["gpt-*"]), model("b", &["gpt-b", "d"]), model("gpt-c", &[])]);
-        let resolved = |name| models.resolve(name).map(|model| model.name().to_owned());
+        let resolved = |name| models.resolve(name).map(|model| model.name());
         for (requested, expected) in [
             (None, "a"),
             (Some("b"), "b"),
@@ -219,7 +220,7 @@ mod tests {
         let info = settings.apply(EngineInfo::new(ModelCard::default()));
         let card = &info.model;
         assert_eq!((card.name.as_str(), card.width, card.height), ("fast", 128, 512));
-        assert_eq!((card.steps, card.max_steps), (20, 20));
+        assert_eq!((card.steps, card.sampling.max_steps), (20, 20));
         assert_eq!(settings.request_limits(card).max_pixels, 1_000_000);
     }
 }

@@ -1,6 +1,6 @@
 //! One model: its data, its engine while it is loaded, its queue places and slots.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tintype_core::engine::{Engine, EngineInfo};
@@ -8,6 +8,7 @@ use tintype_core::request::RequestLimits;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{EngineLoader, LoadTime, ModelSettings, ModelSpec};
+use crate::availability::Availability;
 use crate::error::ServiceError;
 use crate::pricing::Estimates;
 
@@ -50,9 +51,11 @@ pub(crate) struct Model {
     pub(crate) storing: Arc<Semaphore>,
     /// Notified when a job of this model may be ready to be claimed.
     pub(crate) arrivals: Notify,
+    /// Whether the remote engine can be called.
+    pub(crate) availability: Arc<Availability>,
     /// Places in the queue besides the engine's slots.
     queue: usize,
-    info: OnceLock<EngineInfo>,
+    info: RwLock<Option<Arc<EngineInfo>>>,
     engine: watch::Sender<EngineState>,
 }
 
@@ -72,26 +75,28 @@ impl Model {
             slots: Arc::new(Semaphore::new(0)),
             storing: Arc::new(Semaphore::new(0)),
             arrivals: Notify::new(),
+            availability: Arc::new(Availability::new()),
             queue,
-            info: OnceLock::new(),
+            info: RwLock::new(None),
             engine: watch::Sender::new(state),
         }
     }
 
     /// The name in the API and in the ledger; empty if only the engine knows it and it is not loaded.
-    pub(crate) fn name(&self) -> &str {
-        match self.info.get() {
-            Some(info) => &info.model.name,
-            None => &self.settings.name,
+    pub(crate) fn name(&self) -> String {
+        match self.known_info() {
+            Some(info) => info.model.name.clone(),
+            None => self.settings.name.clone(),
         }
     }
 
-    /// Sets the data of the engine, with the operator's settings applied. Later calls change nothing: other data
-    /// would make the answers to the same request differ.
+    /// Sets the data of the engine, with the operator's settings applied. The data of a loaded engine replaces that of
+    /// the plan: the model's files may have changed since.
     pub(crate) fn set_info(&self, info: EngineInfo) {
-        let info = self.settings.apply(info);
+        let info = Arc::new(self.settings.apply(info));
         let places = self.queue + info.slots;
-        if self.info.set(info).is_ok() {
+        let replaced = self.info.write().unwrap_or_else(PoisonError::into_inner).replace(info);
+        if replaced.is_none() {
             self.queue_places.add_permits(places);
         }
     }
@@ -100,8 +105,8 @@ impl Model {
     ///
     /// # Errors
     /// [`ServiceError::NotReady`], [`ServiceError::NoEngine`].
-    pub(crate) fn info(&self) -> Result<&EngineInfo, ServiceError> {
-        match self.info.get() {
+    pub(crate) fn info(&self) -> Result<Arc<EngineInfo>, ServiceError> {
+        match self.known_info() {
             _ if matches!(*self.engine.borrow(), EngineState::Failed) => Err(ServiceError::NoEngine),
             Some(info) => Ok(info),
             None => Err(ServiceError::NotReady),
@@ -109,8 +114,8 @@ impl Model {
     }
 
     /// What is known of the engine, whatever its state is.
-    pub(crate) fn known_info(&self) -> Option<&EngineInfo> {
-        self.info.get()
+    pub(crate) fn known_info(&self) -> Option<Arc<EngineInfo>> {
+        self.info.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The request limits of the model and the operator.
@@ -205,6 +210,6 @@ impl Model {
 
     /// The number of jobs that the engine runs at a time.
     pub(crate) fn slot_count(&self) -> usize {
-        self.info.get().map_or(1, |info| info.slots)
+        self.known_info().map_or(1, |info| info.slots)
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn failure(error: &EngineError) -> Failure {
                 upstream_error: Some(UpstreamError { message, ..UpstreamError::default() }),
             }
         }
+        EngineError::Unavailable { .. } => Reason::EngineUnavailable.into(),
         EngineError::OutcomeUnknown(_) => Reason::OutcomeUnknown.into(),
+        EngineError::NotFinite(_) => Reason::NotFinite.into(),
         EngineError::Failed(_) | EngineError::UnusableResult(_) | EngineError::Abandoned => {
             Reason::Engine.into()
         }

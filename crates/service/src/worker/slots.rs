@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tintype_core::causes::causes;
 use tintype_ledger::job::JobRecord;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -46,8 +45,9 @@ pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, num
         let Some(engine) = engine else { return };
         let worker = Worker::new(inner.clone(), model.clone(), engine, number);
         let read = inner.registry.begin_read();
-        match inner.ledger.claim_next(model.name(), worker.lease(), OffsetDateTime::now_utc()).await {
+        match inner.ledger.claim_next(&model.name(), worker.lease(), OffsetDateTime::now_utc()).await {
             Ok(Some(job)) => {
+                inner.claim_failures.reset();
                 // There may be another job for the next worker.
                 model.arrivals.notify_one();
                 let active = inner.registry.enter(&job, &read);
@@ -55,6 +55,7 @@ pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, num
                 tokio::spawn(worker.run_in_slot(job, active, slot));
             }
             Ok(None) => {
+                inner.claim_failures.reset();
                 drop((read, worker, slot));
                 if inner.settings.single_process {
                     arrival.await;
@@ -64,7 +65,7 @@ pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, num
             }
             Err(error) => {
                 drop((read, worker, slot));
-                tracing::error!(error = %causes(&error), "failed to claim next job");
+                inner.log_failed_claim(&error);
                 sleep(MIN_RETRY_DELAY).await;
             }
         }

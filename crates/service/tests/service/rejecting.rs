@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use tintype_core::engine::CallObstacle;
+use tintype_core::model::Evaluations;
 use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::ViolationKind;
-use tintype_ledger::job::{Reason, UpstreamError};
+use tintype_ledger::job::{Reason, Status, UpstreamError};
+use tintype_ledger::key::NewKey;
+use tintype_ledger::policy::Policy;
 use tintype_service::{Caller, Image, Readiness, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{Fault, NullEngine};
+use tokio::time::{sleep, timeout};
 
 use crate::{Harness, SECOND, draft, wait_seconds, without_engine};
 
@@ -62,7 +68,11 @@ async fn the_operators_limits_hold() {
     assert!(with(sized(64, 96)).is_ok());
     let pixels = ViolationKind::TooManyPixels { limit: 64 * 128, actual: 72 * 128 };
     assert_eq!(violations(sized(72, 128)), [("width".into(), pixels)]);
-    let work = ViolationKind::TooMuchWork { limit: 64 * 64 * 10, actual: 64 * 64 * 11 };
+    let work = ViolationKind::TooMuchWork {
+        limit: 64 * 64 * 10,
+        actual: 64 * 64 * 11,
+        evaluations: Evaluations::OncePerStep,
+    };
     assert_eq!(violations(draft("x", 11)), [("steps".into(), work)]);
     // Two slots share the memory.
     let memory = |actual| ViolationKind::TooMuchMemory { limit: 64 * 96 * 3, actual };
@@ -145,11 +155,45 @@ async fn a_full_store_fails_the_job() {
     for _ in 0..3 {
         let end = harness.generate(harness.request("x", 1)).await;
         assert!(
-            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::Store),
+            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::StoreFull),
             "{end:?}"
         );
     }
+    let jobs = harness.service.images(&Caller::anonymous(), None, 10).await.expect("a page").images;
+    assert!(jobs.len() == 3 && jobs.iter().all(|job| job.cost.is_some_and(|cost| cost.engine_ms == 0)));
     assert_eq!(harness.store.list("", None, 10).await.expect("list").objects, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_readiness_follows_the_availability_of_a_remote_engine() {
+    let engine = NullEngine::new(SECOND).paid();
+    engine.set_obstacle(Some(CallObstacle::NoCredentials));
+    let harness = Harness::with(ServiceSettings::default(), engine);
+    let wait_for = async |expected: Readiness, within: u32| {
+        let waited = async {
+            while harness.service.check_readiness().await != expected {
+                sleep(SECOND).await;
+            }
+        };
+        timeout(SECOND * within, waited).await.expect("the readiness");
+    };
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NoCredentials), 1).await;
+    let end = harness.generate(harness.request("x", 1)).await;
+    let Err(ServiceError::Failed(failure)) = &end else { panic!("{end:?}") };
+    assert_eq!(failure.reason, Reason::EngineUnavailable);
+    harness.engine.set_obstacle(None);
+    wait_for(Readiness::Ready, 16).await;
+    assert!(harness.generate(harness.request("x", 1)).await.is_ok());
+    // A failed call is noticed at once, other changes at the next periodic check.
+    harness.engine.set_obstacle(Some(CallObstacle::NoEndpoint));
+    assert_eq!(harness.service.check_readiness().await, Readiness::Ready);
+    assert!(harness.generate(harness.request("y", 1)).await.is_err());
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NoEndpoint), 1).await;
+    harness.engine.set_obstacle(None);
+    wait_for(Readiness::Ready, 16).await;
+    harness.engine.set_obstacle(Some(CallObstacle::NotInService));
+    wait_for(Readiness::EngineUnavailable(CallObstacle::NotInService), 301).await;
+    assert_eq!(harness.engine.started(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,4 +229,32 @@ async fn work_that_was_or_may_have_been_paid_is_charged() {
         let page = harness.service.images(&Caller::anonymous(), None, 1).await.expect("a page");
         assert_eq!(page.images[0].cost.expect("known").engine_ms, 2_000, "two steps of a second");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_finite_fails_the_job_and_is_not_charged() {
+    let engine = NullEngine::new(SECOND).with_fault(Fault::NotFinite);
+    let harness = Harness::with(ServiceSettings::default(), engine);
+    let budgets = vec!["20s/day".parse().expect("a budget")];
+    let policy = Policy { budgets, ..Policy::default() };
+    let (owner, name) = ("acme".parse().ok(), "acme".to_owned());
+    let new = NewKey { name, owner, expires: None, admin: false, policy };
+    let (_, record) = harness.ledger.create_key(new, OffsetDateTime::now_utc()).await.expect("a key");
+    let acme = Caller::from(record);
+    let draft = Draft { n: Some(3), seed: Some(7), ..draft("x", 2) };
+    for run in 1..=2 {
+        let request = harness.service.check(draft.clone()).expect("a valid request");
+        let end = harness.service.generate(&acme, Submission::new(request)).await;
+        assert!(
+            matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::NotFinite),
+            "{end:?}"
+        );
+        let page = harness.service.images(&acme, None, 1).await.expect("a page");
+        assert_eq!(page.images[0].status, Status::Failed(Reason::NotFinite));
+        assert_eq!(page.images[0].cost.expect("known").engine_ms, 0);
+        let left = harness.service.quotas(&acme).await.expect("quotas");
+        assert_eq!(left[0].remaining, 20_000, "the reservation is released");
+        assert_eq!(harness.engine.started(), run, "no earlier result is reused");
+    }
+    assert_eq!(harness.store.list("", None, 10).await.expect("list").objects, []);
 }

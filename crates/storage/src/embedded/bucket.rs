@@ -17,7 +17,7 @@ use super::index::{Entry, Index, ListQuery, Page, page};
 use super::object_file::{self, Record, StagedObject};
 
 #[cfg(test)]
-mod tests;
+pub(in crate::embedded) mod tests;
 
 /// Number of locks for keys; a power of two.
 const STRIPES: usize = 64;

@@ -1,14 +1,18 @@
 //! The embedded service's access keys, in the format of AWS's shared credentials file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use tintype_core::secret::Secret;
 
+use super::object_file::open_regular;
+
 /// Only the owner may read the file.
 const MODE: u32 = 0o600;
+/// Bytes of the file that are read; it has about 120.
+const MAX_BYTES: u64 = 1 << 20;
 const ID_LENGTH: usize = 20;
 const SECRET_LENGTH: usize = 40;
 
@@ -21,7 +25,7 @@ pub(crate) struct AccessKeys {
 
 /// Reads the keys, or writes a file with random ones if it does not exist.
 pub(crate) fn load_or_create(path: &Path) -> io::Result<AccessKeys> {
-    match fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => {
             if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
                 tracing::warn!(path = %path.display(), "restricted credentials file that other users could read");
@@ -40,6 +44,12 @@ pub(crate) fn load_or_create(path: &Path) -> io::Result<AccessKeys> {
         }
         Err(error) => Err(error),
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open_regular(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Reads the keys of the profile `default`, or of lines before the first profile.
@@ -94,6 +104,7 @@ fn write(path: &Path, keys: &AccessKeys) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::bucket::tests::make_fifo;
 
     #[test]
     fn created_once_and_readable_by_the_owner_only() {
@@ -117,6 +128,18 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("chmod");
         load_or_create(&path).expect("read");
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, MODE);
+    }
+
+    #[test]
+    fn a_fifo_or_a_device_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (fifo, device) = (folder.path().join("fifo"), folder.path().join("device"));
+        make_fifo(&fifo).expect("mkfifo");
+        std::os::unix::fs::symlink("/dev/zero", &device).expect("a link");
+        for path in [fifo, device] {
+            let error = load_or_create(&path).expect_err("refused");
+            assert!(error.to_string().contains("not a regular file"), "{error}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use super::bucket::{Bucket, DiskError, sync_folder};
+use super::object_file::open_regular;
 use super::upload_locks::UploadLocks;
 
 /// The folder, with its buckets.
@@ -51,7 +52,7 @@ impl Disk {
             // Other users of the machine must not read the pictures.
             DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
+        let lock = open_lock(&root.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DiskOpenError::InUse),
@@ -124,6 +125,14 @@ impl Disk {
     }
 }
 
+/// Opens the lock file. A FIFO in its place is not opened for writing, because that waits for a reader.
+fn open_lock(path: &Path) -> io::Result<File> {
+    match open_regular(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::options().create(true).truncate(false).write(true).open(path),
+    }
+}
+
 /// Opens every bucket in the folder. Other files, such as those of a file manager, are not buckets.
 fn open_buckets(folder: &Path) -> io::Result<BTreeMap<String, Arc<Bucket>>> {
     let mut buckets = BTreeMap::new();
@@ -159,6 +168,7 @@ fn clear(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::embedded::bucket::Precondition;
+    use crate::embedded::bucket::tests::make_fifo;
     use crate::embedded::object_file::{ObjectAttributes, ObjectWriter};
 
     #[tokio::test]
@@ -202,12 +212,27 @@ mod tests {
         fs::create_dir(buckets.join("pictures/cd")).expect("mkdir");
         fs::write(buckets.join("pictures/cd/.DS_Store"), b"x").expect("write");
         std::os::unix::fs::symlink("/nowhere", buckets.join("pictures/cd/dangling")).expect("symlink");
+        make_fifo(&buckets.join("fifo")).expect("mkfifo");
+        make_fifo(&buckets.join("pictures/fifo")).expect("mkfifo");
+        make_fifo(&buckets.join("pictures/cd/fifo")).expect("mkfifo");
+        make_fifo(&folder.path().join("tmp/fifo")).expect("mkfifo");
         fs::write(folder.path().join("uploads/.DS_Store"), b"x").expect("write");
         std::os::unix::fs::symlink("/nowhere", folder.path().join("tmp/dangling")).expect("symlink");
         let disk = Disk::open(folder.path().to_owned()).expect("open again");
         let names: Vec<_> = disk.buckets().iter().map(|bucket| bucket.name.clone()).collect();
         assert_eq!(names, ["linked", "pictures"]);
         assert!(disk.bucket("pictures").expect("the bucket").objects_with_prefix("").is_empty());
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_the_lock_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        make_fifo(&folder.path().join("lock")).expect("mkfifo");
+        let opened = Disk::open(folder.path().to_owned());
+        assert!(
+            matches!(&opened, Err(DiskOpenError::Io(error)) if error.to_string().contains("not a regular file")),
+            "{opened:?}"
+        );
     }
 
     #[test]

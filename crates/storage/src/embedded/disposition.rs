@@ -52,12 +52,13 @@ fn quotable(name: &str) -> String {
         .collect()
 }
 
-fn is_parameter(part: &str, name: &str) -> bool {
+/// Whether a part of the header's value is the parameter with this name.
+pub(crate) fn is_parameter(part: &str, name: &str) -> bool {
     part.split_once('=').is_some_and(|(found, _)| found.trim().eq_ignore_ascii_case(name))
 }
 
 /// The parts between semicolons that are not in quotes.
-fn split(value: &str) -> Vec<&str> {
+pub(crate) fn split(value: &str) -> Vec<&str> {
     let (mut parts, mut start, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
     for (at, character) in value.char_indices() {
         match character {
@@ -75,7 +76,8 @@ fn split(value: &str) -> Vec<&str> {
     parts
 }
 
-fn unquote(text: &str) -> String {
+/// The text of a value that may be in quotes.
+pub(crate) fn unquote(text: &str) -> String {
     let text = text.trim();
     let Some(quoted) = text.strip_prefix('"').map(|rest| rest.strip_suffix('"').unwrap_or(rest)) else {
         return text.to_owned();

@@ -78,8 +78,8 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once("</")?.0)
 }
 
-/// A URL's path as XML. It has no control characters.
-fn escape(text: &str) -> String {
+/// A text without control characters as XML.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -32,13 +32,13 @@ impl From<DiskError> for StoreError {
         match error {
             DiskError::NoSuchKey | DiskError::NoSuchBucket | DiskError::NoSuchUpload => Self::NotFound,
             DiskError::PreconditionFailed => Self::ConditionFailed,
-            other => Self::Unavailable(other.into()),
+            other => Self::of_disk(other),
         }
     }
 }
 
 fn unavailable(error: io::Error) -> StoreError {
-    StoreError::Unavailable(error.into())
+    StoreError::of_disk(error)
 }
 
 pub(crate) fn to_time(seconds: i64) -> OffsetDateTime {

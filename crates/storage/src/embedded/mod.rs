@@ -1,10 +1,12 @@
 //! The embedded S3 service.
 
+mod body_error;
 mod bucket;
 mod credentials;
 mod disk;
 mod disposition;
 mod error_response;
+mod form;
 mod hosts;
 mod index;
 mod local_store;
@@ -141,8 +143,8 @@ impl Embedded {
         let signing = aws_sdk_s3::Client::from_conf(signing);
         let signer = Signer::with_permanent_credentials(signing.clone(), bucket.clone());
         let inner = s3::service(Arc::clone(&disk), Arc::clone(&hosts), &keys, bucket);
-        let keys = Arc::new(keys);
-        let service = S3Http { inner, hosts, keys: Arc::clone(&keys), signed_host };
+        let (keys, endpoint) = (Arc::new(keys), endpoint.into());
+        let service = S3Http { inner, hosts, keys: Arc::clone(&keys), signed_host, endpoint };
         Ok(Self {
             keys,
             store: Arc::new(LocalStore { disk: Arc::clone(&disk), bucket: default_bucket, signer }),

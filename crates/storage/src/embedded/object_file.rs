@@ -57,6 +57,15 @@ pub(crate) struct Record {
     pub(crate) multipart: Option<Multipart>,
 }
 
+impl Record {
+    /// The checksums of a part. Parts are counted from zero.
+    pub(crate) fn part_checksums(&self, index: usize) -> Checksums {
+        let value = self.multipart.as_ref().and_then(|multipart| multipart.part_checksums.get(index));
+        let name = self.checksums.keys().next();
+        name.zip(value).map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()
+    }
+}
+
 /// The multipart upload that created an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Multipart {
@@ -64,6 +73,9 @@ pub(crate) struct Multipart {
     pub(crate) upload: String,
     /// The lengths of the parts in bytes.
     pub(crate) part_sizes: Vec<u64>,
+    /// The checksums of the parts in base64, if all have one. Their algorithm is that of the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) part_checksums: Vec<String>,
 }
 
 /// A temporary file. It is deleted on drop, unless it was renamed.
@@ -170,13 +182,8 @@ impl ObjectWriter {
 /// `InvalidData` if the file is damaged.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     let damaged = |message| io::Error::new(io::ErrorKind::InvalidData, message);
-    // Opening a named pipe would block.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(damaged("it is not a regular file"));
-    }
-    let mut file = File::open(path)?;
-    let length = metadata.len();
+    let mut file = open_regular(path)?;
+    let length = file.metadata()?.len();
     let trailer_at =
         length.checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("the file is shorter than its trailer"))?;
     file.seek(SeekFrom::Start(trailer_at))?;
@@ -200,6 +207,15 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Record)> {
     }
     file.rewind()?;
     Ok((file, record))
+}
+
+/// Opens a regular file for reading. A FIFO, a socket or a device is damaged and is not opened, because to open
+/// or to read it may wait forever.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    File::open(path)
 }
 
 #[cfg(test)]

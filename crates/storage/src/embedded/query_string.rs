@@ -25,7 +25,8 @@ impl<'a> QueryString<'a> {
         self.pairs().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    fn has(self, name: &str) -> bool {
+    /// Whether it has a parameter with this name.
+    pub(crate) fn has(self, name: &str) -> bool {
         self.first(name).is_some()
     }
 

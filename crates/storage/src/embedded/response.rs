@@ -37,6 +37,9 @@ pub(crate) fn finish(
     if is_read && succeeded && headers.contains_key(ETAG) {
         force_download(headers);
     }
+    if signed == Some(Authentication::Form) {
+        allow_any_origin(headers);
+    }
     if let Some(Authentication::Link { expires_at }) = signed
         && is_read
     {
@@ -78,11 +81,25 @@ fn force_download(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, value.unwrap_or(HeaderValue::from_static("attachment")));
 }
 
-/// Allows pages of any origin to follow a link with `fetch`, because the link itself is the permission.
+/// Allows pages of any origin to follow a link or to send a form with `fetch`, because the link or the form
+/// itself is the permission.
 fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    let exposed = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, x-amz-request-id";
+    let exposed =
+        "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Location, x-amz-request-id";
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+}
+
+/// Removes the quotation marks of the ETag in the attributes of an object. S3 sends all other ETags in quotes, and
+/// `s3s` has one type for both.
+pub(crate) fn unquote_etag(response: &mut Response<Body>) {
+    let Some(xml) = response.body().bytes().filter(|_| response.status().is_success()) else { return };
+    let Ok(xml) = std::str::from_utf8(&xml) else { return };
+    let unquoted = xml.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    if response.headers().contains_key(CONTENT_LENGTH) {
+        response.headers_mut().insert(CONTENT_LENGTH, unquoted.len().into());
+    }
+    *response.body_mut() = Body::from(unquoted);
 }
 
 /// The response to a CORS preflight request.
@@ -91,8 +108,10 @@ pub(crate) fn preflight() -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     allow_any_origin(headers);
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    let allowed = "If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range";
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST"));
+    // A page that fetches an image by the API's redirect sends its API key here too; a link needs and uses none.
+    let allowed = "Authorization, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, \
+                   X-Api-Key";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
     response
 }

@@ -1,16 +1,19 @@
 //! Verifies presigned URLs of Signature Version 2, which boto3 still creates by default, in constant time.
 //!
-//! `s3s` stops the comparison of such a signature at the first wrong byte. So that the time of a response does
-//! not depend on a guessed signature, `s3s` only receives requests whose signature passed this check.
+//! `s3s` stops the comparison of such a signature at the first wrong byte, so that the time of its response would
+//! depend on a guessed signature. It also does not accept the signature of boto3 for a bucket, which is for the
+//! path `/BUCKET/` although the URL has the path `/BUCKET`.
 
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use s3s::crypto::{Checksum, Sha1};
-use s3s::{S3ErrorCode, S3Result};
+use s3s::{S3ErrorCode, S3Result, s3_error};
 use subtle::ConstantTimeEq;
+use time::OffsetDateTime;
 
 use super::credentials::AccessKeys;
 use super::hosts::{Hosts, request_host};
+use super::s3;
 
 /// The block length of SHA-1 in bytes.
 const BLOCK_BYTES: usize = 64;
@@ -54,22 +57,34 @@ const SIGNED_PARAMETERS: [&str; 35] = [
     "website",
 ];
 
-/// Verifies the signature, if the URL has this service's access key id.
+/// Verifies the signature of a URL that expires at this time, in seconds since 1970.
 ///
 /// # Errors
-/// `SignatureDoesNotMatch` if the signature is wrong.
-pub(crate) fn verify(parts: &Parts, hosts: &Hosts, keys: &AccessKeys) -> S3Result<()> {
+/// `InvalidAccessKeyId` or `SignatureDoesNotMatch` if the signature is wrong, `AccessDenied` if the URL has
+/// expired.
+pub(crate) fn verify(parts: &Parts, hosts: &Hosts, keys: &AccessKeys, expires_at: i64) -> S3Result<()> {
     let query = form_pairs(parts.uri.query().unwrap_or_default());
-    if unique(&query, "AWSAccessKeyId") != Some(&keys.id) {
-        // `s3s` rejects an unknown id.
-        return Ok(());
+    let id = unique(&query, "AWSAccessKeyId").unwrap_or_default();
+    if id != keys.id {
+        return Err(s3::unknown_access_key(id));
     }
-    let text = string_to_sign(parts, hosts, &query);
-    let expected =
-        base64_simd::STANDARD.encode_to_string(hmac_sha1(keys.secret.expose().as_bytes(), text.as_bytes()));
     let received = percent_decode_str(unique(&query, "Signature").unwrap_or_default()).decode_utf8_lossy();
-    let is_equal: bool = expected.as_bytes().ct_eq(received.as_bytes()).into();
-    if is_equal { Ok(()) } else { Err(S3ErrorCode::SignatureDoesNotMatch.into()) }
+    let is_equal = |path: &str| {
+        let text = string_to_sign(parts, hosts, (path, &query));
+        let mac = hmac_sha1(keys.secret.expose().as_bytes(), text.as_bytes());
+        let expected = base64_simd::STANDARD.encode_to_string(mac);
+        bool::from(expected.as_bytes().ct_eq(received.as_bytes()))
+    };
+    let path = parts.uri.path();
+    let is_bucket = !path.trim_start_matches('/').contains('/');
+    let is_signed = is_equal(path) || (is_bucket && is_equal(&format!("{path}/")));
+    if !is_signed {
+        return Err(S3ErrorCode::SignatureDoesNotMatch.into());
+    }
+    if OffsetDateTime::now_utc().unix_timestamp() > expires_at {
+        return Err(s3_error!(AccessDenied, "Request has expired. The URL expired at {expires_at}."));
+    }
+    Ok(())
 }
 
 /// The decoded pairs of a query, in which a plus sign is a space.
@@ -88,7 +103,8 @@ fn unique<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     values.next().filter(|_| values.next().is_none())
 }
 
-fn string_to_sign(parts: &Parts, hosts: &Hosts, query: &[(String, String)]) -> String {
+/// The signed text of a request with this path and query.
+fn string_to_sign(parts: &Parts, hosts: &Hosts, (path, query): (&str, &[(String, String)])) -> String {
     let header = |name: &str| {
         let mut values = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.next().filter(|_| values.next().is_none()).unwrap_or_default()
@@ -112,7 +128,7 @@ fn string_to_sign(parts: &Parts, hosts: &Hosts, query: &[(String, String)]) -> S
     if let Some(bucket) = request_host(parts).and_then(|host| hosts.bucket_in_host(host)) {
         text += &format!("/{}", bucket.to_ascii_lowercase());
     }
-    text += parts.uri.path();
+    text += path;
     let signed: Vec<_> = SIGNED_PARAMETERS
         .iter()
         .filter_map(|name| match unique(query, name)? {
@@ -176,7 +192,7 @@ mod tests {
             for value in headers {
                 request = request.header("x-amz-meta-a", *value);
             }
-            verify(&request.body(()).expect("a request").into_parts().0, &hosts, &keys).is_ok()
+            verify(&request.body(()).expect("a request").into_parts().0, &hosts, &keys, i64::MAX).is_ok()
         };
         let plain = "1No4mq5ETf02z8aet9voy6gui6E%3D";
         assert!(verify(plain, "", &[]));

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tintype_core::secret::Secret;
 use tintype_core::store::ObjectStore;
-use tintype_http::{HostPolicy, HttpSettings, router};
+use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, router};
 use tintype_ledger::Ledger;
 use tintype_ledger_bucket::{BucketLedger, Sleeper};
 use tintype_ledger_sqlite::{SqliteLedger, Synchronous};
@@ -179,7 +179,13 @@ async fn serve(options: ServerOptions) -> Result<()> {
         ..ServiceSettings::default()
     };
     let service = Service::new(settings, store, ledger);
-    let http = HttpSettings { get_enabled: true, hosts: HostPolicy::Any, time_budget: None, origin };
+    let http = HttpSettings {
+        get_enabled: true,
+        hosts: HostPolicy::Any,
+        time_budget: None,
+        origin,
+        cors: CorsPolicy::default(),
+    };
     let rejections: Arc<RejectionLatencies> = Arc::default();
     let reported = rejections.clone();
     let api = router(service.clone(), http)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
+use tintype_http::CorsPolicy;
 use tintype_ledger::money::Price;
 use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
@@ -87,6 +88,15 @@ fields! {
     synchronous: Synchronous = parsed(values::synchronous);
     threads: Option<usize> = parsed(|text| Ok(Some(units::count(text)? as usize).filter(|&threads| threads > 0)));
     timeout: Duration = parsed(units::timeout);
+}
+
+/// Origins of web pages, or `*`; none if the list is empty.
+pub(super) fn cors_origins<'de, D: Deserializer<'de>>(from: D) -> Result<CorsPolicy, D::Error> {
+    let origins = Vec::<String>::deserialize(from)?;
+    match origins.as_slice() {
+        [] => Ok(CorsPolicy::default()),
+        origins => values::cors_origins(&origins.join(",")).map_err(D::Error::custom),
+    }
 }
 
 /// The value of a key that may be absent, where "not set" differs from absent.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, anyhow};
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
+use crate::regular_file;
+
 use super::tree::{Leaf, Node, SettingSource, Table};
 
 /// The settings file, if neither the flag nor the variable names another one. It may be absent.
@@ -35,7 +37,11 @@ pub(super) fn read(folder: &Path, explicit: Option<&Path>) -> Result<Option<Tabl
 
 fn content(path: &Path) -> io::Result<String> {
     let mut content = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut content)?;
+    // `--config <(…)` is a pipe that the shell has opened, so it does not wait for a writer.
+    let is_open =
+        ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/dev/null"].iter().any(|open| path.starts_with(open));
+    let file = if is_open { File::open(path)? } else { regular_file::open(path)? };
+    file.take(MAX_FILE + 1).read_to_string(&mut content)?;
     if content.len() as u64 > MAX_FILE {
         let message = format!("it has more than {MAX_FILE} bytes, the maximum of a settings file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde::Deserialize;
 use tintype_core::secret::Secret;
+use tintype_http::CorsPolicy;
 use tintype_ledger::money::Price;
 use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
@@ -66,6 +67,9 @@ pub(crate) struct ServingSettings {
     /// Maximum time that a request waits for its images; none means no limit.
     #[serde(deserialize_with = "fields::optional_duration")]
     pub(crate) respond_within: Option<Duration>,
+    /// The web pages of other origins that may use the server.
+    #[serde(rename = "cors_origins", deserialize_with = "fields::cors_origins")]
+    pub(crate) cors: CorsPolicy,
     /// Model names that OpenAI-compatible requests may use for the default model.
     #[serde(deserialize_with = "fields::aliases")]
     pub(crate) aliases: Vec<Alias>,

@@ -148,11 +148,8 @@ fn another_file_can_be_named() {
     assert_eq!(start.load().expect("valid").limits.queue, 3);
     start.flags.file = Some(PathBuf::from("absent.toml"));
     assert!(start.error().starts_with("cannot read the settings file absent.toml: "), "{}", start.error());
-    if cfg!(unix) {
-        let mut start = Start::new();
-        start.flags.file = Some("/dev/zero".into());
-        assert!(start.error().contains("/dev/zero: it has more than 1048576 bytes"), "{}", start.error());
-    }
+    let long = Start::new().file(&"#".repeat((1 << 20) + 1)).error();
+    assert!(long.contains("tintype.toml: it has more than 1048576 bytes"), "{long}");
 }
 
 #[test]
@@ -268,4 +265,26 @@ fn the_output_of_config_with_one_model_is_a_settings_file() {
     let read_back = Start::new().file(&shown).load().expect("valid");
     assert_eq!(in_effect(&read_back), in_effect(&start.load().expect("valid")));
     assert_eq!(shown.lines().filter(|line| line.contains("  # ")).count(), settings().len(), "{shown}");
+}
+
+#[test]
+fn a_fifo_is_no_settings_file_but_a_pipe_of_the_shell_is() {
+    let start = Start::new();
+    let path = start.folder.path().join("tintype.toml");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    assert!(made.success());
+    let expected = "cannot read the settings file tintype.toml: not a regular file";
+    assert_eq!(start.error(), expected);
+    let start = start.variable("TINTYPE_CONFIG", "tintype.toml");
+    assert_eq!(start.error(), expected);
+    Start::new().variable("TINTYPE_CONFIG", "/dev/null").load().expect("no settings");
+    let endless = Start::new().variable("TINTYPE_CONFIG", "/dev/zero").error();
+    assert!(endless.ends_with("/dev/zero: not a regular file"), "{endless}");
+
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut writer, b"queue = 7").expect("written");
+    drop(writer);
+    let descriptor = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let config = Start::new().variable("TINTYPE_CONFIG", &descriptor).load().expect("valid");
+    assert_eq!(config.limits.queue, 7);
 }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use http::Uri;
-use tintype_core::request::MAX_GUIDANCE;
+use tintype_core::model::ModelCard;
+use tintype_http::{CorsPolicy, InvalidOrigins};
 use tintype_ledger::money::Price;
 use tintype_ledger_sqlite::Synchronous;
 use tintype_sagemaker::wire::Dialect;
@@ -88,8 +89,9 @@ pub(crate) fn steps(text: &str) -> Result<u32, String> {
 
 /// A guidance scale, within the limits of requests.
 pub(crate) fn guidance(text: &str) -> Result<f64, String> {
-    let scale = text.parse().ok().filter(|scale| (0.0..=MAX_GUIDANCE).contains(scale));
-    scale.ok_or_else(|| format!("a number between 0 and {MAX_GUIDANCE}"))
+    let max = ModelCard::default().max_guidance;
+    let scale = text.parse().ok().filter(|scale| (0.0..=max).contains(scale));
+    scale.ok_or_else(|| format!("a number between 0 and {max}"))
 }
 
 /// The maximum number of concurrent calls to an endpoint.
@@ -118,6 +120,16 @@ pub(crate) fn store(text: &str) -> Result<StoreChoice, String> {
 /// A model name, or a prefix of names followed by `*`; an element of a list.
 pub(crate) fn alias(text: &str) -> Result<Alias, String> {
     text.parse().map_err(|_| "model names such as dall-e-3 or dall-e-*, separated by commas".to_owned())
+}
+
+/// Origins of web pages, separated by commas, or `*`.
+pub(crate) fn cors_origins(text: &str) -> Result<CorsPolicy, String> {
+    text.parse().map_err(|error: InvalidOrigins| {
+        format!(
+            "origins such as https://app.example.com or http://localhost:3000, separated by commas, each with a \
+             scheme, a host and an optional port but no path, or * for all; {error}"
+        )
+    })
 }
 
 /// `sqlite` or `bucket`.
@@ -178,17 +190,22 @@ pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
 
 /// A level, or levels per module: `info,tintype_http=debug`.
 ///
-/// Logging of the crate `s3s` is always off: it logs presigned URLs, and the valid signature of a request
-/// with a forged one.
+/// Logging of the crate `s3s` is always off, also for a level of one of its modules: it logs presigned URLs, and
+/// the valid signature of a request with a forged one.
 pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
     // `Targets` would read an unknown level as the name of a module, and disable all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let is_valid = |part: &str| part.contains('=') || is_level(part);
-    let targets = text.parse::<Targets>().ok().filter(|_| text.split(',').all(is_valid));
-    targets.map(|targets| targets.with_target("s3s", LevelFilter::OFF)).ok_or_else(|| {
-        "error, warn, info, debug, trace or off, or levels per module such as info,tintype_http=debug"
-            .to_owned()
-    })
+    if text.parse::<Targets>().is_err() || !text.split(',').all(is_valid) {
+        return Err(
+            "error, warn, info, debug, trace or off, or levels per module such as info,tintype_http=debug"
+                .to_owned(),
+        );
+    }
+    // The longest name that is the beginning of a module's name decides.
+    let allowed: Vec<_> = text.split(',').filter(|part| !part.trim_start().starts_with("s3s")).collect();
+    let targets = allowed.join(",").parse::<Targets>().unwrap_or_default();
+    Ok(targets.with_target("s3s", LevelFilter::OFF))
 }
 
 /// `text` or `json`.
@@ -237,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn origins_of_pages_are_a_list() {
+        assert_eq!(cors_origins("*"), Ok(CorsPolicy::Any));
+        assert!(matches!(
+            cors_origins("https://a.example, http://localhost:3000"),
+            Ok(CorsPolicy::Origins(_))
+        ));
+        for (text, named) in
+            [("https://a.example/x", "`https://a.example/x`"), ("null", "`null`"), ("*,x", "`*`")]
+        {
+            let error = cors_origins(text).expect_err(text);
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
     fn devices() {
         assert_eq!(device("auto"), Ok(Device::Auto));
         assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
@@ -254,6 +286,30 @@ mod tests {
         for text in ["", "loud", "info,loud", "tintype_http=loud"] {
             assert!(log_filter(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_level_shows_valid_signatures() {
+        for text in [
+            "trace",
+            "s3s=trace",
+            "trace,s3s::ops=trace",
+            "s3s::ops::signature=debug",
+            "off, s3s::ops::signature=debug",
+            "s3=trace",
+            "s3s::=trace",
+            "s3s[{signature}]=trace",
+            "info,s3s::ops::signature[{expected}]=trace",
+            "[{signature}]=trace",
+        ] {
+            let filter = log_filter(text).expect(text);
+            for target in ["s3s", "s3s::ops", "s3s::ops::signature", "s3s::service"] {
+                assert!(!filter.would_enable(target, &tracing::Level::ERROR), "{text}: {target}");
+            }
+        }
+        let filter = log_filter("warn,s3s::ops=trace,tintype_http=debug").expect("a filter");
+        assert!(filter.would_enable("tintype_http::lib", &tracing::Level::DEBUG));
+        assert!(filter.would_enable("hyper", &tracing::Level::WARN));
     }
 
     #[test]

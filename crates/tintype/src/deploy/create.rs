@@ -1,23 +1,30 @@
 //! `tintype deploy`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tintype_core::secret::Secret;
-use tintype_deploy::{Aws, Deployed, Estimate, Event, ModelLocation, Package, Plan};
+use tintype_deploy::{
+    Aws, Deployed, Estimate, Event, MAX_UNZIPPED_BYTES, ModelLocation, Package, Plan, model_size,
+};
+use tintype_diffusion::ModelFiles;
 
 use super::arguments::{Deploy, Target};
 use super::confirm::{Confirmation, require_confirmation};
 use super::key;
-use crate::output;
+use crate::config::ModelChoice;
+use crate::output::UsageError;
+use crate::{engine, output};
 
 /// Deploys the stack and prints its URL and first API key.
 pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
-    let package = pack(arguments).await?;
+    let folder = model_folder(arguments)?;
+    let in_function = ModelLocation::InFunction { folder: folder.is_some() };
+    let package = pack(arguments, folder).await?;
     let aws = Aws::connect(arguments.target.region.clone()).await?;
     let identity = aws.identity().await?;
-    let model = model_location(arguments, &aws).await?;
+    let model = endpoint_location(arguments, &aws).await?.unwrap_or(in_function);
     let memory = arguments.memory.unwrap_or_else(|| model.memory());
     let concurrency = arguments.concurrency.unwrap_or_else(|| model.concurrency());
     let response = arguments.response;
@@ -43,42 +50,69 @@ pub(super) async fn deploy(arguments: &Deploy) -> Result<()> {
     }
 }
 
-/// Builds the package. This comes before any request to AWS, so that an error in it is reported at once.
-async fn pack(arguments: &Deploy) -> Result<Package> {
+/// Builds the package, and loads its model as the function will. This comes before any request to AWS, so that
+/// an error in it is reported at once.
+async fn pack(arguments: &Deploy, folder: Option<PathBuf>) -> Result<Package> {
     let program = match &arguments.binary {
         Some(path) => path.clone(),
         None => std::env::current_exe().context("cannot find the running binary; pass --binary PATH")?,
     };
-    let (folder, settings) = (model_folder(arguments).map(Path::to_owned), arguments.config.clone());
-    let packing =
-        tokio::task::spawn_blocking(move || Package::build(&program, folder.as_deref(), settings.as_deref()));
-    Ok(packing.await??)
+    let settings = arguments.config.clone();
+    let packing = tokio::task::spawn_blocking(move || {
+        if let Some(folder) = &folder {
+            check_model(folder)?;
+        }
+        Ok(Package::build(&program, folder.as_deref(), settings.as_deref())?)
+    });
+    packing.await?
+}
+
+/// Checks that the function can load the model, by loading it here. A model that is too large for Lambda is not
+/// loaded: [`Package::build`] rejects it.
+fn check_model(folder: &Path) -> Result<()> {
+    ModelFiles::folder(folder)?;
+    if model_size(folder)? <= MAX_UNZIPPED_BYTES { engine::check_folder(folder) } else { Ok(()) }
 }
 
 /// The model's folder; none for the built-in model or an endpoint.
-fn model_folder(arguments: &Deploy) -> Option<&Path> {
-    arguments.model.as_deref().filter(|model| *model != "builtin").map(Path::new)
+///
+/// # Errors
+/// [`UsageError`] for a text that can be no folder, by the rules of the setting `model`.
+fn model_folder(arguments: &Deploy) -> Result<Option<PathBuf>> {
+    let Some(text) = &arguments.model else { return Ok(None) };
+    match ModelChoice::parse(text) {
+        Ok(ModelChoice::Builtin) => Ok(None),
+        // A path to a file is passed on, because the engine says what the file is.
+        Ok(ModelChoice::Folder(folder)) => Ok(Some(folder)),
+        Ok(ModelChoice::Endpoint(name)) => {
+            let message = format!("for a SageMaker endpoint, pass `--endpoint {name}` instead of `--model`");
+            Err(UsageError(message).into())
+        }
+        Ok(ModelChoice::Hub(_)) | Err(_) => {
+            let expected = "`--model` must be `builtin` or an existing folder in the diffusers layout";
+            Err(UsageError(format!("{expected}, and there is no `{text}`")).into())
+        }
+    }
 }
 
-async fn model_location(arguments: &Deploy, aws: &Aws) -> Result<ModelLocation> {
+/// The endpoint with the model; none if the model is in the function.
+async fn endpoint_location(arguments: &Deploy, aws: &Aws) -> Result<Option<ModelLocation>> {
     if let (Some(image), Some(instance)) = (&arguments.image, &arguments.instance_type) {
-        return Ok(ModelLocation::NewEndpoint {
+        return Ok(Some(ModelLocation::NewEndpoint {
             image: image.clone(),
             data: arguments.model_data.clone(),
             instance: instance.clone(),
             asynchronous: arguments.asynchronous,
-        });
+        }));
     }
-    let Some(name) = &arguments.endpoint else {
-        return Ok(ModelLocation::InFunction { folder: model_folder(arguments).is_some() });
-    };
+    let Some(name) = &arguments.endpoint else { return Ok(None) };
     let Some(endpoint) = aws.endpoint(name).await? else {
         bail!("no SageMaker endpoint {name} in {}; check the name and --region", aws.region());
     };
     if !endpoint.in_service() {
         bail!("the SageMaker endpoint {name} has the status {}; it must be InService", endpoint.status);
     }
-    Ok(ModelLocation::ExistingEndpoint { name: endpoint.name, outputs: endpoint.outputs })
+    Ok(Some(ModelLocation::ExistingEndpoint { name: endpoint.name, outputs: endpoint.outputs }))
 }
 
 fn summary(plan: &Plan, package: &Package, place: &str) -> String {
@@ -163,10 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn builtin_is_not_a_folder() {
-        assert_eq!(model_folder(&arguments(&["--model", "builtin"])), None);
-        assert_eq!(model_folder(&arguments(&["--model", "./m"])), Some(Path::new("./m")));
-        assert_eq!(model_folder(&arguments(&["--endpoint", "e"])), None);
+    fn only_a_path_is_a_folder() {
+        let folder = |words: &[&str]| model_folder(&arguments(words));
+        assert_eq!(folder(&["--model", "builtin"]).expect("valid"), None);
+        assert_eq!(folder(&["--model", "./m"]).expect("valid"), Some("./m".into()));
+        assert_eq!(folder(&["--endpoint", "e"]).expect("valid"), None);
+        for (model, expected) in [
+            ("sagemaker:e", "--endpoint e"),
+            ("stabilityai/sd-turbo", "there is no `stabilityai/sd-turbo`"),
+            ("models/absent.safetensors", "there is no `models/absent.safetensors`"),
+        ] {
+            let error = folder(&["--model", model]).expect_err("no folder");
+            assert!(error.is::<UsageError>() && error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use tintype_core::engine::Warning;
+use tintype_core::engine::Generated;
+use tintype_core::model::ModelCard;
 use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
 use tintype_core::violation::Violation;
 use tintype_picture::Parameters;
+use tintype_service::WarningMessage;
 
-use super::GeneratedImage;
 use super::progress::TerminalProgress;
+use super::{GeneratedImage, Interrupted};
 use crate::cli::GenerateOptions;
 use crate::config::{Config, ModelDefaults};
 use crate::engine;
@@ -21,25 +23,20 @@ use crate::output::UsageError;
 /// # Errors
 /// If the request is invalid, or the model cannot be loaded or fails.
 pub(super) fn generate(config: &Config, options: &GenerateOptions) -> Result<Vec<GeneratedImage>> {
-    let entry = config.models.default_entry();
     let bar = Arc::new(TerminalProgress::new(options.progress_display(), "loading the model"));
-    let engine = engine::load(entry, &config.model, || {
-        bail!(
-            "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
-             `sagemaker_async`"
-        )
-    })?;
-    let model = engine.model().clone();
-    // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
-    let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
-    let request = check(with_defaults(options.draft(), &entry.defaults), |draft| {
-        draft.check(&model, &limits, fastrand::u32(..))
-    })?;
-    let request = Arc::new(request);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let generated = runtime.block_on(engine.generate(request.clone(), bar.clone()))?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            generated = load_and_generate(config, options, bar.clone()) => generated,
+            _ = tokio::signal::ctrl_c() => Err(Interrupted("interrupted".to_owned()).into()),
+        }
+    });
+    // Also after an interruption: the bar must not stay on the terminal.
     bar.finish();
-    let warnings: Vec<Value> = generated.warnings.iter().map(warning).collect();
+    // Do not wait for a model that is still being loaded.
+    runtime.shutdown_background();
+    let (model, request, generated) = outcome?;
+    let warnings: Vec<WarningMessage> = generated.warnings.iter().map(WarningMessage::from).collect();
     let seconds = generated.engine_seconds;
     (0..)
         .zip(&generated.pictures)
@@ -72,6 +69,32 @@ fn with_defaults(draft: Draft, defaults: &ModelDefaults) -> Draft {
     }
 }
 
+async fn load_and_generate(
+    config: &Config,
+    options: &GenerateOptions,
+    bar: Arc<TerminalProgress>,
+) -> Result<(ModelCard, Arc<GenerateRequest>, Generated)> {
+    let entry = config.models.default_entry();
+    let (loaded, settings) = (entry.clone(), config.model.clone());
+    let load = move || {
+        engine::load(&loaded, &settings, || {
+            bail!(
+                "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
+                 `sagemaker_async`"
+            )
+        })
+    };
+    let engine = tokio::task::spawn_blocking(load).await??;
+    let model = engine.model().clone();
+    // The limits of `tintype serve` protect a shared server; here only the machine limits a request.
+    let limits = RequestLimits { max_pixels: u64::MAX, max_work: u64::MAX };
+    let draft = with_defaults(options.draft(), &entry.defaults);
+    let request = check(draft, |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
+    let request = Arc::new(request);
+    let generated = engine.generate(request.clone(), bar).await?;
+    Ok((model, request, generated))
+}
+
 /// Validates the request. Error messages name the flags instead of the API's parameters.
 fn check(
     draft: Draft,
@@ -87,16 +110,4 @@ fn check(
         });
         UsageError(messages.collect::<Vec<_>>().join("; ")).into()
     })
-}
-
-/// A warning in the JSON form of the API.
-fn warning(warning: &Warning) -> Value {
-    match warning {
-        Warning::PromptTruncated { parameter, limit, omitted } => json!({
-            "code": "prompt_cut",
-            "message": format!(
-                "`{parameter}` exceeds the model's limit of {limit} tokens; ignored text: {omitted}"
-            ),
-        }),
-    }
 }

@@ -1,6 +1,7 @@
 //! `tintype generate`: generates images in this process or on a server.
 
 mod file;
+mod interrupt;
 mod local;
 mod preview;
 mod progress;
@@ -16,6 +17,8 @@ use tintype_core::picture::Encoded;
 use crate::cli::GenerateOptions;
 use crate::config::Config;
 use crate::{logging, output};
+
+pub(crate) use interrupt::Interrupted;
 
 /// A generated image.
 struct GeneratedImage {

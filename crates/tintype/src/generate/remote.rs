@@ -1,7 +1,9 @@
 //! Generates images on a server.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,15 +15,18 @@ use tintype_core::engine::{Observer, Progress};
 use tintype_core::picture::{Encoded, Format};
 use tintype_core::request::{Draft, MAX_PICTURES};
 use tintype_core::secret::Secret;
+use tokio::time::timeout;
 
-use super::GeneratedImage;
 use super::progress::TerminalProgress;
+use super::{GeneratedImage, Interrupted};
 use crate::cli::GenerateOptions;
 use crate::client::{Client, IdempotentBody, Response};
 use crate::output::UsageError;
 
 /// Interval at which the state of an unfinished job is requested.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum time for canceling the job after Ctrl-C.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts to submit a job. Repeated attempts have the same idempotency key, so they create one job.
 const ATTEMPTS: u32 = 3;
 
@@ -41,9 +46,9 @@ pub(super) fn generate(
     }
     let bar = TerminalProgress::new(options.progress_display(), "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let images = runtime.block_on(async {
-        let url = with_scheme(server.trim_end_matches('/'));
-        let server = Server { client: Client::new()?, url: &url, key };
+    let url = with_scheme(server.trim_end_matches('/'));
+    let server = Server { client: Client::new()?, url: &url, key, submission: RefCell::default() };
+    let generate = async {
         // The image is downloaded to write it to a file or to show a preview.
         let downloads = options.output.is_some() || (!options.json && io::stdout().is_terminal());
         let (mut images, mut done) = (Vec::new(), 0);
@@ -59,6 +64,15 @@ pub(super) fn generate(
             done += n;
         }
         Ok(images)
+    };
+    let images = runtime.block_on(async {
+        tokio::select! {
+            images = generate => images,
+            _ = tokio::signal::ctrl_c() => {
+                bar.finish();
+                Err(server.cancel().await.into())
+            }
+        }
     });
     bar.finish();
     images
@@ -79,6 +93,16 @@ struct Server<'a> {
     client: Client,
     url: &'a str,
     key: Option<&'a Secret>,
+    /// The last submission, to cancel its job.
+    submission: RefCell<Option<Submission>>,
+}
+
+/// A job that was submitted.
+#[derive(Clone)]
+struct Submission {
+    body: Rc<IdempotentBody>,
+    /// The job's id, once the server has responded.
+    id: Option<String>,
 }
 
 impl Server<'_> {
@@ -98,20 +122,44 @@ impl Server<'_> {
         let mut job = self.submit(draft).await?;
         while is_unfinished(&job) {
             let id = job.get("id").and_then(Value::as_str).context("the server's response has no `id`")?;
-            tokio::select! {
-                () = tokio::time::sleep(POLL_INTERVAL) => (),
-                _ = tokio::signal::ctrl_c() => {
-                    let canceled = format!("{}/v1/images/{id}/cancel", self.url);
-                    self.object(&self.client.post_empty(&canceled, self.key).await?)?;
-                    bail!("interrupted; the job {id} was canceled");
-                }
+            if let Some(submission) = &mut *self.submission.borrow_mut() {
+                submission.id = Some(id.to_owned());
             }
+            tokio::time::sleep(POLL_INTERVAL).await;
             job = self.object(&self.client.get(&format!("{}/v1/images/{id}", self.url), self.key).await?)?;
             if let Some((done, of)) = steps(&job) {
                 progress.progress(Progress::Step { done, of });
             }
         }
+        // There is nothing to cancel.
+        self.submission.take();
         Ok(job)
+    }
+
+    /// Cancels the job of the last submission, and returns the error of the command.
+    async fn cancel(&self) -> Interrupted {
+        let Some(submission) = self.submission.take() else { return Interrupted("interrupted".to_owned()) };
+        let canceled = timeout(CANCEL_TIMEOUT, self.cancel_submission(submission)).await;
+        Interrupted(match canceled {
+            Ok(Ok(id)) => format!("interrupted; the job {id} was canceled"),
+            Ok(Err(error)) => format!("interrupted; the job could not be canceled: {error:#}"),
+            Err(_) => "interrupted; the job could not be canceled: no response from the server".to_owned(),
+        })
+    }
+
+    async fn cancel_submission(&self, Submission { body, id }: Submission) -> Result<String> {
+        let id = match id {
+            Some(id) => id,
+            None => {
+                // The server may have accepted the job. The same request returns its id.
+                let url = format!("{}/v1/images", self.url);
+                let job = self.object(&self.client.post(&url, self.key, &body).await?)?;
+                job.get("id").and_then(Value::as_str).context("the server's response has no `id`")?.to_owned()
+            }
+        };
+        let url = format!("{}/v1/images/{id}/cancel", self.url);
+        self.object(&self.client.post_empty(&url, self.key).await?)?;
+        Ok(id)
     }
 
     /// Submits a job. Repeats the request if the connection breaks.
@@ -119,6 +167,8 @@ impl Server<'_> {
         let url = format!("{}/v1/images", self.url);
         let idempotency_key = format!("tintype-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let body = IdempotentBody { idempotency_key, json: Bytes::from(body(draft).to_string()) };
+        let body = Rc::new(body);
+        self.submission.replace(Some(Submission { body: body.clone(), id: None }));
         for _ in 1..ATTEMPTS {
             if let Ok(response) = self.client.post(&url, self.key, &body).await {
                 return self.object(&response);
@@ -197,8 +247,8 @@ fn body(draft: &Draft) -> Value {
     Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The text of a problem (RFC 9457): the invalid parameters if it lists them, or its detail, or its title, or the
-/// status.
+/// The text of a problem (RFC 9457): the invalid parameters if it lists them, or its detail, or its title, or
+/// the status.
 fn detail(problem: &Map<String, Value>, status: StatusCode) -> String {
     let invalid = problem.get("errors").and_then(Value::as_array).into_iter().flatten().filter_map(|error| {
         let text = |name| error.get(name).and_then(Value::as_str);

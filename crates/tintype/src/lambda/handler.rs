@@ -51,6 +51,7 @@ impl LambdaHandler {
             hosts: HostPolicy::Any,
             time_budget: None,
             origin: String::new(),
+            cors: serving.cors.clone(),
         };
         Self {
             service,

@@ -13,6 +13,7 @@
 
 mod event;
 mod handler;
+mod payload;
 mod post_response;
 mod response;
 
@@ -20,16 +21,21 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use lambda_http::{Request, lambda_runtime, service_fn};
+use lambda_http::lambda_runtime::LambdaEvent;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, Request, StreamAdapter, lambda_runtime, service_fn};
+use serde_json::Value;
 use tintype_core::store::ObjectStore;
 use tintype_service::{AnonymousAccess, LoadFailure, Service, ServiceSettings};
 use tokio::signal::unix::{SignalKind, signal};
+use tower::Service as TowerService;
 
 use crate::config::{Config, LambdaResponse, LedgerChoice, StoreChoice};
 use crate::output::UsageError;
 use crate::{engine, ledger, logging, serve, store};
 
 use handler::LambdaHandler;
+use payload::EventError;
 use post_response::PostResponseLayer;
 
 /// Handles Lambda events until Lambda ends the process.
@@ -64,19 +70,41 @@ async fn handle_events(config: &Config) -> Result<()> {
                 let handler = handler.clone();
                 async move { Ok::<_, Infallible>(handler.buffered_response(event).await) }
             });
-            lambda_http::runtime(service).layer(post_response).run().await
+            let service = checked_events(move |event| Adapter::from(service.clone()).call(event));
+            lambda_runtime::Runtime::new(service).layer(post_response).run().await
         }
         LambdaResponse::Stream => {
             let service = service_fn(move |event: Request| {
                 let handler = handler.clone();
                 async move { Ok::<_, Infallible>(handler.response(event).await) }
             });
-            lambda_http::streaming_runtime(service).layer(post_response).run().await
+            let service = checked_events(move |event| StreamAdapter::from(service.clone()).call(event));
+            lambda_runtime::Runtime::new(service).layer(post_response).run().await
         }
     };
     ended
         .map_err(|error: lambda_runtime::Error| anyhow!(error))
         .context("lost the connection to the Lambda Runtime API")
+}
+
+/// Passes the requests of supported gateways to `respond`. The result for all other events is an error of the
+/// function.
+fn checked_events<F, T, R>(
+    mut respond: F,
+) -> impl TowerService<LambdaEvent<Value>, Response = R, Error = EventError, Future: Send> + Send
+where
+    F: FnMut(LambdaEvent<LambdaRequest>) -> T + Send,
+    T: Future<Output = Result<R, Infallible>> + Send,
+    R: Send,
+{
+    service_fn(move |event: LambdaEvent<Value>| {
+        let LambdaEvent { payload, context } = event;
+        let response = payload::read(payload).map(|request| respond(LambdaEvent::new(request, context)));
+        async move {
+            // The runtime logs the error.
+            Ok(response?.await.unwrap_or_else(|never| match never {}))
+        }
+    })
 }
 
 /// The store. Makes no request to it; the first event does.

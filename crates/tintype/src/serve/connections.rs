@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, EXPECT, HOST};
-use axum::http::{HeaderValue, Version};
+use axum::http::{HeaderMap, HeaderValue, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,7 +21,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tintype_core::causes::causes;
-use tintype_http::ConnectionProblem;
+use tintype_http::{ConnectionProblem, CorsPolicy};
+use tintype_service::Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -59,9 +60,9 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Starts to accept connections.
-    pub(crate) fn accept(listener: TcpListener, dispatch: Dispatch, settings: ConnectionSettings) -> Self {
+    pub(crate) fn accept(listener: TcpListener, dispatch: Dispatch, context: ConnectionContext) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, closed: tokio::spawn(serve(listener, dispatch, Arc::new(settings), stopped)) }
+        Self { stop, closed: tokio::spawn(serve(listener, dispatch, Arc::new(context), stopped)) }
     }
 
     /// Stops accepting connections. The future completes when every received request has its response.
@@ -89,12 +90,33 @@ enum Protocol {
     Http2,
 }
 
+/// What all connections share.
+pub(crate) struct ConnectionContext {
+    /// Their limits.
+    pub(crate) settings: Arc<ConnectionSettings>,
+    /// Counts refused connections.
+    pub(crate) service: Arc<Service>,
+    /// The web pages that may read the responses to refused requests.
+    pub(crate) cors: CorsPolicy,
+}
+
+impl ConnectionContext {
+    /// Counts a refused connection or request, and returns the response to it.
+    fn refuse(&self, problem: ConnectionProblem, path: &str, headers: &HeaderMap) -> Response {
+        self.service.count_refused_connection(problem.reason());
+        let mut response = tintype_http::refuse(problem, path, headers);
+        self.cors.allow(headers, response.headers_mut());
+        response
+    }
+}
+
 async fn serve(
     listener: TcpListener,
     dispatch: Dispatch,
-    settings: Arc<ConnectionSettings>,
+    context: Arc<ConnectionContext>,
     stopped: oneshot::Receiver<()>,
 ) {
+    let settings = &context.settings;
     let graceful = GracefulShutdown::new();
     let (closing, _) = watch::channel(());
     let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -123,13 +145,16 @@ async fn serve(
             Ok(place) => (place, Responder::Dispatch(dispatch.clone())),
             Err(_) => match refusals.clone().try_acquire_owned() {
                 Ok(place) => (place, Responder::Refusal),
-                Err(_) => continue,
+                Err(_) => {
+                    context.service.count_refused_connection(ConnectionProblem::TooManyConnections.reason());
+                    continue;
+                }
             },
         };
         let connection = Connection {
             socket: Arc::new(socket),
             responder,
-            settings: settings.clone(),
+            context: context.clone(),
             activity: ActivityTracker::new(),
         };
         let (watcher, closing) = (graceful.watcher(), closing.subscribe());
@@ -147,7 +172,7 @@ async fn serve(
 struct Connection {
     socket: Arc<TcpStream>,
     responder: Responder,
-    settings: Arc<ConnectionSettings>,
+    context: Arc<ConnectionContext>,
     activity: Arc<ActivityTracker>,
 }
 
@@ -161,7 +186,7 @@ impl Connection {
         let _ = socket2::SockRef::from(&*self.socket).set_tcp_notsent_lowat(MAX_UNSENT);
         let protocol = tokio::select! {
             protocol = detect_protocol(&self.socket) => protocol,
-            _ = self.activity.expired(&self.settings) => None,
+            _ = self.activity.expired(&self.context.settings) => None,
             _ = closing.changed() => None,
         };
         let Some(protocol) = protocol else { return };
@@ -169,7 +194,7 @@ impl Connection {
             Protocol::Http1 => self.serve_http1(watcher).await,
             Protocol::Http2 => self.serve_http2(watcher).await,
         };
-        refusal::finish(&self.socket, &self.activity, expired, &self.settings).await;
+        refusal::finish(&self.socket, &self.activity, expired, &self.context).await;
     }
 
     async fn serve_http1(&self, watcher: Watcher) -> Option<Expired> {
@@ -187,14 +212,14 @@ impl Connection {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_HTTP2_STREAMS)
-            .keep_alive_interval(self.settings.stall_timeout)
+            .keep_alive_interval(self.context.settings.stall_timeout)
             .serve_connection(self.stream(Protocol::Http2), service_fn(move |request| this.respond(request)));
         self.drive(watcher.watch(connection)).await
     }
 
     fn stream(&self, protocol: Protocol) -> TokioIo<ClientStream> {
         let (socket, activity) = (self.socket.clone(), self.activity.clone());
-        TokioIo::new(ClientStream::new(socket, activity, protocol, self.settings.stall_timeout))
+        TokioIo::new(ClientStream::new(socket, activity, protocol, self.context.settings.stall_timeout))
     }
 
     /// Runs a connection until it ends or a timeout expires.
@@ -207,7 +232,7 @@ impl Connection {
                 }
                 None
             }
-            expired = self.activity.expired(&self.settings) => Some(expired),
+            expired = self.activity.expired(&self.context.settings) => Some(expired),
         }
     }
 
@@ -228,9 +253,9 @@ impl Connection {
         let awaits_continue = request.headers().contains_key(EXPECT);
         let is_http2 = request.version() == Version::HTTP_2;
         let (parts, body) = request.into_parts();
-        let body = RequestBody::new(body, self.settings.clone(), exchange.clone(), awaits_continue);
+        let body = RequestBody::new(body, self.context.settings.clone(), exchange.clone(), awaits_continue);
         let closes = body.closes_after_response();
-        let responder = self.responder.clone();
+        let (responder, context) = (self.responder.clone(), self.context.clone());
         async move {
             let mut response = match responder {
                 Responder::Dispatch(dispatch) => {
@@ -239,7 +264,7 @@ impl Connection {
                 Responder::Refusal => {
                     drop(body);
                     let problem = ConnectionProblem::TooManyConnections;
-                    tintype_http::refuse(problem, parts.uri.path(), &parts.headers)
+                    context.refuse(problem, parts.uri.path(), &parts.headers)
                 }
             };
             if closes.get() && !is_http2 {

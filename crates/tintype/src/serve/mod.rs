@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use axum::http::uri::Authority;
 use time::OffsetDateTime;
 use tintype_core::store::ObjectStore;
-use tintype_http::{HostPolicy, HttpSettings, RuntimeApi};
+use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, RuntimeApi};
 use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
 use tintype_sagemaker::sigv4::AccessKeys;
@@ -33,11 +33,14 @@ use crate::store::Store;
 use crate::telemetry::{Metrics, Traces};
 use crate::{engine, ledger, logging, output, store};
 
-use connections::Connections;
+use connections::{ConnectionContext, Connections};
 use dispatch::Dispatch;
 
 /// Maximum time for sending the last responses to their clients after all jobs have finished.
 const RESPONSE_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum time for returning running jobs to the ledger after a second signal.
+const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Raises the soft limit of file descriptors to the hard limit, because every connection needs one. The soft
 /// limit of shells is 1,024, for the sake of programs that use `select`.
@@ -78,7 +81,16 @@ pub(crate) fn run(config: Config) -> Result<()> {
             () = stop.next() => return Ok(()),
         }
         stop.next().await;
-        tracing::info!(grace = ?config.serving.grace, "stopping, a second signal stops immediately");
+        let service = server.service.clone();
+        let grace = config.serving.grace;
+        match service.begin_drain() {
+            0 => tracing::info!("stopping"),
+            jobs => tracing::info!(
+                jobs,
+                ?grace,
+                "stopping, waiting for running jobs; press Ctrl-C again to stop them at once"
+            ),
+        }
         let stopped = async {
             server.stop().await;
             if let Some(metrics) = metrics {
@@ -87,7 +99,12 @@ pub(crate) fn run(config: Config) -> Result<()> {
         };
         tokio::select! {
             () = stopped => Ok(()),
-            () = stop.next() => anyhow::bail!("stopped by a second signal before all jobs had finished"),
+            () = stop.next() => {
+                // Jobs that are not recorded in this time are recovered at the next start, as after a crash.
+                let recorded = tokio::time::timeout(SECOND_SIGNAL_TIMEOUT, service.stop_now()).await.is_ok();
+                tracing::warn!(recorded, "stopped by a second signal");
+                anyhow::bail!("stopped by a second signal before all jobs had finished")
+            }
         }
     });
     if let Some(traces) = traces {
@@ -143,6 +160,11 @@ pub(crate) async fn start(
     let anonymous = anonymous_access(&config.serving);
     check_keys(&*ledger, config, anonymous).await?;
     ready::warn_about_link_origin(config, address, &url);
+    if config.serving.cors == CorsPolicy::Any {
+        tracing::warn!(
+            "cors_origins is *, every web page can use this server with an API key or a signed URL that it knows"
+        );
+    }
     let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
     let models = models(store.objects());
     let service = Service::with_models(settings, models, store.objects(), ledger);
@@ -174,7 +196,12 @@ pub(crate) async fn start(
         Store::Embedded(embedded) if !config.serving.sagemaker => Some(embedded),
         Store::Embedded(_) | Store::S3(_) => None,
     };
-    let connections = Connections::accept(listener, Dispatch::new(api, embedded), config.connections.clone());
+    let context = ConnectionContext {
+        settings: Arc::new(config.connections.clone()),
+        service: service.clone(),
+        cors: config.serving.cors.clone(),
+    };
+    let connections = Connections::accept(listener, Dispatch::new(api, embedded), context);
     let grace = config.serving.grace;
     Ok((Server { ready_line, service, connections, grace, _lock: lock }, loaded))
 }
@@ -301,6 +328,7 @@ fn http_settings(serving: &ServingSettings, address: SocketAddr, origin: &str) -
         hosts,
         time_budget: serving.respond_within,
         origin: origin.to_owned(),
+        cors: serving.cors.clone(),
     }
 }
 

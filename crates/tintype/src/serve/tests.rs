@@ -1,6 +1,7 @@
 //! A complete server on a free port, with a test engine.
 
 mod connections;
+mod cors;
 mod routing;
 
 use std::collections::BTreeMap;

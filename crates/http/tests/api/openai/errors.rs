@@ -259,6 +259,7 @@ async fn errors_of_limits_have_retry_headers() {
 async fn failed_jobs_are_not_retried() {
     for (fault, (status, r#type, code), retry) in [
         (Fault::Error, (500, "server_error", "internal"), false),
+        (Fault::NotFinite, (500, "server_error", "not_finite"), false),
         (Fault::OutcomeUnknown, (502, "server_error", "outcome_unknown"), false),
         (Fault::Model(422, "too rude"), (424, "invalid_request_error", "model_error"), false),
         (Fault::Busy, (503, "server_error", "engine_busy"), true),

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tintype_core::engine::CallObstacle;
 use tintype_http::{HostPolicy, HttpSettings};
 use tintype_ledger::policy::Policy;
 use tintype_service::{Caller, ServiceSettings};
@@ -150,8 +151,19 @@ pub(super) async fn cause(name: &str, dialect: Dialect) -> (Call, TestResponse) 
         "budget-spent" | "insufficient_quota" => return refused(json!({"budgets": ["1s/day"]}), valid).await,
         "budget-unpriced" => return refused(json!({"budgets": ["5eur/day"]}), valid).await,
         "internal" => (faulty(Fault::Error), valid),
+        "not-finite" | "not_finite" => (faulty(Fault::NotFinite), valid),
         "outcome-unknown" | "outcome_unknown" => (faulty(Fault::OutcomeUnknown), valid),
         "model-error" | "model_error" => (faulty(Fault::Model(422, "height is too large")), valid),
+        "engine-unavailable" | "engine_unavailable" => {
+            let server = TestServer::new();
+            server.engine.set_obstacle(Some(CallObstacle::NoCredentials));
+            (server, valid)
+        }
+        "store-full" | "store_full" => {
+            let server = TestServer::new();
+            server.store.fill_up();
+            (server, valid)
+        }
         "engine-busy" | "engine_busy" => (faulty(Fault::Busy), valid),
         "deadline" => (slow(), dialect.create(json!({"prompt": "a tiger", "steps": 20, "deadline": 2}))),
         "overrun" => {

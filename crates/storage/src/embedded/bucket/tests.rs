@@ -1,7 +1,14 @@
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use super::*;
 use crate::embedded::object_file::{ObjectAttributes, ObjectWriter};
+
+/// A FIFO without a writer: a program that opens it for reading waits.
+pub(in crate::embedded) fn make_fifo(path: &Path) -> io::Result<()> {
+    let status = std::process::Command::new("mkfifo").arg(path).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("mkfifo failed")) }
+}
 
 struct Folder {
     root: tempfile::TempDir,
@@ -93,12 +100,17 @@ async fn damaged_objects_are_skipped_at_start() {
 #[tokio::test]
 async fn an_object_that_is_damaged_later_can_be_written_again() {
     type Damage = fn(&Path) -> io::Result<()>;
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 9] = [
         ("cut", |path| fs::OpenOptions::new().write(true).open(path)?.set_len(5)),
         ("emptied", |path| fs::write(path, b"")),
         ("overwritten", |path| fs::write(path, vec![0; 4_096])),
         ("deleted", |path| fs::remove_file(path)),
         ("a folder", |path| fs::remove_file(path).and_then(|()| fs::create_dir(path))),
+        ("a FIFO", |path| fs::remove_file(path).and_then(|()| make_fifo(path))),
+        ("a socket", |path| fs::remove_file(path).and_then(|()| UnixListener::bind(path).map(drop))),
+        ("a link to a device", |path| {
+            fs::remove_file(path).and_then(|()| std::os::unix::fs::symlink("/dev/zero", path))
+        }),
         ("a dangling link", |path| {
             fs::remove_file(path).and_then(|()| std::os::unix::fs::symlink("/nowhere", path))
         }),
@@ -110,6 +122,8 @@ async fn an_object_that_is_damaged_later_can_be_written_again() {
         for reads_first in [true, false] {
             bucket.commit(folder.staged(name, "content").await, &Precondition::Always).expect("commit");
             damage(&path).expect(name);
+            // As at a start.
+            assert!(folder.bucket().objects_with_prefix(name).is_empty(), "{name}");
             if reads_first {
                 assert!(matches!(bucket.read(name), Err(DiskError::NoSuchKey)), "{name}");
                 assert!(bucket.objects_with_prefix(name).is_empty(), "{name}");

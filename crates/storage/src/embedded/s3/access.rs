@@ -1,13 +1,13 @@
 //! The check between the verification of a request's signature and its operation.
 
 use async_trait::async_trait;
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::{Extensions, HeaderMap};
 use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::Credentials;
 use s3s::{S3Result, s3_error};
 
 use super::MAX_XML_BYTES;
-use super::conditional_reads::Verified;
 use super::support::{self, SignedRequest};
 
 /// Operations whose body is XML.
@@ -25,6 +25,29 @@ fn check_length(operation: &str, headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
+/// Marks a request whose signature was verified. A client cannot send it.
+#[derive(Clone, Copy, Debug)]
+struct Verified;
+
+/// Marks a request whose signature was verified, so that the service requires no other one.
+pub(in crate::embedded) fn mark_as_verified(extensions: &mut Extensions) {
+    extensions.insert(Verified);
+}
+
+/// Requires a valid signature.
+///
+/// # Errors
+/// `AccessDenied` if the request has none.
+pub(super) fn require_signature(credentials: Option<&Credentials>, extensions: &Extensions) -> S3Result<()> {
+    if credentials.is_some() || extensions.get::<Verified>().is_some() {
+        return Ok(());
+    }
+    Err(s3_error!(
+        AccessDenied,
+        "The request has no signature. Sign it with the access key, or use a presigned URL."
+    ))
+}
+
 /// Requires a valid signature, and that the service understands the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access;
@@ -32,13 +55,10 @@ pub(super) struct Access;
 #[async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let is_verified = context.extensions_mut().get::<Verified>().is_some();
-        if context.credentials().is_none() && !is_verified {
-            return Err(s3_error!(
-                AccessDenied,
-                "The request has no signature. Sign it with the access key, or use a presigned URL."
-            ));
-        }
+        let extensions = std::mem::take(context.extensions_mut());
+        let signed = require_signature(context.credentials(), &extensions);
+        *context.extensions_mut() = extensions;
+        signed?;
         check_length(context.s3_op().name(), context.headers())?;
         support::check(SignedRequest {
             operation: context.s3_op().name(),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 
 use crate::embedded::credentials::AccessKeys;
 
@@ -25,9 +25,14 @@ impl S3Auth for Auth {
         if access_key == self.id {
             return Ok(self.secret.clone());
         }
-        Err(s3_error!(
-            InvalidAccessKeyId,
-            "The access key id {access_key:?} does not exist. The file `credentials` in the data folder has the access key of this server."
-        ))
+        Err(unknown_access_key(access_key))
     }
+}
+
+/// The error for another access key id than that of the service.
+pub(in crate::embedded) fn unknown_access_key(id: &str) -> S3Error {
+    s3_error!(
+        InvalidAccessKeyId,
+        "The access key id {id:?} does not exist. The file `credentials` in the data folder has the access key of this server."
+    )
 }

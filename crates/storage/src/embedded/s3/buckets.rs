@@ -7,6 +7,7 @@ use s3s::{S3Request, S3Result, s3_error};
 
 use super::{Api, blocking, outputs};
 use crate::embedded::REGION;
+use crate::embedded::bucket::DiskError;
 
 /// Maximum number of buckets of a page.
 const MAX_BUCKETS: i32 = 10_000;
@@ -52,10 +53,10 @@ pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> 
         ));
     }
     // `s3s` has checked the name in the path. This name becomes a folder's, so it is checked here as well.
-    if !s3s::path::check_bucket_name(&name) {
+    if !s3s::path::check_bucket_name(&name) || name.contains(".-") || name.contains("-.") {
         return Err(s3_error!(
             InvalidBucketName,
-            "{name:?} is not a valid bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots."
+            "{name:?} is not a valid bucket name. Use 3 to 63 lower-case letters, digits, hyphens and dots, and a letter or digit beside each dot."
         ));
     }
     let configuration = request.input.create_bucket_configuration;
@@ -65,7 +66,12 @@ pub(super) async fn create(api: &Api, request: S3Request<CreateBucketInput>) -> 
         return Err(s3_error!(NotImplemented, "Directory buckets are not supported."));
     }
     let (disk, location) = (Arc::clone(&api.disk), format!("/{name}"));
-    blocking(move || disk.create_bucket(&name)).await?;
+    blocking(move || match disk.create_bucket(&name) {
+        // In the region us-east-1, S3 accepts the request again.
+        Err(DiskError::BucketExists) => Ok(()),
+        created => created.map(drop),
+    })
+    .await?;
     Ok(CreateBucketOutput { location: Some(location) })
 }
 

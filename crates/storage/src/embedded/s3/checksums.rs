@@ -1,21 +1,68 @@
 //! Verifies the checksums that clients send, in headers or in trailers.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use md5::Md5;
 use s3s::checksum::ChecksumHasher;
-use s3s::dto::{Checksum, ChecksumAlgorithm};
+use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+use s3s::dto::Checksum;
 use s3s::{S3Result, TrailingHeaders, s3_error};
+use serde::{Deserialize, Serialize};
 
 use crate::embedded::object_file::Checksums;
 
-/// The names of the checksum headers, in the order of [`values`].
-pub(super) const HEADERS: [&str; 5] = [
-    "x-amz-checksum-crc32",
-    "x-amz-checksum-crc32c",
-    "x-amz-checksum-crc64nvme",
-    "x-amz-checksum-sha1",
-    "x-amz-checksum-sha256",
-];
+/// A checksum's algorithm, by its name in S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Algorithm {
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
+    Sha1,
+    Sha256,
+}
+
+impl Algorithm {
+    /// All algorithms, in the order of [`values`].
+    pub(super) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+
+    /// The algorithm with this name, in upper or lower case.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The name in S3.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64Nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+        }
+    }
+
+    /// The header that contains the checksum in base64.
+    pub(super) fn header(self) -> &'static str {
+        match self {
+            Self::Crc32 => "x-amz-checksum-crc32",
+            Self::Crc32c => "x-amz-checksum-crc32c",
+            Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
+            Self::Sha1 => "x-amz-checksum-sha1",
+            Self::Sha256 => "x-amz-checksum-sha256",
+        }
+    }
+
+    /// The checksum of these bytes.
+    pub(super) fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Crc32 => Crc32::checksum(bytes).to_vec(),
+            Self::Crc32c => Crc32c::checksum(bytes).to_vec(),
+            Self::Crc64Nvme => Crc64Nvme::checksum(bytes).to_vec(),
+            Self::Sha1 => Sha1::checksum(bytes).to_vec(),
+            Self::Sha256 => Sha256::checksum(bytes).to_vec(),
+        }
+    }
+}
 
 fn values(sums: Checksum) -> [Option<String>; 5] {
     [
@@ -27,7 +74,14 @@ fn values(sums: Checksum) -> [Option<String>; 5] {
     ]
 }
 
+/// A client's checksums, by the names of their headers.
+pub(super) fn by_header(sums: Checksum) -> Checksums {
+    let pairs = Algorithm::ALL.into_iter().zip(values(sums));
+    pairs.filter_map(|(algorithm, value)| Some((algorithm.header().to_owned(), value?))).collect()
+}
+
 /// Computes the checksums of a body, and compares them with the client's.
+#[derive(Default)]
 pub(super) struct ChecksumVerifier {
     /// The client's MD5 in base64.
     md5: Option<String>,
@@ -47,31 +101,45 @@ impl ChecksumVerifier {
         let expected = values(expected);
         let announced =
             headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
-        let is_needed = |at: usize| {
-            expected[at].is_some()
-                || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(HEADERS[at]))
-        };
-        let hasher = ChecksumHasher {
-            crc32: is_needed(0).then(Default::default),
-            crc32c: is_needed(1).then(Default::default),
-            crc64nvme: is_needed(2).then(Default::default),
-            sha1: is_needed(3).then(Default::default),
-            sha256: is_needed(4).then(Default::default),
-        };
-        Self { md5, expected, trailer, hasher }
+        let mut verifier = Self { md5, trailer, ..Self::default() };
+        for (algorithm, expected) in Algorithm::ALL.into_iter().zip(&expected) {
+            let is_announced =
+                || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(algorithm.header()));
+            if expected.is_some() || is_announced() {
+                verifier.compute(algorithm);
+            }
+        }
+        Self { expected, ..verifier }
     }
 
-    /// Verifies nothing, and computes the checksum of this algorithm.
-    pub(super) fn computing(algorithm: &ChecksumAlgorithm) -> Self {
-        let name = format!("x-amz-checksum-{}", algorithm.as_str().to_ascii_lowercase());
-        let announced =
-            HeaderValue::try_from(name).map(|name| (HeaderName::from_static("x-amz-trailer"), name));
-        Self::new(None, Checksum::default(), &announced.into_iter().collect(), None)
+    /// Computes the checksum of this algorithm, also if the client has not sent it.
+    pub(super) fn compute(&mut self, algorithm: Algorithm) {
+        let hasher = &mut self.hasher;
+        match algorithm {
+            Algorithm::Crc32 => hasher.crc32 = Some(Crc32::default()),
+            Algorithm::Crc32c => hasher.crc32c = Some(Crc32c::default()),
+            Algorithm::Crc64Nvme => hasher.crc64nvme = Some(Crc64Nvme::default()),
+            Algorithm::Sha1 => hasher.sha1 = Some(Sha1::default()),
+            Algorithm::Sha256 => hasher.sha256 = Some(Sha256::default()),
+        }
     }
 
-    /// Verifies nothing.
-    pub(super) fn without_checksums() -> Self {
-        Self::new(None, Checksum::default(), &HeaderMap::new(), None)
+    /// The algorithms of the computed checksums.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        let hasher = &self.hasher;
+        let is_computed = [
+            hasher.crc32.is_some(),
+            hasher.crc32c.is_some(),
+            hasher.crc64nvme.is_some(),
+            hasher.sha1.is_some(),
+            hasher.sha256.is_some(),
+        ];
+        Algorithm::ALL
+            .into_iter()
+            .zip(is_computed)
+            .filter(|(_, is)| *is)
+            .map(|(algorithm, _)| algorithm)
+            .collect()
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
@@ -88,16 +156,17 @@ impl ChecksumVerifier {
         }
         let mut found = Checksums::new();
         let computed = values(self.hasher.finalize());
-        for ((name, computed), expected) in HEADERS.iter().zip(computed).zip(self.expected) {
+        for ((algorithm, computed), expected) in Algorithm::ALL.into_iter().zip(computed).zip(self.expected) {
             let Some(computed) = computed else { continue };
+            let name = algorithm.header();
             let in_trailer = || {
                 let trailer = self.trailer.as_ref()?;
-                trailer.read(|headers| Some(headers.get(*name)?.to_str().ok()?.to_owned())).flatten()
+                trailer.read(|headers| Some(headers.get(name)?.to_str().ok()?.to_owned())).flatten()
             };
             if expected.or_else(in_trailer).is_some_and(|expected| expected != computed) {
                 return Err(s3_error!(BadDigest, "The checksum of the content differs from {name}."));
             }
-            found.insert((*name).to_owned(), computed);
+            found.insert(name.to_owned(), computed);
         }
         Ok(found)
     }

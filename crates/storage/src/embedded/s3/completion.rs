@@ -8,26 +8,31 @@ use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 use tintype_core::causes::causes;
 
-use super::checksums::{ChecksumVerifier, md5_of_parts};
+use super::checksums::{self, ChecksumVerifier, md5_of_parts};
 use super::conditions::precondition;
-use super::outputs::{self, set_checksums, take_checksums};
-use super::uploads::{Manifest, check_number, find_blocking, part_file, upload_name};
+use super::outputs::{self, set_object_checksums, take_checksums};
+use super::upload_checksum::{Kind, UploadChecksum};
+use super::uploads::{MAX_PARTS, Manifest, check_number, find_blocking, part_file, upload_name};
 use super::{Api, blocking, objects, transfer};
 use crate::embedded::bucket::DiskError;
-use crate::embedded::object_file::{self, Multipart, ObjectAttributes, ObjectWriter, Record};
+use crate::embedded::object_file::{self, Checksums, Multipart, ObjectAttributes, ObjectWriter, Record};
 use crate::embedded::run_blocking;
 
 /// Minimum length in bytes of every part except the last: 5 MiB.
 const MIN_PART_BYTES: u64 = 5 << 20;
 
-/// Checks the parts in a request to complete an upload: their order, their ETags, and the minimum length of
-/// all but the last.
-fn check_parts(folder: &Path, requested: &[CompletedPart]) -> S3Result<Vec<(i32, Record)>> {
-    if requested.is_empty() {
-        return Err(s3_error!(MalformedXML, "The request must list at least one part."));
+/// Checks the parts in a request to complete an upload: their number and order, their ETags and checksums, and
+/// the minimum length of all but the last.
+fn check_parts(folder: &Path, mut requested: Vec<CompletedPart>) -> S3Result<Vec<(i32, Record)>> {
+    let (count, max) = (requested.len(), usize::try_from(MAX_PARTS).unwrap_or_default());
+    if count == 0 || count > max {
+        return Err(s3_error!(
+            MalformedXML,
+            "The request lists {count} parts; it must list at least 1 and at most {MAX_PARTS}."
+        ));
     }
     let mut parts: Vec<(i32, Record)> = Vec::new();
-    for part in requested {
+    for part in &mut requested {
         let number = part.part_number.unwrap_or_default();
         check_number(number)?;
         if let Some((previous, _)) = parts.last().filter(|(previous, _)| number <= *previous) {
@@ -42,6 +47,14 @@ fn check_parts(folder: &Path, requested: &[CompletedPart]) -> S3Result<Vec<(i32,
             return Err(s3_error!(
                 InvalidPart,
                 "The ETag of part {number} differs from that of the uploaded part."
+            ));
+        }
+        let sent = checksums::by_header(take_checksums!(part));
+        if let Some((name, _)) = sent.iter().find(|(name, value)| record.checksums.get(*name) != Some(value))
+        {
+            return Err(s3_error!(
+                InvalidPart,
+                "The checksum {name} of part {number} differs from that of the uploaded part."
             ));
         }
         if let Some((previous, small)) = parts.last().filter(|(_, record)| record.size < MIN_PART_BYTES) {
@@ -127,28 +140,38 @@ async fn write_object(
     // No part changes between its check and the end of the copy.
     let lock = api.disk.upload_locks.of(&folder);
     let _guard = lock.write().await;
-    let (_, Manifest { key, headers, .. }) =
+    let (_, Manifest { key, headers, checksum, .. }) =
         find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let at = folder.clone();
-    let parts = run_blocking(move || check_parts(&at, &requested)).await.map_err(DiskError::Io)??;
+    let parts = run_blocking(move || check_parts(&at, requested)).await.map_err(DiskError::Io)??;
     check_size(input.mpu_object_size, &parts)?;
-    // Only a checksum of the whole object can be verified, stored and served, not a composite of the parts'
-    // checksums.
-    let is_full_object =
-        input.checksum_type.as_ref().is_some_and(|value| value.as_str() == ChecksumType::FULL_OBJECT);
-    let mut verifier = if is_full_object {
-        ChecksumVerifier::new(None, take_checksums!(input), &http::HeaderMap::new(), None)
-    } else {
-        ChecksumVerifier::without_checksums()
-    };
+    let sent = checksums::by_header(take_checksums!(input));
+    let checksum = UploadChecksum::of_completion(checksum, &sent, input.checksum_type.as_ref())?;
     let mut writer = transfer::begin(&api.disk).await?;
+    let mut verifier = ChecksumVerifier::default();
+    let (mut checksums, mut part_checksums) = (Checksums::new(), Vec::new());
+    if let Some(checksum) = checksum {
+        part_checksums = checksum.of_parts(parts.iter().map(|(_, record)| &record.checksums));
+        if checksum.kind == Kind::Composite {
+            let composite = checksum.composite(&part_checksums)?;
+            checksum.verify(&composite, &sent)?;
+            checksums.insert(checksum.algorithm.header().to_owned(), composite);
+        } else {
+            verifier.compute(checksum.algorithm);
+        }
+    }
     append_parts(&mut writer, &folder, &parts, &mut verifier).await?;
-    let checksums = verifier.finish(writer.md5())?;
+    let of_content = verifier.finish(writer.md5())?;
+    if let Some((checksum, computed)) = checksum.zip(of_content.values().next()) {
+        checksum.verify(computed, &sent)?;
+    }
+    checksums.extend(of_content);
     let etag = etag_of_parts(parts.iter().map(|(_, record)| record.etag.as_str()));
     let etag = etag.ok_or_else(|| DiskError::Io(io::Error::other("the ETag of a part is not an MD5")))?;
     let multipart = Multipart {
         upload: upload_name(&input.upload_id).unwrap_or_default(),
         part_sizes: parts.iter().map(|(_, record)| record.size).collect(),
+        part_checksums,
     };
     let attributes =
         ObjectAttributes { key, headers, checksums, etag: Some(etag), multipart: Some(multipart) };
@@ -180,6 +203,6 @@ pub(super) async fn complete(
         e_tag: Some(outputs::etag(&record.etag)),
         ..Default::default()
     };
-    set_checksums!(output, &record.checksums);
+    set_object_checksums!(output, &record.checksums);
     Ok(output)
 }

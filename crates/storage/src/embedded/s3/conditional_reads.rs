@@ -15,16 +15,13 @@ use s3s::route::S3Route;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, S3Request, S3Response, S3Result};
 
+use super::access::{mark_as_verified, require_signature};
 use super::conditions::{ETagList, ReadConditions};
 use super::ranges::ByteRange;
 
 /// The headers that this module reads.
 const HEADERS: [HeaderName; 6] =
     [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
-
-/// Marks a request whose signature was verified. Only this module can create it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verified(());
 
 /// The route for reads with conditions or ranges.
 pub(super) struct ConditionalReads {
@@ -38,7 +35,10 @@ impl S3Route for ConditionalReads {
         matches!(*method, Method::GET | Method::HEAD) && HEADERS.iter().any(|name| headers.contains_key(name))
     }
 
-    // The default of `check_access` has required a valid signature.
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        require_signature(request.credentials.as_ref(), &request.extensions)
+    }
+
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let S3Request { input, method, uri, mut headers, extensions, .. } = request;
         let conditions = take_conditions(&mut headers);
@@ -49,7 +49,7 @@ impl S3Route for ConditionalReads {
         *forwarded.headers_mut() = headers;
         *forwarded.extensions_mut() = extensions;
         forwarded.extensions_mut().insert(conditions);
-        forwarded.extensions_mut().insert(Verified(()));
+        mark_as_verified(forwarded.extensions_mut());
         let response = self.service.call(forwarded).await;
         let (parts, body) =
             response.map_err(|error| S3Error::internal_error(HttpFailure(error)))?.into_parts();
@@ -95,7 +95,7 @@ pub(super) fn http_date(text: &str) -> Option<i64> {
 }
 
 /// The URI without the signature of a presigned URL, because the signature covers the headers.
-fn without_signature(uri: Uri) -> Uri {
+pub(in crate::embedded) fn without_signature(uri: Uri) -> Uri {
     let Some(query) = uri.query() else { return uri };
     let is_signature = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default().replace('+', " ");

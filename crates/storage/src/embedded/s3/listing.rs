@@ -54,7 +54,9 @@ pub(super) async fn version_1(
     api: &Api,
     request: S3Request<ListObjectsInput>,
 ) -> S3Result<ListObjectsOutput> {
-    let input = request.input;
+    let mut input = request.input;
+    // As in S3, an empty delimiter is none.
+    input.delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
     let limit = limit(input.max_keys)?;
     let prefix = input.prefix.unwrap_or_default();
     let query = ListQuery {
@@ -87,7 +89,9 @@ pub(super) async fn version_2(
     api: &Api,
     request: S3Request<ListObjectsV2Input>,
 ) -> S3Result<ListObjectsV2Output> {
-    let input = request.input;
+    let mut input = request.input;
+    // As in S3, an empty delimiter is none.
+    input.delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
     let limit = limit(input.max_keys)?;
     let prefix = input.prefix.unwrap_or_default();
     let continued = input.continuation_token.as_deref().map(outputs::read_token).transpose()?;
@@ -120,7 +124,9 @@ pub(super) async fn versions(
     api: &Api,
     request: S3Request<ListObjectVersionsInput>,
 ) -> S3Result<ListObjectVersionsOutput> {
-    let input = request.input;
+    let mut input = request.input;
+    // As in S3, an empty delimiter is none.
+    input.delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
     let limit = limit(input.max_keys)?;
     let prefix = input.prefix.unwrap_or_default();
     let query = ListQuery {

@@ -15,6 +15,7 @@ mod ranges;
 mod reads;
 mod support;
 mod transfer;
+mod upload_checksum;
 mod upload_listing;
 pub(super) mod uploads;
 mod versions;
@@ -28,7 +29,11 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use tintype_core::causes::causes;
 
+pub(super) use self::access::mark_as_verified;
+pub(super) use self::auth::unknown_access_key;
 use self::conditional_reads::ConditionalReads;
+pub(super) use self::conditional_reads::without_signature;
+pub(super) use self::outputs::xml_text;
 use super::bucket::DiskError;
 use super::credentials::AccessKeys;
 use super::disk::Disk;
@@ -49,7 +54,8 @@ struct Api {
     own_bucket: String,
 }
 
-/// Creates the service: the operations, with verification of signatures and bucket names in hosts.
+/// Creates the service: the operations, with bucket names in hosts. It verifies the signatures of all requests
+/// that [`mark_as_verified`] has not marked.
 pub(super) fn service(
     disk: Arc<Disk>,
     hosts: Arc<Hosts>,
@@ -70,7 +76,6 @@ fn builder(api: Api, keys: &AccessKeys) -> S3ServiceBuilder {
     builder.set_host(hosts);
     let mut config = S3Config::default();
     config.xml_max_body_size = MAX_XML_BYTES;
-    config.post_object_max_file_size = 0;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder
 }

@@ -7,12 +7,12 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 use s3s::dto::{self, *};
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::checksums::ChecksumVerifier;
+use super::checksums::{Algorithm, ChecksumVerifier};
 use super::conditions::{ReadConditions, condition_header, precondition};
-use super::outputs::{self, set_checksums, take_checksums, take_object_headers};
+use super::outputs::{self, set_object_checksums, take_checksums, take_object_headers};
 use super::reads::open;
 use super::{Api, blocking, transfer, versions};
-use crate::embedded::bucket::{Bucket, Precondition};
+use crate::embedded::bucket::{Bucket, DiskError, Precondition};
 use crate::embedded::object_file::{ObjectAttributes, ObjectWriter, Record};
 
 /// Maximum number of keys in a request to delete.
@@ -27,7 +27,7 @@ pub(super) async fn commit(
     condition: Precondition,
 ) -> S3Result<Record> {
     let bucket = api.disk.bucket(bucket)?;
-    let staged = writer.finish(attributes).await.map_err(crate::embedded::bucket::DiskError::Io)?;
+    let staged = writer.finish(attributes).await.map_err(DiskError::Io)?;
     blocking(move || bucket.commit(staged, &condition)).await
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn put(api: &Api, request: S3Request<PutObjectInput>) -> S3Resu
     let attributes = ObjectAttributes { key: input.key, headers, checksums, ..ObjectAttributes::default() };
     let record = commit(api, &input.bucket, writer, attributes, condition).await?;
     let mut output = PutObjectOutput { e_tag: Some(outputs::etag(&record.etag)), ..Default::default() };
-    set_checksums!(output, &record.checksums);
+    set_object_checksums!(output, &record.checksums);
     Ok(output)
 }
 
@@ -86,15 +86,16 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
     );
     conditions.check_source(&source)?;
     let mut writer = transfer::begin(&api.disk).await?;
-    let mut verifier = input
-        .checksum_algorithm
-        .as_ref()
-        .map_or_else(ChecksumVerifier::without_checksums, ChecksumVerifier::computing);
+    let mut verifier = ChecksumVerifier::default();
+    let requested = input.checksum_algorithm.as_ref().and_then(|name| Algorithm::parse(name.as_str()));
+    // The copy is not in parts. It has its own checksum, of the source's algorithm.
+    let of_source = Algorithm::ALL.into_iter().filter(|known| source.checksums.contains_key(known.header()));
+    requested
+        .map_or_else(|| of_source.collect(), |algorithm| vec![algorithm])
+        .into_iter()
+        .for_each(|algorithm| verifier.compute(algorithm));
     transfer::append(&mut writer, file, 0..source.size, &mut verifier).await?;
-    let mut checksums = verifier.finish(writer.md5())?;
-    if checksums.is_empty() {
-        checksums = source.checksums;
-    }
+    let checksums = verifier.finish(writer.md5())?;
     let headers = if replaces_headers { take_object_headers!(input) } else { source.headers };
     let attributes = ObjectAttributes { key: input.key, headers, checksums, ..ObjectAttributes::default() };
     let record = commit(api, &input.bucket, writer, attributes, condition).await?;
@@ -103,8 +104,16 @@ pub(super) async fn copy(api: &Api, request: S3Request<CopyObjectInput>) -> S3Re
         last_modified: Some(outputs::timestamp(record.modified)),
         ..Default::default()
     };
-    set_checksums!(result, &record.checksums);
+    set_object_checksums!(result, &record.checksums);
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
+}
+
+/// Deletes an object if the condition holds. As in S3, it holds for a missing object.
+fn delete_if(bucket: &Bucket, key: &str, condition: &Precondition) -> Result<(), DiskError> {
+    match bucket.delete(key, condition) {
+        Err(DiskError::NoSuchKey) => Ok(()),
+        other => other,
+    }
 }
 
 pub(super) async fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> S3Result<DeleteObjectOutput> {
@@ -112,7 +121,7 @@ pub(super) async fn delete(api: &Api, request: S3Request<DeleteObjectInput>) -> 
     let bucket = api.disk.bucket(&input.bucket)?;
     versions::check(input.version_id.as_deref())?;
     let condition = precondition(input.if_match, None)?;
-    blocking(move || bucket.delete(&input.key, &condition)).await?;
+    blocking(move || delete_if(&bucket, &input.key, &condition)).await?;
     Ok(DeleteObjectOutput::default())
 }
 
@@ -129,7 +138,7 @@ async fn delete_listed(bucket: &Arc<Bucket>, object: ObjectIdentifier) -> S3Resu
     let condition =
         object.e_tag.map_or(Precondition::Always, |etag| Precondition::Matches(etag.into_value()));
     let bucket = Arc::clone(bucket);
-    blocking(move || bucket.delete(&object.key, &condition)).await
+    blocking(move || delete_if(&bucket, &object.key, &condition)).await
 }
 
 pub(super) async fn delete_many(

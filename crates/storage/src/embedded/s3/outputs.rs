@@ -1,7 +1,7 @@
 //! Conversions between an object's record and S3's inputs and outputs.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use s3s::dto::{ETag, EncodingType, Owner, Timestamp};
+use s3s::dto::{ETag, EncodingType, Initiator, Owner, Timestamp};
 use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
 
@@ -14,6 +14,11 @@ const UNENCODED: &AsciiSet =
 /// The account that owns every bucket and object.
 pub(super) fn owner() -> Owner {
     Owner { id: Some(OWNER.to_owned()), display_name: Some(OWNER.to_owned()) }
+}
+
+/// The account that starts every upload.
+pub(super) fn initiator() -> Initiator {
+    Initiator { id: Some(OWNER.to_owned()), display_name: Some(OWNER.to_owned()) }
 }
 
 pub(super) fn etag(value: &str) -> ETag {
@@ -49,7 +54,7 @@ pub(super) fn encoding<'a>(
 }
 
 /// A text in a response without an encoding. Characters that XML cannot contain are replaced.
-pub(super) fn xml_text(text: &str) -> String {
+pub(in crate::embedded) fn xml_text(text: &str) -> String {
     text.replace(is_changed_by_xml, "\u{fffd}")
 }
 
@@ -85,7 +90,7 @@ pub(super) fn content_encoding(value: Option<String>) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(", "))
 }
 
-/// Copies an object's checksums into the five fields of an output.
+/// Copies checksums into the five fields of an output.
 macro_rules! set_checksums {
     ($output:expr, $checksums:expr) => {{
         let (output, checksums) = (&mut $output, $checksums);
@@ -97,6 +102,15 @@ macro_rules! set_checksums {
     }};
 }
 pub(super) use set_checksums;
+
+/// Copies an object's checksums and their type into an output.
+macro_rules! set_object_checksums {
+    ($output:expr, $checksums:expr) => {{
+        crate::embedded::s3::outputs::set_checksums!($output, $checksums);
+        $output.checksum_type = crate::embedded::s3::upload_checksum::kind_of($checksums);
+    }};
+}
+pub(super) use set_object_checksums;
 
 /// Takes the five checksums from an operation's input.
 macro_rules! take_checksums {

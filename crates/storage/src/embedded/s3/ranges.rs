@@ -178,7 +178,11 @@ mod tests {
             modified: 0,
             headers: Headers::default(),
             checksums: Default::default(),
-            multipart: Some(Multipart { upload: "u".into(), part_sizes: vec![5, 5, 2] }),
+            multipart: Some(Multipart {
+                upload: "u".into(),
+                part_sizes: vec![5, 5, 2],
+                ..Multipart::default()
+            }),
         };
         let part = |number, record: &Record| {
             let selection = select_part(number, record).map_err(|error| error.code().clone())?;

@@ -6,10 +6,11 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::conditions::ReadConditions;
-use super::outputs::{self, set_checksums, set_object_headers};
+use super::outputs::{self, set_checksums, set_object_checksums, set_object_headers};
 use super::ranges::{Selection, select_part, select_range};
+use super::upload_checksum::kind_of;
 use super::{Api, blocking, transfer, versions};
-use crate::embedded::object_file::Record;
+use crate::embedded::object_file::{Checksums, Record};
 
 /// Maximum number of parts in the attributes of an object.
 const MAX_PARTS: i32 = 1_000;
@@ -20,9 +21,22 @@ pub(super) async fn open(api: &Api, bucket: &str, key: String) -> S3Result<(File
     blocking(move || bucket.read(&key)).await
 }
 
-/// Whether the response has checksums. They are those of the whole object, so a part of an object has none.
-fn wants_checksums(mode: Option<&ChecksumMode>, selection: &Selection) -> bool {
-    mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) && selection.content_range.is_none()
+/// The checksums of the response: those of the object or of a part that was uploaded. Other parts of an object
+/// have none.
+fn checksums(
+    mode: Option<&ChecksumMode>,
+    part_number: Option<i32>,
+    read: (&Record, &Selection),
+) -> Checksums {
+    let (record, selection) = read;
+    if mode.is_none_or(|mode| mode.as_str() != ChecksumMode::ENABLED) {
+        return Checksums::new();
+    }
+    match part_number.and_then(|number| usize::try_from(number - 1).ok()) {
+        Some(index) if record.multipart.is_some() => record.part_checksums(index),
+        None if selection.content_range.is_some() => Checksums::new(),
+        _ => record.checksums.clone(),
+    }
 }
 
 /// Checks the conditions, and selects the bytes of the response.
@@ -49,9 +63,9 @@ macro_rules! describe {
         let input = $request.input;
         let selection = select($request.extensions.remove(), input.part_number, $record)?;
         let mut output = <$output>::default();
-        if wants_checksums(input.checksum_mode.as_ref(), &selection) {
-            set_checksums!(output, &$record.checksums);
-        }
+        let checksums = checksums(input.checksum_mode.as_ref(), input.part_number, ($record, &selection));
+        set_checksums!(output, &checksums);
+        output.checksum_type = kind_of(&$record.checksums).filter(|_| !checksums.is_empty());
         set_object_headers!(output, $record);
         // The link's headers replace those of the object.
         output.cache_control = input.response_cache_control.or(output.cache_control);
@@ -87,10 +101,15 @@ fn parts(record: &Record, after: i32, max_parts: i32) -> Option<GetObjectAttribu
     let mut listed: Vec<_> = (1..)
         .zip(sizes)
         .filter(|(number, _)| *number > after)
-        .map(|(number, size)| ObjectPart {
-            part_number: Some(number),
-            size: Some(outputs::size(*size)),
-            ..Default::default()
+        .map(|(number, size)| {
+            let mut part = ObjectPart {
+                part_number: Some(number),
+                size: Some(outputs::size(*size)),
+                ..Default::default()
+            };
+            let index = usize::try_from(number - 1).unwrap_or_default();
+            set_checksums!(part, &record.part_checksums(index));
+            part
         })
         .collect();
     let limit = usize::try_from(max_parts).unwrap_or_default();
@@ -129,7 +148,7 @@ pub(super) async fn attributes(
     conditions.check(&record)?;
     let max_parts = input.max_parts.unwrap_or(MAX_PARTS).clamp(0, MAX_PARTS);
     let mut checksum = Checksum::default();
-    set_checksums!(checksum, &record.checksums);
+    set_object_checksums!(checksum, &record.checksums);
     Ok(GetObjectAttributesOutput {
         checksum: Some(checksum).filter(|_| wants("Checksum") && !record.checksums.is_empty()),
         e_tag: wants("ETag").then(|| outputs::etag(&record.etag)),

@@ -6,11 +6,12 @@ use std::ops::Range;
 
 use futures::StreamExt;
 use s3s::dto::StreamingBlob;
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::{S3Result, s3_error};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::checksums::ChecksumVerifier;
+use crate::embedded::body_error::BodyError;
 use crate::embedded::bucket::DiskError;
 use crate::embedded::disk::Disk;
 use crate::embedded::object_file::{Checksums, ObjectWriter};
@@ -36,8 +37,7 @@ pub(super) async fn receive(
     let mut received: i64 = 0;
     if let Some(mut body) = body {
         while let Some(chunk) = body.next().await {
-            // The body is cut off, or its signature is wrong.
-            let chunk = chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
+            let chunk = chunk.map_err(BodyError::of)?;
             verifier.update(&chunk);
             received = received.saturating_add_unsigned(chunk.len() as u64);
             writer.write(&chunk).await.map_err(DiskError::Io)?;

@@ -8,7 +8,8 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::outputs::{self, set_checksums};
-use super::uploads::{all, find_blocking};
+use super::upload_checksum::UploadChecksum;
+use super::uploads::{Manifest, all, find_blocking};
 use super::{Api, blocking};
 use crate::embedded::bucket::DiskError;
 use crate::embedded::object_file::{self, Record};
@@ -36,7 +37,7 @@ fn parts_in(folder: &Path) -> Result<Vec<(i32, Record)>, DiskError> {
 
 pub(super) async fn list_parts(api: &Api, request: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
     let input = request.input;
-    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let (folder, upload) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let after = input.part_number_marker.unwrap_or(0);
     let max_parts = input.max_parts.unwrap_or(MAX_ENTRIES).clamp(0, MAX_ENTRIES);
     let mut parts = blocking(move || parts_in(&folder)).await?;
@@ -66,6 +67,9 @@ pub(super) async fn list_parts(api: &Api, request: S3Request<ListPartsInput>) ->
         parts: Some(parts.into_iter().map(part).collect()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         owner: Some(outputs::owner()),
+        initiator: Some(outputs::initiator()),
+        checksum_algorithm: upload.checksum.map(UploadChecksum::algorithm_name),
+        checksum_type: upload.checksum.map(UploadChecksum::kind_name),
         ..Default::default()
     })
 }
@@ -77,6 +81,7 @@ struct Listed {
     id: String,
     /// Start of the upload, in seconds since 1970.
     started_at: i64,
+    checksum: Option<UploadChecksum>,
 }
 
 /// The uploads to list.
@@ -151,8 +156,12 @@ pub(super) async fn list(
     let disk = Arc::clone(&api.disk);
     let found = blocking(move || all(&disk)).await?;
     let of_bucket = found.into_iter().filter(|(_, upload)| upload.bucket == input.bucket);
-    let of_bucket =
-        of_bucket.map(|(id, upload)| Listed { key: upload.key, id, started_at: upload.started_at }).collect();
+    let of_bucket = of_bucket
+        .map(|(id, upload)| {
+            let Manifest { key, started_at, checksum, .. } = upload;
+            Listed { key, id, started_at, checksum }
+        })
+        .collect();
     let query = UploadQuery {
         prefix: input.prefix.as_deref().unwrap_or_default(),
         delimiter: input.delimiter.as_deref(),
@@ -170,7 +179,10 @@ pub(super) async fn list(
         upload_id: Some(upload.id.clone()),
         initiated: Some(outputs::timestamp(upload.started_at)),
         owner: Some(outputs::owner()),
+        initiator: Some(outputs::initiator()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        checksum_algorithm: upload.checksum.map(UploadChecksum::algorithm_name),
+        checksum_type: upload.checksum.map(UploadChecksum::kind_name),
         ..Default::default()
     };
     let (next_key, next_id) = next.unzip();
@@ -200,7 +212,7 @@ mod tests {
     fn uploads(names: &[&str]) -> Vec<Listed> {
         let upload = |name: &&str| {
             let (key, id) = name.split_once(' ').expect("a key and an id");
-            Listed { key: key.into(), id: id.into(), started_at: 0 }
+            Listed { key: key.into(), id: id.into(), started_at: 0, checksum: None }
         };
         names.iter().map(upload).collect()
     }

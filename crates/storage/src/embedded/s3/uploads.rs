@@ -1,7 +1,7 @@
 //! Multipart uploads: the parts are files in the upload's folder, and completion concatenates them.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use uuid::Uuid;
 use super::checksums::ChecksumVerifier;
 use super::conditions::ReadConditions;
 use super::outputs::{self, set_checksums, take_checksums, take_object_headers};
+use super::upload_checksum::UploadChecksum;
 use super::{Api, blocking, objects, transfer};
 use crate::embedded::bucket::{DiskError, sync_folder};
 use crate::embedded::disk::Disk;
 use crate::embedded::object_file::{self, Headers, ObjectAttributes, ObjectWriter, Record};
 
 /// The highest part number.
-const MAX_PARTS: i32 = 10_000;
+pub(super) const MAX_PARTS: i32 = 10_000;
 /// The file in an upload's folder with its metadata.
 const MANIFEST: &str = "upload";
 
@@ -36,11 +37,13 @@ pub(super) struct Manifest {
     /// Start of the upload, in seconds since 1970.
     #[serde(rename = "begun")]
     pub(super) started_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checksum: Option<UploadChecksum>,
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest, DiskError> {
-    match fs::read(folder.join(MANIFEST)) {
-        Ok(text) => Ok(serde_json::from_slice(&text).map_err(io::Error::from)?),
+    match object_file::open_regular(&folder.join(MANIFEST)) {
+        Ok(file) => Ok(serde_json::from_reader(BufReader::new(file)).map_err(io::Error::from)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DiskError::NoSuchUpload),
         Err(error) => Err(error.into()),
     }
@@ -119,9 +122,12 @@ pub(super) async fn create(
 ) -> S3Result<CreateMultipartUploadOutput> {
     let mut input = request.input;
     api.disk.bucket(&input.bucket)?;
+    let checksum =
+        UploadChecksum::requested(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let headers = take_object_headers!(input);
     let started_at = OffsetDateTime::now_utc().unix_timestamp();
-    let upload = Manifest { bucket: input.bucket.clone(), key: input.key.clone(), headers, started_at };
+    let (bucket, key) = (input.bucket.clone(), input.key.clone());
+    let upload = Manifest { bucket, key, headers, started_at, checksum };
     let id = Uuid::new_v4().simple().to_string();
     let (disk, name) = (Arc::clone(&api.disk), id.clone());
     blocking(move || {
@@ -140,8 +146,8 @@ pub(super) async fn create(
         bucket: Some(input.bucket),
         key: Some(outputs::xml_text(&input.key)),
         upload_id: Some(id),
-        checksum_algorithm: input.checksum_algorithm,
-        checksum_type: input.checksum_type,
+        checksum_algorithm: checksum.map(UploadChecksum::algorithm_name),
+        checksum_type: checksum.map(UploadChecksum::kind_name),
         ..Default::default()
     })
 }
@@ -175,10 +181,17 @@ async fn save_part(
 pub(super) async fn part(api: &Api, request: S3Request<UploadPartInput>) -> S3Result<UploadPartOutput> {
     let mut input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let (folder, upload) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let expected = take_checksums!(input);
-    let verifier =
+    let mut verifier =
         ChecksumVerifier::new(input.content_md5.take(), expected, &request.headers, request.trailing_headers);
+    if let Some(checksum) = upload.checksum {
+        let sent = verifier.algorithms();
+        checksum.check_part(&sent)?;
+        if sent.is_empty() {
+            verifier.compute(checksum.algorithm);
+        }
+    }
     let mut writer = transfer::begin(&api.disk).await?;
     let checksums = transfer::receive(&mut writer, input.body.take(), input.content_length, verifier).await?;
     let record = save_part(api, writer, folder, input.part_number, checksums).await?;
@@ -208,7 +221,7 @@ pub(super) async fn part_copy(
 ) -> S3Result<UploadPartCopyOutput> {
     let input = request.input;
     check_number(input.part_number)?;
-    let (folder, _) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
+    let (folder, upload) = find_blocking(api, &input.upload_id, &input.bucket, &input.key).await?;
     let (file, source) = objects::open_source(api, input.copy_source).await?;
     let conditions = ReadConditions::of_source(
         (input.copy_source_if_match, input.copy_source_if_none_match),
@@ -220,13 +233,19 @@ pub(super) async fn part_copy(
         None => 0..source.size,
     };
     let mut writer = transfer::begin(&api.disk).await?;
-    transfer::append(&mut writer, file, bytes, &mut ChecksumVerifier::without_checksums()).await?;
-    let record = save_part(api, writer, folder, input.part_number, object_file::Checksums::new()).await?;
-    let result = CopyPartResult {
+    let mut verifier = ChecksumVerifier::default();
+    if let Some(checksum) = upload.checksum {
+        verifier.compute(checksum.algorithm);
+    }
+    transfer::append(&mut writer, file, bytes, &mut verifier).await?;
+    let checksums = verifier.finish(writer.md5())?;
+    let record = save_part(api, writer, folder, input.part_number, checksums).await?;
+    let mut result = CopyPartResult {
         e_tag: Some(outputs::etag(&record.etag)),
         last_modified: Some(outputs::timestamp(record.modified)),
         ..Default::default()
     };
+    set_checksums!(result, &record.checksums);
     Ok(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() })
 }
 

@@ -1,7 +1,6 @@
 //! Events in the formats of the gateways.
 
 use http_body_util::BodyExt;
-use lambda_http::request::from_str;
 use serde_json::{Value, json};
 
 use super::*;
@@ -71,31 +70,102 @@ fn http(path: &str, stage: &str, body: Option<(&str, bool)>) -> Value {
     })
 }
 
-fn converted(event: &Value) -> (axum::extract::Request, ApiBase) {
-    request(from_str(&event.to_string()).expect("an event"))
+/// The same with a custom domain.
+fn on_domain(mut event: Value, domain: &str) -> Value {
+    event["requestContext"]["domainName"] = domain.into();
+    event["requestContext"]["domainPrefix"] = domain.split('.').next().into();
+    event
 }
+
+/// The same for a route of its own, with the values of its path parameters.
+fn on_route(mut event: Value, route: &str, parameters: Value) -> Value {
+    if event["version"] == "2.0" {
+        event["routeKey"] = format!("ANY {route}").into();
+        event["requestContext"]["routeKey"] = format!("ANY {route}").into();
+    } else {
+        event["resource"] = route.into();
+        event["requestContext"]["resourcePath"] = route.into();
+    }
+    event["pathParameters"] = parameters;
+    event
+}
+
+fn converted(event: &Value) -> (axum::extract::Request, ApiBase) {
+    request(payload::read(event.clone()).expect("an event").into())
+}
+
+const GATEWAY: &str = "abc123.execute-api.eu-west-1.amazonaws.com";
 
 #[test]
 fn the_api_s_own_paths_begin_after_stage_and_mapping() {
-    let gateway = "https://abc123.execute-api.eu-west-1.amazonaws.com";
-    let url = "https://x.lambda-url.eu-west-1.on.aws";
-    for (event, path, origin, prefix) in [
-        (rest("/generate", "/prod/generate", Some("generate")), "/generate", gateway, "/prod"),
-        (rest("/v1/images/1", "/prod/v1/images/1", Some("v1/images/1")), "/v1/images/1", gateway, "/prod"),
-        (rest("/", "/prod/", None), "/", gateway, "/prod"),
-        (rest("/", "/prod", None), "/", gateway, "/prod"),
+    let custom = "images.example";
+    let function = "x.lambda-url.eu-west-1.on.aws";
+    let on_gateway = |path: &str, stage: &str| on_domain(http(path, stage, None), GATEWAY);
+    let on_custom = |path: &str, stage: &str| on_domain(http(path, stage, None), custom);
+    for (event, path, domain, prefix) in [
+        (rest("/generate", "/prod/generate", Some("generate")), "/generate", GATEWAY, "/prod"),
+        (rest("/v1/images/1", "/prod/v1/images/1", Some("v1/images/1")), "/v1/images/1", GATEWAY, "/prod"),
+        (rest("/", "/prod/", None), "/", GATEWAY, "/prod"),
+        (rest("/", "/prod", None), "/", GATEWAY, "/prod"),
         // A custom domain, with and without a base path mapping.
-        (rest("/art/generate", "/art/generate", Some("generate")), "/generate", gateway, "/art"),
-        (rest("/generate", "/generate", Some("generate")), "/generate", gateway, ""),
-        (http("/generate", "$default", None), "/generate", url, ""),
-        (http("/prod/generate", "prod", None), "/generate", url, "/prod"),
-        (http("/prod", "prod", None), "/", url, "/prod"),
-        (http("/production/generate", "prod", None), "/production/generate", url, ""),
-        (http("/", "$default", None), "/", url, ""),
+        (rest("/art/generate", "/art/generate", Some("generate")), "/generate", GATEWAY, "/art"),
+        (rest("/generate", "/generate", Some("generate")), "/generate", GATEWAY, ""),
+        (http("/generate", "$default", None), "/generate", function, ""),
+        (http("/", "$default", None), "/", function, ""),
+        (on_gateway("/prod/generate", "prod"), "/generate", GATEWAY, "/prod"),
+        (on_gateway("/prod", "prod"), "/", GATEWAY, "/prod"),
+        (on_gateway("/production/generate", "prod"), "/production/generate", GATEWAY, ""),
+        // A stage with the name of a path of the API.
+        (on_gateway("/v1/v1/images", "v1"), "/v1/images", GATEWAY, "/v1"),
+        (on_gateway("/v1/images", "v1"), "/images", GATEWAY, "/v1"),
+        (on_custom("/v1/images", "v1"), "/v1/images", custom, ""),
+        (on_custom("/v1/keys/1", "v1"), "/v1/keys/1", custom, ""),
+        // Events of HTTP APIs have the stage also on a custom domain, whose URLs do not.
+        (on_custom("/v1/v1/images", "v1"), "/v1/images", custom, ""),
+        (on_custom("/v1/generate", "v1"), "/generate", custom, ""),
+        (on_custom("/prod/v1/images/1/events", "prod"), "/v1/images/1/events", custom, ""),
+        (on_custom("/prod", "prod"), "/", custom, ""),
+        (on_custom("/prod/other", "prod"), "/prod/other", custom, ""),
     ] {
         let (request, base) = converted(&event);
         assert_eq!(request.uri().path(), path, "{event}");
-        assert_eq!((base.origin.as_str(), base.prefix.as_str()), (origin, prefix), "{event}");
+        assert_eq!((base.origin, base.prefix.as_str()), (format!("https://{domain}"), prefix), "{event}");
+    }
+}
+
+#[test]
+fn explicit_routes_are_found_at_the_end_of_the_path() {
+    let id = json!({"id": "0199d2a4-7c00-7000-8000-000000000001"});
+    let job = "/v1/images/0199d2a4-7c00-7000-8000-000000000001";
+    let rest = |full: String, route: &str, parameters: &Value| {
+        let path = full.strip_prefix("/prod").unwrap_or(&full).to_owned();
+        on_route(rest(&path, &full, None), route, parameters.clone())
+    };
+    let http = |full: String, route: &str, parameters: &Value| {
+        on_route(on_domain(http(&full, "prod", None), GATEWAY), route, parameters.clone())
+    };
+    let null = json!(null);
+    for (event, path, prefix) in [
+        (rest("/prod/generate".into(), "/generate", &null), "/generate", "/prod"),
+        (rest("/prod/generate/".into(), "/generate", &null), "/generate/", "/prod"),
+        (rest("/generate".into(), "/generate", &null), "/generate", ""),
+        // Base path mappings, one of them with several levels.
+        (rest("/art/generate".into(), "/generate", &null), "/generate", "/art"),
+        (rest("/art/of/v1/images".into(), "/v1/images", &null), "/v1/images", "/art/of"),
+        (rest("/v1/v1/images".into(), "/v1/images", &null), "/v1/images", "/v1"),
+        (rest(format!("/art{job}"), "/v1/images/{id}", &id), job, "/art"),
+        (rest(format!("/prod{job}"), "/v1/{proxy+}", &json!({"proxy": &job[4..]})), job, "/prod"),
+        (rest("/prod/generate".into(), "/{path+}", &json!({"path": "generate"})), "/generate", "/prod"),
+        (rest("/prod/a%20b/c".into(), "/{proxy+}", &json!({"proxy": "a b/c"})), "/a%20b/c", "/prod"),
+        (http("/prod/generate".into(), "/generate", &null), "/generate", "/prod"),
+        (http(format!("/prod{job}"), "/v1/images/{id}", &id), job, "/prod"),
+        (http(format!("/prod{job}"), "/{proxy+}", &json!({"proxy": &job[1..]})), job, "/prod"),
+        // A route that does not match is ignored.
+        (http("/prod/generate".into(), "/other", &null), "/generate", "/prod"),
+        (http("/prod/generate".into(), "/a/b/c/d", &null), "/generate", "/prod"),
+    ] {
+        let (request, base) = converted(&event);
+        assert_eq!((request.uri().path(), base.prefix.as_str()), (path, prefix), "{event}");
     }
 }
 

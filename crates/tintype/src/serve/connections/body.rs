@@ -1,5 +1,6 @@
 //! The bodies of requests.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +26,10 @@ pub(super) enum BodyError {
     /// The connection broke.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
-    /// The client sent too few bytes.
-    #[error("the client sent less than {min} bytes of the request body in {0:?}", min = MIN_PROGRESS)]
-    Stalled(Duration),
+    /// The client sent too few bytes. The source has the kind `TimedOut`, by which the S3 server recognizes the
+    /// error.
+    #[error("the client sent less than {min} bytes of the request body in {timeout:?}", min = MIN_PROGRESS)]
+    Stalled { timeout: Duration, source: io::Error },
 }
 
 /// Whether the connection must close after a response.
@@ -125,7 +127,8 @@ impl HttpBody for RequestBody {
             this.closes.set();
             this.exchange.tracker().set_unread_body();
             this.body = None;
-            return Poll::Ready(Some(Err(BodyError::Stalled(timeout))));
+            let source = io::ErrorKind::TimedOut.into();
+            return Poll::Ready(Some(Err(BodyError::Stalled { timeout, source })));
         };
         match &frame {
             Some(Ok(frame)) => this.stall.received(frame.data_ref().map_or(0, Bytes::len)),

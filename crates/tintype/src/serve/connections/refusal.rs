@@ -11,6 +11,7 @@ use tintype_http::ConnectionProblem;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::ConnectionContext;
 use super::activity::{ActivityTracker, Expired};
 use crate::config::ConnectionSettings;
 
@@ -25,11 +26,12 @@ pub(super) async fn finish(
     socket: &TcpStream,
     activity: &ActivityTracker,
     expired: Option<Expired>,
-    settings: &ConnectionSettings,
+    context: &ConnectionContext,
 ) {
+    let settings = &context.settings;
     let problem = problem(activity, expired, settings);
     if let Some(problem) = problem {
-        let response = tintype_http::refuse(problem, &path(&activity.request_start()), &HeaderMap::new());
+        let response = context.refuse(problem, &path(&activity.request_start()), &HeaderMap::new());
         let bytes = to_bytes(response).await;
         let _ = timeout(settings.drain_time, write_all(socket, &bytes)).await;
     }

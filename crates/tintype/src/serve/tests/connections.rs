@@ -182,6 +182,20 @@ async fn malformed_requests_get_a_problem_with_a_request_id() {
         assert!(response.detail().contains(text), "{}", response.body);
         connection.end().await;
     }
+    for (reason, count) in
+        [("invalid_url", 5), ("malformed_request", 1), ("url_too_long", 1), ("headers_too_large", 1)]
+    {
+        assert_eq!(refused_connections(&server, reason).await, count, "{reason}");
+    }
+}
+
+/// The counter of refused connections in the metrics.
+async fn refused_connections(server: &Fixture, reason: &str) -> u64 {
+    let metrics = server.get("/metrics").await.body;
+    let prefix = format!("tintype_connections_refused_total{{reason=\"{reason}\"}} ");
+    let metrics = String::from_utf8(metrics.to_vec()).expect("UTF-8");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.map_or(0, |value| value.parse().expect("a number"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +216,8 @@ async fn connections_beyond_the_limit_get_503_until_one_ends() {
     assert_eq!(first.response().await.status(), "200", "the open connection is not affected");
     drop(first);
     wait_for_a_place(&server, &get).await;
+    let refused = server.running.service.metrics_text().await.expect("metrics");
+    assert!(refused.contains("connections_refused_total{reason=\"too_many_connections\"} "), "{refused}");
 }
 
 /// Connects until the server accepts a connection.

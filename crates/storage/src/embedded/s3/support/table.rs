@@ -104,7 +104,8 @@ const NEW_OBJECT: &[Field] = &[
 
 const CHECKSUM_ALGORITHMS: &[&str] = &["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"];
 
-const WRITE_CONDITIONS: &[Field] = &[applied("if-match"), applied("if-none-match")];
+/// S3, too, does not compare the ETag of `If-None-Match` in a write.
+const WRITE_CONDITIONS: &[Field] = &[applied("if-match"), one_of("if-none-match", &["*"])];
 
 const COPY_SOURCE: &[Field] = &[
     applied("x-amz-copy-source"),

@@ -1,0 +1,51 @@
+//! Folders as others publish them, against the pictures of diffusers' pipeline.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use tintype_diffusion::ModelFiles;
+use tintype_diffusion::pipeline::{Next, Pipeline};
+
+const PROMPT: &str = "a red cat and a tiger";
+const NEGATIVE: &str = "tiger cat";
+
+/// The largest difference of a colour sample, of 255, over all cases of a golden.
+fn worst_difference(name: &str) -> u8 {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/published").join(name);
+    let golden = candle_core::safetensors::load(folder.join("golden.safetensors"), &Device::Cpu);
+    let golden = golden.expect("a golden");
+    let files = ModelFiles::folder(folder).expect("a model folder");
+    let pipeline = Pipeline::load(&files, &Device::Cpu, DType::F32).expect("a pipeline");
+    let noise = &golden["noise"];
+    let cases: Vec<_> = golden.keys().filter_map(|key| key.strip_suffix(".call")).collect();
+    assert_eq!(cases.len(), 3);
+    let case = |case: &str| {
+        let call: Vec<f32> = golden[&format!("{case}.call")].to_vec1().expect("steps and guidance");
+        let image = &golden[&format!("{case}.image")];
+        let (height, width, _) = image.dims3().expect("an image");
+        let conditioning = pipeline.encode_prompts(PROMPT, NEGATIVE, f64::from(call[1]));
+        let plan = pipeline.sampling_plan(width, height, call[0] as usize);
+        let draw = |_: &candle_core::Shape| -> candle_core::Result<Tensor> { Ok(noise.clone()) };
+        let latents =
+            pipeline.denoise(&conditioning.expect("conditioning"), plan, draw, |_| Ok(Next::Continue));
+        let latents = latents.expect("no error").expect("latents");
+        let pixels = pipeline.decode(&latents, width, height).expect("a picture");
+        let expected: Vec<u8> = image.flatten_all().and_then(|t| t.to_vec1()).expect("colours");
+        let distinct: std::collections::HashSet<u8> = expected.iter().copied().collect();
+        assert!(distinct.len() > 64, "{name}, {case}: the golden is flat");
+        pixels.rgb().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().expect("samples")
+    };
+    cases.into_iter().map(case).max().expect("cases")
+}
+
+/// The configurations of stabilityai/sd-turbo at narrow widths.
+#[test]
+fn sd_turbo() {
+    assert!(worst_difference("sd-turbo") <= 1);
+}
+
+/// The same model, saved by transformers 5.24 and diffusers 0.42.
+#[test]
+fn a_folder_that_was_saved_by_newer_libraries() {
+    assert!(worst_difference("resaved") <= 1);
+}
