@@ -97,6 +97,11 @@ mod tests {
         fs::write(repository.join("snapshots/abc123/model_index.json"), "{}").expect("a file");
         let found = find(cache.path(), "stabilityai/sd-turbo").expect("the snapshot");
         assert_eq!(found, repository.join("snapshots/abc123"));
+        // To read a FIFO would wait for a writer.
+        fs::remove_file(repository.join("refs/main")).expect("a file");
+        let made = std::process::Command::new("mkfifo").arg(repository.join("refs/main")).status();
+        assert!(made.expect("mkfifo").success());
+        assert!(matches!(find(cache.path(), "stabilityai/sd-turbo"), Err(ModelError::NotInHubCache { .. })));
     }
 
     #[test]

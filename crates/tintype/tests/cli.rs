@@ -94,6 +94,29 @@ fn deploy_rejects_a_model_with_the_error_of_serve() {
     }
 }
 
+/// To open a FIFO would wait for a writer.
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_refused() {
+    for (name, arguments, status) in [
+        ("tintype.toml", &["config"][..], 2),
+        ("data/ledger.db", &["ledger", "check"], 1),
+        ("data/serve.lock", &["serve", "--listen", "127.0.0.1:0"], 1),
+        ("data/credentials", &["serve", "--listen", "127.0.0.1:0"], 1),
+        ("data/store/lock", &["serve", "--listen", "127.0.0.1:0"], 1),
+    ] {
+        let folder = folder();
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let output = tintype(folder.path(), arguments, &[("TINTYPE_DATA_DIR", "data")]);
+        let error = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(status), "{name}: {error}");
+        let name = if name.starts_with("data/store") { "data/store" } else { name };
+        assert!(error.contains(name) && error.contains("not a regular file"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn config_shows_the_settings_with_their_sources() {
     let output = tintype(folder().path(), &["config", "--queue", "7"], &[("TINTYPE_GRACE", "1m")]);

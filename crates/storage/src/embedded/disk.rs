@@ -128,7 +128,9 @@ impl Disk {
 /// Opens the lock file. A FIFO in its place is not opened for writing, because that waits for a reader.
 fn open_lock(path: &Path) -> io::Result<File> {
     match open_regular(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        }
         _ => File::options().create(true).truncate(false).write(true).open(path),
     }
 }

@@ -268,11 +268,10 @@ fn the_output_of_config_with_one_model_is_a_settings_file() {
 }
 
 #[test]
-fn a_fifo_is_no_settings_file_but_a_pipe_of_the_shell_is() {
+fn a_socket_is_no_settings_file_but_a_pipe_of_the_shell_is() {
     let start = Start::new();
     let path = start.folder.path().join("tintype.toml");
-    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
-    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(path).expect("a socket");
     let expected = "cannot read the settings file tintype.toml: not a regular file";
     assert_eq!(start.error(), expected);
     let start = start.variable("TINTYPE_CONFIG", "tintype.toml");
