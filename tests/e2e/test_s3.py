@@ -135,22 +135,6 @@ def test_listing(s3: BaseClient) -> None:
     s3.delete_bucket(Bucket=bucket)
 
 
-def test_buckets(server: Server, s3: BaseClient, bucket: str) -> None:
-    names = [b["Name"] for b in s3.list_buckets()["Buckets"]]
-    assert server.bucket in names and bucket in names
-    s3.head_bucket(Bucket=bucket)
-    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
-    # As in us-east-1.
-    s3.create_bucket(Bucket=bucket)
-    assert code(s3.create_bucket, Bucket="dot.-hyphen") == ("InvalidBucketName", 400)
-    assert code(s3.head_bucket, Bucket="no-such-bucket")[1] == 404
-    assert code(s3.get_object, Bucket="no-such-bucket", Key="a") == ("NoSuchBucket", 404)
-    assert code(s3.put_object, Bucket="no-such-bucket", Key="a") == ("NoSuchBucket", 404)
-    s3.put_object(Bucket=bucket, Key="keeps it", Body=b"")
-    assert code(s3.delete_bucket, Bucket=bucket) == ("BucketNotEmpty", 409)
-    assert code(s3.delete_bucket, Bucket=server.bucket)[1] == 403
-
-
 @pytest.mark.parametrize("name", ["generate", "healthz", "readyz"])
 def test_buckets_cannot_have_reserved_names(s3: BaseClient, name: str) -> None:
     assert code(s3.create_bucket, Bucket=name) == ("InvalidBucketName", 400)

@@ -131,7 +131,8 @@ def test_ceph(
     report = tmp_path / "report.xml"
     command = [
         os.environ["TINTYPE_S3_TESTS_PYTHON"], "-m", "pytest", "-q", "-p", "no:cacheprovider",
-        "-p", "sign_forms", "-p", "omit_acls", "--tb=short", f"--junitxml={report}", "-k", f"({GROUPS[group]}) and not ({OTHER_FEATURES})",
+        "-p", "sign_forms", "-p", "omit_acls", "--tb=short", f"--junitxml={report}",
+        "-k", f"({GROUPS[group]}) and not ({OTHER_FEATURES})",
         "s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py",
     ]  # fmt: skip
     environment = clean_environment | {

@@ -101,7 +101,9 @@ impl ChecksumVerifier {
         let expected = values(expected);
         let announced =
             headers.get("x-amz-trailer").and_then(|names| names.to_str().ok()).unwrap_or_default();
-        let mut verifier = Self { md5, trailer, ..Self::default() };
+        // `s3s` omits an empty header, which is invalid.
+        let in_header = || Some(headers.get("content-md5")?.to_str().unwrap_or_default().to_owned());
+        let mut verifier = Self { md5: md5.or_else(in_header), trailer, ..Self::default() };
         for (algorithm, expected) in Algorithm::ALL.into_iter().zip(&expected) {
             let is_announced =
                 || announced.split(',').any(|name| name.trim().eq_ignore_ascii_case(algorithm.header()));
@@ -149,10 +151,16 @@ impl ChecksumVerifier {
     /// Compares the checksums, and returns the computed ones.
     ///
     /// # Errors
-    /// `BadDigest` if a checksum differs.
+    /// `BadDigest` if a checksum differs, `InvalidDigest` if `Content-MD5` is not an MD5 in base64.
     pub(super) fn finish(self, md5: [u8; 16]) -> S3Result<Checksums> {
-        if self.md5.is_some_and(|expected| expected != base64_simd::STANDARD.encode_to_string(md5)) {
-            return Err(s3_error!(BadDigest, "The MD5 of the content differs from Content-MD5."));
+        if let Some(expected) = &self.md5 {
+            let digest = base64_simd::STANDARD.decode_to_vec(expected).ok();
+            let digest = digest.filter(|digest| digest.len() == md5.len()).ok_or_else(|| {
+                s3_error!(InvalidDigest, "Content-MD5 is {expected:?}; it must be 16 bytes in base64.")
+            })?;
+            if digest != md5 {
+                return Err(s3_error!(BadDigest, "The MD5 of the content differs from Content-MD5."));
+            }
         }
         let mut found = Checksums::new();
         let computed = values(self.hasher.finalize());
@@ -176,4 +184,29 @@ impl ChecksumVerifier {
 pub(super) fn md5_of_parts(parts: &[u8]) -> [u8; 16] {
     use md5::Digest;
     Md5::digest(parts).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use md5::Digest;
+    use s3s::S3ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn content_md5() {
+        let code = |header: Option<&str>| {
+            let headers = header.map(|value| (http::HeaderName::from_static("content-md5"), value));
+            let headers = headers.map(|(name, value)| (name, value.parse().expect("a value")));
+            let verifier =
+                ChecksumVerifier::new(None, Checksum::default(), &headers.into_iter().collect(), None);
+            verifier.finish(Md5::digest(b"hello").into()).err().map(|error| error.code().clone())
+        };
+        assert_eq!(code(None), None);
+        assert_eq!(code(Some("XUFAKrxLKna5cZ2REBfFkg==")), None);
+        assert_eq!(code(Some("XUFAKrxLKna5cZ2REBfFkQ==")), Some(S3ErrorCode::BadDigest));
+        for invalid in ["", "YWJyYWNhZGFicmE=", "5d41402abc4b2a76b9719d911017c592", "%"] {
+            assert_eq!(code(Some(invalid)), Some(S3ErrorCode::InvalidDigest), "{invalid}");
+        }
+    }
 }

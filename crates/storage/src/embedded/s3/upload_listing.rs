@@ -183,7 +183,6 @@ pub(super) async fn list(
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         checksum_algorithm: upload.checksum.map(UploadChecksum::algorithm_name),
         checksum_type: upload.checksum.map(UploadChecksum::kind_name),
-        ..Default::default()
     };
     let (next_key, next_id) = next.unzip();
     Ok(ListMultipartUploadsOutput {
