@@ -310,13 +310,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn evaluations_are_counted_in_steps() {
-        assert_eq!([1, 2, 20].map(|steps| Evaluations::OncePerStep.in_steps(steps)), [1, 2, 20]);
-        assert_eq!([1, 2, 20].map(|steps| Evaluations::TwicePerStep.in_steps(steps)), [1, 3, 39]);
-        assert_eq!(Evaluations::TwicePerStep.in_steps(0), 0);
-    }
-
-    #[test]
     fn display_does_not_repeat_the_source() {
         let error = EngineError::Failed("out of memory".into());
         let cause = error.source().map(ToString::to_string);

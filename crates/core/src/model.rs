@@ -170,4 +170,11 @@ mod tests {
         let draft = Draft { width: Some(72), height: Some(64), n: Some(2), ..Draft::default() };
         assert_eq!(card.memory_needed(&request(&card, draft)), 1_000 + 96 * 64 * 10 + 72 * 64 * 2 * 3);
     }
+
+    #[test]
+    fn evaluations_are_counted_in_steps() {
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::OncePerStep.in_steps(steps)), [1, 2, 20]);
+        assert_eq!([1, 2, 20].map(|steps| Evaluations::TwicePerStep.in_steps(steps)), [1, 3, 39]);
+        assert_eq!(Evaluations::TwicePerStep.in_steps(0), 0);
+    }
 }
