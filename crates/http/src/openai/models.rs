@@ -98,7 +98,7 @@ pub(crate) struct ModelList {
 }
 
 impl Details {
-    fn new(view: ModelView<'_>, is_default: bool) -> Self {
+    fn new(view: &ModelView<'_>, is_default: bool) -> Self {
         let (card, limits) = (view.card(), view.limits());
         Self {
             default: is_default,
@@ -156,7 +156,7 @@ pub(crate) async fn list(
     let mut data = Vec::new();
     for view in views.into_iter().filter(|view| caller.may_use(&view.card().name)) {
         let name = view.card().name.clone();
-        data.push(Model::new(&app, name.clone(), None, Some(Details::new(view, is_default(&app, &name)))));
+        data.push(Model::new(&app, name.clone(), None, Some(Details::new(&view, is_default(&app, &name)))));
         let aliases = view.aliases().iter().map(ToString::to_string).filter(|alias| *alias != name);
         data.extend(aliases.map(|alias| Model::new(&app, alias, Some(name.clone()), None)));
     }
@@ -179,6 +179,6 @@ pub(crate) async fn read(
         return Err(Problem::UnknownModel(id));
     }
     let is_alias = name != id;
-    let details = (!is_alias).then(|| Details::new(view, is_default(&app, &name)));
+    let details = (!is_alias).then(|| Details::new(&view, is_default(&app, &name)));
     Ok(Json(Model::new(&app, id, is_alias.then_some(name), details)))
 }

@@ -1,9 +1,6 @@
 //! The headers of every response.
 
-use std::time::Duration;
 
-use tintype_service::ServiceSettings;
-use tintype_testing::NullEngine;
 use uuid::Uuid;
 
 use crate::TestServer;

@@ -243,7 +243,7 @@ async fn an_image_that_is_not_finite_fails_the_job_and_is_not_charged() {
     let acme = Caller::from(record);
     let draft = Draft { n: Some(3), seed: Some(7), ..draft("x", 2) };
     for run in 1..=2 {
-        let request = harness.service.check(draft.clone()).expect("a valid request");
+        let request = harness.service.check(None, draft.clone()).expect("a valid request");
         let end = harness.service.generate(&acme, Submission::new(request)).await;
         assert!(
             matches!(&end, Err(ServiceError::Failed(failure)) if failure.reason == Reason::NotFinite),
