@@ -17,7 +17,7 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
 use tintype_ledger::policy::{CoarseDuration, Policy};
-use tintype_service::ServiceError;
+use tintype_service::{Service, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
@@ -91,19 +91,31 @@ pub(crate) async fn create(
         return Err(ServiceError::NotAdmin.into());
     }
     let new = KeyParser::default().parse(body, OffsetDateTime::now_utc())?;
-    let (key, record) = app.service.create_key(&caller, new).await.map_err(budget_violation)?;
+    let created = app.service.create_key(&caller, new).await;
+    let (key, record) = created.map_err(|error| parameter_violation(&app.service, error))?;
     let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
     let body = CreatedKey { key: key.secret().expose().to_owned(), record: record.into() };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
 }
 
-/// Reports a budget in a currency without a price as an invalid parameter; elsewhere it is an error of the
-/// key.
-fn budget_violation(error: ServiceError) -> ServiceError {
-    let ServiceError::Unpriced(currency) = error else { return error };
-    let expected =
-        format!("in engine seconds or in a currency with a price; this server has no price in {currency}");
-    ServiceError::Invalid(vec![Violation::malformed("budgets", expected)])
+/// Reports a budget in a currency without a price, and a name that is not a model's, as invalid parameters;
+/// elsewhere they are errors of the key and of the request.
+fn parameter_violation(service: &Service, error: ServiceError) -> ServiceError {
+    let violation = match error {
+        ServiceError::Unpriced(currency) => {
+            let expected = format!(
+                "in engine seconds or in a currency with a price; this server has no price in {currency}"
+            );
+            Violation::malformed("budgets", expected)
+        }
+        ServiceError::UnknownModel(_) => {
+            let known: Vec<_> = service.models().iter().map(|model| model.card().name.clone()).collect();
+            let expected = format!("a list of names (not aliases) of models: {}", known.join(", "));
+            Violation::malformed("models", expected)
+        }
+        other => return other,
+    };
+    ServiceError::Invalid(vec![violation])
 }
 
 /// `GET /v1/keys`
