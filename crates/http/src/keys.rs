@@ -109,7 +109,8 @@ fn limit_violation(service: &Service, error: ServiceError) -> ServiceError {
             Violation::malformed("budgets", expected)
         }
         ServiceError::UnknownModel(_) => {
-            Violation::malformed("models", format!("a list of some of {}", model_names(service, |_| true)))
+            let names = model_names(service, |_| true);
+            Violation::malformed("models", format!("a list of names (not aliases) of models: {names}"))
         }
         other => return other,
     };

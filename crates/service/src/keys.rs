@@ -37,8 +37,9 @@ impl Service {
     /// Creates a key. The key itself is only in this return value; the ledger has its hash.
     ///
     /// # Errors
-    /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::UnknownModel`] for a limit to a
-    /// model that the service does not have, [`ServiceError::NotReady`], [`ServiceError::Ledger`].
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::NotReady`],
+    /// [`ServiceError::Ledger`]; [`ServiceError::UnknownModel`] if a name in the list of models is not the name of a
+    /// model. An alias may mean another model after a change of the settings, so it is not accepted.
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
         require_admin(by)?;
         let prices: Vec<_> = self.inner.models.iter().filter_map(|model| model.settings.price).collect();
