@@ -17,7 +17,7 @@ fn the_stored_form_of_a_record_does_not_change() {
         owner: "acme".parse().expect("a name"),
         key: "acme".parse().expect("a name"),
         policy: Policy::default(),
-        reserve: reservation.reserved.clone(),
+        reserve: reservation.reserved,
         model: "test".to_owned(),
         request: json!({"prompt": "tiger"}),
         request_key: Fingerprint::of(b"tiger"),
