@@ -24,7 +24,7 @@ use crate::caller::Authenticated;
 use crate::image_resource::to_millisecond;
 use crate::json::{Members, integer};
 use crate::openapi::types::{KeyLimits, Timestamp};
-use crate::params::{MAX_REPORTED_ERRORS, ValueKind, out_of_range, unknown_parameter};
+use crate::params::{MAX_REPORTED_ERRORS, ValueKind, model_names, out_of_range, unknown_parameter};
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
@@ -92,15 +92,15 @@ pub(crate) async fn create(
     }
     let new = KeyParser::default().parse(body, OffsetDateTime::now_utc())?;
     let created = app.service.create_key(&caller, new).await;
-    let (key, record) = created.map_err(|error| parameter_violation(&app.service, error))?;
+    let (key, record) = created.map_err(|error| limit_violation(&app.service, error))?;
     let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
     let body = CreatedKey { key: key.secret().expose().to_owned(), record: record.into() };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
 }
 
-/// Reports a budget in a currency without a price, and a name that is not a model's, as invalid parameters;
-/// elsewhere they are errors of the key and of the request.
-fn parameter_violation(service: &Service, error: ServiceError) -> ServiceError {
+/// Reports a limit that this server does not know as an invalid parameter; elsewhere it is an error of the key
+/// or of the request.
+fn limit_violation(service: &Service, error: ServiceError) -> ServiceError {
     let violation = match error {
         ServiceError::Unpriced(currency) => {
             let expected = format!(
@@ -109,9 +109,8 @@ fn parameter_violation(service: &Service, error: ServiceError) -> ServiceError {
             Violation::malformed("budgets", expected)
         }
         ServiceError::UnknownModel(_) => {
-            let known: Vec<_> = service.models().iter().map(|model| model.card().name.clone()).collect();
-            let expected = format!("a list of names (not aliases) of models: {}", known.join(", "));
-            Violation::malformed("models", expected)
+            let names = model_names(service, |_| true);
+            Violation::malformed("models", format!("a list of names (not aliases) of models: {names}"))
         }
         other => return other,
     };
