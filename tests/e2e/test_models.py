@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,7 @@ BAD: list[dict[str, object]] = [
     {"prompt": ""},
     {"prompt": "x", "steps": 9},
     {"prompt": "x", "width": 100},
+    {"prompt": "x", "width": 4104, "height": 64},
     {"prompt": "x", "height": 32},
     {"prompt": "x", "n": 11},
     {"prompt": "x", "guidance": 31},
@@ -220,6 +222,36 @@ def test_the_schema_of_a_model_agrees_with_the_server(server: Server, body: dict
     valid = jsonschema.Draft202012Validator(schema).is_valid(body)
     answer = requests.post(f"{server.url}/v1/images", json=body, timeout=300)
     assert (answer.status_code == 201) == valid == (body in GOOD), answer.text
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_example_of_the_readme_works(
+    start_server: Callable[..., Server], run: Run, tmp_path: Path, readme: str
+) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / readme).read_text(), re.M | re.S)
+    config = tmp_path / "tintype.toml"
+    config.write_text(example)
+    status, out, err = run("config", cwd=tmp_path)
+    assert status == 0, err
+    for table in ("[models.emoji]", "[models.turbo]", '[models."our/portraits"]'):
+        assert table in out
+    # The test has neither a Hugging Face cache nor an endpoint.
+    engines = {"stabilityai/sd-turbo": "turbo", "sagemaker:portraits": "sd15"}
+    for engine, folder in engines.items():
+        example = example.replace(f'"{engine}"', f'"{FOLDERS / folder}"')
+    config.write_text(example)
+    server = start_server("--config", str(config))
+    models = listed(server)
+    assert {name: model["state"] for name, model in models.items() if "state" in model} == {
+        "turbo": "unloaded",
+        "emoji": "loaded",
+        "our/portraits": "loaded",
+    }
+    assert models["our/portraits"]["price"] == "0.02usd/image"
+    assert models["dall-e-2"]["alias_of"] == "emoji"
+    assert generate(server).json()["model"] == "turbo"
+    assert listed(server)["turbo"]["state"] == "loaded"
+    assert generate(server, model="our/portraits", steps=31).json()["errors"][0]["parameter"] == "steps"
 
 
 def test_a_broken_model_leaves_the_other_one_working(start_server: Callable[..., Server], tmp_path: Path) -> None:
