@@ -190,10 +190,10 @@ impl BucketLedger {
 mod tests {
     use serde_json::json;
     use time::macros::datetime;
+    use tintype_ledger::money::Spend;
+    use tintype_ledger::stored;
 
     use super::*;
-    use crate::money::Spend;
-    use crate::stored;
 
     #[test]
     fn the_stored_form_of_an_account_with_reservations_does_not_change() {

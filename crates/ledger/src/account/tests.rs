@@ -329,6 +329,9 @@ fn the_stored_form_of_an_account_does_not_change() {
             "jobs": 2, "pictures": 2, "stored": 0, "joined": 1,
             "spent": {"engine_ms": 700, "money": {"usd": 10_000}},
             "reserved": {"engine_ms": 500, "money": {"usd": 10_000}},
+            "models": {"test": {
+                "jobs": 1, "pictures": 2, "spent": {"engine_ms": 700, "money": {"usd": 10_000}},
+            }},
         }},
     });
     assert_eq!(text, expected);
