@@ -4,7 +4,7 @@ use tintype_ledger::testing::{ledger_contract, race_contract};
 use tintype_testing::MemoryStore;
 
 mod crashes;
-mod faults;
+pub(crate) mod faults;
 mod interleavings;
 mod unreadable;
 

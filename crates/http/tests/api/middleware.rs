@@ -1,6 +1,5 @@
 //! The headers of every response.
 
-
 use uuid::Uuid;
 
 use crate::TestServer;
