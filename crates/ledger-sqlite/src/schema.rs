@@ -141,6 +141,19 @@ mod tests {
     }
 
     #[test]
+    fn all_tables_with_records_are_known() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrate(&mut connection).expect("the tables");
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'turns'";
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let mut names: Vec<_> = names.map(|name| name.expect("a name")).collect();
+        let mut known = TABLES;
+        (names.sort_unstable(), known.sort_unstable());
+        assert_eq!(names, known);
+    }
+
+    #[test]
     fn migration_2_takes_the_model_from_the_request() {
         let mut connection = Connection::open_in_memory().expect("memory");
         connection.execute_batch(MIGRATIONS[0]).expect("version 1");

@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::executor::block_on;
 use tintype_core::store::{Condition, Key, NewObject, ObjectStore};
+use tintype_ledger::job::RecoveryScope;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
-use tintype_ledger::testing::{MODEL, accepted, at, claimed, completed, lease, new_job, new_job_with_key};
+use tintype_ledger::testing::{
+    MODEL, accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, succeeded, usage_today,
+};
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_testing::MemoryStore;
 
@@ -61,6 +64,9 @@ fn a_restored_ledger_is_the_same() {
     let (_, copy) = self::ledger();
     let text = backup(&ledger);
     assert_eq!(restored(&copy, &text).expect("restored"), text.lines().count() - 2);
+    // All objects of the ledger are in the backup.
+    let objects = block_on(store.list("", None, 1_000)).expect("list").objects.len();
+    assert_eq!(text.lines().count() - 2, objects - 2);
     assert_eq!(backup(&copy), text);
     assert!(!text.contains("images/x.jpg") && !text.contains(paths::PROBE) && text.contains("keys/damaged"));
     block_on(async {
@@ -219,4 +225,30 @@ fn a_backup_during_writes_has_every_job_that_was_accepted_before() {
     }
     stop.store(true, Ordering::Relaxed);
     writer.join().expect("no panic");
+}
+
+#[test]
+fn a_job_that_ended_during_the_backup_is_charged_once() {
+    let (_, ledger) = ledger();
+    let job = block_on(accepted(&ledger, new_job("acme", "a"), 0));
+    let running = block_on(claimed(&ledger, &job, 1));
+    // The backup reads the job's record before the end, and the account after it.
+    let before = backup(&ledger);
+    block_on(ledger.finish(&running.run(), succeeded(job.id, 1), cost(), at(2))).expect("finished");
+    let spent = block_on(usage_today(&ledger, "acme")).spent;
+    let after = backup(&ledger);
+    let is_account = |line: &&str| line.contains("\"key\":\"usage/");
+    let lines: Vec<_> = before.lines().filter(|line| !is_account(line)).collect();
+    let accounts: Vec<_> = after.lines().filter(is_account).collect();
+    let (end, records) = lines.split_last().expect("an end");
+    let text = [records, &accounts[..], &[end]].concat().join("\n");
+
+    let (_, copy) = self::ledger();
+    restored(&copy, &text).expect("restored");
+    block_on(copy.recover(at(100_000), RecoveryScope::ExpiredLeases)).expect("recovered");
+    let again =
+        block_on(copy.claim_next(MODEL, lease("w", 100_060), at(100_001))).expect("claim").expect("the job");
+    assert_eq!(again.id, job.id);
+    block_on(copy.finish(&again.run(), succeeded(job.id, 1), cost(), at(100_002))).expect("finished");
+    assert_eq!(block_on(usage_today(&copy, "acme")).spent, spent);
 }
