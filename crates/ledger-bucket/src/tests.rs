@@ -4,7 +4,7 @@ use tintype_testing::MemoryStore;
 use tintype_testing::ledger::{ledger_contract, race_contract};
 
 mod crashes;
-mod faults;
+pub(crate) mod faults;
 mod interleavings;
 mod unreadable;
 

@@ -9,6 +9,7 @@ use tintype_testing::ledger::{
     race_contract, succeeded, usage_today,
 };
 
+mod earlier_versions;
 mod unreadable;
 
 fn folder() -> (TempDir, std::path::PathBuf) {

@@ -59,6 +59,7 @@
 
 pub mod accept;
 pub mod account;
+pub mod backup;
 mod error;
 pub mod fairness;
 pub mod id;
