@@ -155,7 +155,7 @@ def test_metrics_count_generations_and_contain_no_prompts(server: Server) -> Non
     def generations() -> int:
         text = requests.get(f"{server.url}/metrics", timeout=30).text
         assert "a secret prompt" not in text
-        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("tintype_generations_total "))
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("tintype_generations_total{"))
 
     before = generations()
     for _ in range(3):

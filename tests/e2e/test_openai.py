@@ -38,7 +38,7 @@ def opened(content: bytes) -> Image.Image:
 def generations(server: Server, key: str | None = None) -> int:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     text = requests.get(f"{server.url}/metrics", headers=headers, timeout=30).text
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("tintype_generations_total "))
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("tintype_generations_total{"))
 
 
 @pytest.fixture(scope="session")

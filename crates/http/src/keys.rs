@@ -17,14 +17,14 @@ use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
 use tintype_ledger::policy::{CoarseDuration, Policy};
-use tintype_service::ServiceError;
+use tintype_service::{Service, ServiceError};
 
 use crate::App;
 use crate::caller::Authenticated;
 use crate::image_resource::to_millisecond;
 use crate::json::{Members, integer};
 use crate::openapi::types::{KeyLimits, Timestamp};
-use crate::params::{MAX_REPORTED_ERRORS, ValueKind, out_of_range, unknown_parameter};
+use crate::params::{MAX_REPORTED_ERRORS, ValueKind, model_names, out_of_range, unknown_parameter};
 use crate::path_param::PathParam;
 use crate::problem::Problem;
 
@@ -91,19 +91,30 @@ pub(crate) async fn create(
         return Err(ServiceError::NotAdmin.into());
     }
     let new = KeyParser::default().parse(body, OffsetDateTime::now_utc())?;
-    let (key, record) = app.service.create_key(&caller, new).await.map_err(budget_violation)?;
+    let created = app.service.create_key(&caller, new).await;
+    let (key, record) = created.map_err(|error| limit_violation(&app.service, error))?;
     let location = [(LOCATION, format!("/v1/keys/{}", record.id))];
     let body = CreatedKey { key: key.secret().expose().to_owned(), record: record.into() };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
 }
 
-/// Reports a budget in a currency without a price as an invalid parameter; elsewhere it is an error of the
-/// key.
-fn budget_violation(error: ServiceError) -> ServiceError {
-    let ServiceError::Unpriced(currency) = error else { return error };
-    let expected =
-        format!("in engine seconds or in a currency with a price; this server has no price in {currency}");
-    ServiceError::Invalid(vec![Violation::malformed("budgets", expected)])
+/// Reports a limit that this server does not know as an invalid parameter; elsewhere it is an error of the key
+/// or of the request.
+fn limit_violation(service: &Service, error: ServiceError) -> ServiceError {
+    let violation = match error {
+        ServiceError::Unpriced(currency) => {
+            let expected = format!(
+                "in engine seconds or in a currency with a price; this server has no price in {currency}"
+            );
+            Violation::malformed("budgets", expected)
+        }
+        ServiceError::UnknownModel(_) => {
+            let names = model_names(service, |_| true);
+            Violation::malformed("models", format!("a list of names (not aliases) of models: {names}"))
+        }
+        other => return other,
+    };
+    ServiceError::Invalid(vec![violation])
 }
 
 /// `GET /v1/keys`

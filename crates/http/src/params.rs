@@ -7,7 +7,7 @@ use serde::Serialize;
 use tintype_core::picture::Format;
 use tintype_core::request::Draft;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_service::{Service, ServiceError, Submission, WarningMessage};
+use tintype_service::{Caller, Service, ServiceError, Submission, WarningMessage};
 
 use crate::openai;
 
@@ -198,7 +198,11 @@ impl Params {
     ///
     /// # Errors
     /// [`ServiceError::Invalid`] with all violations, and the errors of [`Service::check`].
-    pub(crate) fn into_submission(mut self, service: &Service) -> Result<Submission, ServiceError> {
+    pub(crate) fn into_submission(
+        mut self,
+        service: &Service,
+        caller: &Caller,
+    ) -> Result<Submission, ServiceError> {
         let deadline = self.integer("deadline");
         if deadline.is_some_and(|deadline| !(1..=MAX_DEADLINE).contains(&deadline)) {
             self.violations.push(out_of_range("deadline", 1, MAX_DEADLINE));
@@ -206,12 +210,10 @@ impl Params {
         let model = self.text("model");
         let request = match service.check(model.as_deref(), self.draft()) {
             Err(ServiceError::UnknownModel(_)) => {
-                let known: Vec<_> = service.models().iter().map(|model| model.card().name.clone()).collect();
-                let expected =
-                    format!("one of {}, or an alias that `GET /v1/models` lists", known.join(", "));
-                return Err(ServiceError::Invalid(
-                    self.with_violations(vec![Violation::malformed("model", expected)]),
-                ));
+                let names = model_names(service, |name| caller.may_use(name));
+                let expected = format!("one of {names}, or an alias that `GET /v1/models` lists");
+                let unknown = Violation::malformed("model", expected);
+                return Err(ServiceError::Invalid(self.with_violations(vec![unknown])));
             }
             Err(ServiceError::Invalid(found)) => {
                 return Err(ServiceError::Invalid(self.with_violations(found)));
@@ -286,6 +288,12 @@ impl Params {
             _ => None,
         }
     }
+}
+
+/// The names of the models that `shown` selects, for an error text.
+pub(crate) fn model_names(service: &Service, shown: impl Fn(&str) -> bool) -> String {
+    let names = service.models().into_iter().map(|model| model.card().name.clone());
+    names.filter(|name| shown(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The violation of a parameter that the call does not have; `known` are those it has.

@@ -51,7 +51,7 @@ pub(crate) async fn submit_and_wait(
     let GenerationRequest { path, mut params, headers, max_wait } = request;
     let warnings = std::mem::take(&mut params.warnings);
     let canonical = params.canonical(path);
-    let submission = trace_span!("parse").in_scope(|| params.into_submission(&app.service))?;
+    let submission = trace_span!("parse").in_scope(|| params.into_submission(&app.service, caller))?;
     let expires_in = submission.request.expires_in;
     let max_wait = max_wait.into_iter().chain(app.time_budget).min();
     // A job without a waiting client does not take the queue place of one with a client.

@@ -1,7 +1,7 @@
 use super::*;
 use futures::executor::block_on;
-use tintype_ledger::testing::{ledger_contract, race_contract};
 use tintype_testing::MemoryStore;
+use tintype_testing::ledger::{ledger_contract, race_contract};
 
 mod crashes;
 pub(crate) mod faults;

@@ -37,12 +37,24 @@ impl Service {
     /// Creates a key. The key itself is only in this return value; the ledger has its hash.
     ///
     /// # Errors
-    /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::Ledger`].
+    /// [`ServiceError::NotAdmin`], [`ServiceError::Unpriced`], [`ServiceError::NotReady`],
+    /// [`ServiceError::Ledger`]; [`ServiceError::UnknownModel`] if a name in the list of models is not the name of a
+    /// model. An alias may mean another model after a change of the settings, so it is not accepted.
     pub async fn create_key(&self, by: &Caller, new: NewKey) -> Result<(ApiKey, KeyRecord), ServiceError> {
         require_admin(by)?;
         let prices: Vec<_> = self.inner.models.iter().filter_map(|model| model.settings.price).collect();
         if let Some(currency) = pricing::unpriced(&new.policy.budgets, &prices) {
             return Err(ServiceError::Unpriced(currency));
+        }
+        let names: Vec<_> = self.inner.models.iter().map(|model| model.name()).collect();
+        if let Some(unknown) = new.policy.models.iter().find(|name| !names.contains(name)) {
+            // The name of a model that is loading may be unknown.
+            let loading = names.iter().any(String::is_empty);
+            return Err(if loading {
+                ServiceError::NotReady
+            } else {
+                ServiceError::UnknownModel(unknown.clone())
+            });
         }
         Ok(self.inner.keys.create_key(new, OffsetDateTime::now_utc()).await?)
     }

@@ -20,8 +20,8 @@ use tracing::Instrument;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
+use crate::inner::Inner;
 use crate::models::Model;
-use crate::service::Inner;
 use crate::stored_request::{StoredRequest, picture_key};
 use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
@@ -180,7 +180,7 @@ impl Worker {
             return self.end(&active, &job.run(), Outcome::Canceled, Spend::ZERO).await;
         }
         if !is_remote {
-            self.inner.metrics.queue_wait(OffsetDateTime::now_utc() - job.created);
+            self.inner.metrics.queue_wait(&self.model.name(), OffsetDateTime::now_utc() - job.created);
         }
         let max_job = self.inner.settings.max_job;
         let limit = stored.cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
@@ -203,7 +203,8 @@ impl Worker {
             RunResult::Generated(generated) => {
                 let took = seconds(generated.engine_seconds);
                 self.model.estimates.record(&self.info().model, &claim.request, took);
-                self.inner.metrics.generated(generated.pictures.len(), claim.request.steps, took);
+                let metrics = &self.inner.metrics;
+                metrics.generated(&self.model.name(), generated.pictures.len(), claim.request.steps, took);
                 return self.store(claim, generated).await;
             }
             RunResult::Failed(error, took) => self.end_without_images(&claim, &error, took).await,

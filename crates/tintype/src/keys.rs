@@ -7,13 +7,12 @@ use time::format_description::well_known::Rfc3339;
 use tintype_ledger::account::DayUsage;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{KeyRecord, NewKey};
-use tintype_ledger::money::Price;
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_service::unpriced;
 
 use crate::cli::{CreateKey, KeyCommand, KeyOptions};
-use crate::config::Config;
+use crate::config::{Config, Models};
 use crate::{ledger, output};
 
 /// Runs a `tintype keys` command.
@@ -25,10 +24,7 @@ pub(crate) fn run(config: &Config, command: KeyCommand) -> Result<()> {
     runtime.block_on(async {
         let ledger = ledger::open_for_command(config, "call its /v1/keys instead").await?;
         match command {
-            KeyCommand::Create(create) => {
-                let prices = config.models.prices();
-                self::create(&*ledger, &prices, create).await
-            }
+            KeyCommand::Create(create) => self::create(&*ledger, &config.models, create).await,
             KeyCommand::List(options) => list(&*ledger, OutputFormat::of(&options)).await,
             KeyCommand::Show(one) => show(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
             KeyCommand::Revoke(one) => revoke(&*ledger, &one.id, OutputFormat::of(&one.common)).await,
@@ -49,7 +45,7 @@ impl OutputFormat {
     }
 }
 
-async fn create(keys: &dyn KeyStore, prices: &[Price], create: CreateKey) -> Result<()> {
+async fn create(keys: &dyn KeyStore, known: &Models, create: CreateKey) -> Result<()> {
     let CreateKey { name, owner, rate, concurrency, budgets, models, expires, admin, common } = create;
     let now = OffsetDateTime::now_utc();
     let expires = expires.map(|span| now + span.duration());
@@ -61,10 +57,18 @@ async fn create(keys: &dyn KeyStore, prices: &[Price], create: CreateKey) -> Res
         return output::json(&shown);
     }
     output::line(key.secret().expose())?;
-    if let Some(currency) = unpriced(&record.policy.budgets, prices) {
+    if let Some(currency) = unpriced(&record.policy.budgets, &known.prices()) {
         output::message(&format!(
             "warning: the budget is in {currency}; a server refuses the requests of this key with status 402 \
              unless its setting `price` is in {currency}, for example 0.0005{currency}"
+        ));
+    }
+    let names: Vec<_> = known.entries.iter().map(|entry| entry.name.as_str()).collect();
+    for model in record.policy.models.iter().filter(|model| !names.contains(&model.as_str())) {
+        output::message(&format!(
+            "warning: the settings of this command have no model named `{model}`, only {}; a server refuses the \
+             requests of this key with status 403 unless one of its models has this name (an alias does not count)",
+            names.join(", ")
         ));
     }
     output::message(&format!("{}\nSave the key: it cannot be shown again.", summary(&record)));

@@ -73,6 +73,7 @@ fn run() -> Result<()> {
         }
         Command::Lambda(flags) => lambda::run(&Config::load(&environment, &flags.0).map_err(usage_error)?),
         Command::Generate(arguments) => {
+            let arguments = arguments.with_server_model();
             let config = Config::load(&environment, &arguments.flags.0).map_err(usage_error)?;
             generate::run(&config, &arguments.options)
         }

@@ -144,6 +144,22 @@ fn a_missing_model_is_status_1() {
 }
 
 #[test]
+fn a_key_for_a_model_that_the_settings_lack_gets_a_warning() {
+    let folder = folder();
+    let tables =
+        "[models.fast]\nengine = \"builtin\"\naliases = [\"quick\"]\n[models.slow]\nengine = \"builtin\"\n";
+    std::fs::write(folder.path().join("tintype.toml"), tables).expect("a file");
+    for (model, warned) in [("fast", false), ("slow", false), ("quick", true), ("other", true)] {
+        let create = ["keys", "create", "--name", "x", "--data-dir", "data", "--model", model];
+        let output = tintype(folder.path(), &create, &[]);
+        let shown = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success() && shown.contains(&format!("only {model}")), "{shown}");
+        let warning = format!("no model named `{model}`, only fast, slow");
+        assert_eq!(shown.contains(&warning), warned, "{shown}");
+    }
+}
+
+#[test]
 fn the_ledger_is_checked_and_repaired() {
     let folder = folder();
     let create = ["keys", "create", "--name", "x", "--data-dir", "data"];

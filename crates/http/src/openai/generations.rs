@@ -24,7 +24,7 @@ pub(crate) async fn generations(
     body: Members,
 ) -> Result<Response, Problem> {
     let CheckedRequest { submission, canonical, options } =
-        trace_span!("parse").in_scope(|| OpenAiRequest::parse(body).check(&app))?;
+        trace_span!("parse").in_scope(|| OpenAiRequest::parse(body).check(&app, &caller))?;
     let submission = Submission { retry: is_retry(&headers), ..submission };
     let AcceptedJob { handle, headers } = submit(&app, &caller, submission, &canonical, &headers).await?;
     let result = match options.delivery {

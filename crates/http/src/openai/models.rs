@@ -126,7 +126,7 @@ impl Details {
                 max_prompt_chars: MAX_PROMPT_CHARS,
                 prompt_tokens: card.token_limit,
             },
-            parameters: openapi::model_parameters(card),
+            parameters: openapi::model_parameters(card, &limits),
         }
     }
 }

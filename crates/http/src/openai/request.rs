@@ -8,7 +8,7 @@ use tintype_core::model::ModelCard;
 use tintype_core::picture::Format;
 use tintype_core::request::RequestLimits;
 use tintype_core::violation::{Violation, ViolationKind};
-use tintype_service::{ServiceError, Submission, WarningMessage};
+use tintype_service::{Caller, ServiceError, Submission, WarningMessage};
 
 use super::size::{self, Size};
 use crate::App;
@@ -179,7 +179,7 @@ impl OpenAiRequest {
     ///
     /// # Errors
     /// The errors of [`Service::model`](tintype_service::Service::model), and those of [`Params::into_submission`].
-    pub(super) fn check(mut self, app: &App) -> Result<CheckedRequest, Problem> {
+    pub(super) fn check(mut self, app: &App, caller: &Caller) -> Result<CheckedRequest, Problem> {
         let model = app.service.model(self.model.as_deref())?;
         let name = model.card().name.clone();
         let delivery = self.delivery();
@@ -205,7 +205,7 @@ impl OpenAiRequest {
         }
         let canonical = self.params.canonical("/v1/images/generations");
         let has_size = self.size.is_some();
-        let submission = self.params.into_submission(&app.service);
+        let submission = self.params.into_submission(&app.service, caller);
         let submission = submission.map_err(|error| if has_size { report_as_size(error) } else { error })?;
         let options = ResponseOptions { delivery, quality: self.quality, warnings };
         Ok(CheckedRequest { submission, canonical, options })

@@ -18,6 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 use tintype_core::model::ModelCard;
+use tintype_core::request::RequestLimits;
 
 use crate::{App, read_only};
 use examples::Examples;
@@ -34,8 +35,8 @@ pub fn document() -> &'static str {
 
 /// `/openapi.json` and `/docs`.
 /// A JSON Schema of the parameters that `POST /v1/images` accepts for this model.
-pub(crate) fn model_parameters(card: &ModelCard) -> Value {
-    parameters::of_model(card)
+pub(crate) fn model_parameters(card: &ModelCard, limits: &RequestLimits) -> Value {
+    parameters::of_model(card, limits)
 }
 
 pub(crate) fn routes() -> Router<App> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tintype_core::model::ModelCard;
 use tintype_core::request::{
-    MAX_EXPIRY, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MIN_SIDE, RANDOM_SEED,
+    MAX_EXPIRY, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MIN_SIDE, RANDOM_SEED, RequestLimits,
 };
 
 use crate::openai;
@@ -73,15 +73,23 @@ fn allow_null(schema: &mut Value) {
 }
 
 /// The body of `POST /v1/images` for one model, with its defaults and limits.
-pub(super) fn of_model(card: &ModelCard) -> Value {
+pub(super) fn of_model(card: &ModelCard, limits: &RequestLimits) -> Value {
+    // The other side has at least `MIN_SIDE` pixels.
+    let max_side = (limits.max_pixels / u64::from(MIN_SIDE)).min(MAX_SIDE.into());
     let properties = ParamSource::Body.params().map(|param| {
         let mut schema = schema_of(param, card);
+        if matches!(param.name, "width" | "height") {
+            schema["maximum"] = max_side.into();
+        }
         match param.name {
             "width" => schema["default"] = card.width.into(),
             "height" => schema["default"] = card.height.into(),
             "steps" => schema["default"] = card.steps.into(),
             "guidance" => schema["default"] = card.guidance.into(),
-            "model" => schema["const"] = card.name.as_str().into(),
+            "model" => {
+                schema["const"] = card.name.as_str().into();
+                schema["examples"] = json!([card.name]);
+            }
             _ => {}
         }
         (param.name.to_owned(), schema)

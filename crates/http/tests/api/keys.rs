@@ -114,6 +114,10 @@ async fn invalid_keys() {
         ("budgets", json!(["3600s"])),
         ("budgets", json!([3_600])),
         ("budgets", json!(["5eur/day"])),
+        ("models", json!("null")),
+        ("models", json!([""])),
+        ("models", json!(["null", "other"])),
+        ("models", json!(["dall-e-2"])),
         ("expires_in", json!("90")),
         ("expires_in", json!(90)),
         ("expires_at", json!("2020-01-01T00:00:00Z")),
@@ -135,6 +139,12 @@ async fn invalid_keys() {
     assert_eq!(refused(Value::from(flood)).await.as_array().map(Vec::len), Some(20));
     let both = json!({"name": "x", "expires_in": "1d", "expires_at": "2099-01-01T00:00:00Z"});
     assert_eq!(refused(both).await, json!(["expires_at"]));
+    let unknown =
+        server.send_json("/v1/keys", &json!({"name": "x", "models": ["other"]}), &[(name, &admin)]).await;
+    assert!(unknown.text.contains("a list of names (not aliases) of models: null"), "{}", unknown.text);
+    let limited =
+        server.send_json("/v1/keys", &json!({"name": "x", "models": ["null"]}), &[(name, &admin)]).await;
+    assert_eq!((limited.status().as_u16(), &limited.json()["models"]), (201, &json!(["null"])));
     let until = json!({"name": "x", "expires_at": "2099-01-01T00:00:00+01:00"});
     let made = server.send_json("/v1/keys", &until, &[(name, &admin)]).await.json();
     assert_eq!(made["expires_at"], "2098-12-31T23:00:00Z");
@@ -151,6 +161,6 @@ async fn invalid_keys() {
     assert_eq!(made["expires_at"], "9999-12-31T23:59:59Z");
     assert_eq!(
         server.send("GET", "/v1/keys", &[(name, &admin)]).await.json()["data"].as_array().map(Vec::len),
-        Some(3)
+        Some(4)
     );
 }

@@ -16,6 +16,7 @@ mod links;
 mod logging;
 mod metrics;
 mod middleware;
+mod models;
 mod openai;
 mod openapi;
 mod responses;
@@ -107,8 +108,13 @@ impl TestServer {
 
     /// A ready server that requires a key and takes a second per step.
     fn keyed() -> Self {
+        Self::keyed_with(NullEngine::new(SECOND))
+    }
+
+    /// A ready server that requires a key.
+    fn keyed_with(engine: NullEngine) -> Self {
         let settings = ServiceSettings { anonymous: AnonymousAccess::Denied, ..ServiceSettings::default() };
-        Self::with(settings, NullEngine::new(SECOND))
+        Self::with(settings, engine)
     }
 
     /// The same server with other HTTP settings.

@@ -34,7 +34,7 @@ async fn exchanges_are_counted_by_route() {
     assert_eq!(count("GET", "/generate", 400), Some(1.0));
     assert_eq!(count("GET", "/v1/images/{id}", 404), Some(1.0));
     assert_eq!((count("GET", "none", 404), count("other", "none", 404)), (Some(1.0), Some(1.0)));
-    assert_eq!(value(&response.text, "tintype_generations_total"), Some(2.0));
+    assert_eq!(value(&response.text, r#"tintype_generations_total{model="null"}"#), Some(2.0));
     let generated = r#"{method="GET",route="/generate",status="200"}"#;
     assert_eq!(value(&response.text, &format!("tintype_http_request_seconds_count{generated}")), Some(2.0));
     assert!(!response.text.contains("zebra") && response.text.ends_with("# EOF\n"), "{}", response.text);
@@ -62,7 +62,7 @@ async fn prometheus_text_has_help_and_a_type_for_every_sample() {
         let family = histogram.unwrap_or(name);
         assert!(has(&families, family) && has(&types, family), "{sample}");
     }
-    assert_eq!(value(&response.text, "tintype_generations_total"), Some(1.0));
+    assert_eq!(value(&response.text, r#"tintype_generations_total{model="null"}"#), Some(1.0));
 }
 
 #[tokio::test]

@@ -36,6 +36,10 @@ async fn a_key_sees_its_usage_and_remaining_quota() {
     let expected = json!([{
         "date": today, "jobs": 2, "pictures": 1, "stored": 1, "joined": 0, "engine_seconds": 4.0,
         "reserved_engine_seconds": 8.0, "amounts": [{"amount": 0.04, "currency": "usd"}],
+        "models": [{
+            "model": "null", "jobs": 1, "pictures": 1, "engine_seconds": 4.0,
+            "amounts": [{"amount": 0.04, "currency": "usd"}],
+        }],
     }]);
     assert_eq!(body["data"], expected);
     let limits: Vec<_> = body["limits"].as_array().expect("a list").iter().collect();

@@ -7,11 +7,11 @@ use tintype_core::store::{Condition, Key, NewObject, ObjectStore};
 use tintype_ledger::job::RecoveryScope;
 use tintype_ledger::key::NewKey;
 use tintype_ledger::policy::Policy;
-use tintype_ledger::testing::{
-    MODEL, accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, succeeded, usage_today,
-};
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_testing::MemoryStore;
+use tintype_testing::ledger::{
+    MODEL, accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, succeeded, usage_today,
+};
 
 use super::*;
 use crate::tests::faults::fast_sleep;

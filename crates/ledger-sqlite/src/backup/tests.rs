@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use tempfile::TempDir;
 use tintype_ledger::Ledger;
 use tintype_ledger::id::JobId;
-use tintype_ledger::testing::{accepted, completed, new_job, new_job_with_key};
+use tintype_testing::ledger::{accepted, completed, new_job, new_job_with_key};
 
 use super::*;
 use crate::SqliteLedger;

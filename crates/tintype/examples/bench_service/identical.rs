@@ -68,8 +68,9 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     }
     let metrics = client.send(ApiRequest::get("/metrics").key(&keys[1])).await?;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
-    let generations = metrics.lines().find_map(|line| line.strip_prefix("tintype_generations_total "));
-    report.check("generations", generations.and_then(|count| count.parse().ok()).unwrap_or(-1), 1)?;
+    let generations =
+        metrics.lines().find_map(|line| line.strip_prefix("tintype_generations_total{")?.split_once("} "));
+    report.check("generations", generations.and_then(|(_, count)| count.parse().ok()).unwrap_or(-1), 1)?;
     report.check("responses with the image (201)", created, REQUESTS as i128)?;
     report.check("different images in the responses", images.len() as i128, 1)?;
     report.check("charged responses", charged, 1)?;

@@ -30,16 +30,33 @@ fn is_ledger_setting(setting: &Setting) -> bool {
     matches!(setting.section, Section::Store | Section::Ledger)
 }
 
-fn arguments(includes: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
+/// What a flag means for one command only; continues its help text.
+type Addition = fn(&Setting) -> &'static str;
+
+fn no_addition(_: &Setting) -> &'static str {
+    ""
+}
+
+/// With `--server`, the flag `--model` is a parameter of the request.
+fn addition_for_generate(setting: &Setting) -> &'static str {
+    if setting.key == "model" { "; with --server, the name of one of the server's models" } else { "" }
+}
+
+fn arguments(includes: fn(&Setting) -> bool, addition: Addition) -> impl Iterator<Item = Arg> {
     let file = Arg::new(FILE)
         .long(FILE)
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("Settings file [default: ./tintype.toml if it exists] [env: TINTYPE_CONFIG]");
-    std::iter::once(file).chain(settings().iter().filter(move |setting| includes(setting)).map(argument))
+    std::iter::once(file).chain(
+        settings()
+            .iter()
+            .filter(move |setting| includes(setting))
+            .map(move |setting| argument(setting, addition(setting))),
+    )
 }
 
-fn argument(setting: &'static Setting) -> Arg {
+fn argument(setting: &'static Setting, addition: &str) -> Arg {
     let default = match setting.default_text().as_str() {
         "" | "false" => String::new(),
         default => format!(" [default: {default}]"),
@@ -48,7 +65,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .long(setting.flag())
         // A user of a wrapper script can override the flags that the script passes.
         .overrides_with(setting.key)
-        .help(format!("{}{default}", setting.help))
+        .help(format!("{}{addition}{default}", setting.help))
         .help_heading(setting.section.heading());
     if setting.is_boolean() {
         let values = PossibleValuesParser::new(["true", "false"]);
@@ -68,10 +85,10 @@ fn read(matches: &ArgMatches, includes: fn(&Setting) -> bool) -> Flags {
 }
 
 macro_rules! settings_as_flags {
-    ($name:ident, $includes:expr) => {
+    ($name:ident, $includes:expr, $addition:expr) => {
         impl Args for $name {
             fn augment_args(command: Command) -> Command {
-                command.args(arguments($includes))
+                command.args(arguments($includes, $addition))
             }
 
             fn augment_args_for_update(command: Command) -> Command {
@@ -92,6 +109,6 @@ macro_rules! settings_as_flags {
     };
 }
 
-settings_as_flags!(AllFlags, |_| true);
-settings_as_flags!(GenerateFlags, is_generate_setting);
-settings_as_flags!(LedgerFlags, is_ledger_setting);
+settings_as_flags!(AllFlags, |_| true, no_addition);
+settings_as_flags!(GenerateFlags, is_generate_setting, addition_for_generate);
+settings_as_flags!(LedgerFlags, is_ledger_setting, no_addition);

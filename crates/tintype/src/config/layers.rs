@@ -27,6 +27,14 @@ pub(crate) struct Flags {
     pub(crate) values: Vec<(&'static str, String)>,
 }
 
+impl Flags {
+    /// Removes a flag and returns its value.
+    pub(crate) fn take(&mut self, key: &str) -> Option<String> {
+        let index = self.values.iter().position(|(name, _)| *name == key)?;
+        Some(self.values.remove(index).1)
+    }
+}
+
 /// Without the values, which may be secrets.
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +50,8 @@ pub(crate) struct Layers(Table);
 impl Layers {
     /// Merges the layers: defaults, file, environment, flags.
     ///
-    /// # Errors If the file cannot be read or is not valid TOML, or if the file or the environment contains
+    /// # Errors
+    /// If the file cannot be read or is not valid TOML, or if the file or the environment contains
     /// an unknown setting.
     pub(crate) fn gather(environment: &Environment, flags: &Flags) -> Result<Self> {
         let mut tree = Table::new(SettingSource::Default);

@@ -47,7 +47,8 @@ pub(super) fn generate(
     let bar = TerminalProgress::new(options.progress_display(), "waiting for the server");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let url = with_scheme(server.trim_end_matches('/'));
-    let server = Server { client: Client::new()?, url: &url, key, submission: RefCell::default() };
+    let model = options.server_model.as_deref();
+    let server = Server { client: Client::new()?, url: &url, key, model, submission: RefCell::default() };
     let generate = async {
         // The image is downloaded to write it to a file or to show a preview.
         let downloads = options.output.is_some() || (!options.json && io::stdout().is_terminal());
@@ -93,6 +94,8 @@ struct Server<'a> {
     client: Client,
     url: &'a str,
     key: Option<&'a Secret>,
+    /// The name of the model; the server's default without one.
+    model: Option<&'a str>,
     /// The last submission, to cancel its job.
     submission: RefCell<Option<Submission>>,
 }
@@ -166,7 +169,7 @@ impl Server<'_> {
     async fn submit(&self, draft: &Draft) -> Result<Map<String, Value>> {
         let url = format!("{}/v1/images", self.url);
         let idempotency_key = format!("tintype-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let body = IdempotentBody { idempotency_key, json: Bytes::from(body(draft).to_string()) };
+        let body = IdempotentBody { idempotency_key, json: Bytes::from(body(draft, self.model).to_string()) };
         let body = Rc::new(body);
         self.submission.replace(Some(Submission { body: body.clone(), id: None }));
         for _ in 1..ATTEMPTS {
@@ -231,7 +234,7 @@ fn steps(job: &Map<String, Value>) -> Option<(u32, u32)> {
 }
 
 /// The request as the JSON body of `POST /v1/images`.
-fn body(draft: &Draft) -> Value {
+fn body(draft: &Draft, model: Option<&str>) -> Value {
     let members = [
         ("prompt", json!(draft.prompt)),
         ("negative_prompt", json!(draft.negative_prompt)),
@@ -242,6 +245,7 @@ fn body(draft: &Draft) -> Value {
         ("seed", json!(draft.seed)),
         ("n", json!(draft.n)),
         ("format", json!(draft.format.map(|format| format.to_string()))),
+        ("model", json!(model)),
     ];
     let given = members.into_iter().filter(|(_, value)| !value.is_null());
     Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect())
@@ -276,8 +280,11 @@ mod tests {
             format: Some(Format::Png),
             ..Draft::default()
         };
-        let expected = json!({"prompt": "a & b 老虎", "guidance": 7.5, "seed": 3, "n": 2, "format": "png"});
-        assert_eq!(body(&draft), expected);
+        let mut expected =
+            json!({"prompt": "a & b 老虎", "guidance": 7.5, "seed": 3, "n": 2, "format": "png"});
+        assert_eq!(body(&draft, None), expected);
+        expected["model"] = "fast".into();
+        assert_eq!(body(&draft, Some("fast")), expected);
     }
 
     #[test]

@@ -42,9 +42,9 @@ fn config(folder: &TempDir, more: &[(&str, &str)]) -> Config {
 }
 
 /// Loads an engine once.
-struct Loader(Mutex<Option<Box<dyn FnOnce() -> Result<Arc<dyn Engine>> + Send>>>);
+struct Loader<F>(Mutex<Option<F>>);
 
-impl EngineLoader for Loader {
+impl<F: FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static> EngineLoader for Loader<F> {
     fn plan(&self) -> Result<Option<EngineInfo>, LoadError> {
         Ok(None)
     }
@@ -57,7 +57,7 @@ impl EngineLoader for Loader {
 
 /// One model, which is loaded at the start.
 fn models(load: impl FnOnce() -> Result<Arc<dyn Engine>> + Send + 'static) -> Vec<ModelSpec> {
-    let loader = Loader(Mutex::new(Some(Box::new(load))));
+    let loader = Loader(Mutex::new(Some(load)));
     let settings = ModelSettings::default();
     vec![ModelSpec { settings, loader: Some(Arc::new(loader)), load: LoadTime::AtStart }]
 }

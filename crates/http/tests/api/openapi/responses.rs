@@ -1,5 +1,7 @@
 //! Successful responses of every operation.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tintype_http::{HostPolicy, HttpSettings};
@@ -71,6 +73,15 @@ fn body_example(description: &Value, path: &str) -> Value {
     Value::Object(examples.filter(|(_, example)| !example.is_null()).collect())
 }
 
+/// An engine whose model has the name that the examples of requests have.
+fn engine(step: Duration) -> NullEngine {
+    NullEngine::new(step).with_name("emoji")
+}
+
+fn ready_server(step: Duration) -> TestServer {
+    TestServer::with(ServiceSettings::default(), engine(step))
+}
+
 fn query(parameters: Vec<(String, Value)>) -> String {
     let pairs = parameters.into_iter().map(|(name, value)| match value {
         Value::String(text) => format!("{name}={}", text.replace(' ', "+")),
@@ -80,7 +91,7 @@ fn query(parameters: Vec<(String, Value)>) -> String {
 }
 
 async fn generation(description: &Value) -> Vec<Exchange> {
-    let (mut sent, server) = (Vec::new(), TestServer::new());
+    let (mut sent, server) = (Vec::new(), ready_server(Duration::ZERO));
     let simple = json!({"prompt": "a cyborg tiger", "seed": 7});
     push(
         &mut sent,
@@ -94,7 +105,7 @@ async fn generation(description: &Value) -> Vec<Exchange> {
     push(&mut sent, &server, "generate", "every parameter", Call::new("GET", format!("/generate?{all}")))
         .await;
     let budget = HttpSettings { time_budget: Some(SECOND), ..settings_for(HostPolicy::Any) };
-    let slow_server = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND)).settings(budget);
+    let slow_server = ready_server(SECOND).settings(budget);
     push(
         &mut sent,
         &slow_server,
@@ -131,8 +142,7 @@ async fn generation(description: &Value) -> Vec<Exchange> {
 }
 
 async fn jobs() -> Vec<Exchange> {
-    let (mut sent, server) =
-        (Vec::new(), TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND)));
+    let (mut sent, server) = (Vec::new(), ready_server(SECOND));
     let body = json!({"prompt": "a cyborg tiger", "seed": 7});
     let made = Call::post("/v1/images", body).send(&server).await.json();
     let job = format!("/v1/images/{}", made["id"].as_str().expect("an id"));
@@ -147,7 +157,7 @@ async fn jobs() -> Vec<Exchange> {
     let seen = Call::new("GET", format!("{job}/events")).header("last-event-id", "end");
     push(&mut sent, &server, "watchImage", "seen", seen).await;
     let waiting = json!({"prompt": "a robot", "seed": 7});
-    let slow = TestServer::with(ServiceSettings::default(), NullEngine::new(SECOND));
+    let slow = ready_server(SECOND);
     let later = Call::post("/v1/images", waiting).header("prefer", "respond-async").send(&slow).await;
     let running = later.header("location").expect("a path").to_owned();
     sleep(SECOND / 2).await;
@@ -159,7 +169,8 @@ async fn jobs() -> Vec<Exchange> {
 }
 
 async fn keys(description: &Value) -> Vec<Exchange> {
-    let (mut sent, server) = (Vec::new(), TestServer::keyed());
+    let mut sent = Vec::new();
+    let server = TestServer::keyed_with(engine(SECOND));
     let (name, key) = server.admin_key().await;
     let call = |method, path: &str| Call::new(method, path).header(name, key.clone());
     let full = body_example(description, "/v1/keys");
@@ -178,7 +189,7 @@ async fn keys(description: &Value) -> Vec<Exchange> {
     let usage = Call::new("GET", format!("/v1/usage?from={today}&to={today}")).header(other, other_key);
     push(&mut sent, &server, "readUsage", "days", usage).await;
 
-    let single_key = TestServer::keyed();
+    let single_key = TestServer::keyed_with(engine(SECOND));
     let (name, key) = single_key.admin_key().await;
     push(&mut sent, &single_key, "listKeys", "all", Call::new("GET", "/v1/keys").header(name, key.clone()))
         .await;
@@ -196,11 +207,11 @@ fn limits(json: Value) -> Policy {
 }
 
 async fn server() -> Vec<Exchange> {
-    let (mut sent, server) = (Vec::new(), TestServer::new());
+    let (mut sent, server) = (Vec::new(), ready_server(Duration::ZERO));
     push(&mut sent, &server, "root", "text", Call::new("GET", "/")).await;
     push(&mut sent, &server, "isAlive", "alive", Call::new("GET", "/healthz")).await;
     push(&mut sent, &server, "isReady", "ready", Call::new("GET", "/readyz")).await;
-    let loading = TestServer::loading(ServiceSettings::default(), NullEngine::new(SECOND));
+    let loading = TestServer::loading(ServiceSettings::default(), engine(SECOND));
     push(&mut sent, &loading, "isReady", "loading", Call::new("GET", "/readyz")).await;
     sent
 }

@@ -79,7 +79,7 @@ fn only_entry(common: &Common<'_>) -> ModelEntry {
         aliases: Vec::new(),
         price: common.price,
         defaults: ModelDefaults::default(),
-        limits: common.limits.clone(),
+        limits: common.limits,
         endpoint: common.endpoint.clone(),
         load: LoadTime::AtStart,
     }

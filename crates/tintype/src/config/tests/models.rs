@@ -52,7 +52,7 @@ fn a_table_describes_a_model() {
     );
     assert_eq!(fine.price, Some(Price::PerSecond("0.0005usd".parse().expect("an amount"))));
     assert_eq!(fine.limits, ModelLimits { max_pixels: Some(4096), max_work: None, max_steps: None });
-    assert_eq!((fine.defaults.clone(), fine.load), (ModelDefaults::default(), LoadTime::AtStart));
+    assert_eq!((fine.defaults, fine.load), (ModelDefaults::default(), LoadTime::AtStart));
     let endpoint = &fine.endpoint;
     assert_eq!((endpoint.asynchronous, endpoint.steps, endpoint.slots), (true, 30, 4));
     assert_eq!((endpoint.attributes.as_deref(), turbo.endpoint.attributes.as_deref()), (Some("a=b"), None));
@@ -61,7 +61,7 @@ fn a_table_describes_a_model() {
     assert_eq!(aliases(turbo), ["turbo", "gpt-image-*"]);
     assert_eq!(turbo.price, Some(Price::PerImage("0.02usd".parse().expect("an amount"))));
     let defaults = ModelDefaults { width: Some(64), height: Some(512), steps: Some(4), guidance: Some(0.0) };
-    assert_eq!((turbo.defaults.clone(), turbo.load), (defaults, LoadTime::OnDemand));
+    assert_eq!((turbo.defaults, turbo.load), (defaults, LoadTime::OnDemand));
     assert_eq!(turbo.limits, ModelLimits { max_pixels: None, max_work: Some(1_000_000), max_steps: Some(8) });
 }
 

@@ -6,14 +6,14 @@ use super::{
     MODEL, accepted, any_reuse, at, completed, cost, key_id, lease, new_job, new_key, owner, succeeded,
     usage_today,
 };
-use crate::accept::NewJob;
-use crate::account::DayUsage;
-use crate::error::Error;
-use crate::job::{JobRecord, Reason, RecoveryScope, Status};
-use crate::ledger::Ledger;
-use crate::policy::Policy;
-use crate::quarantine::{RecordFault, RecordName};
-use crate::stored::VERSION;
+use tintype_ledger::Error;
+use tintype_ledger::Ledger;
+use tintype_ledger::accept::NewJob;
+use tintype_ledger::account::DayUsage;
+use tintype_ledger::job::{JobRecord, Reason, RecoveryScope, Status};
+use tintype_ledger::policy::Policy;
+use tintype_ledger::quarantine::{RecordFault, RecordName};
+use tintype_ledger::stored::VERSION;
 
 /// Access to the stored text of records, to damage it.
 pub trait StoredText {

@@ -10,11 +10,11 @@ use super::{
     MODEL, accepted, any_reuse, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded,
     usage_today,
 };
-use crate::accept::{Acceptance, NewJob};
-use crate::id::JobId;
-use crate::job::JobRecord;
-use crate::ledger::{ClaimReply, FinishReply, Ledger};
-use crate::policy::Policy;
+use tintype_ledger::accept::{Acceptance, NewJob};
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::JobRecord;
+use tintype_ledger::policy::Policy;
+use tintype_ledger::{ClaimReply, FinishReply, Ledger};
 
 const RACERS: usize = 100;
 
@@ -141,7 +141,7 @@ fn the_concurrency_limit_holds(ledgers: &[Arc<dyn Ledger>]) {
     assert_eq!(quotas[0].remaining, 4);
 }
 
-fn job_run(claim: &ClaimReply) -> crate::job::Run {
+fn job_run(claim: &ClaimReply) -> tintype_ledger::job::Run {
     match claim {
         ClaimReply::Granted(job) | ClaimReply::Unavailable(job) => job.run(),
         ClaimReply::NotFound => panic!("the job is gone"),

@@ -18,14 +18,14 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use tintype_core::picture::Format;
 
-use crate::accept::{Acceptance, Idempotency, NewJob, PictureKeys, Reuse};
-use crate::account::DayUsage;
-use crate::id::{Fingerprint, JobId, KeyId, OwnerId};
-use crate::job::{JobRecord, Lease, OnWorkerLoss, Outcome, StoredImage};
-use crate::key::NewKey;
-use crate::ledger::{ClaimReply, FinishReply, Ledger};
-use crate::money::Spend;
-use crate::policy::Policy;
+use tintype_ledger::accept::{Acceptance, Idempotency, NewJob, PictureKeys, Reuse};
+use tintype_ledger::account::DayUsage;
+use tintype_ledger::id::{Fingerprint, JobId, KeyId, OwnerId};
+use tintype_ledger::job::{JobRecord, Lease, OnWorkerLoss, Outcome, StoredImage};
+use tintype_ledger::key::NewKey;
+use tintype_ledger::money::Spend;
+use tintype_ledger::policy::Policy;
+use tintype_ledger::{ClaimReply, FinishReply, Ledger};
 
 /// Runs the whole contract on an empty ledger.
 pub async fn ledger_contract(ledger: &dyn Ledger) {

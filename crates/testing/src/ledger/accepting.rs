@@ -3,11 +3,11 @@
 use super::{
     accepted, any_reuse, at, claimed, completed, new_job, new_job_with_key, owner, picture_keys, usage_today,
 };
-use crate::accept::{Acceptance, NewJob, PictureKeys, QueueLimit, RetryReuse, Reuse};
-use crate::id::Fingerprint;
-use crate::job::{Failure, Outcome, Reason, UpstreamError};
-use crate::ledger::{FinishReply, Ledger};
-use crate::money::Spend;
+use tintype_ledger::accept::{Acceptance, NewJob, PictureKeys, QueueLimit, RetryReuse, Reuse};
+use tintype_ledger::id::Fingerprint;
+use tintype_ledger::job::{Failure, Outcome, Reason, UpstreamError};
+use tintype_ledger::money::Spend;
+use tintype_ledger::{FinishReply, Ledger};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     an_accepted_job_can_be_read(ledger).await;
@@ -108,8 +108,9 @@ async fn identical_requests_share_a_job(ledger: &dyn Ledger) {
     assert!(matches!(&replay, Acceptance::Replayed { job } if job.id == running.id), "{replay:?}");
     let fresh = accepted(ledger, wolf, 3).await;
     assert_ne!(fresh.id, running.id, "a job with a cancel request is not joined");
-    let canceled = ledger.finish(&running.run(), crate::job::Outcome::Canceled, super::cost(), at(4)).await;
-    assert!(matches!(canceled, Ok(crate::ledger::FinishReply::Recorded(_))), "{canceled:?}");
+    let canceled =
+        ledger.finish(&running.run(), tintype_ledger::job::Outcome::Canceled, super::cost(), at(4)).await;
+    assert!(matches!(canceled, Ok(tintype_ledger::FinishReply::Recorded(_))), "{canceled:?}");
 
     let ended = completed(ledger, &other, 2).await;
     let Acceptance::Stored { job, .. } = accept(ledger, sharing("same", "lion", any_reuse()), 9).await else {

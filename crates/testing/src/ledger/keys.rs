@@ -1,8 +1,8 @@
 //! API keys: creation, authentication, revocation.
 
 use super::{at, new_key, owner};
-use crate::key::{ApiKey, Authentication, NewKey};
-use crate::ledger::Ledger;
+use tintype_ledger::Ledger;
+use tintype_ledger::key::{ApiKey, Authentication, NewKey};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     assert_eq!(ledger.keys().await.expect("list"), []);

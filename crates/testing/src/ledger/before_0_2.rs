@@ -2,11 +2,11 @@
 
 use super::unreadable::StoredText;
 use super::{MODEL, accepted, any_reuse, at, completed, cost, lease, new_job, picture_keys, succeeded};
-use crate::accept::{Acceptance, NewJob, PictureKeys, Reuse};
-use crate::id::Fingerprint;
-use crate::job::{JobRecord, Status};
-use crate::ledger::Ledger;
-use crate::quarantine::RecordName;
+use tintype_ledger::Ledger;
+use tintype_ledger::accept::{Acceptance, NewJob, PictureKeys, Reuse};
+use tintype_ledger::id::Fingerprint;
+use tintype_ledger::job::{JobRecord, Status};
+use tintype_ledger::quarantine::RecordName;
 
 /// Tests a ledger whose records can be edited.
 pub async fn contract(ledger: &dyn Ledger, stored: &dyn StoredText) {

@@ -3,11 +3,11 @@
 use super::{
     accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, owner, succeeded, usage_today,
 };
-use crate::accept::{Acceptance, NewJob};
-use crate::id::JobId;
-use crate::job::{MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
-use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
-use crate::money::Spend;
+use tintype_ledger::accept::{Acceptance, NewJob};
+use tintype_ledger::id::JobId;
+use tintype_ledger::job::{MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
+use tintype_ledger::money::Spend;
+use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     one_worker_holds_the_lease(ledger).await;
@@ -41,7 +41,7 @@ async fn one_worker_holds_the_lease(ledger: &dyn Ledger) {
     let other_owner = ledger.claim(&owner("else"), job.id, lease("w1", 10), at(1)).await.expect("claim");
     assert_eq!(other_owner, ClaimReply::NotFound);
     assert_eq!(ledger.heartbeat(&running.run(), at(20)).await.expect("heartbeat"), HeartbeatReply::Continue);
-    let other_run = crate::job::Run { number: 2, ..running.run() };
+    let other_run = tintype_ledger::job::Run { number: 2, ..running.run() };
     assert_eq!(ledger.heartbeat(&other_run, at(99)).await.expect("heartbeat"), HeartbeatReply::LeaseLost);
     let later = ledger.claim(&job.owner, job.id, lease("w2", 40), at(19)).await.expect("claim");
     assert!(matches!(later, ClaimReply::Unavailable(_)), "the heartbeat extended the lease");

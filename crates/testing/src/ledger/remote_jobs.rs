@@ -1,10 +1,10 @@
 //! Remote jobs: a remote service works on them, even if the worker that submitted them dies.
 
 use super::{MODEL, accepted, at, claimed, cost, lease, new_job, succeeded, usage_today};
-use crate::accept::NewJob;
-use crate::job::{JobRecord, MAX_REMOTE_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
-use crate::ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
-use crate::money::Spend;
+use tintype_ledger::accept::NewJob;
+use tintype_ledger::job::{JobRecord, MAX_REMOTE_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
+use tintype_ledger::money::Spend;
+use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
 
 const RECEIPT: &str = "the location of the result";
 

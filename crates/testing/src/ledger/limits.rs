@@ -8,12 +8,12 @@ use super::{
     accepted, any_reuse, at, claimed, completed, cost, key_id, new_job, new_job_with_key, owner,
     picture_keys, usage_today,
 };
-use crate::accept::{Acceptance, NewJob, Reuse};
-use crate::job::{Outcome, Reason};
-use crate::ledger::Ledger;
-use crate::limits::{Limit, LimitExceeded, RetryTime};
-use crate::money::Spend;
-use crate::policy::Policy;
+use tintype_ledger::Ledger;
+use tintype_ledger::accept::{Acceptance, NewJob, Reuse};
+use tintype_ledger::job::{Outcome, Reason};
+use tintype_ledger::limits::{Limit, LimitExceeded, RetryTime};
+use tintype_ledger::money::Spend;
+use tintype_ledger::policy::Policy;
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     rate(ledger).await;

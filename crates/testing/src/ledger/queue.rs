@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{MODEL, accepted, at, completed, cost, lease, new_job, owner, succeeded};
-use crate::accept::{Acceptance, NewJob, QueueLimit};
-use crate::job::{JobRecord, Reason, Status};
-use crate::ledger::{Ledger, Load};
+use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit};
+use tintype_ledger::job::{JobRecord, Reason, Status};
+use tintype_ledger::{Ledger, Load};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     assert_eq!(next(ledger, 0).await, None, "the queue is empty at the start");
