@@ -149,7 +149,8 @@ mod tests {
         let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
         let mut names: Vec<_> = names.map(|name| name.expect("a name")).collect();
         let mut known = TABLES;
-        (names.sort_unstable(), known.sort_unstable());
+        names.sort_unstable();
+        known.sort_unstable();
         assert_eq!(names, known);
     }
 
