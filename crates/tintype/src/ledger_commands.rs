@@ -19,7 +19,8 @@ Examples:
 The commands open the ledger directly. All but `restore` can run beside a server that uses the same ledger.";
 
 const BACKUP_HELP: &str = "\
-The backup has API keys as hashes, and prompts and usage as they are; only you can read the file. Images are not part of it.
+The backup has API keys as hashes, and prompts and usage as they are, so only you can read the file. Images are not
+part of it.
 
 A backup of the SQLite ledger is an SQLite database with the state of one moment. A backup of a bucket ledger has the
 state of each record at the time when it was read: it has every job that was accepted before the backup started, and
