@@ -40,8 +40,14 @@ struct Schedule {
 pub(crate) async fn manage_loading(inner: Weak<Inner>, started: oneshot::Sender<Vec<LoadFailure>>) {
     let mut schedule = Schedule::default();
     let Some(strong) = inner.upgrade() else { return };
-    let mut failures = strong.plan_models().await;
-    failures.extend(strong.load_at_start().await);
+    // The models of the start do not wait for the plans of the others, for which all their files are read.
+    let at_start = async {
+        let mut failures = strong.plan_models(LoadTime::AtStart).await;
+        failures.extend(strong.load_at_start().await);
+        failures
+    };
+    let (mut failures, others) = futures::join!(at_start, strong.plan_models(LoadTime::OnDemand));
+    failures.extend(others);
     drop(strong);
     // The caller may not be interested in the failures, which are also states of the models.
     let _ = started.send(failures);
@@ -57,10 +63,10 @@ pub(crate) async fn manage_loading(inner: Weak<Inner>, started: oneshot::Sender<
 }
 
 impl Inner {
-    /// Learns what is known of each model without its weights.
-    async fn plan_models(&self) -> Vec<LoadFailure> {
+    /// Learns what is known without the weights of each model that is loaded at this time.
+    async fn plan_models(&self, load: LoadTime) -> Vec<LoadFailure> {
         let mut failures = Vec::new();
-        for model in self.models.iter() {
+        for model in self.models.iter().filter(|model| model.load == load) {
             let Some(loader) = model.loader.clone() else { continue };
             match plan(loader).await {
                 Ok(Some(info)) => model.set_info(info),
