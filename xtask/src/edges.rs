@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-sagemaker", &["tintype-core"]),
     ("tintype-service", &["tintype-core", "tintype-ledger", "tintype-picture"]),
     ("tintype-storage", &["tintype-core"]),
-    ("tintype-testing", &["tintype-core"]),
+    ("tintype-testing", &["tintype-core", "tintype-ledger"]),
     ("xtask", &[]),
 ];
 

@@ -83,7 +83,7 @@ fn is_checked(name: &str) -> bool {
     let is_test = name.contains("/tests/")
         || name.ends_with("/tests.rs")
         || name.contains("/benches/")
-        || name.contains("/src/testing/");
+        || name.starts_with("crates/testing/");
     let is_product = name.starts_with("crates/") && has_extension(name, "rs") && !is_test;
     (is_document && !name.ends_with(".zh-CN.md")) || is_product || name == "openapi.json"
 }

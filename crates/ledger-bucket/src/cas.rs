@@ -41,17 +41,24 @@ const JSON: &str = "application/json";
 
 /// The content of an object.
 #[derive(Serialize, Deserialize)]
-struct Envelope<T> {
+pub(crate) struct Envelope<T> {
     v: u32,
     /// A unique id of this write. S3's entity tag is a hash of the content, so without the id two writers of
     /// equal records could not be distinguished.
     write: Uuid,
-    record: T,
+    pub(crate) record: T,
+}
+
+impl<T> Envelope<T> {
+    /// The content of a new write to this path.
+    pub(crate) fn new(path: &str, record: T) -> Self {
+        Self { v: paths::version(path), write: Uuid::new_v4(), record }
+    }
 }
 
 /// The members that every version of an envelope has.
 #[derive(Deserialize)]
-struct EnvelopeHeader {
+pub(crate) struct EnvelopeHeader {
     v: u32,
     write: Uuid,
 }
@@ -69,6 +76,13 @@ pub(crate) enum Change<T, R> {
     Write(T, R),
     /// Write nothing, and return the value.
     Leave(R),
+}
+
+/// The result of [`CasStore::create`].
+pub(crate) enum Created {
+    Yes,
+    /// The object exists, and was not changed.
+    Exists,
 }
 
 /// A store of records in a bucket.
@@ -102,29 +116,37 @@ impl CasStore {
     }
 
     async fn get(&self, path: &str) -> Result<Option<(Object, EnvelopeHeader)>> {
-        let object = match self.objects.get(&key(path)?, None).await {
-            Ok(object) => object,
-            Err(StoreError::NotFound) => return Ok(None),
-            Err(error) => return Err(Error::of_store(error)),
-        };
-        let header = serde_json::from_slice::<EnvelopeHeader>(&object.bytes);
-        let version = match &header {
-            Ok(header) => header.v,
-            Err(_) => Members::read(&object.bytes).version(),
-        };
-        if version > VERSION {
-            return Err(Error::NewerVersion { record: path.to_owned(), found: version, supported: VERSION });
-        }
+        let Some(object) = self.object(path).await? else { return Ok(None) };
+        let header = check_version(path, &object.bytes)?;
         Ok(Some((object, header.map_err(|error| Error::corrupt(path, error))?)))
+    }
+
+    async fn object(&self, path: &str) -> Result<Option<Object>> {
+        match self.objects.get(&key(path)?, None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(StoreError::NotFound) => Ok(None),
+            Err(error) => Err(Error::of_store(error)),
+        }
+    }
+
+    /// Reads the content of an object, which may be damaged or of a later version.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Option<Bytes>> {
+        Ok(self.object(path).await?.map(|object| object.bytes))
+    }
+
+    /// Writes the content of an object that must not exist.
+    pub(crate) async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        let object = NewObject { bytes, content_type: JSON.to_owned() };
+        match self.objects.put_if(&key(path)?, object, Condition::Absent).await {
+            Ok(_) => Ok(Created::Yes),
+            Err(StoreError::ConditionFailed) => Ok(Created::Exists),
+            Err(error) => Err(Error::of_store(error)),
+        }
     }
 
     /// Reads what is left of a damaged record, with the version of its object.
     pub(crate) async fn read_damaged(&self, path: &str) -> Result<Option<Versioned<Members>>> {
-        let object = match self.objects.get(&key(path)?, None).await {
-            Ok(object) => object,
-            Err(StoreError::NotFound) => return Ok(None),
-            Err(error) => return Err(Error::of_store(error)),
-        };
+        let Some(object) = self.object(path).await? else { return Ok(None) };
         // The record is the last member of the envelope, and its end may be missing.
         let name = b"\"record\":";
         let start = object.bytes.windows(name.len()).position(|bytes| bytes == name);
@@ -203,9 +225,9 @@ impl CasStore {
         record: &T,
         condition: Condition,
     ) -> Result<std::result::Result<ETag, Option<Object>>> {
-        let write = Uuid::new_v4();
-        let bytes = serde_json::to_vec(&Envelope { v: paths::version(path), write, record })
-            .map_err(|error| Error::corrupt(path, error))?;
+        let envelope = Envelope::new(path, record);
+        let write = envelope.write;
+        let bytes = serde_json::to_vec(&envelope).map_err(|error| Error::corrupt(path, error))?;
         let bytes = Bytes::from(bytes);
         let object = NewObject { bytes: bytes.clone(), content_type: JSON.to_owned() };
         let etag = match self.objects.put_if(&key(path)?, object, condition).await {
@@ -331,6 +353,22 @@ impl CasStore {
         (self.sleep)(maximum.mul_f64(f64::from(random) / f64::from(u32::MAX))).await;
         Ok(())
     }
+}
+
+/// Reads the header of an object's content; the error of `Ok` is that of a damaged one.
+///
+/// # Errors
+/// [`Error::NewerVersion`] if a later version of this program wrote the object.
+pub(crate) fn check_version(path: &str, bytes: &[u8]) -> Result<serde_json::Result<EnvelopeHeader>> {
+    let header = serde_json::from_slice::<EnvelopeHeader>(bytes);
+    let found = match &header {
+        Ok(header) => header.v,
+        Err(_) => Members::read(bytes).version(),
+    };
+    if found > VERSION {
+        return Err(Error::NewerVersion { record: path.to_owned(), found, supported: VERSION });
+    }
+    Ok(header)
 }
 
 fn decode<T: DeserializeOwned>(path: &str, object: &Object) -> Result<Versioned<T>> {

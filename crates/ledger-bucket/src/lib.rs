@@ -13,6 +13,7 @@
 
 mod accept;
 mod accounts;
+mod backup;
 mod cas;
 mod jobs;
 mod paths;

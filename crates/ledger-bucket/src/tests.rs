@@ -1,10 +1,10 @@
 use super::*;
 use futures::executor::block_on;
-use tintype_ledger::testing::{ledger_contract, race_contract};
 use tintype_testing::MemoryStore;
+use tintype_testing::ledger::{ledger_contract, race_contract};
 
 mod crashes;
-mod faults;
+pub(crate) mod faults;
 mod interleavings;
 mod unreadable;
 

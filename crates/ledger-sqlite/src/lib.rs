@@ -10,6 +10,7 @@
 //! can share the file. Network file systems are not supported.
 
 mod accept;
+mod backup;
 mod checkpoint;
 mod compile_options;
 mod connection;
@@ -42,6 +43,7 @@ use tintype_ledger::quarantine::{Quarantine, Repair, UnreadableRecord};
 use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, KeyStore, Ledger, Load, Recovered};
 use tintype_ledger::{Error, Result};
 
+pub use backup::{Existing, back_up, restore};
 pub use compile_options::has_project_compile_options;
 
 use checkpoint::{Checkpointer, ERASE_DELAY};

@@ -73,21 +73,57 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX jobs_running ON jobs (owner, model, lease_until) WHERE status = 'running';",
 ];
 
+/// The tables with records. `turns` only has the order of owners.
+const TABLES: [&str; 5] = ["keys", "accounts", "days", "jobs", "idempotency"];
+
 /// Migrates the database to this program's schema version, in one transaction.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let supported = MIGRATIONS.len() as u32;
-    let pending = MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion {
-        record: crate::DATABASE.to_owned(),
-        found,
-        supported,
-    })?;
-    for migration in pending {
+    for migration in pending(&transaction)? {
         transaction.execute_batch(migration)?;
     }
-    transaction.pragma_update(None, "user_version", supported)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
     Ok(transaction.commit()?)
+}
+
+/// Checks that the database has a schema version that this program knows.
+pub(crate) fn check_version(connection: &Connection) -> Result<()> {
+    pending(connection).map(drop)
+}
+
+/// The migrations that the database does not have.
+fn pending(connection: &Connection) -> Result<&'static [&'static str]> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let supported = MIGRATIONS.len() as u32;
+    let record = crate::DATABASE.to_owned();
+    Ok(MIGRATIONS.get(found as usize..).ok_or(Error::NewerVersion { record, found, supported })?)
+}
+
+/// Whether the database is a ledger of any schema version.
+pub(crate) fn is_ledger(connection: &Connection) -> Result<bool> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for table in TABLES {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+        if !connection.query_row(sql, [table], |row| row.get(0))? {
+            return Ok(false);
+        }
+    }
+    Ok(version > 0)
+}
+
+/// Whether the database is a ledger without records, or has no tables at all.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
+    if !is_ledger(connection)? {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
+        return Ok(connection.query_row(sql, [], |row| row.get(0))?);
+    }
+    for table in TABLES {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+        if connection.query_row(&sql, [], |row| row.get(0))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -102,6 +138,20 @@ mod tests {
         let version: u32 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
         assert_eq!(version as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn all_tables_with_records_are_known() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrate(&mut connection).expect("the tables");
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'turns'";
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let mut names: Vec<_> = names.map(|name| name.expect("a name")).collect();
+        let mut known = TABLES;
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
-use tintype_ledger::testing::{
+use tintype_testing::ledger::{
     MODEL, accepted, at, claimed, completed, cost, lease, ledger_contract, new_job, new_job_with_key,
     race_contract, succeeded, usage_today,
 };
 
+mod earlier_versions;
 mod unreadable;
 
 fn folder() -> (TempDir, std::path::PathBuf) {

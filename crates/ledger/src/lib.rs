@@ -59,6 +59,7 @@
 
 pub mod accept;
 pub mod account;
+pub mod backup;
 mod error;
 pub mod fairness;
 pub mod id;
@@ -72,8 +73,6 @@ pub mod policy;
 pub mod quarantine;
 mod serde_as_text;
 pub mod stored;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 
 pub use error::{Error, Result};
 pub use key_store::KeyStore;

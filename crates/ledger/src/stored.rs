@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 ///
 /// The member `v` of a stored record has the version; a record without it has version 1. Raise this constant
 /// for a change that makes new records unreadable for earlier programs, or that changes their meaning. An
-/// earlier program skips records of a later version and leaves them as they are.
+/// earlier program skips records of a later version and leaves them as they are; version 0.1 does not skip them, but
+/// fails where it reads many.
 pub const VERSION: u32 = 2;
 
 /// Decodes a record. `name` returns its name for error messages.

@@ -14,7 +14,7 @@ use tintype_ledger::money::{Amount, Spend};
 
 use crate::active_job::JobState;
 use crate::error::ServiceError;
-use crate::service::Inner;
+use crate::inner::Inner;
 use crate::stored_request::StoredRequest;
 use crate::warning::WarningMessage;
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
-use crate::service::Inner;
+use crate::inner::Inner;
 use crate::worker::lease_duration;
 
 /// Interval between renewals of a lease.

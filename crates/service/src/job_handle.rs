@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::active_job::{ActiveJob, JobState};
 use crate::error::ServiceError;
 use crate::image::{Image, Links, ServedFrom};
-use crate::service::Inner;
+use crate::inner::Inner;
 
 /// A handle of a client that waits for a job. Dropping it disconnects the client.
 pub struct JobHandle {

@@ -16,6 +16,7 @@ mod caller;
 mod error;
 mod events_token;
 mod image;
+mod inner;
 mod janitor;
 mod job_events;
 mod job_handle;
@@ -51,11 +52,11 @@ pub use job_handle::JobHandle;
 pub use metrics::HttpExchange;
 pub use models::{
     Alias, EngineLoader, InvalidAlias, LoadError, LoadFailure, LoadTime, ModelDefaults, ModelLimits,
-    ModelSettings, ModelSpec, ModelState,
+    ModelSettings, ModelSpec, ModelState, ModelView,
 };
 pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};
-pub use service::{ModelView, Readiness, Service};
+pub use service::{Readiness, Service};
 pub use settings::{AnonymousAccess, ServiceSettings};
 pub use submission::Submission;
 pub use warning::WarningMessage;

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::active_job::JobState;
-use crate::service::{Inner, Service};
+use crate::inner::Inner;
+use crate::service::Service;
 use crate::worker::Worker;
 
 /// Shortest interval between checks for jobs of other processes: in a bucket a check lists all jobs.

@@ -1,36 +1,29 @@
-//! The service and its shared state.
+//! The service.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tintype_core::causes::causes;
-use tintype_core::engine::{CallObstacle, Engine, EngineInfo};
-use tintype_core::model::ModelCard;
-use tintype_core::request::{Draft, GenerateRequest, RequestLimits};
+use tintype_core::engine::{CallObstacle, Engine};
+use tintype_core::request::{Draft, GenerateRequest};
 use tintype_core::store::ObjectStore;
-use tintype_core::violation::{Violation, ViolationKind};
+use tintype_ledger::Ledger;
 use tintype_ledger::id::WorkerId;
-use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
-use tintype_ledger::money::Price;
-use tintype_ledger::{KeyStore, Ledger};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{OnceCell, oneshot, watch};
 use uuid::Uuid;
 
-use crate::active_job::{ActiveJob, JobState, StopReason};
+use crate::active_job::{JobState, StopReason};
 use crate::admission::AdmissionCounter;
-use crate::availability;
 use crate::error::ServiceError;
+use crate::inner::Inner;
 use crate::janitor;
 use crate::metrics::Metrics;
-use crate::models::{Alias, LoadFailure, LoadTime, Model, ModelSpec, ModelState, Models, manage_loading};
+use crate::models::{LoadFailure, LoadTime, Model, ModelSpec, ModelState, ModelView, Models, manage_loading};
 use crate::registry::JobRegistry;
 use crate::repeated_failure::RepeatedFailure;
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
-use crate::worker::claim_and_run_jobs;
 
 /// Whether the service accepts jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,35 +45,6 @@ pub enum Readiness {
 /// The application service. Dropping it stops all its jobs.
 pub struct Service {
     pub(crate) inner: Arc<Inner>,
-}
-
-/// The state that requests, workers and job handles share.
-pub(crate) struct Inner {
-    pub(crate) settings: ServiceSettings,
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) keys: Arc<dyn KeyStore>,
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) registry: JobRegistry,
-    pub(crate) models: Models,
-    /// Wakes the task that loads models.
-    pub(crate) load_requests: Arc<Notify>,
-    pub(crate) metrics: Metrics,
-    pub(crate) watchers: Arc<Watchers>,
-    /// The unique name of this process in the ledger.
-    pub(crate) process: WorkerId,
-    /// Submissions that are being admitted.
-    pub(crate) admissions: AdmissionCounter,
-    /// Done once the jobs of an earlier process are recovered.
-    recovery: OnceCell<()>,
-    /// Failures of workers to claim jobs.
-    pub(crate) claim_failures: RepeatedFailure,
-    /// The tasks that must end before the process may be frozen.
-    pub(crate) tasks: TaskTracker,
-    /// Whether workers must release their jobs at once.
-    pub(crate) releasing: watch::Sender<bool>,
-    /// Time of the next check for jobs of other processes.
-    pub(crate) next_pending_check: Mutex<Option<Instant>>,
-    pub(crate) runtime: Handle,
 }
 
 impl Service {
@@ -253,147 +217,6 @@ impl Service {
     }
 }
 
-impl Inner {
-    /// Logs that a worker could not claim the next job, unless that was logged a moment ago.
-    pub(crate) fn log_failed_claim(&self, error: &tintype_ledger::Error) {
-        if let Some(failures) = self.claim_failures.record() {
-            tracing::error!(failures, error = %causes(error), "failed to claim next job");
-        }
-    }
-
-    /// The model that a request selects, and what is known of its engine.
-    pub(crate) fn model(
-        &self,
-        requested: Option<&str>,
-    ) -> Result<(&Arc<Model>, Arc<EngineInfo>), ServiceError> {
-        if self.registry.is_draining() {
-            return Err(ServiceError::Draining);
-        }
-        let model = self.models.resolve(requested)?;
-        Ok((model, model.info()?))
-    }
-
-    /// Waits until no model is being loaded.
-    pub(crate) async fn wait_loaded(&self) {
-        for model in self.models.iter() {
-            model.settled().await;
-        }
-    }
-
-    /// The maximum engine time of a job.
-    pub(crate) fn max_job_time(&self, info: &EngineInfo) -> Duration {
-        info.max_duration.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
-    }
-
-    /// Sets a model's loaded engine and starts its workers.
-    pub(crate) async fn start_engine(self: &Arc<Self>, model: &Arc<Model>, engine: Arc<dyn Engine>) {
-        if model.set_loaded(engine) {
-            self.start_workers(model).await;
-        }
-    }
-
-    /// Starts the workers of a model. In a serverless process, each job starts a worker of its own.
-    async fn start_workers(self: &Arc<Self>, model: &Arc<Model>) {
-        if self.settings.serverless {
-            return model.open_slots();
-        }
-        self.runtime.spawn(availability::watch_engine(Arc::downgrade(model)));
-        self.recovery.get_or_init(|| self.recover_at_start()).await;
-        model.open_slots();
-        for slot in 0..model.slot_count() {
-            self.runtime.spawn(claim_and_run_jobs(self.clone(), model.clone(), slot));
-        }
-    }
-
-    /// Recovers the jobs of an earlier process, once, before the first worker starts: jobs that are running in the
-    /// ledger belong to other processes.
-    async fn recover_at_start(self: &Arc<Self>) {
-        let scope = match self.settings.single_process {
-            true => RecoveryScope::All,
-            false => RecoveryScope::ExpiredLeases,
-        };
-        self.recover(scope).await;
-        self.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(self)));
-    }
-
-    /// Wakes the workers of a model, or the task that loads it.
-    pub(crate) fn announce_arrival(&self, model: &str) {
-        match self.models.by_name(model) {
-            Some(model) if matches!(model.state(), ModelState::Unloaded | ModelState::Unloading) => {
-                self.load_requests.notify_one();
-            }
-            Some(model) => model.arrivals.notify_one(),
-            None => tracing::warn!(model, "a job waits for a model that this server does not have"),
-        }
-    }
-
-    /// Wakes all workers.
-    pub(crate) fn announce_arrivals(&self) {
-        self.models.iter().for_each(|model| model.arrivals.notify_one());
-        self.load_requests.notify_one();
-    }
-
-    /// Lets all workers check whether they must stop.
-    fn wake_workers(&self) {
-        self.models.iter().for_each(|model| model.arrivals.notify_waiters());
-    }
-
-    /// Counts a job that this process has ended in the ledger, and notifies its waiters.
-    pub(crate) async fn record_end(&self, job: JobRecord) {
-        // A serverless process is not scraped for metrics.
-        if !self.settings.serverless
-            && !self.metrics.has_key_name(&job.key)
-            && let Ok(Some(key)) = self.keys.key(&job.key).await
-        {
-            self.metrics.set_key_name(&key.id, &key.name);
-        }
-        self.metrics.ended(&job);
-        self.registry.end(job);
-    }
-
-    /// All slots may run a request of this size at the same time, so each has an equal share of the memory
-    /// limit.
-    fn check_memory(&self, engine: &EngineInfo, request: &GenerateRequest) -> Option<Violation> {
-        let limit = self.settings.max_memory? / engine.slots.max(1) as u64;
-        let actual = engine.model.memory_needed(request);
-        let kind = ViolationKind::TooMuchMemory { limit, actual };
-        (actual > limit).then(|| Violation::new(oversized_parameter(&engine.model, request), kind))
-    }
-
-    /// Stops the remaining jobs. Jobs with waiters are canceled in the ledger, remote and detached ones stay
-    /// in it.
-    async fn stop(&self) {
-        self.registry.mark_stopped();
-        for active in self.registry.all() {
-            active.stop(StopReason::Shutdown);
-            if active.depends_on_waiters() && active.is_remote() {
-                // The remote engine charges for the job; a retry finds it.
-                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
-            } else if active.depends_on_waiters() {
-                let (job, now) = (active.id, time::OffsetDateTime::now_utc());
-                if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
-                    tracing::error!(%job, error = %causes(&error), "failed to cancel job at shutdown");
-                }
-                self.registry.close(active.id, JobState::DetachedFromProcess(self.shutdown_error(&active)));
-            } else {
-                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
-            }
-        }
-        self.wake_workers();
-    }
-
-    /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was
-    /// called and may charge for the run.
-    fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
-        let info = self.models.by_name(&active.model).and_then(|model| model.known_info());
-        if active.is_running_here() && info.is_some_and(|info| !info.repeatable) {
-            ServiceError::Failed(Reason::OutcomeUnknown.into())
-        } else {
-            ServiceError::Draining
-        }
-    }
-}
-
 impl Drop for Service {
     fn drop(&mut self) {
         self.inner.registry.drain();
@@ -403,53 +226,5 @@ impl Drop for Service {
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
         }
         self.inner.wake_workers();
-    }
-}
-
-/// A model of the service.
-#[derive(Clone)]
-pub struct ModelView<'a> {
-    model: &'a Model,
-    info: Arc<EngineInfo>,
-}
-
-impl<'a> ModelView<'a> {
-    fn new(model: &'a Model) -> Option<Self> {
-        Some(Self { model, info: model.known_info()? })
-    }
-
-    /// The model's name, defaults and limits.
-    pub fn card(&self) -> &ModelCard {
-        &self.info.model
-    }
-
-    /// The request limits of the model and the operator.
-    pub fn limits(&self) -> RequestLimits {
-        self.model.limits(&self.info)
-    }
-
-    /// Other names by which requests can select the model.
-    pub fn aliases(&self) -> &'a [Alias] {
-        &self.model.settings.aliases
-    }
-
-    /// The price.
-    pub fn price(&self) -> Option<Price> {
-        self.model.settings.price
-    }
-
-    /// Whether the model can run jobs.
-    pub fn state(&self) -> ModelState {
-        self.model.state()
-    }
-}
-
-/// The parameter that makes a request larger than the model's default.
-fn oversized_parameter(model: &ModelCard, request: &GenerateRequest) -> &'static str {
-    match request {
-        request if request.width > model.width => "width",
-        request if request.height > model.height => "height",
-        request if request.n > 1 => "n",
-        _ => "width",
     }
 }

@@ -20,8 +20,8 @@ use tracing::Instrument;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
+use crate::inner::Inner;
 use crate::models::Model;
-use crate::service::Inner;
 use crate::stored_request::{StoredRequest, picture_key};
 use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;

@@ -1,5 +1,6 @@
 //! Test doubles and contract test suites, for tests and benchmarks only.
 
+pub mod ledger;
 mod memory_store;
 mod null_engine;
 mod remote_jobs_engine;

@@ -12,6 +12,7 @@ use tintype_ledger::policy::{Budget, CoarseDuration, Rate};
 
 use crate::config::{AllFlags, LedgerFlags};
 use crate::deploy::{Deploy, Destroy, Doctor};
+use crate::ledger_commands::LedgerArguments;
 
 pub(crate) use generate::{Generate, GenerateOptions};
 
@@ -34,13 +35,6 @@ Examples:
 
 These commands open the ledger directly. They can run beside a server that uses the same ledger, and
 changes take effect immediately.";
-
-const LEDGER_EXAMPLES: &str = "\
-Examples:
-  tintype ledger check                    list the records that cannot be read
-  tintype ledger check --repair           end the jobs whose records are damaged
-
-The command opens the ledger directly. It can run beside a server that uses the same ledger.";
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
@@ -67,7 +61,7 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Create, list, show and revoke API keys
     Keys(Keys),
-    /// Check the ledger (keys, jobs and usage) and repair it
+    /// Check, repair, back up and restore the ledger (keys, jobs and usage)
     Ledger(LedgerArguments),
     /// Show all settings with their values and sources
     Config(ShowConfig),
@@ -179,37 +173,6 @@ pub(crate) struct OneKey {
     /// Options of all `tintype keys` commands.
     #[command(flatten)]
     pub(crate) common: KeyOptions,
-}
-
-/// `tintype ledger`.
-#[derive(Debug, Args)]
-#[command(after_help = LEDGER_EXAMPLES)]
-pub(crate) struct LedgerArguments {
-    /// The subcommand.
-    #[command(subcommand)]
-    pub(crate) command: LedgerCommand,
-}
-
-/// The subcommands of `tintype ledger`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum LedgerCommand {
-    /// List the records that cannot be read; the exit status is 1 if there are any
-    Check(CheckLedger),
-}
-
-/// `tintype ledger check`.
-#[derive(Debug, Args)]
-pub(crate) struct CheckLedger {
-    /// End the jobs whose records are damaged as failed (reason unreadable_record), and release their
-    /// reservations; other unreadable records, such as those of a newer version, stay as they are
-    #[arg(long)]
-    pub(crate) repair: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Settings of the store and the ledger.
-    #[command(flatten)]
-    pub(crate) flags: LedgerFlags,
 }
 
 /// `tintype config`.

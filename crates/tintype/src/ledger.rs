@@ -1,7 +1,7 @@
 //! Opens the ledger that the setting `ledger` selects.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,21 +38,35 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
 pub(crate) async fn open_for_command(config: &Config, instead: &str) -> Result<Arc<dyn Ledger>> {
     match config.ledger.choice {
         LedgerChoice::Sqlite => sqlite(config).await,
-        LedgerChoice::Bucket => {
-            // A command signs no links, so the origin has no effect.
-            let store = store::open(config, "http://localhost").await;
-            let store = store.with_context(|| {
-                format!("failed to open the store; if a running server uses it, {instead}")
-            })?;
-            open(config, store.objects()).await
-        }
+        LedgerChoice::Bucket => Ok(Arc::new(bucket_for_command(config, instead).await?)),
     }
+}
+
+/// Opens the ledger in the bucket of the setting `store`, as [`open_for_command`] does.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn bucket_for_command(config: &Config, instead: &str) -> Result<BucketLedger> {
+    // A command signs no links, so the origin has no effect.
+    let store = store::open(config, "http://localhost").await;
+    let store =
+        store.with_context(|| format!("failed to open the store; if a running server uses it, {instead}"))?;
+    Ok(bucket_ledger(store.objects()))
 }
 
 /// A ledger in a bucket. Makes no request to the store.
 pub(crate) fn bucket(store: Arc<dyn ObjectStore>) -> Arc<dyn Ledger> {
+    Arc::new(bucket_ledger(store))
+}
+
+fn bucket_ledger(store: Arc<dyn ObjectStore>) -> BucketLedger {
     let sleeper: Sleeper = Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
-    Arc::new(BucketLedger::new(store, sleeper))
+    BucketLedger::new(store, sleeper)
+}
+
+/// The path of the SQLite database.
+pub(crate) fn database(config: &Config) -> PathBuf {
+    config.store.data_dir.join(DATABASE)
 }
 
 /// Opens the ledger in the data folder.
@@ -66,20 +80,20 @@ pub(crate) async fn sqlite(config: &Config) -> Result<Arc<dyn Ledger>> {
             "SQLite lacks the compile options of tintype, writing to the ledger takes longer"
         );
     }
-    let (folder, sync) = (config.store.data_dir.clone(), config.ledger.sync);
+    let (folder, path, sync) = (config.store.data_dir.clone(), database(config), config.ledger.sync);
     let opened = tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let path = folder.join(DATABASE);
         SqliteLedger::open(&path, sync).with_context(|| format!("cannot open the ledger {}", path.display()))
     });
     Ok(Arc::new(opened.await??))
 }
 
-/// Locks the data folder for one server until the file is closed.
+/// Locks the data folder for one server, or for a command that no server may run beside, until the file is closed.
+/// `instead` says what to do if a server has locked it.
 ///
 /// # Errors
-/// If another server has locked it.
-pub(crate) fn lock(folder: &Path) -> Result<File> {
+/// If a server has locked it.
+pub(crate) fn lock(folder: &Path, instead: &str) -> Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(LOCK);
     let context = || format!("cannot open {}", path.display());
@@ -87,10 +101,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!(
-                "the data folder {} is in use by another server; set a different `data_dir`",
-                folder.display()
-            )
+            bail!("the data folder {} is in use by another server; {instead}", folder.display())
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(context),
     }

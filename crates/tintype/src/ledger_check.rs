@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tintype_ledger::{RecordName, Repair, UnreadableRecord};
 
-use crate::cli::CheckLedger;
 use crate::config::Config;
+use crate::ledger_commands::CheckLedger;
 use crate::{ledger, output};
 
 /// Runs `tintype ledger check`.

@@ -10,7 +10,9 @@ mod generate;
 mod keys;
 mod lambda;
 mod ledger;
+mod ledger_backup;
 mod ledger_check;
+mod ledger_commands;
 mod logging;
 mod manual;
 mod output;
@@ -79,11 +81,7 @@ fn run() -> Result<()> {
             let config = Config::load(&environment, &arguments.command.flags().0).map_err(usage_error)?;
             keys::run(&config, arguments.command)
         }
-        Command::Ledger(arguments) => {
-            let cli::LedgerCommand::Check(check) = arguments.command;
-            let config = Config::load(&environment, &check.flags.0).map_err(usage_error)?;
-            ledger_check::run(&config, &check)
-        }
+        Command::Ledger(arguments) => ledger_commands::run(&environment, &arguments),
         Command::Deploy(arguments) => deploy::deploy(&arguments),
         Command::Destroy(arguments) => deploy::destroy(&arguments),
         Command::Doctor(arguments) => deploy::doctor(&arguments),

@@ -9,7 +9,7 @@ use super::*;
 
 use tintype_ledger::job::OnWorkerLoss;
 use tintype_ledger::policy::utc_day;
-use tintype_ledger::testing::{
+use tintype_testing::ledger::{
     MODEL, any_reuse, at, cost, key_id, lease, new_job, new_job_with_key, owner, succeeded,
 };
 

@@ -3,7 +3,7 @@
 use super::faults::{CrashPoint, CrashingStore, HookedStore};
 use super::*;
 use tintype_ledger::accept::Reuse;
-use tintype_ledger::testing::{MODEL, at, lease, new_job, new_job_with_key, usage_today};
+use tintype_testing::ledger::{MODEL, at, lease, new_job, new_job_with_key, usage_today};
 
 /// Accepts a job in another process.
 fn accept_elsewhere(store: &Arc<MemoryStore>, new: NewJob) -> Box<dyn FnOnce() + Send> {

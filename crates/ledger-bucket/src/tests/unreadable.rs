@@ -4,9 +4,9 @@ use tintype_core::store::{Key, NewObject, ObjectStore};
 use super::*;
 
 use tintype_ledger::quarantine::RecordName;
-use tintype_ledger::testing::before_0_2;
-use tintype_ledger::testing::unreadable::{StoredText, contract};
-use tintype_ledger::testing::{
+use tintype_testing::ledger::before_0_2;
+use tintype_testing::ledger::unreadable::{StoredText, contract};
+use tintype_testing::ledger::{
     MODEL, accepted, any_reuse, at, completed, key_id, lease, new_job, new_job_with_key,
 };
 

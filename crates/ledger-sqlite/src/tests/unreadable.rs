@@ -1,10 +1,10 @@
 use rusqlite::params;
-use tintype_ledger::testing::MODEL;
+use tintype_testing::ledger::MODEL;
 
 use super::*;
 use tintype_ledger::quarantine::RecordName;
-use tintype_ledger::testing::before_0_2;
-use tintype_ledger::testing::unreadable::{StoredText, contract};
+use tintype_testing::ledger::before_0_2;
+use tintype_testing::ledger::unreadable::{StoredText, contract};
 
 impl StoredText for SqliteLedger {
     fn edit(&self, name: &RecordName, edit: &dyn Fn(&str) -> String) -> String {
@@ -83,7 +83,7 @@ fn unreadable_usage_does_not_block_the_queue() {
         let late = NewJob { deadline: Some(at(5)), ..new_job("acme", "a") };
         let late = accepted(&ledger, late, 0).await;
         let mut other = new_job("acme", "b");
-        other.key = tintype_ledger::testing::key_id("second");
+        other.key = tintype_testing::ledger::key_id("second");
         let other = accepted(&ledger, other, 1).await;
         ledger
             .writer

@@ -1,5 +1,6 @@
 use super::*;
-use crate::accept::NewJob;
+use crate::accept::{NewJob, Reuse};
+use crate::policy::Policy;
 use serde_json::json;
 use time::macros::datetime;
 
@@ -12,9 +13,25 @@ fn the_stored_form_of_a_record_does_not_change() {
         reserved: Spend { engine_ms: 1_000, amount: "0.01usd".parse().ok() },
     };
     let events_key = serde_json::from_value(json!("00000000-0000-0000-0000-000000000000")).expect("a key");
-    let new = NewJob { events_key: Some(events_key), ..crate::testing::new_job("acme", "tiger") };
+    let new = NewJob {
+        owner: "acme".parse().expect("a name"),
+        key: "acme".parse().expect("a name"),
+        policy: Policy::default(),
+        reserve: reservation.reserved,
+        model: "test".to_owned(),
+        request: json!({"prompt": "tiger"}),
+        request_key: Fingerprint::of(b"tiger"),
+        reuse: Reuse::default(),
+        idempotency: None,
+        on_worker_loss: OnWorkerLoss::Requeue,
+        waiter: None,
+        deadline: None,
+        events_key: Some(events_key),
+        queue: None,
+        start_with: None,
+    };
     let mut job = new.into_record(JobId::from(uuid::Uuid::nil()), reservation, now);
-    job.start(crate::testing::lease("w", 60), now);
+    job.start(Lease { worker: "w".parse().expect("a name"), until: now + time::Duration::MINUTE }, now);
     job.end(Outcome::Failed(Reason::OutcomeUnknown.into()), Spend { engine_ms: 1, amount: None }, now);
     let text = serde_json::to_value(&job).expect("plain data");
     let nil = "00000000-0000-0000-0000-000000000000";

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::{EngineLoader, LoadFailure, LoadTime, Model, ModelState};
 use crate::active_job::JobState;
 use crate::error::ServiceError;
-use crate::service::Inner;
+use crate::inner::Inner;
 
 /// How long a model whose queue is not empty is served while another model waits for its memory.
 const TURN: Duration = Duration::from_secs(20);

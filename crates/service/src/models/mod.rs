@@ -3,6 +3,7 @@
 mod alias;
 mod loading;
 mod model;
+mod view;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tintype_ledger::money::Price;
 
 pub use alias::{Alias, InvalidAlias};
 pub use model::ModelState;
+pub use view::ModelView;
 
 pub(crate) use loading::manage_loading;
 pub(crate) use model::Model;

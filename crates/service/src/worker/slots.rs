@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
+use crate::inner::Inner;
 use crate::models::Model;
-use crate::service::Inner;
 
 /// Interval between claims of jobs that other processes accepted.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);

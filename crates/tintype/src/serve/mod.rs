@@ -151,7 +151,11 @@ pub(crate) async fn start(
     let listen = config.serving.listen;
     // A ledger in a bucket may be shared with other processes, and so are its jobs.
     let single_process = config.ledger.choice == LedgerChoice::Sqlite;
-    let lock = if single_process { Some(ledger::lock(&config.store.data_dir)?) } else { None };
+    let lock = if single_process {
+        Some(ledger::lock(&config.store.data_dir, "set a different `data_dir`")?)
+    } else {
+        None
+    };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let url = ready::own_url(config, address);
