@@ -59,9 +59,8 @@ def request_in_turns(server: Server, models: list[str]) -> tuple[Counter[int], C
     def watch() -> None:
         while not finished.is_set():
             now = states(server)
-            # An on-demand model that is being loaded or is loaded is in memory.
             seen.update(now.values())
-            in_memory = [name for name, state in now.items() if state in ("loading", "loaded")]
+            in_memory = [name for name, state in now.items() if state != "unloaded"]
             seen["together"] += len(in_memory) > 1
             finished.wait(0.01)
 

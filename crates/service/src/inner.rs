@@ -125,7 +125,9 @@ impl Inner {
     /// Wakes the workers of a model, or the task that loads it.
     pub(crate) fn announce_arrival(&self, model: &str) {
         match self.models.by_name(model) {
-            Some(model) if model.state() == ModelState::Unloaded => self.load_requests.notify_one(),
+            Some(model) if matches!(model.state(), ModelState::Unloaded | ModelState::Unloading) => {
+                self.load_requests.notify_one();
+            }
             Some(model) => model.arrivals.notify_one(),
             None => tracing::warn!(model, "a job waits for a model that this server does not have"),
         }

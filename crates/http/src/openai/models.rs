@@ -38,7 +38,8 @@ pub(crate) struct Model {
 pub(crate) struct Details {
     /// Whether requests without `model` use this model.
     default: bool,
-    /// `loaded`, `loading`, `unloaded` (the next request loads it) or `failed`.
+    /// `loaded`, `loading`, `unloading` (its running jobs are finished first), `unloaded` (the next request loads it) or
+    /// `failed`.
     state: &'static str,
     /// The price of one second of engine time (`0.0005usd`) or of one image (`0.02usd/image`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +107,7 @@ impl Details {
                 ModelState::Unloaded => "unloaded",
                 ModelState::Loading => "loading",
                 ModelState::Loaded => "loaded",
+                ModelState::Unloading => "unloading",
                 ModelState::Failed => "failed",
             },
             price: view.price().map(|price| price.to_string()),

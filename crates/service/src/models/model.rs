@@ -21,6 +21,8 @@ pub enum ModelState {
     Loading,
     /// The model runs jobs.
     Loaded,
+    /// The model finishes its running jobs, starts no others and is then unloaded.
+    Unloading,
     /// The model could not be loaded; the cause is in the log.
     Failed,
 }
@@ -125,7 +127,8 @@ impl Model {
 
     pub(crate) fn state(&self) -> ModelState {
         match *self.engine.borrow() {
-            EngineState::Unloaded | EngineState::Unloading => ModelState::Unloaded,
+            EngineState::Unloaded => ModelState::Unloaded,
+            EngineState::Unloading => ModelState::Unloading,
             EngineState::Loading => ModelState::Loading,
             EngineState::Loaded(_) => ModelState::Loaded,
             EngineState::Failed => ModelState::Failed,

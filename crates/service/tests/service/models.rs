@@ -225,6 +225,30 @@ async fn a_queue_is_served_for_a_turn_and_no_running_job_is_interrupted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_is_unloading_until_its_running_jobs_are_finished() {
+    let busy = TestModel { step: SECOND, ..TestModel::on_demand("busy") };
+    let models = Arc::new(Models::start(vec![busy, TestModel::on_demand("other")], Some(WEIGHTS)));
+    models.ready().await;
+    let generate = |name: &'static str, steps| {
+        let models = models.clone();
+        tokio::spawn(async move { models.generate(name, steps).await })
+    };
+    let running = generate("busy", 60);
+    tokio::time::sleep(SECOND).await;
+    let waiting = generate("other", 1);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((models.state("busy"), models.state("other")), (ModelState::Loaded, ModelState::Unloaded));
+    tokio::time::sleep(SECOND * 30).await;
+    assert_eq!((models.state("busy"), models.state("other")), (ModelState::Unloading, ModelState::Unloaded));
+    // A job that arrives meanwhile loads the model again.
+    let late = generate("busy", 1);
+    for job in [running, waiting, late] {
+        job.await.expect("no panic").expect("an image");
+    }
+    assert_eq!(models.loads.load(Ordering::SeqCst), 3, "busy, other, busy");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_that_cannot_be_loaded_does_not_affect_the_others() {
     let broken = TestModel { failures: 1, ..TestModel::on_demand("broken") };
     let works = TestModel { load: LoadTime::AtStart, ..TestModel::on_demand("works") };
