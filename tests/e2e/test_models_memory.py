@@ -57,11 +57,14 @@ def request_in_turns(server: Server, models: list[str]) -> tuple[Counter[int], C
     finished = threading.Event()
 
     def watch() -> None:
+        were_together = False
         while not finished.is_set():
             now = states(server)
             seen.update(now.values())
-            in_memory = [name for name, state in now.items() if state != "unloaded"]
-            seen["together"] += len(in_memory) > 1
+            are_together = sum(state != "unloaded" for state in now.values()) > 1
+            # The states in one response are not of the same instant. Loading takes many times as long as a response.
+            seen["together"] += were_together and are_together
+            were_together = are_together
             finished.wait(0.01)
 
     watcher = threading.Thread(target=watch)
