@@ -21,7 +21,7 @@ use crate::inner::Inner;
 const TURN: Duration = Duration::from_secs(20);
 /// Interval between checks while a model waits for memory.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// Time after which a model that could not be loaded may be tried again.
+/// Time after which a model that could not be planned or loaded may be tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the loading task remembers between its rounds.
@@ -80,6 +80,24 @@ impl Inner {
         failures
     }
 
+    /// Plans a model whose last plan failed, for example because its folder was missing. Returns whether it succeeds.
+    async fn plan_again(&self, model: &Model) -> bool {
+        let Some(loader) = model.loader.clone() else { return false };
+        match plan(loader).await {
+            Ok(info) => {
+                tracing::info!(model = model.name(), "model found");
+                if let Some(info) = info {
+                    model.set_info(info);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(model = model.name(), error, "model still cannot be loaded");
+                false
+            }
+        }
+    }
+
     async fn load_at_start(self: &Arc<Self>) -> Vec<LoadFailure> {
         let mut failures = Vec::new();
         for model in self.models.iter() {
@@ -121,10 +139,18 @@ impl Inner {
         let models: Vec<_> = self.models.iter().cloned().collect();
         let on_demand = |model: &Model| model.loader.is_some() && model.load == LoadTime::OnDemand;
         for (index, model) in models.iter().enumerate().filter(|(_, model)| on_demand(model)) {
-            let since = schedule.failed_at.get(&index);
-            if model.state() == ModelState::Failed && since.is_some_and(|at| now - *at >= RETRY_INTERVAL) {
+            if model.state() != ModelState::Failed {
+                continue;
+            }
+            let failed_at = *schedule.failed_at.entry(index).or_insert(now);
+            if now - failed_at < RETRY_INTERVAL {
+                continue;
+            }
+            if model.known_info().is_some() || self.plan_again(model).await {
                 schedule.failed_at.remove(&index);
                 model.set_unloaded();
+            } else {
+                schedule.failed_at.insert(index, Instant::now());
             }
         }
         if !models.iter().any(|model| on_demand(model) && model.state() == ModelState::Unloaded) {

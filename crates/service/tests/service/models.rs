@@ -26,6 +26,7 @@ struct Loader {
     name: &'static str,
     step: Duration,
     fails: Arc<AtomicUsize>,
+    unplanned: AtomicUsize,
     loads: Arc<AtomicUsize>,
     loaded: Arc<AtomicUsize>,
 }
@@ -65,6 +66,10 @@ impl Loader {
 
 impl EngineLoader for Loader {
     fn plan(&self) -> Result<Option<EngineInfo>, LoadError> {
+        let decreased = |left: usize| left.checked_sub(1);
+        if self.unplanned.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decreased).is_ok() {
+            return Err("the folder is missing".into());
+        }
         Ok(Some(self.engine().info().clone()))
     }
 
@@ -86,12 +91,21 @@ struct TestModel {
     load: LoadTime,
     /// How often loading fails before it succeeds.
     failures: usize,
+    /// How often planning fails before it succeeds.
+    plan_failures: usize,
     price: Option<&'static str>,
 }
 
 impl TestModel {
     fn on_demand(name: &'static str) -> Self {
-        Self { name, step: Duration::ZERO, load: LoadTime::OnDemand, failures: 0, price: None }
+        Self {
+            name,
+            step: Duration::ZERO,
+            load: LoadTime::OnDemand,
+            failures: 0,
+            plan_failures: 0,
+            price: None,
+        }
     }
 }
 
@@ -112,6 +126,7 @@ impl Models {
                 name: model.name,
                 step: model.step,
                 fails: Arc::new(AtomicUsize::new(model.failures)),
+                unplanned: AtomicUsize::new(model.plan_failures),
                 loads: loads.clone(),
                 loaded: loaded.clone(),
             };
@@ -265,6 +280,21 @@ async fn a_model_that_cannot_be_loaded_does_not_affect_the_others() {
     // The next attempt succeeds, and the detached job has waited for it.
     handle.finished().await.expect("an image");
     models.generate("broken", 1).await.expect("an image");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_whose_folder_was_missing_is_found_later() {
+    let missing = TestModel { plan_failures: 3, ..TestModel::on_demand("missing") };
+    let works = TestModel { load: LoadTime::AtStart, ..TestModel::on_demand("works") };
+    let models = Models::start(vec![works, missing], None);
+    models.ready().await;
+    let refused = models.generate("missing", 1).await;
+    assert!(matches!(refused, Err(ServiceError::NoEngine)), "{refused:?}");
+    // The second and third attempt also fail.
+    tokio::time::sleep(SECOND * 150).await;
+    assert!(matches!(models.generate("missing", 1).await, Err(ServiceError::NoEngine)));
+    tokio::time::sleep(SECOND * 100).await;
+    models.generate("missing", 1).await.expect("an image");
 }
 
 #[tokio::test(start_paused = true)]
