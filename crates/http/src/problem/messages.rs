@@ -206,8 +206,8 @@ fn service_detail(error: &E) -> String {
         E::NotAdmin => "This call requires an API key with admin rights.".into(),
         E::LimitExceeded(refusal) => limit_detail(&refusal.exceeded),
         E::Unpriced(currency) => format!(
-            "The API key has a budget in {currency}, but this server has no price in {currency}. The operator \
-             must set a price in {currency} or issue another API key."
+            "The API key has a budget in {currency}, but the model has no price in {currency}. The operator must \
+             set a price of the model in {currency} or issue another API key."
         ),
         E::QueueFull { retry_after } => {
             format!("The queue is full; retry in about {} s.", whole_seconds(*retry_after))
