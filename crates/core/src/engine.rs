@@ -59,7 +59,7 @@ pub enum Progress {
     /// The engine started to work on the request.
     Started,
     /// A denoising step is done. Steps are counted over all images of the request; a step of two evaluations of
-    /// the model ([`Evaluations`]) counts once.
+    /// the model ([`Evaluations`](crate::model::Evaluations)) counts once.
     Step {
         /// Steps done, from 1.
         done: u32,

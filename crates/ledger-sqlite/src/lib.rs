@@ -6,7 +6,7 @@
 //! A crash of the process loses nothing that was answered. A power failure can lose the commits since the
 //! last checkpoint with [`Synchronous::Normal`], and loses nothing with [`Synchronous::Full`], which waits
 //! for the disk at every commit; the file stays consistent with both. Deleted data is overwritten in the
-//! database at once, and is gone from its log after about [`ERASE_DELAY`]. Several processes of one machine
+//! database at once, and is gone from its log after about 10 s. Several processes of one machine
 //! can share the file. Network file systems are not supported.
 
 mod accept;
