@@ -350,6 +350,9 @@ class AsyncEndpoint:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if not self.path.endswith("/async-invocations"):  # DescribeEndpoint: not a job
+                    self.send_error(400)
+                    return
                 number = len(endpoint.accepted)
                 endpoint.accepted.append(self.path)
                 body = json.dumps({"InferenceId": str(number)}).encode()
