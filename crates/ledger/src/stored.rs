@@ -1,7 +1,7 @@
 //! The JSON form of stored records: its version, and what can be read of a damaged record.
 
-use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,13 +23,25 @@ pub const VERSION: u32 = 2;
 /// [`Error::NewerVersion`] if the record has a later version than [`VERSION`], or else [`Error::Corrupt`].
 pub fn decode<T: DeserializeOwned>(name: impl FnOnce() -> String, json: &[u8]) -> Result<T> {
     let decoded = serde_json::from_slice(json);
-    // Most records have no version. A search for the member is faster than a second parse.
-    let may_have_version = decoded.is_err() || json.windows(4).any(|bytes| bytes == b"\"v\":");
-    let version = if may_have_version { Members::read(json).version() } else { 1 };
+    // A request in the record has a version too, so that a search for the member's name would find it in every job.
+    let version = match serde_json::from_slice(json) {
+        Ok(OnlyVersion { v }) if decoded.is_ok() => v.map_or(1, version_number),
+        _ => Members::read(json).version(),
+    };
     if version > VERSION {
         return Err(Error::NewerVersion { record: name(), found: version, supported: VERSION });
     }
     decoded.map_err(|error| Error::corrupt(name(), error))
+}
+
+/// The version of a record. To read it is faster than to read all members, because nothing is allocated.
+#[derive(Deserialize)]
+struct OnlyVersion {
+    v: Option<Value>,
+}
+
+fn version_number(v: Value) -> u32 {
+    u32::try_from(v.as_u64().unwrap_or(1)).unwrap_or(u32::MAX)
 }
 
 /// The members of a JSON object that can be read, up to the first syntax error.
@@ -47,8 +59,7 @@ impl Members {
 
     /// The version of the record's form.
     pub fn version(&self) -> u32 {
-        let version = self.0.get("v").and_then(Value::as_u64).unwrap_or(1);
-        u32::try_from(version).unwrap_or(u32::MAX)
+        self.0.get("v").cloned().map_or(1, version_number)
     }
 
     /// A member; `None` if it is missing or has another type.
@@ -93,7 +104,12 @@ mod tests {
     fn a_record_of_a_later_version_is_not_damaged() {
         assert!(decoded(r#"{"a":1}"#).is_ok());
         assert!(decoded(r#"{"v":2,"a":1}"#).is_ok());
-        for newer in [r#"{"v":3}"#, r#"{"v": 3, "a"#, r#"{"a":{"v":1},"v":99999999999}"#] {
+        assert!(
+            decoded(r#"{"a":{"v":3},"b":"\"v\":3"}"#).is_ok(),
+            "only a member of the record itself counts"
+        );
+        for newer in [r#"{"v":3}"#, r#"{"v": 3, "a"#, r#"{"a":{"v":1},"v":99999999999}"#, r#"{"v":1,"v":3}"#]
+        {
             assert!(matches!(decoded(newer), Err(Error::NewerVersion { supported: 2, .. })), "{newer}");
         }
         for damaged in ["", "no json", "[]", r#"{"a":{"v":3}"#, r#"{"a":1"#, r#"{"v":1,"a"#, "{\"a\":\"\u{1}"]
