@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tintype_core::engine::EngineInfo;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -67,35 +66,22 @@ impl Inner {
     async fn plan_models(&self, load: LoadTime) -> Vec<LoadFailure> {
         let mut failures = Vec::new();
         for model in self.models.iter().filter(|model| model.load == load) {
-            let Some(loader) = model.loader.clone() else { continue };
-            match plan(loader).await {
-                Ok(Some(info)) => model.set_info(info),
-                Ok(None) => {}
-                Err(error) => {
-                    model.set_failed();
-                    failures.push(LoadFailure { model: model.name(), error });
-                }
+            if let Err(error) = plan(model).await {
+                model.set_failed();
+                failures.push(LoadFailure { model: model.name(), error });
             }
         }
         failures
     }
 
     /// Plans a model whose last plan failed, for example because its folder was missing. Returns whether it succeeds.
-    async fn plan_again(&self, model: &Model) -> bool {
-        let Some(loader) = model.loader.clone() else { return false };
-        match plan(loader).await {
-            Ok(info) => {
-                tracing::info!(model = model.name(), "model found");
-                if let Some(info) = info {
-                    model.set_info(info);
-                }
-                true
-            }
-            Err(error) => {
-                tracing::debug!(model = model.name(), error, "model still cannot be loaded");
-                false
-            }
+    async fn plan_again(model: &Model) -> bool {
+        let planned = plan(model).await;
+        match &planned {
+            Ok(()) => tracing::info!(model = model.name(), "model found"),
+            Err(error) => tracing::debug!(model = model.name(), error, "model still cannot be loaded"),
         }
+        planned.is_ok()
     }
 
     async fn load_at_start(self: &Arc<Self>) -> Vec<LoadFailure> {
@@ -146,7 +132,7 @@ impl Inner {
             if now - failed_at < RETRY_INTERVAL {
                 continue;
             }
-            if model.known_info().is_some() || self.plan_again(model).await {
+            if model.known_info().is_some() || Self::plan_again(model).await {
                 schedule.failed_at.remove(&index);
                 model.set_unloaded();
             } else {
@@ -248,9 +234,17 @@ impl Inner {
     }
 }
 
-async fn plan(loader: Arc<dyn EngineLoader>) -> Result<Option<EngineInfo>, String> {
+/// Learns what is known of a model without its weights.
+///
+/// # Errors
+/// The loader's error with its causes.
+async fn plan(model: &Model) -> Result<(), String> {
+    let Some(loader) = model.loader.clone() else { return Ok(()) };
     let planned = tokio::task::spawn_blocking(move || loader.plan().map_err(|error| chain(&*error))).await;
-    planned.unwrap_or_else(|panic| Err(panic.to_string()))
+    if let Some(info) = planned.unwrap_or_else(|panic| Err(panic.to_string()))? {
+        model.set_info(info);
+    }
+    Ok(())
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
