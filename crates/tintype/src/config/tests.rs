@@ -208,7 +208,7 @@ fn a_scalar_may_be_a_text_or_a_number() {
         assert_eq!((limits.queue, limits.max_pixels), (5, Some(9)));
     }
     let text = Start::new().file("s3_access_key_id = '007'").shown();
-    assert_eq!(text["s3_access_key_id"]["value"], "007", "it is no number");
+    assert_eq!(text["s3_access_key_id"]["value"], "007", "it stays a text");
 }
 
 #[test]
