@@ -69,15 +69,19 @@ fn several_pictures_are_those_of_the_seeds_that_follow() {
     }
 }
 
-#[test]
-fn progress_is_told_in_order_over_all_pictures() {
-    let engine = engine("turbo");
+/// Checks the progress of two pictures of two steps each.
+fn assert_progress_of_two_pictures(engine: &DiffusionEngine) {
     let follower = Arc::new(Follower::default());
     let draft = Draft { n: Some(2), steps: Some(2), ..Draft::default() };
-    block_on(engine.generate(request(&engine, draft), Arc::clone(&follower) as _)).expect("pictures");
+    block_on(engine.generate(request(engine, draft), Arc::clone(&follower) as _)).expect("pictures");
     let step = |done| Progress::Step { done, of: 4 };
     let told = follower.told.lock().expect("no panic while locked");
     assert_eq!(*told, [Progress::Started, step(1), step(2), step(3), step(4), Progress::Decoding]);
+}
+
+#[test]
+fn progress_is_told_in_order_over_all_pictures() {
+    assert_progress_of_two_pictures(&engine("turbo"));
 }
 
 #[test]
@@ -170,12 +174,7 @@ fn every_image_of_a_substituted_scheduler_has_a_warning() {
 fn a_step_of_two_evaluations_counts_once() {
     let engine = engine_with(&json!({"_class_name": "HeunDiscreteScheduler"}));
     assert_eq!(engine.model().sampling.evaluations, Evaluations::TwicePerStep);
-    let follower = Arc::new(Follower::default());
-    let draft = Draft { n: Some(2), steps: Some(2), ..Draft::default() };
-    block_on(engine.generate(request(&engine, draft), Arc::clone(&follower) as _)).expect("pictures");
-    let step = |done| Progress::Step { done, of: 4 };
-    let told = follower.told.lock().expect("no panic while locked");
-    assert_eq!(*told, [Progress::Started, step(1), step(2), step(3), step(4), Progress::Decoding]);
+    assert_progress_of_two_pictures(&engine);
 }
 
 #[test]
