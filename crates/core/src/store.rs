@@ -167,6 +167,12 @@ impl StoreError {
 /// `tintype_testing::store_contract`.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
+    /// How far the store's clock is ahead of this machine's: zero unless the store is a service with a clock of its
+    /// own that differs noticeably.
+    fn clock_offset(&self) -> time::Duration {
+        time::Duration::ZERO
+    }
+
     /// Reads an object, or the bytes of `range` (end-exclusive, cut at the object's end).
     ///
     /// # Errors

@@ -111,6 +111,11 @@ impl CasStore {
         }
     }
 
+    /// How far the bucket's clock is ahead of this machine's.
+    pub(crate) fn clock_offset(&self) -> time::Duration {
+        self.objects.clock_offset()
+    }
+
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Versioned<T>>> {
         self.get(path).await?.map(|(object, _)| decode(path, &object)).transpose()
     }

@@ -36,7 +36,9 @@ use tintype_ledger::limits::Quota;
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::Policy;
 use tintype_ledger::quarantine::{Repair, UnreadableRecord};
-use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, KeyStore, Ledger, Load, Recovered};
+use tintype_ledger::{
+    ClaimReply, EngineTimes, FinishReply, HeartbeatReply, JobPage, KeyStore, Ledger, Load, Recovered,
+};
 use tintype_ledger::{Error, Result};
 
 use cas::{CasStore, Change};
@@ -112,6 +114,10 @@ impl KeyStore for BucketLedger {
 
 #[async_trait]
 impl Ledger for BucketLedger {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc() + self.store.clock_offset()
+    }
+
     async fn accept(&self, new: NewJob, now: OffsetDateTime) -> Result<Acceptance> {
         self.accept_job(new, now).await
     }
@@ -219,6 +225,15 @@ impl Ledger for BucketLedger {
 
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>> {
         Ok(self.account_record(key).await?.account.quotas(policy, now))
+    }
+
+    async fn engine_times(&self, model: &str) -> Result<Option<EngineTimes>> {
+        Ok(self.store.read(&paths::engine_times(model)).await?.map(|versioned| versioned.record))
+    }
+
+    async fn save_engine_times(&self, model: &str, times: EngineTimes) -> Result<()> {
+        // The newest times count, whichever process has measured them.
+        self.store.write(&paths::engine_times(model), &times, Condition::Always).await.map(drop)
     }
 
     async fn probe(&self) -> Result<()> {

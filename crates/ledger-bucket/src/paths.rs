@@ -73,6 +73,12 @@ pub(crate) fn parse_open_marker(path: &str) -> Option<(OwnerId, JobId)> {
     Some((owner.parse().ok()?, id.parse().ok()?))
 }
 
+/// The engine times of a model. Its name is any text, so the path contains its hash. The prefix is not one of records
+/// that a backup or a check reads.
+pub(crate) fn engine_times(model: &str) -> String {
+    format!("jobs/times/{}", Fingerprint::of(model.as_bytes()))
+}
+
 /// The pointer to the newest job of a request key.
 pub(crate) fn request_pointer(owner: &OwnerId, key: &Fingerprint) -> String {
     format!("{REQUEST_KEYS}{owner}/{key}")

@@ -40,7 +40,9 @@ use tintype_ledger::limits::Quota;
 use tintype_ledger::money::Spend;
 use tintype_ledger::policy::{Policy, utc_day};
 use tintype_ledger::quarantine::{Quarantine, Repair, UnreadableRecord};
-use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, KeyStore, Ledger, Load, Recovered};
+use tintype_ledger::{
+    ClaimReply, EngineTimes, FinishReply, HeartbeatReply, JobPage, KeyStore, Ledger, Load, Recovered,
+};
 use tintype_ledger::{Error, Result};
 
 pub use backup::{Existing, back_up, restore};
@@ -325,6 +327,16 @@ impl Ledger for SqliteLedger {
             .run_short(move |connection| rows::account(connection, &key, first..=utc_day(now)))
             .await?;
         Ok(account.quotas(policy, now))
+    }
+
+    async fn engine_times(&self, model: &str) -> Result<Option<EngineTimes>> {
+        let model = model.to_owned();
+        self.reader.run_short(move |connection| rows::engine_times(connection, &model)).await
+    }
+
+    async fn save_engine_times(&self, model: &str, times: EngineTimes) -> Result<()> {
+        let model = model.to_owned();
+        self.writer.run(move |connection| rows::save_engine_times(connection, &model, times)).await
     }
 
     async fn probe(&self) -> Result<()> {

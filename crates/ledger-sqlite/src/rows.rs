@@ -10,7 +10,6 @@ use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::error::Result;
-use tintype_ledger::Error;
 use tintype_ledger::accept::{IDEMPOTENCY_TTL, Idempotency};
 use tintype_ledger::account::{Account, DayUsage};
 use tintype_ledger::id::{Fingerprint, JobId, KeyId, OwnerId};
@@ -18,6 +17,7 @@ use tintype_ledger::job::JobRecord;
 use tintype_ledger::key::KeyRecord;
 use tintype_ledger::quarantine::{Quarantine, RecordName};
 use tintype_ledger::stored;
+use tintype_ledger::{EngineTimes, Error};
 
 fn to_json<T: Serialize>(record: &T) -> Result<String> {
     Ok(serde_json::to_string(record).map_err(|error| Error::corrupt("a new record", error))?)
@@ -104,6 +104,20 @@ pub(crate) fn job(connection: &Connection, owner: &OwnerId, id: JobId) -> Result
 /// Returns a job unless it is deleted.
 pub(crate) fn visible_job(connection: &Connection, owner: &OwnerId, id: JobId) -> Result<Option<JobRecord>> {
     Ok(job(connection, owner, id)?.filter(|job| !job.deleted))
+}
+
+/// Returns the engine times of a model.
+pub(crate) fn engine_times(connection: &Connection, model: &str) -> Result<Option<EngineTimes>> {
+    let sql = "SELECT per_job, per_work FROM engine_times WHERE model = ?1";
+    let times = |row: &Row<'_>| Ok(EngineTimes { per_job: row.get(0)?, per_work: row.get(1)? });
+    Ok(connection.prepare_cached(sql)?.query_row([model], times).optional()?)
+}
+
+pub(crate) fn save_engine_times(connection: &Connection, model: &str, times: EngineTimes) -> Result<()> {
+    let sql = "INSERT INTO engine_times (model, per_job, per_work) VALUES (?1, ?2, ?3)
+               ON CONFLICT (model) DO UPDATE SET per_job = excluded.per_job, per_work = excluded.per_work";
+    connection.prepare_cached(sql)?.execute(params![model, times.per_job, times.per_work])?;
+    Ok(())
 }
 
 pub(crate) fn save_job(connection: &Connection, job: &JobRecord) -> Result<()> {

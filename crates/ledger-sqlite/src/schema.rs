@@ -71,9 +71,15 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX jobs_queued ON jobs (model, owner, id) WHERE status = 'queued';
      DROP INDEX jobs_running;
      CREATE INDEX jobs_running ON jobs (owner, model, lease_until) WHERE status = 'running';",
+    // 3
+    "CREATE TABLE engine_times (
+         model TEXT PRIMARY KEY,
+         per_job REAL NOT NULL,
+         per_work REAL NOT NULL
+     ) STRICT, WITHOUT ROWID;",
 ];
 
-/// The tables with records. `turns` only has the order of owners.
+/// The tables with records. `turns` only has the order of owners, and `engine_times` only estimates.
 const TABLES: [&str; 5] = ["keys", "accounts", "days", "jobs", "idempotency"];
 
 /// Migrates the database to this program's schema version, in one transaction.
@@ -144,7 +150,8 @@ mod tests {
     fn all_tables_with_records_are_known() {
         let mut connection = Connection::open_in_memory().expect("memory");
         migrate(&mut connection).expect("the tables");
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'turns'";
+        let sql =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('turns', 'engine_times')";
         let mut statement = connection.prepare(sql).expect("a statement");
         let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
         let mut names: Vec<_> = names.map(|name| name.expect("a name")).collect();
@@ -172,7 +179,7 @@ mod tests {
             );
             connection.execute(&sql, []).expect("inserted");
         }
-        migrate(&mut connection).expect("version 2");
+        migrate(&mut connection).expect("the later versions");
         for (id, _, model) in records {
             let sql = format!("SELECT model FROM jobs WHERE id = x'0{id}'");
             let found: String = connection.query_row(&sql, [], |row| row.get(0)).expect("a row");

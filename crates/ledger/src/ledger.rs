@@ -7,6 +7,7 @@ use time::{Date, OffsetDateTime};
 
 use crate::accept::{Acceptance, NewJob};
 use crate::account::DayUsage;
+use crate::engine_times::EngineTimes;
 use crate::error::Result;
 use crate::id::{JobId, KeyId, OwnerId};
 use crate::job::{JobRecord, Lease, Outcome, RecoveryScope, Run};
@@ -81,8 +82,8 @@ pub struct JobPage {
 /// **Atomicity.** Every method is atomic, and its changes are durable when it returns. A caller that lost the
 /// answer can safely call the method again with the same arguments.
 ///
-/// **Time.** Callers pass the current time. The clocks of all processes that share a ledger must agree to
-/// well within the length of a lease.
+/// **Time.** Callers pass the current time, which is [`now`](Self::now): with one clock for all processes that share a
+/// ledger, leases and deadlines do not depend on the clocks of their machines.
 ///
 /// **Cancellation.** Dropping a future before it completes has the effect of a crash: no accepted job is
 /// lost, but a reservation may stay in place until the next recovery. Prefer to let the future complete.
@@ -93,6 +94,11 @@ pub struct JobPage {
 /// Exceeded limits, conflicts and missing records are not errors: they are part of the return type.
 #[async_trait]
 pub trait Ledger: KeyStore {
+    /// The current time by the clock that all processes of this ledger share; by default, this machine's clock.
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+
     /// Accepts a job, or returns an existing job that answers the request.
     ///
     /// In this order: replays the job of the idempotency key, joins an identical job in flight or returns an
@@ -192,6 +198,12 @@ pub trait Ledger: KeyStore {
 
     /// Returns what is left of a key's limits.
     async fn quotas(&self, key: &KeyId, policy: &Policy, now: OffsetDateTime) -> Result<Vec<Quota>>;
+
+    /// Returns the engine times of a model that a process saved last.
+    async fn engine_times(&self, model: &str) -> Result<Option<EngineTimes>>;
+
+    /// Saves the engine times of a model for the processes that start later.
+    async fn save_engine_times(&self, model: &str, times: EngineTimes) -> Result<()>;
 
     /// Checks that the ledger can be written, if its last write failed.
     async fn probe(&self) -> Result<()>;

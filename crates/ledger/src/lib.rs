@@ -9,7 +9,7 @@
 //! The rules are pure functions that all stores share. [`Account`](account::Account) calculates limits and
 //! budgets, [`JobRecord`](job::JobRecord) defines the states of a job, [`fairness`] the turns of owners,
 //! [`stored`] the form of a record, and [`quarantine`] what happens to a record that cannot be read. Callers
-//! pass the current time: nothing in this crate reads a clock or needs an async runtime.
+//! pass the current time, which is [`Ledger::now`]: the rules read no clock and need no async runtime.
 //!
 //! # Guarantees
 //! - **Durability.** A job is accepted only after the ledger has stored it. Every accepted job ends as
@@ -60,6 +60,7 @@
 pub mod accept;
 pub mod account;
 pub mod backup;
+mod engine_times;
 mod error;
 pub mod fairness;
 pub mod id;
@@ -74,6 +75,7 @@ pub mod quarantine;
 mod serde_as_text;
 pub mod stored;
 
+pub use engine_times::EngineTimes;
 pub use error::{Error, Result};
 pub use key_store::KeyStore;
 pub use ledger::{ClaimReply, FinishReply, HeartbeatReply, JobPage, Ledger, Load, Recovered};

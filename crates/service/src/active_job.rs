@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tintype_core::engine::{Observer, Preview, Progress};
 use tintype_core::picture::Encoded;
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId, WorkerId};
@@ -95,7 +96,12 @@ struct Control {
 
 impl ActiveJob {
     /// An entry for the ledger's record. A job whose waiter is in another process counts as detached.
-    pub(crate) fn new(job: &JobRecord, process: &WorkerId, single_process: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        job: &JobRecord,
+        now: OffsetDateTime,
+        process: &WorkerId,
+        single_process: bool,
+    ) -> Arc<Self> {
         let detached = job.waiter.as_ref() != Some(process);
         let control = Control {
             waiters: 0,
@@ -115,7 +121,7 @@ impl ActiveJob {
             owner: job.owner.clone(),
             model: job.model().to_owned(),
             request_key: job.request_key,
-            deadline: job.deadline.map(to_instant),
+            deadline: job.deadline.map(|at| to_instant(at, now)),
             single_process,
             span: tracing::Span::current(),
             states: watch::Sender::new(JobState::Queued),
@@ -337,8 +343,8 @@ impl Observer for ActiveJob {
     }
 }
 
-/// Converts the ledger's calendar time to this process's monotonic clock.
-pub(crate) fn to_instant(at: time::OffsetDateTime) -> Instant {
-    let left = at - time::OffsetDateTime::now_utc();
+/// Converts the ledger's calendar time to this process's monotonic clock. `now` is the ledger's time.
+fn to_instant(at: OffsetDateTime, now: OffsetDateTime) -> Instant {
+    let left = at - now;
     Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
 }

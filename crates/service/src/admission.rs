@@ -35,6 +35,9 @@ use crate::worker::Worker;
 /// How far back a retry searches for the job of its first attempt.
 const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
+/// The maximum engine time of a run, as a multiple of an estimate that an earlier process has measured.
+const RESTORED_CAP: u32 = 10;
+
 /// A request's place in the queue of requests whose client waits.
 enum QueuePlace {
     /// The request has a place. The permit is `None` for an owner's only request, which is accepted even
@@ -146,8 +149,7 @@ impl Inner {
                 && !has_deadline
                 && !caller.is_anonymous_public,
             stored: has_explicit_seed.then(|| picture_keys(&info, &submission.request)),
-            retry: (submission.retry && !caller.is_anonymous_public)
-                .then(|| self.retry_reuse(OffsetDateTime::now_utc())),
+            retry: (submission.retry && !caller.is_anonymous_public).then(|| self.retry_reuse(self.now())),
         };
         // Counts the owner's submission until the job is in the registry.
         let admission = self.admissions.enter(&caller.owner);
@@ -176,10 +178,10 @@ impl Inner {
         let mut new = NewJob { reuse, queue, start_with, ..new };
         loop {
             let read = self.registry.begin_read();
-            let accepted = self.ledger.accept(new.clone(), OffsetDateTime::now_utc()).await?;
+            let accepted = self.ledger.accept(new.clone(), self.now()).await?;
             let (mut job, source, quotas) = self.resolve_acceptance(accepted, &model)?;
             if source == ServedFrom::Stored && self.has_missing_images(&job).await? {
-                self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
+                self.ledger.delete(&job.owner, job.id, self.now()).await?;
                 continue;
             }
             if source != ServedFrom::Made && !job.status.is_final() && job.waiter != new.waiter {
@@ -301,15 +303,15 @@ impl Inner {
             on_worker_loss,
             waiter: (!submission.survives_disconnect()).then(|| self.process.clone()),
             start_with: None,
-            deadline: submission.deadline.map(|left| OffsetDateTime::now_utc() + left),
+            deadline: submission.deadline.map(|left| self.now() + left),
             events_key: Some(EventsKey::random()),
             queue: None,
         })
     }
 
     /// The engine time to reserve for a request and, if a budget pays, the maximum engine time of the run:
-    /// twice the estimate. Without an estimate both are the maximum per job or the remaining budget,
-    /// whichever is less.
+    /// twice the estimate, or [`RESTORED_CAP`] times the estimate of an earlier process. Without an estimate both are
+    /// the maximum per job or the remaining budget, whichever is less.
     async fn reserve(
         &self,
         caller: &Caller,
@@ -331,10 +333,14 @@ impl Inner {
         if let Some(estimated) = estimated {
             return Ok((estimated, Some(estimated * 2)));
         }
-        let quotas = self.ledger.quotas(&caller.key, &caller.policy, OffsetDateTime::now_utc()).await?;
+        let quotas = self.ledger.quotas(&caller.key, &caller.policy, self.now()).await?;
         let left = pricing::remaining_time(&quotas, price).unwrap_or(Duration::MAX);
-        let reserve = longest.min(left).max(pricing::MIN_RESERVATION);
-        Ok((reserve, Some(reserve)))
+        let longest = longest.min(left).max(pricing::MIN_RESERVATION);
+        // This process has measured no job. The machine may be slower than that of an earlier process.
+        Ok(match self.restored_estimate(model, info, &submission.request).await {
+            Some(restored) => (restored.min(longest), Some((restored * RESTORED_CAP).min(longest))),
+            None => (longest, Some(longest)),
+        })
     }
 
     /// Adds a waiter to an unfinished job's entry.
@@ -346,7 +352,7 @@ impl Inner {
         job: &JobRecord,
         read: &LedgerRead<'_>,
     ) -> Result<Arc<ActiveJob>, Arc<ActiveJob>> {
-        let active = self.registry.enter(job, read);
+        let active = self.registry.enter(job, self.now(), read);
         if !active.join(Instant::now()) {
             return Err(active);
         }

@@ -179,7 +179,7 @@ impl Inner {
         // The response does not wait for the ledger. If the record is lost, a retry can receive the same
         // images again.
         self.runtime.spawn(async move {
-            if let Err(error) = ledger.mark_delivered(&owner, id, OffsetDateTime::now_utc()).await {
+            if let Err(error) = ledger.mark_delivered(&owner, id, ledger.now()).await {
                 tracing::warn!(job = %id, error = %causes(&error), "failed to mark job as delivered");
             }
             drop(guard);

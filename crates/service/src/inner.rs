@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, EngineInfo};
 use tintype_core::model::ModelCard;
@@ -60,6 +61,11 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// The current time of the ledger, for leases, deadlines and records.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.ledger.now()
+    }
+
     /// Logs that a worker could not claim the next job, unless that was logged a moment ago.
     pub(crate) fn log_failed_claim(&self, error: &tintype_ledger::Error) {
         if let Some(failures) = self.claim_failures.record() {
@@ -176,7 +182,7 @@ impl Inner {
                 // The remote engine charges for the job; a retry finds it.
                 self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
             } else if active.depends_on_waiters() {
-                let (job, now) = (active.id, time::OffsetDateTime::now_utc());
+                let (job, now) = (active.id, self.now());
                 if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
                     tracing::error!(%job, error = %causes(&error), "failed to cancel job at shutdown");
                 }
@@ -186,6 +192,7 @@ impl Inner {
             }
         }
         self.wake_workers();
+        self.save_last_engine_times().await;
     }
 
     /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was

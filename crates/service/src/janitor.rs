@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_ledger::HeartbeatReply;
 use tintype_ledger::job::RecoveryScope;
@@ -60,7 +59,7 @@ pub(crate) async fn renew_leases(inner: Weak<Inner>) {
         let duration = lease_duration(inner.settings.single_process);
         let running = inner.registry.all().into_iter().filter_map(|active| Some((active.run()?, active)));
         let heartbeats = running.map(async |(run, active)| {
-            match inner.ledger.heartbeat(&run, OffsetDateTime::now_utc() + duration).await {
+            match inner.ledger.heartbeat(&run, inner.now() + duration).await {
                 Ok(HeartbeatReply::Continue) => {}
                 Ok(HeartbeatReply::CancelRequested) => active.stop(StopReason::Canceled),
                 // Only if the run has not ended in the meantime.
@@ -81,16 +80,16 @@ impl Inner {
     /// Deletes up to [`MAX_DELETIONS`] records of jobs that ended longer ago than `keep`. The store decides
     /// how long images are kept.
     async fn delete_old_jobs(&self, keep: Duration) -> Result<(), ServiceError> {
-        let before = OffsetDateTime::now_utc() - keep.min(MAX_JOB_AGE);
+        let before = self.now() - keep.min(MAX_JOB_AGE);
         for job in self.ledger.finished_jobs(before, MAX_DELETIONS).await? {
-            self.ledger.delete(&job.owner, job.id, OffsetDateTime::now_utc()).await?;
+            self.ledger.delete(&job.owner, job.id, self.now()).await?;
         }
         Ok(())
     }
 
     /// Ends or requeues the jobs whose worker is lost.
     pub(crate) async fn recover(&self, lost: RecoveryScope) {
-        match self.ledger.recover(OffsetDateTime::now_utc(), lost).await {
+        match self.ledger.recover(self.now(), lost).await {
             Ok(recovered) => {
                 let (requeued, ended) = (recovered.requeued.len(), recovered.ended.len());
                 if requeued + ended > 0 {
@@ -154,7 +153,7 @@ impl Inner {
 
     /// Cancels a job in the ledger. A queued job ends with this.
     pub(crate) async fn cancel_in_ledger(&self, active: &ActiveJob) {
-        match self.ledger.cancel(&active.owner, active.id, OffsetDateTime::now_utc()).await {
+        match self.ledger.cancel(&active.owner, active.id, self.now()).await {
             Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
             Ok(_) => {}
             Err(error) => {
@@ -198,7 +197,7 @@ impl Inner {
         if active.has_ended() || active.is_running_here() {
             return;
         }
-        match self.ledger.reconcile(&active.owner, active.id, OffsetDateTime::now_utc()).await {
+        match self.ledger.reconcile(&active.owner, active.id, self.now()).await {
             Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
             // The process that polled the remote engine has released the job, and a client of this process
             // waits.

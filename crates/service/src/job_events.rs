@@ -75,7 +75,7 @@ impl Service {
         let job = self.record(caller, id).await?;
         let (mut states, mut previews) = (None, None);
         if !job.status.is_final() {
-            let active = self.inner.registry.enter(&job, &read);
+            let active = self.inner.registry.enter(&job, self.inner.now(), &read);
             if self.inner.registry.is_draining() {
                 // Other subscriptions may have received their final state already.
                 return Err(ServiceError::Draining);

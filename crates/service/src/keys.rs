@@ -1,6 +1,5 @@
 //! Authentication and management of API keys.
 
-use time::OffsetDateTime;
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
 
@@ -26,7 +25,7 @@ impl Service {
             };
         };
         let Ok(key) = ApiKey::parse(text) else { return invalid(KeyError::Malformed) };
-        match self.inner.keys.authenticate(&key, OffsetDateTime::now_utc()).await? {
+        match self.inner.keys.authenticate(&key, self.inner.now()).await? {
             Authentication::Valid(record) => Ok(record.into()),
             Authentication::Unknown => invalid(KeyError::Unknown),
             Authentication::Expired(_) => invalid(KeyError::Expired),
@@ -56,7 +55,7 @@ impl Service {
                 ServiceError::UnknownModel(unknown.clone())
             });
         }
-        Ok(self.inner.keys.create_key(new, OffsetDateTime::now_utc()).await?)
+        Ok(self.inner.keys.create_key(new, self.inner.now()).await?)
     }
 
     /// All keys, ordered by id.
@@ -83,7 +82,7 @@ impl Service {
     /// Those of [`key`](Self::key).
     pub async fn revoke_key(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, ServiceError> {
         require_admin(by)?;
-        let revoked = self.inner.keys.revoke_key(id, OffsetDateTime::now_utc()).await?;
+        let revoked = self.inner.keys.revoke_key(id, self.inner.now()).await?;
         revoked.ok_or(ServiceError::NotFound("key"))
     }
 }

@@ -27,6 +27,7 @@ mod pricing;
 mod records;
 mod registry;
 mod repeated_failure;
+mod saved_times;
 mod serverless;
 mod service;
 mod settings;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tintype_core::model::ModelCard;
 use tintype_core::request::GenerateRequest;
+use tintype_ledger::EngineTimes;
 use tintype_ledger::limits::{Limit, Quota};
 use tintype_ledger::money::{Amount, Currency, Price, Spend};
 use tintype_ledger::policy::{Allowance, Budget};
@@ -124,8 +125,29 @@ impl Estimates {
         let estimated =
             average_time.or_else(|| measured.per_work.map(|per_work| per_work * model.work(request)));
         drop(measured);
-        let estimated = Duration::try_from_secs_f64(estimated?).unwrap_or(self.max_job);
-        Some(estimated.max(MIN_RESERVATION).min(self.max_job))
+        estimated.map(|estimated| self.bounded(estimated))
+    }
+
+    /// The estimated engine time of a job, by the times of an earlier process.
+    pub(crate) fn estimate_by(
+        &self,
+        times: EngineTimes,
+        model: &ModelCard,
+        request: &GenerateRequest,
+    ) -> Duration {
+        self.bounded(times.per_work * model.work(request))
+    }
+
+    /// The averages for the next process; `None` until a job has been measured.
+    pub(crate) fn times(&self) -> Option<EngineTimes> {
+        let measured = self.measured();
+        Some(EngineTimes { per_job: measured.per_job?, per_work: measured.per_work? })
+    }
+
+    /// An estimate in seconds within the limits of a reservation.
+    fn bounded(&self, seconds: f64) -> Duration {
+        let estimated = Duration::try_from_secs_f64(seconds).unwrap_or(self.max_job);
+        estimated.max(MIN_RESERVATION).min(self.max_job)
     }
 
     /// Estimated time in whole seconds until one of `slots` is free.

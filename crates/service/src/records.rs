@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use time::{Date, OffsetDateTime};
+use time::Date;
 use tintype_core::request::DEFAULT_EXPIRY;
 use tintype_core::store::{Key, PresignOptions, StoreError};
 use tintype_ledger::account::DayUsage;
@@ -113,7 +113,7 @@ impl Service {
     /// Those of [`image`](Self::image).
     pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Image, ServiceError> {
         require_identity(caller)?;
-        let canceled = self.inner.ledger.cancel(&caller.owner, id, OffsetDateTime::now_utc()).await?;
+        let canceled = self.inner.ledger.cancel(&caller.owner, id, self.inner.now()).await?;
         let job = canceled.ok_or(ServiceError::NotFound("image"))?;
         self.stop_here(&job).await;
         self.inner.image_with_links(&job, ServedFrom::Made, DEFAULT_EXPIRY).await
@@ -131,7 +131,7 @@ impl Service {
             let key = Key::new(image.key.clone()).map_err(|_| StoreError::NotFound)?;
             self.inner.store.delete(&key).await?;
         }
-        let deleted = self.inner.ledger.delete(&caller.owner, id, OffsetDateTime::now_utc()).await?;
+        let deleted = self.inner.ledger.delete(&caller.owner, id, self.inner.now()).await?;
         if let Some(last) = deleted {
             // The job may have succeeded since its record was read.
             let rest: Vec<_> =
@@ -160,7 +160,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Ledger`].
     pub async fn quotas(&self, caller: &Caller) -> Result<Vec<Quota>, ServiceError> {
-        let now = OffsetDateTime::now_utc();
+        let now = self.inner.now();
         Ok(self.inner.ledger.quotas(&caller.key, &caller.policy, now).await?)
     }
 
@@ -169,7 +169,7 @@ impl Service {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {
             // The process that ran the job may have died.
-            self.inner.ledger.reconcile(&caller.owner, id, OffsetDateTime::now_utc()).await?
+            self.inner.ledger.reconcile(&caller.owner, id, self.inner.now()).await?
         };
         job.ok_or(ServiceError::NotFound("image"))
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use time::OffsetDateTime;
 use tintype_ledger::id::{Fingerprint, JobId, OwnerId, WorkerId};
 use tintype_ledger::job::JobRecord;
 use tokio::sync::watch;
@@ -71,13 +72,18 @@ impl JobRegistry {
     }
 
     /// The entry of an unfinished job, created if absent. If the job ended after the read began, or the
-    /// workers have stopped, the returned entry has a final state.
-    pub(crate) fn enter(&self, job: &JobRecord, _read: &LedgerRead<'_>) -> Arc<ActiveJob> {
+    /// workers have stopped, the returned entry has a final state. `now` is the ledger's time.
+    pub(crate) fn enter(
+        &self,
+        job: &JobRecord,
+        now: OffsetDateTime,
+        _read: &LedgerRead<'_>,
+    ) -> Arc<ActiveJob> {
         let mut entries = self.entries();
         if let Some(active) = entries.jobs.get(&job.id) {
             return active.clone();
         }
-        let active = ActiveJob::new(job, &self.process, self.single_process);
+        let active = ActiveJob::new(job, now, &self.process, self.single_process);
         let ended =
             entries.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
         let end = match ended {

@@ -7,7 +7,6 @@ mod slots;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated};
 use tintype_core::request::GenerateRequest;
@@ -107,9 +106,9 @@ impl Worker {
     async fn claim_job(self, owner: OwnerId, id: JobId) -> Option<Arc<ActiveJob>> {
         while !*self.inner.releasing.borrow() {
             let read = self.inner.registry.begin_read();
-            match self.inner.ledger.claim(&owner, id, self.lease(), OffsetDateTime::now_utc()).await {
+            match self.inner.ledger.claim(&owner, id, self.lease(), self.inner.now()).await {
                 Ok(ClaimReply::Granted(job)) => {
-                    let active = self.inner.registry.enter(&job, &read);
+                    let active = self.inner.registry.enter(&job, self.inner.now(), &read);
                     drop(read);
                     self.run_claimed(job, active.clone()).await;
                     return Some(active);
@@ -135,10 +134,9 @@ impl Worker {
     pub(crate) async fn run_next(&self) -> Option<JobId> {
         let _guard = self.inner.tasks.start();
         let read = self.inner.registry.begin_read();
-        match self.inner.ledger.claim_next(&self.model.name(), self.lease(), OffsetDateTime::now_utc()).await
-        {
+        match self.inner.ledger.claim_next(&self.model.name(), self.lease(), self.inner.now()).await {
             Ok(Some(job)) => {
-                let active = self.inner.registry.enter(&job, &read);
+                let active = self.inner.registry.enter(&job, self.inner.now(), &read);
                 drop(read);
                 let id = job.id;
                 self.run_claimed(job, active).await;
@@ -152,15 +150,17 @@ impl Worker {
         }
     }
 
-    /// The data of this engine with the operator's settings.
-    fn info(&self) -> EngineInfo {
-        self.model.settings.apply(self.engine.info().clone())
+    /// The data of this engine with the operator's settings. A model is not unloaded while one of its jobs runs or is
+    /// stored, so the data of the model are those of this engine.
+    fn info(&self) -> Arc<EngineInfo> {
+        let known = self.model.known_info();
+        known.unwrap_or_else(|| Arc::new(self.model.settings.apply(self.engine.info().clone())))
     }
 
     /// A new lease of this worker.
     pub(crate) fn lease(&self) -> Lease {
         let duration = lease_duration(self.inner.settings.single_process);
-        Lease { worker: self.name.clone(), until: OffsetDateTime::now_utc() + duration }
+        Lease { worker: self.name.clone(), until: self.inner.now() + duration }
     }
 
     async fn run_claimed(&self, job: JobRecord, active: Arc<ActiveJob>) {
@@ -180,7 +180,7 @@ impl Worker {
             return self.end(&active, &job.run(), Outcome::Canceled, Spend::ZERO).await;
         }
         if !is_remote {
-            self.inner.metrics.queue_wait(&self.model.name(), OffsetDateTime::now_utc() - job.created);
+            self.inner.metrics.queue_wait(&self.model.name(), self.inner.now() - job.created);
         }
         let max_job = self.inner.settings.max_job;
         let limit = stored.cap_ms.map_or(max_job, |cap| Duration::from_millis(cap).min(max_job));
@@ -203,6 +203,7 @@ impl Worker {
             RunResult::Generated(generated) => {
                 let took = seconds(generated.engine_seconds);
                 self.model.estimates.record(&self.info().model, &claim.request, took);
+                self.inner.save_engine_times(&self.model);
                 let metrics = &self.inner.metrics;
                 metrics.generated(&self.model.name(), generated.pictures.len(), claim.request.steps, took);
                 return self.store(claim, generated).await;
@@ -289,7 +290,7 @@ impl Worker {
 
     /// Returns the job to the queue for another process.
     async fn release(&self, claim: &Claim) {
-        if let Err(error) = self.inner.ledger.release(&claim.run, OffsetDateTime::now_utc()).await {
+        if let Err(error) = self.inner.ledger.release(&claim.run, self.inner.now()).await {
             tracing::error!(job = %claim.active.id, error = %causes(&error), "failed to release job");
         }
         if self.inner.settings.serverless {
@@ -357,7 +358,7 @@ impl Worker {
         };
         let mut delay = MIN_RETRY_DELAY;
         loop {
-            let now = OffsetDateTime::now_utc();
+            let now = self.inner.now();
             match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
                 Ok(FinishReply::Recorded(job)) => {
                     let engine_seconds = cost.engine_ms as f64 / 1_000.0;

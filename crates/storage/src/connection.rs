@@ -12,6 +12,7 @@ use tintype_core::secret::Secret;
 
 use crate::credential_lifetime::{LastCredentialLifetime, TrackedCredentials};
 use crate::remote::S3Settings;
+use crate::service_clock::ServiceClock;
 use crate::signer::Signer;
 
 /// Time limit for one attempt of a call, body included.
@@ -28,8 +29,8 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Creates the clients, without a request to the service. AWS's default chain may request a region from
-    /// the instance.
-    pub(crate) async fn new(settings: &S3Settings) -> Self {
+    /// the instance. `clock` observes the responses.
+    pub(crate) async fn new(settings: &S3Settings, clock: &ServiceClock) -> Self {
         let region = settings.region.clone().map(Region::new);
         let lifetime = LastCredentialLifetime::default();
         let base = match &settings.credentials {
@@ -37,7 +38,8 @@ impl Connection {
             None => default_chain(region, &lifetime).await,
         };
         let (endpoint, public) = (settings.endpoint.as_deref(), settings.public_endpoint.as_deref());
-        let client = Client::from_conf(with_endpoint(base.clone(), endpoint).build());
+        let client =
+            Client::from_conf(with_endpoint(base.clone(), endpoint).interceptor(clock.clone()).build());
         let signing = Client::from_conf(with_endpoint(base, public.or(endpoint)).build());
         let signer = Signer {
             client: signing,

@@ -9,6 +9,7 @@ mod connection;
 mod credential_lifetime;
 mod embedded;
 mod remote;
+mod service_clock;
 mod signer;
 
 pub use embedded::{Embedded, EmbeddedSettings, OpenError, S3Body, S3Http, SweepReport};

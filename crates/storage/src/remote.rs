@@ -21,6 +21,7 @@ use tintype_core::store::{
 use tokio::sync::OnceCell;
 
 use crate::connection::Connection;
+use crate::service_clock::ServiceClock;
 
 /// Maximum number of attempts of a conditional write. The service answers 409 while a conflicting operation
 /// is under way, which does not decide whether the condition holds.
@@ -73,6 +74,7 @@ pub struct S3Store {
     settings: S3Settings,
     /// Created by the first request, because it must not delay the start of a Lambda function.
     connection: OnceCell<Connection>,
+    clock: ServiceClock,
 }
 
 impl S3Store {
@@ -90,11 +92,11 @@ impl S3Store {
             prefix: settings.prefix.trim_matches('/').to_owned(),
             ..settings
         };
-        Ok(Self { settings, connection: OnceCell::new() })
+        Ok(Self { settings, connection: OnceCell::new(), clock: ServiceClock::default() })
     }
 
     async fn connection(&self) -> &Connection {
-        self.connection.get_or_init(|| Connection::new(&self.settings)).await
+        self.connection.get_or_init(|| Connection::new(&self.settings, &self.clock)).await
     }
 
     async fn client(&self) -> &Client {
@@ -236,6 +238,10 @@ fn to_time(at: Option<&DateTime>) -> OffsetDateTime {
 
 #[async_trait]
 impl ObjectStore for S3Store {
+    fn clock_offset(&self) -> time::Duration {
+        self.clock.offset()
+    }
+
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
         if let Some(range) = range.as_ref().filter(|range| range.is_empty()) {
             // HTTP has no empty ranges.

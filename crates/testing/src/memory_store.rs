@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub struct MemoryStore {
     full: AtomicBool,
     panics: AtomicBool,
     max_url_lifetime: Mutex<Option<Duration>>,
+    clock_offset_seconds: AtomicI64,
 }
 
 impl MemoryStore {
@@ -45,6 +46,11 @@ impl MemoryStore {
         *self.max_url_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = Some(max);
     }
 
+    /// Sets how far the store's clock is ahead of this machine's.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.clock_offset_seconds.store(seconds, Ordering::Relaxed);
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,6 +65,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl ObjectStore for MemoryStore {
+    fn clock_offset(&self) -> time::Duration {
+        time::Duration::seconds(self.clock_offset_seconds.load(Ordering::Relaxed))
+    }
+
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object, StoreError> {
         let Object { meta, bytes } = self.objects().get(key).cloned().ok_or(StoreError::NotFound)?;
         let bytes = match range {

@@ -24,7 +24,7 @@ fn a_database_of_version_0_1_is_migrated() {
     let (_folder, path) = version_0_1();
     assert_eq!(user_version(&path), 1);
     let ledger = SqliteLedger::open(&path, Synchronous::Normal).expect("open");
-    assert_eq!(user_version(&path), 2);
+    assert_eq!(user_version(&path), 3);
     let models = ledger.reader.run(|connection| {
         let sql = "SELECT group_concat(DISTINCT model) FROM jobs WHERE deleted = 0";
         Ok(connection.query_row(sql, [], |row| row.get::<_, String>(0))?)

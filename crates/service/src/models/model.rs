@@ -11,6 +11,7 @@ use super::{EngineLoader, LoadTime, ModelSettings, ModelSpec};
 use crate::availability::Availability;
 use crate::error::ServiceError;
 use crate::pricing::Estimates;
+use crate::saved_times::SavedTimes;
 
 /// Whether a model can run jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub(crate) struct Model {
     pub(crate) loader: Option<Arc<dyn EngineLoader>>,
     pub(crate) load: LoadTime,
     pub(crate) estimates: Estimates,
+    pub(crate) saved_times: SavedTimes,
     /// One permit per place in the queue of requests whose client waits; none until the data is known.
     pub(crate) queue_places: Arc<Semaphore>,
     /// One permit per slot of the engine; none unless it is loaded.
@@ -70,6 +72,7 @@ impl Model {
         };
         Self {
             estimates: Estimates::new(max_job, settings.price),
+            saved_times: SavedTimes::default(),
             settings,
             loader,
             load,

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tintype_ledger::job::JobRecord;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -45,12 +44,12 @@ pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, num
         let Some(engine) = engine else { return };
         let worker = Worker::new(inner.clone(), model.clone(), engine, number);
         let read = inner.registry.begin_read();
-        match inner.ledger.claim_next(&model.name(), worker.lease(), OffsetDateTime::now_utc()).await {
+        match inner.ledger.claim_next(&model.name(), worker.lease(), inner.now()).await {
             Ok(Some(job)) => {
                 inner.claim_failures.reset();
                 // There may be another job for the next worker.
                 model.arrivals.notify_one();
-                let active = inner.registry.enter(&job, &read);
+                let active = inner.registry.enter(&job, inner.now(), &read);
                 drop(read);
                 tokio::spawn(worker.run_in_slot(job, active, slot));
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tintype_core::request::Draft;
 use tintype_core::store::ObjectStore;
 use tintype_ledger::job::Status;
+use tintype_ledger::policy::Policy;
 use tintype_service::{Caller, ServedFrom, ServiceError, ServiceSettings, Submission};
 use tintype_testing::NullEngine;
 
@@ -118,5 +119,28 @@ async fn old_records_are_deleted_and_their_images_left_to_the_store() {
         let images = harness.service.images(&caller, None, 10).await.expect("a list").images;
         let stored = harness.store.list("images/", None, 10).await.expect("list").objects;
         assert_eq!((images.len(), stored.len()), (left, 1), "{keep:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn engine_times_survive_a_restart() {
+    let ledger = ledger();
+    let budgets = vec!["20s/day".parse().expect("a budget")];
+    let caller = Caller { policy: Policy { budgets, ..Policy::default() }, ..Caller::anonymous() };
+    let first = Harness::on(ledger.clone(), ServiceSettings::default(), NullEngine::new(SECOND));
+    first.generate(first.request("measured", 4)).await.expect("a picture");
+    first.service.drain(SECOND).await;
+
+    // The second process runs on a machine with half the speed.
+    let second = Harness::on(ledger, ServiceSettings::default(), NullEngine::new(SECOND * 2));
+    let submission = |prompt: &str| Submission::new(second.request(prompt, 4));
+    let clients = ["a", "b"].map(|prompt| {
+        let (service, caller, submission) = (second.service.clone(), caller.clone(), submission(prompt));
+        tokio::spawn(async move { service.generate(&caller, submission).await })
+    });
+    for client in clients {
+        let image =
+            client.await.expect("no panic").expect("the first request does not reserve the whole budget");
+        assert_eq!(image.status, Status::Succeeded, "the estimate of the fast machine is no limit");
     }
 }

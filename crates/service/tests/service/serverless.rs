@@ -88,8 +88,8 @@ async fn an_own_job_takes_nine_calls_to_the_bucket_and_no_list() {
     service.engine_ready(Arc::new(NullEngine::new(SECOND)));
     for calls in [
         // Read the account; write it, the mark, the job and its index entry; claim the job; put the image;
-        // finish the job, charge it, and delete the mark.
-        10, // From now on the account is cached.
+        // finish the job, charge it, and delete the mark. Save the engine times.
+        11, // From now on the account is cached, and the engine times are saved once a minute.
         9, 9,
     ] {
         let request = service.check(None, draft("x", 1)).expect("valid");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tintype_core::store::ObjectStore;
-use tintype_ledger::job::Status;
+use tintype_ledger::job::{Reason, Status};
 use tintype_ledger_sqlite::{SqliteLedger, Synchronous};
 use tintype_service::{Caller, ServedFrom, Service, ServiceError, ServiceSettings, Submission};
 use tintype_testing::{MemoryStore, NullEngine};
 
 use crate::generating::key_of;
-use crate::{Harness, SECOND, draft, ledger, wait_seconds};
+use crate::{Harness, SECOND, draft, ledger, ledger_in, wait_seconds};
 
 fn shared() -> ServiceSettings {
     ServiceSettings { single_process: false, ..ServiceSettings::default() }
@@ -92,6 +92,34 @@ async fn a_worker_that_lost_its_lease_does_not_delete_the_images() {
     let image = quick.service.image(&caller, id, SECOND).await.expect("it is there");
     assert_eq!(image.status, Status::Succeeded);
     quick.store.head(&key_of(&image.pictures[0])).await.expect("every link leads to an image");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_those_of_the_buckets_clock() {
+    let ahead = time::Duration::HOUR;
+    let bucket = Arc::new(MemoryStore::default());
+    bucket.set_clock_offset(ahead.whole_seconds());
+    let harness = Harness::on(ledger_in(bucket), shared(), NullEngine::new(SECOND * 5));
+    let started = time::OffsetDateTime::now_utc();
+    let image = harness.generate(harness.request("x", 2)).await.expect("a picture");
+    for at in [Some(image.created), image.started, image.finished] {
+        let ahead_by = at.expect("a time") - started;
+        assert!(ahead_by >= ahead && ahead_by < ahead + time::Duration::MINUTE, "{ahead_by}");
+    }
+    // The time that is left until a deadline does not depend on the clock.
+    for (seconds, expected) in [(30, None), (3, Some(Reason::Deadline))] {
+        let submission = Submission {
+            deadline: Some(SECOND * seconds),
+            ..Submission::new(harness.request(&seconds.to_string(), 2))
+        };
+        let end = harness.service.generate(&Caller::anonymous(), submission).await;
+        let reason = match end {
+            Ok(_) => None,
+            Err(ServiceError::Failed(failure)) => Some(failure.reason),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(reason, expected);
+    }
 }
 
 /// Every request joins or finds the previous one at about the moment when that ends.

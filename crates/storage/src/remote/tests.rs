@@ -46,7 +46,7 @@ async fn an_unreachable_service_is_unavailable() {
 
 /// A service that answers the request of each connection with the next of these responses; `None` closes the
 /// connection without a response.
-fn service(answers: [Option<&'static str>; 3]) -> S3Settings {
+fn service<const N: usize>(answers: [Option<&'static str>; N]) -> S3Settings {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -81,6 +81,17 @@ async fn a_write_with_a_lost_response_is_verified() {
             Err(error) => assert!(matches!(error, StoreError::ConditionFailed) && !ours, "{error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn the_clock_of_the_service_is_read_from_its_responses() {
+    let missing = "HTTP/1.1 404 x\r\nconnection: close\r\ndate: Thu, 01 Jan 2099 00:00:00 GMT\r\n\r\n";
+    let store = S3Store::new(service([Some(missing)])).expect("valid settings");
+    assert_eq!(store.clock_offset(), time::Duration::ZERO);
+    let answer = store.head(&Key::new("a").expect("a key")).await;
+    assert!(matches!(answer, Err(StoreError::NotFound)), "{answer:?}");
+    let there = OffsetDateTime::now_utc() + store.clock_offset();
+    assert_eq!(there.year(), 2099);
 }
 
 #[test]

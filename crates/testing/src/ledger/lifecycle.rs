@@ -7,7 +7,7 @@ use tintype_ledger::accept::{Acceptance, NewJob};
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{MAX_RUNS, OnWorkerLoss, Outcome, Reason, RecoveryScope, Status};
 use tintype_ledger::money::Spend;
-use tintype_ledger::{ClaimReply, FinishReply, HeartbeatReply, Ledger};
+use tintype_ledger::{ClaimReply, EngineTimes, FinishReply, HeartbeatReply, Ledger};
 
 pub(super) async fn contract(ledger: &dyn Ledger) {
     one_worker_holds_the_lease(ledger).await;
@@ -23,6 +23,7 @@ pub(super) async fn contract(ledger: &dyn Ledger) {
     a_deleted_job_is_invisible(ledger).await;
     lists_are_newest_first(ledger).await;
     old_finished_jobs_are_listed(ledger).await;
+    the_last_engine_times_are_kept(ledger).await;
 }
 
 async fn one_worker_holds_the_lease(ledger: &dyn Ledger) {
@@ -281,4 +282,15 @@ async fn old_finished_jobs_are_listed(ledger: &dyn Ledger) {
     assert_eq!(old(4, 10).await.expect("list"), [first.clone(), third]);
     assert_eq!(old(4, 1).await.expect("list"), [first]);
     completed(ledger, &jobs[2], year + 11).await;
+}
+
+async fn the_last_engine_times_are_kept(ledger: &dyn Ledger) {
+    let [slow, fast] =
+        [(9.5, 1e-6), (2.0, 3.1e-7)].map(|(per_job, per_work)| EngineTimes { per_job, per_work });
+    assert_eq!(ledger.engine_times("org/model").await.expect("times"), None);
+    for times in [slow, fast] {
+        ledger.save_engine_times("org/model", times).await.expect("saved");
+        assert_eq!(ledger.engine_times("org/model").await.expect("times"), Some(times));
+    }
+    assert_eq!(ledger.engine_times("org/other").await.expect("times"), None);
 }
