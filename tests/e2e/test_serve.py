@@ -26,6 +26,8 @@ QUICK = {"prompt": "a tiger", "steps": 2}
 
 USER_COMMENT = 0x9286
 EXIF_IFD = 0x8769
+# SHA-256 of `unet/diffusion_pytorch_model.safetensors` in `models/emoji/weights`.
+BUILTIN_HASH = "a1cc12fef1c500a8db8233df1f13bf5f04d8b8a2df3060631da3e5f95fc4105f"
 PILLOW_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 
@@ -61,7 +63,8 @@ def test_the_url_returns_an_image_with_its_parameters(
     assert (image.format, image.size, image.mode) == (PILLOW_NAMES[name], (body["width"], body["height"]), "RGB")
     size = f"{body['width']}x{body['height']}"
     assert parameters(image).startswith(
-        f"{prompt}\nNegative prompt: blur\nSteps: 2, CFG scale: 2.5, Seed: 7, Size: {size}, Model: "
+        f"{prompt}\nNegative prompt: blur\nSteps: 2, CFG scale: 2.5, Seed: 7, Size: {size}, "
+        f"Model hash: {BUILTIN_HASH}, Model: "
     )
 
 

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tintype-ledger", &["tintype-core"]),
     ("tintype-ledger-bucket", &["tintype-core", "tintype-ledger"]),
     ("tintype-ledger-sqlite", &["tintype-ledger"]),
+    ("tintype-outbound", &[]),
     ("tintype-picture", &["tintype-core"]),
     ("tintype-sagemaker", &["tintype-core"]),
     ("tintype-service", &["tintype-core", "tintype-ledger", "tintype-picture"]),
@@ -36,7 +37,9 @@ const RESTRICTED: &[(&str, &[&str])] = &[
     ("aws-sdk-sagemakerruntime", &["tintype-sagemaker"]),
     ("candle", &["tintype-diffusion"]),
     ("rusqlite", &["tintype-ledger-sqlite"]),
+    ("rustls", &["tintype-outbound"]),
     ("s3s", &["tintype-storage"]),
+    ("tokio-rustls", &["tintype-outbound"]),
 ];
 
 /// Checks the manifests of the workspace.

@@ -280,6 +280,12 @@ pub trait Engine: Send + Sync {
         &self.info().model
     }
 
+    /// The SHA-256 of the model's weights as 64 lower-case hexadecimal digits, for the metadata of images; `None` if it
+    /// is unknown or not computed yet. Must return quickly.
+    fn model_hash(&self) -> Option<String> {
+        None
+    }
+
     /// Asynchronous remote jobs, if the engine supports them. A caller that can save receipts prefers these
     /// to [`generate`](Self::generate), which submits the request and waits for the result.
     fn remote_jobs(&self) -> Option<&dyn RemoteJobs> {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -18,6 +19,7 @@ use tintype_core::picture::Picture;
 use tintype_core::request::GenerateRequest;
 use tracing::{Span, trace_span};
 
+use crate::model_hash::ModelHash;
 use crate::noise::Noise;
 use crate::pipeline::{Next, Pipeline, StepContext};
 use crate::plan::ModelPlan;
@@ -57,6 +59,9 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// Threads on the processor; as many as it has cores if not given.
     pub threads: Option<usize>,
+    /// The JSON file in which the hashes of weights are remembered, in a folder that exists. Without it, the weights are
+    /// hashed again after each start.
+    pub hash_cache: Option<PathBuf>,
 }
 
 /// A Stable Diffusion model that makes pictures here, one request at a time.
@@ -64,6 +69,7 @@ pub struct EngineOptions {
 /// Dropping it ends its thread after the request at hand.
 pub struct DiffusionEngine {
     info: EngineInfo,
+    hash: ModelHash,
     jobs: SyncSender<Job>,
 }
 
@@ -100,17 +106,22 @@ impl DiffusionEngine {
             .thread_name(|index| format!("tintype-kernel-{index}"))
             .build()
             .map_err(|source| ModelError::Threads(source.into()))?;
-        let (info, pipeline) = pool.install(|| {
+        let (info, hash_sources, pipeline) = pool.install(|| {
             let plan = ModelPlan::read(&files, &device, dtype)?;
             let info = plan.engine_info(name, &files);
-            Ok::<_, ModelError>((info, Pipeline::from_plan(plan, &device)?))
+            let hash_sources = plan.unet_weights.hash_sources();
+            Ok::<_, ModelError>((info, hash_sources, Pipeline::from_plan(plan, &device)?))
         })?;
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY);
         thread::Builder::new()
             .name("tintype-engine".to_owned())
             .spawn(move || run_jobs(&pipeline, &pool, &queue))
             .map_err(|source| ModelError::Threads(source.into()))?;
-        Ok(Self { info, jobs })
+        let hash = match files.model_hash() {
+            Some(hash) => ModelHash::known(hash),
+            None => ModelHash::compute(name, hash_sources, options.hash_cache),
+        };
+        Ok(Self { info, hash, jobs })
     }
 }
 
@@ -118,6 +129,10 @@ impl DiffusionEngine {
 impl Engine for DiffusionEngine {
     fn info(&self) -> &EngineInfo {
         &self.info
+    }
+
+    fn model_hash(&self) -> Option<String> {
+        self.hash.get()
     }
 
     async fn generate(

@@ -28,6 +28,8 @@ pub struct ModelFiles {
     fingerprint: Arc<Fingerprint>,
     /// The revision that version 0.1 gave these files.
     revision_before_0_2: Option<String>,
+    /// The SHA-256 of the denoiser's weights, if it need not be computed.
+    model_hash: Option<String>,
 }
 
 #[derive(Clone)]
@@ -47,7 +49,7 @@ impl std::fmt::Debug for FileSource {
 
 impl ModelFiles {
     fn new(source: FileSource) -> Self {
-        Self { source, fingerprint: Arc::default(), revision_before_0_2: None }
+        Self { source, fingerprint: Arc::default(), revision_before_0_2: None, model_hash: None }
     }
 
     /// Sets the revision that version 0.1 gave these files, so that the images that it stored are found.
@@ -60,6 +62,18 @@ impl ModelFiles {
     /// The revision that version 0.1 gave these files, if it was set.
     pub(crate) fn revision_before_0_2(&self) -> Option<String> {
         self.revision_before_0_2.clone()
+    }
+
+    /// Sets the SHA-256 of the denoiser's weights as 64 lower-case hexadecimal digits, so that it need not be computed.
+    #[must_use]
+    pub fn with_model_hash(mut self, sha256: &str) -> Self {
+        self.model_hash = Some(sha256.to_owned());
+        self
+    }
+
+    /// The SHA-256 of the denoiser's weights, if it was set.
+    pub(crate) fn model_hash(&self) -> Option<String> {
+        self.model_hash.clone()
     }
 
     /// The model in this folder.

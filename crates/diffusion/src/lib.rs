@@ -18,6 +18,7 @@ pub mod hub;
 mod index;
 pub mod kernels;
 mod layers;
+mod model_hash;
 pub mod noise;
 mod options;
 pub mod pipeline;

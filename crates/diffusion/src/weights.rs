@@ -15,6 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::files::open_regular;
+use crate::model_hash::{FileStamp, HashSource};
 use crate::revision::{FileIdentity, Fingerprint};
 use crate::{ModelError, ModelFiles, foreign};
 
@@ -135,6 +136,11 @@ impl Weights {
         self.files.first().map_or(Path::new(""), |file| &file.path)
     }
 
+    /// The files, for their hash.
+    pub(crate) fn hash_sources(&self) -> Vec<HashSource> {
+        self.files.iter().map(WeightsFile::hash_source).collect()
+    }
+
     /// Where tensors are copied to.
     #[must_use]
     pub fn device(&self) -> &Device {
@@ -206,7 +212,8 @@ struct WeightsFile {
 }
 
 enum Bytes {
-    Mapped(Mmap),
+    /// A file, and its state when it was opened.
+    Mapped(Mmap, FileStamp),
     Embedded(&'static [u8]),
 }
 
@@ -215,7 +222,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(map, _) => map,
             Bytes::Embedded(bytes) => bytes,
         }
     }
@@ -242,10 +249,11 @@ impl WeightsFile {
             // another process changes or truncates the file while it is loaded, which the documentation
             // forbids for a model folder (and every program that maps weights relies on). All bytes are read
             // as plain numbers, of which every pattern is valid.
-            unsafe { Mmap::map(&file) }
+            let map = unsafe { Mmap::map(&file) }?;
+            Ok((map, FileStamp::of(&file.metadata()?)))
         });
         match opened {
-            Ok(map) => Self::parse(path, Bytes::Mapped(map)),
+            Ok((map, stamp)) => Self::parse(path, Bytes::Mapped(map, stamp)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Err(ModelError::MissingFile {
                 path,
                 expected: "the component's weights as safetensors".to_owned(),
@@ -271,11 +279,18 @@ impl WeightsFile {
     /// Enters the whole file into the model's fingerprint, in chunks, so that little of it is in memory at a time.
     fn enter(&self, name: &str, fingerprint: &Fingerprint) {
         let identity = match &self.bytes {
-            Bytes::Mapped(_) => FileIdentity::of(&self.path),
+            Bytes::Mapped(..) => FileIdentity::of(&self.path),
             Bytes::Embedded(bytes) => Some(FileIdentity::of_embedded(bytes)),
         };
         fingerprint
             .add_file(name, identity, &self.bytes, |offset, length| self.release_pages(offset, length));
+    }
+
+    fn hash_source(&self) -> HashSource {
+        match &self.bytes {
+            Bytes::Mapped(_, stamp) => HashSource::File { path: self.path.clone(), stamp: stamp.clone() },
+            Bytes::Embedded(bytes) => HashSource::Embedded(bytes),
+        }
     }
 
     /// Refuses tensors that a training program has put beside the network's, and that would change the images:
@@ -330,7 +345,7 @@ impl WeightsFile {
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "advice on a memory map")]
     fn release_pages(&self, offset: usize, length: usize) {
-        if let Bytes::Mapped(map) = &self.bytes {
+        if let Bytes::Mapped(map, _) = &self.bytes {
             // SAFETY: the map is read-only and backed by its file, so dropped pages are read from the file
             // again when they are touched: no reference into the map sees other bytes than before.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };

@@ -11,7 +11,7 @@ use tintype_core::request::GenerateRequest;
 /// ```text
 /// a cyborg tiger
 /// Negative prompt: blurry
-/// Steps: 20, CFG scale: 7.5, Seed: 1, Size: 256x256, Model: emoji
+/// Steps: 20, CFG scale: 7.5, Seed: 1, Size: 256x256, Model hash: a1cc…, Model: emoji
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
@@ -31,6 +31,8 @@ pub struct Parameters {
     pub height: u32,
     /// The model's name.
     pub model: String,
+    /// SHA-256 of the model's weights in hexadecimal; omitted from the text if unknown.
+    pub model_hash: Option<String>,
     /// Quality of a lossy format, 0 to 100, or the encoder's default; not part of the text.
     pub compression: Option<u8>,
 }
@@ -47,8 +49,15 @@ impl Parameters {
             width: request.width,
             height: request.height,
             model: model.to_owned(),
+            model_hash: None,
             compression: request.compression,
         }
+    }
+
+    /// Sets the SHA-256 of the model's weights.
+    #[must_use]
+    pub fn with_model_hash(self, model_hash: Option<String>) -> Self {
+        Self { model_hash, ..self }
     }
 }
 
@@ -60,10 +69,11 @@ impl fmt::Display for Parameters {
         }
         let Self { steps, guidance, seed, width, height, .. } = self;
         let model = quoted(&self.model);
-        write!(
-            f,
-            "Steps: {steps}, CFG scale: {guidance}, Seed: {seed}, Size: {width}x{height}, Model: {model}"
-        )
+        write!(f, "Steps: {steps}, CFG scale: {guidance}, Seed: {seed}, Size: {width}x{height}, ")?;
+        if let Some(hash) = &self.model_hash {
+            write!(f, "Model hash: {hash}, ")?;
+        }
+        write!(f, "Model: {model}")
     }
 }
 

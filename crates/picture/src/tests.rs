@@ -16,6 +16,7 @@ fn parameters(prompt: &str) -> Parameters {
         width: 72,
         height: 64,
         model: "emoji".into(),
+        model_hash: None,
         compression: None,
     }
 }
@@ -51,10 +52,12 @@ fn the_text_has_the_web_uis_format() {
     parameters.negative_prompt = "blur".into();
     parameters.guidance = 7.0;
     parameters.model = "a, b".into();
+    parameters.model_hash = Some("0f".repeat(32));
     assert_eq!(
         parameters.to_string(),
         "a tiger, <b>bold</b>\nNegative prompt: blur\n\
-         Steps: 20, CFG scale: 7, Seed: 1, Size: 72x64, Model: \"a, b\""
+         Steps: 20, CFG scale: 7, Seed: 1, Size: 72x64, \
+         Model hash: 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f, Model: \"a, b\""
     );
 }
 

@@ -41,6 +41,8 @@ impl UploadError {
 pub(crate) struct Upload {
     /// The name of the model, for the metadata.
     pub(crate) model: String,
+    /// The SHA-256 of the model's weights, for the metadata, if it is known.
+    pub(crate) model_hash: Option<String>,
     /// The id of the first image, if no other writer can use it; otherwise a new id.
     pub(crate) first_id: Option<Uuid>,
     pub(crate) request: Arc<GenerateRequest>,
@@ -53,11 +55,11 @@ pub(crate) async fn upload(
     store: Arc<dyn ObjectStore>,
     upload: Upload,
 ) -> Result<(Vec<StoredImage>, Vec<Encoded>), UploadError> {
-    let Upload { model, first_id, request, generated } = upload;
+    let Upload { model, model_hash, first_id, request, generated } = upload;
     let count = generated.pictures.len();
     let (mut images, mut files) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (index, picture) in (0..).zip(generated.pictures) {
-        let parameters = Parameters::new(&request, index, &model);
+        let parameters = Parameters::new(&request, index, &model).with_model_hash(model_hash.clone());
         let id = first_id.filter(|_| index == 0).unwrap_or_else(Uuid::now_v7);
         match upload_image(&*store, id, picture, request.format, parameters).await {
             Ok((image, file)) => {

@@ -323,7 +323,8 @@ impl Worker {
             // by two processes.
             let is_first_run = claim.run.number == 1 && claim.receipt.is_none();
             let first_id = is_first_run.then(|| claim.run.job.uuid());
-            let upload = Upload { model, first_id, request: claim.request.clone(), generated };
+            let (model_hash, request) = (this.engine.model_hash(), claim.request.clone());
+            let upload = Upload { model, model_hash, first_id, request, generated };
             let upload = upload::upload(store, upload);
             let failed = |error: &(dyn std::error::Error + 'static), reason: Reason| {
                 tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");

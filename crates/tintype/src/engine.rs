@@ -1,6 +1,6 @@
 //! Creates the engines of the models.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,9 @@ use tintype_service::{EngineLoader, LoadError, ModelSpec};
 use crate::config::{Config, Device, ModelChoice, ModelEntry, ModelSettings, SageMakerSettings};
 use crate::telemetry;
 
+/// The file in the data folder in which the hashes of models are remembered.
+const HASH_CACHE: &str = "model-hashes.json";
+
 /// Opens the bucket of an asynchronous endpoint's results.
 pub(crate) type OpenResults = dyn Fn() -> Result<BucketResults> + Send + Sync;
 
@@ -28,6 +31,7 @@ pub(crate) fn specs(config: &Config, results: Arc<OpenResults>) -> Vec<ModelSpec
         loader: Some(Arc::new(Loader {
             entry: entry.clone(),
             settings: config.model.clone(),
+            data_dir: config.store.data_dir.clone(),
             results: results.clone(),
         })),
         load: entry.load,
@@ -50,6 +54,7 @@ fn service_settings(entry: &ModelEntry) -> tintype_service::ModelSettings {
 struct Loader {
     entry: ModelEntry,
     settings: ModelSettings,
+    data_dir: PathBuf,
     results: Arc<OpenResults>,
 }
 
@@ -59,7 +64,7 @@ impl EngineLoader for Loader {
     }
 
     fn load(&self) -> Result<Arc<dyn Engine>, LoadError> {
-        Ok(load(&self.entry, &self.settings, || (self.results)())?)
+        Ok(load(&self.entry, &self.settings, &self.data_dir, || (self.results)())?)
     }
 }
 
@@ -75,7 +80,7 @@ fn plan(model: &ModelEntry, settings: &ModelSettings) -> Result<Option<EngineInf
 /// Loads the model, which takes seconds, or about a minute for a large one; or prepares calls to a SageMaker
 /// endpoint.
 ///
-/// `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint
+/// The hashes of the model's weights are remembered in `data_dir`, if this folder exists. `results` opens the bucket of an asynchronous endpoint's results, and is called for such an endpoint
 /// only.
 ///
 /// # Errors
@@ -84,13 +89,15 @@ fn plan(model: &ModelEntry, settings: &ModelSettings) -> Result<Option<EngineInf
 pub(crate) fn load(
     model: &ModelEntry,
     settings: &ModelSettings,
+    data_dir: &Path,
     results: impl FnOnce() -> Result<BucketResults>,
 ) -> Result<Arc<dyn Engine>> {
     let Some(files) = files(&model.engine, settings)? else {
         return remote(model, results);
     };
-    let engine =
-        DiffusionEngine::load(&model.name, files, options(settings)).with_context(|| failure(&model.name))?;
+    let hash_cache = data_dir.is_dir().then(|| data_dir.join(HASH_CACHE));
+    let options = EngineOptions { hash_cache, ..options(settings) };
+    let engine = DiffusionEngine::load(&model.name, files, options).with_context(|| failure(&model.name))?;
     Ok(Arc::new(engine))
 }
 
@@ -153,7 +160,8 @@ fn remote(model: &ModelEntry, results: impl FnOnce() -> Result<BucketResults>) -
 #[cfg(feature = "builtin")]
 fn builtin() -> Result<ModelFiles> {
     let files = ModelFiles::embedded(tintype_emoji::FILES)?;
-    Ok(files.with_revision_before_0_2(tintype_emoji::REVISION_BEFORE_0_2))
+    let files = files.with_revision_before_0_2(tintype_emoji::REVISION_BEFORE_0_2);
+    Ok(files.with_model_hash(tintype_emoji::MODEL_HASH))
 }
 
 #[cfg(not(feature = "builtin"))]
@@ -162,7 +170,7 @@ fn builtin() -> Result<ModelFiles> {
 }
 
 fn options(settings: &ModelSettings) -> EngineOptions {
-    EngineOptions { device: device(settings.device), threads: settings.threads }
+    EngineOptions { device: device(settings.device), threads: settings.threads, hash_cache: None }
 }
 
 fn device(device: Device) -> DeviceChoice {

@@ -13,6 +13,10 @@ macro_rules! embedded {
 /// stored. Remove it with the first change of a file.
 pub const REVISION_BEFORE_0_2: &str = "eff1ce1af3dedc8e";
 
+/// The SHA-256 of `unet/diffusion_pytorch_model.safetensors`, for the metadata of images. A test compares it with the
+/// file.
+pub const MODEL_HASH: &str = "a1cc12fef1c500a8db8233df1f13bf5f04d8b8a2df3060631da3e5f95fc4105f";
+
 /// Every file of the model: its path inside the model folder, with `/`, and its content.
 pub static FILES: &[(&str, &[u8])] = embedded![
     "model_index.json",

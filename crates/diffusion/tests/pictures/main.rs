@@ -2,6 +2,7 @@
 
 mod common;
 mod engine;
+mod model_hash;
 mod networks;
 mod not_finite;
 mod options;

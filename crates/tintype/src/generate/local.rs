@@ -35,13 +35,14 @@ pub(super) fn generate(config: &Config, options: &GenerateOptions) -> Result<Vec
     bar.finish();
     // Do not wait for a model that is still being loaded.
     runtime.shutdown_background();
-    let (model, request, generated) = outcome?;
+    let Outcome { model, model_hash, request, generated } = outcome?;
     let warnings: Vec<WarningMessage> = generated.warnings.iter().map(WarningMessage::from).collect();
     let seconds = generated.engine_seconds;
     (0..)
         .zip(&generated.pictures)
         .map(|(index, picture)| {
             let parameters = Parameters::new(&request, index, &model.name);
+            let parameters = parameters.with_model_hash(model_hash.clone());
             let file = tintype_picture::encode(picture, request.format, &parameters)?;
             let facts = json!({
                 "prompt": parameters.prompt,
@@ -69,15 +70,24 @@ fn with_defaults(draft: Draft, defaults: &ModelDefaults) -> Draft {
     }
 }
 
+/// The result of the engine.
+struct Outcome {
+    model: ModelCard,
+    /// The SHA-256 of the model's weights, if it is known.
+    model_hash: Option<String>,
+    request: Arc<GenerateRequest>,
+    generated: Generated,
+}
+
 async fn load_and_generate(
     config: &Config,
     options: &GenerateOptions,
     bar: Arc<TerminalProgress>,
-) -> Result<(ModelCard, Arc<GenerateRequest>, Generated)> {
+) -> Result<Outcome> {
     let entry = config.models.default_entry();
-    let (loaded, settings) = (entry.clone(), config.model.clone());
+    let (loaded, settings, data_dir) = (entry.clone(), config.model.clone(), config.store.data_dir.clone());
     let load = move || {
-        engine::load(&loaded, &settings, || {
+        engine::load(&loaded, &settings, &data_dir, || {
             bail!(
                 "`tintype generate` does not support asynchronous SageMaker endpoints; use `tintype serve` with \
                  `sagemaker_async`"
@@ -92,7 +102,7 @@ async fn load_and_generate(
     let request = check(draft, |draft| draft.check(&model, &limits, fastrand::u32(..)))?;
     let request = Arc::new(request);
     let generated = engine.generate(request.clone(), bar).await?;
-    Ok((model, request, generated))
+    Ok(Outcome { model, model_hash: engine.model_hash(), request, generated })
 }
 
 /// Validates the request. Error messages name the flags instead of the API's parameters.
