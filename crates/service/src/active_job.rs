@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::error::ServiceError;
+use crate::settings::Topology;
 use crate::shared_preview::SharedPreview;
 
 /// The state of a job. States only move forward, and the last two are final.
@@ -60,8 +61,8 @@ pub(crate) struct ActiveJob {
     pub(crate) model: String,
     pub(crate) request_key: Fingerprint,
     pub(crate) deadline: Option<Instant>,
-    /// No other process can have a waiter.
-    single_process: bool,
+    /// With a single process, no other one can have a waiter.
+    topology: Topology,
     /// The span of the request that started the job, so that the job's log lines carry its request id.
     pub(crate) span: tracing::Span,
     states: watch::Sender<JobState>,
@@ -100,7 +101,7 @@ impl ActiveJob {
         job: &JobRecord,
         now: OffsetDateTime,
         process: &WorkerId,
-        single_process: bool,
+        topology: Topology,
     ) -> Arc<Self> {
         let detached = job.waiter.as_ref() != Some(process);
         let control = Control {
@@ -122,7 +123,7 @@ impl ActiveJob {
             model: job.model().to_owned(),
             request_key: job.request_key,
             deadline: job.deadline.map(|at| to_instant(at, now)),
-            single_process,
+            topology,
             span: tracing::Span::current(),
             states: watch::Sender::new(JobState::Queued),
             previews: watch::Sender::new(None),
@@ -317,7 +318,7 @@ impl ActiveJob {
     /// Whether the time to rejoin has passed. With several processes another one may have a waiter,
     /// so the janitor asks the ledger first.
     fn has_expired(&self, control: &Control, now: Instant) -> bool {
-        self.single_process && control.rejoin_until.is_some_and(|until| now >= until)
+        self.topology == Topology::SingleProcess && control.rejoin_until.is_some_and(|until| now >= until)
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {

@@ -28,6 +28,7 @@ use crate::models::Model;
 use crate::pricing;
 use crate::registry::LedgerRead;
 use crate::service::Service;
+use crate::settings::Topology;
 use crate::stored_request::{StoredRequest, picture_keys, request_key};
 use crate::submission::Submission;
 use crate::worker::Worker;
@@ -238,7 +239,7 @@ impl Inner {
     /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
     /// process may be queued first.
     fn free_slot(&self, model: &Model) -> Option<(Arc<dyn Engine>, OwnedSemaphorePermit)> {
-        self.settings.single_process.then(|| model.free_slot())?
+        (self.settings.topology == Topology::SingleProcess).then(|| model.free_slot())?
     }
 
     /// The jobs of earlier attempts that a retry can reuse.

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::models::{Model, ModelState, Models};
 use crate::registry::JobRegistry;
 use crate::repeated_failure::RepeatedFailure;
-use crate::settings::ServiceSettings;
+use crate::settings::{ServiceSettings, Topology};
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
 use crate::worker::claim_and_run_jobs;
@@ -106,7 +106,7 @@ impl Inner {
 
     /// Starts the workers of a model. In a serverless process, each job starts a worker of its own.
     pub(crate) async fn start_workers(self: &Arc<Self>, model: &Arc<Model>) {
-        if self.settings.serverless {
+        if self.settings.topology == Topology::Serverless {
             return model.open_slots();
         }
         self.runtime.spawn(availability::watch_engine(Arc::downgrade(model)));
@@ -120,9 +120,9 @@ impl Inner {
     /// Recovers the jobs of an earlier process, once, before the first worker starts: jobs that are running in the
     /// ledger belong to other processes.
     async fn recover_at_start(self: &Arc<Self>) {
-        let scope = match self.settings.single_process {
-            true => RecoveryScope::All,
-            false => RecoveryScope::ExpiredLeases,
+        let scope = match self.settings.topology {
+            Topology::SingleProcess => RecoveryScope::All,
+            Topology::Cluster | Topology::Serverless => RecoveryScope::ExpiredLeases,
         };
         self.recover(scope).await;
         self.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(self)));
@@ -153,7 +153,7 @@ impl Inner {
     /// Counts a job that this process has ended in the ledger, and notifies its waiters.
     pub(crate) async fn record_end(&self, job: JobRecord) {
         // A serverless process is not scraped for metrics.
-        if !self.settings.serverless
+        if self.settings.topology != Topology::Serverless
             && !self.metrics.has_key_name(&job.key)
             && let Ok(Some(key)) = self.keys.key(&job.key).await
         {

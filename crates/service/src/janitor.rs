@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 use crate::inner::Inner;
+use crate::settings::Topology;
 use crate::worker::lease_duration;
 
 /// Interval between renewals of a lease.
@@ -40,7 +41,8 @@ pub(crate) async fn recover_lost_jobs(inner: Weak<Inner>) {
         }
         inner.recover(RecoveryScope::ExpiredLeases).await;
         // The search for old jobs is cheap in a database, but lists all jobs in a bucket.
-        let is_deletion_due = inner.settings.single_process || round.is_multiple_of(ROUNDS_PER_DELETION);
+        let is_deletion_due =
+            inner.settings.topology == Topology::SingleProcess || round.is_multiple_of(ROUNDS_PER_DELETION);
         if is_deletion_due
             && let Some(keep) = inner.settings.keep_jobs
             && let Err(error) = inner.delete_old_jobs(keep).await
@@ -56,7 +58,7 @@ pub(crate) async fn renew_leases(inner: Weak<Inner>) {
     loop {
         sleep(HEARTBEAT_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
-        let duration = lease_duration(inner.settings.single_process);
+        let duration = lease_duration(inner.settings.topology);
         let running = inner.registry.all().into_iter().filter_map(|active| Some((active.run()?, active)));
         let heartbeats = running.map(async |(run, active)| {
             match inner.ledger.heartbeat(&run, inner.now() + duration).await {
@@ -130,7 +132,8 @@ impl Inner {
             if active.has_ended() || !active.is_disconnected() {
                 return;
             }
-            if !inner.settings.single_process && inner.has_waiter_elsewhere(&active).await {
+            if inner.settings.topology != Topology::SingleProcess && inner.has_waiter_elsewhere(&active).await
+            {
                 return active.detach();
             }
             active.stop(StopReason::Canceled);
@@ -165,11 +168,11 @@ impl Inner {
     /// Watches a job of this process: ends it after its deadline, and follows it if another process runs it.
     /// One watching task per entry is enough.
     pub(crate) fn watch_job(self: &Arc<Self>, active: &Arc<ActiveJob>) {
-        if (active.deadline.is_none() && self.settings.single_process) || !active.start_watching() {
+        let single_process = self.settings.topology == Topology::SingleProcess;
+        if (active.deadline.is_none() && single_process) || !active.start_watching() {
             return;
         }
-        let (inner, active, single_process) =
-            (Arc::downgrade(self), Arc::downgrade(active), self.settings.single_process);
+        let (inner, active) = (Arc::downgrade(self), Arc::downgrade(active));
         self.runtime.spawn(async move {
             let mut interval = MIN_RECONCILE_INTERVAL;
             loop {

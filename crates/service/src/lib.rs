@@ -58,7 +58,7 @@ pub use models::{
 pub use pricing::unpriced;
 pub use records::{MAX_PAGE, Page};
 pub use service::{Readiness, Service};
-pub use settings::{AnonymousAccess, ServiceSettings};
+pub use settings::{AnonymousAccess, ServiceSettings, Topology};
 pub use submission::Submission;
 pub use warning::WarningMessage;
 pub use watchers::WatcherScope;

@@ -16,6 +16,7 @@ use crate::error::ServiceError;
 use crate::image::{Image, ServedFrom};
 use crate::keys::require_identity;
 use crate::service::Service;
+use crate::settings::Topology;
 use crate::upload::{discard, is_image_key};
 
 /// Maximum number of jobs on a page.
@@ -165,7 +166,7 @@ impl Service {
     }
 
     pub(crate) async fn record(&self, caller: &Caller, id: JobId) -> Result<JobRecord, ServiceError> {
-        let job = if self.inner.settings.single_process {
+        let job = if self.inner.settings.topology == Topology::SingleProcess {
             self.inner.ledger.job(&caller.owner, id).await?
         } else {
             // The process that ran the job may have died.

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
+use crate::settings::Topology;
 
 /// All jobs that this process runs or that its clients wait for.
 pub(crate) struct JobRegistry {
     process: WorkerId,
-    single_process: bool,
+    topology: Topology,
     entries: Mutex<Entries>,
     /// Number of jobs that shutdown waits for.
     shutdown_blockers: watch::Sender<usize>,
@@ -58,8 +59,8 @@ impl Drop for LedgerRead<'_> {
 }
 
 impl JobRegistry {
-    pub(crate) fn new(process: WorkerId, single_process: bool) -> Self {
-        Self { process, single_process, entries: Mutex::default(), shutdown_blockers: watch::Sender::new(0) }
+    pub(crate) fn new(process: WorkerId, topology: Topology) -> Self {
+        Self { process, topology, entries: Mutex::default(), shutdown_blockers: watch::Sender::new(0) }
     }
 
     /// Starts a read. Call it before the ledger call whose job is passed to [`enter`](Self::enter).
@@ -83,7 +84,7 @@ impl JobRegistry {
         if let Some(active) = entries.jobs.get(&job.id) {
             return active.clone();
         }
-        let active = ActiveJob::new(job, now, &self.process, self.single_process);
+        let active = ActiveJob::new(job, now, &self.process, self.topology);
         let ended =
             entries.ended.iter().rev().find(|(_, id, _)| *id == job.id).map(|(_, _, end)| end.clone());
         let end = match ended {

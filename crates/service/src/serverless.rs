@@ -13,6 +13,7 @@ use tracing::Instrument;
 use crate::active_job::JobState;
 use crate::inner::Inner;
 use crate::service::Service;
+use crate::settings::Topology;
 use crate::worker::Worker;
 
 /// Shortest interval between checks for jobs of other processes: in a bucket a check lists all jobs.
@@ -71,7 +72,7 @@ impl Inner {
     /// Polls the remote engine of a job that no process follows, since in serverless mode only requests do
     /// this. False if the job is not remote.
     pub(crate) async fn poll_remote(self: &Arc<Self>, job: &JobRecord) -> bool {
-        let wanted = self.settings.serverless && job.is_remote();
+        let wanted = self.settings.topology == Topology::Serverless && job.is_remote();
         let Some(worker) = self.worker(job.model()).filter(|_| wanted) else { return false };
         // In its own task, so that a client that disconnects does not interrupt the worker.
         let task = self.runtime.spawn(worker.claim_and_run(job.owner.clone(), job.id).in_current_span());
@@ -88,7 +89,7 @@ impl Inner {
     /// Starts a worker for a job that this process has accepted, or for a remote job that one of its clients
     /// waits for.
     pub(crate) fn start_worker(self: &Arc<Self>, job: &JobRecord) {
-        match self.worker(job.model()).filter(|_| self.settings.serverless) {
+        match self.worker(job.model()).filter(|_| self.settings.topology == Topology::Serverless) {
             Some(worker) => {
                 let task = worker.claim_and_run(job.owner.clone(), job.id);
                 drop(self.runtime.spawn(task.in_current_span()));

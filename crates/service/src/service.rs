@@ -81,7 +81,7 @@ impl Service {
             keys: ledger.clone(),
             ledger,
             store,
-            registry: JobRegistry::new(process, settings.single_process),
+            registry: JobRegistry::new(process, settings.topology),
             settings,
             admissions: AdmissionCounter::default(),
             recovery: OnceCell::new(),

@@ -18,6 +18,19 @@ pub enum AnonymousAccess {
     Public,
 }
 
+/// Which processes use the ledger, and when they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// No other process uses the ledger. Jobs that are running in the ledger at the start are lost, and clients can
+    /// wait only in this process.
+    SingleProcess,
+    /// Other processes may use the ledger: they run each other's jobs and recover the jobs of a process that died.
+    Cluster,
+    /// Other processes may use the ledger, and each is frozen between requests (AWS Lambda). It runs the jobs that it
+    /// accepts, and other processes' jobs only in [`run_pending_jobs`](crate::Service::run_pending_jobs).
+    Serverless,
+}
+
 /// The operator's settings of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
@@ -52,12 +65,8 @@ pub struct ServiceSettings {
     pub log_prompts: bool,
     /// How requests without an API key are handled.
     pub anonymous: AnonymousAccess,
-    /// No other process uses this ledger. Jobs that are running in the ledger at start-up are lost, and
-    /// clients can wait only in this process.
-    pub single_process: bool,
-    /// The process is frozen between requests (AWS Lambda); excludes `single_process`. It runs the jobs that
-    /// it accepts, and other processes' jobs only in [`run_pending_jobs`](crate::Service::run_pending_jobs).
-    pub serverless: bool,
+    /// Which processes use the ledger.
+    pub topology: Topology,
 }
 
 impl Default for ServiceSettings {
@@ -77,8 +86,7 @@ impl Default for ServiceSettings {
             keep_jobs: None,
             log_prompts: false,
             anonymous: AnonymousAccess::Trusted,
-            single_process: true,
-            serverless: false,
+            topology: Topology::SingleProcess,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::active_job::{ActiveJob, JobState, StopReason};
 use crate::error::ServiceError;
 use crate::inner::Inner;
 use crate::models::Model;
+use crate::settings::Topology;
 use crate::stored_request::{StoredRequest, picture_key};
 use crate::upload::{self, Upload};
 use crate::warning::WarningMessage;
@@ -159,7 +160,7 @@ impl Worker {
 
     /// A new lease of this worker.
     pub(crate) fn lease(&self) -> Lease {
-        let duration = lease_duration(self.inner.settings.single_process);
+        let duration = lease_duration(self.inner.settings.topology);
         Lease { worker: self.name.clone(), until: self.inner.now() + duration }
     }
 
@@ -171,7 +172,7 @@ impl Worker {
         };
         let lost_its_waiter = job.waiter.as_ref().is_some_and(|process| *process != self.inner.process);
         let is_remote = job.receipt.is_some();
-        if self.inner.settings.single_process
+        if self.inner.settings.topology == Topology::SingleProcess
             && lost_its_waiter
             && !is_remote
             && active.stop_without_waiters()
@@ -293,7 +294,7 @@ impl Worker {
         if let Err(error) = self.inner.ledger.release(&claim.run, self.inner.now()).await {
             tracing::error!(job = %claim.active.id, error = %causes(&error), "failed to release job");
         }
-        if self.inner.settings.serverless {
+        if self.inner.settings.topology == Topology::Serverless {
             // Later reads return the ledger's record.
             self.inner.registry.close(claim.active.id, JobState::DetachedFromProcess(ServiceError::Draining));
         }
@@ -392,8 +393,11 @@ impl Worker {
 }
 
 /// The duration of a lease.
-pub(crate) fn lease_duration(single_process: bool) -> Duration {
-    if single_process { SINGLE_PROCESS_LEASE } else { LEASE }
+pub(crate) fn lease_duration(topology: Topology) -> Duration {
+    match topology {
+        Topology::SingleProcess => SINGLE_PROCESS_LEASE,
+        Topology::Cluster | Topology::Serverless => LEASE,
+    }
 }
 
 /// Fails a run whose engine returned a wrong number of images.

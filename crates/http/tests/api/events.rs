@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tintype_core::picture::{Encoded, Format};
 use tintype_http::{HostPolicy, router};
-use tintype_service::{Service, ServiceSettings};
+use tintype_service::{Service, ServiceSettings, Topology};
 use tintype_testing::{Fault, NullEngine};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
@@ -124,7 +124,7 @@ async fn previews_are_few() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_another_process_can_be_followed() {
-    let settings = ServiceSettings { single_process: false, ..ServiceSettings::default() };
+    let settings = ServiceSettings { topology: Topology::Cluster, ..ServiceSettings::default() };
     let worker = TestServer::with(settings.clone(), NullEngine::new(SECOND));
     let service = Service::new(settings, worker.store.clone(), worker.ledger.clone());
     let router = router(service.clone(), settings_for(HostPolicy::Any));

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tintype_ledger::key::ApiKey;
 use tintype_ledger::policy::Policy;
-use tintype_service::{AnonymousAccess, ServiceSettings};
+use tintype_service::{AnonymousAccess, ServiceSettings, Topology};
 use tintype_testing::NullEngine;
 
 use crate::{ORIGIN, SECOND, TestServer};
@@ -126,7 +126,7 @@ async fn another_process_of_the_ledger_accepts_the_token() {
     let path = events_path(&start(&server, &key).await);
     let settings = ServiceSettings {
         anonymous: AnonymousAccess::Denied,
-        single_process: false,
+        topology: Topology::Cluster,
         ..ServiceSettings::default()
     };
     let service = tintype_service::Service::new(settings, server.store.clone(), server.ledger.clone());

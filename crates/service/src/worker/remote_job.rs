@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::{Claim, MAX_RETRY_DELAY, MIN_RETRY_DELAY, RunResult, Worker, check_image_count, seconds};
 use crate::active_job::JobState;
+use crate::settings::Topology;
 
 /// Shortest interval between two polls; each interval is 1.5 times the one before, up to the maximum.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -55,7 +56,7 @@ impl Worker {
         active.advance(JobState::Running(Progress::Started));
         // Final when the process stops or another process has ended the job.
         let mut states = active.states();
-        let serverless = self.inner.settings.serverless;
+        let serverless = self.inner.settings.topology == Topology::Serverless;
         let max_interval = if serverless { MAX_SERVERLESS_POLL_INTERVAL } else { MAX_POLL_INTERVAL };
         let mut interval = MIN_POLL_INTERVAL;
         loop {

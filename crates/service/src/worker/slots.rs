@@ -12,6 +12,7 @@ use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
 use crate::inner::Inner;
 use crate::models::Model;
+use crate::settings::Topology;
 
 /// Interval between claims of jobs that other processes accepted.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
@@ -56,7 +57,7 @@ pub(crate) async fn claim_and_run_jobs(inner: Arc<Inner>, model: Arc<Model>, num
             Ok(None) => {
                 inner.claim_failures.reset();
                 drop((read, worker, slot));
-                if inner.settings.single_process {
+                if inner.settings.topology == Topology::SingleProcess {
                     arrival.await;
                 } else {
                     drop(timeout(CLAIM_INTERVAL, arrival).await);

@@ -9,7 +9,7 @@ use tintype_ledger::Ledger;
 use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Reason, Status};
 use tintype_service::{
-    Caller, Image, JobEvent, ServedFrom, Service, ServiceError, ServiceSettings, Submission,
+    Caller, Image, JobEvent, ServedFrom, Service, ServiceError, ServiceSettings, Submission, Topology,
 };
 use tintype_testing::{Fault, MemoryStore, NullEngine, RemoteJobsEngine, RemoteService};
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ impl Cluster {
 
     /// Processes that run only during a request, as on Lambda.
     fn serverless() -> Self {
-        Self::new(ServiceSettings { single_process: false, serverless: true, ..ServiceSettings::default() })
+        Self::new(ServiceSettings { topology: Topology::Serverless, ..ServiceSettings::default() })
     }
 
     fn process(&self) -> Arc<Service> {

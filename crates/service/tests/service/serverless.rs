@@ -12,14 +12,14 @@ use tintype_core::store::{
 };
 use tintype_ledger::job::{Reason, Status};
 use tintype_ledger_bucket::BucketLedger;
-use tintype_service::{Caller, Service, ServiceSettings, Submission};
+use tintype_service::{Caller, Service, ServiceSettings, Submission, Topology};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::{Harness, SECOND, draft, ledger, wait_seconds};
 
 fn serverless() -> ServiceSettings {
-    ServiceSettings { single_process: false, serverless: true, ..ServiceSettings::default() }
+    ServiceSettings { topology: Topology::Serverless, ..ServiceSettings::default() }
 }
 
 /// A detached request.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tintype_core::store::ObjectStore;
 use tintype_ledger::job::{Reason, Status};
 use tintype_ledger_sqlite::{SqliteLedger, Synchronous};
-use tintype_service::{Caller, ServedFrom, Service, ServiceError, ServiceSettings, Submission};
+use tintype_service::{Caller, ServedFrom, Service, ServiceError, ServiceSettings, Submission, Topology};
 use tintype_testing::{MemoryStore, NullEngine};
 
 use crate::generating::key_of;
 use crate::{Harness, SECOND, draft, ledger, ledger_in, wait_seconds};
 
 fn shared() -> ServiceSettings {
-    ServiceSettings { single_process: false, ..ServiceSettings::default() }
+    ServiceSettings { topology: Topology::Cluster, ..ServiceSettings::default() }
 }
 
 #[tokio::test(start_paused = true)]

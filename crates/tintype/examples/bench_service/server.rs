@@ -25,7 +25,7 @@ use tintype_http::{CorsPolicy, HostPolicy, HttpSettings, router};
 use tintype_ledger::Ledger;
 use tintype_ledger_bucket::{BucketLedger, Sleeper};
 use tintype_ledger_sqlite::{SqliteLedger, Synchronous};
-use tintype_service::{AnonymousAccess, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, Service, ServiceSettings, Topology};
 use tintype_storage::{Embedded, EmbeddedSettings, S3Settings, S3Store};
 use tintype_testing::{MemoryStore, NullEngine};
 use tokio::net::TcpListener;
@@ -174,7 +174,10 @@ async fn serve(options: ServerOptions) -> Result<()> {
     let settings = ServiceSettings {
         queue: options.queue,
         anonymous: if options.anonymous { AnonymousAccess::Trusted } else { AnonymousAccess::Denied },
-        single_process: !matches!(options.storage, Storage::Bucket(_)),
+        topology: match options.storage {
+            Storage::Bucket(_) => Topology::Cluster,
+            _ => Topology::SingleProcess,
+        },
         price: "0.001usd".parse().ok(),
         ..ServiceSettings::default()
     };

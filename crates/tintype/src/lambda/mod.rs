@@ -26,7 +26,7 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Request, StreamAdapter, lambda_runtime, service_fn};
 use serde_json::Value;
 use tintype_core::store::ObjectStore;
-use tintype_service::{AnonymousAccess, LoadFailure, Service, ServiceSettings};
+use tintype_service::{AnonymousAccess, LoadFailure, Service, ServiceSettings, Topology};
 use tokio::signal::unix::{SignalKind, signal};
 use tower::Service as TowerService;
 
@@ -125,12 +125,7 @@ fn service_settings(config: &Config) -> Result<ServiceSettings> {
     }
     let anonymous =
         if config.serving.allow_anonymous { AnonymousAccess::Public } else { AnonymousAccess::Denied };
-    Ok(ServiceSettings {
-        anonymous,
-        single_process: false,
-        serverless: true,
-        ..serve::service_settings(config)
-    })
+    Ok(ServiceSettings { anonymous, topology: Topology::Serverless, ..serve::service_settings(config) })
 }
 
 /// Starts to load the models. The first event waits for them.

@@ -21,7 +21,7 @@ use tintype_ledger::Ledger;
 use tintype_ledger::key::KeyRecord;
 use tintype_sagemaker::sigv4::AccessKeys;
 use tintype_service::{
-    AnonymousAccess, LoadFailure, ModelSpec, Readiness, Service, ServiceSettings, unpriced,
+    AnonymousAccess, LoadFailure, ModelSpec, Readiness, Service, ServiceSettings, Topology, unpriced,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -150,11 +150,13 @@ pub(crate) async fn start(
 ) -> Result<(Server, oneshot::Receiver<Result<()>>)> {
     let listen = config.serving.listen;
     // A ledger in a bucket may be shared with other processes, and so are its jobs.
-    let single_process = config.ledger.choice == LedgerChoice::Sqlite;
-    let lock = if single_process {
-        Some(ledger::lock(&config.store.data_dir, "set a different `data_dir`")?)
-    } else {
-        None
+    let topology = match config.ledger.choice {
+        LedgerChoice::Sqlite => Topology::SingleProcess,
+        LedgerChoice::Bucket => Topology::Cluster,
+    };
+    let lock = match topology {
+        Topology::SingleProcess => Some(ledger::lock(&config.store.data_dir, "set a different `data_dir`")?),
+        Topology::Cluster | Topology::Serverless => None,
     };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
@@ -169,7 +171,7 @@ pub(crate) async fn start(
             "cors_origins is *, every web page can use this server with an API key or a signed URL that it knows"
         );
     }
-    let settings = ServiceSettings { anonymous, single_process, ..service_settings(config) };
+    let settings = ServiceSettings { anonymous, topology, ..service_settings(config) };
     let models = models(store.objects());
     let service = Service::with_models(settings, models, store.objects(), ledger);
     let runtime_api = runtime_api(config, &store);
