@@ -14,6 +14,7 @@ mod dist;
 mod edges;
 mod features;
 mod language;
+mod layers;
 mod model;
 mod promises;
 mod python;

@@ -9,6 +9,7 @@ use crate::budgets::{self, Measured, children_cpu_seconds};
 use crate::edges;
 use crate::features;
 use crate::language;
+use crate::layers;
 use crate::promises;
 use crate::python::Venv;
 use crate::shell::{cargo, program, root, run, say};
@@ -67,6 +68,7 @@ fn static_checks(timed: &mut Timed) -> Result<Venv> {
     timed.stage("format", format)?;
     timed.stage("licences, bans, sources", || deny(&venv))?;
     timed.stage("dependency directions", edges::check)?;
+    timed.stage("layers of the service", layers::check)?;
     timed.stage("one set of features", features::check)?;
     timed.stage("language", language::check)?;
     timed.stage("tests of the security promises", promises::check)?;

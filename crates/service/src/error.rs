@@ -10,8 +10,6 @@ use tintype_ledger::limits::{LimitExceeded, Quota};
 use tintype_ledger::money::Currency;
 use tokio::task::JoinError;
 
-use crate::watchers::WatcherScope;
-
 /// An error of the service. It is `Clone` because every client that waits for a job receives it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -140,4 +138,13 @@ impl From<JoinError> for ServiceError {
     fn from(error: JoinError) -> Self {
         Self::Panicked(Arc::new(error))
     }
+}
+
+/// What a limit of event streams applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatcherScope {
+    /// The streams of one job.
+    Job,
+    /// The streams of all jobs of one owner.
+    Owner,
 }

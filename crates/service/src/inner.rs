@@ -5,23 +5,21 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tintype_core::causes::causes;
-use tintype_core::engine::{Engine, EngineInfo};
+use tintype_core::engine::EngineInfo;
 use tintype_core::model::ModelCard;
 use tintype_core::request::GenerateRequest;
 use tintype_core::store::ObjectStore;
 use tintype_core::violation::{Violation, ViolationKind};
 use tintype_ledger::id::WorkerId;
-use tintype_ledger::job::{JobRecord, Reason, RecoveryScope};
+use tintype_ledger::job::JobRecord;
 use tintype_ledger::{KeyStore, Ledger};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 
-use crate::active_job::{ActiveJob, JobState, StopReason};
-use crate::admission::AdmissionCounter;
-use crate::availability;
+use crate::active_job::ActiveJob;
+use crate::admission_counter::AdmissionCounter;
 use crate::error::ServiceError;
-use crate::janitor;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelState, Models};
 use crate::registry::JobRegistry;
@@ -29,7 +27,6 @@ use crate::repeated_failure::RepeatedFailure;
 use crate::settings::{ServiceSettings, Topology};
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
-use crate::worker::claim_and_run_jobs;
 
 /// The state that requests, workers and job handles share.
 pub(crate) struct Inner {
@@ -97,37 +94,6 @@ impl Inner {
         info.max_duration.map_or(self.settings.max_job, |limit| limit.min(self.settings.max_job))
     }
 
-    /// Sets a model's loaded engine and starts its workers.
-    pub(crate) async fn start_engine(self: &Arc<Self>, model: &Arc<Model>, engine: Arc<dyn Engine>) {
-        if model.set_loaded(engine) {
-            self.start_workers(model).await;
-        }
-    }
-
-    /// Starts the workers of a model. In a serverless process, each job starts a worker of its own.
-    pub(crate) async fn start_workers(self: &Arc<Self>, model: &Arc<Model>) {
-        if self.settings.topology == Topology::Serverless {
-            return model.open_slots();
-        }
-        self.runtime.spawn(availability::watch_engine(Arc::downgrade(model)));
-        self.recovery.get_or_init(|| self.recover_at_start()).await;
-        model.open_slots();
-        for slot in 0..model.slot_count() {
-            self.runtime.spawn(claim_and_run_jobs(self.clone(), model.clone(), slot));
-        }
-    }
-
-    /// Recovers the jobs of an earlier process, once, before the first worker starts: jobs that are running in the
-    /// ledger belong to other processes.
-    async fn recover_at_start(self: &Arc<Self>) {
-        let scope = match self.settings.topology {
-            Topology::SingleProcess => RecoveryScope::All,
-            Topology::Cluster | Topology::Serverless => RecoveryScope::ExpiredLeases,
-        };
-        self.recover(scope).await;
-        self.runtime.spawn(janitor::recover_lost_jobs(Arc::downgrade(self)));
-    }
-
     /// Wakes the workers of a model, or the task that loads it.
     pub(crate) fn announce_arrival(&self, model: &str) {
         match self.models.by_name(model) {
@@ -172,37 +138,14 @@ impl Inner {
         (actual > limit).then(|| Violation::new(oversized_parameter(&engine.model, request), kind))
     }
 
-    /// Stops the remaining jobs. Jobs with waiters are canceled in the ledger, remote and detached ones stay
-    /// in it.
-    pub(crate) async fn stop(&self) {
-        self.registry.mark_stopped();
-        for active in self.registry.all() {
-            active.stop(StopReason::Shutdown);
-            if active.depends_on_waiters() && active.is_remote() {
-                // The remote engine charges for the job; a retry finds it.
-                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
-            } else if active.depends_on_waiters() {
-                let (job, now) = (active.id, self.now());
-                if let Err(error) = self.ledger.cancel(&active.owner, job, now).await {
-                    tracing::error!(%job, error = %causes(&error), "failed to cancel job at shutdown");
-                }
-                self.registry.close(active.id, JobState::DetachedFromProcess(self.shutdown_error(&active)));
-            } else {
-                self.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Draining));
+    /// Cancels a job in the ledger. A queued job ends with this.
+    pub(crate) async fn cancel_in_ledger(&self, active: &ActiveJob) {
+        match self.ledger.cancel(&active.owner, active.id, self.now()).await {
+            Ok(Some(job)) if job.status.is_final() => drop(self.registry.end(job)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(job = %active.id, error = %causes(&error), "failed to cancel job")
             }
-        }
-        self.wake_workers();
-        self.save_last_engine_times().await;
-    }
-
-    /// The error for waiters of a job that ends with this process: a retry is possible unless the engine was
-    /// called and may charge for the run.
-    fn shutdown_error(&self, active: &ActiveJob) -> ServiceError {
-        let info = self.models.by_name(&active.model).and_then(|model| model.known_info());
-        if active.is_running_here() && info.is_some_and(|info| !info.repeatable) {
-            ServiceError::Failed(Reason::OutcomeUnknown.into())
-        } else {
-            ServiceError::Draining
         }
     }
 }

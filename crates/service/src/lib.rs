@@ -10,55 +10,43 @@
 //! of the engine) can be lost with the process.
 
 mod active_job;
-mod admission;
-mod availability;
+mod admission_counter;
+mod api;
 mod caller;
 mod error;
-mod events_token;
-mod image;
 mod inner;
-mod janitor;
-mod job_events;
-mod job_handle;
-mod keys;
 mod metrics;
 mod models;
 mod pricing;
-mod records;
 mod registry;
 mod repeated_failure;
-mod saved_times;
-mod serverless;
-mod service;
+mod runner;
+mod served_from;
 mod settings;
 mod shared_preview;
 mod stored_request;
 mod submission;
 mod task_tracker;
-mod upload;
 mod warning;
 mod watchers;
-mod worker;
 
 /// Decodes an image file into pixels, for clients that request numbers.
 pub use tintype_picture::decode;
 
 pub use active_job::JobState;
+pub use api::{
+    EVENTS_TOKEN_LIFETIME, Image, JobEvent, JobEvents, JobHandle, LinkedPicture, MAX_PAGE, Page, Readiness,
+    Service,
+};
 pub use caller::Caller;
-pub use error::{KeyError, LimitRejection, ServiceError};
-pub use events_token::EVENTS_TOKEN_LIFETIME;
-pub use image::{Image, LinkedPicture, ServedFrom};
-pub use job_events::{JobEvent, JobEvents};
-pub use job_handle::JobHandle;
+pub use error::{KeyError, LimitRejection, ServiceError, WatcherScope};
 pub use metrics::HttpExchange;
 pub use models::{
     Alias, EngineLoader, InvalidAlias, LoadError, LoadFailure, LoadTime, ModelDefaults, ModelLimits,
     ModelSettings, ModelSpec, ModelState, ModelView,
 };
 pub use pricing::unpriced;
-pub use records::{MAX_PAGE, Page};
-pub use service::{Readiness, Service};
+pub use served_from::ServedFrom;
 pub use settings::{AnonymousAccess, ServiceSettings, Topology};
 pub use submission::Submission;
 pub use warning::WarningMessage;
-pub use watchers::WatcherScope;

@@ -17,10 +17,7 @@ use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::{Limit, LimitExceeded};
 
 use crate::caller::Caller;
-use crate::error::ServiceError;
-use crate::image::ServedFrom;
-use crate::service::Service;
-use crate::settings::AnonymousAccess;
+use crate::served_from::ServedFrom;
 
 type LabeledCounter<L> = Family<L, Counter>;
 type Seconds = Counter<f64, AtomicU64>;
@@ -59,8 +56,8 @@ struct ModelLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,9 +70,9 @@ struct KeyLabels {
 /// All metrics of the service.
 pub(crate) struct Metrics {
     registry: Registry,
-    exchanges: LabeledCounter<HttpExchange>,
-    exchange_seconds: Family<HttpExchange, Histogram>,
-    connections_refused: LabeledCounter<ReasonLabel>,
+    pub(crate) exchanges: LabeledCounter<HttpExchange>,
+    pub(crate) exchange_seconds: Family<HttpExchange, Histogram>,
+    pub(crate) connections_refused: LabeledCounter<ReasonLabel>,
     accepted: LabeledCounter<SourceLabel>,
     rejected: LabeledCounter<LimitLabel>,
     generations: LabeledCounter<ModelLabel>,
@@ -239,7 +236,7 @@ impl Metrics {
     }
 
     /// The metrics as OpenMetrics 1.0 text.
-    fn text(&self, loads: &BTreeMap<String, Load>, unreadable_records: usize) -> String {
+    pub(crate) fn text(&self, loads: &BTreeMap<String, Load>, unreadable_records: usize) -> String {
         self.unreadable.set(i64::try_from(unreadable_records).unwrap_or(i64::MAX));
         self.queued.clear();
         self.running.clear();
@@ -254,44 +251,5 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
         out
-    }
-}
-
-impl Service {
-    /// Records an HTTP request and its duration.
-    pub fn count(&self, exchange: &HttpExchange, took: Duration) {
-        self.inner.metrics.exchanges.get_or_create(exchange).inc();
-        self.inner.metrics.exchange_seconds.get_or_create(exchange).observe(took.as_secs_f64());
-    }
-
-    /// Counts a connection, or a request that is not HTTP, that was refused for this reason.
-    pub fn count_refused_connection(&self, reason: &'static str) {
-        self.inner.metrics.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
-    }
-
-    /// The metrics as OpenMetrics text, which contains names of API keys. For callers with admin rights, and
-    /// for callers without a key on a trusted machine.
-    ///
-    /// # Errors
-    /// [`ServiceError::NotAdmin`], [`ServiceError::Ledger`].
-    pub async fn metrics(&self, by: &Caller) -> Result<String, ServiceError> {
-        let trusted = self.inner.settings.anonymous == AnonymousAccess::Trusted && *by == Caller::anonymous();
-        if !trusted && !by.admin {
-            return Err(ServiceError::NotAdmin);
-        }
-        self.metrics_text().await
-    }
-
-    /// The metrics as OpenMetrics text, without an authorization check.
-    ///
-    /// # Errors
-    /// [`ServiceError::Ledger`].
-    pub async fn metrics_text(&self) -> Result<String, ServiceError> {
-        let mut loads = self.inner.ledger.load().await?;
-        // A model without open jobs has a load of zero.
-        for model in self.inner.models.iter().filter(|model| !model.name().is_empty()) {
-            loads.entry(model.name()).or_default();
-        }
-        Ok(self.inner.metrics.text(&loads, self.inner.ledger.unreadable_records()))
     }
 }

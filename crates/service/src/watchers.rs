@@ -6,16 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tintype_ledger::id::{JobId, OwnerId};
 
-use crate::error::ServiceError;
-
-/// What a limit of event streams applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatcherScope {
-    /// The streams of one job.
-    Job,
-    /// The streams of all jobs of one owner.
-    Owner,
-}
+use crate::error::{ServiceError, WatcherScope};
 
 /// The open event streams of this process.
 pub(crate) struct Watchers {

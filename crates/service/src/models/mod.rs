@@ -1,8 +1,9 @@
 //! The models that the service offers. Each has a queue, slots and estimates of its own.
 
 mod alias;
-mod loading;
+mod availability;
 mod model;
+mod saved_times;
 mod view;
 
 use std::error::Error as StdError;
@@ -17,7 +18,6 @@ pub use alias::{Alias, InvalidAlias};
 pub use model::ModelState;
 pub use view::ModelView;
 
-pub(crate) use loading::manage_loading;
 pub(crate) use model::Model;
 
 use crate::error::ServiceError;

@@ -7,11 +7,11 @@ use tintype_core::engine::{Engine, EngineInfo};
 use tintype_core::request::RequestLimits;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::availability::Availability;
+use super::saved_times::SavedTimes;
 use super::{EngineLoader, LoadTime, ModelSettings, ModelSpec};
-use crate::availability::Availability;
 use crate::error::ServiceError;
 use crate::pricing::Estimates;
-use crate::saved_times::SavedTimes;
 
 /// Whether a model can run jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Model {
     }
 
     /// Marks the model as being loaded.
-    pub(super) fn set_loading(&self) {
+    pub(crate) fn set_loading(&self) {
         self.engine.send_replace(EngineState::Loading);
     }
 
@@ -184,12 +184,12 @@ impl Model {
     }
 
     /// Lets the next request load the model.
-    pub(super) fn set_unloaded(&self) {
+    pub(crate) fn set_unloaded(&self) {
         self.engine.send_replace(EngineState::Unloaded);
     }
 
     /// Finishes the jobs that run, starts no others, and drops the engine.
-    pub(super) async fn unload(&self) {
+    pub(crate) async fn unload(&self) {
         self.engine.send_replace(EngineState::Unloading);
         self.arrivals.notify_waiters();
         let slots = u32::try_from(self.slot_count()).unwrap_or(u32::MAX);
@@ -209,7 +209,7 @@ impl Model {
     }
 
     /// Whether a job of this model runs in this process.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.slots.available_permits() < self.slot_count()
             || self.storing.available_permits() < self.slot_count()
     }

@@ -10,14 +10,15 @@ use tintype_ledger::id::JobId;
 use tintype_ledger::job::{JobRecord, Status};
 use tintype_ledger::limits::Quota;
 
+use super::image::Image;
+use super::keys::require_identity;
+use super::service::Service;
 use crate::active_job::{JobState, StopReason};
 use crate::caller::Caller;
 use crate::error::ServiceError;
-use crate::image::{Image, ServedFrom};
-use crate::keys::require_identity;
-use crate::service::Service;
+use crate::runner::{discard, is_image_key};
+use crate::served_from::ServedFrom;
 use crate::settings::Topology;
-use crate::upload::{discard, is_image_key};
 
 /// Maximum number of jobs on a page.
 pub const MAX_PAGE: usize = 100;

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::image::Image;
+use super::service::Service;
 use crate::active_job::JobState;
 use crate::caller::Caller;
 use crate::error::ServiceError;
-use crate::image::Image;
-use crate::service::Service;
 use crate::shared_preview::SharedPreview;
 use crate::watchers::WatcherGuard;
 

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tintype_ledger::job::JobRecord;
+use tintype_ledger::job::{JobRecord, Lease};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::{MIN_RETRY_DELAY, Worker};
 use crate::active_job::ActiveJob;
@@ -17,10 +18,40 @@ use crate::settings::Topology;
 /// Interval between claims of jobs that other processes accepted.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
 
+/// A free slot of an engine, and the worker that can run a job in it.
+pub(crate) struct FreeSlot {
+    worker: Worker,
+    slot: OwnedSemaphorePermit,
+}
+
+impl FreeSlot {
+    /// A lease of the worker, with which the ledger can start a job at its acceptance.
+    pub(crate) fn lease(&self) -> Lease {
+        self.worker.lease()
+    }
+
+    /// Runs a job that was started with the lease.
+    pub(crate) fn start(self, job: JobRecord, active: Arc<ActiveJob>) {
+        // Traces the time in the queue, which is zero here.
+        drop(tracing::trace_span!("wait"));
+        tokio::spawn(self.worker.run_in_slot(job, active, self.slot).in_current_span());
+    }
+}
+
+impl Inner {
+    /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
+    /// process may be queued first.
+    pub(crate) fn free_slot(self: &Arc<Self>, model: &Arc<Model>) -> Option<FreeSlot> {
+        let (engine, slot) =
+            (self.settings.topology == Topology::SingleProcess).then(|| model.free_slot())??;
+        Some(FreeSlot { worker: Worker::new(self.clone(), model.clone(), engine, 0), slot })
+    }
+}
+
 impl Worker {
     /// Runs a job that this worker has claimed, in a slot of the engine. The process counts as busy from the
     /// call on, before the future is polled.
-    pub(crate) fn run_in_slot(
+    fn run_in_slot(
         self,
         job: JobRecord,
         active: Arc<ActiveJob>,

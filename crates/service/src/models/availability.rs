@@ -1,21 +1,8 @@
-//! Watches whether a remote engine can be called, and reports it in the log and in the readiness.
-
-use std::sync::Weak;
-use std::time::Duration;
+//! Whether a remote engine can be called.
 
 use tintype_core::causes::causes;
 use tintype_core::engine::{CallObstacle, EngineError};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
-
-use crate::models::Model;
-
-/// Interval between checks of an engine that can be called.
-const INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// The same for an engine that cannot be called, so that the readiness follows soon after a correction.
-const RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// Time limit of one check. A check without a result shows no obstacle.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the remote engine can be called, as far as it is known.
 #[derive(Debug)]
@@ -39,8 +26,13 @@ impl Availability {
         self.requested.notify_one();
     }
 
+    /// Waits until a check is requested.
+    pub(crate) async fn check_requested(&self) {
+        self.requested.notified().await;
+    }
+
     /// Records the result of a check, and logs it if it differs from the last one.
-    fn record(&self, model: &str, result: Result<(), EngineError>) {
+    pub(crate) fn record(&self, model: &str, result: Result<(), EngineError>) {
         let (obstacle, error) = match result {
             Err(EngineError::Unavailable { obstacle, source }) => (Some(obstacle), Some(source)),
             // Other errors show no obstacle: the check itself may not be permitted.
@@ -59,20 +51,5 @@ impl Availability {
             (None, _) if last.is_some() => tracing::info!(model, "remote engine can be called again"),
             _ => {}
         }
-    }
-}
-
-/// Checks the remote engine of a model at once and then periodically, until the service is dropped or the engine is
-/// unloaded.
-pub(crate) async fn watch_engine(model: Weak<Model>) {
-    // Neither the model nor its engine is kept between two checks.
-    while let Some((model, engine)) = model.upgrade().and_then(|model| Some((model.clone(), model.engine()?)))
-    {
-        let Some(check) = engine.availability_check() else { return };
-        let availability = model.availability.clone();
-        availability.record(&model.name(), timeout(TIMEOUT, check.check()).await.unwrap_or(Ok(())));
-        drop((model, engine));
-        let interval = if availability.obstacle().is_some() { RETRY_INTERVAL } else { INTERVAL };
-        let _ = timeout(interval, availability.requested.notified()).await;
     }
 }

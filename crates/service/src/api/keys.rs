@@ -3,10 +3,10 @@
 use tintype_ledger::id::KeyId;
 use tintype_ledger::key::{ApiKey, Authentication, KeyRecord, NewKey};
 
+use super::service::Service;
 use crate::caller::Caller;
 use crate::error::{KeyError, ServiceError};
 use crate::pricing;
-use crate::service::Service;
 use crate::settings::AnonymousAccess;
 
 impl Service {

@@ -13,14 +13,14 @@ use tokio::sync::{OnceCell, oneshot, watch};
 use uuid::Uuid;
 
 use crate::active_job::{JobState, StopReason};
-use crate::admission::AdmissionCounter;
+use crate::admission_counter::AdmissionCounter;
 use crate::error::ServiceError;
 use crate::inner::Inner;
-use crate::janitor;
 use crate::metrics::Metrics;
-use crate::models::{LoadFailure, LoadTime, Model, ModelSpec, ModelState, ModelView, Models, manage_loading};
+use crate::models::{LoadFailure, LoadTime, Model, ModelSpec, ModelState, ModelView, Models};
 use crate::registry::JobRegistry;
 use crate::repeated_failure::RepeatedFailure;
+use crate::runner::{manage_loading, renew_leases};
 use crate::settings::ServiceSettings;
 use crate::task_tracker::TaskTracker;
 use crate::watchers::Watchers;
@@ -92,7 +92,7 @@ impl Service {
             runtime: Handle::current(),
         };
         let inner = Arc::new(inner);
-        inner.runtime.spawn(janitor::renew_leases(Arc::downgrade(&inner)));
+        inner.runtime.spawn(renew_leases(Arc::downgrade(&inner)));
         Arc::new(Self { inner })
     }
 

@@ -1,6 +1,7 @@
 //! Workers claim jobs from the ledger, one per slot of the engine, run them and record their end.
 
 mod failure;
+mod finish;
 mod remote_job;
 mod slots;
 
@@ -10,11 +11,11 @@ use std::time::Duration;
 use tintype_core::causes::causes;
 use tintype_core::engine::{Engine, EngineError, EngineInfo, Generated};
 use tintype_core::request::GenerateRequest;
+use tintype_ledger::ClaimReply;
 use tintype_ledger::id::{JobId, OwnerId, WorkerId};
 use tintype_ledger::job::{JobRecord, Lease, Outcome, Reason, Run};
 use tintype_ledger::money::Spend;
-use tintype_ledger::{ClaimReply, FinishReply};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 use crate::active_job::{ActiveJob, JobState, StopReason};
@@ -22,13 +23,11 @@ use crate::error::ServiceError;
 use crate::inner::Inner;
 use crate::models::Model;
 use crate::settings::Topology;
-use crate::stored_request::{StoredRequest, picture_key};
-use crate::upload::{self, Upload};
-use crate::warning::WarningMessage;
+use crate::stored_request::StoredRequest;
 
 use failure::failure;
 
-pub(crate) use slots::claim_and_run_jobs;
+pub(crate) use slots::{FreeSlot, claim_and_run_jobs};
 
 /// Duration of a lease that is not renewed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -305,89 +304,6 @@ impl Worker {
         tracing::warn!(job = %active.id, "job lease lost to another worker");
         if !active.has_observers() {
             self.inner.registry.close(active.id, JobState::DetachedFromProcess(ServiceError::Abandoned));
-        }
-    }
-
-    /// Stores the images while the engine runs its next job.
-    async fn store(&self, claim: Claim, generated: Generated) {
-        claim.active.advance(JobState::Storing);
-        let permit = self.model.storing.clone().acquire_owned().await;
-        let guard = self.inner.tasks.start();
-        let this = self.clone();
-        let task = async move {
-            let took = seconds(generated.engine_seconds);
-            let warnings =
-                generated.warnings.iter().map(|warning| WarningMessage::from(warning).to_value()).collect();
-            let (store, model) = (this.inner.store.clone(), this.model.name());
-            // The first image of the first run has the job's id. A later run uses new ids, so that an
-            // earlier run that was assumed dead cannot delete its images. Remote results can also be stored
-            // by two processes.
-            let is_first_run = claim.run.number == 1 && claim.receipt.is_none();
-            let first_id = is_first_run.then(|| claim.run.job.uuid());
-            let (model_hash, request) = (this.engine.model_hash(), claim.request.clone());
-            let upload = Upload { model, model_hash, first_id, request, generated };
-            let upload = upload::upload(store, upload);
-            let failed = |error: &(dyn std::error::Error + 'static), reason: Reason| {
-                tracing::error!(job = %claim.active.id, error = %causes(error), "failed to store images");
-                Outcome::Failed(reason.into())
-            };
-            let (outcome, cost) = match timeout(STORE_TIMEOUT, upload).await {
-                Ok(Ok((images, files))) => {
-                    claim.active.set_files(files);
-                    let picture_key = Some(picture_key(&this.info(), &claim.request));
-                    let cost = this.model.estimates.spend(took, claim.request.n);
-                    (Outcome::Succeeded { images, warnings, picture_key }, cost)
-                }
-                Ok(Err(error)) => {
-                    (failed(&error, error.reason()), this.model.estimates.spend(Duration::ZERO, 0))
-                }
-                Err(elapsed) => {
-                    (failed(&elapsed, Reason::Store), this.model.estimates.spend(Duration::ZERO, 0))
-                }
-            };
-            this.end(&claim.active, &claim.run, outcome, cost).await;
-            claim.active.end_run(&claim.run);
-            drop((permit, guard));
-        };
-        tokio::spawn(task.in_current_span());
-    }
-
-    /// Records the end of a job in the ledger, with retries, and then notifies the waiters.
-    async fn end(&self, active: &ActiveJob, run: &Run, outcome: Outcome, cost: Spend) {
-        let made = match &outcome {
-            Outcome::Succeeded { images, .. } => images.clone(),
-            _ => Vec::new(),
-        };
-        let mut delay = MIN_RETRY_DELAY;
-        loop {
-            let now = self.inner.now();
-            match self.inner.ledger.finish(run, outcome.clone(), cost, now).await {
-                Ok(FinishReply::Recorded(job)) => {
-                    let engine_seconds = cost.engine_ms as f64 / 1_000.0;
-                    tracing::info!(job = %job.id, status = job.status.name(), engine_seconds, "job finished");
-                    return self.inner.record_end(job).await;
-                }
-                Ok(FinishReply::Deleted(job)) => {
-                    upload::discard(&*self.inner.store, &made).await;
-                    return self.inner.record_end(job).await;
-                }
-                Ok(FinishReply::Stale) => {
-                    upload::discard(&*self.inner.store, &made).await;
-                    return self.lose_lease(active);
-                }
-                Err(error) => {
-                    tracing::error!(job = %active.id, error = %causes(&error), "failed to record end of job");
-                    if error.is_unreadable() {
-                        // A retry cannot succeed until an operator repairs the ledger.
-                        upload::discard(&*self.inner.store, &made).await;
-                        let end = JobState::DetachedFromProcess(error.into());
-                        self.inner.registry.close(active.id, end);
-                        return;
-                    }
-                    sleep(delay).await;
-                    delay = (delay * 2).min(MAX_RETRY_DELAY);
-                }
-            }
         }
     }
 }

@@ -12,10 +12,10 @@ use time::OffsetDateTime;
 use tintype_ledger::id::{JobId, KeyId, OwnerId};
 use tintype_ledger::job::EventsKey;
 
+use super::image::Image;
+use super::service::Service;
 use crate::caller::Caller;
 use crate::error::{KeyError, ServiceError};
-use crate::image::Image;
-use crate::service::Service;
 
 /// How long a token is valid.
 pub const EVENTS_TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);

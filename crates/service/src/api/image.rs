@@ -15,36 +15,12 @@ use tintype_ledger::money::{Amount, Spend};
 use crate::active_job::JobState;
 use crate::error::ServiceError;
 use crate::inner::Inner;
+use crate::served_from::ServedFrom;
 use crate::stored_request::StoredRequest;
 use crate::warning::WarningMessage;
 
 /// Tolerance when two expiry times are compared; presigned URLs have a resolution of 1 s.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-
-/// Where the images of a response come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ServedFrom {
-    /// A new job, charged to this request.
-    Made,
-    /// An identical unfinished job, charged to another request.
-    Joined,
-    /// The images of an identical finished job.
-    Stored,
-    /// The job of an earlier request with the same idempotency key.
-    Replayed,
-}
-
-impl ServedFrom {
-    /// The name in metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Made => "made",
-            Self::Joined => "joined",
-            Self::Stored => "stored",
-            Self::Replayed => "replayed",
-        }
-    }
-}
 
 /// The owner's view of a job.
 #[derive(Clone, Debug, PartialEq)]

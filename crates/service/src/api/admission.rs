@@ -1,37 +1,36 @@
 //! Admission: submits a request to the ledger and starts the accepted job.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::poll;
 use time::OffsetDateTime;
-use tintype_core::engine::{Engine, EngineInfo};
+use tintype_core::engine::EngineInfo;
 use tintype_core::request::Seed;
 use tintype_ledger::accept::{Acceptance, NewJob, QueueLimit, RetryReuse, Reuse};
-use tintype_ledger::id::OwnerId;
 use tintype_ledger::job::{EventsKey, JobRecord, OnWorkerLoss, Status};
 use tintype_ledger::limits::Quota;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::image::Image;
+use super::job_handle::JobHandle;
+use super::keys::require_identity;
+use super::service::Service;
 use crate::active_job::ActiveJob;
+use crate::admission_counter::AdmissionGuard;
 use crate::caller::Caller;
 use crate::error::{LimitRejection, ServiceError};
-use crate::image::{Image, ServedFrom};
 use crate::inner::Inner;
-use crate::job_handle::JobHandle;
-use crate::keys::require_identity;
 use crate::models::Model;
 use crate::pricing;
 use crate::registry::LedgerRead;
-use crate::service::Service;
-use crate::settings::Topology;
+use crate::runner::FreeSlot;
+use crate::served_from::ServedFrom;
 use crate::stored_request::{StoredRequest, picture_keys, request_key};
 use crate::submission::Submission;
-use crate::worker::Worker;
 
 /// How far back a retry searches for the job of its first attempt.
 const RETRY_WINDOW: Duration = Duration::from_secs(600);
@@ -48,39 +47,6 @@ enum QueuePlace {
     NotNeeded,
     /// The queue is full: only an existing job can answer the request.
     Full,
-}
-
-/// The number of submissions per owner that are being admitted.
-#[derive(Debug, Default)]
-pub(crate) struct AdmissionCounter(Mutex<HashMap<OwnerId, usize>>);
-
-/// A submission that is being admitted, until this is dropped.
-struct AdmissionGuard<'a> {
-    counter: &'a AdmissionCounter,
-    owner: OwnerId,
-    /// Whether the owner had no other submission in admission.
-    is_only: bool,
-}
-
-impl AdmissionCounter {
-    fn enter(&self, owner: &OwnerId) -> AdmissionGuard<'_> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(owner.clone()).or_default();
-        *count += 1;
-        AdmissionGuard { counter: self, owner: owner.clone(), is_only: *count == 1 }
-    }
-}
-
-impl Drop for AdmissionGuard<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.counter.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.owner) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.owner);
-            }
-        }
-    }
 }
 
 impl Service {
@@ -171,11 +137,8 @@ impl Inner {
             QueuePlace::Taken(_) => None,
         };
         let new = self.new_job(&caller, &submission, (&model, &info)).await?;
-        let mut free = self.free_slot(&model).map(|(engine, slot)| FreeSlot {
-            worker: Worker::new(self.clone(), model.clone(), engine, 0),
-            slot,
-        });
-        let start_with = free.as_ref().map(|free| free.worker.lease());
+        let mut free = self.free_slot(&model);
+        let start_with = free.as_ref().map(FreeSlot::lease);
         let mut new = NewJob { reuse, queue, start_with, ..new };
         loop {
             let read = self.registry.begin_read();
@@ -217,7 +180,7 @@ impl Inner {
                     }
                     match free.take().filter(|_| source == ServedFrom::Made && job.status == Status::Running)
                     {
-                        Some(free) => start_in_slot(free, job, active.clone()),
+                        Some(free) => free.start(job, active.clone()),
                         None if source == ServedFrom::Made || job.is_remote() => self.start_worker(&job),
                         None => {}
                     }
@@ -234,12 +197,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    /// A free slot of the engine for a job that is accepted now. With several processes, jobs of another
-    /// process may be queued first.
-    fn free_slot(&self, model: &Model) -> Option<(Arc<dyn Engine>, OwnedSemaphorePermit)> {
-        (self.settings.topology == Topology::SingleProcess).then(|| model.free_slot())?
     }
 
     /// The jobs of earlier attempts that a retry can reuse.
@@ -368,17 +325,4 @@ impl Inner {
         self.metrics.queue_full();
         ServiceError::QueueFull { retry_after: model.estimates.queue_retry_after(model.slot_count()) }
     }
-}
-
-/// A free slot, and the worker that can run a job in it.
-struct FreeSlot {
-    worker: Worker,
-    slot: OwnedSemaphorePermit,
-}
-
-/// Runs a job that the worker claimed at acceptance, in its slot.
-fn start_in_slot(free: FreeSlot, job: JobRecord, active: Arc<ActiveJob>) {
-    // Traces the time in the queue, which is zero here.
-    drop(tracing::trace_span!("wait"));
-    tokio::spawn(free.worker.run_in_slot(job, active, free.slot).in_current_span());
 }

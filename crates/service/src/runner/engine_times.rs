@@ -1,56 +1,19 @@
 //! Engine times that survive the process. The ledger keeps the averages of each model, so that the first request after
 //! a start reserves what such a job took before, and not the whole budget.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tintype_core::causes::causes;
 use tintype_core::engine::EngineInfo;
 use tintype_core::request::GenerateRequest;
-use tintype_ledger::EngineTimes;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use crate::inner::Inner;
 use crate::models::Model;
 
-/// Shortest interval between two writes of a model's times.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time limit for the write at the stop, so that a ledger that never answers does not delay it.
 const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What is known of a model's engine times in the ledger.
-#[derive(Debug, Default)]
-pub(crate) struct SavedTimes {
-    /// The times of earlier processes, once they are read.
-    restored: OnceCell<Option<EngineTimes>>,
-    writes: Mutex<Writes>,
-}
-
-#[derive(Debug, Default)]
-struct Writes {
-    /// When the times may be written again; `None` before the first write.
-    next: Option<Instant>,
-    /// A job was measured since the last write.
-    is_due: bool,
-}
-
-impl SavedTimes {
-    /// Notes that a job was measured. True if the times should be written now.
-    fn measured(&self, now: Instant) -> bool {
-        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.is_due = writes.next.is_some_and(|next| now < next);
-        if !writes.is_due {
-            writes.next = Some(now + SAVE_INTERVAL);
-        }
-        !writes.is_due
-    }
-
-    /// Whether a job was measured since the last write; counts as a write.
-    fn take_due(&self) -> bool {
-        std::mem::take(&mut self.writes.lock().unwrap_or_else(PoisonError::into_inner).is_due)
-    }
-}
 
 impl Inner {
     /// The estimate of earlier processes for a request. Reads the ledger once per model.
@@ -96,22 +59,5 @@ impl Inner {
         if let Err(error) = self.ledger.save_engine_times(&model.name(), times).await {
             tracing::warn!(model = model.name(), error = %causes(&error), "failed to save engine times");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_after_the_first_job_and_then_once_a_minute() {
-        let (saved, start) = (SavedTimes::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(saved.measured(at(0)));
-        assert!(!saved.take_due(), "nothing is left to write");
-        assert!(!saved.measured(at(59)));
-        assert!(saved.measured(at(60)));
-        assert!(!saved.measured(at(61)));
-        assert!(saved.take_due() && !saved.take_due());
     }
 }

@@ -11,10 +11,11 @@ use tintype_ledger::limits::Quota;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::image::{Image, Links};
 use crate::active_job::{ActiveJob, JobState};
 use crate::error::ServiceError;
-use crate::image::{Image, Links, ServedFrom};
 use crate::inner::Inner;
+use crate::served_from::ServedFrom;
 
 /// A handle of a client that waits for a job. Dropping it disconnects the client.
 pub struct JobHandle {

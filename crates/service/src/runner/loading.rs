@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::{EngineLoader, LoadFailure, LoadTime, Model, ModelState};
 use crate::active_job::JobState;
 use crate::error::ServiceError;
 use crate::inner::Inner;
+use crate::models::{EngineLoader, LoadFailure, LoadTime, Model, ModelState};
 
 /// How long a model whose queue is not empty is served while another model waits for its memory.
 const TURN: Duration = Duration::from_secs(20);

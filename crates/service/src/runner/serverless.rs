@@ -12,9 +12,8 @@ use tracing::Instrument;
 
 use crate::active_job::JobState;
 use crate::inner::Inner;
-use crate::service::Service;
+use crate::runner::worker::Worker;
 use crate::settings::Topology;
-use crate::worker::Worker;
 
 /// Shortest interval between checks for jobs of other processes: in a bucket a check lists all jobs.
 const PENDING_CHECK_INTERVAL: Duration = Duration::from_secs(60);
@@ -24,45 +23,23 @@ const CHECKS_PER_RECOVERY: u32 = 20;
 /// How long a request for a job waits until a remote engine is polled and the result is stored.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Service {
-    /// Waits until no model is being loaded.
-    pub async fn wait_loaded(&self) {
-        self.inner.wait_loaded().await;
-    }
-
-    /// Waits until this process runs no job and all its ledger writes are complete.
-    pub async fn wait_idle(&self) {
-        self.inner.tasks.wait_idle().await;
-    }
-
-    /// Ends the jobs of this process because its time is over: jobs that a repeatable engine runs return to
-    /// the queue, remote jobs are left for another process to poll, and the outcome of other paid jobs is
-    /// unknown. Returns when the ledger has recorded this.
-    pub async fn release_jobs(&self) {
-        self.inner.releasing.send_replace(true);
-        self.wait_idle().await;
-        self.inner.releasing.send_replace(false);
-    }
-
+impl Inner {
     /// Runs jobs of other processes if a check is due; starts none after `until`.
-    pub async fn run_pending_jobs(&self, until: Instant) {
-        let inner = &self.inner;
-        if !inner.is_pending_check_due() {
+    pub(crate) async fn run_pending_jobs(self: &Arc<Self>, until: Instant) {
+        if !self.is_pending_check_due() {
             return;
         }
         if fastrand::u32(..CHECKS_PER_RECOVERY) == 0 {
-            inner.recover(RecoveryScope::ExpiredLeases).await;
+            self.recover(RecoveryScope::ExpiredLeases).await;
         }
         // An unfinished remote job returns to the queue, so an id that comes twice means that all jobs were
         // checked.
-        for worker in inner.models.iter().filter_map(|model| inner.worker(&model.name())) {
+        for worker in self.models.iter().filter_map(|model| self.worker(&model.name())) {
             let mut seen = HashSet::new();
             while Instant::now() < until && worker.run_next().await.is_some_and(|id| seen.insert(id)) {}
         }
     }
-}
 
-impl Inner {
     /// A worker for one job of a model, if its engine is loaded.
     pub(crate) fn worker(self: &Arc<Self>, model: &str) -> Option<Worker> {
         let model = self.models.by_name(model)?;
