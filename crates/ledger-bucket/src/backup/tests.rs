@@ -1,6 +1,5 @@
 use std::io::Cursor;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::executor::block_on;
 use tintype_core::store::{Condition, Key, NewObject, ObjectStore};
@@ -10,7 +9,8 @@ use tintype_ledger::policy::Policy;
 use tintype_ledger::{KeyStore, Ledger};
 use tintype_testing::MemoryStore;
 use tintype_testing::ledger::{
-    MODEL, accepted, at, claimed, completed, cost, lease, new_job, new_job_with_key, succeeded, usage_today,
+    MODEL, accepted, at, backup_contract, claimed, completed, cost, lease, new_job, new_job_with_key,
+    succeeded, usage_today,
 };
 
 use super::*;
@@ -189,42 +189,11 @@ fn keys_authenticate_after_a_restoration() {
 #[test]
 fn a_backup_during_writes_has_every_job_that_was_accepted_before() {
     let (_, ledger) = ledger();
-    let ledger = Arc::new(ledger);
-    let stop = Arc::new(AtomicBool::new(false));
-    let (send, accepted_ids) = std::sync::mpsc::channel();
-    let writer = std::thread::spawn({
-        let (ledger, stop) = (ledger.clone(), stop.clone());
-        move || {
-            for i in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let job = block_on(accepted(&*ledger, new_job("acme", &i.to_string()), i));
-                if i % 2 == 0 {
-                    block_on(completed(&*ledger, &job, i));
-                }
-                send.send(job.id).expect("the test receives");
-            }
-        }
-    });
-    let mut before = BTreeSet::new();
-    for _ in 0..5 {
-        before.extend(accepted_ids.iter().take(20));
-        before.extend(accepted_ids.try_iter());
+    backup_contract(&ledger, || {
         let (_, copy) = self::ledger();
         restored(&copy, &backup(&ledger)).expect("restored");
-        assert_eq!(block_on(copy.check()).expect("check"), []);
-        let owner = "acme".parse().expect("a name");
-        let jobs = block_on(copy.jobs(&owner, None, 1_000_000)).expect("list").jobs;
-        let found: BTreeSet<_> = jobs.iter().map(|job| job.id).collect();
-        assert!(before.is_subset(&found), "{} of {}", found.len(), before.len());
-        // The queue has all open jobs.
-        let open = jobs.iter().filter(|job| !job.status.is_final()).count();
-        let load = block_on(copy.load()).expect("load").remove(MODEL).unwrap_or_default();
-        assert_eq!(load.queued + load.running, open as u64);
-    }
-    stop.store(true, Ordering::Relaxed);
-    writer.join().expect("no panic");
+        copy
+    });
 }
 
 #[test]

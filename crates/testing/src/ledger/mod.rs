@@ -2,6 +2,7 @@
 //! assertion.
 
 mod accepting;
+mod backups;
 pub mod before_0_2;
 mod keys;
 mod lifecycle;
@@ -41,6 +42,13 @@ pub async fn ledger_contract(ledger: &dyn Ledger) {
 /// as several processes. Blocks the calling thread.
 pub fn race_contract(ledgers: &[Arc<dyn Ledger>]) {
     races::contract(ledgers);
+}
+
+/// Tests backups of an empty ledger while a thread accepts and ends jobs: each restored ledger is readable, has every
+/// job that was accepted before its backup, and has its open jobs in the queue. `back_up_and_restore` makes a backup
+/// of `ledger` and returns a ledger that was restored from it. Blocks the calling thread.
+pub fn backup_contract<L: Ledger>(ledger: &dyn Ledger, back_up_and_restore: impl FnMut() -> L) {
+    backups::contract(ledger, back_up_and_restore);
 }
 
 /// The model of [`new_job`].
