@@ -317,7 +317,11 @@ impl BucketLedger {
 
     pub(crate) async fn recover_all(&self, now: OffsetDateTime, scope: RecoveryScope) -> Result<Recovered> {
         let mut recovered = Recovered::default();
+        let offset = self.store.clock_offset();
         let markers = self.store.list(paths::OPEN_MARKERS, None, MAX_OPEN_JOBS).await?;
+        // This may be the process's first request, whose response corrects the caller's time. Without the correction a
+        // process whose clock is ahead would take the jobs of the others.
+        let now = now + (self.store.clock_offset() - offset);
         let marked: Vec<_> = markers.iter().filter_map(|path| paths::parse_open_marker(path)).collect();
         let records = marked.iter().map(|(owner, id)| paths::job(owner, *id)).collect();
         let found: HashMap<_, _> = self.store.read_each::<JobRecord>(records).await?.into_iter().collect();

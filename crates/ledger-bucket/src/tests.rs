@@ -3,6 +3,7 @@ use futures::executor::block_on;
 use tintype_testing::MemoryStore;
 use tintype_testing::ledger::{ledger_contract, race_contract};
 
+mod clock;
 mod crashes;
 pub(crate) mod faults;
 mod interleavings;
