@@ -119,19 +119,20 @@ pub(crate) fn claim_next(
     Ok(None)
 }
 
+/// Selects owner, number of queued jobs, last turn and number of running jobs for each owner with queued jobs of a model.
+pub(crate) const OWNER_QUEUES: &str = "SELECT queue.owner, queue.queued, coalesce(turns.turn, 0),
+            (SELECT count(*) FROM jobs WHERE status = 'running' AND owner = queue.owner AND model = ?1)
+     FROM (SELECT owner, count(*) AS queued FROM jobs
+           WHERE status = 'queued' AND model = ?1 GROUP BY owner) AS queue
+     LEFT JOIN turns ON turns.owner = queue.owner";
+
 /// Returns the queues of all owners with queued jobs of a model. Unreadable jobs do not count.
 fn owner_queues(
     connection: &Connection,
     quarantine: &Quarantine,
     model: &str,
 ) -> Result<Vec<OwnerQueue<String>>> {
-    let sql = "SELECT queue.owner, queue.queued, coalesce(turns.turn, 0),
-                      (SELECT count(*) FROM jobs
-                       WHERE status = 'running' AND owner = queue.owner AND model = ?1)
-               FROM (SELECT owner, count(*) AS queued FROM jobs
-                     WHERE status = 'queued' AND model = ?1 GROUP BY owner) AS queue
-               LEFT JOIN turns ON turns.owner = queue.owner";
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(OWNER_QUEUES)?;
     let rows = statement.query_map([model], |row| {
         Ok(OwnerQueue { owner: row.get(0)?, queued: row.get(1)?, turn: row.get(2)?, running: row.get(3)? })
     })?;

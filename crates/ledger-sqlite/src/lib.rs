@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use time::{Date, OffsetDateTime};
 
@@ -134,6 +135,9 @@ fn connect(path: &Path, sync: Synchronous) -> error::Result<Connection> {
     // Overwrites deleted data with zeros, so that the prompts of deleted jobs do not stay in the file.
     connection.pragma_update(None, "secure_delete", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
+    // The plan of a statement does not depend on its parameters. Otherwise SQLite parses the statements that claim a
+    // job again for each execution, because a parameter could make one of the partial indexes usable.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 

@@ -10,6 +10,7 @@ use tintype_testing::ledger::{
 };
 
 mod earlier_versions;
+mod statements;
 mod unreadable;
 
 fn folder() -> (TempDir, std::path::PathBuf) {
