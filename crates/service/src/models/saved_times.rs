@@ -36,6 +36,11 @@ impl SavedTimes {
         !writes.is_due
     }
 
+    /// Notes that a write failed, so that it is repeated at the stop.
+    pub(crate) fn write_failed(&self) {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).is_due = true;
+    }
+
     /// Whether a job was measured since the last write; counts as a write.
     pub(crate) fn take_due(&self) -> bool {
         std::mem::take(&mut self.writes.lock().unwrap_or_else(PoisonError::into_inner).is_due)
@@ -56,5 +61,7 @@ mod tests {
         assert!(saved.measured(at(60)));
         assert!(!saved.measured(at(61)));
         assert!(saved.take_due() && !saved.take_due());
+        saved.write_failed();
+        assert!(saved.take_due());
     }
 }

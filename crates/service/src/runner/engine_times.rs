@@ -23,13 +23,15 @@ impl Inner {
         info: &EngineInfo,
         request: &GenerateRequest,
     ) -> Option<Duration> {
-        let read = || async {
-            self.ledger.engine_times(&model.name()).await.unwrap_or_else(|error| {
+        let read = || self.ledger.engine_times(&info.model.name);
+        let times = match model.saved_times.restored.get_or_try_init(read).await {
+            Ok(times) => *times,
+            Err(error) => {
+                // The next request tries again.
                 tracing::warn!(model = model.name(), error = %causes(&error), "failed to read engine times");
                 None
-            })
+            }
         };
-        let times = *model.saved_times.restored.get_or_init(read).await;
         times.map(|times| model.estimates.estimate_by(times, &info.model, request))
     }
 
@@ -58,6 +60,7 @@ impl Inner {
         let Some(times) = model.estimates.times() else { return };
         if let Err(error) = self.ledger.save_engine_times(&model.name(), times).await {
             tracing::warn!(model = model.name(), error = %causes(&error), "failed to save engine times");
+            model.saved_times.write_failed();
         }
     }
 }
