@@ -86,7 +86,7 @@ impl Inner {
         due
     }
 
-    /// Waits until [`release_jobs`](Service::release_jobs) is called.
+    /// Waits until [`release_jobs`](crate::Service::release_jobs) is called.
     pub(crate) async fn release_requested(&self) {
         // `self` owns the sender, so the wait ends only when the condition holds.
         let _ = self.releasing.subscribe().wait_for(|&is_releasing| is_releasing).await;
