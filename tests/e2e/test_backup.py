@@ -155,7 +155,7 @@ def test_files_that_are_no_backup_are_rejected(ledger: Ledger, tmp_path: Path) -
         ("sqlite", "absent", "cannot read"),
         ("sqlite", ".", "not a regular file"),
         ("sqlite", "text", "not a backup of an SQLite ledger"),
-        ("sqlite", "newer", "has format version 99; this program supports versions up to 2"),
+        ("sqlite", "newer", "has format version 99; this program supports versions up to 3"),
         ("bucket", "text", "not a backup of a bucket ledger"),
         ("bucket", "newer", "not a backup of a bucket ledger"),
     ]:
