@@ -3,8 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tintype_core::causes::causes;
+use tintype_core::causes::{causes, find};
 use tintype_storage::Embedded;
+use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::Store;
@@ -41,6 +42,8 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
                 );
             }
             Ok(_) => {}
+            // The process stops, and the last line on standard error is for the reason.
+            Err(error) if find::<JoinError>(&error).is_some_and(JoinError::is_cancelled) => return,
             Err(error) => tracing::warn!(error = %causes(&error), "failed to delete old images"),
         }
     }
