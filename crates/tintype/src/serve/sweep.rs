@@ -1,5 +1,7 @@
 //! Deletes old images of the embedded store.
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -43,8 +45,14 @@ async fn sweep(embedded: Weak<Embedded>, keep: Duration, max_bytes: u64) {
             }
             Ok(_) => {}
             // The process stops, and the last line on standard error is for the reason.
-            Err(error) if find::<JoinError>(&error).is_some_and(JoinError::is_cancelled) => return,
+            Err(error) if is_canceled(&error) => return,
             Err(error) => tracing::warn!(error = %causes(&error), "failed to delete old images"),
         }
     }
+}
+
+/// Whether the work was canceled because the runtime shuts down. The store wraps this error in one of the file system.
+fn is_canceled(error: &(dyn Error + 'static)) -> bool {
+    let inner = find::<io::Error>(error).and_then(io::Error::get_ref);
+    inner.and_then(|inner| inner.downcast_ref::<JoinError>()).is_some_and(JoinError::is_cancelled)
 }
