@@ -11,7 +11,7 @@ use crate::policy::Policy;
 /// Maximum length of a URL in bytes.
 const MAX_LENGTH: usize = 8192;
 
-/// A URL that the policy accepts, as far as can be told without the addresses of its host.
+/// A URL whose scheme, host name and port the policy accepts. The addresses of the host are checked later.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     url: Url,

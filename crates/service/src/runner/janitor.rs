@@ -25,6 +25,7 @@ const ROUNDS_PER_DELETION: u64 = 120;
 const MAX_DELETIONS: usize = 1_000;
 /// Upper bound of the age limit (100 years), which keeps the subtraction from the current time in range.
 const MAX_JOB_AGE: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Recovers jobs of lost workers and deletes old records until the service is dropped or drains.
 pub(crate) async fn recover_lost_jobs(inner: Weak<Inner>) {
     for round in 0u64.. {
